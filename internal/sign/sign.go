@@ -1,0 +1,93 @@
+// Package sign makes the requests that processors would send: for `tollbridge
+// send` and `soak`, and for tests. It is written from the processors' pages
+// and apart from verify, so that each is a check of the other. A connector is
+// one line here; an odd scheme has a file of its own.
+package sign
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// connectors is how every processor signs, by the connector's name.
+var connectors = map[string]Signer{
+	"stripe": {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+}
+
+// Signer is how one processor signs.
+type Signer struct {
+	// Dev is what `tollbridge dev` configures: made-up keys that anyone may know.
+	Dev verify.Keys
+	// Private is what signs, where that is not the secret that verifies.
+	Private string
+	Sign    Func
+}
+
+// Func makes the request that the processor would send to url at a time. The
+// secret is one of the endpoint's, or a private key.
+type Func func(payload []byte, secret string, settings map[string]string, url string, now time.Time) (verify.Request, error)
+
+// Request makes the request that a connector's processor would send to url for
+// a payload, signed with secret.
+func Request(connector string, payload []byte, secret string, settings map[string]string, url string, now time.Time) (verify.Request, error) {
+	s, ok := connectors[connector]
+	if !ok {
+		return verify.Request{}, fmt.Errorf("connector %q cannot be signed for", connector)
+	}
+	r, err := s.Sign(payload, secret, settings, url, now)
+	if err != nil {
+		return verify.Request{}, fmt.Errorf("%s: %w", connector, err)
+	}
+	r.Method, r.URL = http.MethodPost, url
+	return r, nil
+}
+
+// Dev returns the made-up keys of `tollbridge dev`, and what signs for them.
+func Dev(connector string) (keys verify.Keys, private string, ok bool) {
+	s, ok := connectors[connector]
+	if !ok {
+		return verify.Keys{}, "", false
+	}
+	if private = s.Private; private == "" {
+		private = s.Dev.Secrets[0].Value
+	}
+	return s.Dev, private, true
+}
+
+// secret is the dev keys of a connector that needs nothing but a secret.
+func secret(value string) verify.Keys {
+	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// stripe: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "t.payload">.
+func stripe(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	v1 := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
+	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
+}
+
+// request is a body and one or more headers.
+func request(body []byte, contentType string, headers ...string) verify.Request {
+	h := http.Header{"Content-Type": {contentType}}
+	for i := 0; i < len(headers); i += 2 {
+		h.Set(headers[i], headers[i+1])
+	}
+	return verify.Request{Header: h, Body: body}
+}
+
+// mac is the keyed hash of the parts, one after the other.
+func mac(h func() hash.Hash, key string, parts ...string) []byte {
+	m := hmac.New(h, []byte(key))
+	for _, p := range parts {
+		m.Write([]byte(p))
+	}
+	return m.Sum(nil)
+}

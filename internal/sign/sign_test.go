@@ -1,0 +1,46 @@
+package sign_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// TestEveryConnector: what is signed here verifies there, for every connector
+// and every sample, and what verification returns means something.
+func TestEveryConnector(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	const url = "http://127.0.0.1:8080/webhooks/x"
+	for _, connector := range verify.Connectors() {
+		keys, private, ok := sign.Dev(connector)
+		if !ok {
+			t.Errorf("connector %q has no line in internal/sign", connector)
+			continue
+		}
+		if err := verify.Check(connector, keys); err != nil {
+			t.Errorf("%s: the dev keys: %v", connector, err)
+		}
+		for _, name := range normalize.Samples(connector) {
+			payload, err := normalize.Sample(connector, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := sign.Request(connector, payload, private, keys.Settings, url, now)
+			if err != nil {
+				t.Errorf("%s %s: %v", connector, name, err)
+				continue
+			}
+			v, err := verify.Verify(connector, r, keys, now)
+			if err != nil {
+				t.Errorf("%s %s: %v", connector, name, err)
+				continue
+			}
+			if _, err := normalize.Normalize(connector, v.Payload, normalize.Options{ReceivedAt: now}); err != nil {
+				t.Errorf("%s %s: %v", connector, name, err)
+			}
+		}
+	}
+}

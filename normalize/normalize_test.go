@@ -1,0 +1,227 @@
+package normalize
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+
+// received is when every test's webhook came in.
+var received = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// inputs returns the payloads in testdata by connector: every file that is not
+// a golden.
+func inputs(t testing.TB) map[string][]string {
+	files, err := filepath.Glob("testdata/*/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no testdata: %v", err)
+	}
+	by := map[string][]string{}
+	for _, f := range files {
+		if path.Ext(f) != ".golden" {
+			by[filepath.Base(filepath.Dir(f))] = append(by[filepath.Base(filepath.Dir(f))], f)
+		}
+	}
+	return by
+}
+
+// TestGolden normalises every testdata/<connector>/<case> and compares what it
+// means, byte for byte, with <case>.golden beside it. A case whose name begins
+// with "malformed" must come to that, one that begins with "ignored" to that,
+// and any other to at least one event.
+func TestGolden(t *testing.T) {
+	schema := schemaOf(t)
+	by := inputs(t)
+	for connector, files := range by {
+		if !slices.Contains(Connectors(), connector) {
+			t.Errorf("testdata/%s belongs to no connector", connector)
+			continue
+		}
+		for _, f := range files {
+			t.Run(strings.TrimPrefix(f, "testdata/"), func(t *testing.T) {
+				r := golden(t, connector, f)
+				want := OutcomeEvents
+				for _, o := range []Outcome{OutcomeMalformed, OutcomeIgnored} {
+					if strings.HasPrefix(filepath.Base(f), string(o)) {
+						want = o
+					}
+				}
+				if r.Outcome() != want {
+					t.Errorf("outcome %s, and the name of the case says %s", r.Outcome(), want)
+				}
+				for _, e := range r.Events {
+					if err := e.Validate(); err != nil {
+						t.Error(err)
+					}
+					validate(t, schema, e)
+				}
+			})
+		}
+	}
+	for _, c := range Connectors() {
+		if len(by[c]) == 0 {
+			t.Errorf("connector %q has no payloads in testdata/%s", c, c)
+		}
+	}
+}
+
+func golden(t *testing.T, connector, file string) Result {
+	t.Helper()
+	payload, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Normalize(connector, payload, Options{ReceivedAt: received})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	name := strings.TrimSuffix(file, path.Ext(file)) + ".golden"
+	if *update {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatalf("%v (run with -update, then read it)", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (if right, run with -update):\ngot:\n%s\nwant:\n%s", name, got, want)
+	}
+	return r
+}
+
+// TestGoldenAlone fails where a golden's payload is gone.
+func TestGoldenAlone(t *testing.T) {
+	goldens, _ := filepath.Glob("testdata/*/*.golden")
+	for _, g := range goldens {
+		if all, _ := filepath.Glob(strings.TrimSuffix(g, "golden") + "*"); len(all) != 2 {
+			t.Errorf("%s: want it and one payload, found %v", g, all)
+		}
+	}
+}
+
+// schemaOf returns the compiled JSON Schema of each type.
+func schemaOf(t testing.TB) map[schemas.Type]*jsonschema.Schema {
+	t.Helper()
+	by := map[schemas.Type]*jsonschema.Schema{}
+	for _, typ := range schemas.Types() {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemas.JSONSchema(typ)))
+		if err != nil {
+			t.Fatalf("schema of %s: %v", typ, err)
+		}
+		c := jsonschema.NewCompiler()
+		c.AssertFormat()
+		if err := c.AddResource(typ.Schema(), doc); err != nil {
+			t.Fatal(err)
+		}
+		by[typ] = c.MustCompile(typ.Schema())
+	}
+	return by
+}
+
+func validate(t testing.TB, by map[schemas.Type]*jsonschema.Schema, e schemas.Event) {
+	t.Helper()
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := by[e.Type].Validate(doc); err != nil {
+		t.Errorf("%s: %v", e.Type, err)
+	}
+}
+
+// TestTestModeOnLiveEndpoint: what is not real money never reaches the topics
+// of a live endpoint.
+func TestTestModeOnLiveEndpoint(t *testing.T) {
+	for connector, files := range inputs(t) {
+		for _, f := range files {
+			payload, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := Normalize(connector, payload, Options{ReceivedAt: received, Live: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range r.Events {
+				if !e.Data.Live {
+					t.Errorf("%s: %s with live:false on a live endpoint", f, e.Type)
+				}
+			}
+		}
+	}
+}
+
+// TestDeterministic: the same payload is the same events, whenever it is read.
+func TestDeterministic(t *testing.T) {
+	for connector, files := range inputs(t) {
+		for _, f := range files {
+			payload, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one, _ := Normalize(connector, payload, Options{ReceivedAt: received})
+			two, _ := Normalize(connector, payload, Options{ReceivedAt: received.Add(time.Hour)})
+			for i, e := range one.Events {
+				if e.ID != two.Events[i].ID || e.Subject != two.Events[i].Subject {
+					t.Errorf("%s: event %d is %s %s, and an hour later %s %s", f, i, e.ID, e.Subject, two.Events[i].ID, two.Events[i].Subject)
+				}
+			}
+		}
+	}
+}
+
+// FuzzNormalize calls the connectors themselves: nothing catches a panic here.
+func FuzzNormalize(f *testing.F) {
+	for connector, files := range inputs(f) {
+		for _, file := range files {
+			payload, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(connector, payload)
+		}
+	}
+	f.Fuzz(func(t *testing.T, connector string, payload []byte) {
+		c, ok := connectors[connector]
+		if !ok {
+			return
+		}
+		facts, err := c.Normalize(payload, Options{Endpoint: "default", MerchantIDKeys: DefaultMerchantIDKeys, ReceivedAt: received})
+		if err != nil {
+			return
+		}
+		for _, fact := range facts {
+			e, kept := fact.event(connector, payload, Options{Endpoint: "default", ReceivedAt: received})
+			switch {
+			case kept == nil && e.Validate() != nil:
+				t.Errorf("%s: invalid event: %v", connector, e.Validate())
+			case kept != nil && (kept.Reason == "" || kept.Outcome == ""):
+				t.Errorf("%s: an item is dropped without a reason: %+v", connector, kept)
+			}
+		}
+	})
+}

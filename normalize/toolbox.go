@@ -1,0 +1,173 @@
+package normalize
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// decode reads a JSON payload. Names given twice, text that is not UTF-8, and
+// nesting beyond 10,000 levels are refused: a payload that two readers could
+// take for two different things is believed by none.
+func decode(payload []byte, v any) error {
+	if err := json.Unmarshal(payload, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// ignored is a fact that tollbridge has no word for.
+func ignored(eventType, why string) Fact {
+	f := Fact{Outcome: OutcomeIgnored, Why: why}
+	f.ConnectorEventType = eventType
+	return f
+}
+
+// notUnified is the fact of an event type that no event is made of.
+func notUnified(eventType string) Fact {
+	return ignored(eventType, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", eventType))
+}
+
+// malformed is a fact that cannot be read.
+func malformed(eventType string, err error) Fact {
+	f := Fact{Outcome: OutcomeMalformed, Why: err.Error()}
+	f.ConnectorEventType = eventType
+	return f
+}
+
+// text is a JSON string, number or boolean as the text it is written as, for
+// fields that a processor writes now one way and now another. Null, objects
+// and arrays are the empty text.
+type text string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch v.Kind() {
+	case '"':
+		raw, err := jsontext.AppendUnquote(nil, v)
+		*t = text(raw)
+		return err
+	case '0', 't', 'f':
+		*t = text(v)
+	default:
+		*t = ""
+	}
+	return nil
+}
+
+// metadata is the free fields that a merchant may hang on a payment. Some
+// processors send an empty array where there are none.
+type metadata map[string]text
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v, err := d.ReadValue()
+	if err != nil || v.Kind() != '{' {
+		return err
+	}
+	var fields map[string]text
+	err = json.Unmarshal(bytes.Clone(v), &fields)
+	*m = fields
+	return err
+}
+
+// merchantID returns the merchant's reference from free metadata, or "".
+func (o Options) merchantID(in ...metadata) string {
+	for _, key := range o.MerchantIDKeys {
+		for _, m := range in {
+			if id := string(m[key]); id != "" {
+				return id
+			}
+		}
+	}
+	return ""
+}
+
+// first returns the first of its arguments that is not empty.
+func first[T ~string](of ...T) string {
+	for _, s := range of {
+		if s != "" {
+			return string(s)
+		}
+	}
+	return ""
+}
+
+// unix is the time of a count of seconds; zero is no time.
+func unix(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+// timestamp reads a time in one of the layouts; empty text is no time.
+func timestamp(s string, layouts ...string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range layouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: time %q is not of the form %s", ErrMalformed, s, strings.Join(layouts, " or "))
+}
+
+// deadline is a time that may be absent.
+func deadline(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// minor is an amount in minor units that may be absent; see [schemas.Minor].
+func minor(value *int64, currency string, theirs map[string]int) (*schemas.Amount, error) {
+	if value == nil {
+		return nil, nil
+	}
+	a, err := schemas.Minor(*value, currency, theirs)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return &a, nil
+}
+
+// major is an amount in decimal text that may be absent; see [schemas.Major].
+func major(decimal, currency string) (*schemas.Amount, error) {
+	if decimal == "" {
+		return nil, nil
+	}
+	a, err := schemas.Major(decimal, currency)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return &a, nil
+}
+
+// method is how it was paid; nil if the processor does not say.
+func method(kind, brand string) *schemas.PaymentMethod {
+	if kind == "" {
+		return nil
+	}
+	return &schemas.PaymentMethod{Type: strings.ToLower(kind), Brand: strings.ToLower(brand)}
+}
+
+// failure is why something did not succeed; nil if the processor does not say.
+func failure(code, message, networkCode string) *schemas.Error {
+	if code == "" && message == "" && networkCode == "" {
+		return nil
+	}
+	return &schemas.Error{Code: code, Message: message, NetworkCode: networkCode}
+}

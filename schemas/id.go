@@ -1,0 +1,42 @@
+package schemas
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strconv"
+)
+
+// namespace is the UUID that tollbridge's event ids are made in: the UUIDv5 of
+// "urn:tollbridge:event" in RFC 9562's URL namespace. It never changes, or
+// every consumer would see every event anew.
+var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}, "urn:tollbridge:event")
+
+// ID returns the id of an event: a UUIDv5 (RFC 9562, section 5.5) of the
+// connector, the endpoint, what identifies the fact at the processor, the
+// event's type, and its place among the events of that fact. The same fact has
+// the same id however often, and through whichever replica, it comes.
+func ID(connector, endpoint, identity string, t Type, item int) string {
+	// Lengths go before the parts, so that no two lists of parts read alike.
+	var name []byte
+	for _, part := range []string{connector, endpoint, identity, string(t), strconv.Itoa(item)} {
+		name = strconv.AppendInt(name, int64(len(part)), 10)
+		name = append(append(name, ':'), part...)
+	}
+	id := uuidv5(namespace, string(name))
+	var text [36]byte
+	hex.Encode(text[0:8], id[0:4])
+	hex.Encode(text[9:13], id[4:6])
+	hex.Encode(text[14:18], id[6:8])
+	hex.Encode(text[19:23], id[8:10])
+	hex.Encode(text[24:36], id[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+func uuidv5(namespace [16]byte, name string) (id [16]byte) {
+	sum := sha1.Sum(append(namespace[:], name...))
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x50
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}

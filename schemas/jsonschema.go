@@ -1,0 +1,49 @@
+package schemas
+
+import (
+	_ "embed"
+	"encoding/json"
+)
+
+// eventSchema is what the schemas of all types have in common, with the fields
+// of each family in its definitions.
+//
+//go:embed event.schema.json
+var eventSchema []byte
+
+// JSONSchema returns the JSON Schema (2020-12) of t's events, indented. Its
+// $id is [Type.Schema]. It is strict, which is right for testing a producer;
+// consumers should let fields pass that they do not know.
+func JSONSchema(t Type) []byte {
+	var s struct {
+		Schema      string                     `json:"$schema"`
+		ID          string                     `json:"$id"`
+		Title       string                     `json:"title"`
+		Description string                     `json:"description"`
+		Type        string                     `json:"type"`
+		Required    []string                   `json:"required"`
+		Properties  map[string]any             `json:"properties"`
+		Defs        map[string]json.RawMessage `json:"$defs"`
+	}
+	if err := json.Unmarshal(eventSchema, &s); err != nil {
+		panic("schemas: event.schema.json: " + err.Error()) // embedded: it cannot differ between runs
+	}
+	s.ID, s.Title, s.Description = t.Schema(), string(t), t.Says()
+	is := func(value string) any { return map[string]string{"const": value} }
+	ref := func(name string) any { return map[string]string{"$ref": "#/$defs/" + name} }
+	s.Properties["type"], s.Properties["dataschema"] = is(string(t)), is(t.Schema())
+	s.Properties["data"] = map[string]any{
+		"allOf":                 []any{ref("data"), ref(t.Family()), map[string]any{"properties": map[string]any{"status": is(t.Status())}}},
+		"unevaluatedProperties": false,
+	}
+	for _, other := range types {
+		if f := other.t.Family(); f != t.Family() {
+			delete(s.Defs, f)
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		panic("schemas: " + err.Error())
+	}
+	return append(b, '\n')
+}

@@ -1,0 +1,139 @@
+package schemas
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Amount is money in the minor unit of its currency: {1099, "EUR"} is €10.99,
+// {1099, "JPY"} is ¥1099. Value and currency are always together.
+type Amount struct {
+	Value    int64  `json:"value"`
+	Currency string `json:"currency"` // ISO 4217, upper case; see [NoCurrency]
+}
+
+// NoCurrency is ISO 4217's code for "no currency". An amount has it when the
+// processor sent a number and did not say of what.
+const NoCurrency = "XXX"
+
+// ErrAmount is wrapped by every error about money.
+var ErrAmount = errors.New("amount")
+
+// exponents is how many decimals the currencies of ISO 4217 have:
+// https://www.six-group.com/en/products-services/financial-information/market-reference-data/data-standards.html
+// (list one, 2026-01-01, and the codes withdrawn since 2020, which old payments still name).
+var exponents = func() map[string]int {
+	m := map[string]int{}
+	for exponent, codes := range []string{
+		0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+		2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW " +
+			"CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HRK HTG HUF " +
+			"IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV " +
+			"MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD " +
+			"SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG ZWL",
+		3: "BHD IQD JOD KWD LYD OMR TND",
+		4: "CLF UYW",
+	} {
+		for code := range strings.FieldsSeq(codes) {
+			m[code] = exponent
+		}
+	}
+	return m
+}()
+
+// Exponent returns how many decimals currency has in ISO 4217, and whether it
+// is known. The code may be in either case.
+func Exponent(currency string) (int, bool) {
+	e, ok := exponents[strings.ToUpper(currency)]
+	return e, ok
+}
+
+// Minor returns an amount that a processor sent in minor units. Where the
+// processor's minor unit is not ISO 4217's, theirs has its number of decimals
+// by currency: Stripe counts ISK in hundredths, so {"ISK": 2}, and 500 is
+// ISK 5. What cannot be told exactly is an error, never rounded.
+func Minor(value int64, currency string, theirs map[string]int) (Amount, error) {
+	code, err := code(currency)
+	if err != nil {
+		return Amount{}, err
+	}
+	exponent, ok := theirs[code]
+	if !ok || code == NoCurrency {
+		return Amount{value, code}, nil
+	}
+	iso, known := exponents[code]
+	if !known {
+		return Amount{}, fmt.Errorf("%w: %d %s: the currency's decimals are not known", ErrAmount, value, code)
+	}
+	for ; exponent > iso; exponent-- {
+		if value%10 != 0 {
+			return Amount{}, fmt.Errorf("%w: %d %s has more decimals than the currency's %d", ErrAmount, value, code, iso)
+		}
+		value /= 10
+	}
+	for ; exponent < iso; exponent++ {
+		if value > math.MaxInt64/10 || value < math.MinInt64/10 {
+			return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, value, code)
+		}
+		value *= 10
+	}
+	return Amount{value, code}, nil
+}
+
+// Major returns an amount that a processor sent in major units as decimal
+// text: ("10.5", "EUR") is {1050, "EUR"}. The text may have a sign, and zeros
+// beyond the currency's decimals; digits that would be lost are an error.
+// Without a currency the decimals that stand there are taken for the
+// currency's own: ("10.00", "") is {1000, "XXX"}.
+func Major(decimal, currency string) (Amount, error) {
+	code, err := code(currency)
+	if err != nil {
+		return Amount{}, err
+	}
+	whole, fraction, dotted := strings.Cut(decimal, ".")
+	exponent, known := exponents[code]
+	switch {
+	case code == NoCurrency:
+		exponent = len(fraction)
+	case !known:
+		return Amount{}, fmt.Errorf("%w: %q %s: the currency's decimals are not known", ErrAmount, decimal, code)
+	}
+	if whole == "" || (dotted && fraction == "") || strings.Trim(fraction, "0123456789") != "" {
+		return Amount{}, fmt.Errorf("%w: %q %s is not a decimal number", ErrAmount, decimal, code)
+	}
+	if len(fraction) > exponent {
+		if strings.Trim(fraction[exponent:], "0") != "" {
+			return Amount{}, fmt.Errorf("%w: %q %s has more decimals than the currency's %d", ErrAmount, decimal, code, exponent)
+		}
+		fraction = fraction[:exponent]
+	}
+	value, err := strconv.ParseInt(whole+fraction+strings.Repeat("0", exponent-len(fraction)), 10, 64)
+	if err != nil {
+		return Amount{}, fmt.Errorf("%w: %q %s is not a number that fits 64 bits", ErrAmount, decimal, code)
+	}
+	return Amount{value, code}, nil
+}
+
+// Abs returns a without its sign, for processors that send refunds as
+// negative amounts. What an event moved is told by its type.
+func (a Amount) Abs() Amount {
+	if a.Value < 0 {
+		a.Value = -a.Value
+	}
+	return a
+}
+
+// code returns the upper-case form of a currency code.
+func code(currency string) (string, error) {
+	if currency == "" {
+		return NoCurrency, nil
+	}
+	upper := strings.ToUpper(currency)
+	if len(upper) != 3 || strings.Trim(upper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return "", fmt.Errorf("%w: currency %q is not a three-letter code of ISO 4217", ErrAmount, currency)
+	}
+	return upper, nil
+}

@@ -1,0 +1,358 @@
+package verify
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// vector is a recorded request and what is expected of it: a file
+// testdata/<connector>/<case>.http of a few "key: value" lines, a blank line
+// and a raw HTTP request, without Content-Length and byte for byte to its end.
+//
+//	expect: ok, or the Reason of the refusal
+//	secret: name=value   one line each
+//	set: name=value      a setting
+//	now: unix seconds    when it is judged
+//	url: the address that the processor was given, where it is signed
+//	payload: what is verified, where that is not the body; "" for a handshake
+//	reply: what a handshake is answered with
+//	signed: text of the body that the signature covers, where it covers fields only
+type vector struct {
+	name, connector string
+	want            error
+	req             Request
+	keys            Keys
+	now             time.Time
+	payload, reply  *string
+	signed          []string
+}
+
+func vectors(t testing.TB) []vector {
+	files, err := filepath.Glob("testdata/*/*.http")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no vectors: %v", err)
+	}
+	var all []vector
+	for _, f := range files {
+		v, err := readVector(f)
+		if err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+func readVector(file string) (vector, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return vector{}, err
+	}
+	v := vector{
+		name:      strings.TrimPrefix(file, "testdata/"),
+		connector: filepath.Base(filepath.Dir(file)),
+		keys:      Keys{Settings: map[string]string{}},
+	}
+	for {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		if !ok {
+			return v, errors.New("no request")
+		}
+		if b = rest; len(line) == 0 {
+			break
+		}
+		key, value, _ := strings.Cut(string(line), ": ")
+		name, setting, _ := strings.Cut(value, "=")
+		switch key {
+		case "expect":
+			if value != "ok" {
+				v.want = Reason(value)
+			}
+		case "secret":
+			v.keys.Secrets = append(v.keys.Secrets, Secret{name, setting})
+		case "set":
+			v.keys.Settings[name] = strings.ReplaceAll(setting, `\n`, "\n")
+		case "now":
+			unix, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return v, err
+			}
+			v.now = time.Unix(unix, 0)
+		case "url":
+			v.req.URL = value
+		case "payload":
+			v.payload = &value
+		case "reply":
+			v.reply = &value
+		case "signed":
+			v.signed = append(v.signed, value)
+		default:
+			return v, fmt.Errorf("unknown key %q", key)
+		}
+	}
+	head, body, _ := bytes.Cut(b, []byte("\n\n"))
+	r, err := http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(head), strings.NewReader("\n\n"))))
+	if err != nil {
+		return v, err
+	}
+	v.req.Method, v.req.Header, v.req.Body = r.Method, r.Header, bytes.TrimSuffix(body, []byte("\n")) // editors end files with one
+	return v, nil
+}
+
+func (v vector) verify() (Verified, error) { return Verify(v.connector, v.req, v.keys, v.now) }
+
+// with returns v with a change, and the original untouched.
+func (v vector) with(change func(*vector)) vector {
+	v.req.Header, v.req.Body = v.req.Header.Clone(), bytes.Clone(v.req.Body)
+	v.keys.Secrets, v.keys.Settings = slices.Clone(v.keys.Secrets), maps.Clone(v.keys.Settings)
+	change(&v)
+	return v
+}
+
+func TestVectors(t *testing.T) {
+	accepted, refused := map[string]bool{}, map[string]bool{}
+	for _, v := range vectors(t) {
+		t.Run(v.name, func(t *testing.T) {
+			if _, ok := connectors[v.connector]; !ok {
+				t.Fatalf("testdata/%s belongs to no connector", v.connector)
+			}
+			got, err := v.verify()
+			if !errors.Is(err, v.want) {
+				t.Fatalf("got %v, want %v", err, v.want)
+			}
+			if v.want != nil {
+				refused[v.connector] = true
+				if got.Payload != nil || got.Reply != nil {
+					t.Errorf("refused, and yet returned %+v", got)
+				}
+				return
+			}
+			accepted[v.connector] = true
+			want := string(v.req.Body)
+			if v.payload != nil {
+				want = *v.payload
+			}
+			if string(got.Payload) != want {
+				t.Errorf("payload %q, want %q", got.Payload, want)
+			}
+			if got.Handshake != (v.reply != nil) || got.Handshake && string(got.Reply) != *v.reply {
+				t.Errorf("handshake %v, reply %q, want %v", got.Handshake, got.Reply, v.reply)
+			}
+			if err := Check(v.connector, v.keys); err != nil {
+				t.Errorf("Check refuses keys that verify: %v", err)
+			}
+		})
+	}
+	for _, c := range Connectors() {
+		if !accepted[c] || !refused[c] {
+			t.Errorf("connector %q needs a vector in testdata/%s that is accepted (ok*.http) and one that is not", c, c)
+		}
+	}
+}
+
+// TestConformance holds every connector to what a verifier is for: whatever
+// is changed in a good request, it is refused.
+func TestConformance(t *testing.T) {
+	for _, v := range vectors(t) {
+		if v.want != nil {
+			continue
+		}
+		t.Run(v.name, func(t *testing.T) {
+			c := connectors[v.connector]
+			refused := func(what string, change func(*vector)) {
+				t.Helper()
+				if _, err := v.with(change).verify(); err == nil {
+					t.Errorf("accepted %s", what)
+				}
+			}
+			conformKeys(t, v, c, refused)
+			conformSignature(v, c, refused)
+			conformBody(t, v, c, refused)
+			conformTime(t, v, refused)
+		})
+	}
+}
+
+func conformKeys(t *testing.T, v vector, c Connector, refused func(string, func(*vector))) {
+	if c.Keyless {
+		refused("any settings", func(v *vector) { v.keys.Settings = nil })
+		return
+	}
+	refused("no secret", func(v *vector) { v.keys.Secrets = nil })
+	refused("an empty secret", func(v *vector) { v.keys.Secrets = []Secret{{"main", ""}} })
+	wrong := func(s string) string { // of the same form, so that only its value is wrong
+		b := []byte(s)
+		b[0] = map[bool]byte{true: '1', false: '0'}[b[0] == '0']
+		b[len(b)-1] = map[bool]byte{true: '1', false: '0'}[b[len(b)-1] == '0']
+		return string(b)
+	}
+	right := v.keys.Secrets[len(v.keys.Secrets)-1]
+	refused("another secret", func(v *vector) {
+		for i, s := range v.keys.Secrets {
+			v.keys.Secrets[i].Value = wrong(s.Value)
+		}
+	})
+	two := v.with(func(v *vector) { v.keys.Secrets = []Secret{{"new", wrong(right.Value)}, {"old", right.Value}} })
+	if got, err := two.verify(); err != nil || got.Secret != "old" {
+		t.Errorf("the second secret: %v, matched %q", err, got.Secret)
+	}
+}
+
+func conformSignature(v vector, c Connector, refused func(string, func(*vector))) {
+	inHeaders := false
+	for _, name := range c.Headers {
+		value := v.req.Header.Get(name)
+		if value == "" {
+			continue
+		}
+		inHeaders = true
+		refused("no "+name, func(v *vector) { v.req.Header.Del(name) })
+		refused("an empty "+name, func(v *vector) { v.req.Header.Set(name, "") })
+		refused("two "+name, func(v *vector) { v.req.Header.Add(name, "x") })
+		refused(name+" cut short", func(v *vector) { v.req.Header.Set(name, value[:len(value)-1]) })
+		for i := range value {
+			refused(fmt.Sprintf("%s with byte %d flipped", name, i), func(v *vector) {
+				b := []byte(value)
+				b[i] ^= 1
+				v.req.Header.Set(name, string(b))
+			})
+		}
+	}
+	if inHeaders {
+		refused("the signature in the query and in a cookie", func(v *vector) {
+			query := url.Values{}
+			for _, name := range c.Headers {
+				query.Set(name, v.req.Header.Get(name))
+				query.Set(strings.ToLower(name), v.req.Header.Get(name))
+				v.req.Header.Add("Cookie", name+"="+v.req.Header.Get(name))
+				v.req.Header.Del(name)
+			}
+			v.req.URL += "?" + query.Encode()
+		})
+	}
+	if v.req.URL != "" {
+		refused("another address", func(v *vector) { v.req.URL += "x" })
+		refused("no address", func(v *vector) { v.req.URL = "" })
+	}
+}
+
+func conformBody(t *testing.T, v vector, c Connector, refused func(string, func(*vector))) {
+	body := v.req.Body
+	if len(body) == 0 {
+		return
+	}
+	flip := func(i int) {
+		refused(fmt.Sprintf("the body with byte %d (%q) flipped", i, body[i]), func(v *vector) { v.req.Body[i] ^= 1 })
+	}
+	switch c.Covers {
+	case CoversBody:
+		for i := range body {
+			flip(i)
+		}
+		refused("one byte more", func(v *vector) { v.req.Body = append(v.req.Body, ' ') })
+	case CoversFields:
+		if len(v.signed) == 0 {
+			t.Errorf("a connector that covers fields needs signed: lines in its vectors")
+		}
+		for _, field := range v.signed {
+			at := bytes.Index(body, []byte(field))
+			if at < 0 {
+				t.Errorf("signed: %q does not stand in the body", field)
+			}
+			for i := range field {
+				flip(at + i)
+			}
+		}
+	}
+	if c.Covers != CoversNothing {
+		refused("no body", func(v *vector) { v.req.Body = nil })
+		refused("the body cut short", func(v *vector) { v.req.Body = v.req.Body[:len(body)-1] })
+		refused("half the body", func(v *vector) { v.req.Body = v.req.Body[:len(body)/2] })
+	}
+}
+
+// conformTime finds the edge of the window where there is one: a request is
+// accepted to its last second and refused after it.
+func conformTime(t *testing.T, v vector, refused func(string, func(*vector))) {
+	const year = 365 * 24 * time.Hour
+	if _, err := v.with(func(v *vector) { v.now = v.now.Add(year) }).verify(); err == nil {
+		return // no time is signed
+	}
+	v = v.with(func(v *vector) { v.keys.Settings[tolerance.Name] = "60" })
+	at := func(d time.Duration) error {
+		_, err := v.with(func(w *vector) { w.now = v.now.Add(d) }).verify()
+		return err
+	}
+	last := time.Duration(-1)
+	for d := time.Duration(0); d <= 2*time.Minute; d += time.Second {
+		if at(d) == nil {
+			last = d
+		}
+	}
+	if last < 0 || last > time.Minute {
+		t.Errorf("with tolerance_seconds 60, accepted until %s after the vector's time", last)
+	}
+	if err := at(last + time.Second); !errors.Is(err, ErrStale) {
+		t.Errorf("a second past the window: %v, want %v", err, ErrStale)
+	}
+	off := v.with(func(v *vector) { v.keys.Settings[tolerance.Name] = "off"; v.now = v.now.Add(year) })
+	if _, err := off.verify(); err != nil {
+		t.Errorf("tolerance_seconds off: %v", err)
+	}
+}
+
+func TestUnknownConnector(t *testing.T) {
+	if _, err := Verify("nobody", Request{}, Keys{Secrets: []Secret{{"main", "x"}}}, time.Now()); !errors.Is(err, ErrUnknown) {
+		t.Errorf("got %v, want %v", err, ErrUnknown)
+	}
+	if err := Check("nobody", Keys{}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("got %v, want %v", err, ErrUnknown)
+	}
+}
+
+// FuzzVerify looks for a panic, and for a request that verifies under a secret
+// that nothing was signed with.
+func FuzzVerify(f *testing.F) {
+	for _, v := range vectors(f) {
+		var head bytes.Buffer
+		if err := v.req.Header.Write(&head); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(v.connector, v.req.Method, v.req.URL, head.String(), v.req.Body)
+	}
+	byConnector := map[string]vector{}
+	for _, v := range vectors(f) {
+		byConnector[v.connector] = v
+	}
+	f.Fuzz(func(t *testing.T, connector, method, url, head string, body []byte) {
+		v, ok := byConnector[connector]
+		if !ok {
+			return
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST / HTTP/1.1\r\n" + head + "\r\n\r\n")))
+		if err != nil {
+			return
+		}
+		keys := Keys{Settings: v.keys.Settings}
+		if !connectors[connector].Keyless {
+			keys.Secrets = []Secret{{"fuzz", "a3f1c0de5ec2e7000000000000000000"}}
+		}
+		got, err := Verify(connector, Request{Method: method, URL: url, Header: r.Header, Body: body}, keys, v.now)
+		if err == nil && len(keys.Secrets) > 0 && !got.Handshake {
+			t.Fatalf("forged: %s %q %q", connector, head, body)
+		}
+	})
+}
