@@ -1,0 +1,104 @@
+// Package publish writes to Kafka. [Producer.Publish] returns once all in-sync
+// replicas have every record it was given, and that is what a webhook's 2xx
+// stands on. The package also knows the topics: their names, how they are
+// created, and whether what is there is what was asked for.
+//
+// All event topics have the same number of partitions, and a record's
+// partition is the Java client's murmur2 of its key: partition p of one topic
+// holds the same payments as partition p of another, and Java, librdkafka
+// (murmur2_random) and franz-go agree on where a key is.
+package publish
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// Record is one record to write.
+type Record struct {
+	Topic   string
+	Key     []byte // never empty: it chooses the partition
+	Value   []byte
+	Headers []Header
+}
+
+// Header is one header of a record.
+type Header struct {
+	Name  string
+	Value []byte
+}
+
+// Receipt is where a record is.
+type Receipt struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// Errors of [Producer.Publish]. Whatever it is, the caller must take it that
+// nothing is written and have the webhook sent again.
+var (
+	// ErrUnavailable is wrapped when Kafka did not acknowledge in time.
+	ErrUnavailable = errors.New("kafka cannot acknowledge")
+	// ErrRefused is wrapped when Kafka refuses a record whenever it is asked:
+	// it is too large, its topic is not there, or tollbridge may not write it.
+	ErrRefused = errors.New("kafka refuses the record")
+	// ErrClosed is returned after [Producer.Close].
+	ErrClosed = errors.New("the producer is closed")
+)
+
+// EventRecord is the record of an event: structured-mode CloudEvents JSON to
+// the topic of its type, keyed by its subject. Traceparent is the W3C trace
+// context of the webhook it came in.
+func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
+	if err := e.Validate(); err != nil {
+		return Record{}, err
+	}
+	value, err := json.Marshal(e)
+	if err != nil {
+		return Record{}, fmt.Errorf("event %s: %w", e.ID, err)
+	}
+	return Record{
+		Topic: n.Event(e.Type),
+		Key:   []byte(e.Subject),
+		Value: value,
+		Headers: []Header{
+			{"content-type", []byte(schemas.ContentType)},
+			{"event-id", []byte(e.ID)},
+			{"event-type", []byte(e.Type)},
+			{"connector", []byte(e.Data.Connector)},
+			{"traceparent", []byte(traceparent)},
+		},
+	}, nil
+}
+
+// partition returns the partition of key among n, as the Java client's default
+// partitioner does: murmur2, its sign bit cleared, modulo n.
+func partition(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
+
+// murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
+func murmur2(b []byte) uint32 {
+	const seed, m, r = 0x9747b28c, 0x5bd1e995, 24
+	h := uint32(seed) ^ uint32(len(b))
+	for ; len(b) >= 4; b = b[4:] {
+		k := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+		k *= m
+		k ^= k >> r
+		h = h*m ^ k*m
+	}
+	switch len(b) {
+	case 3:
+		h ^= uint32(b[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(b[1]) << 8
+		fallthrough
+	case 1:
+		h = (h ^ uint32(b[0])) * m
+	}
+	h = (h ^ h>>13) * m
+	return h ^ h>>15
+}

@@ -1,0 +1,214 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// Names is what tollbridge's topics are called: a prefix, then the type of
+// the events, or what else they hold.
+type Names struct{ Prefix string }
+
+// Event returns the topic of a type's events.
+func (n Names) Event(t schemas.Type) string { return n.Prefix + string(t) }
+
+// Received returns the topic of verified webhooks that became no event.
+func (n Names) Received() string { return n.Prefix + "webhooks.received" }
+
+// Dead returns the topic of verified webhooks that could not be read.
+func (n Names) Dead() string { return n.Prefix + "webhooks.dead" }
+
+// All returns every topic.
+func (n Names) All() []string {
+	var all []string
+	for _, t := range schemas.Types() {
+		all = append(all, n.Event(t))
+	}
+	return append(all, n.Received(), n.Dead())
+}
+
+// Layout is how the topics should be.
+type Layout struct {
+	Names
+	Partitions  int // of every topic
+	Replication int // copies of each partition
+	MinInSync   int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
+}
+
+// rawBytes is the largest record of the topics that hold whole webhooks: the
+// body at its default limit, its headers, and room.
+const rawBytes = 2 << 20
+
+func (l Layout) minInSync() int {
+	if l.MinInSync > 0 {
+		return l.MinInSync
+	}
+	return max(1, l.Replication-1)
+}
+
+// configs returns the topic's own settings.
+func (l Layout) configs(topic string) map[string]string {
+	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
+	if topic == l.Received() || topic == l.Dead() {
+		c["max.message.bytes"] = strconv.Itoa(rawBytes)
+	}
+	return c
+}
+
+// Finding is what was found of one topic.
+type Finding struct {
+	Topic  string `json:"topic"`
+	Exists bool   `json:"exists"`
+	Drift  string `json:"drift,omitempty"` // how it differs from the layout; empty if it does not
+	// Wrong is set where events would be lost to their consumers or spread over
+	// the wrong partitions: `serve` does not start. Other drift is a warning.
+	Wrong bool `json:"wrong,omitempty"`
+}
+
+// Plan compares the cluster's topics with the layout.
+func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
+	client, hangUp := c.client()
+	defer hangUp()
+	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()})
+	if err != nil {
+		return nil, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
+	}
+	configs, err := l.describe(ctx, client, m.Topics)
+	if err != nil {
+		return nil, err
+	}
+	var findings []Finding
+	for _, t := range m.Topics {
+		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+			findings = append(findings, Finding{Topic: t.Name})
+			continue
+		}
+		if t.Error != nil {
+			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+		}
+		findings = append(findings, l.compare(t, configs[t.Name]))
+	}
+	slices.SortFunc(findings, func(a, b Finding) int {
+		return slices.Index(l.All(), a.Topic) - slices.Index(l.All(), b.Topic)
+	})
+	return findings, nil
+}
+
+// compare judges one topic that is there.
+func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
+	f := Finding{Topic: t.Name, Exists: true}
+	replication := 0
+	if len(t.Partitions) > 0 {
+		replication = len(t.Partitions[0].Replicas)
+	}
+	switch minISR, _ := strconv.Atoi(configs["min.insync.replicas"]); {
+	case len(t.Partitions) != l.Partitions:
+		f.Wrong = true
+		f.Drift = fmt.Sprintf("has %d partitions, want %d: the same payment would be in different partitions of different topics; set kafka.partitions to what the topics have, or move to topics with another kafka.prefix", len(t.Partitions), l.Partitions)
+	case replication < l.Replication:
+		f.Drift = fmt.Sprintf("has %d replicas, want %d: weaker than asked for; reassign its partitions", replication, l.Replication)
+	case minISR < l.minInSync():
+		f.Drift = fmt.Sprintf("min.insync.replicas is %d, want %d: weaker than asked for; `tollbridge topics apply` sets it", minISR, l.minInSync())
+	}
+	if want := l.configs(t.Name)["max.message.bytes"]; f.Drift == "" && want != "" && configs["max.message.bytes"] != want {
+		f.Drift = fmt.Sprintf("max.message.bytes is %s, want %s: a large webhook could not be kept; `tollbridge topics apply` sets it", configs["max.message.bytes"], want)
+	}
+	return f
+}
+
+// describe returns the settings of the topics that are there.
+func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kafka.Topic) (map[string]map[string]string, error) {
+	var resources []kafka.DescribeConfigRequestResource
+	for _, t := range topics {
+		if t.Error == nil {
+			resources = append(resources, kafka.DescribeConfigRequestResource{
+				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
+				ConfigNames: []string{"min.insync.replicas", "max.message.bytes"},
+			})
+		}
+	}
+	all := map[string]map[string]string{}
+	if len(resources) == 0 {
+		return all, nil
+	}
+	r, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: resources})
+	if err != nil {
+		return nil, fmt.Errorf("asking for the topics' settings: %w", err)
+	}
+	for _, resource := range r.Resources {
+		if resource.Error != nil {
+			return nil, fmt.Errorf("asking for the settings of topic %s: %w", resource.ResourceName, resource.Error)
+		}
+		all[resource.ResourceName] = map[string]string{}
+		for _, e := range resource.ConfigEntries {
+			all[resource.ResourceName][e.ConfigName] = e.ConfigValue
+		}
+	}
+	return all, nil
+}
+
+// Apply creates the topics that are missing, and mends the settings of those
+// that are there. It never changes a number of partitions or replicas.
+func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
+	before, err := l.Plan(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	client, hangUp := c.client()
+	defer hangUp()
+	var create []kafka.TopicConfig
+	var mend []kafka.IncrementalAlterConfigsRequestResource
+	for _, f := range before {
+		if !f.Exists {
+			create = append(create, l.topicConfig(f.Topic))
+		} else if f.Drift != "" {
+			mend = append(mend, l.alteration(f.Topic))
+		}
+	}
+	if len(create) > 0 {
+		r, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: create})
+		if err != nil {
+			return nil, fmt.Errorf("creating topics: %w", err)
+		}
+		for topic, err := range r.Errors {
+			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // another replica was faster
+				return nil, fmt.Errorf("creating topic %s: %w", topic, err)
+			}
+		}
+	}
+	if len(mend) > 0 {
+		r, err := client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{Resources: mend})
+		if err != nil {
+			return nil, fmt.Errorf("setting the topics' settings: %w", err)
+		}
+		for _, resource := range r.Resources {
+			if resource.Error != nil {
+				return nil, fmt.Errorf("setting the settings of topic %s: %w", resource.ResourceName, resource.Error)
+			}
+		}
+	}
+	return before, nil
+}
+
+func (l Layout) topicConfig(topic string) kafka.TopicConfig {
+	t := kafka.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
+	for name, value := range l.configs(topic) {
+		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+	}
+	return t
+}
+
+func (l Layout) alteration(topic string) kafka.IncrementalAlterConfigsRequestResource {
+	r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}
+	for name, value := range l.configs(topic) {
+		r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet})
+	}
+	return r
+}
