@@ -1,0 +1,266 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+func topicsCommand() *cobra.Command {
+	topics := &cobra.Command{
+		Use:   "topics",
+		Short: "Plan and create the topics",
+	}
+	var asJSON bool
+	plan := &cobra.Command{
+		Use:   "plan",
+		Short: "Say which topics would be created, and which differ from the configuration",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			findings, err := cfg.layout().Plan(c.Context(), cfg.kafka())
+			if err != nil {
+				return err
+			}
+			return showTopics(c, cfg, findings, asJSON, "would be created")
+		},
+	}
+	apply := &cobra.Command{
+		Use:   "apply",
+		Short: "Create the topics that are missing and set the settings of those that are there",
+		Long: `Create the topics that are missing and set the settings of those that are
+there. It never changes a number of partitions or replicas, and deletes nothing.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			findings, err := cfg.layout().Apply(c.Context(), cfg.kafka())
+			if err != nil {
+				return err
+			}
+			return showTopics(c, cfg, findings, asJSON, "created")
+		},
+	}
+	for _, sub := range []*cobra.Command{plan, apply} {
+		configFlags(sub)
+		sub.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+		topics.AddCommand(sub)
+	}
+	return topics
+}
+
+// showTopics prints what was found; topics that events would be lost in are a
+// failure.
+func showTopics(c *cobra.Command, cfg config, findings []publish.Finding, asJSON bool, missing string) error {
+	var wrong error
+	for _, f := range findings {
+		if f.Wrong {
+			wrong = errRefused
+		}
+	}
+	if asJSON {
+		if err := writeJSON(c.OutOrStdout(), findings); err != nil {
+			return err
+		}
+		return wrong
+	}
+	w := columns(c)
+	for _, f := range findings {
+		state := "right"
+		switch {
+		case !f.Exists:
+			state = fmt.Sprintf("%s: %d partitions, %d replicas", missing, cfg.Kafka.Partitions, cfg.Kafka.Replication)
+		case f.Wrong:
+			state = "WRONG: " + f.Drift
+		case f.Drift != "":
+			state = "differs: " + f.Drift
+		}
+		fmt.Fprintf(w, "%s\t%s\n", f.Topic, state)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return wrong
+}
+
+func columns(c *cobra.Command) *tabwriter.Writer {
+	return tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+}
+
+// connectorInfo is what `tollbridge connectors` tells of one.
+type connectorInfo struct {
+	Name     string           `json:"name"`
+	Signs    string           `json:"signs"`
+	Covers   verify.Coverage  `json:"covers"`
+	Weakness string           `json:"weakness,omitempty"`
+	Key      string           `json:"merchant_transaction_id"`
+	Settings []verify.Setting `json:"settings,omitempty"`
+	Keyless  bool             `json:"keyless"`
+	Docs     []string         `json:"docs"`
+	Samples  []string         `json:"samples"`
+}
+
+func connectorsCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "connectors [NAME]",
+		Short:   "List the processors, or tell about one",
+		Example: "  tollbridge connectors\n  tollbridge connectors adyen",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				i, err := infoOf(args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(c.OutOrStdout(), i)
+				}
+				return i.print(c)
+			}
+			return listConnectors(c, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+func infoOf(name string) (connectorInfo, error) {
+	v, ok := verify.Lookup(name)
+	if !ok {
+		return connectorInfo{}, usage("connector %q is unknown; there are %s", name, strings.Join(verify.Connectors(), ", "))
+	}
+	n, _ := normalize.Lookup(name)
+	i := connectorInfo{
+		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
+		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: normalize.Samples(name),
+	}
+	for _, s := range n.Settings {
+		i.Settings = append(i.Settings, verify.Setting{Name: s.Name, Says: s.Says})
+	}
+	return i, nil
+}
+
+func listConnectors(c *cobra.Command, asJSON bool) error {
+	var all []connectorInfo
+	for _, name := range verify.Connectors() {
+		i, err := infoOf(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, i)
+	}
+	if asJSON {
+		return writeJSON(c.OutOrStdout(), all)
+	}
+	w := columns(c)
+	for _, i := range all {
+		fmt.Fprintf(w, "%s\t%s\n", i.Name, i.Signs)
+	}
+	return w.Flush()
+}
+
+func (i connectorInfo) print(c *cobra.Command) error {
+	w := columns(c)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	line("connector", i.Name)
+	line("signs", i.Signs)
+	line("covers", string(i.Covers))
+	line("weakness", i.Weakness)
+	line("merchant_transaction_id", i.Key)
+	for _, s := range i.Settings {
+		required := ""
+		if s.Required {
+			required = " (required)"
+		}
+		line("setting "+s.Name, s.Says+required)
+	}
+	line("docs", strings.Join(i.Docs, " "))
+	line("samples", strings.Join(i.Samples, ", "))
+	return w.Flush()
+}
+
+func schemasCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use:   "schemas [TYPE]",
+		Short: "List the event types, print the JSON Schema of one, or write all",
+		Example: `  tollbridge schemas
+  tollbridge schemas payment.captured
+  tollbridge schemas --out ./schemas`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case dir != "":
+				return writeSchemas(c, dir)
+			case len(args) == 0:
+				w := columns(c)
+				for _, t := range schemas.Types() {
+					fmt.Fprintf(w, "%s\t%s\n", t, t.Says())
+				}
+				return w.Flush()
+			case !schemas.Type(args[0]).Known():
+				return usage("event type %q is unknown; 'tollbridge schemas' lists them", args[0])
+			}
+			_, err := c.OutOrStdout().Write(schemas.JSONSchema(schemas.Type(args[0])))
+			return err
+		},
+	}
+	c.Flags().StringVar(&dir, "out", "", "folder to write TYPE.schema.json of every type to")
+	return c
+}
+
+func writeSchemas(c *cobra.Command, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, t := range schemas.Types() {
+		if err := os.WriteFile(filepath.Join(dir, string(t)+".schema.json"), schemas.JSONSchema(t), 0o644); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "wrote %d schemas to %s\n", len(schemas.Types()), dir)
+	return err
+}
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Check the configuration"}
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Say what is wrong with the configuration, if anything; asks nothing of Kafka",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			endpoints, err := cfg.endpoints()
+			if err != nil {
+				return err
+			}
+			for _, e := range endpoints {
+				fmt.Fprintln(c.OutOrStdout(), e.Path())
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))
+			return err
+		},
+	}
+	configFlags(check)
+	c.AddCommand(check)
+	return c
+}

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// config is the configuration file. Flags win over environment variables, and
+// those over the file.
+type config struct {
+	Listen string `yaml:"listen"` // of the webhooks
+	Admin  string `yaml:"admin"`  // of /metrics, /healthz and /readyz; not for the outside
+	State  string `yaml:"state"`  // a folder, rebuilt from Kafka when empty
+
+	Kafka     kafkaConfig      `yaml:"kafka"`
+	Endpoints []endpointConfig `yaml:"endpoints"`
+
+	PublicURL      string   `yaml:"public_url"`       // what processors call: an endpoint's URL is this and its path
+	MerchantIDKeys []string `yaml:"merchant_id_keys"` // names to look for in free metadata, in this order
+
+	Deadline    time.Duration `yaml:"deadline"`      // from a webhook's first byte to its answer
+	MaxBody     int64         `yaml:"max_body"`      // bytes of one webhook
+	MaxInFlight int64         `yaml:"max_in_flight"` // bytes of all webhooks under way
+	LogLevel    string        `yaml:"log_level"`     // debug, info, warn or error
+}
+
+type kafkaConfig struct {
+	Brokers     []string `yaml:"brokers"`
+	Prefix      string   `yaml:"prefix"` // of every topic's name
+	Partitions  int      `yaml:"partitions"`
+	Replication int      `yaml:"replication"`
+	MinInSync   int      `yaml:"min_insync"` // 0: one fewer than replication
+	ClientID    string   `yaml:"client_id"`
+}
+
+type endpointConfig struct {
+	Connector      string                  `yaml:"connector"`
+	Name           string                  `yaml:"name"` // the end of the URL's path; "default" may be left out there
+	Live           *bool                   `yaml:"live"` // true if it is not said
+	URL            string                  `yaml:"url"`  // what the processor calls; wins over public_url
+	Secrets        map[string]secretConfig `yaml:"secrets"`
+	Settings       map[string]any          `yaml:"settings"`
+	MerchantIDKeys []string                `yaml:"merchant_id_keys"`
+}
+
+// secretConfig is where a secret is: exactly one of the three is set.
+type secretConfig struct {
+	Value string `yaml:"value"`
+	Env   string `yaml:"env"`
+	File  string `yaml:"file"`
+}
+
+// standard is what a configuration that says nothing means.
+func standard() config {
+	return config{
+		Listen:   "127.0.0.1:8080",
+		Admin:    "127.0.0.1:9090",
+		State:    "./state",
+		Kafka:    kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, ClientID: "tollbridge"},
+		Deadline: ingest.DefaultDeadline,
+		LogLevel: "info",
+	}
+}
+
+// usageError is what the person at the keyboard can mend: exit code 2.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// configFlags are the flags that say what the file would.
+func configFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringP("config", "c", "", "configuration file (YAML)")
+	f.String("listen", "", "address that webhooks come to")
+	f.String("admin", "", "address of /metrics, /healthz and /readyz")
+	kafkaFlags(f)
+	f.String("public-url", "", "what processors call, such as https://pay.example.com")
+	f.String("log-level", "", "debug, info, warn or error")
+}
+
+func kafkaFlags(f *pflag.FlagSet) {
+	f.StringSlice("brokers", nil, "Kafka brokers, host:port")
+	f.String("prefix", "", "prefix of the topics' names")
+	f.Int("partitions", 0, "partitions of every topic")
+	f.Int("replication", 0, "replicas of every partition")
+}
+
+// loadConfig reads the file that --config names, and puts environment
+// variables (TOLLBRIDGE_BROKERS for --brokers) and flags over it.
+func loadConfig(c *cobra.Command) (config, error) {
+	if err := flagsFromEnv(c.Flags()); err != nil {
+		return config{}, err
+	}
+	cfg := standard()
+	file, _ := c.Flags().GetString("config")
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return config{}, usage("--config: %w", err)
+		}
+		if err := parseConfig(b, &cfg); err != nil {
+			return config{}, usage("%s: %w", file, err)
+		}
+	}
+	overlay(c.Flags(), &cfg)
+	if err := cfg.check(); err != nil {
+		return config{}, usageError{err}
+	}
+	return cfg, nil
+}
+
+// parseConfig reads YAML strictly: an unknown key is an error that names its line.
+func parseConfig(b []byte, cfg *config) error {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	err := d.Decode(cfg)
+	if errors.Is(err, io.EOF) {
+		return nil // an empty file says nothing
+	}
+	var t *yaml.TypeError
+	if errors.As(err, &t) {
+		return errors.New(unknownKey.ReplaceAllString(strings.Join(t.Errors, "\n"), "unknown key $1"))
+	}
+	return err
+}
+
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// flagsFromEnv sets every flag that is not given from its environment variable.
+func flagsFromEnv(f *pflag.FlagSet) (err error) {
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := envName(flag.Name)
+		if value, ok := os.LookupEnv(name); ok && !flag.Changed {
+			if e := f.Set(flag.Name, value); e != nil {
+				err = usage("environment variable %s: %w", name, e)
+			}
+		}
+	})
+	return err
+}
+
+func envName(flag string) string {
+	return "TOLLBRIDGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// overlay puts the flags that were given over the file's values.
+func overlay(f *pflag.FlagSet, cfg *config) {
+	text := func(name string, to *string) {
+		if f.Changed(name) {
+			*to, _ = f.GetString(name)
+		}
+	}
+	number := func(name string, to *int) {
+		if f.Changed(name) {
+			*to, _ = f.GetInt(name)
+		}
+	}
+	text("listen", &cfg.Listen)
+	text("admin", &cfg.Admin)
+	text("public-url", &cfg.PublicURL)
+	text("log-level", &cfg.LogLevel)
+	text("prefix", &cfg.Kafka.Prefix)
+	number("partitions", &cfg.Kafka.Partitions)
+	number("replication", &cfg.Kafka.Replication)
+	if f.Changed("brokers") {
+		cfg.Kafka.Brokers, _ = f.GetStringSlice("brokers")
+	}
+}
+
+// check returns everything that is wrong and needs no network to see.
+func (c config) check() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for name, address := range map[string]string{"listen": c.Listen, "admin": c.Admin} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			wrong("%s: %q is not host:port: %w", name, address, err)
+		}
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		wrong("kafka.brokers: there is none; want host:port of at least one")
+	}
+	for _, b := range c.Kafka.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			wrong("kafka.brokers: %q is not host:port: %w", b, err)
+		}
+	}
+	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
+	}
+	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
+		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
+	}
+	if c.Deadline <= 0 || c.MaxBody < 0 || c.MaxInFlight < 0 {
+		wrong("deadline, max_body and max_in_flight must be positive")
+	}
+	if _, err := level(c.LogLevel); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.endpoints(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// endpoints returns the endpoints with their secrets read.
+func (c config) endpoints() ([]ingest.Endpoint, error) {
+	var all []ingest.Endpoint
+	var errs []error
+	for i, e := range c.Endpoints {
+		at := fmt.Sprintf("endpoints[%d] (%s)", i, e.Connector)
+		settings, err := settingTexts(e.Settings)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", at, err))
+			continue
+		}
+		secrets, err := readSecrets(e.Secrets)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", at, err))
+			continue
+		}
+		one := ingest.Endpoint{
+			Connector:      e.Connector,
+			Name:           e.Name,
+			Live:           e.Live == nil || *e.Live,
+			URL:            e.URL,
+			PublicURL:      c.PublicURL,
+			MerchantIDKeys: slices.Concat(e.MerchantIDKeys, c.MerchantIDKeys),
+			Keys:           verify.Keys{Secrets: secrets, Settings: settings},
+		}
+		if err := one.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", at, err))
+		}
+		all = append(all, one)
+	}
+	return all, errors.Join(errs...)
+}
+
+// readSecrets returns the secrets by name, sorted.
+func readSecrets(from map[string]secretConfig) ([]verify.Secret, error) {
+	var all []verify.Secret
+	for name, s := range from {
+		value, err := s.read()
+		if err != nil {
+			return nil, fmt.Errorf("secrets.%s: %w", name, err)
+		}
+		all = append(all, verify.Secret{Name: name, Value: value})
+	}
+	slices.SortFunc(all, func(a, b verify.Secret) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func (s secretConfig) read() (value string, err error) {
+	switch {
+	case s.Value != "" && s.Env == "" && s.File == "":
+		return s.Value, nil
+	case s.Env != "" && s.Value == "" && s.File == "":
+		if value = os.Getenv(s.Env); value == "" {
+			return "", fmt.Errorf("the environment variable %s is not set or empty", s.Env)
+		}
+		return value, nil
+	case s.File != "" && s.Value == "" && s.Env == "":
+		b, err := os.ReadFile(s.File)
+		if err != nil {
+			return "", err
+		}
+		if value = strings.TrimRight(string(b), "\r\n"); value == "" {
+			return "", fmt.Errorf("the file %s is empty", s.File)
+		}
+		return value, nil
+	}
+	return "", errors.New("want exactly one of value, env and file, and it must not be empty")
+}
+
+// settingTexts returns settings as text: what is structured becomes JSON.
+func settingTexts(from map[string]any) (map[string]string, error) {
+	all := map[string]string{}
+	for name, value := range from {
+		switch v := value.(type) {
+		case string:
+			all[name] = v
+		case bool:
+			all[name] = strconv.FormatBool(v)
+		case uint64, int64, int, float64:
+			all[name] = fmt.Sprint(v)
+		default:
+			b, err := json.Marshal(v)
+			if err != nil {
+				return nil, fmt.Errorf("settings.%s: %w", name, err)
+			}
+			all[name] = string(b)
+		}
+		if name == "tolerance_seconds" && all[name] == "off" {
+			return nil, errors.New("settings.tolerance_seconds: off is for `tollbridge inspect`; a server that takes requests of any age takes replayed ones")
+		}
+	}
+	return all, nil
+}
+
+// layout is how the topics should be.
+func (c config) layout() publish.Layout {
+	return publish.Layout{
+		Names:       publish.Names{Prefix: c.Kafka.Prefix},
+		Partitions:  c.Kafka.Partitions,
+		Replication: c.Kafka.Replication,
+		MinInSync:   c.Kafka.MinInSync,
+	}
+}
+
+func (c config) kafka() publish.Config {
+	return publish.Config{Brokers: c.Kafka.Brokers, ClientID: c.Kafka.ClientID}
+}

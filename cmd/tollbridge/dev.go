@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+func devCommand() *cobra.Command {
+	var listen, admin, broker, data string
+	var logs bool
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Try it: everything in one process, Kafka included",
+		Long: `Try it: everything in one process, Kafka included, with an endpoint for every
+connector and made-up secrets. Nothing is needed and nothing is left behind.
+
+The Kafka inside is a fake: good for trying and for tests, and it keeps nothing
+unless --data names a folder. Each event is printed once Kafka has it.`,
+		Example: `  tollbridge dev
+  tollbridge dev --data ./devdata --broker 127.0.0.1:9092`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := flagsFromEnv(c.Flags()); err != nil {
+				return err
+			}
+			cluster, address, err := fakeKafka(broker, data)
+			if err != nil {
+				return err
+			}
+			defer cluster.Close()
+			cfg := devConfig(listen, admin, address)
+			if _, err := cfg.layout().Apply(c.Context(), cfg.kafka()); err != nil {
+				return err
+			}
+			log := zerolog.New(io.Discard)
+			if logs {
+				log = logger(c.ErrOrStderr(), "info")
+			}
+			p := &printer{out: c.OutOrStdout()}
+			p.welcome(cfg)
+			return serve(c.Context(), cfg, log, p.tap)
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that webhooks come to")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz and /readyz")
+	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the Kafka inside; port 0 takes any")
+	c.Flags().StringVar(&data, "data", "", "folder to keep the events in")
+	c.Flags().BoolVar(&logs, "logs", false, "write the server's log, too")
+	return c
+}
+
+// fakeKafka starts the Kafka inside.
+func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, "", usage("--broker: %q is not host:port: %w", address, err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, "", usage("--broker: %q: the port is not a number", address)
+	}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1), kfake.Ports(n),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			return net.Listen(network, net.JoinHostPort(host, port))
+		}),
+	}
+	if data != "" {
+		opts = append(opts, kfake.DataDir(data))
+	}
+	cluster, err := kfake.NewCluster(opts...)
+	if err != nil {
+		return nil, "", fmt.Errorf("starting the Kafka inside at %s (is the port taken? see --broker): %w", address, err)
+	}
+	return cluster, cluster.ListenAddrs()[0], nil
+}
+
+// devConfig has an endpoint with made-up keys for every connector.
+func devConfig(listen, admin, broker string) config {
+	cfg := standard()
+	cfg.Listen, cfg.Admin, cfg.PublicURL = listen, admin, "http://"+listen
+	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
+	test := false
+	for _, name := range verify.Connectors() {
+		keys, _, _ := sign.Dev(name)
+		e := endpointConfig{Connector: name, Live: &test, Secrets: map[string]secretConfig{}, Settings: map[string]any{}}
+		for _, s := range keys.Secrets {
+			e.Secrets[s.Name] = secretConfig{Value: s.Value}
+		}
+		for name, value := range keys.Settings {
+			e.Settings[name] = value
+		}
+		cfg.Endpoints = append(cfg.Endpoints, e)
+	}
+	return cfg
+}
+
+// printer shows each record once Kafka has it.
+type printer struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (p *printer) welcome(cfg config) {
+	fmt.Fprintf(p.out, `tollbridge dev: webhooks at http://%s/webhooks/{connector}, Kafka at %s
+In another terminal:
+
+  go run ./cmd/tollbridge send stripe payment_intent.succeeded --to http://%[1]s/webhooks/stripe/default
+  kcat -b %[2]s -t payment.captured -C -f '%%k %%s\n'
+
+%d connectors ('go run ./cmd/tollbridge connectors'). Events appear here as Kafka has them; Ctrl-C ends.
+
+`, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints))
+}
+
+func (p *printer) tap(next ingest.Publisher) ingest.Publisher {
+	return tap(func(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+		receipts, err := next.Publish(ctx, records)
+		if err == nil {
+			p.print(records, receipts)
+		}
+		return receipts, err
+	})
+}
+
+func (p *printer) print(records []publish.Record, receipts []publish.Receipt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, r := range receipts {
+		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n%s\n\n", r.Topic, r.Partition, r.Offset, records[i].Key, records[i].Value)
+	}
+}
+
+// tap is a function as a Publisher.
+type tap func(context.Context, []publish.Record) ([]publish.Receipt, error)
+
+func (t tap) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	return t(ctx, records)
+}

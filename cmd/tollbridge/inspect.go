@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+func inspectCommand() *cobra.Command {
+	var q inspection
+	c := &cobra.Command{
+		Use:   "inspect --connector NAME [flags] [FILE|-]",
+		Short: "Say what would become of a request, and why",
+		Long: `Say what would become of a request, and why, as one JSON object. Nothing is
+published. FILE, or the standard input, is the exact body.
+
+With --payload FILE, judge only what a payload means: "verified" is null.
+
+Exit codes: 0 verified (or a payload was judged), 1 refused, 2 the command
+line is wrong.`,
+		Example: `  tollbridge inspect --connector stripe --secret whsec_… \
+      --header 'Stripe-Signature: t=1767225600,v1=…' --at 1767225610 body.json
+  tollbridge inspect --connector adyen --payload notification.json
+  tollbridge inspect --connector braintree --method GET --secret … --set public_key=… \
+      --url 'https://pay.example.com/webhooks/braintree?bt_challenge=…' /dev/null`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return q.run(c, args) },
+	}
+	f := c.Flags()
+	f.StringVar(&q.connector, "connector", "", "whose webhook it is (required)")
+	f.StringArrayVar(&q.secrets, "secret", nil, "a secret to verify with; repeat it for several")
+	f.StringArrayVar(&q.settings, "set", nil, "KEY=VALUE: a setting of the endpoint; tolerance_seconds=off accepts any age")
+	f.StringArrayVar(&q.headers, "header", nil, "'Name: value' of the request")
+	f.StringVar(&q.method, "method", http.MethodPost, "the request's method")
+	f.StringVar(&q.url, "url", "", "the address that the processor called, with its query")
+	f.StringVar(&q.at, "at", "", "when it came in: RFC 3339 or unix seconds; now if it is not given")
+	f.StringVar(&q.payload, "payload", "", "judge what the payload in this file means, signature aside")
+	f.BoolVar(&q.live, "live", false, "as a live endpoint, which ignores test-mode events")
+	f.StringSliceVar(&q.merchantIDKeys, "merchant-id-keys", nil, "names to look for in free metadata")
+	return c
+}
+
+type inspection struct {
+	connector, method, url, at, payload        string
+	secrets, settings, headers, merchantIDKeys []string
+	live                                       bool
+}
+
+func (q inspection) run(c *cobra.Command, args []string) error {
+	e, err := q.endpoint()
+	if err != nil {
+		return err
+	}
+	now, err := instant(q.at)
+	if err != nil {
+		return err
+	}
+	if q.payload != "" {
+		b, err := readFile(c, []string{q.payload})
+		if err != nil {
+			return err
+		}
+		v, err := e.Meaning(b, now)
+		if err != nil {
+			return usageError{err}
+		}
+		return writeJSON(c.OutOrStdout(), v)
+	}
+	body, err := readFile(c, args)
+	if err != nil {
+		return err
+	}
+	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body}
+	for _, h := range q.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return usage("--header: want 'Name: value', got %q", h)
+		}
+		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	v := e.Verdict(c.Context(), new(verify.Keyring), r, now)
+	if err := writeJSON(c.OutOrStdout(), v); err != nil {
+		return err
+	}
+	if !*v.Verified {
+		return errRefused
+	}
+	return nil
+}
+
+// endpoint is the endpoint that the flags describe. That it lacks a secret is
+// part of what is judged.
+func (q inspection) endpoint() (ingest.Endpoint, error) {
+	e := ingest.Endpoint{Connector: q.connector, Live: q.live, MerchantIDKeys: q.merchantIDKeys}
+	if _, ok := verify.Lookup(q.connector); !ok {
+		return e, usage("--connector: %q is unknown; there are %s", q.connector, strings.Join(verify.Connectors(), ", "))
+	}
+	for i, s := range q.secrets {
+		e.Keys.Secrets = append(e.Keys.Secrets, verify.Secret{Name: strconv.Itoa(i + 1), Value: s})
+	}
+	settings, err := assignments("--set", q.settings)
+	e.Keys.Settings = settings
+	return e, err
+}
+
+// assignments reads KEY=VALUE flags.
+func assignments(flag string, from []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, s := range from {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, usage("%s: want KEY=VALUE, got %q", flag, s)
+		}
+		all[name] = value
+	}
+	return all, nil
+}
+
+// instant reads --at.
+func instant(s string) (time.Time, error) {
+	if s == "" {
+		return time.Now(), nil
+	}
+	if unix, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.Unix(unix, 0), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, usage("--at: want RFC 3339 or unix seconds, got %q", s)
+	}
+	return t, nil
+}
+
+// readFile reads the file that is named first, or the standard input.
+func readFile(c *cobra.Command, args []string) (b []byte, err error) {
+	if len(args) == 0 || args[0] == "-" {
+		b, err = io.ReadAll(c.InOrStdin())
+	} else {
+		b, err = os.ReadFile(args[0])
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return b, nil
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,154 @@
+// Command tollbridge takes payment processors' webhooks and publishes them to
+// Kafka as one event stream. See `tollbridge help`, and README.md.
+//
+// Exit codes: 0 done, 1 refused or failed, 2 the command line or the
+// configuration is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// errRefused is the error of a command that has said all there is to say.
+var errRefused = errors.New("refused")
+
+// run runs one command and returns its exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	var u usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errRefused):
+		return 1
+	case errors.As(err, &u):
+		fmt.Fprintln(errOut, "tollbridge:", err)
+		return 2
+	}
+	fmt.Fprintln(errOut, "tollbridge:", err)
+	return 1
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tollbridge",
+		Short: "Payment webhooks in, one event stream in Kafka out",
+		Long: `tollbridge takes payment processors' webhooks, verifies each, puts it into one
+vocabulary and publishes it to Kafka, keyed by merchant_transaction_id.
+A 2xx to the processor means that Kafka has it.
+
+Exit codes: 0 done; 1 refused or failed; 2 the command line or the
+configuration is wrong. Every flag can be given as an environment variable:
+TOLLBRIDGE_BROKERS for --brokers.`,
+		Example: `  tollbridge dev                               try it, with Kafka inside
+  tollbridge send stripe payment_intent.succeeded
+  tollbridge serve --config tollbridge.yaml    run it
+  tollbridge inspect --connector stripe --secret whsec_… --header "Stripe-Signature: …" body.json`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%w; see '%s --help'", err, c.CommandPath())
+	})
+	root.AddCommand(
+		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
+		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), versionCommand(),
+	)
+	for _, c := range root.Commands() {
+		usageArgs(c)
+	}
+	return root
+}
+
+// usageArgs makes wrong arguments of a command and its subcommands usage errors.
+func usageArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usage("%w; see '%s --help'", err, c.CommandPath())
+		}
+		return nil
+	}
+	if c.RunE == nil && c.Run == nil { // a group of commands says which there are
+		c.RunE = func(c *cobra.Command, _ []string) error {
+			_ = c.Help()
+			return usage("'%s' needs one of its commands", c.CommandPath())
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), "tollbridge", version())
+			return err
+		},
+	}
+}
+
+// version is what the Go toolchain recorded of the build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return v + " " + info.GoVersion
+}
+
+// level reads a log level.
+func level(name string) (zerolog.Level, error) {
+	switch name {
+	case "debug", "info", "warn", "error":
+		return zerolog.ParseLevel(name)
+	}
+	return 0, fmt.Errorf("log_level: %q is not debug, info, warn or error", name)
+}
+
+// logger writes lines of JSON, or columns for a person at a terminal.
+func logger(out io.Writer, name string) zerolog.Logger {
+	l, _ := level(name) // checked with the configuration
+	if f, ok := out.(*os.File); ok && isTerminal(f) {
+		out = zerolog.ConsoleWriter{Out: out, TimeFormat: "15:04:05.000"}
+	}
+	return zerolog.New(out).Level(l).With().Timestamp().Logger()
+}
+
+func isTerminal(f *os.File) bool {
+	s, err := f.Stat()
+	return err == nil && s.Mode()&os.ModeCharDevice != 0
+}

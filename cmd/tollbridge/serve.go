@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+func serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Take webhooks and publish them to Kafka",
+		Long: `Take webhooks and publish them to Kafka.
+
+The topics must be there: see 'tollbridge topics apply'. serve does not start
+when one is missing or has another number of partitions than configured, and
+warns where durability is weaker than asked for. SIGTERM or an interrupt stops
+taking new connections, answers the webhooks under way, and ends.`,
+		Example: "  tollbridge topics apply --config tollbridge.yaml && tollbridge serve --config tollbridge.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(c)
+			if err != nil {
+				return err
+			}
+			if len(cfg.Endpoints) == 0 {
+				return usage("there are no endpoints: name at least one in the configuration file (--config)")
+			}
+			log := logger(c.ErrOrStderr(), cfg.LogLevel)
+			if err := checkTopics(c.Context(), cfg, log); err != nil {
+				return err
+			}
+			return serve(c.Context(), cfg, log, nil)
+		},
+	}
+	configFlags(c)
+	return c
+}
+
+// checkTopics refuses topics that events would be lost in, and warns of those
+// that are weaker than asked for.
+func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	findings, err := cfg.layout().Plan(ctx, cfg.kafka())
+	if err != nil {
+		return fmt.Errorf("looking at the topics: %w", err)
+	}
+	var errs []error
+	var missing []string
+	for _, f := range findings {
+		switch {
+		case !f.Exists:
+			missing = append(missing, f.Topic)
+		case f.Wrong:
+			errs = append(errs, fmt.Errorf("topic %s %s", f.Topic, f.Drift))
+		case f.Drift != "":
+			log.Warn().Str("topic", f.Topic).Msg(f.Drift)
+		}
+	}
+	if len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("topics are not there: %s; create them with 'tollbridge topics apply' and the same configuration", strings.Join(missing, ", ")))
+	}
+	return errors.Join(errs...)
+}
+
+// serve is the server from its parts to its end, in the order of dependency:
+//
+//	producer ──▶ ingest ──▶ listeners ──▶ until ctx is done ──▶ drain, in reverse
+//
+// Tap, if it is not nil, stands between ingest and the producer.
+func serve(ctx context.Context, cfg config, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
+	endpoints, err := cfg.endpoints()
+	if err != nil {
+		return err
+	}
+	producer := publish.NewProducer(cfg.kafka())
+	defer producer.Close()
+	var publisher ingest.Publisher = producer
+	if tap != nil {
+		publisher = tap(producer)
+	}
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	names := cfg.layout().Names
+	server, err := ingest.New(ingest.Config{
+		Endpoints: endpoints, Publisher: publisher, Names: names,
+		Ready:   func(ctx context.Context) error { return producer.Ready(ctx, names.All()) },
+		MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, Deadline: cfg.Deadline,
+		Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+
+	webhooks, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	admin, err := net.Listen("tcp", cfg.Admin)
+	if err != nil {
+		_ = webhooks.Close()
+		return fmt.Errorf("admin: %w", err)
+	}
+	log.Info().Stringer("listen", webhooks.Addr()).Stringer("admin", admin.Addr()).Int("endpoints", len(endpoints)).
+		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
+	return listen(ctx, log, map[net.Listener]http.Handler{webhooks: server, admin: server.Admin(metrics)})
+}
+
+// drainTime is how long requests under way may take to end, longer than any deadline.
+const drainTime = 40 * time.Second
+
+// listen serves until ctx is done or a listener fails, then lets the requests
+// under way end.
+func listen(ctx context.Context, log zerolog.Logger, handlers map[net.Listener]http.Handler) error {
+	ended := make(chan error, len(handlers))
+	var servers []*http.Server
+	for l, h := range handlers {
+		s := &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       15 * time.Second, // the body, too
+			WriteTimeout:      60 * time.Second,
+			IdleTimeout:       90 * time.Second,
+			MaxHeaderBytes:    32 << 10,
+		}
+		servers = append(servers, s)
+		go func() { ended <- s.Serve(l) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+		log.Info().Msg("stopping: answering the webhooks under way")
+	case err = <-ended:
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	for _, s := range servers {
+		err = errors.Join(err, s.Shutdown(drain))
+	}
+	log.Info().Msg("stopped")
+	return err
+}

@@ -1,0 +1,144 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// dialect is how one processor wants to be answered where that is not as most
+// do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
+// within [DefaultDeadline].
+type dialect struct {
+	body      string        // of the answer that ends redelivery
+	handshake bool          // asks by GET whether the endpoint is the merchant's
+	deadline  time.Duration // 0 is the server's
+}
+
+// dialects holds the processors that want something else, by connector.
+var dialects = map[string]dialect{
+	// Adyen's older webhooks wanted this body; its newer ones take any.
+	// https://docs.adyen.com/development-resources/webhooks/handle-webhook-events
+	"adyen": {body: "[accepted]"},
+	// GET ?bt_challenge=... when the destination is saved.
+	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
+	"braintree": {handshake: true},
+}
+
+// Answer is what the sender of a request gets.
+type Answer struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body"`
+}
+
+// Reasons of refusals that come from no stage but ingest itself.
+var (
+	errEndpoint = errors.New("no such endpoint")
+	errMethod   = errors.New("method not allowed")
+	errTooLarge = errors.New("body too large")
+	errEncoding = errors.New("content encoding not accepted")
+	errRead     = errors.New("body could not be read")
+	errBusy     = errors.New("too many bytes in flight")
+	errPanic    = errors.New("panic")
+)
+
+// refusals is the one map from an error to an answer. The first that matches
+// counts; the word is what logs and metrics say.
+var refusals = []struct {
+	is     error
+	word   string
+	status int
+}{
+	{errEndpoint, "no_such_endpoint", http.StatusNotFound},
+	{errMethod, "method_not_allowed", http.StatusMethodNotAllowed},
+	{errTooLarge, "body_too_large", http.StatusRequestEntityTooLarge},
+	{errEncoding, "content_encoding", http.StatusUnsupportedMediaType},
+	{errRead, "body_unreadable", http.StatusBadRequest},
+	{errBusy, "too_many_bytes_in_flight", http.StatusServiceUnavailable},
+
+	// What is wrong with our keys, or out of our reach, is no fault of the
+	// sender's: it sends again.
+	{verify.ErrNoSecret, string(verify.ErrNoSecret), http.StatusServiceUnavailable},
+	{verify.ErrSetting, string(verify.ErrSetting), http.StatusServiceUnavailable},
+	{verify.ErrKeyNotThere, string(verify.ErrKeyNotThere), http.StatusServiceUnavailable},
+
+	{publish.ErrRefused, "kafka_refuses", http.StatusServiceUnavailable},
+	{publish.ErrUnavailable, "kafka_unavailable", http.StatusServiceUnavailable},
+	{publish.ErrClosed, "shutting_down", http.StatusServiceUnavailable},
+	{context.DeadlineExceeded, "deadline", http.StatusServiceUnavailable},
+}
+
+// refusal returns the answer to an error and the word for it.
+func refusal(err error) (Answer, string) {
+	for _, r := range refusals {
+		if errors.Is(err, r.is) {
+			return plain(r.status), r.word
+		}
+	}
+	if reason := verify.ReasonOf(err); reason != "" {
+		return plain(http.StatusUnauthorized), string(reason)
+	}
+	return plain(http.StatusServiceUnavailable), "internal"
+}
+
+// retryAfter is when a processor that honours it should try again, in seconds.
+const retryAfter = "5"
+
+// plain is an answer that says its status and nothing more.
+func plain(status int) Answer {
+	a := Answer{Status: status, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: http.StatusText(status) + "\n"}
+	if status == http.StatusServiceUnavailable {
+		a.Headers["Retry-After"] = retryAfter
+	}
+	return a
+}
+
+// Answer is what the processor gets, given that Kafka has what it is to have.
+func (e Endpoint) Answer(j Judgement) Answer {
+	switch {
+	case j.Err != nil:
+		a, _ := refusal(j.Err)
+		return a
+	case j.Handshake:
+		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
+	}
+	a := Answer{Status: http.StatusOK, Body: dialects[e.Connector].body}
+	if a.Body != "" {
+		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
+	}
+	return a
+}
+
+// ReceiptHeader names the header of a 2xx that says where in Kafka the
+// webhook's records are: a list of RFC 9651, one member a record, an event's id
+// or "webhook" for a webhook kept whole:
+//
+//	Tollbridge-Receipt: "0b0f…";topic="payment.captured";partition=3;offset=42
+const ReceiptHeader = "Tollbridge-Receipt"
+
+// receiptBytes bounds the header: processors and proxies drop answers whose
+// headers are too large. The log has all receipts.
+const receiptBytes = 4 << 10
+
+// receipts returns the value of [ReceiptHeader].
+func receipts(ids []string, at []publish.Receipt) string {
+	var b strings.Builder
+	for i, r := range at {
+		if b.Len() > receiptBytes {
+			fmt.Fprintf(&b, `, "more";n=%d`, len(at)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, `"%s";topic="%s";partition=%d;offset=%d`, ids[i], r.Topic, r.Partition, r.Offset)
+	}
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// HandleEvent verifies a webhook of a connector by a secret and returns the
+// events it stands for. It publishes nothing and keeps nothing. The payload is
+// the exact body, and the headers are the request's. The error wraps a
+// [verify.Reason] if the webhook is not from the processor, [normalize.ErrMalformed]
+// if it is not what the processor documents, and [ErrNoEvent] if it is nothing
+// that tollbridge unifies.
+func HandleEvent(connector string, payload []byte, headers http.Header, secret string) ([]schemas.Event, error) {
+	e := Endpoint{Connector: connector, Keys: verify.Keys{Secrets: []verify.Secret{{Name: "webhook_secret", Value: secret}}}}
+	request := verify.Request{Method: http.MethodPost, Header: headers, Body: payload}
+	j := e.Judge(context.Background(), new(verify.Keyring), request, time.Now())
+	switch {
+	case j.Err != nil:
+		return nil, j.Err
+	case j.Outcome() == normalize.OutcomeMalformed:
+		return nil, fmt.Errorf("%w: %s", normalize.ErrMalformed, j.Kept[0].Reason)
+	case j.Outcome() != normalize.OutcomeEvents:
+		return nil, fmt.Errorf("%w: %s", ErrNoEvent, j.Kept[0].Reason)
+	}
+	return j.Events, nil
+}
+
+// ErrNoEvent is wrapped for a webhook that is verified and read, and is about
+// nothing that tollbridge has an event for.
+var ErrNoEvent = errors.New("no event")
+
+// Verdict says what a request is and would come to: the answer of `tollbridge
+// inspect` and of POST /v1/handle_event. Names may be added; none changes.
+type Verdict struct {
+	Verified *bool             `json:"verified"`         // null if only a payload was judged
+	Reason   string            `json:"reason,omitempty"` // why it is not verified
+	Detail   string            `json:"detail,omitempty"` // the same as a sentence
+	Secret   string            `json:"secret,omitempty"` // the name of the one that matched
+	Outcome  normalize.Outcome `json:"outcome,omitempty"`
+	Answer   *Answer           `json:"answer,omitempty"` // what the processor would get
+	Event    *schemas.Event    `json:"event,omitempty"`  // the first of events
+	Events   []schemas.Event   `json:"events"`
+	Kept     []normalize.Kept  `json:"kept,omitempty"` // items without an event, and why
+}
+
+// Verdict judges a request to the endpoint as the server would, and publishes nothing.
+func (e Endpoint) Verdict(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Verdict {
+	j := e.Judge(ctx, k, r, now)
+	verified, answer := j.Err == nil, e.Answer(j)
+	v := e.meaning(j.Result)
+	v.Verified, v.Answer, v.Secret, v.Outcome = &verified, &answer, j.Secret, j.Outcome()
+	if j.Err != nil {
+		_, v.Reason = refusal(j.Err)
+		v.Detail = j.Err.Error()
+	}
+	return v
+}
+
+// Meaning judges a payload alone: what it would come to, were it verified.
+func (e Endpoint) Meaning(payload []byte, now time.Time) (Verdict, error) {
+	r, err := e.Normalize(payload, now)
+	return e.meaning(r), err
+}
+
+func (e Endpoint) meaning(r normalize.Result) Verdict {
+	v := Verdict{Outcome: r.Outcome(), Events: r.Events, Kept: r.Kept}
+	if v.Events == nil {
+		v.Events = []schemas.Event{}
+	} else {
+		v.Event = &v.Events[0]
+	}
+	return v
+}
+
+// handleEventRequest is the body of POST /v1/handle_event.
+type handleEventRequest struct {
+	Connector     string            `json:"connector"`
+	Payload       string            `json:"payload"`        // the exact body, as text
+	PayloadBase64 []byte            `json:"payload_base64"` // the exact body, where it is not UTF-8
+	Headers       map[string]string `json:"headers"`
+	WebhookSecret string            `json:"webhook_secret"`
+	Settings      map[string]string `json:"settings"`
+	Method        string            `json:"method"` // POST if empty
+	URL           string            `json:"url"`    // where the processor signs it
+}
+
+// handleEvent is [HandleEvent] over HTTP: 200 with a [Verdict] for a webhook
+// that is verified, 401 with one for a webhook that is not, 400 for a request
+// that is neither.
+func (s *Server) handleEvent(c echo.Context) error {
+	body, release, err := s.read(c.Response(), c.Request())
+	defer release()
+	if err != nil {
+		a, _ := refusal(err)
+		return c.JSON(a.Status, echo.Map{"error": err.Error()})
+	}
+	var q handleEventRequest
+	if err := json.Unmarshal(body, &q); err != nil {
+		return c.JSON(http.StatusBadRequest, echo.Map{"error": "want {connector, payload, headers, webhook_secret}, the payload as a string: " + err.Error()})
+	}
+	e := Endpoint{Connector: q.Connector, URL: q.URL, Keys: verify.Keys{Settings: q.Settings}}
+	if q.WebhookSecret != "" {
+		e.Keys.Secrets = []verify.Secret{{Name: "webhook_secret", Value: q.WebhookSecret}}
+	}
+	if err := e.Check(); err != nil {
+		return c.JSON(http.StatusBadRequest, echo.Map{"error": err.Error()})
+	}
+	r := verify.Request{Method: q.Method, URL: q.URL, Header: http.Header{}, Body: []byte(q.Payload)}
+	if r.Method == "" {
+		r.Method = http.MethodPost
+	}
+	if len(q.PayloadBase64) > 0 {
+		r.Body = q.PayloadBase64
+	}
+	for name, value := range q.Headers {
+		r.Header.Set(name, value)
+	}
+	v := e.Verdict(c.Request().Context(), &s.keyring, r, s.Now())
+	v.Answer = nil // this caller is not the processor
+	if !*v.Verified {
+		return c.JSON(http.StatusUnauthorized, v)
+	}
+	return c.JSON(http.StatusOK, v)
+}

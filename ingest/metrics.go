@@ -1,0 +1,74 @@
+package ingest
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics is what ingest tells Prometheus. Labels are words from tables of
+// ours: nothing a sender writes becomes one.
+type metrics struct {
+	webhooks *prometheus.CounterVec
+	events   *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	bytes    prometheus.Counter
+	inFlight prometheus.Gauge
+	underWay prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	return &metrics{
+		webhooks: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_webhooks_total",
+			Help: "Requests to webhook endpoints by what became of them. The reason is empty for those answered 2xx.",
+		}, []string{"connector", "endpoint", "outcome", "reason", "status"}),
+		events: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_events_total",
+			Help: "Events acknowledged by Kafka.",
+		}, []string{"connector", "endpoint", "type"}),
+		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tollbridge_webhook_duration_seconds",
+			Help:    "From the request's headers to its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8},
+		}, []string{"connector"}),
+		bytes: f.NewCounter(prometheus.CounterOpts{
+			Name: "tollbridge_webhook_bytes_total",
+			Help: "Bytes of bodies read.",
+		}),
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tollbridge_in_flight_bytes",
+			Help: "Bytes of bodies under way.",
+		}),
+		underWay: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tollbridge_in_flight_webhooks",
+			Help: "Webhooks under way.",
+		}),
+	}
+}
+
+// requests counts a webhook as under way until what it returns is called.
+func (m *metrics) requests(*passage) func() {
+	m.underWay.Inc()
+	return m.underWay.Dec
+}
+
+// count counts a webhook that is answered.
+func (m *metrics) count(p *passage, status int, reason string) {
+	connector, endpoint := "", ""
+	if p.endpoint != nil {
+		connector, endpoint = p.endpoint.Connector, p.endpoint.name()
+	}
+	outcome := ""
+	if p.err == nil {
+		outcome = string(p.judgement.Outcome())
+		for _, e := range p.judgement.Events {
+			m.events.WithLabelValues(connector, endpoint, string(e.Type)).Inc()
+		}
+	}
+	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(connector).Observe(p.s.Now().Sub(p.start).Seconds())
+	m.bytes.Add(float64(p.bytes))
+}
