@@ -1,0 +1,15 @@
+# The server in an image of its own: nothing but the program and certificates,
+# run as a user that owns nothing.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/tollbridge ./cmd/tollbridge
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /out/tollbridge /tollbridge
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["/tollbridge"]
+CMD ["serve", "--config", "/etc/tollbridge/tollbridge.yaml"]

@@ -1,0 +1,47 @@
+# make alone says what there is. CI runs `make test`; nothing is hidden there.
+
+GO    ?= go
+TOOL   = $(GO) tool -modfile=.ci/tools.mod
+FUZZ  ?= 5s
+REPORT = $(CURDIR)/bin/kafka-report
+
+.PHONY: help run test check lint race fuzz golden vectors compose build clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+run: ## try it: everything in one process, Kafka included
+	$(GO) run ./cmd/tollbridge dev
+
+build: ## bin/tollbridge
+	$(GO) build -o bin/tollbridge ./cmd/tollbridge
+
+test: lint race fuzz ## all checks, with a real Kafka where one can be had
+	@echo; cat $(REPORT)
+
+check: test ## the same
+
+lint: ## gofmt, vet, staticcheck, govulncheck where it can run
+	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@.ci/vulncheck $(TOOL)
+
+race: ## the tests, with the race detector
+	@mkdir -p bin; rm -f $(REPORT); touch $(REPORT)
+	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race ./...
+
+fuzz: ## every fuzz target for FUZZ (5s)
+	@$(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | grep . | \
+	xargs grep -oE '^func Fuzz[A-Za-z0-9]+' | sed -E 's|^(.*)/[^/]+:func |\1 |' | sort -u | while read -r dir target; do \
+		echo "fuzz $$target for $(FUZZ)"; $(GO) test "$$dir" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) || exit 1; done
+
+golden: ## rewrite the golden files, to read what changed
+	$(GO) test ./normalize -run TestGolden -update
+	git diff --stat -- normalize/testdata
+
+compose: ## docker-compose.yml up, a webhook in, its event out, down
+	.ci/compose
+
+clean: ## what the others made
+	rm -rf bin state
