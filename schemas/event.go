@@ -16,6 +16,7 @@ package schemas
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // SpecVersion is the version of CloudEvents that events follow.
@@ -70,18 +71,18 @@ type Data struct {
 
 	// Payments.
 
-	AuthorizedAmount     *Amount        `json:"authorized_amount,omitempty"` // authorized so far
-	CapturedAmount       *Amount        `json:"captured_amount,omitempty"`   // captured so far
-	PaymentMethod        *PaymentMethod `json:"payment_method,omitempty"`
+	AuthorizedAmount     *Amount        `json:"authorized_amount,omitempty"`      // authorized so far
+	CapturedAmount       *Amount        `json:"captured_amount,omitempty"`        // captured so far
+	PaymentMethod        *PaymentMethod `json:"payment_method,omitempty"`         // also of all others but payouts
 	NetworkTransactionID string         `json:"network_transaction_id,omitempty"` // the card network's id
 	MandateID            string         `json:"mandate_id,omitempty"`             // the mandate or stored method that paid
-	Error                *Error         `json:"error,omitempty"`                  // also of refunds and payouts
+	Error                *Error         `json:"error,omitempty"`                  // also of refunds, payouts and mandates
 
 	// Refunds.
 
 	ConnectorRefundID string `json:"connector_refund_id,omitempty"`
 	MerchantRefundID  string `json:"merchant_refund_id,omitempty"`
-	Reason            string `json:"reason,omitempty"` // also of disputes; the processor's word
+	Reason            string `json:"reason,omitempty"` // also of all others but payments; the processor's word
 
 	// Disputes.
 
@@ -143,10 +144,20 @@ func (e Event) Validate() error {
 		return fmt.Errorf("event %s: type %q is not one of tollbridge's", e.ID, e.Type)
 	case e.Subject == "":
 		return fmt.Errorf("event %s: subject is empty, it is the Kafka key", e.ID)
+	case !utf8.ValidString(e.Subject):
+		return fmt.Errorf("event %s: subject %q is not UTF-8, JSON would change it and the Kafka key not", e.ID, e.Subject)
 	case e.Subject != e.Data.MerchantTransactionID:
 		return fmt.Errorf("event %s: subject %q differs from merchant_transaction_id %q", e.ID, e.Subject, e.Data.MerchantTransactionID)
 	case e.Time.IsZero():
 		return fmt.Errorf("event %s: time is missing", e.ID)
+	case !writable(e.Time):
+		return fmt.Errorf("event %s: time is in the year %d, and JSON has 0 to 9999", e.ID, e.Time.Year())
+	case e.Data.RespondBy != nil && !writable(*e.Data.RespondBy):
+		return fmt.Errorf("event %s: respond_by is in the year %d, and JSON has 0 to 9999", e.ID, e.Data.RespondBy.Year())
 	}
 	return nil
 }
+
+// writable reports whether t can be encoded as RFC 3339. A processor's
+// milliseconds read as seconds cannot, and the event could never be published.
+func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }

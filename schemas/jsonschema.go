@@ -11,20 +11,25 @@ import (
 //go:embed event.schema.json
 var eventSchema []byte
 
+// schema is the JSON Schema of one type's events.
+type schema struct {
+	Schema      string                     `json:"$schema,omitempty"`
+	ID          string                     `json:"$id,omitempty"`
+	Title       string                     `json:"title"`
+	Description string                     `json:"description"`
+	Type        string                     `json:"type"`
+	Required    []string                   `json:"required"`
+	Properties  map[string]any             `json:"properties"`
+	Defs        map[string]json.RawMessage `json:"$defs,omitempty"`
+}
+
 // JSONSchema returns the JSON Schema (2020-12) of t's events, indented. Its
 // $id is [Type.Schema]. It is strict, which is right for testing a producer;
 // consumers should let fields pass that they do not know.
-func JSONSchema(t Type) []byte {
-	var s struct {
-		Schema      string                     `json:"$schema"`
-		ID          string                     `json:"$id"`
-		Title       string                     `json:"title"`
-		Description string                     `json:"description"`
-		Type        string                     `json:"type"`
-		Required    []string                   `json:"required"`
-		Properties  map[string]any             `json:"properties"`
-		Defs        map[string]json.RawMessage `json:"$defs"`
-	}
+func JSONSchema(t Type) []byte { return indented(schemaOf(t)) }
+
+func schemaOf(t Type) schema {
+	var s schema
 	if err := json.Unmarshal(eventSchema, &s); err != nil {
 		panic("schemas: event.schema.json: " + err.Error()) // embedded: it cannot differ between runs
 	}
@@ -41,7 +46,12 @@ func JSONSchema(t Type) []byte {
 			delete(s.Defs, f)
 		}
 	}
-	b, err := json.MarshalIndent(s, "", "  ")
+	return s
+}
+
+// indented is the JSON of v, which has nothing in it that cannot be encoded.
+func indented(v any) []byte {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		panic("schemas: " + err.Error())
 	}

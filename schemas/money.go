@@ -22,21 +22,24 @@ const NoCurrency = "XXX"
 // ErrAmount is wrapped by every error about money.
 var ErrAmount = errors.New("amount")
 
-// exponents is how many decimals the currencies of ISO 4217 have:
+// decimals is the currencies of ISO 4217 by how many decimals they have:
 // https://www.six-group.com/en/products-services/financial-information/market-reference-data/data-standards.html
 // (list one, 2026-01-01, and the codes withdrawn since 2020, which old payments still name).
+var decimals = []string{
+	0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+	2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW " +
+		"CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HRK HTG HUF " +
+		"IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV " +
+		"MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD " +
+		"SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG ZWL",
+	3: "BHD IQD JOD KWD LYD OMR TND",
+	4: "CLF UYW",
+}
+
+// exponents is decimals the other way round.
 var exponents = func() map[string]int {
 	m := map[string]int{}
-	for exponent, codes := range []string{
-		0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-		2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW " +
-			"CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HRK HTG HUF " +
-			"IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV " +
-			"MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD " +
-			"SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG ZWL",
-		3: "BHD IQD JOD KWD LYD OMR TND",
-		4: "CLF UYW",
-	} {
+	for exponent, codes := range decimals {
 		for code := range strings.FieldsSeq(codes) {
 			m[code] = exponent
 		}
@@ -47,7 +50,8 @@ var exponents = func() map[string]int {
 // Exponent returns how many decimals currency has in ISO 4217, and whether it
 // is known. The code may be in either case.
 func Exponent(currency string) (int, bool) {
-	e, ok := exponents[strings.ToUpper(currency)]
+	code, _ := code(currency) // in error it is empty, and no currency's
+	e, ok := exponents[code]
 	return e, ok
 }
 
@@ -59,6 +63,9 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 	code, err := code(currency)
 	if err != nil {
 		return Amount{}, err
+	}
+	if value == math.MinInt64 {
+		return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, value, code) // it has no opposite: see Abs
 	}
 	exponent, ok := theirs[code]
 	if !ok || code == NoCurrency {
@@ -85,7 +92,8 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 
 // Major returns an amount that a processor sent in major units as decimal
 // text: ("10.5", "EUR") is {1050, "EUR"}. The text may have a sign, and zeros
-// beyond the currency's decimals; digits that would be lost are an error.
+// beyond the currency's decimals; digits that would be lost are an error. A
+// point has digits on both sides.
 // Without a currency the decimals that stand there are taken for the
 // currency's own: ("10.00", "") is {1000, "XXX"}.
 func Major(decimal, currency string) (Amount, error) {
@@ -101,7 +109,11 @@ func Major(decimal, currency string) (Amount, error) {
 	case !known:
 		return Amount{}, fmt.Errorf("%w: %q %s: the currency's decimals are not known", ErrAmount, decimal, code)
 	}
-	if whole == "" || (dotted && fraction == "") || strings.Trim(fraction, "0123456789") != "" {
+	unsigned, negative := strings.CutPrefix(whole, "-")
+	if !negative {
+		unsigned = strings.TrimPrefix(whole, "+")
+	}
+	if !digits(unsigned) || dotted && !digits(fraction) {
 		return Amount{}, fmt.Errorf("%w: %q %s is not a decimal number", ErrAmount, decimal, code)
 	}
 	if len(fraction) > exponent {
@@ -111,11 +123,14 @@ func Major(decimal, currency string) (Amount, error) {
 		fraction = fraction[:exponent]
 	}
 	value, err := strconv.ParseInt(whole+fraction+strings.Repeat("0", exponent-len(fraction)), 10, 64)
-	if err != nil {
-		return Amount{}, fmt.Errorf("%w: %q %s is not a number that fits 64 bits", ErrAmount, decimal, code)
+	if err != nil || value == math.MinInt64 { // the latter has no opposite: see Abs
+		return Amount{}, fmt.Errorf("%w: %q %s is too large", ErrAmount, decimal, code)
 	}
 	return Amount{value, code}, nil
 }
+
+// digits reports whether s is one or more of 0 to 9.
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // Abs returns a without its sign, for processors that send refunds as
 // negative amounts. What an event moved is told by its type.
@@ -131,9 +146,8 @@ func code(currency string) (string, error) {
 	if currency == "" {
 		return NoCurrency, nil
 	}
-	upper := strings.ToUpper(currency)
-	if len(upper) != 3 || strings.Trim(upper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if len(currency) != 3 || strings.Trim(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
 		return "", fmt.Errorf("%w: currency %q is not a three-letter code of ISO 4217", ErrAmount, currency)
 	}
-	return upper, nil
+	return strings.ToUpper(currency), nil // after the check: some letters beyond ASCII have ASCII capitals
 }

@@ -1,9 +1,6 @@
 package schemas
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Type says what happened, in words that belong to no processor. It is also
 // the name of the event's topic, after the configured prefix.
@@ -96,6 +93,15 @@ var types = []struct {
 	{FraudReported, "The card network or the bank reported the payment as fraudulent; no money has moved."},
 }
 
+// says is types by type.
+var says = func() map[Type]string {
+	m := make(map[Type]string, len(types))
+	for _, t := range types {
+		m[t.t] = t.says
+	}
+	return m
+}()
+
 // Types returns every type, in the order they are shown.
 func Types() []Type {
 	all := make([]Type, len(types))
@@ -106,17 +112,13 @@ func Types() []Type {
 }
 
 // Known reports whether t is one of [Types].
-func (t Type) Known() bool { return slices.Contains(Types(), t) }
-
-// Says returns the sentence that explains t.
-func (t Type) Says() string {
-	for _, known := range types {
-		if known.t == t {
-			return known.says
-		}
-	}
-	return ""
+func (t Type) Known() bool {
+	_, ok := says[t]
+	return ok
 }
+
+// Says returns the sentence that explains t, or "" if t is not known.
+func (t Type) Says() string { return says[t] }
 
 // Family is the first word of t: payment, refund, dispute, payout, mandate or fraud.
 func (t Type) Family() string {

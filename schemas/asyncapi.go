@@ -1,0 +1,59 @@
+package schemas
+
+import "bytes"
+
+// AsyncAPI returns an AsyncAPI 3.0 document of the topics that tollbridge
+// writes events to: a channel a type, and what its records look like. Its
+// address is the type after prefix, as the topic's name is.
+//
+// https://www.asyncapi.com/docs/reference/specification/v3.0.0
+func AsyncAPI(prefix string) []byte {
+	type object = map[string]any
+	ref := func(to string) object { return object{"$ref": "#/" + to} }
+	text := func(description string) object { return object{"type": "string", "description": description} }
+
+	channels, operations, messages, components := object{}, object{}, object{}, object{}
+	for _, t := range types {
+		name := string(t.t)
+		channels[name] = object{"address": prefix + name, "description": t.says, "messages": object{name: ref("components/messages/" + name)}}
+		operations[name] = object{"action": "send", "channel": ref("channels/" + name)}
+		messages[name] = object{"name": name, "summary": t.says, "traits": []any{ref("components/messageTraits/event")}, "payload": ref("components/schemas/" + name)}
+		s := schemaOf(t.t)
+		for name, def := range s.Defs {
+			components[name] = def
+		}
+		s.Schema, s.ID, s.Defs = "", "", nil // one document, with one set of definitions
+		components[name] = s
+	}
+	b := indented(object{
+		"asyncapi": "3.0.0",
+		"info": object{
+			"title":       "tollbridge",
+			"version":     "1",
+			"description": "What payment processors' webhooks say, in one vocabulary: CloudEvents " + SpecVersion + " in JSON, structured mode.",
+		},
+		"defaultContentType": ContentType,
+		"channels":           channels,
+		"operations":         operations,
+		"components": object{
+			"messages": messages,
+			"messageTraits": object{"event": object{
+				"contentType": ContentType,
+				"headers": object{
+					"type":     "object",
+					"required": []string{"content-type", "event-id", "event-type", "connector"},
+					"properties": object{
+						"content-type": object{"const": ContentType},
+						"event-id":     text("The event's id. Handle an id once."),
+						"event-type":   text("The event's type."),
+						"connector":    text("The processor."),
+						"traceparent":  text("W3C trace context of the webhook that the event came in."),
+					},
+				},
+				"bindings": object{"kafka": object{"key": text("The merchant_transaction_id."), "bindingVersion": "0.5.0"}},
+			}},
+			"schemas": components,
+		},
+	})
+	return bytes.ReplaceAll(b, []byte(`"#/$defs/`), []byte(`"#/components/schemas/`))
+}
