@@ -24,7 +24,9 @@ import (
 // connectors is every processor whose webhooks can be normalised, by its name
 // in the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"stripe": stripe,
+	"adyen":          adyen,
+	"adyen-platform": adyenPlatform,
+	"stripe":         stripe,
 }
 
 // Connector is what normalize knows of a processor.

@@ -95,6 +95,9 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{notUnified(e.Type)}, nil
 	}
 	f, err := read(e.Type, e.Data.Object, o)
+	if err == nil {
+		err = stripeIdentified(e.Data.Object)
+	}
 	if err != nil {
 		return []Fact{malformed(e.Type, err)}, nil
 	}
@@ -105,7 +108,21 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// stripeDetails is how a charge was paid.
+// stripeIdentified asks that an object has an id: null reads as one without.
+func stripeIdentified(object jsontext.Value) error {
+	var o struct {
+		ID text `json:"id"`
+	}
+	if err := decode(object, &o); err != nil {
+		return err
+	}
+	if o.ID == "" {
+		return fmt.Errorf("%w: data.object has no id", ErrMalformed)
+	}
+	return nil
+}
+
+// stripeDetails is how a charge was paid, or a payment method.
 type stripeDetails struct {
 	Type text `json:"type"`
 	Card struct {
@@ -114,18 +131,20 @@ type stripeDetails struct {
 	} `json:"card"`
 }
 
-// stripeError is why an intent failed.
-type stripeError struct {
-	Code               text `json:"code"`
-	DeclineCode        text `json:"decline_code"`
-	Message            text `json:"message"`
-	NetworkDeclineCode text `json:"network_decline_code"`
+func (d stripeDetails) method() *schemas.PaymentMethod {
+	return method(string(d.Type), string(d.Card.Brand))
 }
 
-func (e *stripeError) failure() *schemas.Error {
-	if e == nil {
-		return nil
-	}
+// stripeError is why an intent failed, and what it failed with.
+type stripeError struct {
+	Code               text          `json:"code"`
+	DeclineCode        text          `json:"decline_code"`
+	Message            text          `json:"message"`
+	NetworkDeclineCode text          `json:"network_decline_code"`
+	PaymentMethod      stripeDetails `json:"payment_method"`
+}
+
+func (e stripeError) failure() *schemas.Error {
 	return failure(first(e.DeclineCode, e.Code), string(e.Message), string(e.NetworkDeclineCode))
 }
 
@@ -172,7 +191,9 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		amount = pi.AmountCapturable
 		f.AuthorizedAmount, err = minor(amount, pi.Currency, stripeExponents)
 	case schemas.PaymentFailed:
-		f.Error = pi.LastPaymentError.failure()
+		if e := pi.LastPaymentError; e != nil {
+			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
+		}
 	}
 	if err != nil {
 		return f, err
@@ -180,17 +201,14 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 	if f.Amount, err = minor(amount, pi.Currency, stripeExponents); err != nil {
 		return f, err
 	}
-	if n := len(pi.Charges.Data); n > 0 {
-		stripeMethod(&f, pi.Charges.Data[n-1].Details)
-	} else if len(pi.PaymentMethodTypes) == 1 {
+	if len(pi.Charges.Data) > 0 { // the newest first
+		d := pi.Charges.Data[0].Details
+		f.PaymentMethod, f.NetworkTransactionID = d.method(), string(d.Card.NetworkTransactionID)
+	}
+	if f.PaymentMethod == nil && len(pi.PaymentMethodTypes) == 1 {
 		f.PaymentMethod = method(pi.PaymentMethodTypes[0], "")
 	}
 	return f, nil
-}
-
-func stripeMethod(f *Fact, d stripeDetails) {
-	f.PaymentMethod = method(string(d.Type), string(d.Card.Brand))
-	f.NetworkTransactionID = string(d.Card.NetworkTransactionID)
 }
 
 // stripeCharge: https://docs.stripe.com/api/charges/object
@@ -205,7 +223,11 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 		Metadata       metadata      `json:"metadata"`
 		FailureCode    text          `json:"failure_code"`
 		FailureMessage text          `json:"failure_message"`
+		PaymentMethod  text          `json:"payment_method"`
 		Details        stripeDetails `json:"payment_method_details"`
+		Outcome        struct {
+			NetworkDeclineCode text `json:"network_decline_code"`
+		} `json:"outcome"`
 	}
 	if err := decode(object, &c); err != nil {
 		return f, err
@@ -215,14 +237,15 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 	}
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
-	stripeMethod(&f, c.Details)
+	f.PaymentMethod, f.NetworkTransactionID = c.Details.method(), string(c.Details.Card.NetworkTransactionID)
+	f.MandateID = string(c.PaymentMethod)
 	if f.Amount, err = minor(c.Amount, c.Currency, stripeExponents); err != nil {
 		return f, err
 	}
 	switch {
 	case event == "charge.failed":
 		f.Type = schemas.PaymentFailed
-		f.Error = failure(string(c.FailureCode), string(c.FailureMessage), "")
+		f.Error = failure(string(c.FailureCode), string(c.FailureMessage), string(c.Outcome.NetworkDeclineCode))
 	case event == "charge.pending":
 		f.Type = schemas.PaymentProcessing
 	case event == "charge.expired":
@@ -294,9 +317,12 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 	if r.Status == "" {
 		r.Status = "succeeded" // refunds had no status before 2018, and none that failed
 	}
+	if r.Reason == "expired_uncaptured_charge" {
+		return ignored(event, "the charge was never captured: charge.expired tells"), nil
+	}
 	typ, ok := stripeRefundTypes[r.Status]
 	if !ok {
-		return ignored(event, fmt.Sprintf("refund status %q is not one that Stripe documents", r.Status)), nil
+		return f, fmt.Errorf("%w: refund status %q", ErrMalformed, r.Status)
 	}
 	f.Type, f.Identity = typ, r.ID+":"+string(r.Status)
 	f.MerchantTransactionID = o.merchantID(r.Metadata)
@@ -309,10 +335,12 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 }
 
 // stripeRefunded: the charge after a refund. Until API version 2022-11-15 it
-// holds its refunds, newest first; since then refund.created tells.
+// holds its refunds, newest first; since then refund.created tells. Until
+// 2025-03-31, giving up a charge that was never captured was a refund, too.
 func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var c struct {
 		PaymentIntent text     `json:"payment_intent"`
+		Captured      *bool    `json:"captured"`
 		Metadata      metadata `json:"metadata"`
 		Refunds       struct {
 			Data []stripeRefundObject `json:"data"`
@@ -321,10 +349,15 @@ func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err
 	if err := decode(object, &c); err != nil {
 		return f, err
 	}
+	if c.Captured != nil && !*c.Captured {
+		return ignored(event, "the charge was never captured, so it was cancelled and not refunded"), nil
+	}
 	if len(c.Refunds.Data) == 0 {
 		return ignored(event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
 	}
-	f, err = c.Refunds.Data[0].fact(event, o)
+	if f, err = c.Refunds.Data[0].fact(event, o); err != nil || f.Type == "" {
+		return f, err
+	}
 	f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID)
 	return f, err
@@ -339,10 +372,11 @@ var stripeDisputeTypes = map[text]schemas.Type{
 	"won":                    schemas.DisputeWon,
 	"lost":                   schemas.DisputeLost,
 	"prevented":              schemas.DisputeAccepted, // the payer was refunded by rule before a chargeback
+	"charge_refunded":        schemas.DisputeAccepted, // an inquiry that a refund ended; old API versions
 }
 
 // stripeDispute: https://docs.stripe.com/api/disputes/object
-func stripeDispute(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeDispute(_ string, object jsontext.Value, o Options) (f Fact, err error) {
 	var d struct {
 		ID                string   `json:"id"`
 		Status            text     `json:"status"`
@@ -357,8 +391,9 @@ func stripeDispute(event string, object jsontext.Value, o Options) (f Fact, err 
 			DueBy *int64 `json:"due_by"`
 		} `json:"evidence_details"`
 		Details struct {
+			Type text `json:"type"`
 			Card struct {
-				CaseType          text `json:"case_type"`
+				Brand             text `json:"brand"`
 				NetworkReasonCode text `json:"network_reason_code"`
 			} `json:"card"`
 		} `json:"payment_method_details"`
@@ -368,7 +403,7 @@ func stripeDispute(event string, object jsontext.Value, o Options) (f Fact, err 
 	}
 	typ, ok := stripeDisputeTypes[d.Status]
 	if !ok {
-		return ignored(event, fmt.Sprintf("dispute status %q is not one that Stripe documents", d.Status)), nil
+		return f, fmt.Errorf("%w: dispute status %q", ErrMalformed, d.Status)
 	}
 	f.Type, f.Identity = typ, d.ID+":"+string(d.Status)
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
@@ -376,9 +411,10 @@ func stripeDispute(event string, object jsontext.Value, o Options) (f Fact, err 
 	f.ConnectorTransactionID = first(d.PaymentIntent, d.Charge)
 	f.Reason = string(d.Reason)
 	f.ReasonCode = first(d.Details.Card.NetworkReasonCode, d.NetworkReasonCode)
+	f.PaymentMethod = method(string(d.Details.Type), string(d.Details.Card.Brand))
 	f.Stage = schemas.StageDispute
 	switch d.Status {
-	case "warning_needs_response", "warning_under_review", "warning_closed", "prevented":
+	case "warning_needs_response", "warning_under_review", "warning_closed", "prevented", "charge_refunded":
 		f.Stage = schemas.StagePreDispute
 	}
 	if d.EvidenceDetails.DueBy != nil {
@@ -420,11 +456,12 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 // stripeSetup: https://docs.stripe.com/api/setup_intents/object
 func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var s struct {
-		ID             string       `json:"id"`
-		Mandate        text         `json:"mandate"`
-		PaymentMethod  text         `json:"payment_method"`
-		LastSetupError *stripeError `json:"last_setup_error"`
-		Metadata       metadata     `json:"metadata"`
+		ID                 string       `json:"id"`
+		Mandate            text         `json:"mandate"`
+		PaymentMethod      text         `json:"payment_method"`
+		PaymentMethodTypes []string     `json:"payment_method_types"`
+		LastSetupError     *stripeError `json:"last_setup_error"`
+		Metadata           metadata     `json:"metadata"`
 	}
 	if err := decode(object, &s); err != nil {
 		return f, err
@@ -432,7 +469,12 @@ func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err er
 	f.Type = schemas.MandateActive
 	if event == "setup_intent.setup_failed" {
 		f.Type = schemas.MandateFailed
-		f.Error = s.LastSetupError.failure()
+		if e := s.LastSetupError; e != nil {
+			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
+		}
+	}
+	if f.PaymentMethod == nil && len(s.PaymentMethodTypes) == 1 {
+		f.PaymentMethod = method(s.PaymentMethodTypes[0], "")
 	}
 	f.MerchantTransactionID = o.merchantID(s.Metadata)
 	f.ConnectorTransactionID = s.ID

@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,7 +17,12 @@ import (
 // nesting beyond 10,000 levels are refused: a payload that two readers could
 // take for two different things is believed by none.
 func decode(payload []byte, v any) error {
-	if err := json.Unmarshal(payload, v); err != nil {
+	err := json.Unmarshal(payload, v)
+	if e, ok := errors.AsType[*json.SemanticError](err); ok && e.GoType != nil {
+		// The package's own text differs from run to run, and can quote the payload.
+		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
 	return nil

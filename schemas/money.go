@@ -75,15 +75,16 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 	if !known {
 		return Amount{}, fmt.Errorf("%w: %d %s: the currency's decimals are not known", ErrAmount, value, code)
 	}
+	sent := value
 	for ; exponent > iso; exponent-- {
 		if value%10 != 0 {
-			return Amount{}, fmt.Errorf("%w: %d %s has more decimals than the currency's %d", ErrAmount, value, code, iso)
+			return Amount{}, fmt.Errorf("%w: %d %s has more decimals than the currency's %d", ErrAmount, sent, code, iso)
 		}
 		value /= 10
 	}
 	for ; exponent < iso; exponent++ {
 		if value > math.MaxInt64/10 || value < math.MinInt64/10 {
-			return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, value, code)
+			return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, sent, code)
 		}
 		value *= 10
 	}

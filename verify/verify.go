@@ -14,6 +14,7 @@ package verify
 
 import (
 	"crypto/hmac"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -25,12 +26,15 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // connectors is every processor whose webhooks can be verified, by its name in
 // the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"stripe": stripe,
+	"adyen":          adyen,
+	"adyen-platform": adyenPlatform,
+	"stripe":         stripe,
 }
 
 // Connector is what verify knows of a processor.
@@ -340,12 +344,51 @@ func sum(h func() hash.Hash, key []byte, parts ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
+// hexKey is the key of processors that hand it out as hex text.
+func hexKey(secret string) ([]byte, error) {
+	key, err := hex.DecodeString(secret)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the secret is not hex text", ErrSetting) // err would quote the secret
+	}
+	return key, nil
+}
+
+// checkHexKey is the Check of connectors with a [hexKey].
+func checkHexKey(secret string, _ Keys) error {
+	_, err := hexKey(secret)
+	return err
+}
+
 // decodeJSON reads a body whose signature stands inside it. Names given twice
 // and text that is not UTF-8 are refused: two readers could take such a body
 // for two different things.
 func decodeJSON(body []byte, v any) error {
 	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("%w: the body: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// text is a JSON string, number or boolean as the text it is written as: what
+// is signed where a processor signs fields. Null is the empty text, and so are
+// objects and arrays, which nobody signs.
+type text string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch v.Kind() {
+	case '"':
+		raw, err := jsontext.AppendUnquote(nil, v)
+		*t = text(raw)
+		return err
+	case '0', 't', 'f':
+		*t = text(v)
+	default:
+		*t = ""
 	}
 	return nil
 }

@@ -19,7 +19,9 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"stripe": {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
 // Signer is how one processor signs.

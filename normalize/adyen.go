@@ -1,0 +1,292 @@
+package normalize
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// adyen: a batch of items, {"live", "notificationItems":
+// [{"NotificationRequestItem"}]}. eventCode says what was tried and success
+// whether it worked; of a dispute, additionalData.disputeStatus says more.
+//
+// pspReference is the item's own id: of the payment for AUTHORISATION, of the
+// request for what is done to a payment, and one for all that happens in a
+// dispute; originalReference is the payment's then. A redelivery may come with
+// another eventDate, so the identity is what is signed and stays: eventCode,
+// pspReference and success. What else is signed, verify says: additionalData
+// is not.
+//
+// https://docs.adyen.com/development-resources/webhooks/webhook-types
+var adyen = Connector{
+	Docs:      "https://docs.adyen.com/development-resources/webhooks/webhook-types",
+	Key:       "merchantReference",
+	Normalize: adyenNormalize,
+}
+
+// adyenExponents are Adyen's minor units that differ from ISO 4217's:
+// https://docs.adyen.com/development-resources/currency-codes
+var adyenExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
+
+// adyenTypes are the meanings of an eventCode by success. Where one is empty,
+// Adyen documents no such item.
+var adyenTypes = map[text]struct{ yes, no schemas.Type }{
+	"PENDING":                  {schemas.PaymentProcessing, schemas.PaymentFailed},
+	"AUTHORISATION":            {schemas.PaymentAuthorized, schemas.PaymentFailed},
+	"AUTHORISATION_ADJUSTMENT": {schemas.PaymentAuthorizationAdjusted, schemas.PaymentAuthorizationAdjusted},
+	"CAPTURE":                  {schemas.PaymentCaptured, schemas.PaymentCaptureFailed},
+	"CAPTURE_FAILED":           {schemas.PaymentCaptureFailed, schemas.PaymentCaptureFailed},
+	"CANCELLATION":             {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
+	"TECHNICAL_CANCEL":         {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
+	"EXPIRE":                   {schemas.PaymentExpired, ""},
+	"OFFER_CLOSED":             {schemas.PaymentExpired, ""},
+	"CANCEL_OR_REFUND":         {}, // see cancelOrRefund
+
+	"REFUND":              {schemas.RefundSucceeded, schemas.RefundFailed},
+	"REFUND_WITH_DATA":    {schemas.RefundSucceeded, schemas.RefundFailed},
+	"REFUND_FAILED":       {schemas.RefundFailed, schemas.RefundFailed},
+	"REFUNDED_REVERSED":   {schemas.RefundFailed, schemas.RefundFailed},
+	"POSTPONED_REFUND":    {schemas.RefundPending, schemas.RefundFailed},
+	"VOID_PENDING_REFUND": {schemas.RefundCancelled, ""}, // see typ
+
+	"PAYOUT_THIRDPARTY": {schemas.PayoutCreated, schemas.PayoutFailed},
+	"PAYOUT_DECLINE":    {schemas.PayoutFailed, schemas.PayoutFailed},
+	"PAYOUT_EXPIRE":     {schemas.PayoutExpired, schemas.PayoutExpired},
+	"PAIDOUT_REVERSED":  {schemas.PayoutReversed, schemas.PayoutReversed},
+
+	"RECURRING_CONTRACT": {schemas.MandateActive, schemas.MandateFailed},
+
+	"NOTIFICATION_OF_FRAUD": {schemas.FraudReported, ""},
+	"MANUAL_REVIEW_ACCEPT":  {schemas.FraudApproved, ""},
+	"MANUAL_REVIEW_REJECT":  {schemas.FraudRejected, ""},
+}
+
+// adyenDisputes are the eventCodes of disputes: what they mean, unless
+// disputeStatus says otherwise.
+//
+// https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
+var adyenDisputes = map[text]struct {
+	stage  schemas.Stage
+	typ    schemas.Type
+	status map[text]schemas.Type
+}{
+	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenStatuses},
+	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses},
+	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses}, // debited; without a status there is no defence
+	"INFORMATION_SUPPLIED":              {schemas.StageDispute, schemas.DisputeChallenged, nil},
+	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},
+	"ISSUER_RESPONSE_TIMEFRAME_EXPIRED": {schemas.StageDispute, schemas.DisputeWon, nil},
+	"CHARGEBACK_REVERSED":               {schemas.StageDispute, schemas.DisputeWon, map[text]schemas.Type{"Pending": schemas.DisputeChallenged}},
+	"SECOND_CHARGEBACK":                 {schemas.StagePreArbitration, schemas.DisputeLost, nil},
+	"PREARBITRATION_OPEN":               {schemas.StagePreArbitration, schemas.DisputeOpened, nil},
+	"PREARBITRATION_ACCEPTED":           {schemas.StagePreArbitration, schemas.DisputeAccepted, nil},
+	"PREARBITRATION_DECLINED":           {schemas.StagePreArbitration, schemas.DisputeChallenged, nil},
+	"PREARBITRATION_ISSUER_WITHDRAWN":   {schemas.StagePreArbitration, schemas.DisputeWon, nil},
+	"PREARBITRATION_WON":                {schemas.StagePreArbitration, schemas.DisputeWon, nil},
+	"PREARBITRATION_LOST":               {schemas.StagePreArbitration, schemas.DisputeLost, nil},
+	"SCHEME_ARBITRATION":                {schemas.StagePreArbitration, schemas.DisputeOpened, nil},
+	"SCHEME_ARBITRATION_WON":            {schemas.StagePreArbitration, schemas.DisputeWon, nil},
+	"SCHEME_ARBITRATION_LOST":           {schemas.StagePreArbitration, schemas.DisputeLost, nil},
+}
+
+var adyenStatuses = map[text]schemas.Type{
+	"Undefended":  schemas.DisputeOpened,
+	"Pending":     schemas.DisputeOpened,
+	"Unresponded": schemas.DisputeOpened,
+	"Responded":   schemas.DisputeChallenged,
+	"Accepted":    schemas.DisputeAccepted,
+	"Expired":     schemas.DisputeExpired,
+	"Won":         schemas.DisputeWon,
+	"Lost":        schemas.DisputeLost,
+}
+
+// adyenCards are the paymentMethods that are card brands. Adyen writes other
+// methods by their own names: ideal, directdebit_NL.
+var adyenCards = map[text]bool{
+	"accel": true, "amex": true, "bcmc": true, "cartebancaire": true, "cup": true, "dankort": true, "diners": true,
+	"discover": true, "eftpos_australia": true, "elo": true, "hiper": true, "hipercard": true, "interac": true, "jcb": true,
+	"maestro": true, "mc": true, "mir": true, "nyce": true, "pulse": true, "rupay": true, "star": true, "troy": true, "visa": true,
+}
+
+// adyenItem: https://docs.adyen.com/api-explorer/Webhooks/1/overview
+type adyenItem struct {
+	PspReference        text `json:"pspReference"`
+	OriginalReference   text `json:"originalReference"`
+	MerchantAccountCode text `json:"merchantAccountCode"`
+	MerchantReference   text `json:"merchantReference"`
+	EventCode           text `json:"eventCode"`
+	EventDate           text `json:"eventDate"`
+	Success             text `json:"success"`
+	Reason              text `json:"reason"`
+	PaymentMethod       text `json:"paymentMethod"`
+	Amount              struct {
+		Value    text `json:"value"` // a number, and a string in some older senders
+		Currency text `json:"currency"`
+	} `json:"amount"`
+	More metadata `json:"additionalData"`
+}
+
+func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var n struct {
+		Live  text `json:"live"`
+		Items []struct {
+			Item adyenItem `json:"NotificationRequestItem"`
+		} `json:"notificationItems"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return nil, err
+	}
+	if len(n.Items) == 0 {
+		return nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
+	}
+	var facts []Fact
+	for _, i := range n.Items {
+		f, err := i.Item.fact()
+		if err != nil {
+			f = malformed(string(i.Item.EventCode), err)
+		}
+		switch n.Live {
+		case "true":
+			f.Mode = ModeLive
+		case "false":
+			f.Mode = ModeTest
+		}
+		facts = append(facts, f)
+	}
+	return facts, nil
+}
+
+func (i adyenItem) fact() (f Fact, err error) {
+	if i.EventCode == "" || i.PspReference == "" {
+		return f, fmt.Errorf("%w: an item without eventCode or pspReference", ErrMalformed)
+	}
+	typ, why, err := i.typ()
+	if err != nil {
+		return f, err
+	}
+	if typ == "" {
+		return ignored(string(i.EventCode), why), nil
+	}
+	f.Type, f.Identity = typ, string(i.EventCode+":"+i.PspReference+":"+i.Success)
+	f.Account, f.ConnectorEventType = string(i.MerchantAccountCode), string(i.EventCode)
+	f.MerchantTransactionID = string(i.MerchantReference)
+	f.ConnectorTransactionID = first(i.OriginalReference, i.PspReference)
+	if f.Amount, err = i.amount(); err != nil {
+		return f, err
+	}
+	if f.Time, err = timestamp(string(i.EventDate), time.RFC3339); err != nil {
+		return f, err
+	}
+	return f, i.family(&f)
+}
+
+// typ is what the item says happened, or why that is nothing to tell.
+func (i adyenItem) typ() (t schemas.Type, why string, err error) {
+	known, ok := adyenTypes[i.EventCode]
+	dispute, disputed := adyenDisputes[i.EventCode]
+	switch {
+	case !ok && !disputed:
+		return "", notUnified(string(i.EventCode)).Why, nil
+	case i.Success != "true" && i.Success != "false":
+		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
+	case i.EventCode == "CANCEL_OR_REFUND":
+		return i.cancelOrRefund()
+	case i.EventCode == "VOID_PENDING_REFUND" && i.Success == "false":
+		return "", "the refund could not be cancelled and goes on: its own event tells", nil
+	case i.Success == "false":
+		t = known.no
+	case disputed:
+		t = schemas.Type(first(dispute.status[i.More["disputeStatus"]], dispute.typ))
+	default:
+		t = known.yes
+	}
+	if t == "" {
+		return "", "", fmt.Errorf("%w: %s with success false is not documented", ErrMalformed, i.EventCode)
+	}
+	return t, "", nil
+}
+
+// cancelOrRefund is the request that became one or the other. Of one that
+// failed, Adyen need not say which it would have been: the payment stands.
+//
+// https://docs.adyen.com/online-payments/reversal
+func (i adyenItem) cancelOrRefund() (t schemas.Type, why string, err error) {
+	ok := i.Success == "true"
+	switch action := i.More["modification.action"]; {
+	case action == "refund" && ok:
+		return schemas.RefundSucceeded, "", nil
+	case action == "refund":
+		return schemas.RefundFailed, "", nil
+	case action == "cancel" && ok:
+		return schemas.PaymentCancelled, "", nil
+	case !ok:
+		return schemas.PaymentCancelFailed, "", nil
+	default:
+		return "", "", fmt.Errorf("%w: modification.action is %q, want cancel or refund", ErrMalformed, action)
+	}
+}
+
+// amount is the item's; some items, of reports and tokens, have none.
+func (i adyenItem) amount() (*schemas.Amount, error) {
+	if i.Amount.Value == "" {
+		return nil, nil
+	}
+	value, err := strconv.ParseInt(string(i.Amount.Value), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: amount.value is %q, want minor units", ErrMalformed, i.Amount.Value)
+	}
+	return minor(&value, string(i.Amount.Currency), adyenExponents)
+}
+
+// family fills in what only facts of one family have.
+func (i adyenItem) family(f *Fact) error {
+	family := f.Type.Family()
+	f.PaymentMethod = i.method()
+	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
+		raw := first(i.More["refusalCodeRaw"], i.More["refusalReasonRaw"])
+		f.Error = failure("", first(i.Reason, i.EventCode+" success="+i.Success), raw)
+	} else if family != "payment" { // the reason of an authorisation that worked is its code and the card's end
+		f.Reason = string(i.Reason)
+	}
+	switch family {
+	case "payment":
+		f.NetworkTransactionID = string(i.More["networkTxReference"])
+		f.MandateID = string(i.More["recurring.recurringDetailReference"])
+		if f.Error == nil && (f.Type == schemas.PaymentAuthorized || f.Type == schemas.PaymentAuthorizationAdjusted) {
+			f.AuthorizedAmount = f.Amount
+		}
+	case "refund":
+		f.ConnectorRefundID = string(i.PspReference)
+	case "dispute":
+		return i.dispute(f)
+	case "payout":
+		f.PaymentMethod = nil
+		f.ConnectorPayoutID, f.MerchantPayoutID = f.ConnectorTransactionID, string(i.MerchantReference)
+	case "mandate":
+		f.ConnectorMandateID = string(i.PspReference) // the token; originalReference is the payment that made it
+	}
+	return nil
+}
+
+func (i adyenItem) dispute(f *Fact) (err error) {
+	f.ConnectorDisputeID = string(i.PspReference)
+	f.ReasonCode = strings.TrimSpace(first(i.More["chargebackReasonCode"], i.More["rfiReasonCode"]))
+	f.Stage = adyenDisputes[i.EventCode].stage
+	switch i.More["disputeStatus"] {
+	case "Unresponded", "Responded", "Expired": // the words for an inquiry, whichever event tells
+		f.Stage = schemas.StagePreDispute
+	}
+	ends, err := timestamp(string(i.More["defensePeriodEndsAt"]), time.RFC3339)
+	f.RespondBy = deadline(ends)
+	return err
+}
+
+func (i adyenItem) method() *schemas.PaymentMethod {
+	if adyenCards[i.PaymentMethod] {
+		return method("card", string(i.PaymentMethod))
+	}
+	return method(string(i.PaymentMethod), "")
+}

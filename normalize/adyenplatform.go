@@ -1,0 +1,172 @@
+package normalize
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// adyenPlatform: one event a webhook, {"type", "environment", "timestamp",
+// "data"}. Of the balance platform's transfers the payouts are told, that is
+// those that go out to a bank account or a card; a transfer sends a webhook for
+// each step, and its identity is the transfer, so each state is one fact. Of
+// recurring tokens, which Adyen signs alike, a mandate's beginning and end.
+//
+// https://docs.adyen.com/platforms/payout-webhooks
+var adyenPlatform = Connector{
+	Docs:      "https://docs.adyen.com/platforms/payout-webhooks",
+	Key:       "data.reference of transfers; none for recurring tokens",
+	Normalize: adyenPlatformNormalize,
+}
+
+// adyenPlatformExponents are Adyen's minor units that differ from ISO 4217's:
+// https://docs.adyen.com/development-resources/currency-codes
+var adyenPlatformExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
+
+// adyenPlatformReaders read the data that events are made of, by type.
+var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (Fact, error){
+	"balancePlatform.transfer.created": adyenPlatformTransfer,
+	"balancePlatform.transfer.updated": adyenPlatformTransfer,
+
+	"recurring.token.created":         adyenPlatformToken,
+	"recurring.token.alreadyExisting": adyenPlatformToken,
+	"recurring.token.disabled":        adyenPlatformToken,
+}
+
+func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		Type        string         `json:"type"`
+		Environment text           `json:"environment"`
+		Timestamp   text           `json:"timestamp"`
+		CreatedAt   text           `json:"createdAt"` // recurring tokens have this instead
+		EventID     text           `json:"eventId"`
+		Data        jsontext.Value `json:"data"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Type == "" {
+		return nil, fmt.Errorf("%w: no type: not a platform webhook of Adyen's", ErrMalformed)
+	}
+	read, ok := adyenPlatformReaders[e.Type]
+	if !ok {
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	f, err := read(e.Type, e.Data)
+	if err == nil && f.Time.IsZero() {
+		f.Time, err = timestamp(first(e.Timestamp, e.CreatedAt), time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	switch e.Environment {
+	case "live":
+		f.Mode = ModeLive
+	case "test":
+		f.Mode = ModeTest
+	}
+	f.ConnectorEventType = e.Type
+	f.Identity += string(e.EventID) // what made or disabled a token; transfers have none
+	return []Fact{f}, nil
+}
+
+// adyenPlatformTypes are the states of a payout. "booked" is not the end: the
+// money has left the balance account, and only tracking tells that it arrived.
+//
+// https://docs.adyen.com/api-explorer/transfer-webhooks/latest/post/balancePlatform.transfer.updated
+var adyenPlatformTypes = map[text]schemas.Type{
+	"received":            schemas.PayoutCreated,
+	"authorised":          schemas.PayoutCreated,
+	"approvalPending":     schemas.PayoutCreated,
+	"pendingApproval":     schemas.PayoutCreated,
+	"pending":             schemas.PayoutProcessing,
+	"bookingPending":      schemas.PayoutProcessing,
+	"bankTransferPending": schemas.PayoutProcessing,
+	"bankTransfer":        schemas.PayoutProcessing,
+	"booked":              schemas.PayoutProcessing,
+	"credited":            schemas.PayoutSucceeded,
+	"refused":             schemas.PayoutFailed,
+	"rejected":            schemas.PayoutFailed,
+	"error":               schemas.PayoutFailed,
+	"failed":              schemas.PayoutFailed,
+	"cancelled":           schemas.PayoutCancelled,
+	"expired":             schemas.PayoutExpired,
+	"returned":            schemas.PayoutReversed,
+}
+
+func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error) {
+	var t struct {
+		ID             string `json:"id"`
+		Reference      text   `json:"reference"`
+		Category       text   `json:"category"`
+		Direction      text   `json:"direction"`
+		Status         text   `json:"status"`
+		Reason         text   `json:"reason"`
+		UpdatedAt      text   `json:"updatedAt"`
+		BalanceAccount struct {
+			ID text `json:"id"`
+		} `json:"balanceAccount"`
+		Amount struct {
+			Value    *int64 `json:"value"`
+			Currency string `json:"currency"`
+		} `json:"amount"`
+		Tracking struct {
+			Status text `json:"status"`
+			Reason text `json:"reason"`
+		} `json:"tracking"`
+	}
+	if err := decode(data, &t); err != nil {
+		return f, err
+	}
+	if t.ID == "" {
+		return f, fmt.Errorf("%w: the transfer has no id", ErrMalformed)
+	}
+	if t.Direction != "outgoing" || t.Category != "bank" && t.Category != "card" {
+		return ignored(event, fmt.Sprintf("a transfer of direction %q and category %q is not a payout", t.Direction, t.Category)), nil
+	}
+	typ, ok := adyenPlatformTypes[t.Status]
+	switch {
+	case !ok:
+		return ignored(event, fmt.Sprintf("transfer status %q is not one of a payout", t.Status)), nil
+	case typ == schemas.PayoutProcessing && t.Tracking.Status == "credited":
+		typ = schemas.PayoutSucceeded
+	}
+	f.Type, f.Identity = typ, t.ID
+	f.Account = string(t.BalanceAccount.ID)
+	f.MerchantTransactionID, f.MerchantPayoutID = string(t.Reference), string(t.Reference)
+	f.ConnectorPayoutID = t.ID
+	switch typ {
+	case schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutExpired, schemas.PayoutReversed:
+		f.Error = failure(first(t.Tracking.Reason, t.Reason), "", "")
+	}
+	if f.Amount, err = minor(t.Amount.Value, t.Amount.Currency, adyenPlatformExponents); err != nil {
+		return f, err
+	}
+	f.Time, err = timestamp(string(t.UpdatedAt), time.RFC3339)
+	return f, err
+}
+
+// adyenPlatformToken: https://docs.adyen.com/api-explorer/Tokenization-webhooks/1/overview
+func adyenPlatformToken(event string, data jsontext.Value) (f Fact, err error) {
+	var t struct {
+		MerchantAccount       text   `json:"merchantAccount"`
+		StoredPaymentMethodID string `json:"storedPaymentMethodId"`
+		Type                  text   `json:"type"`
+	}
+	if err := decode(data, &t); err != nil {
+		return f, err
+	}
+	if t.StoredPaymentMethodID == "" {
+		return f, fmt.Errorf("%w: the token has no storedPaymentMethodId", ErrMalformed)
+	}
+	f.Type, f.Identity = schemas.MandateActive, t.StoredPaymentMethodID+":"
+	if event == "recurring.token.disabled" {
+		f.Type = schemas.MandateRevoked
+	}
+	f.Account, f.ConnectorMandateID = string(t.MerchantAccount), t.StoredPaymentMethodID
+	f.PaymentMethod = method(string(t.Type), "")
+	return f, nil
+}

@@ -1,0 +1,27 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+)
+
+// adyenPlatform signs the body of Adyen's header-signed webhooks: those of the
+// balance platform (transfers, accounts), of management and of recurring
+// tokens. The key is hex, as adyen's is. No time is signed: a captured request
+// can be sent again, and comes to the event it was.
+//
+// https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
+var adyenPlatform = Connector{
+	Docs:     "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures",
+	Signs:    "HMAC-SHA256 (hex key) of the body, base64, in HmacSignature",
+	Covers:   CoversBody,
+	Weakness: "no time is signed: a captured request can be replayed",
+	Headers:  []string{"HmacSignature"},
+	Check:    checkHexKey,
+	Verify: mac{
+		hash:   sha256.New,
+		header: "HmacSignature",
+		decode: base64.StdEncoding.Strict().DecodeString,
+		key:    hexKey,
+	}.verify,
+}
