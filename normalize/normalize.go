@@ -24,6 +24,8 @@ import (
 // connectors is every processor whose webhooks can be normalised, by its name
 // in the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
+	"paypal": paypal,
+	"square": square,
 	"stripe": stripe,
 }
 
@@ -242,7 +244,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 func (f Fact) connectorID() string {
 	for _, id := range []string{
 		f.ConnectorTransactionID, f.ConnectorDisputeID, f.ConnectorRefundID,
-		f.ConnectorPayoutID, f.ConnectorMandateID, f.ConnectorEventID,
+		f.ConnectorPayoutID, f.ConnectorMandateID, f.MandateID, f.ConnectorEventID,
 	} {
 		if id != "" {
 			return id

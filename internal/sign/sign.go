@@ -7,6 +7,7 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -19,6 +20,8 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
+	"paypal": {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"square": {Dev: secret("dev_square"), Sign: square},
 	"stripe": {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
@@ -65,6 +68,12 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// square: base64 of HMAC-SHA256 over the notification URL and the payload.
+func square(payload []byte, secret string, _ map[string]string, url string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, url, string(payload)))
+	return request(payload, "application/json", "X-Square-Hmacsha256-Signature", signature), nil
 }
 
 // stripe: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "t.payload">.
