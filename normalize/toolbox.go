@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,10 +17,18 @@ import (
 // nesting beyond 10,000 levels are refused: a payload that two readers could
 // take for two different things is believed by none.
 func decode(payload []byte, v any) error {
-	if err := json.Unmarshal(payload, v); err != nil {
+	err := json.Unmarshal(payload, v)
+	var e *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &e):
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	case e.Err != nil:
+		return fmt.Errorf("%w: %s: %v", ErrMalformed, e.JSONPointer, e.Err)
+	default: // the package words its own text differently from run to run
+		return fmt.Errorf("%w: %s: a JSON %s, want what %s takes", ErrMalformed, e.JSONPointer, e.JSONKind, e.GoType)
 	}
-	return nil
 }
 
 // ignored is a fact that tollbridge has no word for.
