@@ -26,6 +26,8 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"paypal":         paypal,
+	"square":         square,
 	"stripe":         stripe,
 }
 
@@ -244,7 +246,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 func (f Fact) connectorID() string {
 	for _, id := range []string{
 		f.ConnectorTransactionID, f.ConnectorDisputeID, f.ConnectorRefundID,
-		f.ConnectorPayoutID, f.ConnectorMandateID, f.ConnectorEventID,
+		f.ConnectorPayoutID, f.ConnectorMandateID, f.MandateID, f.ConnectorEventID,
 	} {
 		if id != "" {
 			return id

@@ -18,14 +18,17 @@ import (
 // take for two different things is believed by none.
 func decode(payload []byte, v any) error {
 	err := json.Unmarshal(payload, v)
-	if e, ok := errors.AsType[*json.SemanticError](err); ok && e.GoType != nil {
-		// The package's own text differs from run to run, and can quote the payload.
+	var e *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &e):
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	case e.Err != nil || e.GoType == nil:
+		return fmt.Errorf("%w: %q: %v", ErrMalformed, e.JSONPointer, e.Err)
+	default: // the package's own text differs from run to run, and can quote the payload
 		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %v", ErrMalformed, err)
-	}
-	return nil
 }
 
 // ignored is a fact that tollbridge has no word for.

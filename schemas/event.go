@@ -78,7 +78,7 @@ type Data struct {
 	MandateID            string         `json:"mandate_id,omitempty"`             // the mandate or stored method that paid
 	Error                *Error         `json:"error,omitempty"`                  // also of refunds, payouts and mandates
 
-	// Refunds.
+	// Refunds; a reversal has the id of what took the money back.
 
 	ConnectorRefundID string `json:"connector_refund_id,omitempty"`
 	MerchantRefundID  string `json:"merchant_refund_id,omitempty"`

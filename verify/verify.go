@@ -34,6 +34,8 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"paypal":         paypal,
+	"square":         square,
 	"stripe":         stripe,
 }
 
@@ -142,9 +144,18 @@ func ReasonOf(err error) Reason {
 
 // KeyNeeded is the error of a connector that can go on only with what URL
 // holds. The connector has made sure that URL is the processor's own.
-type KeyNeeded struct{ URL string }
+type KeyNeeded struct {
+	URL string
+	// Issuer is set where URL, which the processor's certificate names, holds
+	// the certificate of its issuer. It proves itself by its root, so that plain
+	// http, which issuers use, does no harm.
+	Issuer bool
+}
 
 func (k *KeyNeeded) Error() string { return "needs the key at " + k.URL }
+
+// Unwrap makes it an [ErrKeyNotThere] to whoever has no [Keyring].
+func (k *KeyNeeded) Unwrap() error { return ErrKeyNotThere }
 
 // Verify verifies r as sent by the named connector. Each of the secrets is
 // tried, and the first that matches is named in the result.

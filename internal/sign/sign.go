@@ -7,6 +7,7 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -21,6 +22,8 @@ import (
 var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
@@ -67,6 +70,12 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// square: base64 of HMAC-SHA256 over the notification URL and the payload.
+func square(payload []byte, secret string, _ map[string]string, url string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, url, string(payload)))
+	return request(payload, "application/json", "X-Square-Hmacsha256-Signature", signature), nil
 }
 
 // stripe: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "t.payload">.

@@ -193,12 +193,9 @@ func (s signature) secrets(t *testing.T) (all []verify.Secret) {
 // plain is a setting as it is configured: text as it is, null as nothing, and
 // anything else as JSON.
 func plain(value json.RawMessage) string {
-	var text *string
-	if len(value) == 0 || json.Unmarshal(value, &text) == nil && text == nil {
-		return ""
-	}
-	if text != nil {
-		return *text
+	var text string
+	if len(value) == 0 || json.Unmarshal(value, &text) == nil {
+		return text // null leaves it empty
 	}
 	return string(value)
 }

@@ -1,0 +1,320 @@
+package normalize
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// square: one event a webhook, {"merchant_id", "type", "event_id",
+// "created_at", "data": {"object": {"payment": {...}}}}. The type only says
+// that the object was created or updated; what happened is its status. Square
+// updates an object several times in one status, when it has computed its fees
+// for instance, so the identity is not the event's: it is the object with its
+// status and amount, and each such state is one fact.
+//
+// The merchant's reference is reference_id of payments and stored cards.
+// Refunds, disputes and payouts carry none. Nothing in the body tells the
+// sandbox from live; the header that does is not signed.
+//
+// https://developer.squareup.com/reference/square/webhooks
+var square = Connector{
+	Docs:      "https://developer.squareup.com/reference/square/webhooks",
+	Key:       "data.object.payment.reference_id; data.object.card.reference_id of stored cards",
+	Normalize: squareNormalize,
+}
+
+var squareReaders = map[string]func(event string, o squareObject) (Fact, error){
+	"payment.created": squarePayment,
+	"payment.updated": squarePayment,
+
+	"refund.created": squareRefund,
+	"refund.updated": squareRefund,
+
+	"dispute.created":       squareDispute,
+	"dispute.state.updated": squareDispute,
+	"dispute.state.changed": squareDispute, // its old name
+
+	"payout.sent":   squarePayout,
+	"payout.paid":   squarePayout,
+	"payout.failed": squarePayout,
+
+	"card.created":   squareCard,
+	"card.disabled":  squareCard,
+	"card.forgotten": squareCard,
+}
+
+// squareObject is data.object, which holds the one that its event is about.
+type squareObject struct {
+	Payment jsontext.Value `json:"payment"`
+	Refund  jsontext.Value `json:"refund"`
+	Dispute jsontext.Value `json:"dispute"`
+	Payout  jsontext.Value `json:"payout"`
+	Card    jsontext.Value `json:"card"`
+}
+
+func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		MerchantID text   `json:"merchant_id"`
+		Type       string `json:"type"`
+		EventID    string `json:"event_id"`
+		CreatedAt  string `json:"created_at"`
+		Data       struct {
+			Object squareObject `json:"object"`
+		} `json:"data"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Type == "" || e.EventID == "" {
+		return nil, fmt.Errorf("%w: no type or no event_id: not an event of Square's", ErrMalformed)
+	}
+	read, ok := squareReaders[e.Type]
+	if !ok {
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	f, err := read(e.Type, e.Data.Object)
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	if f.Identity == "" {
+		return []Fact{malformed(e.Type, fmt.Errorf("%w: the object has no id", ErrMalformed))}, nil
+	}
+	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.Account = string(e.MerchantID)
+	f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.Type
+	return []Fact{f}, nil
+}
+
+// squareMoney is in the smallest unit of the currency, as ISO 4217 has it:
+// https://developer.squareup.com/docs/build-basics/common-data-types/working-with-monetary-amounts
+type squareMoney struct {
+	Amount   *int64 `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+func (m squareMoney) amount() (*schemas.Amount, error) { return minor(m.Amount, m.Currency, nil) }
+
+// squareState identifies an object in a state; empty if it has no id.
+func squareState(id, status string, amount *schemas.Amount) string {
+	switch {
+	case id == "":
+		return ""
+	case amount == nil:
+		return id + ":" + status
+	}
+	return id + ":" + status + ":" + strconv.FormatInt(amount.Value, 10) + amount.Currency
+}
+
+var squarePaymentTypes = map[string]schemas.Type{
+	"PENDING":   schemas.PaymentProcessing,
+	"APPROVED":  schemas.PaymentAuthorized,
+	"COMPLETED": schemas.PaymentCaptured,
+	"CANCELED":  schemas.PaymentCancelled,
+	"FAILED":    schemas.PaymentFailed,
+}
+
+// squareErrors is why a payment failed.
+type squareErrors []struct {
+	Code   text `json:"code"`
+	Detail text `json:"detail"`
+}
+
+// squarePaymentObject: https://developer.squareup.com/reference/square/objects/Payment
+type squarePaymentObject struct {
+	ID            string      `json:"id"`
+	Status        string      `json:"status"`
+	AmountMoney   squareMoney `json:"amount_money"`
+	TotalMoney    squareMoney `json:"total_money"` // with the tip: what the payer pays
+	ApprovedMoney squareMoney `json:"approved_money"`
+	SourceType    text        `json:"source_type"`
+	ReferenceID   text        `json:"reference_id"`
+	CardDetails   struct {
+		Card struct {
+			ID        text `json:"id"` // of a stored card
+			CardBrand text `json:"card_brand"`
+		} `json:"card"`
+		Errors squareErrors `json:"errors"`
+	} `json:"card_details"`
+	BankAccountDetails struct {
+		Errors squareErrors `json:"errors"`
+	} `json:"bank_account_details"`
+	WalletDetails struct {
+		Brand text `json:"brand"`
+	} `json:"wallet_details"`
+	BuyNowPayLaterDetails struct {
+		Brand text `json:"brand"`
+	} `json:"buy_now_pay_later_details"`
+}
+
+func squarePayment(_ string, o squareObject) (f Fact, err error) {
+	var p squarePaymentObject
+	if err := decode(o.Payment, &p); err != nil {
+		return f, err
+	}
+	typ, ok := squarePaymentTypes[p.Status]
+	if !ok {
+		return f, fmt.Errorf("%w: payment status %q is not one that Square documents", ErrMalformed, p.Status)
+	}
+	f.Type = typ
+	f.ConnectorTransactionID, f.MerchantTransactionID = p.ID, string(p.ReferenceID)
+	f.MandateID = string(p.CardDetails.Card.ID)
+	f.PaymentMethod = method(string(p.SourceType), first(p.CardDetails.Card.CardBrand, p.WalletDetails.Brand, p.BuyNowPayLaterDetails.Brand))
+	if p.TotalMoney.Amount == nil {
+		p.TotalMoney = p.AmountMoney
+	}
+	if f.Amount, err = p.TotalMoney.amount(); err != nil {
+		return f, err
+	}
+	f.Identity = squareState(p.ID, p.Status, f.Amount)
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount, err = p.ApprovedMoney.amount()
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed:
+		if all := append(p.CardDetails.Errors, p.BankAccountDetails.Errors...); len(all) > 0 {
+			f.Error = failure(string(all[0].Code), string(all[0].Detail), "")
+		}
+	}
+	return f, err
+}
+
+var squareRefundTypes = map[string]schemas.Type{
+	"PENDING":   schemas.RefundPending,
+	"COMPLETED": schemas.RefundSucceeded,
+	"REJECTED":  schemas.RefundFailed,
+	"FAILED":    schemas.RefundFailed,
+}
+
+// squareRefund: https://developer.squareup.com/reference/square/objects/PaymentRefund
+func squareRefund(_ string, o squareObject) (f Fact, err error) {
+	var r struct {
+		ID          string      `json:"id"`
+		Status      string      `json:"status"`
+		AmountMoney squareMoney `json:"amount_money"`
+		PaymentID   text        `json:"payment_id"`
+		Reason      text        `json:"reason"`
+	}
+	if err := decode(o.Refund, &r); err != nil {
+		return f, err
+	}
+	typ, ok := squareRefundTypes[r.Status]
+	if !ok {
+		return f, fmt.Errorf("%w: refund status %q is not one that Square documents", ErrMalformed, r.Status)
+	}
+	f.Type = typ
+	f.ConnectorRefundID, f.ConnectorTransactionID = r.ID, string(r.PaymentID)
+	f.Reason = string(r.Reason)
+	f.Amount, err = r.AmountMoney.amount()
+	f.Identity = squareState(r.ID, r.Status, f.Amount)
+	return f, err
+}
+
+// squareDisputeStates: https://developer.squareup.com/reference/square/enums/DisputeState
+var squareDisputeStates = map[string]struct {
+	typ   schemas.Type
+	stage schemas.Stage
+}{
+	"INQUIRY_EVIDENCE_REQUIRED": {schemas.DisputeOpened, schemas.StagePreDispute},
+	"INQUIRY_PROCESSING":        {schemas.DisputeChallenged, schemas.StagePreDispute},
+	"INQUIRY_CLOSED":            {schemas.DisputeCancelled, schemas.StagePreDispute},
+	"EVIDENCE_REQUIRED":         {schemas.DisputeOpened, schemas.StageDispute},
+	"PROCESSING":                {schemas.DisputeChallenged, schemas.StageDispute},
+	"WAITING_THIRD_PARTY":       {schemas.DisputeChallenged, schemas.StageDispute}, // an old state
+	"WON":                       {schemas.DisputeWon, schemas.StageDispute},
+	"LOST":                      {schemas.DisputeLost, schemas.StageDispute},
+	"ACCEPTED":                  {schemas.DisputeAccepted, schemas.StageDispute},
+}
+
+// squareDispute: https://developer.squareup.com/reference/square/objects/Dispute
+func squareDispute(_ string, o squareObject) (f Fact, err error) {
+	var d struct {
+		ID              text        `json:"id"`
+		DisputeID       text        `json:"dispute_id"` // the old name of id
+		State           string      `json:"state"`
+		AmountMoney     squareMoney `json:"amount_money"`
+		DisputedPayment struct {
+			PaymentID text `json:"payment_id"`
+		} `json:"disputed_payment"`
+		CardBrand text   `json:"card_brand"`
+		Reason    text   `json:"reason"`
+		DueAt     string `json:"due_at"`
+	}
+	if err := decode(o.Dispute, &d); err != nil {
+		return f, err
+	}
+	state, ok := squareDisputeStates[d.State]
+	if !ok {
+		return f, fmt.Errorf("%w: dispute state %q is not one that Square documents", ErrMalformed, d.State)
+	}
+	f.Type, f.Stage = state.typ, state.stage
+	f.ConnectorDisputeID = first(d.ID, d.DisputeID)
+	f.ConnectorTransactionID = string(d.DisputedPayment.PaymentID)
+	f.Reason = string(d.Reason)
+	if d.CardBrand != "" {
+		f.PaymentMethod = method("card", string(d.CardBrand))
+	}
+	due, err := timestamp(d.DueAt, time.RFC3339)
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(due)
+	f.Amount, err = d.AmountMoney.amount()
+	f.Identity = squareState(f.ConnectorDisputeID, d.State, f.Amount)
+	return f, err
+}
+
+var squarePayoutTypes = map[string]schemas.Type{
+	"SENT":   schemas.PayoutProcessing,
+	"PAID":   schemas.PayoutSucceeded,
+	"FAILED": schemas.PayoutFailed,
+}
+
+// squarePayout: a negative amount is taken from the merchant's bank account,
+// and stays negative: https://developer.squareup.com/reference/square/objects/Payout
+func squarePayout(_ string, o squareObject) (f Fact, err error) {
+	var p struct {
+		ID          string      `json:"id"`
+		Status      string      `json:"status"`
+		AmountMoney squareMoney `json:"amount_money"`
+	}
+	if err := decode(o.Payout, &p); err != nil {
+		return f, err
+	}
+	typ, ok := squarePayoutTypes[p.Status]
+	if !ok {
+		return f, fmt.Errorf("%w: payout status %q is not one that Square documents", ErrMalformed, p.Status)
+	}
+	f.Type = typ
+	f.ConnectorPayoutID = p.ID
+	f.Amount, err = p.AmountMoney.amount()
+	f.Identity = squareState(p.ID, p.Status, f.Amount)
+	return f, err
+}
+
+// squareCard: https://developer.squareup.com/reference/square/objects/Card
+func squareCard(event string, o squareObject) (f Fact, err error) {
+	var c struct {
+		ID          string `json:"id"`
+		CardBrand   text   `json:"card_brand"`
+		ReferenceID text   `json:"reference_id"`
+	}
+	if err := decode(o.Card, &c); err != nil {
+		return f, err
+	}
+	f.Type = schemas.MandateRevoked
+	if event == "card.created" {
+		f.Type = schemas.MandateActive
+	}
+	f.Identity = c.ID
+	f.ConnectorMandateID, f.MerchantTransactionID = c.ID, string(c.ReferenceID)
+	f.PaymentMethod = method("card", string(c.CardBrand))
+	return f, nil
+}
