@@ -80,7 +80,7 @@ type Data struct {
 
 	// Refunds; a reversal has the id of what took the money back.
 
-	ConnectorRefundID string `json:"connector_refund_id,omitempty"`
+	ConnectorRefundID string `json:"connector_refund_id,omitempty"` // also of a payment that was reversed as a refund
 	MerchantRefundID  string `json:"merchant_refund_id,omitempty"`
 	Reason            string `json:"reason,omitempty"` // also of all others but payments; the processor's word
 

@@ -39,6 +39,7 @@ func full(t schemas.Type) schemas.Event {
 		d.AuthorizedAmount = &schemas.Amount{Value: 2000, Currency: "EUR"}
 		d.CapturedAmount = &schemas.Amount{Value: 1099, Currency: "EUR"}
 		d.NetworkTransactionID, d.MandateID = "net_1", "pm_1"
+		d.ConnectorRefundID = "re_1"
 		d.PaymentMethod, d.Error = method, failure
 	case "refund":
 		d.ConnectorRefundID, d.MerchantRefundID = "re_1", "refund-7"
