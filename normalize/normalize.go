@@ -26,6 +26,7 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"braintree":      braintree,
 	"checkout":       checkout,
 	"stripe":         stripe,
 }

@@ -2,8 +2,10 @@ package normalize
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -23,6 +25,40 @@ func decode(payload []byte, v any) error {
 		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
 	}
 	if err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// decodeXML reads an XML payload of one root element. Document type
+// declarations, and nesting beyond what any processor sends, are refused:
+// nothing here declares entities or is deep.
+func decodeXML(payload []byte, v any) error {
+	const deepest = 100
+	roots, depth := 0, 0
+	for d := xml.NewDecoder(bytes.NewReader(payload)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %v", ErrMalformed, err)
+		}
+		switch token.(type) {
+		case xml.Directive:
+			return fmt.Errorf("%w: a document type declaration", ErrMalformed)
+		case xml.StartElement:
+			if depth++; depth == 1 {
+				roots++
+			}
+		case xml.EndElement:
+			depth--
+		}
+		if roots > 1 || depth > deepest {
+			return fmt.Errorf("%w: want one root element and at most %d levels", ErrMalformed, deepest)
+		}
+	}
+	if err := xml.Unmarshal(payload, v); err != nil {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
