@@ -28,6 +28,7 @@ var connectors = map[string]Connector{
 	"adyen-platform": adyenPlatform,
 	"braintree":      braintree,
 	"checkout":       checkout,
+	"razorpay":       razorpay,
 	"stripe":         stripe,
 }
 

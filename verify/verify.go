@@ -36,6 +36,7 @@ var connectors = map[string]Connector{
 	"adyen-platform": adyenPlatform,
 	"braintree":      braintree,
 	"checkout":       checkout,
+	"razorpay":       razorpay,
 	"stripe":         stripe,
 }
 

@@ -23,6 +23,7 @@ var connectors = map[string]Signer{
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
