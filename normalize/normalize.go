@@ -26,7 +26,10 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"braintree":      braintree,
+	"checkout":       checkout,
 	"paypal":         paypal,
+	"razorpay":       razorpay,
 	"square":         square,
 	"stripe":         stripe,
 }

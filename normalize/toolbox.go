@@ -2,8 +2,10 @@ package normalize
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -22,13 +24,47 @@ func decode(payload []byte, v any) error {
 	switch {
 	case err == nil:
 		return nil
-	case !errors.As(err, &e):
+	case !errors.As(err, &e) || e.GoType == nil:
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
-	case e.Err != nil || e.GoType == nil:
+	case e.Err != nil:
 		return fmt.Errorf("%w: %q: %v", ErrMalformed, e.JSONPointer, e.Err)
 	default: // the package's own text differs from run to run, and can quote the payload
 		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
 	}
+}
+
+// decodeXML reads an XML payload of one root element. Document type
+// declarations, and nesting beyond what any processor sends, are refused:
+// nothing here declares entities or is deep.
+func decodeXML(payload []byte, v any) error {
+	const deepest = 100
+	roots, depth := 0, 0
+	for d := xml.NewDecoder(bytes.NewReader(payload)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %v", ErrMalformed, err)
+		}
+		switch token.(type) {
+		case xml.Directive:
+			return fmt.Errorf("%w: a document type declaration", ErrMalformed)
+		case xml.StartElement:
+			if depth++; depth == 1 {
+				roots++
+			}
+		case xml.EndElement:
+			depth--
+		}
+		if roots > 1 || depth > deepest {
+			return fmt.Errorf("%w: want one root element and at most %d levels", ErrMalformed, deepest)
+		}
+	}
+	if err := xml.Unmarshal(payload, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
 }
 
 // ignored is a fact that tollbridge has no word for.

@@ -22,7 +22,10 @@ import (
 var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"braintree":      {Dev: braintreeKeys, Sign: braintree},
+	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
@@ -83,6 +86,13 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 	t := strconv.FormatInt(now.Unix(), 10)
 	v1 := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
+}
+
+// hexOfBody: the commonest scheme, the hex of a MAC of the body in a header.
+func hexOfBody(h func() hash.Hash, header string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
+	}
 }
 
 // request is a body and one or more headers.

@@ -1,0 +1,354 @@
+package normalize
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// braintree: one notification a webhook, in XML: <notification> with <kind>,
+// <timestamp> and a <subject> that holds what the kind speaks of. There is no
+// event id, and several kinds tell of one fact: a transaction is settled, then
+// disbursed. So the identity is the thing itself, and each of its states, which
+// the event's type names, is one fact.
+//
+// The account is that of the whole notification: a transaction's own merchant
+// account is not in all notifications about it.
+//
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview
+var braintree = Connector{
+	Docs:      "https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview",
+	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes",
+	Normalize: braintreeNormalize,
+}
+
+// braintreeKinds are what the kinds mean, and what reads their subjects. The
+// type is empty where the subject decides.
+var braintreeKinds = map[string]struct {
+	read func(braintreeNotification, schemas.Type) (Fact, error)
+	typ  schemas.Type
+}{
+	"transaction_settled":             {braintreeTransacted, schemas.PaymentCaptured},
+	"transaction_settlement_declined": {braintreeTransacted, schemas.PaymentFailed},
+	"transaction_disbursed":           {braintreeTransacted, schemas.PaymentCaptured}, // of card payments nothing tells earlier
+	"transaction_retried":             {braintreeTransacted, ""},
+	"refund_failed":                   {braintreeTransacted, schemas.RefundFailed},
+	"transaction_reviewed":            {braintreeReviewed, ""},
+
+	"subscription_charged_successfully":   {braintreeCharged, schemas.PaymentCaptured},
+	"subscription_charged_unsuccessfully": {braintreeCharged, schemas.PaymentFailed},
+
+	"local_payment_completed": {braintreeLocal, ""},
+	"local_payment_funded":    {braintreeLocal, schemas.PaymentCaptured},
+	"local_payment_expired":   {braintreeLocal, schemas.PaymentExpired},
+	"local_payment_reversed":  {braintreeLocal, schemas.PaymentReversed},
+
+	"dispute_opened":        {braintreeDisputed, schemas.DisputeOpened},
+	"dispute_under_review":  {braintreeDisputed, schemas.DisputeChallenged},
+	"dispute_disputed":      {braintreeDisputed, schemas.DisputeChallenged},
+	"dispute_accepted":      {braintreeDisputed, schemas.DisputeAccepted},
+	"dispute_auto_accepted": {braintreeDisputed, schemas.DisputeAccepted},
+	"dispute_expired":       {braintreeDisputed, schemas.DisputeExpired},
+	"dispute_won":           {braintreeDisputed, schemas.DisputeWon},
+	"dispute_lost":          {braintreeDisputed, schemas.DisputeLost},
+
+	"disbursement":           {braintreeDisbursed, schemas.PayoutSucceeded},
+	"disbursement_exception": {braintreeDisbursed, schemas.PayoutFailed},
+
+	"granted_payment_method_revoked":     {braintreeRevoked, schemas.MandateRevoked},
+	"payment_method_revoked_by_customer": {braintreeRevoked, schemas.MandateRevoked},
+}
+
+// braintreeStatuses are what a transaction's status means where its kind
+// leaves it open. Until it is settled the money is not taken.
+// https://developer.paypal.com/braintree/docs/reference/general/statuses
+var braintreeStatuses = map[string]schemas.Type{
+	"authorizing":              schemas.PaymentProcessing,
+	"submitted_for_settlement": schemas.PaymentProcessing,
+	"settlement_pending":       schemas.PaymentProcessing,
+	"settlement_confirmed":     schemas.PaymentProcessing,
+	"settling":                 schemas.PaymentProcessing,
+	"authorized":               schemas.PaymentAuthorized,
+	"settled":                  schemas.PaymentCaptured,
+	"authorization_expired":    schemas.PaymentExpired,
+	"voided":                   schemas.PaymentCancelled,
+	"processor_declined":       schemas.PaymentFailed,
+	"gateway_rejected":         schemas.PaymentFailed,
+	"failed":                   schemas.PaymentFailed,
+	"settlement_declined":      schemas.PaymentFailed,
+}
+
+// braintreeCredits are what those types mean of a credit, which is the
+// transaction that a refund is.
+var braintreeCredits = map[schemas.Type]schemas.Type{
+	schemas.PaymentProcessing: schemas.RefundPending,
+	schemas.PaymentAuthorized: schemas.RefundPending,
+	schemas.PaymentCaptured:   schemas.RefundSucceeded,
+	schemas.PaymentFailed:     schemas.RefundFailed,
+	schemas.PaymentCancelled:  schemas.RefundCancelled,
+}
+
+type braintreeNotification struct {
+	XMLName   xml.Name `xml:"notification"`
+	Kind      string   `xml:"kind"`
+	Timestamp string   `xml:"timestamp"`
+	Account   string   `xml:"source-merchant-id"`
+	Subject   struct {
+		Transaction  braintreeTransaction   `xml:"transaction"`
+		Charges      []braintreeTransaction `xml:"subscription>transactions>transaction"` // newest first
+		Review       braintreeReview        `xml:"transaction-review"`
+		Dispute      braintreeDispute       `xml:"dispute"`
+		Disbursement braintreeDisbursement  `xml:"disbursement"`
+		Other        braintreeOther         `xml:",any"`
+	} `xml:"subject"`
+}
+
+func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var n braintreeNotification
+	if err := decodeXML(payload, &n); err != nil {
+		return nil, err
+	}
+	if n.Kind == "" {
+		return nil, fmt.Errorf("%w: no kind: not a notification of Braintree's", ErrMalformed)
+	}
+	kind, ok := braintreeKinds[n.Kind]
+	if !ok {
+		return []Fact{notUnified(n.Kind)}, nil
+	}
+	f, err := kind.read(n, kind.typ)
+	if err == nil {
+		f.Time, err = timestamp(n.Timestamp, time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(n.Kind, err)}, nil
+	}
+	f.Account, f.ConnectorEventType = n.Account, n.Kind
+	return []Fact{f}, nil
+}
+
+// braintreeNothing is the error of a subject without what its kind is about.
+func braintreeNothing(what string) error {
+	return fmt.Errorf("%w: no %s in the subject", ErrMalformed, what)
+}
+
+// braintreeAmount reads an amount. Some notifications name no currency and
+// write "10" and "10.00" alike: without one it is in hundredths.
+func braintreeAmount(decimal, currency string) (*schemas.Amount, error) {
+	if currency == "" && decimal != "" && !strings.Contains(decimal, ".") {
+		decimal += ".00"
+	}
+	return major(decimal, currency)
+}
+
+// braintreeTransaction: https://developer.paypal.com/braintree/docs/reference/response/transaction
+type braintreeTransaction struct {
+	ID                   string `xml:"id"`
+	Status               string `xml:"status"`
+	Type                 string `xml:"type"` // sale or credit
+	Amount               string `xml:"amount"`
+	Currency             string `xml:"currency-iso-code"`
+	OrderID              string `xml:"order-id"`
+	Refunded             string `xml:"refunded-transaction-id"`
+	RefundedOld          string `xml:"refunded-transaction-fk"`
+	Instrument           string `xml:"payment-instrument-type"`
+	CardBrand            string `xml:"credit-card>card-type"`
+	CardToken            string `xml:"credit-card>token"`
+	NetworkTransactionID string `xml:"network-transaction-id"`
+	ResponseCode         string `xml:"processor-response-code"`
+	ResponseText         string `xml:"processor-response-text"`
+	SettlementCode       string `xml:"processor-settlement-response-code"`
+	SettlementText       string `xml:"processor-settlement-response-text"`
+	NetworkCode          string `xml:"network-response-code"`
+	Rejection            string `xml:"gateway-rejection-reason"`
+}
+
+func braintreeTransacted(n braintreeNotification, typ schemas.Type) (Fact, error) {
+	return n.Subject.Transaction.fact(n.Kind, typ)
+}
+
+func braintreeCharged(n braintreeNotification, typ schemas.Type) (Fact, error) {
+	if len(n.Subject.Charges) == 0 {
+		return Fact{}, braintreeNothing("transaction of a subscription")
+	}
+	return n.Subject.Charges[0].fact(n.Kind, typ)
+}
+
+func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err error) {
+	if t.ID == "" {
+		return f, braintreeNothing("transaction")
+	}
+	if typ == "" {
+		typ = braintreeStatuses[t.Status]
+	}
+	if t.Type == "credit" && typ.Family() != "refund" {
+		typ = braintreeCredits[typ]
+	}
+	if typ == "" {
+		return ignored(kind, fmt.Sprintf("transaction status %q of a %s is not one that Braintree documents", t.Status, first(t.Type, "sale"))), nil
+	}
+	f.Type, f.Identity = typ, t.ID
+	f.MerchantTransactionID = t.OrderID
+	f.PaymentMethod = method(t.Instrument, t.CardBrand)
+	if typ.Status() == "failed" {
+		f.Error = t.failure()
+	}
+	if f.Amount, err = braintreeAmount(t.Amount, t.Currency); err != nil {
+		return f, err
+	}
+	if typ.Family() == "refund" {
+		f.ConnectorRefundID, f.ConnectorTransactionID = t.ID, first(t.Refunded, t.RefundedOld)
+		return f, nil
+	}
+	f.ConnectorTransactionID = t.ID
+	f.NetworkTransactionID, f.MandateID = t.NetworkTransactionID, t.CardToken
+	if typ == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return f, nil
+}
+
+// failure takes the last answer first: a transaction that was approved can be
+// rejected by the gateway's rules, and one that passed them by the settlement.
+func (t braintreeTransaction) failure() *schemas.Error {
+	switch {
+	case t.SettlementCode != "":
+		return failure(t.SettlementCode, t.SettlementText, t.NetworkCode)
+	case t.Rejection != "":
+		return failure(t.Rejection, "rejected by the gateway", t.NetworkCode)
+	default:
+		return failure(t.ResponseCode, t.ResponseText, t.NetworkCode)
+	}
+}
+
+// braintreeOther is a local payment or a payment method; the name of the
+// element differs by kind.
+type braintreeOther struct {
+	PaymentID   string               `xml:"payment-id"`
+	Transaction braintreeTransaction `xml:"transaction"`
+	Token       string               `xml:"token"`
+}
+
+// braintreeLocal: https://developer.paypal.com/braintree/docs/reference/general/webhooks/local-payment-methods
+func braintreeLocal(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+	p := n.Subject.Other
+	if p.Transaction.ID != "" {
+		return p.Transaction.fact(n.Kind, typ)
+	}
+	if p.PaymentID == "" {
+		return f, braintreeNothing("local payment")
+	}
+	if typ == "" {
+		typ = schemas.PaymentActionRequired // the merchant has to make a transaction of the payment's nonce
+	}
+	f.Type, f.Identity = typ, p.PaymentID
+	f.ConnectorTransactionID = p.PaymentID
+	return f, nil
+}
+
+// braintreeRevoked: https://developer.paypal.com/braintree/docs/reference/general/webhooks/payment-method
+func braintreeRevoked(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+	token := n.Subject.Other.Token
+	if token == "" {
+		return f, braintreeNothing("token of a payment method")
+	}
+	f.Type, f.Identity = typ, token+":"+n.Timestamp // what was revoked can be granted again
+	f.ConnectorMandateID = token
+	return f, nil
+}
+
+// braintreeReview: https://developer.paypal.com/braintree/docs/reference/general/webhooks/fraud-protection
+type braintreeReview struct {
+	Transaction string `xml:"transaction-id"`
+	Decision    string `xml:"decision"`
+	Note        string `xml:"reviewer-note"`
+}
+
+func braintreeReviewed(n braintreeNotification, _ schemas.Type) (f Fact, err error) {
+	r := n.Subject.Review
+	if r.Transaction == "" {
+		return f, braintreeNothing("transaction-review")
+	}
+	switch strings.ToLower(r.Decision) {
+	case "accept", "accepted", "approve", "approved":
+		f.Type = schemas.FraudApproved
+	case "reject", "rejected", "decline", "declined":
+		f.Type = schemas.FraudRejected
+	default:
+		return ignored(n.Kind, fmt.Sprintf("decision %q neither accepts nor rejects", r.Decision)), nil
+	}
+	f.Identity, f.ConnectorTransactionID = r.Transaction, r.Transaction
+	f.Reason = r.Note
+	return f, nil
+}
+
+// braintreeDispute: https://developer.paypal.com/braintree/docs/reference/response/dispute
+type braintreeDispute struct {
+	ID             string `xml:"id"`
+	Kind           string `xml:"kind"`
+	Amount         string `xml:"amount"`
+	AmountDisputed string `xml:"amount-disputed"`
+	Currency       string `xml:"currency-iso-code"`
+	Reason         string `xml:"reason"`
+	ReasonCode     string `xml:"reason-code"`
+	ReplyBy        string `xml:"reply-by-date"`
+	Transaction    struct {
+		ID         string `xml:"id"`
+		OrderID    string `xml:"order-id"`
+		Instrument string `xml:"payment-instrument-subtype"`
+	} `xml:"transaction"`
+}
+
+var braintreeStages = map[string]schemas.Stage{
+	"retrieval":       schemas.StagePreDispute,
+	"chargeback":      schemas.StageDispute,
+	"pre_arbitration": schemas.StagePreArbitration,
+}
+
+func braintreeDisputed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+	d := n.Subject.Dispute
+	if d.ID == "" {
+		return f, braintreeNothing("dispute")
+	}
+	f.Type, f.Identity = typ, d.ID+":"+n.Kind // one type has several kinds
+	f.MerchantTransactionID = d.Transaction.OrderID
+	f.ConnectorTransactionID, f.ConnectorDisputeID = d.Transaction.ID, d.ID
+	f.PaymentMethod = method(d.Transaction.Instrument, "")
+	f.Reason, f.ReasonCode, f.Stage = d.Reason, d.ReasonCode, braintreeStages[strings.ToLower(d.Kind)]
+	by, err := timestamp(d.ReplyBy, time.DateOnly) // its first minute: nobody is then too late
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(by)
+	f.Amount, err = braintreeAmount(first(d.AmountDisputed, d.Amount), d.Currency)
+	return f, err
+}
+
+// braintreeDisbursement is a deposit to the merchant's bank account:
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/disbursement
+type braintreeDisbursement struct {
+	ID        string `xml:"id"`
+	Type      string `xml:"disbursement-type"`
+	Amount    string `xml:"amount"`
+	Currency  string `xml:"merchant-account>currency-iso-code"`
+	Date      string `xml:"disbursement-date"`
+	Exception string `xml:"exception-message"`
+	FollowUp  string `xml:"follow-up-action"`
+}
+
+func braintreeDisbursed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+	d := n.Subject.Disbursement
+	switch {
+	case d.ID == "":
+		return f, braintreeNothing("disbursement")
+	case strings.EqualFold(d.Type, "debit"):
+		return ignored(n.Kind, "the merchant is debited: it is no payout"), nil
+	}
+	f.Type, f.Identity = typ, d.ID+":"+d.Date // one that failed is tried again on another day
+	f.ConnectorPayoutID = d.ID
+	f.Error = failure(d.Exception, d.FollowUp, "")
+	f.Amount, err = braintreeAmount(d.Amount, d.Currency)
+	return f, err
+}

@@ -1,0 +1,244 @@
+package normalize
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// checkout: one event a webhook, {"id", "type", "created_on" or "timestamp",
+// "data"}. The data of a payment event is the payment (id) with the action
+// that the event is about (action_id); of a dispute event, the dispute with
+// the payment it contests. A payment with a destination pays out: the same
+// event types then speak of a payout.
+//
+// Accounts are left out. Only some events name the processing channel, and a
+// payment's id is unique across all of them.
+//
+// https://www.checkout.com/docs/developer-resources/event-notifications/event-types
+var checkout = Connector{
+	Docs:      "https://www.checkout.com/docs/developer-resources/event-notifications/event-types",
+	Key:       "data.reference, else data.metadata.<merchant_id_keys>; data.payment_reference of disputes",
+	Normalize: checkoutNormalize,
+}
+
+// checkoutExponents are Checkout.com's minor units that differ from ISO
+// 4217's: what its page does not list is in hundredths.
+// https://www.checkout.com/docs/payments/accept-payments/format-the-amount-value
+var checkoutExponents = map[string]int{"CLP": 2, "CLF": 2}
+
+var checkoutPaymentTypes = map[string]schemas.Type{
+	"payment_approved":                         schemas.PaymentAuthorized,
+	"payment_authorized":                       schemas.PaymentAuthorized,
+	"payment_pending":                          schemas.PaymentActionRequired, // the payer has to act, mostly on another page
+	"payment_compliance_review":                schemas.PaymentProcessing,
+	"payment_retry_scheduled":                  schemas.PaymentProcessing, // declined, and it will be tried again
+	"payment_declined":                         schemas.PaymentFailed,
+	"payment_authentication_failed":            schemas.PaymentFailed,
+	"payment_expired":                          schemas.PaymentExpired,
+	"payment_canceled":                         schemas.PaymentCancelled,
+	"payment_voided":                           schemas.PaymentCancelled,
+	"payment_void_declined":                    schemas.PaymentCancelFailed,
+	"payment_capture_pending":                  schemas.PaymentProcessing,
+	"payment_captured":                         schemas.PaymentCaptured,
+	"payment_capture_declined":                 schemas.PaymentCaptureFailed,
+	"payment_authorization_incremented":        schemas.PaymentAuthorizationAdjusted,
+	"payment_authorization_increment_declined": schemas.PaymentAuthorizationAdjusted,
+	"payment_returned":                         schemas.PaymentReversed,
+
+	"payment_refund_pending":  schemas.RefundPending,
+	"payment_refunded":        schemas.RefundSucceeded,
+	"payment_refund_declined": schemas.RefundFailed,
+
+	"card_verified":              schemas.MandateActive,
+	"card_verification_declined": schemas.MandateFailed,
+}
+
+var checkoutPayoutTypes = map[string]schemas.Type{
+	"payment_approved":          schemas.PayoutProcessing,
+	"payment_pending":           schemas.PayoutProcessing,
+	"payment_compliance_review": schemas.PayoutProcessing,
+	"payment_retry_scheduled":   schemas.PayoutProcessing,
+	"payment_paid":              schemas.PayoutSucceeded,
+	"payment_declined":          schemas.PayoutFailed,
+	"payment_canceled":          schemas.PayoutCancelled,
+	"payment_expired":           schemas.PayoutExpired,
+	"payment_returned":          schemas.PayoutReversed,
+}
+
+var checkoutDisputeTypes = map[string]schemas.Type{
+	"request_for_information_received":        schemas.DisputeOpened,
+	"dispute_received":                        schemas.DisputeOpened,
+	"dispute_evidence_required":               schemas.DisputeOpened,
+	"dispute_evidence_submitted":              schemas.DisputeChallenged,
+	"dispute_evidence_acknowledged_by_scheme": schemas.DisputeChallenged,
+	"dispute_accepted":                        schemas.DisputeAccepted,
+	"dispute_expired":                         schemas.DisputeExpired,
+	"dispute_canceled":                        schemas.DisputeCancelled,
+	"dispute_resolved":                        schemas.DisputeCancelled, // the payment had been refunded: nothing is left to contest
+	"dispute_won":                             schemas.DisputeWon,
+	"dispute_lost":                            schemas.DisputeLost,
+	"dispute_arbitration_sent_to_scheme":      schemas.DisputeChallenged,
+	"dispute_arbitration_evidence_submitted":  schemas.DisputeChallenged,
+	"dispute_arbitration_won":                 schemas.DisputeWon,
+	"dispute_arbitration_lost":                schemas.DisputeLost,
+}
+
+func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e struct {
+		ID        string       `json:"id"`
+		Type      string       `json:"type"`
+		CreatedOn text         `json:"created_on"`
+		Timestamp text         `json:"timestamp"`
+		Data      checkoutData `json:"data"`
+		Links     struct {
+			Self struct {
+				Href text `json:"href"`
+			} `json:"self"`
+		} `json:"_links"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.ID == "" || e.Type == "" {
+		return nil, fmt.Errorf("%w: no id or no type: not an event of Checkout.com's", ErrMalformed)
+	}
+	f, err := e.Data.fact(e.Type, o)
+	if err == nil {
+		f.Time, err = timestamp(first(e.CreatedOn, e.Timestamp), time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.Mode = checkoutMode(string(e.Links.Self.Href))
+	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.ID, e.ID, e.Type
+	return []Fact{f}, nil
+}
+
+// checkoutMode tells the sandbox by the host of the event's own address, the
+// only thing that differs; elsewhere the endpoint decides.
+func checkoutMode(self string) Mode {
+	if u, err := url.Parse(self); err == nil && strings.HasSuffix("."+u.Hostname(), ".sandbox.checkout.com") {
+		return ModeTest
+	}
+	return ModeUnknown
+}
+
+// checkoutData is the data of payment events, and of dispute events.
+type checkoutData struct {
+	ID              text     `json:"id"`
+	ActionID        text     `json:"action_id"`
+	Reference       text     `json:"reference"`
+	Metadata        metadata `json:"metadata"`
+	Amount          *int64   `json:"amount"`
+	Currency        string   `json:"currency"`
+	ResponseCode    text     `json:"response_code"`
+	ResponseSummary text     `json:"response_summary"`
+	SchemeID        text     `json:"scheme_id"`
+	Source          struct {
+		ID     text `json:"id"`
+		Type   text `json:"type"`
+		Scheme text `json:"scheme"`
+	} `json:"source"`
+	Destination *struct{} `json:"destination"`
+	Balances    struct {
+		TotalAuthorized *int64 `json:"total_authorized"`
+		TotalCaptured   *int64 `json:"total_captured"`
+	} `json:"balances"`
+
+	PaymentID          text `json:"payment_id"`
+	PaymentReference   text `json:"payment_reference"`
+	PaymentMethod      text `json:"payment_method"`
+	Category           text `json:"category"`
+	ReasonCode         text `json:"reason_code"`
+	EvidenceRequiredBy text `json:"evidence_required_by"`
+}
+
+func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
+	dispute, payment, payout := checkoutDisputeTypes[event], checkoutPaymentTypes[event], checkoutPayoutTypes[event]
+	switch {
+	case dispute == "" && payment == "" && payout == "":
+		return notUnified(event), nil
+	case d.ID == "":
+		return f, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
+	case dispute != "":
+		f.Type = dispute
+		return d.dispute(event, f)
+	case payout != "" && (payment == "" || d.Destination != nil):
+		f.Type = payout
+		return d.payout(f, o)
+	default:
+		f.Type = payment
+		return d.payment(f, o)
+	}
+}
+
+// failure is what the response of an event says, unless that is an approval.
+// https://www.checkout.com/docs/developer-resources/codes/response-codes
+func (d checkoutData) failure() *schemas.Error {
+	if strings.HasPrefix(string(d.ResponseCode), "10") {
+		return nil
+	}
+	return failure(string(d.ResponseCode), string(d.ResponseSummary), "")
+}
+
+func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
+	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
+	f.ConnectorTransactionID = string(d.ID)
+	f.Error = d.failure()
+	f.PaymentMethod = method(string(d.Source.Type), string(d.Source.Scheme))
+	var err error
+	if f.Amount, err = minor(d.Amount, d.Currency, checkoutExponents); err != nil {
+		return f, err
+	}
+	switch f.Type.Family() {
+	case "refund":
+		f.ConnectorRefundID = string(d.ActionID)
+	case "mandate":
+		f.ConnectorMandateID = string(d.Source.ID)
+	default:
+		f.NetworkTransactionID, f.MandateID = string(d.SchemeID), string(d.Source.ID)
+		if f.Type == schemas.PaymentAuthorized && d.Balances.TotalAuthorized == nil {
+			d.Balances.TotalAuthorized = d.Amount
+		}
+		if f.AuthorizedAmount, err = minor(d.Balances.TotalAuthorized, d.Currency, checkoutExponents); err != nil {
+			return f, err
+		}
+		f.CapturedAmount, err = minor(d.Balances.TotalCaptured, d.Currency, checkoutExponents)
+	}
+	return f, err
+}
+
+func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
+	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
+	f.MerchantPayoutID, f.ConnectorPayoutID = string(d.Reference), string(d.ID)
+	f.Error = d.failure()
+	var err error
+	f.Amount, err = minor(d.Amount, d.Currency, checkoutExponents)
+	return f, err
+}
+
+func (d checkoutData) dispute(event string, f Fact) (Fact, error) {
+	f.MerchantTransactionID = string(d.PaymentReference)
+	f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(d.ID)
+	f.PaymentMethod = method(string(d.PaymentMethod), "")
+	f.Reason, f.ReasonCode = string(d.Category), string(d.ReasonCode)
+	switch {
+	case event == "request_for_information_received":
+		f.Stage = schemas.StagePreDispute
+	case strings.HasPrefix(event, "dispute_arbitration_"):
+		f.Stage = schemas.StagePreArbitration
+	default:
+		f.Stage = schemas.StageDispute
+	}
+	by, err := timestamp(string(d.EvidenceRequiredBy), time.RFC3339)
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(by)
+	f.Amount, err = minor(d.Amount, d.Currency, checkoutExponents)
+	return f, err
+}
