@@ -2,7 +2,7 @@
 
 GO    ?= go
 TOOL   = $(GO) tool -modfile=.ci/tools.mod
-FUZZ  ?= 5s
+FUZZ  ?= 20000x
 REPORT = $(CURDIR)/bin/kafka-report
 
 .PHONY: help run test check lint race fuzz golden vectors compose build clean
@@ -31,7 +31,7 @@ race: ## the tests, with the race detector
 	@mkdir -p bin; rm -f $(REPORT); touch $(REPORT)
 	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race ./...
 
-fuzz: ## every fuzz target for FUZZ (5s)
+fuzz: ## every fuzz target for FUZZ (20000x; 60s is a time)
 	@$(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | grep . | \
 	xargs grep -oE '^func Fuzz[A-Za-z0-9]+' | sed -E 's|^(.*)/[^/]+:func |\1 |' | sort -u | while read -r dir target; do \
 		echo "fuzz $$target for $(FUZZ)"; $(GO) test "$$dir" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) || exit 1; done

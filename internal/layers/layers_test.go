@@ -35,6 +35,7 @@ var layers = map[string][]string{
 	"schemas":            {},
 	"internal/sign":      {"verify"},
 	"internal/kafkatest": {}, // for tests: it stands in no other line
+	"internal/e2e":       {}, // tests alone
 }
 
 // modules is whose modules the packages may import that connectors are made

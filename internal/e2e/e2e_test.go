@@ -1,0 +1,412 @@
+// Package e2e_test runs the program itself beside a real Kafka: webhooks over
+// HTTP in, events out of the topics. It has no code of its own.
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+func TestMain(m *testing.M) { kafkatest.Main(m) }
+
+const partitions = 4 // of every topic
+
+// tollbridge is a running server, with an endpoint of made-up keys for every
+// connector and topics of its own.
+type tollbridge struct {
+	binary, config string
+	url, admin     string
+	brokers        []string
+	names          publish.Names
+	process        *exec.Cmd
+	log            *lockedBuffer
+}
+
+// start builds the program, creates the topics and serves.
+func start(t *testing.T) *tollbridge {
+	t.Helper()
+	dir := t.TempDir()
+	b := &tollbridge{
+		binary:  filepath.Join(dir, "tollbridge"),
+		config:  filepath.Join(dir, "tollbridge.yaml"),
+		url:     "http://" + freeAddress(t),
+		admin:   "http://" + freeAddress(t),
+		brokers: kafkatest.Bootstrap(t),
+		names:   publish.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
+		log:     &lockedBuffer{},
+	}
+	if out, err := exec.Command("go", "build", "-o", b.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(b.config, b.yaml(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(b.binary, "serve", "--config", b.config).CombinedOutput(); err == nil || !strings.Contains(string(out), "topics apply") {
+		t.Fatalf("serve without topics: %v, want an error that names 'topics apply'\n%s", err, out)
+	}
+	if out, err := exec.Command(b.binary, "topics", "apply", "--config", b.config).CombinedOutput(); err != nil {
+		t.Fatalf("topics apply: %v\n%s", err, out)
+	}
+	b.serve(t)
+	return b
+}
+
+// yaml is the configuration file: JSON is YAML.
+func (b *tollbridge) yaml(t *testing.T) []byte {
+	t.Helper()
+	var endpoints []map[string]any
+	for _, connector := range verify.Connectors() {
+		keys, _, _ := sign.Dev(connector)
+		secrets := map[string]any{}
+		for _, s := range keys.Secrets {
+			secrets[s.Name] = map[string]string{"value": s.Value}
+		}
+		endpoints = append(endpoints, map[string]any{
+			"connector": connector, "live": false, "secrets": secrets, "settings": keys.Settings,
+		})
+	}
+	file, err := json.Marshal(map[string]any{
+		"listen": strings.TrimPrefix(b.url, "http://"), "admin": strings.TrimPrefix(b.admin, "http://"),
+		"kafka":     map[string]any{"brokers": b.brokers, "prefix": b.names.Prefix, "partitions": partitions, "replication": 1},
+		"endpoints": endpoints, "public_url": b.url,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func (b *tollbridge) serve(t *testing.T) {
+	t.Helper()
+	b.process = exec.Command(b.binary, "serve", "--config", b.config)
+	b.process.Stdout, b.process.Stderr = b.log, b.log
+	if err := b.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.process.Process.Kill() }) // it has ended where the test passed
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if r, err := http.Get(b.admin + "/readyz"); err == nil {
+			r.Body.Close()
+			if r.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready after 30 s:\n%s", b.log)
+		}
+	}
+}
+
+// stop ends the server as an operator would, and expects it to end well.
+func (b *tollbridge) stop(t *testing.T) {
+	t.Helper()
+	if err := b.process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.process.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, b.log)
+	}
+}
+
+// send delivers a payload as its processor would.
+func (b *tollbridge) send(connector string, payload []byte) (*http.Response, error) {
+	keys, private, _ := sign.Dev(connector)
+	url := b.url + "/webhooks/" + connector
+	r, err := sign.Request(connector, payload, private, keys.Settings, url, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	q, err := http.NewRequest(r.Method, url, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, err
+	}
+	q.Header = r.Header
+	a, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Body.Close()
+	_, err = io.Copy(io.Discard, a.Body)
+	return a, err
+}
+
+// record is a record where it was found.
+type record struct {
+	topic      string
+	partition  int
+	offset     int64
+	key, value string
+	headers    map[string]string
+}
+
+// receipt is how a receipt tells of the record.
+func (r record) receipt() string {
+	return fmt.Sprintf("topic=%q;partition=%d;offset=%d", r.topic, r.partition, r.offset)
+}
+
+// read returns the records of topics, from the first to the last that is there now.
+func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
+	t.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second}
+	ask := map[string][]kafka.OffsetRequest{}
+	for _, topic := range topics {
+		for p := range partitions {
+			ask[topic] = append(ask[topic], kafka.LastOffsetOf(p))
+		}
+	}
+	ends, err := client.ListOffsets(t.Context(), &kafka.ListOffsetsRequest{Topics: ask})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for topic, parts := range ends.Topics {
+		for _, p := range parts {
+			for next := int64(0); next < p.LastOffset; {
+				records := fetch(t, client, topic, p.Partition, next)
+				next += int64(len(records))
+				all = append(all, records...)
+			}
+		}
+	}
+	return all
+}
+
+// fetch returns some records of a partition, at least one.
+func fetch(t *testing.T, client *kafka.Client, topic string, partition int, offset int64) (all []record) {
+	t.Helper()
+	r, err := client.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
+	if err != nil || r.Error != nil {
+		t.Fatalf("%s/%d at %d: %v %v", topic, partition, offset, err, r.Error)
+	}
+	for {
+		m, err := r.Records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Offset < offset {
+			continue // the batch begins before
+		}
+		key, errKey := protocol.ReadAll(m.Key)
+		value, errValue := protocol.ReadAll(m.Value)
+		if err := errors.Join(errKey, errValue); err != nil {
+			t.Fatal(err)
+		}
+		one := record{topic, partition, m.Offset, string(key), string(value), map[string]string{}}
+		for _, h := range m.Headers {
+			one.headers[h.Key] = string(h.Value)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s/%d: nothing at %d, and the end is beyond", topic, partition, offset)
+	}
+	return all
+}
+
+// member is one record in a receipt.
+var member = regexp.MustCompile(`"([^"]+)";(topic="[^"]+";partition=\d+;offset=\d+)`)
+
+// TestEverySample sends every sample of every connector, and finds in Kafka
+// what their receipts say, no less and no more.
+func TestEverySample(t *testing.T) {
+	b := start(t)
+	events := map[string]schemas.Event{} // by their place
+	whole := map[string]bool{}
+	for _, connector := range verify.Connectors() {
+		for _, name := range normalize.Samples(connector) {
+			payload, err := normalize.Sample(connector, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := b.send(connector, payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.StatusCode != http.StatusOK {
+				t.Errorf("%s %s: answered %s\n%s", connector, name, a.Status, b.log)
+				continue
+			}
+			r, err := normalize.Normalize(connector, payload, normalize.Options{ReceivedAt: time.Now()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			receipts := member.FindAllStringSubmatch(a.Header.Get("Tollbridge-Receipt"), -1)
+			for i, e := range r.Events {
+				if receipts[i][1] != e.ID {
+					t.Errorf("%s %s: receipt %d is of %s, want %s", connector, name, i, receipts[i][1], e.ID)
+				}
+				events[receipts[i][2]] = e
+			}
+			for _, kept := range receipts[len(r.Events):] {
+				whole[kept[2]] = true
+			}
+		}
+	}
+	if len(events) < 100 || len(whole) < 10 {
+		t.Errorf("all samples are %d events and %d webhooks kept whole; there should be hundreds, and dozens", len(events), len(whole))
+	}
+	for _, r := range b.read(t, b.names.All()...) {
+		e, ok := events[r.receipt()]
+		switch {
+		case ok:
+			checkRecord(t, b, r, e)
+		case !whole[r.receipt()]:
+			t.Errorf("%s is in no receipt: %s", r.receipt(), r.value)
+		}
+		delete(events, r.receipt())
+		delete(whole, r.receipt())
+	}
+	for at, e := range events {
+		t.Errorf("%s of %s is lost: answered 2xx with %s, and not in Kafka", e.Type, e.Data.Connector, at)
+	}
+	for at := range whole {
+		t.Errorf("a webhook kept whole is lost: answered 2xx with %s, and not in Kafka", at)
+	}
+	b.stop(t)
+}
+
+// checkRecord holds a record to the event it should be.
+func checkRecord(t *testing.T, b *tollbridge, r record, want schemas.Event) {
+	t.Helper()
+	var got schemas.Event
+	if err := json.Unmarshal([]byte(r.value), &got); err != nil {
+		t.Errorf("%s: %v", r.topic, err)
+		return
+	}
+	got.Data.ReceivedAt = want.Data.ReceivedAt
+	if want.Time.Equal(want.Data.ReceivedAt) { // the processor does not say when
+		got.Time = want.Time
+	}
+	if g, w := encode(t, got), encode(t, want); g != w {
+		t.Errorf("%s:\ngot  %s\nwant %s", r.receipt(), g, w)
+	}
+	if r.topic != b.names.Event(want.Type) || r.key != want.Data.MerchantTransactionID {
+		t.Errorf("%s has key %s, want topic %s and key %s", r.receipt(), r.key, b.names.Event(want.Type), want.Data.MerchantTransactionID)
+	}
+	// Where Java's clients look for the key: kafka-go has the algorithm of its own.
+	java := kafka.Murmur2Balancer{Consistent: true}
+	if p := java.Balance(kafka.Message{Key: []byte(r.key)}, 0, 1, 2, 3); p != r.partition {
+		t.Errorf("%s: key %s belongs into partition %d", r.receipt(), r.key, p)
+	}
+	headers := map[string]string{
+		"content-type": schemas.ContentType, "event-id": want.ID, "event-type": string(want.Type),
+		"connector": want.Data.Connector, "traceparent": r.headers["traceparent"],
+	}
+	if !maps.Equal(r.headers, headers) || len(r.headers["traceparent"]) != 55 {
+		t.Errorf("%s: headers %v, want %v", r.receipt(), r.headers, headers)
+	}
+}
+
+func encode(t *testing.T, e schemas.Event) string {
+	t.Helper()
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestStopUnderLoad: a server that is told to end answers what it has taken,
+// and whatever it answered 2xx is in Kafka.
+func TestStopUnderLoad(t *testing.T) {
+	b := start(t)
+	var stopping atomic.Bool
+	var mu sync.Mutex
+	var acked []string
+	var callers sync.WaitGroup
+	for c := range 16 {
+		callers.Go(func() {
+			for n := 0; !stopping.Load(); n++ {
+				id := fmt.Sprintf("order-%d-%d", c, n)
+				a, err := b.send("stripe", fmt.Appendf(nil, `{"id":"evt_%s","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",`+
+					`"data":{"object":{"id":"pi_%[1]s","amount_received":100,"currency":"eur","metadata":{"order_id":"%[1]s"}}}}`, id))
+				if err != nil {
+					return // the listener is closed: the processor sends again
+				}
+				if a.StatusCode != http.StatusOK {
+					t.Errorf("%s: answered %s", id, a.Status)
+				}
+				mu.Lock()
+				acked = append(acked, id)
+				mu.Unlock()
+			}
+		})
+	}
+	time.Sleep(2 * time.Second)
+	b.stop(t)
+	stopping.Store(true)
+	callers.Wait()
+	var keys []string
+	for _, r := range b.read(t, b.names.Event(schemas.PaymentCaptured)) {
+		keys = append(keys, r.key)
+	}
+	slices.Sort(keys)
+	for _, id := range acked {
+		if _, ok := slices.BinarySearch(keys, id); !ok {
+			t.Errorf("%s was answered 200 and is not in Kafka", id)
+		}
+	}
+	t.Logf("%d webhooks answered 200 before the end, %d records", len(acked), len(keys))
+	if len(acked) < 100 {
+		t.Errorf("only %d webhooks in two seconds", len(acked))
+	}
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// lockedBuffer is a log that is written while it is read.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.b.String()
+	return text[max(0, len(text)-4000):]
+}
