@@ -1,0 +1,62 @@
+package kafkatest
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Kill ends brokers at once, as a crash does (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
+// faults it needs Options.Faults, and is called from the test's own goroutine, since it fails the test on an error.
+func (c *Cluster) Kill(brokers ...int) {
+	c.t.Helper()
+	c.each(brokers, (*process).end)
+}
+
+// Stop asks brokers to end (SIGTERM) and waits until they have.
+func (c *Cluster) Stop(brokers ...int) {
+	c.t.Helper()
+	c.each(brokers, func(p *process) error { return p.signal(syscall.SIGTERM) })
+	c.each(brokers, (*process).wait)
+}
+
+// Pause freezes brokers (SIGSTOP): their connections stay open and nobody answers.
+func (c *Cluster) Pause(brokers ...int) {
+	c.t.Helper()
+	c.each(brokers, func(p *process) error { return p.signal(sigstop) })
+}
+
+// Resume lets paused brokers go on (SIGCONT).
+func (c *Cluster) Resume(brokers ...int) {
+	c.t.Helper()
+	c.each(brokers, func(p *process) error { return p.signal(sigcont) })
+}
+
+// Restart starts killed or stopped brokers again on their old data and waits until they answer. Brokers answer only
+// while most of the cluster runs: after an end of all, name all in one call.
+func (c *Cluster) Restart(brokers ...int) {
+	c.t.Helper()
+	c.each(brokers, func(p *process) error {
+		if p.running() {
+			return errors.New("it still runs, expected an ended one; Kill or Stop it first")
+		}
+		return p.launch()
+	})
+	if err := c.ready(1, brokers...); err != nil {
+		c.t.Fatalf("kafkatest: restart: %v", err)
+	}
+}
+
+func (c *Cluster) each(brokers []int, do func(*process) error) {
+	c.t.Helper()
+	for _, i := range brokers {
+		if c.way != "java" {
+			c.t.Fatalf("kafkatest: expected a cluster whose brokers can be killed, got %s; start it with Options{Faults: true}", c)
+		}
+		if i < 1 || i > len(c.nodes) {
+			c.t.Fatalf("kafkatest: expected a broker from 1 to %d, got %d", len(c.nodes), i)
+		}
+		if err := do(c.nodes[i-1].(*process)); err != nil {
+			c.t.Fatalf("kafkatest: broker %d: %v", i, err)
+		}
+	}
+}

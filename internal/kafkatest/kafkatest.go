@@ -1,0 +1,273 @@
+// Package kafkatest gives tests a real Apache Kafka, since a fake cannot show what a broker does.
+//
+// Start takes the first of these that is there:
+//
+//  1. KAFKA_BROKERS: a cluster that runs already, as host:port separated by commas; nothing is started or ended;
+//  2. docker: a Docker engine, with the image apache/kafka;
+//  3. java: java 17 or later and mvn, which fetches the broker's jars into the user's cache folder.
+//
+// Without any, the test is skipped and says so, or fails if TOLLBRIDGE_REQUIRE_KAFKA is set. Where
+// TOLLBRIDGE_KAFKA_REPORT names a file (an absolute path: tests run in their package's folder), each run of a package
+// appends a line on which Kafka it used or that it had none.
+//
+// Brokers listen on loopback only and end with the test. If the test binary dies, the java way's brokers die with it
+// (on Linux) and containers are removed by testcontainers' reaper, unless that is switched off.
+package kafkatest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// version is the Kafka that the docker and the java way run.
+const version = "4.3.1"
+
+// patience is how long a broker may take to come up or to end: a busy machine with two cores needs a good part of it.
+const patience = 2 * time.Minute
+
+// Options says which cluster a test needs. The zero value is one broker.
+type Options struct {
+	// Brokers is 1 (the default) or 3. One broker has replication 1 and min.insync.replicas 1, three have 3 and 2.
+	// A cluster from KAFKA_BROKERS is taken as it is.
+	Brokers int
+	// Faults asks for Kill, Stop, Pause, Resume and Restart. Only the java way has them.
+	Faults bool
+
+	only string // the one way to try, for this package's tests
+}
+
+// Cluster is a running Apache Kafka. Topics are not created by themselves.
+type Cluster struct {
+	t         testing.TB
+	way       string
+	detail    string // what the way led to: an image, a version, addresses
+	bootstrap []string
+	missed    []string     // why no way before this one was taken
+	nodes     []node       // broker i is nodes[i-1]; none in a cluster that ran before
+	tidy      func() error // removes what the nodes leave
+}
+
+// node is a broker that this package started.
+type node interface {
+	running() bool
+	log() string // the last lines it wrote
+	end() error  // kills it; fine if it ended before
+}
+
+// absent says why a way to a Kafka is not there. Any other error means that it is there and does not work.
+type absent string
+
+func (a absent) Error() string { return string(a) }
+
+// absentf makes one short line of it, whatever a tool printed.
+func absentf(format string, args ...any) absent {
+	line := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	if len(line) > 300 {
+		line = line[:300] + "..."
+	}
+	return absent(line)
+}
+
+var ways = []struct {
+	name  string
+	start func(brokers int) (*Cluster, error)
+}{
+	{"KAFKA_BROKERS", viaEnvironment},
+	{"docker", viaDocker},
+	{"java", viaJava},
+}
+
+// Start returns a cluster that has answered, and ends it with the test. Without a Kafka it skips the test.
+func Start(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	c, err := start(o)
+	judge(t, o, c, err)
+	c.t = t
+	t.Cleanup(func() {
+		if err := c.stop(); err != nil {
+			t.Errorf("kafkatest: the cluster is not ended cleanly, look for leftovers: %v", err)
+		}
+	})
+	return c
+}
+
+// Bootstrap returns the brokers' addresses, host:port.
+func (c *Cluster) Bootstrap() []string { return slices.Clone(c.bootstrap) }
+
+// Way returns where the cluster came from: "KAFKA_BROKERS", "docker" or "java".
+func (c *Cluster) Way() string { return c.way }
+
+// String names the way and what it led to.
+func (c *Cluster) String() string { return c.way + " " + c.detail }
+
+func start(o Options) (*Cluster, error) {
+	brokers := cmp.Or(o.Brokers, 1)
+	if brokers != 1 && brokers != 3 {
+		return nil, fmt.Errorf("expected Options.Brokers 1 or 3, got %d", o.Brokers)
+	}
+	if o.Faults {
+		o.only = "java"
+	}
+	var missed []string
+	for _, w := range ways {
+		if o.only != "" && o.only != w.name {
+			continue
+		}
+		c, err := w.start(brokers)
+		if err == nil {
+			c.way, c.missed = w.name, missed
+			return c, nil
+		}
+		if !errors.As(err, new(absent)) {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		missed = append(missed, err.Error())
+	}
+	return nil, absent(strings.Join(missed, ", "))
+}
+
+func (c *Cluster) stop() error {
+	var errs []error
+	for _, n := range c.nodes {
+		errs = append(errs, n.end())
+	}
+	if c.tidy != nil {
+		errs = append(errs, c.tidy())
+	}
+	return errors.Join(errs...)
+}
+
+func viaEnvironment(int) (*Cluster, error) {
+	addresses := strings.FieldsFunc(os.Getenv("KAFKA_BROKERS"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(addresses) == 0 {
+		return nil, absent("no KAFKA_BROKERS")
+	}
+	c := &Cluster{detail: strings.Join(addresses, ","), bootstrap: addresses}
+	return c, await(func() error {
+		var errs []error
+		for _, address := range c.bootstrap {
+			_, err := ask(address)
+			if err == nil {
+				return nil
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// ready waits until each broker named by its ID answers a metadata request that lists it among at least count.
+func (c *Cluster) ready(count int, ids ...int) error {
+	for _, id := range ids {
+		err := await(func() error {
+			listed, err := ask(c.bootstrap[id-1])
+			if err == nil && (len(listed) < count || !slices.Contains(listed, id)) {
+				err = fmt.Errorf("broker %d lists the brokers %v, expected itself and %d in all", id, listed, count)
+			}
+			return err
+		}, c.nodes[id-1])
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// await retries try until it succeeds, one of the nodes ends, or patience does.
+func await(try func() error, nodes ...node) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		for _, n := range nodes {
+			if !n.running() {
+				return fmt.Errorf("it ended before it answered; its log ends with\n%s", n.log())
+			}
+		}
+		if time.Now().Before(deadline) {
+			continue
+		}
+		err = fmt.Errorf("expected an answer to a metadata request within %v: %w", patience, err)
+		for _, n := range nodes {
+			err = fmt.Errorf("%w; its log ends with\n%s", err, n.log())
+		}
+		return err
+	}
+}
+
+// ask returns the IDs of the brokers that the one at address lists. It uses a connection of its own, since
+// kafka.Client answers from its cache.
+func ask(address string) (ids []int, err error) {
+	conn, err := (&kafka.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	brokers, err := conn.Brokers()
+	for _, b := range brokers {
+		ids = append(ids, b.ID)
+	}
+	return ids, err
+}
+
+// settings returns a broker's configuration, but for where it listens. The replication of internal topics follows the
+// number of brokers; the short times let a test see a dead broker replaced in seconds.
+func settings(id int, voters []string) map[string]string {
+	replication, inSync := "1", "1"
+	if len(voters) == 3 {
+		replication, inSync = "3", "2"
+	}
+	return map[string]string{
+		"process.roles":                                    "broker,controller",
+		"node.id":                                          strconv.Itoa(id),
+		"controller.quorum.voters":                         strings.Join(voters, ","),
+		"controller.listener.names":                        "CONTROLLER",
+		"inter.broker.listener.name":                       "PEER",
+		"listener.security.protocol.map":                   "CLIENT:PLAINTEXT,PEER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"auto.create.topics.enable":                        "false",
+		"default.replication.factor":                       replication,
+		"min.insync.replicas":                              inSync,
+		"offsets.topic.replication.factor":                 replication,
+		"offsets.topic.num.partitions":                     "4",
+		"transaction.state.log.replication.factor":         replication,
+		"transaction.state.log.min.isr":                    inSync,
+		"transaction.state.log.num.partitions":             "4",
+		"share.coordinator.state.topic.replication.factor": replication,
+		"share.coordinator.state.topic.min.isr":            inSync,
+		"group.initial.rebalance.delay.ms":                 "0",
+		"broker.session.timeout.ms":                        "6000",
+		"replica.lag.time.max.ms":                          "4000",
+	}
+}
+
+// freePorts returns ports of 127.0.0.1 that nobody listens on. They lie below the range from which systems serve
+// outgoing connections: such a connection, even one to the dead broker itself, could else take a port before its
+// broker is back.
+func freePorts(count int) (ports []int) {
+	for len(ports) < count {
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp", loopback(port))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // at the end, so that no port is found twice
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

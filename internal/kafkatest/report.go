@@ -1,0 +1,70 @@
+package kafkatest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// judge reports what came of a start and ends the test that got no cluster.
+func judge(t testing.TB, o Options, c *Cluster, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+		why := ""
+		if len(c.missed) > 0 {
+			why = ", since there is " + strings.Join(c.missed, ", ")
+		}
+		t.Logf("real Kafka: %s at %s%s", c, strings.Join(c.bootstrap, ","), why)
+		report(t, "real Kafka: %s (package %s)", c, testedPackage())
+	case !errors.As(err, new(absent)):
+		t.Fatalf("kafkatest: %v", err)
+	default:
+		tests := "tests"
+		if o.Faults {
+			tests = "fault tests"
+		}
+		report(t, "NO REAL KAFKA: package %s skipped its %s against one (%v)", testedPackage(), tests, err)
+		text := fmt.Sprintf("NOT TESTED AGAINST A REAL KAFKA: %s (%v). %s", t.Name(), err, remedy(o))
+		if os.Getenv("TOLLBRIDGE_REQUIRE_KAFKA") != "" {
+			t.Fatal(text + " It fails, not skips, because TOLLBRIDGE_REQUIRE_KAFKA is set.")
+		}
+		t.Skip(text)
+	}
+}
+
+func remedy(o Options) string {
+	if o.Faults {
+		return "To run it, install java 17 or later and mvn: it needs brokers that it can kill."
+	}
+	return "To run it, set KAFKA_BROKERS=host:port, or start a Docker engine that has or can pull " + image +
+		", or install java 17 or later and mvn."
+}
+
+var reported sync.Map
+
+// report appends a line to the file that TOLLBRIDGE_KAFKA_REPORT names, once for each run of a test binary.
+func report(t testing.TB, format string, args ...any) {
+	t.Helper()
+	name, line := os.Getenv("TOLLBRIDGE_KAFKA_REPORT"), fmt.Sprintf(format, args...)
+	if _, done := reported.LoadOrStore(name+"\n"+line, true); name == "" || done {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = fmt.Fprintln(f, line)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Errorf("kafkatest: TOLLBRIDGE_KAFKA_REPORT has to name a file that can be written: %v", err)
+	}
+}
+
+// testedPackage returns the last element of the path of the package under test, after which its binary is named.
+func testedPackage() string {
+	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), ".test")
+}
