@@ -43,8 +43,11 @@ func (e Endpoint) Check() error {
 	if _, ok := normalize.Lookup(e.Connector); !ok {
 		return fmt.Errorf("endpoint %s: unknown connector %q; there are %s", e.id(), e.Connector, strings.Join(normalize.Connectors(), ", "))
 	}
-	if strings.Trim(e.name(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+	if e.name() == "." || e.name() == ".." || strings.Trim(e.name(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
 		return fmt.Errorf("endpoint %s: a name is of letters, digits, '-', '_' and '.'", e.id())
+	}
+	if e.Keys.Settings["tolerance_seconds"] == "off" {
+		return fmt.Errorf("endpoint %s: tolerance_seconds: off is for `tollbridge inspect`; who takes requests of any age takes replayed ones", e.id())
 	}
 	if err := verify.Check(e.Connector, e.Keys); err != nil {
 		return fmt.Errorf("endpoint %s: %w", e.id(), err)

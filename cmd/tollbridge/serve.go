@@ -128,14 +128,7 @@ func listen(ctx context.Context, log zerolog.Logger, handlers map[net.Listener]h
 	ended := make(chan error, len(handlers))
 	var servers []*http.Server
 	for l, h := range handlers {
-		s := &http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       15 * time.Second, // the body, too
-			WriteTimeout:      60 * time.Second,
-			IdleTimeout:       90 * time.Second,
-			MaxHeaderBytes:    32 << 10,
-		}
+		s := ingest.HTTPServer(h, log)
 		servers = append(servers, s)
 		go func() { ended <- s.Serve(l) }()
 	}
