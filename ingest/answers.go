@@ -102,7 +102,7 @@ func plain(status int) Answer {
 	case http.StatusRequestEntityTooLarge:
 		a.Headers["Connection"] = "close" // the rest of the body is not read
 	case http.StatusMethodNotAllowed:
-		a.Headers["Allow"] = http.MethodPost // and GET where there is a handshake, for which no one asks by another
+		a.Headers["Allow"] = http.MethodPost
 	}
 	return a
 }
