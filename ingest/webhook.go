@@ -56,6 +56,10 @@ func (p *passage) finish(c echo.Context) {
 	for name, value := range answer.Headers {
 		c.Response().Header().Set(name, value)
 	}
+	if answer.Status == http.StatusRequestEntityTooLarge {
+		// The server would wait for the rest of the body, to drop it.
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(p.start)
+	}
 	c.Response().WriteHeader(answer.Status)
 	if answer.Body == "" || c.Request().Method == http.MethodHead {
 		return
