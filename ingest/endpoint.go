@@ -58,13 +58,19 @@ func (e Endpoint) Check() error {
 			return fmt.Errorf("endpoint %s: unknown setting %q; %s has %s", e.id(), name, e.Connector, orNone(known))
 		}
 	}
-	for _, address := range []string{e.URL, e.PublicURL} {
-		u, err := url.Parse(address)
-		if address != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
-			return fmt.Errorf("endpoint %s: %q is not the address that a processor calls, such as https://pay.example.com%s", e.id(), address, e.Path())
-		}
+	if !callable(e.URL) {
+		return fmt.Errorf("endpoint %s: url: %q is not an address that a processor can call, such as https://pay.example.com%s", e.id(), e.URL, e.Path())
+	}
+	if !callable(e.PublicURL) {
+		return fmt.Errorf("endpoint %s: public_url: %q is not the start of an address that a processor can call, such as https://pay.example.com", e.id(), e.PublicURL)
 	}
 	return nil
+}
+
+// callable reports whether an address is empty, or one without a query.
+func callable(address string) bool {
+	u, err := url.Parse(address)
+	return address == "" || err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && u.RawQuery == "" && u.Fragment == ""
 }
 
 // address is what the processor called: what it was given, and the query that

@@ -468,9 +468,9 @@ func TestNew(t *testing.T) {
 		{"tolerance off", set("tolerance_seconds", "off"), "replayed"},
 		{"slash in a name", with(func(e *ingest.Endpoint) { e.Name = "a/b" }), "a name is of letters"},
 		{"dots for a name", with(func(e *ingest.Endpoint) { e.Name = ".." }), "a name is of letters"},
-		{"URL without a scheme", with(func(e *ingest.Endpoint) { e.URL = "pay.example.com" }), "is not the address that a processor calls"},
-		{"URL with a query", with(func(e *ingest.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not the address"},
-		{"public URL of another scheme", with(func(e *ingest.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "is not the address"},
+		{"URL without a scheme", with(func(e *ingest.Endpoint) { e.URL = "pay.example.com" }), "url: \"pay.example.com\" is not an address that a processor can call"},
+		{"URL with a query", with(func(e *ingest.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
+		{"public URL of another scheme", with(func(e *ingest.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
 		{"twice", ingest.Config{Endpoints: []ingest.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
 		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 100}, "is not above that of one"},
 	} {

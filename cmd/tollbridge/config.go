@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func parseConfig(b []byte, cfg *config) error {
 	}
 	var t *yaml.TypeError
 	if errors.As(err, &t) {
-		return errors.New(unknownKey.ReplaceAllString(strings.Join(t.Errors, "\n"), "unknown key $1"))
+		return errors.New(ourWords(strings.Join(t.Errors, "\n")))
 	}
 	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
 		return errors.New("there is a second document after '---'; nothing would be done by it")
@@ -143,7 +144,26 @@ func parseConfig(b []byte, cfg *config) error {
 	return err
 }
 
-var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+var (
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongType  = regexp.MustCompile("(?s)cannot unmarshal \\S+ (?:`.*?` )?into (\\S+)")
+)
+
+// wants is what a value should have been, by its type in [config].
+var wants = map[string]string{
+	"int": "a whole number", "int64": "a whole number", "bool": "true or false", "string": "text", "[]string": "a list of texts",
+	"time.Duration":     "a time with its unit, such as 4s",
+	"main.secretConfig": "one of {value: …}, {env: …} and {file: …}",
+}
+
+// ourWords puts what the YAML library says into words of configuration. What
+// it quotes is left out: it may be a secret.
+func ourWords(s string) string {
+	s = unknownKey.ReplaceAllString(s, "unknown key $1")
+	return wrongType.ReplaceAllStringFunc(s, func(match string) string {
+		return "want " + cmp.Or(wants[wrongType.FindStringSubmatch(match)[1]], "names and values")
+	})
+}
 
 // flagsFromEnv sets every flag that is not given from its environment variable,
 // such as --brokers from TOLLBRIDGE_BROKERS.
