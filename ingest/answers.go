@@ -47,6 +47,7 @@ var (
 	errRead     = errors.New("body could not be read")
 	errBusy     = errors.New("too many bytes in flight")
 	errPanic    = errors.New("panic")
+	errReceipts = errors.New("the publisher gave no receipt for some records")
 )
 
 // refusals is the one map from an error to an answer. The first that matches
@@ -62,6 +63,7 @@ var refusals = []struct {
 	{errEncoding, "content_encoding", http.StatusUnsupportedMediaType},
 	{errRead, "body_unreadable", http.StatusBadRequest},
 	{errBusy, "too_many_bytes_in_flight", http.StatusServiceUnavailable},
+	{errPanic, "panic", http.StatusServiceUnavailable},
 
 	// What is wrong with our keys, or out of our reach, is no fault of the
 	// sender's: it sends again.
@@ -94,8 +96,13 @@ const retryAfter = "5"
 // plain is an answer that says its status and nothing more.
 func plain(status int) Answer {
 	a := Answer{Status: status, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: http.StatusText(status) + "\n"}
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable:
 		a.Headers["Retry-After"] = retryAfter
+	case http.StatusRequestEntityTooLarge:
+		a.Headers["Connection"] = "close" // the rest of the body is not read
+	case http.StatusMethodNotAllowed:
+		a.Headers["Allow"] = http.MethodPost
 	}
 	return a
 }

@@ -43,8 +43,11 @@ func (e Endpoint) Check() error {
 	if _, ok := normalize.Lookup(e.Connector); !ok {
 		return fmt.Errorf("endpoint %s: unknown connector %q; there are %s", e.id(), e.Connector, strings.Join(normalize.Connectors(), ", "))
 	}
-	if strings.Trim(e.name(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+	if e.name() == "." || e.name() == ".." || strings.Trim(e.name(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
 		return fmt.Errorf("endpoint %s: a name is of letters, digits, '-', '_' and '.'", e.id())
+	}
+	if e.Keys.Settings["tolerance_seconds"] == "off" {
+		return fmt.Errorf("endpoint %s: tolerance_seconds: off is for `tollbridge inspect`; who takes requests of any age takes replayed ones", e.id())
 	}
 	if err := verify.Check(e.Connector, e.Keys); err != nil {
 		return fmt.Errorf("endpoint %s: %w", e.id(), err)
@@ -55,13 +58,19 @@ func (e Endpoint) Check() error {
 			return fmt.Errorf("endpoint %s: unknown setting %q; %s has %s", e.id(), name, e.Connector, orNone(known))
 		}
 	}
-	for _, address := range []string{e.URL, e.PublicURL} {
-		u, err := url.Parse(address)
-		if address != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
-			return fmt.Errorf("endpoint %s: %q is not the address that a processor calls, such as https://pay.example.com%s", e.id(), address, e.Path())
-		}
+	if !callable(e.URL) {
+		return fmt.Errorf("endpoint %s: url: %q is not an address that a processor can call, such as https://pay.example.com%s", e.id(), e.URL, e.Path())
+	}
+	if !callable(e.PublicURL) {
+		return fmt.Errorf("endpoint %s: public_url: %q is not the start of an address that a processor can call, such as https://pay.example.com", e.id(), e.PublicURL)
 	}
 	return nil
+}
+
+// callable reports whether an address is empty, or one without a query.
+func callable(address string) bool {
+	u, err := url.Parse(address)
+	return address == "" || err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && u.RawQuery == "" && u.Fragment == ""
 }
 
 // address is what the processor called: what it was given, and the query that

@@ -1,13 +1,14 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 
 	"github.com/tollbridge/tollbridge/normalize"
@@ -29,9 +30,9 @@ func HandleEvent(connector string, payload []byte, headers http.Header, secret s
 	case j.Err != nil:
 		return nil, j.Err
 	case j.Outcome() == normalize.OutcomeMalformed:
-		return nil, fmt.Errorf("%w: %s", normalize.ErrMalformed, j.Kept[0].Reason)
+		return nil, fmt.Errorf("%w: %s", normalize.ErrMalformed, reasons(j.Kept))
 	case j.Outcome() != normalize.OutcomeEvents:
-		return nil, fmt.Errorf("%w: %s", ErrNoEvent, j.Kept[0].Reason)
+		return nil, fmt.Errorf("%w: %s: %s", ErrNoEvent, j.Outcome(), reasons(j.Kept))
 	}
 	return j.Events, nil
 }
@@ -96,40 +97,78 @@ type handleEventRequest struct {
 }
 
 // handleEvent is [HandleEvent] over HTTP: 200 with a [Verdict] for a webhook
-// that is verified, 401 with one for a webhook that is not, 400 for a request
-// that is neither.
+// that is verified, 401 with one for a webhook that is not, 400 with an error
+// for a question that cannot be answered.
 func (s *Server) handleEvent(c echo.Context) error {
+	start := s.Now()
+	status, answer := s.handled(c)
+	s.Log.Info().Str("path", c.Path()).Int("status", status).Dur("took_ms", s.Now().Sub(start)).
+		Str("remote", c.Request().RemoteAddr).Msg("handle_event")
+	if status == http.StatusServiceUnavailable {
+		c.Response().Header().Set("Retry-After", retryAfter)
+	}
+	if err := c.JSON(status, answer); err != nil {
+		s.Log.Info().Err(err).Msg("the caller did not wait for its answer")
+	}
+	return nil
+}
+
+// handled is the answer to a request to handle_event.
+func (s *Server) handled(c echo.Context) (status int, answer any) {
+	defer func() {
+		if err := s.recovered(recover()); err != nil {
+			status, answer = http.StatusServiceUnavailable, failed("internal")
+		}
+	}()
 	body, release, err := s.read(c.Response(), c.Request())
 	defer release()
 	if err != nil {
-		a, _ := refusal(err)
-		return c.JSON(a.Status, echo.Map{"error": err.Error()})
+		a, word := refusal(err)
+		return a.Status, failed(word)
 	}
+	e, r, err := readQuestion(body)
+	if err != nil {
+		return http.StatusBadRequest, failed(err.Error()) // the caller's own words
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.Deadline)
+	defer cancel()
+	v := e.Verdict(ctx, &s.keyring, r, s.Now())
+	v.Answer = nil // this caller is not the processor
+	switch verify.Reason(v.Reason) {
+	case "":
+		return http.StatusOK, v
+	case verify.ErrSetting:
+		return http.StatusBadRequest, v
+	case verify.ErrKeyNotThere:
+		return http.StatusServiceUnavailable, v
+	}
+	return http.StatusUnauthorized, v
+}
+
+func failed(why string) any { return echo.Map{"error": why} }
+
+// readQuestion reads the body of POST /v1/handle_event.
+func readQuestion(body []byte) (Endpoint, verify.Request, error) {
 	var q handleEventRequest
-	if err := json.Unmarshal(body, &q); err != nil {
-		return c.JSON(http.StatusBadRequest, echo.Map{"error": "want {connector, payload, headers, webhook_secret}, the payload as a string: " + err.Error()})
+	if err := json.Unmarshal(body, &q, json.RejectUnknownMembers(true)); err != nil {
+		return Endpoint{}, verify.Request{}, fmt.Errorf("want {connector, payload, headers, webhook_secret}, the payload as a string: %w", err)
 	}
-	e := Endpoint{Connector: q.Connector, URL: q.URL, Keys: verify.Keys{Settings: q.Settings}}
+	if q.Payload != "" && len(q.PayloadBase64) > 0 {
+		return Endpoint{}, verify.Request{}, errors.New("want one of payload and payload_base64")
+	}
+	e := Endpoint{Connector: q.Connector, Keys: verify.Keys{Settings: q.Settings}}
 	if q.WebhookSecret != "" {
 		e.Keys.Secrets = []verify.Secret{{Name: "webhook_secret", Value: q.WebhookSecret}}
 	}
 	if err := e.Check(); err != nil {
-		return c.JSON(http.StatusBadRequest, echo.Map{"error": err.Error()})
+		return Endpoint{}, verify.Request{}, err
 	}
-	r := verify.Request{Method: q.Method, URL: q.URL, Header: http.Header{}, Body: []byte(q.Payload)}
-	if r.Method == "" {
-		r.Method = http.MethodPost
-	}
+	r := verify.Request{Method: cmp.Or(q.Method, http.MethodPost), URL: q.URL, Header: http.Header{}, Body: []byte(q.Payload)}
 	if len(q.PayloadBase64) > 0 {
 		r.Body = q.PayloadBase64
 	}
 	for name, value := range q.Headers {
 		r.Header.Set(name, value)
 	}
-	v := e.Verdict(c.Request().Context(), &s.keyring, r, s.Now())
-	v.Answer = nil // this caller is not the processor
-	if !*v.Verified {
-		return c.JSON(http.StatusUnauthorized, v)
-	}
-	return c.JSON(http.StatusOK, v)
+	return e, r, nil
 }

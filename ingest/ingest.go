@@ -78,8 +78,8 @@ func New(c Config) (*Server, error) {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight
 	}
-	if c.MaxInFlight < c.MaxBody {
-		return nil, fmt.Errorf("the limit of all bodies, %d bytes, is below that of one, %d", c.MaxInFlight, c.MaxBody)
+	if c.MaxInFlight <= c.MaxBody {
+		return nil, fmt.Errorf("the limit of all bodies, %d bytes, is not above that of one, %d", c.MaxInFlight, c.MaxBody)
 	}
 	if c.Deadline == 0 {
 		c.Deadline = DefaultDeadline
@@ -112,26 +112,25 @@ func (s *Server) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.routeError
 	for _, path := range []string{"/webhooks/:connector", "/webhooks/:connector/:endpoint"} {
-		e.POST(path, s.webhook)
-		e.GET(path, s.webhook)
+		e.Any(path, s.webhook) // which knows who may ask by GET
 	}
 	e.POST("/v1/handle_event", s.handleEvent)
 	return e
 }
 
-// routeError answers what no handler did: an unknown path or method. Handlers
-// of webhooks answer themselves and return no error.
+// routeError answers what has no handler: an unknown path or method. Handlers
+// answer themselves and return no error.
 func (s *Server) routeError(err error, c echo.Context) {
-	status := http.StatusInternalServerError
-	var he *echo.HTTPError
-	if errors.As(err, &he) {
-		status = he.Code
+	p := s.newPassage(c)
+	switch {
+	case errors.Is(err, echo.ErrNotFound):
+		p.err = errEndpoint
+	case errors.Is(err, echo.ErrMethodNotAllowed):
+		p.err = errMethod
+	default:
+		p.err = err
 	}
-	if c.Response().Committed {
-		return
-	}
-	s.Log.Info().Str("method", c.Request().Method).Str("path", c.Request().URL.Path).Int("status", status).Msg("no such route")
-	_ = c.String(status, http.StatusText(status)+"\n") // the connection is gone: nobody to tell
+	p.finish(c)
 }
 
 // ServeHTTP serves the webhooks' listener.

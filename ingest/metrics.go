@@ -49,12 +49,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// requests counts a webhook as under way until what it returns is called.
-func (m *metrics) requests(*passage) func() {
-	m.underWay.Inc()
-	return m.underWay.Dec
-}
-
 // count counts a webhook that is answered.
 func (m *metrics) count(p *passage, status int, reason string) {
 	connector, endpoint := "", ""

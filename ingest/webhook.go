@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
@@ -31,36 +33,48 @@ type passage struct {
 	err       error
 }
 
-// webhook takes one request through the stages and answers it. What went
-// wrong is told to the log and, as a status and no more, to the sender.
+// webhook takes one request through the stages and answers it.
 func (s *Server) webhook(c echo.Context) error {
-	p := &passage{s: s, start: s.Now(), trace: traceparent(c.Request().Header)}
-	defer s.metrics.requests(p)()
+	p := s.newPassage(c)
+	s.metrics.underWay.Inc()
+	defer s.metrics.underWay.Dec()
 	p.err = p.run(c)
+	p.finish(c)
+	return nil
+}
+
+func (s *Server) newPassage(c echo.Context) *passage {
+	return &passage{s: s, start: s.Now(), trace: traceparent(c.Request().Header)}
+}
+
+// finish answers. What went wrong is told to the log and, as a status and no
+// more, to the sender.
+func (p *passage) finish(c echo.Context) {
 	answer, reason := p.answer()
+	p.log(c.Request(), answer.Status, reason)
+	p.s.metrics.count(p, answer.Status, reason)
 	for name, value := range answer.Headers {
 		c.Response().Header().Set(name, value)
 	}
 	if answer.Status == http.StatusRequestEntityTooLarge {
-		c.Response().Header().Set("Connection", "close") // the rest of the body is not read
+		// The server would wait for the rest of the body, to drop it.
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(p.start)
 	}
-	p.log(c, answer.Status, reason)
-	s.metrics.count(p, answer.Status, reason)
 	c.Response().WriteHeader(answer.Status)
-	_, err := c.Response().Write([]byte(answer.Body))
-	if err != nil {
-		s.Log.Info().Err(err).Msg("the sender did not wait for its answer") // and will send again
+	if answer.Body == "" || c.Request().Method == http.MethodHead {
+		return
 	}
-	return nil
+	if _, err := c.Response().Write([]byte(answer.Body)); err != nil {
+		p.s.Log.Info().Err(err).Msg("the sender did not wait for its answer") // and will send again
+	}
 }
 
 // run is the way of one webhook. A panic on it becomes an error: the answer is
 // a 503 and the processor sends again.
 func (p *passage) run(c echo.Context) (err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errPanic, r)
-			p.s.Log.Error().Err(err).Bytes("stack", debug.Stack()).Msg("panic")
+		if panicked := p.s.recovered(recover()); panicked != nil {
+			err = panicked
 		}
 	}()
 	s, r := p.s, c.Request()
@@ -72,7 +86,7 @@ func (p *passage) run(c echo.Context) (err error) {
 		return errEndpoint
 	}
 	d := dialects[p.endpoint.Connector]
-	if r.Method == http.MethodGet && !d.handshake {
+	if r.Method != http.MethodPost && !(r.Method == http.MethodGet && d.handshake) {
 		return errMethod
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), max(s.Deadline, d.deadline))
@@ -94,6 +108,19 @@ func (p *passage) run(c echo.Context) (err error) {
 		return err
 	}
 	p.receipts, err = s.Publisher.Publish(ctx, records)
+	if err == nil && len(p.receipts) != len(records) {
+		err = fmt.Errorf("%w: %d of %d", errReceipts, len(p.receipts), len(records))
+	}
+	return err
+}
+
+// recovered is the error of a panic, told to the log; nil if there was none.
+func (s *Server) recovered(p any) error {
+	if p == nil {
+		return nil
+	}
+	err := fmt.Errorf("%w: %v", errPanic, p)
+	s.Log.Error().Err(err).Bytes("stack", debug.Stack()).Msg("panic")
 	return err
 }
 
@@ -128,10 +155,6 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 	if len(j.Events) > 0 {
 		key = j.Events[0].Subject
 	}
-	var reasons []string
-	for _, k := range j.Kept {
-		reasons = append(reasons, fmt.Sprintf("item %d: %s: %s", k.Item, k.Outcome, k.Reason))
-	}
 	headers := []publish.Header{
 		{Name: "connector", Value: []byte(p.endpoint.Connector)},
 		{Name: "endpoint", Value: []byte(p.endpoint.name())},
@@ -141,7 +164,7 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 		{Name: "received-at", Value: []byte(p.start.UTC().Format(time.RFC3339Nano))},
 		{Name: "secret", Value: []byte(j.Secret)}, // its name
 		{Name: "outcome", Value: []byte(j.Outcome())},
-		{Name: "reason", Value: []byte(strings.Join(reasons, "; "))},
+		{Name: "reason", Value: []byte(reasons(j.Kept))},
 		{Name: "event-ids", Value: []byte(strings.Join(p.ids, ","))},
 		{Name: "traceparent", Value: []byte(p.trace)},
 	}
@@ -154,6 +177,26 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 	return publish.Record{Topic: topic, Key: []byte(key), Value: body, Headers: headers}
 }
 
+// reasonBytes bounds the reasons of a record: a batch can have an item for every
+// few bytes of its body, and a record that Kafka refuses is never acknowledged.
+const reasonBytes = 4 << 10
+
+// reasons is why items became no events, as a text.
+func reasons(kept []normalize.Kept) string {
+	var b strings.Builder
+	for i, k := range kept {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if b.Len() > reasonBytes {
+			fmt.Fprintf(&b, "and %d more", len(kept)-i)
+			break
+		}
+		fmt.Fprintf(&b, "item %d: %s: %.*s", k.Item, k.Outcome, reasonBytes, k.Reason)
+	}
+	return b.String()
+}
+
 // answer is what the sender gets, and the word for why.
 func (p *passage) answer() (Answer, string) {
 	if p.err != nil {
@@ -161,49 +204,73 @@ func (p *passage) answer() (Answer, string) {
 	}
 	a := p.endpoint.Answer(p.judgement)
 	if len(p.receipts) > 0 {
-		a.Headers = withHeader(a.Headers, ReceiptHeader, receipts(p.ids, p.receipts))
+		if a.Headers == nil {
+			a.Headers = map[string]string{}
+		}
+		a.Headers[ReceiptHeader] = receipts(p.ids, p.receipts)
 	}
 	return a, ""
 }
 
-func withHeader(h map[string]string, name, value string) map[string]string {
-	if h == nil {
-		h = map[string]string{}
-	}
-	h[name] = value
-	return h
-}
-
-// log writes the request's one line. It has no secret, no body, and of a
-// request that was not verified nothing but where it was sent.
-func (p *passage) log(c echo.Context, status int, reason string) {
+// log writes the request's one line. It has no secret and nothing of a body:
+// of a request that was not verified no more than where it was sent, and of
+// one that was its type's name, its events' ids and where Kafka has them.
+func (p *passage) log(r *http.Request, status int, reason string) {
 	line := p.s.Log.Info()
 	if status >= http.StatusInternalServerError {
 		line = p.s.Log.Error()
 	} else if p.err != nil || p.judgement.Has(normalize.OutcomeMalformed) {
 		line = p.s.Log.Warn()
 	}
-	line.Str("method", c.Request().Method).Str("path", c.Request().URL.Path).Int("status", status).
-		Dur("took_ms", p.s.Now().Sub(p.start)).Int("bytes", p.bytes).Str("remote", c.Request().RemoteAddr).
+	line.Str("method", short(r.Method)).Str("path", short(r.URL.Path)).Int("status", status).
+		Dur("took_ms", p.s.Now().Sub(p.start)).Int("bytes", p.bytes).Str("remote", r.RemoteAddr).
 		Str("trace", p.trace)
 	if p.endpoint != nil {
 		line.Str("connector", p.endpoint.Connector).Str("endpoint", p.endpoint.name())
 	}
-	if reason != "" {
-		line.Str("reason", reason)
-	}
 	if p.err != nil {
-		line.Str("error", p.err.Error())
+		line.Str("reason", reason)
+		if loggable(p.err) {
+			line.Str("error", p.err.Error())
+		}
 	} else {
 		line.Str("outcome", string(p.judgement.Outcome())).Str("secret", p.judgement.Secret)
-		for _, k := range p.judgement.Kept {
-			line.Str(fmt.Sprintf("item_%d", k.Item), string(k.Outcome)+": "+k.Reason)
-		}
+		logKept(line, p.judgement.Kept)
 	}
 	if len(p.receipts) > 0 {
 		line.Strs("ids", p.ids).Any("receipts", p.receipts)
 	}
 	line.Msg("webhook")
+}
+
+// loggable reports whether an error's text is ours. That of a signature or
+// body that cannot be read quotes what could not be read, which may be a card
+// number: `tollbridge inspect` tells those who have the request.
+func loggable(err error) bool { return !errors.Is(err, verify.ErrMalformed) }
+
+// logKept writes how many items became no events, and of the first that was
+// ignored what it was. Why an item is malformed quotes it: that is for the
+// record in webhooks.dead.
+func logKept(line *zerolog.Event, kept []normalize.Kept) {
+	count := map[normalize.Outcome]int{}
+	for _, k := range kept {
+		if count[k.Outcome]++; count[k.Outcome] == 1 && k.Outcome == normalize.OutcomeIgnored {
+			line.Str("why", short(k.Reason))
+		}
+	}
+	for _, o := range []normalize.Outcome{normalize.OutcomeIgnored, normalize.OutcomeMalformed} {
+		if n := count[o]; n > 0 {
+			line.Int("items_"+string(o), n)
+		}
+	}
+}
+
+// short is text of a sender's, cut to what a log line can bear.
+func short(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
 }
 
 // traceparent is the W3C trace context that the request came with, or a new

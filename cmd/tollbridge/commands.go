@@ -95,6 +95,15 @@ func showTopics(c *cobra.Command, cfg config, findings []publish.Finding, asJSON
 	return wrong
 }
 
+// completeNth is what the shell offers for the argument after args, of the
+// choices for the first, the second and so on.
+func completeNth(args []string, choices ...[]string) []string {
+	if len(args) >= len(choices) {
+		return nil
+	}
+	return choices[len(args)]
+}
+
 func columns(c *cobra.Command) *tabwriter.Writer {
 	return tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 }
@@ -119,6 +128,9 @@ func connectorsCommand() *cobra.Command {
 		Short:   "List the processors, or tell about one",
 		Example: "  tollbridge connectors\n  tollbridge connectors adyen",
 		Args:    cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return completeNth(args, verify.Connectors()), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				i, err := infoOf(args[0])
@@ -205,6 +217,13 @@ func schemasCommand() *cobra.Command {
   tollbridge schemas payment.captured
   tollbridge schemas --out ./schemas`,
 		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var types []string
+			for _, t := range schemas.Types() {
+				types = append(types, string(t))
+			}
+			return completeNth(args, types), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case dir != "":

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -103,12 +105,9 @@ func kafkaFlags(f *pflag.FlagSet) {
 	f.Int("replication", 0, "replicas of every partition")
 }
 
-// loadConfig reads the file that --config names, and puts environment
-// variables (TOLLBRIDGE_BROKERS for --brokers) and flags over it.
+// loadConfig reads the file that --config names, and puts the flags over it:
+// those that were given, and those that environment variables stand for.
 func loadConfig(c *cobra.Command) (config, error) {
-	if err := flagsFromEnv(c.Flags()); err != nil {
-		return config{}, err
-	}
 	cfg := standard()
 	file, _ := c.Flags().GetString("config")
 	if file != "" {
@@ -137,18 +136,41 @@ func parseConfig(b []byte, cfg *config) error {
 	}
 	var t *yaml.TypeError
 	if errors.As(err, &t) {
-		return errors.New(unknownKey.ReplaceAllString(strings.Join(t.Errors, "\n"), "unknown key $1"))
+		return errors.New(ourWords(strings.Join(t.Errors, "\n")))
+	}
+	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
+		return errors.New("there is a second document after '---'; nothing would be done by it")
 	}
 	return err
 }
 
-var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+var (
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongType  = regexp.MustCompile("(?s)cannot unmarshal \\S+ (?:`.*?` )?into (\\S+)")
+)
 
-// flagsFromEnv sets every flag that is not given from its environment variable.
+// wants is what a value should have been, by its type in [config].
+var wants = map[string]string{
+	"int": "a whole number", "int64": "a whole number", "bool": "true or false", "string": "text", "[]string": "a list of texts",
+	"time.Duration":     "a time with its unit, such as 4s",
+	"main.secretConfig": "one of {value: …}, {env: …} and {file: …}",
+}
+
+// ourWords puts what the YAML library says into words of configuration. What
+// it quotes is left out: it may be a secret.
+func ourWords(s string) string {
+	s = unknownKey.ReplaceAllString(s, "unknown key $1")
+	return wrongType.ReplaceAllStringFunc(s, func(match string) string {
+		return "want " + cmp.Or(wants[wrongType.FindStringSubmatch(match)[1]], "names and values")
+	})
+}
+
+// flagsFromEnv sets every flag that is not given from its environment variable,
+// such as --brokers from TOLLBRIDGE_BROKERS.
 func flagsFromEnv(f *pflag.FlagSet) (err error) {
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := envName(flag.Name)
-		if value, ok := os.LookupEnv(name); ok && !flag.Changed {
+		if value, ok := os.LookupEnv(name); ok && !flag.Changed && flag.Name != "help" {
 			if e := f.Set(flag.Name, value); e != nil {
 				err = usage("environment variable %s: %w", name, e)
 			}
@@ -189,18 +211,19 @@ func overlay(f *pflag.FlagSet, cfg *config) {
 func (c config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for name, address := range map[string]string{"listen": c.Listen, "admin": c.Admin} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			wrong("%s: %q is not host:port: %w", name, address, err)
+	hostPort := func(name, address string, fixed bool) {
+		_, port, err := net.SplitHostPort(address)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || fixed && n == 0 {
+			wrong("%s: %q is not host:port, such as 127.0.0.1:9092", name, address)
 		}
 	}
+	hostPort("listen", c.Listen, false) // port 0 takes any
+	hostPort("admin", c.Admin, false)
 	if len(c.Kafka.Brokers) == 0 {
 		wrong("kafka.brokers: there is none; want host:port of at least one")
 	}
 	for _, b := range c.Kafka.Brokers {
-		if _, _, err := net.SplitHostPort(b); err != nil {
-			wrong("kafka.brokers: %q is not host:port: %w", b, err)
-		}
+		hostPort("kafka.brokers", b, true)
 	}
 	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
 		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
@@ -208,17 +231,31 @@ func (c config) check() error {
 	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
 		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}
-	if c.Deadline <= 0 || c.MaxBody < 0 || c.MaxInFlight < 0 {
-		wrong("deadline, max_body and max_in_flight must be positive")
+	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
+		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
+	}
+	if c.MaxBody < 0 || c.MaxInFlight < 0 {
+		wrong("max_body is %d, max_in_flight %d; want numbers of bytes above 0", c.MaxBody, c.MaxInFlight)
 	}
 	if _, err := level(c.LogLevel); err != nil {
 		errs = append(errs, err)
 	}
-	if _, err := c.endpoints(); err != nil {
+	endpoints, err := c.endpoints()
+	if err == nil { // what only shows in all of them together
+		_, err = ingest.New(ingest.Config{Endpoints: endpoints, MaxBody: c.MaxBody, MaxInFlight: c.MaxInFlight})
+	}
+	if err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
+
+// The deadlines that make sense: below, Kafka cannot be asked; above, no
+// processor waits, and a stop would not.
+const (
+	shortestDeadline = 100 * time.Millisecond
+	longestDeadline  = 30 * time.Second
+)
 
 // endpoints returns the endpoints with their secrets read.
 func (c config) endpoints() ([]ingest.Endpoint, error) {
@@ -256,14 +293,13 @@ func (c config) endpoints() ([]ingest.Endpoint, error) {
 // readSecrets returns the secrets by name, sorted.
 func readSecrets(from map[string]secretConfig) ([]verify.Secret, error) {
 	var all []verify.Secret
-	for name, s := range from {
-		value, err := s.read()
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		value, err := from[name].read()
 		if err != nil {
 			return nil, fmt.Errorf("secrets.%s: %w", name, err)
 		}
 		all = append(all, verify.Secret{Name: name, Value: value})
 	}
-	slices.SortFunc(all, func(a, b verify.Secret) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -296,6 +332,8 @@ func settingTexts(from map[string]any) (map[string]string, error) {
 		switch v := value.(type) {
 		case string:
 			all[name] = v
+		case nil:
+			return nil, fmt.Errorf("settings.%s has no value", name)
 		case bool:
 			all[name] = strconv.FormatBool(v)
 		case uint64, int64, int, float64:
@@ -306,9 +344,6 @@ func settingTexts(from map[string]any) (map[string]string, error) {
 				return nil, fmt.Errorf("settings.%s: %w", name, err)
 			}
 			all[name] = string(b)
-		}
-		if name == "tolerance_seconds" && all[name] == "off" {
-			return nil, errors.New("settings.tolerance_seconds: off is for `tollbridge inspect`; a server that takes requests of any age takes replayed ones")
 		}
 	}
 	return all, nil

@@ -32,9 +32,6 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 		Example: `  tollbridge dev
   tollbridge dev --data ./devdata --broker 127.0.0.1:9092`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flagsFromEnv(c.Flags()); err != nil {
-				return err
-			}
 			cluster, address, err := fakeKafka(broker, data)
 			if err != nil {
 				return err
@@ -44,16 +41,22 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 			if _, err := cfg.layout().Apply(c.Context(), cfg.kafka()); err != nil {
 				return err
 			}
+			l, err := cfg.open()
+			if err != nil {
+				return usage("%w; is 'tollbridge dev' running already? see --listen and --admin", err)
+			}
+			cfg.Listen = l.webhooks.Addr().String() // port 0 is another now
+			cfg.PublicURL = "http://" + cfg.Listen
 			log := zerolog.New(io.Discard)
 			if logs {
 				log = logger(c.ErrOrStderr(), "info")
 			}
 			p := &printer{out: c.OutOrStdout()}
 			p.welcome(cfg)
-			return serve(c.Context(), cfg, log, p.tap)
+			return serve(c.Context(), cfg, l, log, p.tap)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that webhooks come to")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that webhooks come to; port 0 takes any")
 	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz and /readyz")
 	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the Kafka inside; port 0 takes any")
 	c.Flags().StringVar(&data, "data", "", "folder to keep the events in")
@@ -90,7 +93,7 @@ func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 // devConfig has an endpoint with made-up keys for every connector.
 func devConfig(listen, admin, broker string) config {
 	cfg := standard()
-	cfg.Listen, cfg.Admin, cfg.PublicURL = listen, admin, "http://"+listen
+	cfg.Listen, cfg.Admin = listen, admin
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
 	test := false
 	for _, name := range verify.Connectors() {

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal does not wait
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -60,13 +60,19 @@ A 2xx to the processor means that Kafka has it.
 
 Exit codes: 0 done; 1 refused or failed; 2 the command line or the
 configuration is wrong. Every flag can be given as an environment variable:
-TOLLBRIDGE_BROKERS for --brokers.`,
+TOLLBRIDGE_BROKERS for --brokers. A flag wins over its variable, and that over
+the configuration file.`,
 		Example: `  tollbridge dev                               try it, with Kafka inside
   tollbridge send stripe payment_intent.succeeded
   tollbridge serve --config tollbridge.yaml    run it
   tollbridge inspect --connector stripe --secret whsec_… --header "Stripe-Signature: …" body.json`,
+		Args:          knownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			return flagsFromEnv(c.Flags())
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; see '%s --help'", err, c.CommandPath())
@@ -81,17 +87,33 @@ TOLLBRIDGE_BROKERS for --brokers.`,
 	return root
 }
 
+// knownCommand refuses what is no command, and says which may be meant.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2
+	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+		return usage("unknown command %q; is it '%s %s'?", args[0], c.CommandPath(), like[0])
+	}
+	return usage("unknown command %q; see '%s --help'", args[0], c.CommandPath())
+}
+
 // usageArgs makes wrong arguments of a command and its subcommands usage errors.
 func usageArgs(c *cobra.Command) {
 	check := c.Args
-	if check == nil {
+	switch {
+	case check == nil && c.HasSubCommands():
+		check = knownCommand
+	case check == nil:
 		check = cobra.NoArgs
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return usage("%w; see '%s --help'", err, c.CommandPath())
+		err := check(c, args)
+		if u := (usageError{}); err == nil || errors.As(err, &u) {
+			return err
 		}
-		return nil
+		return usage("%w; see '%s --help'", err, c.CommandPath())
 	}
 	if c.RunE == nil && c.Run == nil { // a group of commands says which there are
 		c.RunE = func(c *cobra.Command, _ []string) error {

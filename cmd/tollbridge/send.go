@@ -30,6 +30,13 @@ Exit codes: 0 answered 2xx, 1 anything else.`,
 		Example: `  tollbridge send stripe payment_intent.succeeded
   tollbridge send stripe --payload event.json --secret whsec_… --to https://pay.example.com/webhooks/stripe`,
 		Args: cobra.RangeArgs(1, 2),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var samples []string
+			if len(args) > 0 {
+				samples = normalize.Samples(args[0])
+			}
+			return completeNth(args, verify.Connectors(), samples), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error { return m.run(c, args) },
 	}
 	f := c.Flags()

@@ -41,7 +41,11 @@ taking new connections, answers the webhooks under way, and ends.`,
 			if err := checkTopics(c.Context(), cfg, log); err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, log, nil)
+			l, err := cfg.open()
+			if err != nil {
+				return err
+			}
+			return serve(c.Context(), cfg, l, log, nil)
 		},
 	}
 	configFlags(c)
@@ -75,12 +79,33 @@ func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	return errors.Join(errs...)
 }
 
+// listeners are what webhooks, and what Prometheus and probes come in by.
+type listeners struct{ webhooks, admin net.Listener }
+
+// open takes the addresses, so that nothing is started where one is taken.
+func (c config) open() (l listeners, err error) {
+	if l.webhooks, err = net.Listen("tcp", c.Listen); err != nil {
+		return l, fmt.Errorf("listen: %w", err)
+	}
+	if l.admin, err = net.Listen("tcp", c.Admin); err != nil {
+		_ = l.webhooks.Close()
+		return l, fmt.Errorf("admin: %w", err)
+	}
+	return l, nil
+}
+
+func (l listeners) close() {
+	_ = l.webhooks.Close()
+	_ = l.admin.Close()
+}
+
 // serve is the server from its parts to its end, in the order of dependency:
 //
-//	producer ──▶ ingest ──▶ listeners ──▶ until ctx is done ──▶ drain, in reverse
+//	producer ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
 //
 // Tap, if it is not nil, stands between ingest and the producer.
-func serve(ctx context.Context, cfg config, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
+func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
+	defer l.close()
 	endpoints, err := cfg.endpoints()
 	if err != nil {
 		return err
@@ -104,22 +129,13 @@ func serve(ctx context.Context, cfg config, log zerolog.Logger, tap func(ingest.
 	if err != nil {
 		return err
 	}
-
-	webhooks, err := net.Listen("tcp", cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	admin, err := net.Listen("tcp", cfg.Admin)
-	if err != nil {
-		_ = webhooks.Close()
-		return fmt.Errorf("admin: %w", err)
-	}
-	log.Info().Stringer("listen", webhooks.Addr()).Stringer("admin", admin.Addr()).Int("endpoints", len(endpoints)).
+	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(endpoints)).
 		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
-	return listen(ctx, log, map[net.Listener]http.Handler{webhooks: server, admin: server.Admin(metrics)})
+	return listen(ctx, log, map[net.Listener]http.Handler{l.webhooks: server, l.admin: server.Admin(metrics)})
 }
 
-// drainTime is how long requests under way may take to end, longer than any deadline.
+// drainTime is how long requests under way may take to end: longer than any
+// deadline, which has begun when the last request came in.
 const drainTime = 40 * time.Second
 
 // listen serves until ctx is done or a listener fails, then lets the requests
@@ -128,14 +144,7 @@ func listen(ctx context.Context, log zerolog.Logger, handlers map[net.Listener]h
 	ended := make(chan error, len(handlers))
 	var servers []*http.Server
 	for l, h := range handlers {
-		s := &http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       15 * time.Second, // the body, too
-			WriteTimeout:      60 * time.Second,
-			IdleTimeout:       90 * time.Second,
-			MaxHeaderBytes:    32 << 10,
-		}
+		s := ingest.HTTPServer(h, log)
 		servers = append(servers, s)
 		go func() { ended <- s.Serve(l) }()
 	}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// result is what a command came to.
+type result struct {
+	code     int
+	out, err string
+}
+
+// tollbridge runs a command as main does.
+func tollbridge(t *testing.T, in string, args ...string) result {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code := run(t.Context(), args, strings.NewReader(in), &out, &errOut)
+	return result{code, out.String(), errOut.String()}
+}
+
+// TestHelp: every command explains itself, and those with arguments or flags
+// show how they are used.
+func TestHelp(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		path := strings.Fields(c.CommandPath())[1:]
+		got := tollbridge(t, "", append(path, "--help")...)
+		if got.code != 0 || !strings.Contains(got.out, "Usage:") || got.err != "" {
+			t.Errorf("%s --help: exit %d, %s", c.CommandPath(), got.code, got.err)
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: its line in the list is %q; want one without a full stop", c.CommandPath(), c.Short)
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(rootCommand())
+}
+
+// TestUsage: what the person at the keyboard can mend is exit code 2, one
+// sentence, and nothing on the standard output but help.
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"nosuch", `unknown command "nosuch"; see 'tollbridge --help'`},
+		{"conectors", "is it 'tollbridge connectors'?"},
+		{"--nosuch", "unknown flag: --nosuch"},
+		{"topics", "'tollbridge topics' needs one of its commands"},
+		{"topics aply", "is it 'tollbridge topics apply'?"},
+		{"config check --partitions x", `"x"`},
+		{"config check --config /not/there", "/not/there"},
+		{"config check more", `unknown command "more"`},
+		{"connectors a b", "accepts at most 1 arg"},
+		{"connectors nobody", `connector "nobody" is unknown; there are `},
+		{"schemas nosuch", "'tollbridge schemas' lists them"},
+		{"send", "accepts between 1 and 2 arg"},
+		{"send nobody", `connector "nobody" is unknown`},
+		{"send stripe nosuch", "it has payment_intent.succeeded"},
+		{"send stripe --payload /not/there", "/not/there"},
+		{"send stripe payment_intent.succeeded --set x", "--set: want KEY=VALUE"},
+		{"inspect", "--connector"},
+		{"inspect --connector nobody", `"nobody" is unknown; there are `},
+		{"inspect --connector stripe --at yesterday", "--at: want RFC 3339 or unix seconds"},
+		{"inspect --connector stripe --header x", "--header: want 'Name: value'"},
+		{"inspect --connector stripe --set x", "--set: want KEY=VALUE"},
+		{"inspect --connector stripe /not/there", "/not/there"},
+		{"inspect --connector stripe --payload /not/there", "/not/there"},
+		{"serve", "there are no endpoints"},
+		{"serve --config /not/there", "--config"},
+		{"dev --broker nowhere", "--broker"},
+		{"dev --broker 127.0.0.1:x", "the port is not a number"},
+	} {
+		got := tollbridge(t, "", strings.Fields(tt.args)...)
+		if got.code != 2 || !strings.HasPrefix(got.err, "tollbridge: ") || !strings.Contains(got.err, tt.want) {
+			t.Errorf("%s: exit %d, %q, want 2 and %q", tt.args, got.code, got.err, tt.want)
+		}
+		if got.out != "" && !strings.Contains(got.out, "Usage:") {
+			t.Errorf("%s: prints %q", tt.args, got.out)
+		}
+	}
+}
+
+// TestEnvironment: a flag that a variable stands for is as if it were given.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("TOLLBRIDGE_CONNECTOR", "nobody")
+	if got := tollbridge(t, "", "inspect"); !strings.Contains(got.err, `"nobody" is unknown`) {
+		t.Errorf("got %q", got.err)
+	}
+	t.Setenv("TOLLBRIDGE_PARTITIONS", "x")
+	if got := tollbridge(t, "", "config", "check"); got.code != 2 || !strings.Contains(got.err, "environment variable TOLLBRIDGE_PARTITIONS") {
+		t.Errorf("exit %d, %q", got.code, got.err)
+	}
+}
+
+// captured is a signed sample and what it is inspected with.
+func captured(t *testing.T) (body, signature string, at time.Time) {
+	t.Helper()
+	payload, err := normalize.Sample("stripe", "payment_intent.succeeded")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at = time.Unix(1767225600, 0)
+	r, err := sign.Request("stripe", payload, "whsec_test", nil, "", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(payload), "Stripe-Signature: " + r.Header.Get("Stripe-Signature"), at
+}
+
+// TestInspect asks for the object's contract, and for its exit codes.
+func TestInspect(t *testing.T) {
+	body, signature, _ := captured(t)
+	file := filepath.Join(t.TempDir(), "body.json")
+	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const right = `{"verified":true,"secret":"1","outcome":"events","answer":{"status":200,"body":""},"types":["payment.captured"]}`
+	refused := func(reason string) string {
+		return fmt.Sprintf(`{"verified":false,"reason":%q,"answer":{"status":401,"body":"Unauthorized\n"},"types":[]}`, reason)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"standard input", []string{"--secret", "whsec_test", "--at", "1767225601"}, 0, right},
+		{"- is the standard input", []string{"--secret", "whsec_test", "--at", "1767225601", "-"}, 0, right},
+		{"a file", []string{"--secret", "whsec_test", "--at", "1767225601", file}, 0, right},
+		{"at in RFC 3339", []string{"--secret", "whsec_test", "--at", "2026-01-01T00:05:00Z"}, 0, right},
+		{"at in another zone", []string{"--secret", "whsec_test", "--at", "2026-01-01T01:05:00+01:00"}, 0, right},
+		{"any age", []string{"--secret", "whsec_test", "--set", "tolerance_seconds=off"}, 0, right},
+		{"the second secret", []string{"--secret", "x", "--secret", "whsec_test", "--at", "1767225601"}, 0, strings.Replace(right, `"1"`, `"2"`, 1)},
+		{"a live endpoint", []string{"--secret", "whsec_test", "--at", "1767225601", "--live"}, 0,
+			`{"verified":true,"secret":"1","outcome":"ignored","answer":{"status":200,"body":""},"types":[]}`},
+		{"too old", []string{"--secret", "whsec_test", "--at", "2026-01-01T00:05:01Z"}, 1, refused("timestamp_too_old")},
+		{"another secret", []string{"--secret", "x", "--at", "1767225601"}, 1, refused("signature_mismatch")},
+		{"another method's header", []string{"--secret", "whsec_test", "--header", "Stripe-Signature: t=1,v1=00"}, 1, refused("signature_malformed")},
+		{"no secret", nil, 1, `{"verified":false,"reason":"no_secret","answer":{"status":503,"body":"Service Unavailable\n"},"types":[]}`},
+		{"only the payload", []string{"--payload", file}, 0, `{"verified":null,"outcome":"events","types":["payment.captured"]}`},
+		{"the payload on standard input", []string{"--payload", "-"}, 0, `{"verified":null,"outcome":"events","types":["payment.captured"]}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tollbridge(t, body, append([]string{"inspect", "--connector", "stripe", "--header", signature}, tt.args...)...)
+			if got.code != tt.code || got.err != "" {
+				t.Errorf("exit %d, %q, want %d", got.code, got.err, tt.code)
+			}
+			if contract := contractOf(t, got.out); contract != tt.want {
+				t.Errorf("%s\nwant\n%s\nof %s", contract, tt.want, got.out)
+			}
+		})
+	}
+}
+
+// contractOf is the part of an inspection that does not change, in one line.
+func contractOf(t *testing.T, out string) string {
+	t.Helper()
+	var v struct {
+		Verified any    `json:"verified"`
+		Reason   string `json:"reason,omitempty"`
+		Secret   string `json:"secret,omitempty"`
+		Outcome  string `json:"outcome,omitempty"`
+		Answer   *struct {
+			Status int    `json:"status"`
+			Body   string `json:"body"`
+		} `json:"answer,omitempty"`
+		Events []schemas.Event `json:"events,omitempty"`
+		Types  []schemas.Type  `json:"types"`
+	}
+	if err := json.Unmarshal([]byte(out), &v); err != nil || v.Events == nil {
+		t.Fatalf("%v, want an object with events, got %s", err, out)
+	}
+	v.Types = []schemas.Type{}
+	for _, e := range v.Events {
+		v.Types = append(v.Types, e.Type)
+	}
+	v.Events = nil
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestInspectPayloads: what a payload cannot be is an outcome, never a failure.
+func TestInspectPayloads(t *testing.T) {
+	for payload, outcome := range map[string]string{
+		"": "malformed", "null": "malformed", "{": "malformed", "\x00\xff": "malformed",
+		`{"id":"evt_1","type":"invoice.paid"}`: "ignored",
+	} {
+		got := tollbridge(t, payload, "inspect", "--connector", "stripe", "--payload", "-")
+		if got.code != 0 || !strings.Contains(got.out, `"outcome": "`+outcome+`"`) {
+			t.Errorf("%q: exit %d, %s%s, want 0 and %s", payload, got.code, got.out, got.err, outcome)
+		}
+	}
+}
+
+// TestLists: what there is, for people and for machines.
+func TestLists(t *testing.T) {
+	var all []connectorInfo
+	got := tollbridge(t, "", "connectors", "--json")
+	if err := json.Unmarshal([]byte(got.out), &all); err != nil || len(all) != len(verify.Connectors()) {
+		t.Errorf("connectors --json: %v, %d of %d", err, len(all), len(verify.Connectors()))
+	}
+	for _, i := range all {
+		if i.Signs == "" || i.Covers == "" || i.Key == "" || len(i.Docs) != 2 || len(i.Samples) == 0 {
+			t.Errorf("connectors --json leaves out what everybody asks: %+v", i)
+		}
+		one := tollbridge(t, "", "connectors", i.Name)
+		if one.code != 0 || !strings.Contains(one.out, i.Signs) || !strings.Contains(one.out, i.Docs[0]) {
+			t.Errorf("connectors %s: exit %d, %s%s", i.Name, one.code, one.out, one.err)
+		}
+		samples := tollbridge(t, "", "send", i.Name)
+		if want := strings.Join(normalize.Samples(i.Name), "\n") + "\n"; samples.code != 0 || samples.out != want {
+			t.Errorf("send %s: exit %d, %q, want %q", i.Name, samples.code, samples.out, want)
+		}
+	}
+	for args, want := range map[string]string{
+		"connectors":               "stripe",
+		"schemas":                  "payment.captured",
+		"schemas payment.captured": `"$schema"`,
+		"version":                  "tollbridge ",
+		"completion bash":          "__tollbridge",
+		"completion zsh":           "#compdef tollbridge",
+		"__complete s":             "send",
+		"__complete send s":        "stripe",
+		"__complete send stripe p": "payment_intent.succeeded",
+		"__complete connectors s":  "stripe",
+		"__complete schemas pay":   "payment.captured",
+	} {
+		if got := tollbridge(t, "", strings.Fields(args)...); got.code != 0 || !strings.Contains(got.out, want) {
+			t.Errorf("%s: exit %d, %s%s, want %q", args, got.code, got.out, got.err, want)
+		}
+	}
+}
+
+// TestSchemasOut: one file a type, each the JSON that is printed.
+func TestSchemasOut(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	if got := tollbridge(t, "", "schemas", "--out", dir); got.code != 0 {
+		t.Fatalf("exit %d, %s", got.code, got.err)
+	}
+	for _, typ := range schemas.Types() {
+		b, err := os.ReadFile(filepath.Join(dir, string(typ)+".schema.json"))
+		if err != nil || !json.Valid(b) || !bytes.Equal(b, schemas.JSONSchema(typ)) {
+			t.Errorf("%s: %v, %d bytes", typ, err, len(b))
+		}
+	}
+}
+
+// TestFailures: what is nobody's fault at the keyboard is exit code 1.
+func TestFailures(t *testing.T) {
+	for args, want := range map[string]string{
+		"send stripe payment_intent.succeeded --to http://127.0.0.1:1/": "is 'tollbridge dev' or 'tollbridge serve' running there?",
+		"topics plan --brokers 127.0.0.1:1":                             "127.0.0.1:1",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var out, errOut bytes.Buffer
+		if code := run(ctx, strings.Fields(args), strings.NewReader(""), &out, &errOut); code != 1 || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%s: exit %d, %s, want 1 and %q", args, code, errOut.String(), want)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,482 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// publisher is a function as an ingest.Publisher.
+type publisher func(context.Context, []publish.Record) ([]publish.Receipt, error)
+
+func (p publisher) Publish(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+	return p(ctx, r)
+}
+
+// bridge is a server, and what it told Kafka and the log.
+type bridge struct {
+	*ingest.Server
+	admin http.Handler
+	logs  syncBuffer
+
+	mu      sync.Mutex
+	records []publish.Record
+}
+
+// syncBuffer is a bytes.Buffer that a server may write while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// noon is when every request of these tests comes in.
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+const publicURL = "https://pay.example.com"
+
+// newBridge returns a server with an endpoint for every connector, and a Kafka
+// that takes everything.
+func newBridge(t testing.TB, change ...func(*ingest.Config)) *bridge {
+	t.Helper()
+	b := &bridge{}
+	registry := prometheus.NewRegistry()
+	c := ingest.Config{
+		Publisher: publisher(b.publish),
+		Log:       zerolog.New(&b.logs),
+		Metrics:   registry,
+		Now:       func() time.Time { return noon },
+	}
+	for _, name := range verify.Connectors() {
+		keys, _, _ := sign.Dev(name)
+		c.Endpoints = append(c.Endpoints, ingest.Endpoint{Connector: name, PublicURL: publicURL, Keys: keys})
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	var err error
+	if b.Server, err = ingest.New(c); err != nil {
+		t.Fatal(err)
+	}
+	b.admin = b.Admin(registry)
+	return b
+}
+
+func (b *bridge) publish(_ context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var at []publish.Receipt
+	for _, r := range records {
+		at = append(at, publish.Receipt{Topic: r.Topic, Partition: 3, Offset: int64(len(b.records))})
+		b.records = append(b.records, r)
+	}
+	return at, nil
+}
+
+// published is what Kafka was given.
+func (b *bridge) published() []publish.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.records
+}
+
+// do has the server answer a request.
+func (b *bridge) do(r *http.Request) *http.Response {
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// metric returns the value of a line of /metrics, 0 if it is not there.
+func (b *bridge) metric(line string) string {
+	w := httptest.NewRecorder()
+	b.admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for l := range strings.Lines(w.Body.String()) {
+		if value, ok := strings.CutPrefix(l, line+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "0"
+}
+
+func bodyOf(t testing.TB, r *http.Response) string {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(r.Body); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// signedAt is the Stripe-Signature of a body sent at a time.
+func signedAt(t testing.TB, body []byte, at time.Time) string {
+	t.Helper()
+	_, secret, _ := sign.Dev("stripe")
+	v, err := sign.Request("stripe", body, secret, nil, "", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Header.Get("Stripe-Signature")
+}
+
+// signed is the request of a connector's processor, at noon, to the default
+// endpoint. Host is another's, and says nothing.
+func signed(t testing.TB, connector string, payload []byte) *http.Request {
+	t.Helper()
+	keys, private, _ := sign.Dev(connector)
+	path := "/webhooks/" + connector + "/default"
+	v, err := sign.Request(connector, payload, private, keys.Settings, publicURL+path, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(v.Method, path, bytes.NewReader(v.Body))
+	r.Header = v.Header
+	r.Host = "evil.example"
+	r.Header.Set("X-Forwarded-Host", "evil.example")
+	return r
+}
+
+func sample(t testing.TB, connector, name string) []byte {
+	t.Helper()
+	b, err := normalize.Sample(connector, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func captured(t testing.TB) []byte { return sample(t, "stripe", "payment_intent.succeeded") }
+
+// TestSamples sends every sample of every connector, and asks for in Kafka what
+// normalize makes of it, and for the answer that its processor expects.
+func TestSamples(t *testing.T) {
+	bodies := map[string]string{"adyen": "[accepted]"}
+	for _, connector := range verify.Connectors() {
+		for _, name := range normalize.Samples(connector) {
+			t.Run(connector+"/"+name, func(t *testing.T) {
+				b := newBridge(t)
+				r := signed(t, connector, sample(t, connector, name))
+				want := meaning(t, connector, r)
+				a := b.do(r)
+				if got := bodyOf(t, a); a.StatusCode != http.StatusOK || got != bodies[connector] {
+					t.Fatalf("answer %d %q, want 200 %q\n%s", a.StatusCode, got, bodies[connector], b.logs.String())
+				}
+				compareEvents(t, b.published(), want.Events)
+				compareReceipt(t, a.Header.Get(ingest.ReceiptHeader), b.published())
+			})
+		}
+	}
+}
+
+// meaning is what normalize says of a signed request, which can be sent after.
+func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	keys, _, _ := sign.Dev(connector)
+	v, err := verify.Verify(connector, verify.Request{Method: r.Method, URL: publicURL + r.URL.Path, Header: r.Header, Body: body}, keys, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := normalize.Normalize(connector, v.Payload, normalize.Options{Settings: keys.Settings, ReceivedAt: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+// compareEvents asks for one record an event, in order, and after them at most
+// the webhook itself.
+func compareEvents(t *testing.T, records []publish.Record, events []schemas.Event) {
+	t.Helper()
+	if n := len(records) - len(events); n < 0 || n > 1 || len(records) == 0 {
+		t.Fatalf("%d records for %d events", len(records), len(events))
+	}
+	for i, e := range events {
+		r := records[i]
+		value, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Topic != string(e.Type) || string(r.Key) != e.Subject || !bytes.Equal(r.Value, value) {
+			t.Errorf("record %d: topic %s, key %s\n%s\nwant\n%s", i, r.Topic, r.Key, r.Value, value)
+		}
+		headers := headersOf(r)
+		want := map[string]string{
+			"content-type": "application/cloudevents+json", "event-id": e.ID, "event-type": string(e.Type),
+			"connector": e.Data.Connector, "traceparent": headers["traceparent"],
+		}
+		if !reflect.DeepEqual(headers, want) || !traceparent.MatchString(headers["traceparent"]) {
+			t.Errorf("record %d: headers %v, want %v", i, headers, want)
+		}
+	}
+}
+
+var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+func headersOf(r publish.Record) map[string]string {
+	all := map[string]string{}
+	for _, h := range r.Headers {
+		all[h.Name] = string(h.Value)
+	}
+	return all
+}
+
+// member is one member of a receipt, as RFC 9651 writes a string with parameters.
+var member = regexp.MustCompile(`^"([ !#-\[\]-~]*)";topic="([ !#-\[\]-~]*)";partition=(\d{1,15});offset=(\d{1,15})$`)
+
+// compareReceipt asks for one member a record, in order.
+func compareReceipt(t *testing.T, header string, records []publish.Record) {
+	t.Helper()
+	members := strings.Split(header, ", ")
+	if len(members) != len(records) {
+		t.Fatalf("receipt %q for %d records", header, len(records))
+	}
+	for i, r := range records {
+		id := headersOf(r)["event-id"]
+		if id == "" {
+			id = "webhook"
+		}
+		want := []string{members[i], id, r.Topic, "3", strconv.Itoa(i)}
+		if got := member.FindStringSubmatch(members[i]); !reflect.DeepEqual(got, want) {
+			t.Errorf("receipt %q reads as %q, want %q", members[i], got, want)
+		}
+	}
+}
+
+// TestKept sends what is verified and becomes no event: it is acknowledged, and
+// Kafka has it as it came.
+func TestKept(t *testing.T) {
+	live := func(c *ingest.Config) { c.Endpoints[stripeAt(c)].Live = true }
+	for _, tt := range []struct {
+		name, body, topic, outcome, reason string
+		change                             func(*ingest.Config)
+	}{
+		{"a type without a word", `{"id":"evt_1","type":"invoice.paid", "data":{}}`, "webhooks.received", "ignored", `event type "invoice.paid"`, nil},
+		{"not JSON", "\x00\xff{", "webhooks.dead", "malformed", "payload malformed", nil},
+		{"a type that does not fit", `{"id":"evt_1","type":"payment_intent.succeeded","data":{"object":[]}}`, "webhooks.dead", "malformed", "item 0: malformed", nil},
+		{"test mode to a live endpoint", string(captured(t)), "webhooks.received", "ignored", "test mode", live},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var changes []func(*ingest.Config)
+			if tt.change != nil {
+				changes = append(changes, tt.change)
+			}
+			b := newBridge(t, changes...)
+			r := signed(t, "stripe", []byte(tt.body))
+			r.URL.RawQuery = "a=b&c"
+			a := b.do(r)
+			if got := bodyOf(t, a); a.StatusCode != http.StatusOK || got != "" {
+				t.Fatalf("answer %d %q, want 200 and no body", a.StatusCode, got)
+			}
+			records := b.published()
+			if len(records) != 1 || records[0].Topic != tt.topic || string(records[0].Value) != tt.body || string(records[0].Key) != "stripe" {
+				t.Fatalf("records %q, want the body in %s", records, tt.topic)
+			}
+			compareReceipt(t, a.Header.Get(ingest.ReceiptHeader), records)
+			got := headersOf(records[0])
+			if !strings.Contains(got["reason"], tt.reason) || !traceparent.MatchString(got["traceparent"]) {
+				t.Errorf("headers %v, want the reason %q and a traceparent", got, tt.reason)
+			}
+			delete(got, "reason")
+			delete(got, "traceparent")
+			want := map[string]string{
+				"connector": "stripe", "endpoint": "default", "method": "POST", "path": "/webhooks/stripe/default", "query": "a=b&c",
+				"received-at": "2026-01-01T12:00:00Z", "secret": "dev", "outcome": tt.outcome, "event-ids": "",
+				"http-content-type": "application/json", "http-stripe-signature": r.Header.Get("Stripe-Signature"),
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("headers\n%v, want\n%v", got, want)
+			}
+		})
+	}
+}
+
+// stripeAt is the place of stripe's endpoint.
+func stripeAt(c *ingest.Config) int {
+	for i, e := range c.Endpoints {
+		if e.Connector == "stripe" {
+			return i
+		}
+	}
+	return -1
+}
+
+// TestTraceparent: a webhook's trace goes on, and one that is none is replaced.
+func TestTraceparent(t *testing.T) {
+	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, tt := range []struct {
+		came string
+		kept bool
+	}{
+		{good, true},
+		{"", false},
+		{strings.ToUpper(good), false},
+		{good + "-00", false},
+		{"ff" + good[2:], false},
+		{"00-00000000000000000000000000000000-b7ad6b7169203331-01", false},
+		{"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", false},
+		{"00-0af7651916cd43dd8448eb211c8031zc-b7ad6b7169203331-01", false},
+		{strings.Repeat("0", 500), false},
+	} {
+		b := newBridge(t)
+		r := signed(t, "stripe", captured(t))
+		r.Header.Set("Traceparent", tt.came)
+		b.do(r)
+		got := headersOf(b.published()[0])["traceparent"]
+		if (got == tt.came) != tt.kept || !traceparent.MatchString(got) {
+			t.Errorf("Traceparent %q: published as %q, kept should be %t", tt.came, got, tt.kept)
+		}
+		if line := b.logs.String(); !strings.Contains(line, got) {
+			t.Errorf("the log %q does not have the trace %q", line, got)
+		}
+	}
+}
+
+// TestLogAndMetrics: one line a request, and what it says and what is counted.
+func TestLogAndMetrics(t *testing.T) {
+	b := newBridge(t)
+	b.do(signed(t, "stripe", captured(t)))
+	var line map[string]any
+	if err := json.Unmarshal([]byte(b.logs.String()), &line); err != nil {
+		t.Fatalf("%v: want one line, got %q", err, b.logs.String())
+	}
+	for name, want := range map[string]any{
+		"level": "info", "message": "webhook", "connector": "stripe", "endpoint": "default", "outcome": "events", "secret": "dev",
+		"status": 200.0, "method": "POST", "path": "/webhooks/stripe/default", "bytes": float64(len(captured(t))),
+	} {
+		if line[name] != want {
+			t.Errorf("log: %s is %v, want %v", name, line[name], want)
+		}
+	}
+	for metric, want := range map[string]string{
+		`tollbridge_webhooks_total{connector="stripe",endpoint="default",outcome="events",reason="",status="200"}`: "1",
+		`tollbridge_events_total{connector="stripe",endpoint="default",type="payment.captured"}`:                   "1",
+		`tollbridge_webhook_bytes_total`:                                strconv.Itoa(len(captured(t))),
+		`tollbridge_webhook_duration_seconds_count{connector="stripe"}`: "1",
+		`tollbridge_in_flight_bytes`:                                    "0",
+		`tollbridge_in_flight_webhooks`:                                 "0",
+	} {
+		if got := b.metric(metric); got != want {
+			t.Errorf("%s is %s, want %s", metric, got, want)
+		}
+	}
+}
+
+// TestLogOfManyItems: what a verified sender can make a line grow to is small.
+func TestLogOfManyItems(t *testing.T) {
+	b := newBridge(t)
+	b.do(signed(t, "stripe", fmt.Appendf(nil, `{"id":"evt_1","type":"x.%s"}`, strings.Repeat("y", 500_000))))
+	if len(b.published()) != 1 {
+		t.Fatalf("%d records, want the webhook", len(b.published()))
+	}
+	if n := len(b.logs.String()); n > 2000 {
+		t.Errorf("a log line of %d bytes", n)
+	}
+	if n := len(headersOf(b.published()[0])["reason"]); n > 10_000 {
+		t.Errorf("a record's reason of %d bytes", n)
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	var ready error
+	b := newBridge(t, func(c *ingest.Config) { c.Ready = func(context.Context) error { return ready } })
+	for _, tt := range []struct {
+		path   string
+		ready  error
+		status int
+		body   string
+	}{
+		{"/healthz", publish.ErrUnavailable, 200, "ok\n"},
+		{"/readyz", nil, 200, "ready\n"},
+		{"/readyz", publish.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
+		{"/webhooks/stripe", nil, 404, ""},
+	} {
+		ready = tt.ready
+		w := httptest.NewRecorder()
+		b.admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, nil))
+		if w.Code != tt.status || tt.body != "" && w.Body.String() != tt.body {
+			t.Errorf("%s: %d %q, want %d %q", tt.path, w.Code, w.Body.String(), tt.status, tt.body)
+		}
+	}
+	// The outside sees none of it.
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		if a := b.do(httptest.NewRequest(http.MethodGet, path, nil)); a.StatusCode != http.StatusNotFound {
+			t.Errorf("%s on the webhooks' listener: %d, want 404", path, a.StatusCode)
+		}
+	}
+}
+
+// TestNew: a server that could not do its work is not made.
+func TestNew(t *testing.T) {
+	keys, _, _ := sign.Dev("stripe")
+	good := ingest.Endpoint{Connector: "stripe", Keys: keys}
+	with := func(change func(*ingest.Endpoint)) ingest.Config {
+		e := good
+		change(&e)
+		return ingest.Config{Endpoints: []ingest.Endpoint{e}}
+	}
+	set := func(name, value string) ingest.Config {
+		return with(func(e *ingest.Endpoint) { e.Keys.Settings = map[string]string{name: value} })
+	}
+	for _, tt := range []struct {
+		name string
+		c    ingest.Config
+		want string // part of the error; "" is none
+	}{
+		{"good", ingest.Config{Endpoints: []ingest.Endpoint{good}}, ""},
+		{"unknown connector", with(func(e *ingest.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; there are `},
+		{"no secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = nil }), "no secret"},
+		{"empty secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "old"}} }), `the secret "old" is empty`},
+		{"unknown setting", set("tolerance", "300"), `unknown setting "tolerance"; stripe has tolerance_seconds`},
+		{"bad setting", set("tolerance_seconds", "-1"), "want a positive whole number"},
+		{"tolerance off", set("tolerance_seconds", "off"), "replayed"},
+		{"slash in a name", with(func(e *ingest.Endpoint) { e.Name = "a/b" }), "a name is of letters"},
+		{"dots for a name", with(func(e *ingest.Endpoint) { e.Name = ".." }), "a name is of letters"},
+		{"URL without a scheme", with(func(e *ingest.Endpoint) { e.URL = "pay.example.com" }), "url: \"pay.example.com\" is not an address that a processor can call"},
+		{"URL with a query", with(func(e *ingest.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
+		{"public URL of another scheme", with(func(e *ingest.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
+		{"twice", ingest.Config{Endpoints: []ingest.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
+		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 100}, "is not above that of one"},
+	} {
+		_, err := ingest.New(tt.c)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
