@@ -17,7 +17,7 @@ func TestRefusalOfReasons(t *testing.T) {
 	ours := map[verify.Reason]bool{verify.ErrNoSecret: true, verify.ErrSetting: true, verify.ErrKeyNotThere: true}
 	for _, reason := range []verify.Reason{
 		verify.ErrNoSecret, verify.ErrSetting, verify.ErrMissing, verify.ErrMalformed, verify.ErrMismatch,
-		verify.ErrStale, verify.ErrFuture, verify.ErrAlgorithm, verify.ErrKeyUnknown, verify.ErrKeyNotThere,
+		verify.ErrStale, verify.ErrAlgorithm, verify.ErrKeyUnknown, verify.ErrKeyNotThere,
 	} {
 		want := http.StatusUnauthorized
 		if ours[reason] {

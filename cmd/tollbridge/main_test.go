@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 		{"schemas nosuch", "'tollbridge schemas' lists them"},
 		{"send", "accepts between 1 and 2 arg"},
 		{"send nobody", `connector "nobody" is unknown`},
-		{"send stripe nosuch", "it has payment_intent.succeeded"},
+		{"send stripe nosuch", `has no sample "nosuch"; it has `},
 		{"send stripe --payload /not/there", "/not/there"},
 		{"send stripe payment_intent.succeeded --set x", "--set: want KEY=VALUE"},
 		{"inspect", "--connector"},
