@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -299,4 +301,14 @@ func take(n *atomic.Int32) bool {
 			return true
 		}
 	}
+}
+
+// counted returns the value of a counter or gauge.
+func counted(t testing.TB, m prometheus.Metric) float64 {
+	t.Helper()
+	var v dto.Metric
+	if err := m.Write(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v.GetCounter().GetValue() + v.GetGauge().GetValue()
 }
