@@ -2,198 +2,279 @@ package publish
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
 )
 
-// Config is how to reach Kafka.
+// Config is how to reach Kafka and what the producer may take. Brokers must be
+// set; every zero value has the meaning its comment says.
 type Config struct {
-	Brokers  []string // host:port, any of the cluster's
-	ClientID string   // shown in the brokers' logs and quotas; empty is "tollbridge"
+	Brokers  []string       // host:port, any of the cluster's
+	ClientID string         // shown in the brokers' logs and quotas; empty is "tollbridge"
+	TLS      *tls.Config    // nil is none; see [TLS]
+	SASL     sasl.Mechanism // nil is none; see [SASL]
+
+	Compression kafka.Compression // of the batches; 0 is none
+	MaxBytes    int64             // of records not acknowledged yet, until which calls are refused; 0 is 64 MiB
+	MaxBatch    int               // bytes of a batch with more than one record; 0 is 1 MiB; a topic's max.message.bytes may be less
+	MaxRequest  int               // bytes of a request with more than one batch; 0 is 8 MiB
+
+	// Patience is how long a partition may not be writable until its callers
+	// are refused, and new ones at once; 0 is 1.5 s.
+	Patience time.Duration
+	// Drain is how long [Producer.Close] waits for what is under way; 0 is 10 s.
+	Drain time.Duration
+	// RememberFor and Remember say how long, and how many, records that were
+	// refused to their callers and yet written are remembered; 0 is 72 h, and
+	// 100000.
+	RememberFor time.Duration
+	Remember    int
+
+	Metrics prometheus.Registerer // nil registers nowhere
 }
 
-// timeout bounds one exchange with a broker. kafka-go tells the broker to wait
-// for the replicas half as long.
-const timeout = 3 * time.Second
+// orElse puts the defaults where nothing is set.
+func (c Config) orElse() Config {
+	set(&c.ClientID, "tollbridge")
+	set(&c.MaxBytes, 64<<20)
+	set(&c.MaxBatch, 1<<20)
+	set(&c.MaxRequest, 8<<20)
+	set(&c.Patience, 1500*time.Millisecond)
+	set(&c.Drain, 10*time.Second)
+	set(&c.RememberFor, 72*time.Hour)
+	set(&c.Remember, 100_000)
+	return c
+}
 
-// client returns a client of the cluster and what ends its connections.
-func (c Config) client() (*kafka.Client, func()) {
-	if c.ClientID == "" {
-		c.ClientID = "tollbridge"
+func set[T comparable](to *T, value T) {
+	var zero T
+	if *to == zero {
+		*to = value
 	}
-	t := &kafka.Transport{ClientID: c.ClientID, DialTimeout: time.Second, MetadataTTL: time.Second}
-	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: timeout, Transport: t}, t.CloseIdleConnections
+}
+
+// client returns kafka-go's client of the cluster, for what is not producing,
+// and what ends its connections.
+func (c Config) client() (*kafka.Client, func()) {
+	c = c.orElse()
+	t := &kafka.Transport{ClientID: c.ClientID, DialTimeout: dialTime, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
+	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 3 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 
 // Producer writes records. It is safe for concurrent use.
 type Producer struct {
-	client *kafka.Client
-	hangUp func()
-
-	mu         sync.RWMutex
-	partitions map[string]int // of each topic seen
-	closed     bool
-	callers    sync.WaitGroup
+	cluster *cluster
+	closed  atomic.Bool
+	calls   atomic.Int64 // under way
 }
 
 // NewProducer returns a producer. Nothing is asked of Kafka yet: see
 // [Producer.Ready].
-func NewProducer(c Config) *Producer {
-	p := &Producer{partitions: map[string]int{}}
-	p.client, p.hangUp = c.client()
-	return p
-}
+func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.orElse())} }
 
 // Ready returns nil if the topics are there and have a leader each.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
-	m, err := p.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
-	if err != nil {
+	if err := p.cluster.refresh(ctx, topics...); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, t := range m.Topics {
-		if t.Error != nil {
-			return fmt.Errorf("%w: topic %s: %w", ErrUnavailable, t.Name, t.Error)
+	known := *p.cluster.topics.Load()
+	for _, name := range topics {
+		t := known[name]
+		if err := t.err.Load(); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, *err)
 		}
-		for _, q := range t.Partitions {
-			if q.Error != nil {
-				return fmt.Errorf("%w: topic %s, partition %d: %w", ErrUnavailable, t.Name, q.ID, q.Error)
+		parts := t.parts.Load()
+		if parts == nil {
+			return fmt.Errorf("%w: topic %s: nothing is known of it", ErrUnavailable, name)
+		}
+		for _, q := range *parts {
+			if err := q.led(); err != nil {
+				return err
 			}
 		}
-		p.partitions[t.Name] = len(t.Partitions)
 	}
 	return nil
 }
 
 // Publish writes the records and returns their receipts in the same order,
 // once all in-sync replicas have all of them. Records of one partition are
-// written in the order they stand. The context's deadline bounds it; an error
-// wraps [ErrUnavailable], [ErrRefused] or [ErrClosed].
+// written in the order they stand, and after those of calls that came before.
+// The context's deadline bounds it, and [Config.Patience] where Kafka does not
+// answer; an error wraps [ErrUnavailable], [ErrRefused] or [ErrClosed].
+//
+// After an error some records may be written, or be written later: that of a
+// record which was sent and not answered is found out in the background. The
+// producer remembers them by [Record.ID], and when they are given to Publish
+// again they are not written again: it returns the receipts of the first time,
+// and waits if that is not known yet. See the package's documentation for what
+// is forgotten when. Publish does not recognise a record that is given to it
+// while another call with it has not returned, nor one that it returned a
+// receipt for.
 func (p *Producer) Publish(ctx context.Context, records []Record) ([]Receipt, error) {
-	p.mu.RLock()
-	if p.closed {
-		p.mu.RUnlock()
+	p.calls.Add(1)
+	defer p.calls.Add(-1)
+	if p.closed.Load() {
 		return nil, ErrClosed
 	}
-	p.callers.Add(1)
-	p.mu.RUnlock()
-	defer p.callers.Done()
-
-	receipts := make([]Receipt, len(records))
-	type place struct {
-		topic     string
-		partition int
+	if len(records) == 0 {
+		return nil, nil
 	}
-	groups := map[place][]int{} // the records of each partition, by their index
-	for i, r := range records {
-		n, err := p.count(ctx, r.Topic)
-		if err != nil {
-			return nil, err
-		}
-		receipts[i] = Receipt{Topic: r.Topic, Partition: partition(r.Key, n)}
-		at := place{r.Topic, receipts[i].Partition}
-		groups[at] = append(groups[at], i)
+	c := newCall(records)
+	if err := p.place(ctx, c); err != nil {
+		c.leave(err)
+	} else {
+		c.wait(ctx)
 	}
-	errs := make(chan error, len(groups))
-	for at, members := range groups {
-		go func() {
-			base, err := p.write(ctx, at.topic, at.partition, records, members)
-			for n, i := range members {
-				receipts[i].Offset = base + int64(n)
-			}
-			errs <- err
-		}()
-	}
-	var err error
-	for range groups {
-		err = errors.Join(err, <-errs)
-	}
+	receipts, err := c.result(p.cluster.ledger)
 	if err != nil {
-		return nil, err
+		return nil, p.cluster.refusal(err)
 	}
 	return receipts, nil
 }
 
-// count returns how many partitions a topic has.
-func (p *Producer) count(ctx context.Context, topic string) (int, error) {
-	p.mu.RLock()
-	n := p.partitions[topic]
-	p.mu.RUnlock()
-	if n > 0 {
-		return n, nil
+// refusal counts an error and has it wrap one of the package's.
+func (k *cluster) refusal(err error) error {
+	word := "unavailable"
+	switch {
+	case errors.Is(err, ErrRefused):
+		word = "refused"
+	case errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded):
+		word = "deadline"
 	}
-	if err := p.Ready(ctx, []string{topic}); err != nil {
-		return 0, err
+	k.metrics.refusals.WithLabelValues(word).Inc()
+	if word != "refused" && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return p.count(ctx, topic)
+	return err
 }
 
-// write appends some of the records to one partition and returns the offset
-// of the first, trying again while that may help and the context lasts.
-func (p *Producer) write(ctx context.Context, topic string, partition int, records []Record, members []int) (int64, error) {
-	for backoff := 10 * time.Millisecond; ; backoff = min(2*backoff, 500*time.Millisecond) {
-		r, err := p.client.Produce(ctx, &kafka.ProduceRequest{
-			Topic: topic, Partition: partition,
-			RequiredAcks: kafka.RequireAll,
-			Records:      &reader{records: records, members: members},
-		})
-		if err == nil {
-			err = r.Error
+// place puts each record that the ledger does not know in its partition's open
+// batch. Nothing is placed if it can be seen before that something is wrong.
+func (p *Producer) place(ctx context.Context, c *call) error {
+	k := p.cluster
+	parts := make([]*partition, len(c.records))
+	total := int64(0)
+	now := time.Now()
+	for i := range c.records {
+		r := &c.records[i]
+		q, err := k.partition(ctx, r)
+		if err != nil {
+			return err
 		}
-		switch {
-		case err == nil:
-			return r.BaseOffset, nil
-		case !passing(err):
-			return 0, fmt.Errorf("%w: topic %s: %w", ErrRefused, topic, err)
+		size, err := q.size(r)
+		if err != nil {
+			return err
 		}
-		p.hangUp() // or kafka-go goes on with the metadata it has
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%w: topic %s, partition %d: %w", ErrUnavailable, topic, partition, err)
-		case <-time.After(backoff):
+		if k.ledger.size.Load() > 0 {
+			known, err := c.slots[i].recall(ctx, k.ledger, q, r)
+			if err != nil {
+				return unavailable(q, err)
+			}
+			if known {
+				c.slots[i].end(stored, nil)
+				continue
+			}
 		}
+		if len(parts) > 1 { // all or nothing, where that can be seen
+			if err := q.usable(now); err != nil {
+				return unavailable(q, err)
+			}
+		}
+		parts[i] = q
+		total += size
 	}
+	if err := k.reserve(total); err != nil {
+		return err
+	}
+	for i, q := range parts {
+		if q == nil {
+			continue
+		}
+		size, _ := q.size(&c.records[i])
+		if err := q.place(&c.records[i], &c.slots[i], size, now); err != nil {
+			k.release(total)
+			return unavailable(q, err)
+		}
+		total -= size
+	}
+	return nil
 }
 
-// passing reports whether a produce error may be gone when asked again.
-func passing(err error) bool {
-	var k kafka.Error
-	if !errors.As(err, &k) {
-		return true // the connection, or no leader
+// partition returns the partition of a record.
+func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) {
+	t := (*k.topics.Load())[r.Topic]
+	if t == nil || t.parts.Load() == nil {
+		if err := k.unreachable(); err != nil {
+			return nil, err
+		}
+		if err := k.refresh(ctx, r.Topic); err != nil {
+			return nil, err
+		}
+		t = (*k.topics.Load())[r.Topic]
+		if err := t.err.Load(); err != nil {
+			if errors.Is(*err, kafka.UnknownTopicOrPartition) {
+				return nil, fmt.Errorf("%w: topic %s is not there", ErrRefused, r.Topic)
+			}
+			return nil, *err
+		}
 	}
-	return k.Temporary() || k.Timeout()
+	parts := *t.parts.Load()
+	return parts[partitionOf(r.Key, len(parts))], nil
 }
 
-// Close waits for the calls under way and ends the connections.
-func (p *Producer) Close() {
+// size returns how many bytes a record takes, or an error if its topic does
+// not take so many. Compressed it may, so that the broker is asked.
+func (p *partition) size(r *Record) (int64, error) {
+	n := int64(recordSize(r, 0, 0) + recordRoom)
+	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil {
+		return 0, fmt.Errorf("%w: topic %s: a record of %d bytes, and the topic's max.message.bytes is %d: raise it or lower the limit of a webhook's body",
+			ErrRefused, r.Topic, n-recordRoom+headerSize, limit)
+	}
+	return n, nil
+}
+
+// led returns an error if the partition has no leader.
+func (p *partition) led() error {
 	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.callers.Wait()
-	p.hangUp()
+	defer p.mu.Unlock()
+	if p.leader == nil {
+		return unavailable(p, p.why)
+	}
+	return nil
 }
 
-// reader gives kafka-go some of the records.
-type reader struct {
-	records []Record
-	members []int
+// Close waits for the calls under way, and for batches whose callers left,
+// until all is known or [Config.Drain] has passed, and ends the connections.
+func (p *Producer) Close() {
+	p.closed.Store(true)
+	const pace = 2 * time.Millisecond
+	end := time.Now().Add(p.cluster.Drain)
+	for (p.calls.Load() > 0 || p.cluster.held.Load() > 0) && time.Now().Before(end) {
+		time.Sleep(pace)
+	}
+	p.cluster.stop()
+	p.cluster.each(func(q *partition) { q.abandon() })
+	for p.calls.Load() > 0 {
+		time.Sleep(pace)
+	}
 }
 
-func (r *reader) ReadRecord() (*kafka.Record, error) {
-	if len(r.members) == 0 {
-		return nil, io.EOF
+// abandon answers who still waits when the producer has ended.
+func (p *partition) abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.queue {
+		for _, s := range b.slots {
+			if s.fate == waiting {
+				s.end(orphan, ErrClosed)
+			}
+		}
 	}
-	rec := r.records[r.members[0]]
-	r.members = r.members[1:]
-	headers := make([]kafka.Header, len(rec.Headers))
-	for i, h := range rec.Headers {
-		headers[i] = kafka.Header{Key: h.Name, Value: h.Value}
-	}
-	return &kafka.Record{Key: kafka.NewBytes(rec.Key), Value: kafka.NewBytes(rec.Value), Time: time.Now(), Headers: headers}, nil
 }

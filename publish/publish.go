@@ -19,7 +19,10 @@ import (
 
 // Record is one record to write.
 type Record struct {
-	Topic   string
+	Topic string
+	// ID is the same for every delivery of the same fact, and tells the record
+	// from all others of its topic; empty stands for a digest of key and value.
+	ID      string
 	Key     []byte // never empty: it chooses the partition
 	Value   []byte
 	Headers []Header
@@ -35,7 +38,9 @@ type Header struct {
 type Receipt struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	Offset    int64  `json:"offset"`
+	// Offset is -1 where the record is written and the broker, asked again
+	// after a lost answer, does not remember where.
+	Offset int64 `json:"offset"`
 }
 
 // Errors of [Producer.Publish]. Whatever it is, the caller must take it that
@@ -63,6 +68,7 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	}
 	return Record{
 		Topic: n.Event(e.Type),
+		ID:    e.ID,
 		Key:   []byte(e.Subject),
 		Value: value,
 		Headers: []Header{
@@ -75,9 +81,9 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	}, nil
 }
 
-// partition returns the partition of key among n, as the Java client's default
+// partitionOf returns the partition of key among n, as the Java client's default
 // partitioner does: murmur2, its sign bit cleared, modulo n.
-func partition(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
+func partitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
 
 // murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
 func murmur2(b []byte) uint32 {

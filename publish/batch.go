@@ -1,0 +1,218 @@
+package publish
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"sync"
+
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// A record batch of format 2 is sent as four bytes of length, a header of 61
+// bytes, and the records, which compression may have made one block:
+// https://kafka.apache.org/documentation/#recordbatch
+const (
+	lengthSize = 4
+	headerSize = 61
+	// recordRoom is more than a record needs beside its key, value and headers.
+	recordRoom = 40
+)
+
+// batch is records of one partition, encoded, that are written all or none.
+// Its partition's lock guards it.
+type batch struct {
+	buf         []byte  // room for length and header, then the records
+	slots       []*slot // who gave each record, in the same order
+	first, last int64   // the first record's timestamp and the latest, in ms
+	reserved    int64   // bytes of [Config.MaxBytes] it holds
+
+	wire     []byte // what is sent, the same at every attempt; nil until the first
+	inFlight bool   // it is sent and not answered
+	// unknown is set once an attempt has ended without saying whether the log
+	// has the batch. From then on its bytes never change.
+	unknown bool
+	sealed  bool // nothing may be added
+	tries   int
+}
+
+var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}
+
+func newBatch() *batch {
+	return &batch{buf: buffers.Get().([]byte)[:lengthSize+headerSize]}
+}
+
+// recycle gives the bytes back. Nothing of a finished batch but its slots is
+// looked at afterwards.
+func (b *batch) recycle() {
+	if b.buf != nil && cap(b.buf) <= 1<<20 {
+		buffers.Put(b.buf[:0]) //nolint:staticcheck // the slice header's 24 bytes are cheaper than the buffer
+	}
+	b.buf, b.wire = nil, nil
+}
+
+// add appends a record.
+func (b *batch) add(r *Record, now int64, s *slot) {
+	if len(b.slots) == 0 {
+		b.first, b.last = now, now
+	}
+	b.last = max(b.last, now)
+	b.buf = appendRecord(b.buf, r, now-b.first, len(b.slots))
+	s.batch, s.index = b, len(b.slots)
+	b.slots = append(b.slots, s)
+}
+
+func appendRecord(to []byte, r *Record, age int64, index int) []byte {
+	to = binary.AppendVarint(to, int64(recordSize(r, age, index)))
+	to = append(to, 0) // attributes: none are defined
+	to = binary.AppendVarint(to, age)
+	to = binary.AppendVarint(to, int64(index))
+	to = appendBytes(to, r.Key)
+	to = appendBytes(to, r.Value)
+	to = binary.AppendVarint(to, int64(len(r.Headers)))
+	for i := range r.Headers {
+		to = binary.AppendVarint(to, int64(len(r.Headers[i].Name)))
+		to = append(to, r.Headers[i].Name...)
+		to = appendBytes(to, r.Headers[i].Value)
+	}
+	return to
+}
+
+// appendBytes appends a nullable field: length -1 is null.
+func appendBytes(to, field []byte) []byte {
+	if field == nil {
+		return binary.AppendVarint(to, -1)
+	}
+	return append(binary.AppendVarint(to, int64(len(field))), field...)
+}
+
+// recordSize is the length that an encoded record begins with.
+func recordSize(r *Record, age int64, index int) int {
+	n := 1 + varintSize(age) + varintSize(int64(index)) + fieldSize(r.Key) + fieldSize(r.Value) + varintSize(int64(len(r.Headers)))
+	for i := range r.Headers {
+		n += varintSize(int64(len(r.Headers[i].Name))) + len(r.Headers[i].Name) + fieldSize(r.Headers[i].Value)
+	}
+	return n
+}
+
+func fieldSize(field []byte) int {
+	if field == nil {
+		return 1
+	}
+	return varintSize(int64(len(field))) + len(field)
+}
+
+// varintSize is the length of a zigzag varint.
+func varintSize(v int64) int {
+	n := 1
+	for u := uint64(v)<<1 ^ uint64(v>>63); u >= 0x80; u >>= 7 {
+		n++
+	}
+	return n
+}
+
+// each calls do with each record as it is encoded, without its length.
+func (b *batch) each(do func(s *slot, body []byte)) {
+	rest := b.buf[lengthSize+headerSize:]
+	for _, s := range b.slots {
+		size, n := binary.Varint(rest)
+		do(s, rest[n:n+int(size)])
+		rest = rest[n+int(size):]
+	}
+}
+
+// waited returns a new batch of the records that somebody waits for, or nil if
+// there is none. It is for batches that are in no log.
+func (b *batch) waited() *batch {
+	var to *batch
+	b.each(func(s *slot, body []byte) {
+		if s.fate != waiting {
+			return
+		}
+		if to == nil {
+			to = newBatch()
+		}
+		to.move(body, b.first, s)
+	})
+	return to
+}
+
+// singles returns a batch of each record. It is for batches that are in no log.
+func (b *batch) singles() []*batch {
+	var all []*batch
+	b.each(func(s *slot, body []byte) {
+		one := newBatch()
+		one.sealed = true
+		one.move(body, b.first, s)
+		all = append(all, one)
+	})
+	return all
+}
+
+// move appends a record that is encoded for another batch.
+func (b *batch) move(body []byte, first int64, s *slot) {
+	at := 1 // after the attributes
+	age, n := binary.Varint(body[at:])
+	at += n
+	_, n = binary.Varint(body[at:])
+	fields := body[at+n:]
+	when, index := first+age, len(b.slots)
+	if index == 0 {
+		b.first, b.last = when, when
+	}
+	b.last = max(b.last, when)
+	b.buf = binary.AppendVarint(b.buf, int64(1+varintSize(when-b.first)+varintSize(int64(index))+len(fields)))
+	b.buf = append(b.buf, 0)
+	b.buf = binary.AppendVarint(b.buf, when-b.first)
+	b.buf = binary.AppendVarint(b.buf, int64(index))
+	b.buf = append(b.buf, fields...)
+	s.batch, s.index = b, index
+	b.slots = append(b.slots, s)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal makes the bytes to send, as this producer id's batch of that sequence.
+func (b *batch) seal(id producerID, sequence int32, codec compress.Codec) {
+	b.wire = b.buf
+	attributes := uint16(0)
+	if codec != nil {
+		if packed := b.compress(codec); len(packed) < len(b.buf) {
+			b.wire, attributes = packed, uint16(codec.Code())
+		}
+	}
+	n := uint32(len(b.slots))
+	binary.BigEndian.PutUint32(b.wire, uint32(len(b.wire)-lengthSize))
+	h := b.wire[lengthSize:]
+	binary.BigEndian.PutUint64(h, 0)                     // base offset: the broker's to set
+	binary.BigEndian.PutUint32(h[8:], uint32(len(h)-12)) // length of what follows
+	binary.BigEndian.PutUint32(h[12:], math.MaxUint32)   // partition leader epoch: the broker's to set
+	h[16] = 2                                            // format
+	binary.BigEndian.PutUint16(h[21:], attributes)       // the compression
+	binary.BigEndian.PutUint32(h[23:], n-1)              // last offset delta
+	binary.BigEndian.PutUint64(h[27:], uint64(b.first))  // base timestamp
+	binary.BigEndian.PutUint64(h[35:], uint64(b.last))   // max timestamp
+	binary.BigEndian.PutUint64(h[43:], uint64(id.id))    // producer id
+	binary.BigEndian.PutUint16(h[51:], uint16(id.epoch)) // producer epoch
+	binary.BigEndian.PutUint32(h[53:], uint32(sequence)) // base sequence
+	binary.BigEndian.PutUint32(h[57:], n)                // records
+	binary.BigEndian.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
+}
+
+// compress returns room for length and header and the compressed records.
+// Writing to memory does not fail.
+func (b *batch) compress(codec compress.Codec) []byte {
+	var to bytes.Buffer
+	to.Write(b.buf[:lengthSize+headerSize])
+	w := codec.NewWriter(&to)
+	_, _ = w.Write(b.buf[lengthSize+headerSize:])
+	_ = w.Close()
+	return to.Bytes()
+}
+
+// sequenceAfter returns the sequence of the batch that follows one of n
+// records: sequences go from 0 to 2^31-1 and begin again.
+func sequenceAfter(sequence int32, n int) int32 {
+	return int32((int64(sequence) + int64(n)) & math.MaxInt32)
+}

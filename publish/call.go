@@ -1,0 +1,179 @@
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// fate is what became of a record.
+type fate int8
+
+const (
+	waiting   fate = iota // in a batch, its caller waits
+	stored                // acknowledged
+	unwritten             // surely in no log, now or later
+	orphan                // its caller was refused and left, its batch's outcome is unknown
+	lost                  // its batch was given up with unknown outcome
+)
+
+// slot is one record of a call on its way. From the time it is placed its
+// partition's lock guards it.
+type slot struct {
+	call  *call
+	part  *partition // nil: not placed yet, or known by the ledger
+	batch *batch
+	index int // in the batch
+	fate  fate
+	at    Receipt
+	err   error
+	entry *entry // the ledger's, once the caller was refused
+}
+
+// call is one call of [Producer.Publish]: it ends when every record's fate is
+// known, or when its caller cannot wait any longer.
+type call struct {
+	records []Record
+	slots   []slot
+	left    atomic.Int32
+	failed  atomic.Bool   // a record is not stored, or the caller left
+	done    chan struct{} // has a place for the one message that nothing is left
+	two     [2]slot       // most calls need no more
+}
+
+func newCall(records []Record) *call {
+	c := &call{records: records, done: make(chan struct{}, 1)}
+	if len(records) <= len(c.two) {
+		c.slots = c.two[:len(records)]
+	} else {
+		c.slots = make([]slot, len(records))
+	}
+	for i := range c.slots {
+		c.slots[i].call = c
+	}
+	c.left.Store(int32(len(records)))
+	return c
+}
+
+// end tells the caller, if it still waits, what became of the record.
+func (s *slot) end(f fate, err error) {
+	was := s.fate
+	s.fate, s.err = f, err
+	if f != stored {
+		s.call.failed.Store(true)
+	}
+	if was == waiting && s.call.left.Add(-1) == 0 {
+		s.call.done <- struct{}{}
+	}
+}
+
+// wait returns once every record's fate is known or ctx is done.
+func (c *call) wait(ctx context.Context) {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.leave(errLate)
+	}
+}
+
+var errLate = errors.New("the deadline passed first")
+
+// leave takes the records that are not sent out of their batches, and leaves
+// the others behind as orphans.
+func (c *call) leave(err error) {
+	c.failed.Store(true)
+	for i := range c.slots {
+		s := &c.slots[i]
+		if s.part == nil {
+			if s.fate == waiting {
+				s.fate, s.err = unwritten, err
+			}
+			continue
+		}
+		s.part.mu.Lock()
+		if s.fate == waiting {
+			s.fate, s.err = unwritten, err
+			if s.batch.inFlight || s.batch.unknown {
+				s.fate = orphan
+			}
+		}
+		s.part.mu.Unlock()
+	}
+}
+
+// result returns the receipts, or the first error. Where there is an error the
+// ledger remembers every record that is written all the same, or may be.
+func (c *call) result(l *ledger) ([]Receipt, error) {
+	receipts := make([]Receipt, len(c.slots))
+	if !c.failed.Load() { // nobody touches the slots any more
+		for i := range c.slots {
+			receipts[i] = c.slots[i].at
+		}
+		return receipts, nil
+	}
+	var err error
+	for i := range c.slots {
+		s := &c.slots[i]
+		f := s.fate
+		if s.part != nil {
+			f = l.remember(identity(&c.records[i]), s)
+		}
+		if receipts[i] = s.at; f != stored && err == nil {
+			err = s.err
+		}
+	}
+	if err == nil { // the deadline passed as the last answer came
+		return receipts, nil
+	}
+	c.records = nil // orphans hold on to the call
+	return nil, err
+}
+
+// identity tells a record from others and is the same for its redelivery.
+func identity(r *Record) string {
+	if r.ID != "" {
+		return r.Topic + "\x00" + r.ID
+	}
+	h := sha256.New()
+	var size [8]byte
+	for _, part := range [][]byte{r.Key, r.Value} {
+		h.Write(binary.BigEndian.AppendUint64(size[:0], uint64(len(part))))
+		h.Write(part)
+	}
+	return r.Topic + "\x01" + string(h.Sum(nil))
+}
+
+// recall looks a record up in the ledger. It returns whether the record is
+// written, and waits for a batch whose outcome is not known yet.
+func (s *slot) recall(ctx context.Context, l *ledger, p *partition, r *Record) (bool, error) {
+	for {
+		e := l.find(identity(r))
+		switch {
+		case e == nil:
+			return false, nil
+		case e.fate == stored:
+			s.at = e.at
+			return true, nil
+		case e.fate == lost:
+			return false, errLost
+		}
+		if err := p.usable(time.Now()); err != nil {
+			return false, err
+		}
+		select {
+		case <-e.settled:
+		case <-ctx.Done():
+			return false, errLate
+		case <-time.After(p.cluster.Patience):
+			return false, errUnsettled
+		}
+	}
+}
+
+var (
+	errLost      = errors.New("an earlier attempt to write it had to be given up: whether it is written is not known")
+	errUnsettled = errors.New("an earlier attempt to write it is not answered yet")
+)

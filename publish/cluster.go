@@ -1,0 +1,377 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol/describeconfigs"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+// cluster is what is known of Kafka: the topics in use, their partitions'
+// leaders, the brokers.
+type cluster struct {
+	Config
+	codec   compress.Codec
+	metrics *metrics
+	ids     ids
+	ledger  *ledger
+	held    atomic.Int64 // bytes of records not settled
+	topics  atomic.Pointer[map[string]*topic]
+
+	ctx     context.Context
+	end     context.CancelFunc
+	running sync.WaitGroup
+	kick    chan struct{} // has a place for the one message that the metadata is old
+
+	mu      sync.Mutex
+	brokers map[int32]*broker
+	seeds   []string  // addresses to ask, the one that answered last first
+	next    *round    // the one that begins when the one under way has ended
+	lost    time.Time // since when nobody answers; zero: somebody does
+
+	control *conn // the refresher's own
+}
+
+// round is one look at the metadata.
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+const (
+	metadataAge  = 30 * time.Second       // the metadata is looked at again after that
+	metadataRest = 30 * time.Millisecond  // between one look and the next
+	metadataPace = 250 * time.Millisecond // between looks while something is wrong
+	watchPace    = 50 * time.Millisecond
+	standardMost = 1048588 // Kafka's own max.message.bytes, where a topic's cannot be read
+)
+
+func newCluster(c Config) *cluster {
+	m := newMetrics(c.Metrics)
+	k := &cluster{
+		Config: c, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m},
+		ledger: newLedger(c.RememberFor, c.Remember, m),
+		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
+	}
+	k.ctx, k.end = context.WithCancel(context.Background())
+	k.topics.Store(&map[string]*topic{})
+	k.running.Go(k.refresher)
+	k.running.Go(k.watch)
+	return k
+}
+
+// stop ends all goroutines and connections.
+func (k *cluster) stop() {
+	k.end()
+	k.running.Wait()
+}
+
+func (k *cluster) reserve(bytes int64) error {
+	if k.held.Add(bytes) > k.MaxBytes {
+		k.held.Add(-bytes)
+		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", ErrUnavailable, k.held.Load(), k.MaxBytes)
+	}
+	return nil
+}
+
+func (k *cluster) release(bytes int64) { k.held.Add(-bytes) }
+
+// poke has the metadata looked at soon.
+func (k *cluster) poke() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// refresh looks at the metadata of the topics, and of those before.
+func (k *cluster) refresh(ctx context.Context, topics ...string) error {
+	k.mu.Lock()
+	known := *k.topics.Load()
+	more := maps.Clone(known)
+	for _, name := range topics {
+		if more[name] == nil {
+			more[name] = &topic{name: name}
+			more[name].limit.Store(standardMost)
+		}
+	}
+	if len(more) > len(known) {
+		k.topics.Store(&more)
+	}
+	r := k.next
+	k.mu.Unlock()
+	k.poke()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-k.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// refresher looks at the metadata when it is asked to, often while something
+// is wrong, and now and then.
+func (k *cluster) refresher() {
+	defer func() {
+		if k.control != nil {
+			k.control.close()
+		}
+	}()
+	pause := time.NewTimer(metadataAge)
+	defer pause.Stop()
+	for settings := true; ; {
+		select {
+		case <-k.kick:
+		case <-pause.C:
+			settings = true
+		case <-k.ctx.Done():
+			return
+		}
+		k.mu.Lock()
+		r := k.next
+		k.next = &round{done: make(chan struct{})}
+		k.mu.Unlock()
+		var whole bool
+		whole, r.err = k.look(settings)
+		close(r.done)
+		next := metadataAge
+		if settings = !whole; !whole {
+			next = metadataPace
+		}
+		pause.Reset(next)
+		select {
+		case <-time.After(metadataRest):
+		case <-k.ctx.Done():
+		}
+	}
+}
+
+// look asks somebody for the metadata and takes it in. It reports whether
+// every topic is there with its leaders.
+func (k *cluster) look(settings bool) (whole bool, err error) {
+	var names []string
+	for name, t := range *k.topics.Load() {
+		names = append(names, name)
+		settings = settings || t.parts.Load() == nil
+	}
+	if len(names) == 0 {
+		return true, nil
+	}
+	m, err := k.ask(&metadata.Request{TopicNames: names})
+	k.mu.Lock()
+	if err == nil {
+		k.lost = time.Time{}
+	} else if k.lost.IsZero() {
+		k.lost = time.Now()
+	}
+	k.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	if settings {
+		k.readLimits(names)
+	}
+	return k.take(m), nil
+}
+
+// ask asks the broker that answered last, then all others.
+func (k *cluster) ask(q *metadata.Request) (*metadata.Response, error) {
+	if k.control != nil && !k.control.old() {
+		if m, err := k.control.exchange(q, answerTime); err == nil {
+			return m.(*metadata.Response), nil
+		}
+	}
+	if k.control != nil {
+		k.control.close()
+		k.control = nil
+	}
+	var errs []error
+	for _, address := range k.addresses() {
+		c, err := k.dial(k.ctx, address)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m, err := c.exchange(q, answerTime)
+		if err != nil {
+			c.close()
+			errs = append(errs, fmt.Errorf("broker %s: %w", address, err))
+			continue
+		}
+		k.control = c
+		return m.(*metadata.Response), nil
+	}
+	return nil, errors.Join(errs...)
+}
+
+// addresses returns those of all brokers, and what the configuration says.
+func (k *cluster) addresses() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []string
+	seen := map[string]bool{}
+	add := func(address string) {
+		if !seen[address] {
+			seen[address] = true
+			all = append(all, address)
+		}
+	}
+	for _, b := range k.brokers { // in no order: one that hangs is not always the first
+		b.mu.Lock()
+		add(b.address)
+		b.mu.Unlock()
+	}
+	for _, address := range k.Brokers {
+		add(address)
+	}
+	return all
+}
+
+// unreachable returns an error once no broker has answered for a while.
+func (k *cluster) unreachable() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost.IsZero() || time.Since(k.lost) < k.Patience {
+		return nil
+	}
+	return fmt.Errorf("%w: no broker answers since %s", ErrUnavailable, k.lost.UTC().Format(time.TimeOnly))
+}
+
+// take takes the metadata in.
+func (k *cluster) take(m *metadata.Response) (whole bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	here := map[int32]*broker{}
+	for _, b := range m.Brokers {
+		here[b.NodeID] = k.broker(b.NodeID, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
+	}
+	whole = true
+	topics := *k.topics.Load()
+	for i := range m.Topics {
+		if t := topics[m.Topics[i].Name]; t != nil {
+			whole = k.takeTopic(t, &m.Topics[i], here) && whole
+		}
+	}
+	return whole
+}
+
+func (k *cluster) broker(id int32, address string) *broker {
+	b := k.brokers[id]
+	if b == nil {
+		b = &broker{cluster: k, id: id, wake: make(chan struct{}, 1)}
+		k.brokers[id] = b
+		k.running.Go(func() { b.run(k.ctx) })
+	}
+	b.mu.Lock()
+	b.address = address
+	b.mu.Unlock()
+	return b
+}
+
+// takeTopic takes in what is said of one topic. Partitions that are gone are
+// left without a leader.
+func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
+	var had []*partition
+	if p := t.parts.Load(); p != nil {
+		had = *p
+	}
+	if m.ErrorCode != 0 {
+		err := fmt.Errorf("topic %s: %w", t.name, kafka.Error(m.ErrorCode))
+		t.err.Store(&err)
+		for _, p := range had {
+			p.leads(nil, err)
+		}
+		return false
+	}
+	t.err.Store(nil)
+	now := make([]*partition, len(m.Partitions))
+	whole = true
+	for i := range m.Partitions {
+		q := &m.Partitions[i]
+		if int(q.PartitionIndex) >= len(now) || q.PartitionIndex < 0 {
+			return false // partitions are numbered from 0: this is not the topic's list
+		}
+		p := &partition{cluster: k, topic: t, number: q.PartitionIndex}
+		if int(q.PartitionIndex) < len(had) {
+			p = had[q.PartitionIndex]
+		}
+		now[q.PartitionIndex] = p
+		if b := here[q.LeaderID]; b != nil {
+			p.leads(b, nil)
+		} else {
+			p.leads(nil, kafka.LeaderNotAvailable)
+			whole = false
+		}
+	}
+	for _, p := range had[min(len(now), len(had)):] {
+		p.leads(nil, kafka.UnknownTopicOrPartition)
+	}
+	t.parts.Store(&now)
+	return whole
+}
+
+// readLimits reads the topics' max.message.bytes. Where that is not allowed
+// Kafka's own default stands.
+func (k *cluster) readLimits(topics []string) {
+	q := &describeconfigs.Request{}
+	for _, name := range topics {
+		q.Resources = append(q.Resources, describeconfigs.RequestResource{
+			ResourceType: int8(kafka.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
+		})
+	}
+	m, err := k.control.exchange(q, answerTime)
+	if err != nil {
+		k.control.close()
+		k.control = nil
+		return
+	}
+	known := *k.topics.Load()
+	for _, r := range m.(*describeconfigs.Response).Resources {
+		for _, e := range r.ConfigEntries {
+			n, err := strconv.Atoi(e.ConfigValue)
+			if t := known[r.ResourceName]; t != nil && e.ConfigName == "max.message.bytes" && err == nil && n > 0 {
+				t.limit.Store(int64(n))
+			}
+		}
+	}
+}
+
+// watch answers the callers of partitions that are hopeless.
+func (k *cluster) watch() {
+	tick := time.NewTicker(watchPace)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			k.metrics.waiting.Set(float64(k.held.Load()))
+			if k.held.Load() > 0 {
+				k.each(func(p *partition) { p.giveIn(now) })
+			}
+		case <-k.ctx.Done():
+			return
+		}
+	}
+}
+
+// each calls do with every partition.
+func (k *cluster) each(do func(*partition)) {
+	for _, t := range *k.topics.Load() {
+		if parts := t.parts.Load(); parts != nil {
+			for _, p := range *parts {
+				do(p)
+			}
+		}
+	}
+}

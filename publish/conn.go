@@ -1,0 +1,182 @@
+package publish
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// How long what has no deadline of its own may take.
+const (
+	dialTime    = time.Second             // TCP
+	greetTime   = 1200 * time.Millisecond // TLS, versions and SASL
+	answerTime  = time.Second             // metadata, settings, producer ids
+	produceTime = 10 * time.Second        // a produce request, until its connection is given up
+)
+
+// conn is a connection to a broker, authenticated. One goroutine uses it.
+type conn struct {
+	*protocol.Conn
+	until time.Time // when the SASL session ends; zero: never
+	stop  func() bool
+}
+
+// dial connects to a broker. The connection ends with ctx.
+func (c *Config) dial(ctx context.Context, address string) (*conn, error) {
+	d := net.Dialer{Timeout: dialTime}
+	raw, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	giveUp := func(err error) (*conn, error) {
+		stop()
+		_ = raw.Close()
+		return nil, fmt.Errorf("broker %s: %w", address, err)
+	}
+	deadline := time.Now().Add(greetTime)
+	_ = raw.SetDeadline(deadline)
+	secure := raw
+	if c.TLS != nil {
+		t := c.TLS
+		if t.ServerName == "" {
+			t = t.Clone()
+			t.ServerName, _, _ = net.SplitHostPort(address)
+		}
+		secured := tls.Client(raw, t)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return giveUp(fmt.Errorf("tls: %w", err))
+		}
+		secure = secured
+	}
+	n := &conn{Conn: protocol.NewConn(secure, c.ClientID), stop: stop}
+	if err := n.versions(); err != nil {
+		return giveUp(err)
+	}
+	if c.SASL != nil {
+		if err := n.authenticate(ctx, c.SASL, address); err != nil {
+			return giveUp(fmt.Errorf("sasl %s: %w", c.SASL.Name(), err))
+		}
+	}
+	return n, nil
+}
+
+// versions agrees on the versions of the requests that are used.
+func (n *conn) versions() error {
+	m, err := n.RoundTrip(new(apiversions.Request))
+	if err != nil {
+		return fmt.Errorf("asking for its versions: %w", err)
+	}
+	use := map[protocol.ApiKey]int16{}
+	for _, k := range m.(*apiversions.Response).ApiKeys {
+		switch key := protocol.ApiKey(k.ApiKey); key {
+		case protocol.Produce, protocol.Metadata, protocol.InitProducerId, protocol.DescribeConfigs,
+			protocol.SaslHandshake, protocol.SaslAuthenticate:
+			use[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
+		}
+	}
+	if use[protocol.Produce] < 3 {
+		return errors.New("it is older than Kafka 0.11, the first with idempotent producers")
+	}
+	n.SetVersions(use)
+	return nil
+}
+
+func (n *conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, address string) error {
+	m, err := n.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
+	if err != nil {
+		return err
+	}
+	if r := m.(*saslhandshake.Response); r.ErrorCode != 0 {
+		return fmt.Errorf("%w: it takes %v", kafka.Error(r.ErrorCode), r.Mechanisms)
+	}
+	host, _, _ := net.SplitHostPort(address)
+	state, say, err := mechanism.Start(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host}))
+	for done := false; !done && err == nil; {
+		if m, err = n.RoundTrip(&saslauthenticate.Request{AuthBytes: say}); err != nil {
+			return err
+		}
+		r := m.(*saslauthenticate.Response)
+		if r.ErrorCode != 0 {
+			return fmt.Errorf("%w: %s", kafka.Error(r.ErrorCode), r.ErrorMessage)
+		}
+		if r.SessionLifetimeMs > 0 {
+			n.until = time.Now().Add(time.Duration(r.SessionLifetimeMs) * time.Millisecond * 8 / 10)
+		}
+		done, say, err = state.Next(ctx, r.AuthBytes)
+	}
+	return err
+}
+
+// exchange sends a request and returns its answer. After an error the
+// connection is of no use.
+func (n *conn) exchange(m protocol.Message, within time.Duration) (protocol.Message, error) {
+	if err := n.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	return n.RoundTrip(m)
+}
+
+func (n *conn) close() {
+	n.stop()
+	_ = n.Close()
+}
+
+// old reports whether the connection's SASL session is about to end.
+func (n *conn) old() bool { return !n.until.IsZero() && time.Now().After(n.until) }
+
+// TLS returns the settings of connections that trust the authorities in the
+// file ca, or the system's if it is empty, and show the certificate in the
+// files cert and key if they are not. ServerName, if it is not empty, is
+// expected in the brokers' certificates instead of their addresses' hosts.
+func TLS(ca, cert, key, serverName string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca: %s has no certificate in PEM", ca)
+		}
+	}
+	if (cert == "") != (key == "") {
+		return nil, errors.New("cert and key go together: expected both or neither")
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("cert, key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// SASL returns the mechanism of that name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
+	switch mechanism {
+	case "PLAIN":
+		return plain.Mechanism{Username: username, Password: password}, nil
+	case "SCRAM-SHA-256":
+		return scram.Mechanism(scram.SHA256, username, password)
+	case "SCRAM-SHA-512":
+		return scram.Mechanism(scram.SHA512, username, password)
+	}
+	return nil, fmt.Errorf("mechanism: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, got %q", mechanism)
+}

@@ -1,0 +1,346 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// produces makes the cluster answer n produce requests as answer says.
+func produces(c *kfake.Cluster, n int, answer func(*kmsg.ProduceRequest) (kmsg.Response, error)) {
+	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		if n == 0 {
+			c.DropControl()
+			return nil, nil, false
+		}
+		n--
+		c.KeepControl()
+		answer, err := answer(r.(*kmsg.ProduceRequest))
+		return answer, err, true
+	})
+}
+
+// TestFaults has processors deliver through each fault, and looks for records
+// that are lost, doubled, out of order, or not where their receipts say.
+func TestFaults(t *testing.T) {
+	code := func(e *kerr.Error, count int) func(*kfake.Cluster, *wire) {
+		return func(c *kfake.Cluster, _ *wire) {
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: count})
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		fault func(*kfake.Cluster, *wire)
+		ids   float64 // producer ids taken
+	}{
+		{"not leader", code(kerr.NotLeaderForPartition, 3), 1},
+		{"leaders move", func(c *kfake.Cluster, _ *wire) { c.ShufflePartitionLeaders() }, 1},
+		{"not enough replicas", code(kerr.NotEnoughReplicas, 5), 1},
+		{"not enough replicas after append", code(kerr.NotEnoughReplicasAfterAppend, 3), 1},
+		{"request timed out", code(kerr.RequestTimedOut, 3), 1},
+		{"unknown server error", code(kerr.UnknownServerError, 3), 1},
+		{"storage error", code(kerr.KafkaStorageError, 3), 1},
+		{"unknown leader epoch", code(kerr.UnknownLeaderEpoch, 2), 1},
+		{"too large", code(kerr.MessageTooLarge, 1), 1},
+		{"out of order", code(kerr.OutOfOrderSequenceNumber, 1), 2},
+		{"unknown producer id", code(kerr.UnknownProducerID, 1), 2},
+		{"invalid epoch", code(kerr.InvalidProducerEpoch, 1), 2},
+		{"a duplicate that was never sent", code(kerr.DuplicateSequenceNumber, 1), 2},
+		{"partition missing", func(c *kfake.Cluster, _ *wire) {
+			produces(c, 2, func(r *kmsg.ProduceRequest) (kmsg.Response, error) { return r.ResponseKind(), nil })
+		}, 1},
+		{"answer lost", func(_ *kfake.Cluster, w *wire) { w.loseAnswers.Store(3) }, 1},
+		{"request cut", func(_ *kfake.Cluster, w *wire) { w.cutRequests.Store(3) }, 1},
+		{"answer lost, then not leader", func(c *kfake.Cluster, w *wire) {
+			w.loseAnswers.Store(1)
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: 1})
+		}, 1},
+		{"hang", func(_ *kfake.Cluster, w *wire) { time.AfterFunc(2*time.Second, w.hold()) }, 1},
+		{"broker restarts", func(c *kfake.Cluster, w *wire) {
+			w.loseAnswers.Store(1)
+			w.cutRequests.Store(2)
+			c.ShufflePartitionLeaders()
+		}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := &wire{}
+			cluster := fake(t, kfake.NumBrokers(2), kfake.ListenFn(w.listen))
+			c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+			p := start(t, c)
+			s := &senders{p: p, topics: []string{"a", "b"}, callers: 8, each: 40}
+			s.after = func(n int64) {
+				if n == 100 {
+					test.fault(cluster, w)
+				}
+			}
+			s.run(t)
+			s.conserved(t, c, 3)
+			if got := counted(t, p.cluster.metrics.ids); got < test.ids || got > 3*test.ids {
+				t.Errorf("%v producer ids taken, want about %v", got, test.ids)
+			}
+		})
+	}
+}
+
+// TestLate refuses a caller whose record is written all the same: the answer
+// comes too late. Its redelivery is answered with the receipt of the first.
+func TestLate(t *testing.T) {
+	w := &wire{}
+	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), Patience: 200 * time.Millisecond}
+	p := start(t, c)
+	first := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}, {Topic: "b", Key: []byte("k"), Value: []byte("no id")}}
+	if _, err := p.Publish(within(t, time.Second), []Record{{Topic: "a", ID: "0", Key: []byte("k"), Value: []byte("0")}}); err != nil {
+		t.Fatal(err)
+	}
+	release := w.hold()
+	begin := time.Now()
+	if _, err := p.Publish(within(t, 4*time.Second), first); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("got %v, want %v", err, ErrUnavailable)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("the first refusal took %v", took)
+	}
+	for name, r := range map[string][]Record{"redelivered": first, "another": {{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}} {
+		begin = time.Now()
+		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: got %v, want %v", name, err, ErrUnavailable)
+		}
+		if took := time.Since(begin); took > 50*time.Millisecond {
+			t.Errorf("%s: the refusal took %v", name, took)
+		}
+	}
+	release()
+	again := eventually(t, p, first)
+	once := readBack(t, c, "a", 3)
+	if len(once) != 2 || string(once[1].value) != "1" || once[1].offset != again[0].Offset {
+		t.Errorf("got %d records, the second %q, receipt %+v", len(once), once[1].value, again[0])
+	}
+	if other := readBack(t, c, "b", 3); len(other) != 1 {
+		t.Errorf("the record without an id is there %d times", len(other))
+	}
+}
+
+// TestLateNotWritten has the broker say, after its caller left, that it did
+// not write: the redelivery is.
+func TestLateNotWritten(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
+	p := start(t, c)
+	r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	begin := time.Now()
+	for n := range 5 {
+		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		}
+		if took := time.Since(begin); n > 0 && took > 50*time.Millisecond {
+			t.Errorf("refusal %d took %v", n, took)
+		}
+		begin = time.Now()
+	}
+	if n := p.cluster.ledger.size.Load(); n != 0 {
+		t.Errorf("%d records remembered, none of which is written", n)
+	}
+	fault.Remove()
+	if eventually(t, p, r); len(readBack(t, c, "a", 3)) != 1 {
+		t.Error("its redelivery is not there once")
+	}
+}
+
+// TestDown gives records to a producer whose brokers are gone.
+func TestDown(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+	p := start(t, c)
+	r := func(id string) []Record { return []Record{{Topic: "a", ID: id, Key: []byte(id), Value: []byte(id)}} }
+	if _, err := p.Publish(within(t, time.Second), r("0")); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Close()
+	for n := range 30 {
+		begin := time.Now()
+		_, err := p.Publish(within(t, 4*time.Second), r(fmt.Sprint(n)))
+		if !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		}
+		if took := time.Since(begin); took > time.Second || n >= 12 && took > 50*time.Millisecond {
+			t.Errorf("refusal %d took %v: %v", n, took, err)
+		}
+	}
+}
+
+// TestDeadline has the caller's deadline pass before the producer's patience:
+// what was not sent is not written.
+func TestDeadline(t *testing.T) {
+	w := &wire{}
+	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), Patience: 10 * time.Second}
+	p := start(t, c)
+	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	release := w.hold()
+	sent := make(chan error)
+	go func() {
+		_, err := p.Publish(context.Background(), []Record{{Topic: "a", ID: "sent", Key: []byte("k"), Value: []byte("sent")}})
+		sent <- err
+	}()
+	for p.cluster.held.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	queued := []Record{{Topic: "a", ID: "queued", Key: []byte("k"), Value: []byte("queued")}}
+	if _, err := p.Publish(within(t, 50*time.Millisecond), queued); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("got %v, want %v", err, ErrUnavailable)
+	}
+	release()
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if got := readBack(t, c, "a", 3); len(got) != 1 {
+		t.Errorf("%d records written, want the one that was sent", len(got))
+	}
+	if _, err := p.Publish(within(t, time.Second), queued); err != nil {
+		t.Fatal(err)
+	}
+	if got := readBack(t, c, "a", 3); len(got) != 2 || string(got[1].value) != "queued" {
+		t.Errorf("got %d records, want the redelivered one after the other", len(got))
+	}
+}
+
+// TestGivenUp has a record sent without an answer, and then its producer id
+// refused: nobody can tell whether it is written, and it is not written again.
+func TestGivenUp(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond, RememberFor: time.Second}
+	p := start(t, c)
+	n := 0
+	produces(cluster, 2, func(r *kmsg.ProduceRequest) (kmsg.Response, error) {
+		n++
+		code := []*kerr.Error{kerr.RequestTimedOut, kerr.InvalidProducerEpoch}[n-1]
+		answer := r.ResponseKind().(*kmsg.ProduceResponse)
+		answer.Topics = []kmsg.ProduceResponseTopic{{Topic: "a", Partitions: []kmsg.ProduceResponseTopicPartition{{Partition: r.Topics[0].Partitions[0].Partition, ErrorCode: code.Code}}}}
+		return answer, nil
+	})
+	r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
+	for range 2 {
+		if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		}
+	}
+	if _, err := p.Publish(within(t, 2*time.Second), []Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
+		t.Errorf("the next record: %v", err)
+	}
+	if got := counted(t, p.cluster.metrics.lost); got != 1 {
+		t.Errorf("%v records counted as given up, want 1", got)
+	}
+	time.Sleep(time.Second)
+	if _, err := p.Publish(within(t, 2*time.Second), r); err != nil {
+		t.Errorf("once it is forgotten: %v", err)
+	}
+}
+
+// TestWrap goes over the end of the sequence numbers, and recreates the topic.
+func TestWrap(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs()}
+	p := start(t, c)
+	s := &senders{p: p, topics: []string{"a"}, callers: 1, each: 1}
+	s.run(t)
+	part, err := p.cluster.partition(within(t, time.Second), &Record{Topic: "a", Key: []byte("key-0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part.mu.Lock()
+	part.newID()
+	part.id, part.sequence = producerID{id: 77, given: true}, 1<<31-6
+	part.mu.Unlock()
+	s.each = 20
+	s.receipts = nil
+	if err := cluster.DeleteTopic("a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.CreateTopic("a", 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t)
+	s.conserved(t, c, 3)
+}
+
+// TestNeighbours has one record of a batch refused for itself.
+func TestNeighbours(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs()}
+	p := start(t, c)
+	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	(*p.cluster.topics.Load())["a"].limit.Store(10 << 20) // as if it was lowered since
+	records := make([]Record, 5)
+	for i := range records {
+		records[i] = Record{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: make([]byte, 100)}
+	}
+	records[2].Value = make([]byte, 2<<20)
+	_, err := p.Publish(within(t, 5*time.Second), records)
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v, want %v", err, ErrRefused)
+	}
+	if got := readBack(t, c, "a", 3); len(got) != 4 {
+		t.Errorf("%d of 4 good records written", len(got))
+	}
+	good := append(records[:2:2], records[3:]...)
+	if _, err := p.Publish(within(t, 5*time.Second), good); err != nil {
+		t.Error(err)
+	}
+	if got := readBack(t, c, "a", 3); len(got) != 4 {
+		t.Errorf("%d records after their redelivery, want 4", len(got))
+	}
+}
+
+// TestBytes fills the memory that is allowed.
+func TestBytes(t *testing.T) {
+	w := &wire{}
+	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), MaxBytes: 10_000, Patience: 10 * time.Second}
+	p := start(t, c)
+	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	release := w.hold()
+	r := Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 8000)}
+	done := make(chan error)
+	go func() { _, err := p.Publish(context.Background(), []Record{r}); done <- err }()
+	for p.cluster.held.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := p.Publish(within(t, time.Second), []Record{r}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, ErrUnavailable)
+	}
+	release()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := p.cluster.held.Load(); n != 0 {
+		t.Errorf("%d bytes are still held", n)
+	}
+}
+
+// eventually delivers records until there are receipts.
+func eventually(t *testing.T, p *Producer, r []Record) []Receipt {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		receipts, err := p.Publish(within(t, time.Second), r)
+		if err == nil {
+			return receipts
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,419 @@
+package publish
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// topic is what is known of a topic.
+type topic struct {
+	name  string
+	limit atomic.Int64                 // its max.message.bytes
+	parts atomic.Pointer[[]*partition] // nil: not known yet
+	err   atomic.Pointer[error]        // why they are not
+}
+
+// partition is the way of records to one partition: batches in the order they
+// are to be written, of which only the first is ever sent.
+//
+//	queue  [ in flight, or its outcome unknown | full, waiting ... | open ]
+type partition struct {
+	cluster *cluster
+	topic   *topic
+	number  int32
+
+	mu     sync.Mutex
+	queue  []*batch
+	leader *broker // nil: none is known
+	listed bool    // it is on its leader's list of what to send
+	paused bool    // it waits before its next attempt
+
+	id       producerID // the zero value: none yet
+	sequence int32      // of the next batch
+
+	// Since when nothing is acknowledged: the leader is gone, or the attempts
+	// fail. Zero: all is well.
+	leaderless, failing time.Time
+	why                 error
+}
+
+// usable returns an error if a record given to the partition now would have to
+// wait for something that is down already.
+func (p *partition) usable(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hopeless(now)
+}
+
+// hopeless returns why the partition cannot be written to, once it could not
+// for [Config.Patience].
+func (p *partition) hopeless(now time.Time) error {
+	limit := now.Add(-p.cluster.Patience)
+	past := func(since time.Time) bool { return !since.IsZero() && !since.After(limit) }
+	switch {
+	case p.leader == nil:
+		if past(p.leaderless) {
+			return fmt.Errorf("no leader since %s", p.leaderless.UTC().Format(time.TimeOnly))
+		}
+	case len(p.queue) > 0 && p.queue[0].unknown && past(p.failing):
+		return fmt.Errorf("a batch is unsettled since %s: %w", p.failing.UTC().Format(time.TimeOnly), p.why)
+	default:
+		return p.leader.silent(limit)
+	}
+	return nil
+}
+
+// place puts a record in the open batch.
+func (p *partition) place(r *Record, s *slot, size int64, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.hopeless(now); err != nil {
+		return err
+	}
+	if p.cluster.ctx.Err() != nil {
+		return ErrClosed
+	}
+	var b *batch
+	if n := len(p.queue); n > 0 && !p.queue[n-1].sealed && int64(len(p.queue[n-1].buf))+size <= p.batchLimit() {
+		b = p.queue[n-1]
+	} else {
+		b = newBatch()
+		p.queue = append(p.queue, b)
+	}
+	s.part = p
+	b.add(r, now.UnixMilli(), s)
+	b.reserved += size
+	p.list()
+	return nil
+}
+
+// batchLimit is how many bytes a batch may have.
+func (p *partition) batchLimit() int64 {
+	return min(p.topic.limit.Load(), int64(p.cluster.MaxBatch)) + lengthSize
+}
+
+// list puts the partition on its leader's list, if there is something to send.
+func (p *partition) list() {
+	if p.listed || p.paused || p.leader == nil || len(p.queue) == 0 || p.queue[0].inFlight {
+		return
+	}
+	p.listed = true
+	p.leader.push(p)
+}
+
+// next returns the batch that is to be sent to the broker now, or nil.
+func (p *partition) next(to *broker, room int) *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listed = false
+	if p.leader != to || p.paused {
+		p.list() // the leader has changed
+		return nil
+	}
+	for len(p.queue) > 0 && !p.queue[0].inFlight {
+		b := p.queue[0]
+		if !b.unknown && !p.prune() {
+			continue
+		}
+		if b = p.queue[0]; len(b.buf) > room {
+			p.listed = true
+			to.push(p)
+			return nil
+		}
+		b.inFlight, b.sealed = true, true
+		return b
+	}
+	return nil
+}
+
+// prune takes records that nobody waits for any more out of the first batch,
+// which is in no log. It reports whether any is left.
+func (p *partition) prune() bool {
+	b := p.queue[0]
+	alive := 0
+	for _, s := range b.slots {
+		if s.fate == waiting {
+			alive++
+		}
+	}
+	if alive == len(b.slots) {
+		return true
+	}
+	rest := b.waited()
+	if rest == nil {
+		p.drop(b)
+		return false
+	}
+	rest.reserved, rest.tries, p.queue[0] = b.reserved, b.tries, rest
+	b.recycle()
+	return true
+}
+
+// drop takes the first batch out of the queue, for good.
+func (p *partition) drop(b *batch) {
+	p.queue = append(p.queue[:0], p.queue[1:]...)
+	p.cluster.release(b.reserved)
+	b.recycle()
+}
+
+// sealFor makes the bytes of a batch that has none yet.
+func (p *partition) sealFor(b *batch, current producerID) {
+	if b.wire != nil {
+		return
+	}
+	if p.id == (producerID{}) {
+		p.id, p.sequence = current, 0
+	}
+	b.seal(p.id, p.sequence, p.cluster.codec)
+}
+
+// answered is what the broker said of the batch in flight, or that it said
+// nothing: then code is 0 and err is set.
+func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.inFlight = false
+	b.tries++
+	v := unknown
+	if err == nil {
+		if v = judge(code, b.unknown); v != written {
+			err = code
+		}
+	}
+	if v != written {
+		p.fails(code, err)
+	}
+	switch v {
+	case written:
+		p.acknowledged(b, base)
+	case unknown:
+		b.unknown = true
+		p.retry(b)
+	case passing:
+		p.again(b)
+	case tooMuch:
+		p.split(b, err)
+	case never:
+		p.refuse(b, err)
+	case misfit:
+		// One batch is in flight at a time, so if the log had this one it
+		// would be the producer id's last and recognised.
+		p.newID()
+		b.unknown = false
+		p.again(b)
+	case fenced:
+		p.newID()
+		if b.unknown {
+			p.giveUp(b, err)
+		} else {
+			p.again(b)
+		}
+	}
+	p.list()
+}
+
+// fails notes that an attempt was for nothing.
+func (p *partition) fails(code kafka.Error, err error) {
+	word := "connection"
+	if code != 0 {
+		word = cause(code)
+	}
+	p.cluster.metrics.retries.WithLabelValues(word).Inc()
+	p.why = err
+	if p.failing.IsZero() {
+		p.failing = time.Now()
+	}
+	if code == 0 || moved(code) {
+		p.cluster.poke()
+	}
+}
+
+// acknowledged ends a batch that all in-sync replicas have. Base is -1 where
+// the broker recognised it and does not remember where it is.
+func (p *partition) acknowledged(b *batch, base int64) {
+	p.failing, p.why = time.Time{}, nil
+	p.sequence = sequenceAfter(p.sequence, len(b.slots))
+	for i, s := range b.slots {
+		s.at = Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
+		if base >= 0 {
+			s.at.Offset = base + int64(i)
+		}
+		p.endSlot(s, stored, nil)
+	}
+	p.drop(b)
+}
+
+func (p *partition) endSlot(s *slot, f fate, err error) {
+	if s.fate == unwritten {
+		return // withdrawn
+	}
+	s.end(f, err)
+	p.cluster.ledger.settle(s)
+}
+
+// retry sends the batch again after a while.
+func (p *partition) retry(b *batch) {
+	if b.tries <= 1 {
+		return // at once
+	}
+	p.paused = true
+	pause := min(10*time.Millisecond<<min(b.tries, 6), 500*time.Millisecond)
+	time.AfterFunc(pause, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.resume()
+	})
+}
+
+func (p *partition) resume() {
+	p.paused = false
+	p.list()
+}
+
+// again is for a batch that was not accepted this time. If it is in no log,
+// records whose callers left are taken out, and the others are refused once
+// there is no hope.
+func (p *partition) again(b *batch) {
+	if !b.unknown {
+		p.withdraw(b)
+		if time.Since(p.failing) >= p.cluster.Patience {
+			p.end(b, unwritten, unavailable(p, p.why))
+			return
+		}
+	}
+	p.retry(b)
+}
+
+// withdraw makes a batch that is in no log as if it was never sent: it may
+// change, and what nobody waits for is not written any more.
+func (p *partition) withdraw(b *batch) {
+	b.wire = nil
+	for _, s := range b.slots {
+		if s.fate == orphan {
+			p.endSlot(s, unwritten, errLate)
+		}
+	}
+}
+
+// split is for a batch that is too much, or has a record that is: each of its
+// records gets a batch of its own, so that its neighbours are not hurt.
+func (p *partition) split(b *batch, err error) {
+	if b.unknown || len(b.slots) == 1 {
+		p.cluster.poke() // the topic's limit may have changed
+		p.refuse(b, err)
+		return
+	}
+	p.withdraw(b)
+	singles := b.singles()
+	singles[0].reserved = b.reserved
+	p.queue = append(singles, p.queue[1:]...)
+	b.recycle()
+}
+
+// refuse ends a batch that will never be accepted.
+func (p *partition) refuse(b *batch, err error) {
+	if b.unknown {
+		p.newID()
+		p.giveUp(b, err)
+		return
+	}
+	p.end(b, unwritten, fmt.Errorf("%w: topic %s: a batch of %d records and %d bytes (the topic's max.message.bytes is %d): %w",
+		ErrRefused, p.topic.name, len(b.slots), len(b.wire)-lengthSize, p.topic.limit.Load(), err))
+}
+
+// end ends the first batch with nothing written.
+func (p *partition) end(b *batch, f fate, err error) {
+	for _, s := range b.slots {
+		p.endSlot(s, f, err)
+	}
+	p.drop(b)
+}
+
+// giveUp ends a batch that may be in the log and that no broker will ever tell
+// about: the ledger refuses its redeliveries as long as it remembers.
+func (p *partition) giveUp(b *batch, err error) {
+	p.cluster.metrics.lost.Add(float64(len(b.slots)))
+	p.end(b, lost, unavailable(p, err))
+}
+
+// newID ends the producer id for this partition. Sequences of the next begin
+// at 0: to go on with the ones of this would let the broker take a new batch
+// for one that it has.
+func (p *partition) newID() {
+	p.cluster.ids.end(p.id)
+	p.id = producerID{}
+}
+
+// giveIn answers the callers when the partition is hopeless: what was never
+// sent is dropped, and what may be written stays, to be sent until it is known.
+func (p *partition) giveIn(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why := p.hopeless(now)
+	if why == nil || len(p.queue) == 0 {
+		return
+	}
+	err := unavailable(p, why)
+	for len(p.queue) > 1 {
+		last := p.queue[len(p.queue)-1]
+		for _, s := range last.slots {
+			p.endSlot(s, unwritten, err)
+		}
+		p.cluster.release(last.reserved)
+		last.recycle()
+		p.queue = p.queue[:len(p.queue)-1]
+	}
+	b := p.queue[0]
+	if !b.inFlight && !b.unknown {
+		p.end(b, unwritten, err)
+		return
+	}
+	for _, s := range b.slots {
+		if s.fate == waiting {
+			s.end(orphan, err)
+		}
+	}
+}
+
+// leads makes a broker the leader; nil is none. A request under way to the
+// former one is cut: its answer would come too late.
+func (p *partition) leads(b *broker, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b == nil {
+		if p.leaderless.IsZero() {
+			p.leaderless = time.Now()
+		}
+		p.leader, p.why = nil, why
+		return
+	}
+	p.leaderless = time.Time{}
+	if p.leader == b {
+		return
+	}
+	if p.leader != nil && len(p.queue) > 0 && p.queue[0].inFlight {
+		p.leader.hangUp()
+	}
+	p.leader, p.listed = b, false
+	p.resume()
+}
+
+// unavailable is the error of callers whose records cannot be acknowledged.
+func unavailable(p *partition, why error) error {
+	return fmt.Errorf("%w: topic %s, partition %d: %w", ErrUnavailable, p.topic.name, p.number, why)
+}
+
+// returned puts a batch back that was taken and not sent.
+func (p *partition) returned(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.inFlight = false
+	if !b.unknown {
+		p.withdraw(b)
+	}
+	p.list()
+}

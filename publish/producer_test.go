@@ -1,0 +1,162 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+func TestPublish(t *testing.T) {
+	for _, codec := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+		t.Run(codec.String(), func(t *testing.T) {
+			c := Config{Brokers: fake(t).ListenAddrs(), Compression: codec}
+			p := start(t, c)
+			records := []Record{
+				{Topic: "a", Key: []byte("k"), Value: []byte("v"), Headers: []Header{{"h", []byte("1")}, {"empty", []byte{}}, {"none", nil}, {"h", []byte("2")}}},
+				{Topic: "b", Key: []byte("other"), Value: []byte{}},
+				{Topic: "a", Key: []byte("k"), Value: nil},
+				{Topic: "a", Key: []byte("big"), Value: bytes.Repeat([]byte("0123456789"), 50_000)},
+			}
+			receipts, err := p.Publish(within(t, 10*time.Second), records)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := map[Receipt]read{}
+			for _, topic := range []string{"a", "b"} {
+				for _, r := range readBack(t, c, topic, 3) {
+					found[Receipt{r.topic, r.partition, r.offset}] = r
+				}
+			}
+			if len(found) != len(records) {
+				t.Errorf("found %d records, want %d", len(found), len(records))
+			}
+			for i, want := range records {
+				got := found[receipts[i]]
+				if !bytes.Equal(got.key, want.Key) || !bytes.Equal(got.value, want.Value) || (got.value == nil) != (want.Value == nil) {
+					t.Errorf("record %d at %+v: got key %q and %d bytes, want %q and %d", i, receipts[i], got.key, len(got.value), want.Key, len(want.Value))
+				}
+				if len(got.headers) != len(want.Headers) {
+					t.Fatalf("record %d has %d headers, want %d", i, len(got.headers), len(want.Headers))
+				}
+				for n, h := range want.Headers {
+					if got.headers[n].Key != h.Name || !bytes.Equal(got.headers[n].Value, h.Value) {
+						t.Errorf("record %d, header %d: got %v, want %v", i, n, got.headers[n], h)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestOrder(t *testing.T) {
+	c := Config{Brokers: fake(t, kfake.NumBrokers(3)).ListenAddrs()}
+	s := &senders{p: start(t, c), topics: []string{"a", "b"}, callers: 64, each: 30}
+	s.run(t)
+	s.conserved(t, c, 3)
+}
+
+// TestClose leaves neither goroutines nor connections, and lets nothing under
+// way be lost.
+func TestClose(t *testing.T) {
+	cluster := fake(t)
+	before := runtime.NumGoroutine()
+	c := Config{Brokers: cluster.ListenAddrs()}
+	p := NewProducer(c)
+	if err := p.Ready(within(t, 5*time.Second), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	var calls sync.WaitGroup
+	acked := make(chan string, 1000)
+	for n := range 50 {
+		calls.Go(func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprint(n, "-", i)
+				_, err := p.Publish(context.Background(), []Record{{Topic: "a", Key: []byte(id), Value: []byte(id)}})
+				if errors.Is(err, ErrClosed) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				acked <- id
+			}
+		})
+	}
+	want := map[string]bool{}
+	for range 200 {
+		want[<-acked] = true
+	}
+	go func() { calls.Wait(); close(acked) }()
+	closed := make(chan bool)
+	go func() { p.Close(); close(closed) }()
+	for id := range acked {
+		want[id] = true
+	}
+	<-closed
+	if got := readBack(t, c, "a", 3); len(got) != len(want) {
+		t.Errorf("%d records acknowledged, %d written", len(want), len(got))
+	}
+	for end := time.Now().Add(3 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines before, %d after Close:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+		}
+	}
+	if _, err := p.Publish(context.Background(), []Record{{Topic: "a"}}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: got %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	c := Config{Brokers: fake(t).ListenAddrs(), MaxBytes: 3 << 20}
+	p := start(t, c)
+	for _, test := range []struct {
+		name string
+		r    Record
+		is   error
+		text string
+	}{
+		{"no topic", Record{Topic: "nowhere", Key: []byte("k")}, ErrRefused, "topic nowhere is not there"},
+		{"too large", Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 2<<20)}, ErrRefused, "a record of 2097"},
+		{"all bytes", Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 4<<20)}, ErrRefused, "max.message.bytes is 1048588"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			good := Record{Topic: "a", Key: []byte("k"), Value: []byte(test.name)}
+			_, err := p.Publish(within(t, 5*time.Second), []Record{good, test.r})
+			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("got %v, want %v with %q", err, test.is, test.text)
+			}
+		})
+	}
+	if got := readBack(t, c, "a", 3); len(got) != 0 {
+		t.Errorf("%d records written of calls that could be refused before", len(got))
+	}
+}
+
+// TestMurmur2 has the vectors of org.apache.kafka.common.utils.UtilsTest.
+func TestMurmur2(t *testing.T) {
+	for key, want := range map[string]int32{
+		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
+		"a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107,
+	} {
+		if got := int32(murmur2([]byte(key))); got != want {
+			t.Errorf("murmur2(%q) is %d, want %d", key, got, want)
+		}
+	}
+	all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
+	for n := range 200 {
+		key := fmt.Appendf(nil, "order-%d", n)
+		if got, want := partitionOf(key, 12), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
+			t.Errorf("%s is in partition %d, kafka-go has it in %d", key, got, want)
+		}
+	}
+}

@@ -1,0 +1,319 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
+)
+
+// broker sends to one broker: one request at a time, with a batch of every
+// partition it leads that has one ready. While a request is under way the
+// batches of the next fill.
+type broker struct {
+	cluster *cluster
+	id      int32
+	wake    chan struct{} // has a place for the one message that there is work
+
+	mu      sync.Mutex
+	address string
+	ready   []*partition
+	conn    *conn
+
+	failing moment // since when it cannot be reached
+	asked   moment // when the request under way was sent
+
+	// The sender's own.
+	tries   int       // to connect, in vain
+	notYet  time.Time // when to try again
+	flights []flight
+	readers []bytes.Reader
+	request rawproduce.Request
+}
+
+// moment is a time or none, for many to read and one to set.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) set(t time.Time) { m.at.Store(&t) }
+func (m *moment) clear()          { m.at.Store(nil) }
+func (m *moment) none() bool      { return m.at.Load() == nil }
+
+// before returns the time if there is one and it is not after limit.
+func (m *moment) before(limit time.Time) *time.Time {
+	if t := m.at.Load(); t != nil && !t.After(limit) {
+		return t
+	}
+	return nil
+}
+
+// flight is a batch on its way.
+type flight struct {
+	part  *partition
+	batch *batch
+	done  bool // it is answered
+}
+
+// push puts a partition on the list of what to send. The partition is locked.
+func (b *broker) push(p *partition) {
+	b.mu.Lock()
+	b.ready = append(b.ready, p)
+	b.mu.Unlock()
+	b.nudge()
+}
+
+func (b *broker) nudge() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// silent returns an error if the broker has given no sign of life since limit,
+// though it was asked for one.
+func (b *broker) silent(limit time.Time) error {
+	since := b.failing.before(limit)
+	if since == nil {
+		since = b.asked.before(limit)
+	}
+	if since == nil {
+		return nil
+	}
+	return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
+}
+
+// hangUp cuts the connection, and so the request under way.
+func (b *broker) hangUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conn != nil {
+		_ = b.conn.Close()
+	}
+}
+
+// run sends until ctx is done.
+func (b *broker) run(ctx context.Context) {
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		select {
+		case <-b.wake:
+		case <-retry.C:
+		case <-ctx.Done():
+			b.disconnect()
+			return
+		}
+		for b.send(ctx) {
+			runtime.Gosched() // those who were answered come back into the next request
+		}
+		if wait := time.Until(b.notYet); wait > 0 {
+			retry.Reset(wait)
+		}
+	}
+}
+
+// send sends one request and reports whether it did. A broker that could not
+// be reached is tried again even if nothing is to be sent: nobody is given to
+// it while it cannot be.
+func (b *broker) send(ctx context.Context) bool {
+	if time.Now().Before(b.notYet) {
+		return false
+	}
+	if !b.busy() || !b.connect(ctx) {
+		return false
+	}
+	if b.collect(); len(b.flights) == 0 {
+		return false
+	}
+	current, err := b.cluster.ids.get(b.conn)
+	if err != nil {
+		b.answer(nil, err, false)
+		b.fail(err)
+		return false
+	}
+	b.compose(current)
+	start := time.Now()
+	b.asked.set(start)
+	m, err := b.conn.exchange(&b.request, produceTime)
+	b.asked.clear()
+	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
+	if err != nil {
+		b.answer(nil, err, true)
+		b.fail(err)
+		return false
+	}
+	b.answer(m.(*produce.Response), nil, true)
+	return true
+}
+
+// busy reports whether there is something to do.
+func (b *broker) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.ready) > 0 || !b.failing.none()
+}
+
+// connect makes sure that there is a connection.
+func (b *broker) connect(ctx context.Context) bool {
+	if b.conn != nil && b.conn.old() {
+		b.disconnect()
+	}
+	if b.conn != nil {
+		return true
+	}
+	b.mu.Lock()
+	address := b.address
+	b.mu.Unlock()
+	start := time.Now()
+	c, err := b.cluster.dial(ctx, address)
+	if err != nil {
+		b.failed(start, err)
+		return false
+	}
+	b.mu.Lock()
+	b.conn, b.tries = c, 0
+	b.mu.Unlock()
+	b.failing.clear()
+	return true
+}
+
+func (b *broker) disconnect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conn != nil {
+		b.conn.close()
+		b.conn = nil
+	}
+}
+
+// fail ends a connection that did not answer.
+func (b *broker) fail(err error) {
+	b.disconnect()
+	b.failed(time.Now(), err)
+	b.notYet = time.Time{} // the first attempt to connect again is at once
+	b.nudge()
+}
+
+// failed notes that the broker could not be reached.
+func (b *broker) failed(since time.Time, err error) {
+	if b.failing.none() {
+		b.failing.set(since)
+	}
+	b.tries++
+	b.notYet = time.Now().Add(min(10*time.Millisecond<<min(b.tries, 5), 250*time.Millisecond))
+	b.cluster.metrics.retries.WithLabelValues("connect").Inc()
+	b.cluster.poke()
+}
+
+// collect takes the first batch of each partition that is ready, as many as
+// fit a request.
+func (b *broker) collect() {
+	b.mu.Lock()
+	ready := b.ready
+	b.ready = nil
+	b.mu.Unlock()
+	b.flights = b.flights[:0]
+	room := b.cluster.MaxRequest
+	for _, p := range ready {
+		fits := room
+		if len(b.flights) == 0 {
+			fits = int(^uint(0) >> 1) // one is always sent
+		}
+		if t := p.next(b, fits); t != nil {
+			b.flights = append(b.flights, flight{part: p, batch: t})
+			room -= len(t.buf)
+		}
+	}
+}
+
+// compose makes the request.
+func (b *broker) compose(current producerID) {
+	if cap(b.readers) < len(b.flights) {
+		b.readers = make([]bytes.Reader, 2*len(b.flights))
+	}
+	b.request = rawproduce.Request{Acks: -1, Timeout: int32(replicaTime / time.Millisecond), Topics: b.request.Topics[:0]}
+	for i, f := range b.flights {
+		f.part.sealFor(f.batch, current)
+		b.cluster.metrics.records.Observe(float64(len(f.batch.slots)))
+		b.cluster.metrics.bytes.Observe(float64(len(f.batch.wire)))
+		r := &b.readers[:len(b.flights)][i]
+		r.Reset(f.batch.wire)
+		t := b.topic(f.part.topic.name)
+		t.Partitions = append(t.Partitions, rawproduce.RequestPartition{
+			Partition: f.part.number,
+			RecordSet: protocol.RawRecordSet{Reader: r},
+		})
+	}
+}
+
+// replicaTime is how long a broker may wait for the in-sync replicas.
+const replicaTime = 5 * time.Second
+
+// topic returns the request's entry of a topic.
+func (b *broker) topic(name string) *rawproduce.RequestTopic {
+	all := b.request.Topics
+	for i := range all {
+		if all[i].Topic == name {
+			return &all[i]
+		}
+	}
+	if n := len(all); n < cap(all) { // with the partitions' memory of an earlier request
+		all = all[:n+1]
+		all[n] = rawproduce.RequestTopic{Topic: name, Partitions: all[n].Partitions[:0]}
+	} else {
+		all = append(all, rawproduce.RequestTopic{Topic: name})
+	}
+	b.request.Topics = all
+	return &all[len(all)-1]
+}
+
+var errMissing = errors.New("the broker's answer leaves the partition out")
+
+// answer gives each batch its part of the answer. Without one, err says why;
+// sent tells whether the broker may have got the request.
+func (b *broker) answer(r *produce.Response, err error, sent bool) {
+	if r != nil {
+		next := 0
+		for i := range r.Topics {
+			for _, a := range r.Topics[i].Partitions {
+				if f := b.flight(r.Topics[i].Topic, a.Partition, &next); f != nil {
+					f.done = true
+					f.part.answered(f.batch, kafka.Error(a.ErrorCode), a.BaseOffset, nil)
+				}
+			}
+		}
+		err = errMissing
+	}
+	for i := range b.flights {
+		f := &b.flights[i]
+		switch {
+		case f.done:
+		case sent:
+			f.part.answered(f.batch, 0, -1, err)
+		default:
+			f.part.returned(f.batch)
+		}
+		f.batch, f.part = nil, nil
+	}
+}
+
+// flight finds what a part of the answer is about. Answers mostly come in the
+// order of the request: it looks where the last one was found first.
+func (b *broker) flight(topic string, number int32, next *int) *flight {
+	for range b.flights {
+		f := &b.flights[*next]
+		*next = (*next + 1) % len(b.flights)
+		if !f.done && f.part.number == number && f.part.topic.name == topic {
+			return f
+		}
+	}
+	return nil
+}
