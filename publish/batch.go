@@ -47,7 +47,8 @@ func newBatch() *batch {
 // looked at afterwards.
 func (b *batch) recycle() {
 	if b.buf != nil && cap(b.buf) <= 1<<20 {
-		buffers.Put(b.buf[:0]) //nolint:staticcheck // the slice header's 24 bytes are cheaper than the buffer
+		//lint:ignore SA6002 the slice header's 24 bytes are cheaper than the buffer
+		buffers.Put(b.buf[:0])
 	}
 	b.buf, b.wire = nil, nil
 }

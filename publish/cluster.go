@@ -35,7 +35,6 @@ type cluster struct {
 
 	mu      sync.Mutex
 	brokers map[int32]*broker
-	seeds   []string  // addresses to ask, the one that answered last first
 	next    *round    // the one that begins when the one under way has ended
 	lost    time.Time // since when nobody answers; zero: somebody does
 

@@ -174,7 +174,9 @@ func (r record) receipt() string {
 // read returns the records of topics, from the first to the last that is there now.
 func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second}
+	fresh := &kafka.Transport{} // the default one may remember that a topic was not there
+	defer fresh.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second, Transport: fresh}
 	ask := map[string][]kafka.OffsetRequest{}
 	for _, topic := range topics {
 		for p := range partitions {
@@ -201,8 +203,11 @@ func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 func fetch(t *testing.T, client *kafka.Client, topic string, partition int, offset int64) (all []record) {
 	t.Helper()
 	r, err := client.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
-	if err != nil || r.Error != nil {
-		t.Fatalf("%s/%d at %d: %v %v", topic, partition, offset, err, r.Error)
+	if err == nil {
+		err = r.Error
+	}
+	if err != nil {
+		t.Fatalf("%s/%d at %d: %v", topic, partition, offset, err)
 	}
 	for {
 		m, err := r.Records.ReadRecord()
