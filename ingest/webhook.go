@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -151,7 +152,11 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 			headers = append(headers, publish.Header{Name: "http-" + strings.ToLower(name), Value: []byte(value)})
 		}
 	}
-	return publish.Record{Topic: topic, Key: []byte(key), Value: body, Headers: headers}
+	// The same body at the same endpoint is the same webhook: what else a
+	// redelivery brings, such as the time it is signed at, differs each time.
+	digest := sha256.Sum256(body)
+	id := p.endpoint.id() + ":" + hex.EncodeToString(digest[:])
+	return publish.Record{Topic: topic, ID: id, Key: []byte(key), Value: body, Headers: headers}
 }
 
 // answer is what the sender gets, and the word for why.
