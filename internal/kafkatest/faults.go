@@ -3,6 +3,7 @@ package kafkatest
 import (
 	"errors"
 	"syscall"
+	"time"
 )
 
 // Kill ends brokers at once, as a crash does (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
@@ -22,8 +23,17 @@ func (c *Cluster) Stop(brokers ...int) {
 // Pause freezes brokers (SIGSTOP): their connections stay open and nobody answers.
 func (c *Cluster) Pause(brokers ...int) {
 	c.t.Helper()
-	c.each(brokers, func(p *process) error { return p.signal(sigstop) })
+	c.each(brokers, func(p *process) error {
+		if err := p.signal(sigstop); err != nil {
+			return err
+		}
+		time.Sleep(freezing)
+		return nil
+	})
 }
+
+// freezing is how long the threads of a stopped process may go on: a busy machine stops them one after the other.
+const freezing = 200 * time.Millisecond
 
 // Resume lets paused brokers go on (SIGCONT).
 func (c *Cluster) Resume(brokers ...int) {
