@@ -9,10 +9,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/verify"
@@ -20,14 +22,15 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"braintree":      {Dev: braintreeKeys, Sign: braintree},
-	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"square":         {Dev: secret("dev_square"), Sign: square},
-	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"adyen":            {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"braintree":        {Dev: braintreeKeys, Sign: braintree},
+	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"square":           {Dev: secret("dev_square"), Sign: square},
+	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
+	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
 // Signer is how one processor signs.
@@ -86,6 +89,21 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 	t := strconv.FormatInt(now.Unix(), 10)
 	v1 := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
+}
+
+// standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
+// "id.<unix seconds>.payload">, keyed by what is base64 after whsec_.
+func standard(prefix string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+		if err != nil {
+			return verify.Request{}, errors.New("the secret is not base64")
+		}
+		id := "msg_" + hex.EncodeToString(mac(sha256.New, "id", string(payload)))[:24]
+		t := strconv.FormatInt(now.Unix(), 10)
+		v1 := base64.StdEncoding.EncodeToString(mac(sha256.New, string(key), id, ".", t, ".", string(payload)))
+		return request(payload, "application/json", prefix+"-Id", id, prefix+"-Timestamp", t, prefix+"-Signature", "v1,"+v1), nil
+	}
 }
 
 // hexOfBody: the commonest scheme, the hex of a MAC of the body in a header.
