@@ -33,6 +33,7 @@ var connectors = map[string]Connector{
 	"square":           square,
 	"standardwebhooks": standardwebhooks,
 	"stripe":           stripe,
+	"svix":             svix,
 }
 
 // Connector is what normalize knows of a processor.

@@ -43,6 +43,7 @@ var connectors = map[string]Connector{
 	"square":           square,
 	"standardwebhooks": standardwebhooks,
 	"stripe":           stripe,
+	"svix":             svix,
 }
 
 // Connector is what verify knows of a processor.

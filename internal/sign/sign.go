@@ -31,6 +31,7 @@ var connectors = map[string]Signer{
 	"square":           {Dev: secret("dev_square"), Sign: square},
 	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
 	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"svix":             {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 }
 
 // Signer is how one processor signs.
