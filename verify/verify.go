@@ -39,6 +39,7 @@ var connectors = map[string]Connector{
 	"braintree":        braintree,
 	"checkout":         checkout,
 	"paypal":           paypal,
+	"portone":          portone,
 	"razorpay":         razorpay,
 	"square":           square,
 	"standardwebhooks": standardwebhooks,

@@ -27,6 +27,7 @@ var connectors = map[string]Signer{
 	"braintree":        {Dev: braintreeKeys, Sign: braintree},
 	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
 	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":           {Dev: secret("dev_square"), Sign: square},
 	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
