@@ -28,6 +28,7 @@ var connectors = map[string]Connector{
 	"adyen-platform":   adyenPlatform,
 	"braintree":        braintree,
 	"checkout":         checkout,
+	"paddle":           paddle,
 	"paypal":           paypal,
 	"portone":          portone,
 	"razorpay":         razorpay,

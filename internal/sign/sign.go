@@ -26,6 +26,7 @@ var connectors = map[string]Signer{
 	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"braintree":        {Dev: braintreeKeys, Sign: braintree},
 	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"paddle":           {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
 	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
@@ -78,6 +79,13 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// paddle: ts=<unix seconds>;h1=<hex of HMAC-SHA256 over "ts:payload">.
+func paddle(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	h1 := hex.EncodeToString(mac(sha256.New, secret, t, ":", string(payload)))
+	return request(payload, "application/json", "Paddle-Signature", "ts="+t+";h1="+h1), nil
 }
 
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
