@@ -42,6 +42,7 @@ var connectors = map[string]Connector{
 	"paypal":           paypal,
 	"portone":          portone,
 	"razorpay":         razorpay,
+	"recurly":          recurly,
 	"square":           square,
 	"standardwebhooks": standardwebhooks,
 	"stripe":           stripe,

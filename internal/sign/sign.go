@@ -30,6 +30,7 @@ var connectors = map[string]Signer{
 	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
 	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"recurly":          {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
 	"square":           {Dev: secret("dev_square"), Sign: square},
 	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
 	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
@@ -86,6 +87,13 @@ func paddle(payload []byte, secret string, _ map[string]string, _ string, now ti
 	t := strconv.FormatInt(now.Unix(), 10)
 	h1 := hex.EncodeToString(mac(sha256.New, secret, t, ":", string(payload)))
 	return request(payload, "application/json", "Paddle-Signature", "ts="+t+";h1="+h1), nil
+}
+
+// recurly: <unix milliseconds>,<hex of HMAC-SHA256 over "milliseconds.payload">.
+func recurly(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.UnixMilli(), 10)
+	signature := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
+	return request(payload, "application/json", "Recurly-Signature", t+","+signature), nil
 }
 
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
