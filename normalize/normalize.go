@@ -28,6 +28,7 @@ var connectors = map[string]Connector{
 	"adyen-platform":   adyenPlatform,
 	"braintree":        braintree,
 	"checkout":         checkout,
+	"moneyhash":        moneyhash,
 	"paddle":           paddle,
 	"paypal":           paypal,
 	"portone":          portone,

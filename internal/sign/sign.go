@@ -26,6 +26,7 @@ var connectors = map[string]Signer{
 	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"braintree":        {Dev: braintreeKeys, Sign: braintree},
 	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"moneyhash":        {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"paddle":           {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
@@ -80,6 +81,13 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// moneyhash: t=<unix seconds>,v3=<hex of HMAC-SHA256 over base64(payload) and t>.
+func moneyhash(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	v3 := hex.EncodeToString(mac(sha256.New, secret, base64.StdEncoding.EncodeToString(payload), t))
+	return request(payload, "application/json", "MoneyHash-Signature", "t="+t+",v3="+v3), nil
 }
 
 // paddle: ts=<unix seconds>;h1=<hex of HMAC-SHA256 over "ts:payload">.
