@@ -23,6 +23,7 @@ var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
+	"cashfree":       {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
@@ -73,6 +74,13 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// cashfree: base64 of HMAC-SHA256 over the time in milliseconds and the payload.
+func cashfree(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.UnixMilli(), 10)
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, t, string(payload)))
+	return request(payload, "application/json", "X-Webhook-Timestamp", t, "X-Webhook-Signature", signature), nil
 }
 
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
