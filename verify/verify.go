@@ -34,6 +34,7 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"authorizenet":   authorizenet,
 	"braintree":      braintree,
 	"cashfree":       cashfree,
 	"checkout":       checkout,

@@ -7,12 +7,14 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/verify"
@@ -22,6 +24,7 @@ import (
 var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"authorizenet":   {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"cashfree":       {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
@@ -74,6 +77,12 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// authorizenet: sha512=<HEX of HMAC-SHA512 over the payload>.
+func authorizenet(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	digest := hex.EncodeToString(mac(sha512.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Anet-Signature", "sha512="+strings.ToUpper(digest)), nil
 }
 
 // cashfree: base64 of HMAC-SHA256 over the time in milliseconds and the payload.
