@@ -30,6 +30,7 @@ var connectors = map[string]Connector{
 	"braintree":      braintree,
 	"cashfree":       cashfree,
 	"checkout":       checkout,
+	"flutterwave":    flutterwave,
 	"paypal":         paypal,
 	"razorpay":       razorpay,
 	"square":         square,

@@ -14,6 +14,7 @@ package verify
 
 import (
 	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ var connectors = map[string]Connector{
 	"braintree":      braintree,
 	"cashfree":       cashfree,
 	"checkout":       checkout,
+	"flutterwave":    flutterwave,
 	"paypal":         paypal,
 	"razorpay":       razorpay,
 	"square":         square,
@@ -336,6 +338,23 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil
+}
+
+// sharedValue is the Verify of processors that send the secret itself in a
+// header and sign nothing. It is compared by its hash, so that not even its
+// length can be measured.
+func sharedValue(header string) Func {
+	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+		value, err := r.header(header)
+		if err != nil {
+			return Verified{}, err
+		}
+		got, want := sha256.Sum256([]byte(value)), sha256.Sum256([]byte(secret))
+		if !hmac.Equal(got[:], want[:]) {
+			return Verified{}, ErrMismatch
+		}
+		return Verified{Payload: r.Body}, nil
+	}
 }
 
 // sum returns the MAC of the parts, one after the other.

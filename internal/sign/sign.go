@@ -28,6 +28,7 @@ var connectors = map[string]Signer{
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"cashfree":       {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"flutterwave":    {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
@@ -109,6 +110,13 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
+	}
+}
+
+// secretIn: the secret itself in a header, and nothing signed.
+func secretIn(header string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		return request(payload, "application/json", header, secret), nil
 	}
 }
 
