@@ -35,6 +35,7 @@ var connectors = map[string]Connector{
 	"razorpay":       razorpay,
 	"square":         square,
 	"stripe":         stripe,
+	"xendit":         xendit,
 }
 
 // Connector is what normalize knows of a processor.

@@ -44,6 +44,7 @@ var connectors = map[string]Connector{
 	"razorpay":       razorpay,
 	"square":         square,
 	"stripe":         stripe,
+	"xendit":         xendit,
 }
 
 // Connector is what verify knows of a processor.

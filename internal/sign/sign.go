@@ -33,6 +33,7 @@ var connectors = map[string]Signer{
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"xendit":         {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
 // Signer is how one processor signs.
