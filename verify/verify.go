@@ -40,6 +40,7 @@ var connectors = map[string]Connector{
 	"cashfree":       cashfree,
 	"checkout":       checkout,
 	"flutterwave":    flutterwave,
+	"midtrans":       midtrans,
 	"paypal":         paypal,
 	"razorpay":       razorpay,
 	"square":         square,
