@@ -32,6 +32,7 @@ var connectors = map[string]Connector{
 	"checkout":       checkout,
 	"flutterwave":    flutterwave,
 	"midtrans":       midtrans,
+	"mollie":         mollie,
 	"paypal":         paypal,
 	"razorpay":       razorpay,
 	"square":         square,

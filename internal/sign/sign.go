@@ -30,6 +30,7 @@ var connectors = map[string]Signer{
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"flutterwave":    {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
 	"midtrans":       {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"mollie":         {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
