@@ -26,8 +26,13 @@ import (
 var connectors = map[string]Connector{
 	"adyen":            adyen,
 	"adyen-platform":   adyenPlatform,
+	"authorizenet":     authorizenet,
 	"braintree":        braintree,
+	"cashfree":         cashfree,
 	"checkout":         checkout,
+	"flutterwave":      flutterwave,
+	"midtrans":         midtrans,
+	"mollie":           mollie,
 	"moneyhash":        moneyhash,
 	"paddle":           paddle,
 	"paypal":           paypal,
@@ -38,6 +43,7 @@ var connectors = map[string]Connector{
 	"standardwebhooks": standardwebhooks,
 	"stripe":           stripe,
 	"svix":             svix,
+	"xendit":           xendit,
 }
 
 // Connector is what normalize knows of a processor.

@@ -36,8 +36,13 @@ import (
 var connectors = map[string]Connector{
 	"adyen":            adyen,
 	"adyen-platform":   adyenPlatform,
+	"authorizenet":     authorizenet,
 	"braintree":        braintree,
+	"cashfree":         cashfree,
 	"checkout":         checkout,
+	"flutterwave":      flutterwave,
+	"midtrans":         midtrans,
+	"mollie":           mollie,
 	"moneyhash":        moneyhash,
 	"paddle":           paddle,
 	"paypal":           paypal,
@@ -48,6 +53,7 @@ var connectors = map[string]Connector{
 	"standardwebhooks": standardwebhooks,
 	"stripe":           stripe,
 	"svix":             svix,
+	"xendit":           xendit,
 }
 
 // Connector is what verify knows of a processor.
@@ -360,6 +366,23 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil
+}
+
+// sharedValue is the Verify of processors that send the secret itself in a
+// header and sign nothing. It is compared by its hash, so that not even its
+// length can be measured.
+func sharedValue(header string) Func {
+	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+		value, err := r.header(header)
+		if err != nil {
+			return Verified{}, err
+		}
+		got, want := sha256.Sum256([]byte(value)), sha256.Sum256([]byte(secret))
+		if !hmac.Equal(got[:], want[:]) {
+			return Verified{}, ErrMismatch
+		}
+		return Verified{Payload: r.Body}, nil
+	}
 }
 
 // standard is Standard Webhooks: "<id>.<unix seconds>.<body>" is signed by

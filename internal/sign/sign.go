@@ -7,6 +7,7 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -24,8 +25,13 @@ import (
 var connectors = map[string]Signer{
 	"adyen":            {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"authorizenet":     {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
 	"braintree":        {Dev: braintreeKeys, Sign: braintree},
+	"cashfree":         {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"flutterwave":      {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
+	"midtrans":         {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"mollie":           {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"moneyhash":        {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"paddle":           {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
@@ -36,6 +42,7 @@ var connectors = map[string]Signer{
 	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
 	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":             {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
+	"xendit":           {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
 // Signer is how one processor signs.
@@ -81,6 +88,19 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// authorizenet: sha512=<HEX of HMAC-SHA512 over the payload>.
+func authorizenet(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	digest := hex.EncodeToString(mac(sha512.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Anet-Signature", "sha512="+strings.ToUpper(digest)), nil
+}
+
+// cashfree: base64 of HMAC-SHA256 over the time in milliseconds and the payload.
+func cashfree(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.UnixMilli(), 10)
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, t, string(payload)))
+	return request(payload, "application/json", "X-Webhook-Timestamp", t, "X-Webhook-Signature", signature), nil
 }
 
 // moneyhash: t=<unix seconds>,v3=<hex of HMAC-SHA256 over base64(payload) and t>.
@@ -136,6 +156,13 @@ func standard(prefix string) Func {
 func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
+	}
+}
+
+// secretIn: the secret itself in a header, and nothing signed.
+func secretIn(header string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		return request(payload, "application/json", header, secret), nil
 	}
 }
 
