@@ -35,6 +35,7 @@ var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
 	"braintree":      braintree,
+	"btcpay":         btcpay,
 	"checkout":       checkout,
 	"paypal":         paypal,
 	"razorpay":       razorpay,

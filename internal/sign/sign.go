@@ -23,6 +23,7 @@ var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
+	"btcpay":         {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
@@ -73,6 +74,12 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// btcpay: sha256=<hex of HMAC-SHA256 over the payload>.
+func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
 }
 
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
