@@ -30,6 +30,7 @@ var connectors = map[string]Connector{
 	"btcpay":         btcpay,
 	"checkout":       checkout,
 	"paypal":         paypal,
+	"paystack":       paystack,
 	"razorpay":       razorpay,
 	"square":         square,
 	"stripe":         stripe,
