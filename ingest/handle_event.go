@@ -61,7 +61,7 @@ func (e Endpoint) Verdict(ctx context.Context, k *verify.Keyring, r verify.Reque
 	v := e.meaning(j.Result)
 	v.Verified, v.Answer, v.Secret, v.Outcome = &verified, &answer, j.Secret, j.Outcome()
 	if j.Err != nil {
-		_, v.Reason = refusal(j.Err)
+		_, v.Reason = dialect{}.refusal(j.Err)
 		v.Detail = j.Err.Error()
 	}
 	return v
@@ -102,7 +102,7 @@ func (s *Server) handleEvent(c echo.Context) error {
 	body, release, err := s.read(c.Response(), c.Request())
 	defer release()
 	if err != nil {
-		a, _ := refusal(err)
+		a, _ := dialect{}.refusal(err)
 		return c.JSON(a.Status, echo.Map{"error": err.Error()})
 	}
 	var q handleEventRequest

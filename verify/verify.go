@@ -37,6 +37,7 @@ var connectors = map[string]Connector{
 	"braintree":      braintree,
 	"btcpay":         btcpay,
 	"checkout":       checkout,
+	"gocardless":     gocardless,
 	"paypal":         paypal,
 	"paystack":       paystack,
 	"razorpay":       razorpay,
