@@ -41,6 +41,7 @@ var connectors = map[string]Connector{
 	"paypal":         paypal,
 	"paystack":       paystack,
 	"razorpay":       razorpay,
+	"shopify":        shopify,
 	"square":         square,
 	"stripe":         stripe,
 }

@@ -30,6 +30,7 @@ var connectors = map[string]Signer{
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"paystack":       {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"shopify":        {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
@@ -83,6 +84,12 @@ func secret(value string) verify.Keys {
 func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
+}
+
+// shopify: base64 of HMAC-SHA256 over the payload.
+func shopify(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Shopify-Hmac-Sha256", signature), nil
 }
 
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
