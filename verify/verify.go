@@ -38,6 +38,7 @@ var connectors = map[string]Connector{
 	"btcpay":         btcpay,
 	"checkout":       checkout,
 	"gocardless":     gocardless,
+	"monnify":        monnify,
 	"paypal":         paypal,
 	"paystack":       paystack,
 	"razorpay":       razorpay,

@@ -27,6 +27,7 @@ var connectors = map[string]Signer{
 	"btcpay":         {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"gocardless":     {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
+	"monnify":        {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"paystack":       {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
