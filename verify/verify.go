@@ -32,19 +32,20 @@ import (
 // connectors is every processor whose webhooks can be verified, by its name in
 // the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"adyen":          adyen,
-	"adyen-platform": adyenPlatform,
-	"braintree":      braintree,
-	"btcpay":         btcpay,
-	"checkout":       checkout,
-	"gocardless":     gocardless,
-	"monnify":        monnify,
-	"paypal":         paypal,
-	"paystack":       paystack,
-	"razorpay":       razorpay,
-	"shopify":        shopify,
-	"square":         square,
-	"stripe":         stripe,
+	"adyen":             adyen,
+	"adyen-platform":    adyenPlatform,
+	"braintree":         braintree,
+	"btcpay":            btcpay,
+	"checkout":          checkout,
+	"coinbase-commerce": coinbaseCommerce,
+	"gocardless":        gocardless,
+	"monnify":           monnify,
+	"paypal":            paypal,
+	"paystack":          paystack,
+	"razorpay":          razorpay,
+	"shopify":           shopify,
+	"square":            square,
+	"stripe":            stripe,
 }
 
 // Connector is what verify knows of a processor.

@@ -21,19 +21,20 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"braintree":      {Dev: braintreeKeys, Sign: braintree},
-	"btcpay":         {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
-	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"gocardless":     {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
-	"monnify":        {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
-	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"paystack":       {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
-	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"shopify":        {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
-	"square":         {Dev: secret("dev_square"), Sign: square},
-	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"adyen":             {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":    {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"braintree":         {Dev: braintreeKeys, Sign: braintree},
+	"btcpay":            {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
+	"checkout":          {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"coinbase-commerce": {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
+	"gocardless":        {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
+	"monnify":           {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
+	"paypal":            {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"paystack":          {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
+	"razorpay":          {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"shopify":           {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
+	"square":            {Dev: secret("dev_square"), Sign: square},
+	"stripe":            {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
 // Signer is how one processor signs.
