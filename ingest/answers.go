@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,11 @@ import (
 // do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
 // within [DefaultDeadline].
 type dialect struct {
-	body      string        // of the answer that ends redelivery
-	handshake bool          // asks by GET whether the endpoint is the merchant's
-	deadline  time.Duration // 0 is the server's
+	body       string        // of the answer that ends redelivery
+	done       int           // the status of that answer; 0 is 200
+	unverified int           // the status of a refusal to believe; 0 is 401
+	handshake  bool          // asks by GET whether the endpoint is the merchant's
+	deadline   time.Duration // 0 is the server's
 }
 
 // dialects holds the processors that want something else, by connector.
@@ -29,7 +32,12 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// https://developer.gocardless.com/api-reference/#webhooks-overview
+	"gocardless": {done: http.StatusNoContent, unverified: statusTokenInvalid},
 }
+
+// statusTokenInvalid is nobody's standard.
+const statusTokenInvalid = 498
 
 // Answer is what the sender of a request gets.
 type Answer struct {
@@ -78,14 +86,14 @@ var refusals = []struct {
 }
 
 // refusal returns the answer to an error and the word for it.
-func refusal(err error) (Answer, string) {
+func (d dialect) refusal(err error) (Answer, string) {
 	for _, r := range refusals {
 		if errors.Is(err, r.is) {
 			return plain(r.status), r.word
 		}
 	}
 	if reason := verify.ReasonOf(err); reason != "" {
-		return plain(http.StatusUnauthorized), string(reason)
+		return plain(cmp.Or(d.unverified, http.StatusUnauthorized)), string(reason)
 	}
 	return plain(http.StatusServiceUnavailable), "internal"
 }
@@ -109,14 +117,15 @@ func plain(status int) Answer {
 
 // Answer is what the processor gets, given that Kafka has what it is to have.
 func (e Endpoint) Answer(j Judgement) Answer {
+	d := dialects[e.Connector]
 	switch {
 	case j.Err != nil:
-		a, _ := refusal(j.Err)
+		a, _ := d.refusal(j.Err)
 		return a
 	case j.Handshake:
 		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
 	}
-	a := Answer{Status: http.StatusOK, Body: dialects[e.Connector].body}
+	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
 	if a.Body != "" {
 		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
 	}

@@ -62,7 +62,7 @@ func (e Endpoint) Verdict(ctx context.Context, k *verify.Keyring, r verify.Reque
 	v := e.meaning(j.Result)
 	v.Verified, v.Answer, v.Secret, v.Outcome = &verified, &answer, j.Secret, j.Outcome()
 	if j.Err != nil {
-		_, v.Reason = refusal(j.Err)
+		_, v.Reason = dialect{}.refusal(j.Err)
 		v.Detail = j.Err.Error()
 	}
 	return v
@@ -123,7 +123,7 @@ func (s *Server) handled(c echo.Context) (status int, answer any) {
 	body, release, err := s.read(c.Response(), c.Request())
 	defer release()
 	if err != nil {
-		a, word := refusal(err)
+		a, word := dialect{}.refusal(err)
 		return a.Status, failed(word)
 	}
 	e, r, err := readQuestion(body)

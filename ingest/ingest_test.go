@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -182,7 +183,13 @@ func captured(t testing.TB) []byte { return sample(t, "stripe", "payment_intent.
 // TestSamples sends every sample of every connector, and asks for in Kafka what
 // normalize makes of it, and for the answer that its processor expects.
 func TestSamples(t *testing.T) {
-	bodies := map[string]string{"adyen": "[accepted]"}
+	answers := map[string]string{ // those that are not as most are
+		"adyen":       `200 \[accepted\]`,
+		"fiuu-molpay": `200 CBTOKEN:MPSTATOK`,
+		"gocardless":  `204 `,
+		"ipay88":      `200 RECEIVEOK`,
+		"robokassa":   `200 OK\d+`,
+	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {
 			t.Run(connector+"/"+name, func(t *testing.T) {
@@ -190,8 +197,9 @@ func TestSamples(t *testing.T) {
 				r := signed(t, connector, sample(t, connector, name))
 				want := meaning(t, connector, r)
 				a := b.do(r)
-				if got := bodyOf(t, a); a.StatusCode != http.StatusOK || got != bodies[connector] {
-					t.Fatalf("answer %d %q, want 200 %q\n%s", a.StatusCode, got, bodies[connector], b.logs.String())
+				pattern := cmp.Or(answers[connector], "200 ")
+				if got := fmt.Sprint(a.StatusCode, " ", bodyOf(t, a)); !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
+					t.Fatalf("answer %q, want %s\n%s", got, pattern, b.logs.String())
 				}
 				compareEvents(t, b.published(), want.Events)
 				compareReceipt(t, a.Header.Get(ingest.ReceiptHeader), b.published())

@@ -23,7 +23,7 @@ func TestRefusalOfReasons(t *testing.T) {
 		if ours[reason] {
 			want = http.StatusServiceUnavailable
 		}
-		a, word := refusal(fmt.Errorf("stripe: %w: more", reason))
+		a, word := dialect{}.refusal(fmt.Errorf("stripe: %w: more", reason))
 		if a.Status != want || word != string(reason) {
 			t.Errorf("%s: %d %s, want %d", reason, a.Status, word, want)
 		}
@@ -41,6 +41,9 @@ func TestAnswers(t *testing.T) {
 		{"stripe", Judgement{}, 200, ""},
 		{"adyen", Judgement{}, 200, "[accepted]"},
 		{"adyen", Judgement{Err: verify.ErrMismatch}, 401, "Unauthorized\n"},
+		{"gocardless", Judgement{}, 204, ""},
+		{"gocardless", Judgement{Err: verify.ErrMismatch}, 498, "\n"},
+		{"gocardless", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"braintree", Judgement{Verified: verify.Verified{Handshake: true, Reply: []byte("abc|def")}}, 200, "abc|def"},
 	} {
 		a := Endpoint{Connector: tt.connector}.Answer(tt.j)

@@ -205,7 +205,11 @@ func reasons(kept []normalize.Kept) string {
 // answer is what the sender gets, and the word for why.
 func (p *passage) answer() (Answer, string) {
 	if p.err != nil {
-		return refusal(p.err)
+		var d dialect
+		if p.endpoint != nil {
+			d = dialects[p.endpoint.Connector]
+		}
+		return d.refusal(p.err)
 	}
 	a := p.endpoint.Answer(p.judgement)
 	if len(p.receipts) > 0 {

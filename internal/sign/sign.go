@@ -23,26 +23,32 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":            {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"authorizenet":     {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
-	"braintree":        {Dev: braintreeKeys, Sign: braintree},
-	"cashfree":         {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
-	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"flutterwave":      {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
-	"midtrans":         {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
-	"mollie":           {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
-	"moneyhash":        {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
-	"paddle":           {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
-	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
-	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"recurly":          {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
-	"square":           {Dev: secret("dev_square"), Sign: square},
-	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
-	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
-	"svix":             {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
-	"xendit":           {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
+	"adyen":             {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":    {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"authorizenet":      {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
+	"braintree":         {Dev: braintreeKeys, Sign: braintree},
+	"btcpay":            {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
+	"cashfree":          {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
+	"checkout":          {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"coinbase-commerce": {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
+	"flutterwave":       {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
+	"gocardless":        {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
+	"midtrans":          {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"mollie":            {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
+	"moneyhash":         {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
+	"monnify":           {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
+	"paddle":            {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
+	"paypal":            {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"paystack":          {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
+	"portone":           {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
+	"razorpay":          {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"recurly":           {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
+	"shopify":           {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
+	"square":            {Dev: secret("dev_square"), Sign: square},
+	"standardwebhooks":  {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
+	"stripe":            {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"svix":              {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
+	"xendit":            {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
 // Signer is how one processor signs.
@@ -88,6 +94,18 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 // secret is the dev keys of a connector that needs nothing but a secret.
 func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+}
+
+// btcpay: sha256=<hex of HMAC-SHA256 over the payload>.
+func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
+}
+
+// shopify: base64 of HMAC-SHA256 over the payload.
+func shopify(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Shopify-Hmac-Sha256", signature), nil
 }
 
 // authorizenet: sha512=<HEX of HMAC-SHA512 over the payload>.

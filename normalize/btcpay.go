@@ -1,0 +1,127 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// btcpay: one event a webhook, {"type", "originalDeliveryId", "timestamp",
+// "storeId"} and the id of an invoice or a payout. A redelivery has a new
+// deliveryId and the original's in originalDeliveryId.
+//
+// An invoice is the payment; what pays it, in one or several transfers, is
+// told in coins, and the invoice's own amount not at all: events have none.
+//
+// https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
+var btcpay = Connector{
+	Docs:      "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
+	Key:       "metadata.<merchant_id_keys>, else metadata.orderId",
+	Normalize: btcpayNormalize,
+}
+
+// btcpayEvents are what the events mean, and what reads them. A transfer that
+// is confirmed need not be all that the invoice asks for: InvoiceSettled tells.
+var btcpayEvents = map[string]struct {
+	read func(btcpayEvent, schemas.Type, Options) (Fact, error)
+	typ  schemas.Type
+}{
+	"InvoiceReceivedPayment": {btcpayInvoice, schemas.PaymentProcessing},
+	"InvoicePaymentSettled":  {btcpayInvoice, schemas.PaymentProcessing},
+	"InvoiceProcessing":      {btcpayInvoice, schemas.PaymentProcessing},
+	"InvoiceSettled":         {btcpayInvoice, schemas.PaymentCaptured},
+	"InvoiceExpired":         {btcpayInvoice, schemas.PaymentExpired},
+	"InvoiceInvalid":         {btcpayInvoice, schemas.PaymentFailed},
+
+	"PayoutCreated":  {btcpayPayout, schemas.PayoutCreated},
+	"PayoutApproved": {btcpayPayout, schemas.PayoutProcessing},
+	"PayoutUpdated":  {btcpayPayout, ""}, // its state decides
+}
+
+// btcpayQuiet are the events of which nothing comes.
+var btcpayQuiet = map[string]string{
+	"InvoiceCreated":              "the invoice is open and nobody has paid",
+	"PaymentRequestCreated":       "a payment request is paid by invoices, whose events tell",
+	"PaymentRequestUpdated":       "a payment request is paid by invoices, whose events tell",
+	"PaymentRequestStatusChanged": "a payment request is paid by invoices, whose events tell",
+	"PaymentRequestArchived":      "a payment request is paid by invoices, whose events tell",
+}
+
+var btcpayPayoutStates = map[text]schemas.Type{
+	"AwaitingApproval": schemas.PayoutCreated,
+	"AwaitingPayment":  schemas.PayoutProcessing,
+	"InProgress":       schemas.PayoutProcessing,
+	"Completed":        schemas.PayoutSucceeded,
+	"Cancelled":        schemas.PayoutCancelled,
+}
+
+type btcpayEvent struct {
+	Type               string   `json:"type"`
+	DeliveryID         text     `json:"deliveryId"`
+	OriginalDeliveryID text     `json:"originalDeliveryId"`
+	Timestamp          int64    `json:"timestamp"`
+	StoreID            text     `json:"storeId"`
+	InvoiceID          text     `json:"invoiceId"`
+	Metadata           metadata `json:"metadata"`
+	PaymentMethod      text     `json:"paymentMethod"`   // until BTCPay Server 1
+	PaymentMethodID    text     `json:"paymentMethodId"` // since 2
+	PartiallyPaid      bool     `json:"partiallyPaid"`
+	PayoutID           text     `json:"payoutId"`
+	PayoutState        text     `json:"payoutState"`
+}
+
+func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e btcpayEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	id := first(e.OriginalDeliveryID, e.DeliveryID)
+	if e.Type == "" || id == "" {
+		return nil, fmt.Errorf("%w: no type or no originalDeliveryId: not an event of BTCPay Server's", ErrMalformed)
+	}
+	event, ok := btcpayEvents[e.Type]
+	if why := btcpayQuiet[e.Type]; why != "" {
+		return []Fact{ignored(e.Type, why)}, nil
+	} else if !ok {
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	f, err := event.read(e, event.typ, o)
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	const test = "__test__" // in the ids of what "send a test" sends
+	if strings.Contains(first(e.InvoiceID, e.PayoutID), test) || strings.Contains(id, test) {
+		f.Mode = ModeTest
+	}
+	f.Identity, f.Time, f.Account = id, unix(e.Timestamp), string(e.StoreID)
+	f.ConnectorEventID, f.ConnectorEventType = id, e.Type
+	return []Fact{f}, nil
+}
+
+func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+	if e.InvoiceID == "" {
+		return f, fmt.Errorf("%w: no invoiceId: it is not told what the event is about", ErrMalformed)
+	}
+	f.Type = typ
+	f.MerchantTransactionID = first(o.merchantID(e.Metadata), string(e.Metadata["orderId"]))
+	f.ConnectorTransactionID = string(e.InvoiceID)
+	f.PaymentMethod = method(first(e.PaymentMethodID, e.PaymentMethod), "")
+	if e.PartiallyPaid {
+		f.Error = failure("partiallyPaid", "", "")
+	}
+	return f, nil
+}
+
+func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
+	if e.PayoutID == "" {
+		return f, fmt.Errorf("%w: no payoutId: it is not told what the event is about", ErrMalformed)
+	}
+	if typ == "" {
+		if typ = btcpayPayoutStates[e.PayoutState]; typ == "" {
+			return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil
+		}
+	}
+	f.Type, f.ConnectorPayoutID = typ, string(e.PayoutID)
+	return f, nil
+}

@@ -1,0 +1,174 @@
+package normalize
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// gocardless: up to 250 events a webhook, {"events": [{"id", "resource_type",
+// "action", "links", "details"}]}, each told again by its id. They say what
+// happened and to what, and no amount: that would have to be fetched.
+//
+// A direct debit that the bank takes back is a dispute which the merchant
+// cannot answer; GoCardless gives it no id of its own.
+//
+// https://developer.gocardless.com/api-reference/#core-endpoints-events
+var gocardless = Connector{
+	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
+	Key:       "events[].resource_metadata.<merchant_id_keys>",
+	Normalize: gocardlessNormalize,
+}
+
+// gocardlessTypes are what the actions mean, by resource type and action.
+var gocardlessTypes = map[string]schemas.Type{
+	"payments.created":                   schemas.PaymentProcessing,
+	"payments.customer_approval_granted": schemas.PaymentProcessing,
+	"payments.submitted":                 schemas.PaymentProcessing,
+	"payments.resubmission_requested":    schemas.PaymentProcessing,
+	"payments.confirmed":                 schemas.PaymentCaptured,
+	"payments.customer_approval_denied":  schemas.PaymentFailed,
+	"payments.failed":                    schemas.PaymentFailed,
+	"payments.cancelled":                 schemas.PaymentCancelled,
+	"payments.charged_back":              schemas.DisputeOpened,
+	"payments.chargeback_cancelled":      schemas.DisputeCancelled,
+	"payments.chargeback_settled":        schemas.DisputeLost,
+
+	"refunds.created":   schemas.RefundPending,
+	"refunds.submitted": schemas.RefundPending,
+	"refunds.paid":      schemas.RefundSucceeded,
+	"refunds.failed":    schemas.RefundFailed,
+	"refunds.bounced":   schemas.RefundFailed,
+
+	"mandates.active":             schemas.MandateActive,
+	"mandates.reinstated":         schemas.MandateActive,
+	"mandates.failed":             schemas.MandateFailed,
+	"mandates.cancelled":          schemas.MandateRevoked,
+	"mandates.expired":            schemas.MandateRevoked,
+	"mandates.consumed":           schemas.MandateRevoked,
+	"mandates.blocked":            schemas.MandateRevoked,
+	"mandates.suspended_by_payer": schemas.MandateRevoked,
+	"mandates.replaced":           schemas.MandateRevoked, // another mandate goes on
+
+	"payouts.paid": schemas.PayoutSucceeded,
+
+	"outbound_payments.created":                 schemas.PayoutCreated,
+	"outbound_payments.set_to_pending_approval": schemas.PayoutCreated,
+	"outbound_payments.set_to_executing":        schemas.PayoutProcessing,
+	"outbound_payments.executed":                schemas.PayoutSucceeded,
+	"outbound_payments.failed":                  schemas.PayoutFailed,
+	"outbound_payments.cancelled":               schemas.PayoutCancelled,
+}
+
+// gocardlessQuiet are the events of which nothing comes.
+var gocardlessQuiet = map[string]string{
+	"payments.paid_out":                  "payments.confirmed told that it is paid, and payouts.paid tells of the payout",
+	"payments.late_failure_settled":      "payments.failed told of it; this is its part in a payout",
+	"refunds.refund_settled":             "the refund's part in a payout; refunds.paid tells that it is carried out",
+	"refunds.funds_returned":             "refunds.failed or refunds.bounced told that it came back",
+	"mandates.created":                   "the mandate is not active yet",
+	"mandates.submitted":                 "the mandate is not active yet",
+	"mandates.customer_approval_granted": "the mandate is not active yet",
+	"mandates.customer_approval_skipped": "the mandate is not active yet",
+	"mandates.resubmission_requested":    "the mandate is not active yet",
+	"mandates.transferred":               "the mandate goes on from another bank account",
+}
+
+type gocardlessEvent struct {
+	ID           string `json:"id"`
+	CreatedAt    text   `json:"created_at"`
+	ResourceType text   `json:"resource_type"`
+	Action       text   `json:"action"`
+	Links        struct {
+		Organisation    text `json:"organisation"`
+		Payment         text `json:"payment"`
+		Refund          text `json:"refund"`
+		Mandate         text `json:"mandate"`
+		Payout          text `json:"payout"`
+		OutboundPayment text `json:"outbound_payment"`
+	} `json:"links"`
+	Details struct {
+		Cause       text `json:"cause"`
+		Description text `json:"description"`
+		ReasonCode  text `json:"reason_code"`
+		Scheme      text `json:"scheme"`
+	} `json:"details"`
+	ResourceMetadata metadata `json:"resource_metadata"`
+}
+
+func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
+	var batch struct {
+		Events []gocardlessEvent `json:"events"`
+	}
+	if err := decode(payload, &batch); err != nil {
+		return nil, err
+	}
+	if len(batch.Events) == 0 {
+		return nil, fmt.Errorf("%w: no events: not a webhook of GoCardless's", ErrMalformed)
+	}
+	facts := make([]Fact, len(batch.Events))
+	for i, e := range batch.Events {
+		name := string(e.ResourceType) + "." + string(e.Action)
+		var err error
+		if facts[i], err = e.fact(name, o); err != nil {
+			facts[i] = malformed(name, err)
+		}
+	}
+	return facts, nil
+}
+
+func (e gocardlessEvent) fact(name string, o Options) (f Fact, err error) {
+	typ := gocardlessTypes[name]
+	switch {
+	case e.ID == "" || e.ResourceType == "" || e.Action == "":
+		return f, fmt.Errorf("%w: no id, resource_type or action", ErrMalformed)
+	case gocardlessQuiet[name] != "":
+		return ignored(name, gocardlessQuiet[name]), nil
+	case typ == "":
+		return notUnified(name), nil
+	}
+	if f, err = e.linked(typ); err != nil {
+		return f, err
+	}
+	f.Type, f.Identity = typ, e.ID
+	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
+	f.Account = string(e.Links.Organisation)
+	f.ConnectorEventID, f.ConnectorEventType = e.ID, name
+	switch typ {
+	case schemas.PaymentFailed, schemas.RefundFailed, schemas.MandateFailed, schemas.PayoutFailed:
+		f.Error = failure(string(e.Details.Cause), string(e.Details.Description), string(e.Details.ReasonCode))
+	}
+	f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339)
+	return f, err
+}
+
+// linked reads what the event is about, and what depends on its kind.
+func (e gocardlessEvent) linked(typ schemas.Type) (f Fact, err error) {
+	id := e.Links.Payment
+	f.ConnectorTransactionID = string(id)
+	f.PaymentMethod = method(string(e.Details.Scheme), "")
+	switch typ.Family() {
+	case "payment":
+		f.MandateID = string(e.Links.Mandate)
+	case "dispute":
+		f.Stage, f.Reason, f.ReasonCode = schemas.StageDispute, string(e.Details.Cause), string(e.Details.ReasonCode)
+	case "refund":
+		id, f.ConnectorRefundID = e.Links.Refund, string(e.Links.Refund)
+	case "mandate":
+		id, f.ConnectorMandateID = e.Links.Mandate, string(e.Links.Mandate)
+		if typ == schemas.MandateRevoked {
+			f.Reason = string(e.Details.Cause)
+		}
+	case "payout":
+		id = e.Links.Payout
+		if e.ResourceType == "outbound_payments" {
+			id = e.Links.OutboundPayment
+		}
+		f.ConnectorTransactionID, f.ConnectorPayoutID, f.PaymentMethod = "", string(id), nil
+	}
+	if id == "" {
+		return f, fmt.Errorf("%w: no link to the %s: it is not told what the event is about", ErrMalformed, typ.Family())
+	}
+	return f, nil
+}

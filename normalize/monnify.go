@@ -1,0 +1,164 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// monnify: one event a webhook, {"eventType", "eventData"}. Events have no id:
+// the reference of the transaction, refund or settlement is the identity.
+// Amounts are in naira, not kobo, as a number or as text, and often name no
+// currency: Monnify knows no other. Times have no zone; they are Nigeria's,
+// which is always an hour ahead of UTC.
+//
+// https://developers.monnify.com/docs/webhooks
+var monnify = Connector{
+	Docs:      "https://developers.monnify.com/docs/webhooks",
+	Key:       "eventData.paymentReference; eventData.reference of disbursements",
+	Normalize: monnifyNormalize,
+}
+
+// monnifyEvents are what the events mean, and what reads their data. The type
+// is empty where the data decides.
+var monnifyEvents = map[string]struct {
+	read func(monnifyData, schemas.Type) (Fact, error)
+	typ  schemas.Type
+}{
+	"SUCCESSFUL_TRANSACTION":  {monnifyData.payment, schemas.PaymentCaptured},
+	"REJECTED_PAYMENT":        {monnifyData.payment, schemas.PaymentFailed}, // too little or too much was paid, and it went back
+	"SUCCESSFUL_REFUND":       {monnifyData.refund, schemas.RefundSucceeded},
+	"FAILED_REFUND":           {monnifyData.refund, schemas.RefundFailed},
+	"SUCCESSFUL_DISBURSEMENT": {monnifyData.disbursement, schemas.PayoutSucceeded},
+	"FAILED_DISBURSEMENT":     {monnifyData.disbursement, schemas.PayoutFailed},
+	"REVERSED_DISBURSEMENT":   {monnifyData.disbursement, schemas.PayoutReversed},
+	"SETTLEMENT":              {monnifyData.settlement, schemas.PayoutSucceeded},
+	"MANDATE_UPDATE":          {monnifyData.mandate, ""},
+}
+
+var monnifyMandateStates = map[text]schemas.Type{
+	"ACTIVE":    schemas.MandateActive,
+	"ACTIVATED": schemas.MandateActive,
+	"FAILED":    schemas.MandateFailed,
+	"REJECTED":  schemas.MandateFailed,
+	"CANCELLED": schemas.MandateRevoked,
+	"EXPIRED":   schemas.MandateRevoked,
+}
+
+type monnifyData struct {
+	TransactionReference   text   `json:"transactionReference"`
+	PaymentReference       text   `json:"paymentReference"`
+	AmountPaid             text   `json:"amountPaid"`
+	Amount                 text   `json:"amount"`
+	Currency               string `json:"currency"`
+	PaymentMethod          text   `json:"paymentMethod"`
+	TransactionDescription text   `json:"transactionDescription"`
+	PaidOn                 text   `json:"paidOn"`
+	CompletedOn            text   `json:"completedOn"`
+	SettlementTime         text   `json:"settlementTime"`
+	Rejection              struct {
+		Reason text `json:"rejectionReason"`
+	} `json:"paymentRejectionInformation"`
+	RefundReference     text `json:"refundReference"`
+	RefundAmount        text `json:"refundAmount"`
+	MerchantReason      text `json:"merchantReason"`
+	Reference           text `json:"reference"`
+	SettlementReference text `json:"settlementReference"`
+	MandateCode         text `json:"mandateCode"`
+	MandateStatus       text `json:"mandateStatus"`
+}
+
+func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		EventType string      `json:"eventType"`
+		EventData monnifyData `json:"eventData"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.EventType == "" {
+		return nil, fmt.Errorf("%w: no eventType: not an event of Monnify's", ErrMalformed)
+	}
+	event, ok := monnifyEvents[e.EventType]
+	if !ok {
+		return []Fact{notUnified(e.EventType)}, nil
+	}
+	f, err := event.read(e.EventData, event.typ)
+	if at := first(e.EventData.PaidOn, e.EventData.CompletedOn, e.EventData.SettlementTime); at != "" && err == nil {
+		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
+	}
+	if err != nil {
+		return []Fact{malformed(e.EventType, err)}, nil
+	}
+	f.ConnectorEventType = e.EventType
+	return []Fact{f}, nil
+}
+
+// monnifyNothing is the error of an event without the thing it is about.
+func monnifyNothing(id string) error {
+	return fmt.Errorf("%w: no eventData.%s: it is not told what the event is about", ErrMalformed, id)
+}
+
+func (d monnifyData) currency() string { return first(d.Currency, "NGN") }
+
+func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
+	if d.TransactionReference == "" {
+		return f, monnifyNothing("transactionReference")
+	}
+	f.Type, f.Identity = typ, string(d.TransactionReference)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentReference), string(d.TransactionReference)
+	f.PaymentMethod = method(string(d.PaymentMethod), "")
+	f.Error = failure(string(d.Rejection.Reason), "", "")
+	if f.Amount, err = major(first(d.AmountPaid, d.Amount), d.currency()); typ == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return f, err
+}
+
+// refund has a reference that the merchant made, and it is the only one.
+func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
+	if d.RefundReference == "" {
+		return f, monnifyNothing("refundReference")
+	}
+	f.Type, f.Identity = typ, string(d.RefundReference)
+	f.ConnectorTransactionID = string(d.TransactionReference)
+	f.ConnectorRefundID, f.MerchantRefundID = string(d.RefundReference), string(d.RefundReference)
+	f.Reason = string(d.MerchantReason)
+	f.Amount, err = major(string(d.RefundAmount), d.currency())
+	return f, err
+}
+
+func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
+	if d.TransactionReference == "" {
+		return f, monnifyNothing("transactionReference")
+	}
+	f.Type, f.Identity = typ, string(d.TransactionReference)
+	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
+	f.ConnectorTransactionID, f.ConnectorPayoutID = string(d.TransactionReference), string(d.TransactionReference)
+	if typ != schemas.PayoutSucceeded {
+		f.Error = failure("", string(d.TransactionDescription), "")
+	}
+	f.Amount, err = major(string(d.Amount), d.currency())
+	return f, err
+}
+
+// settlement is a payout to the merchant's own bank account or wallet.
+func (d monnifyData) settlement(typ schemas.Type) (f Fact, err error) {
+	if d.SettlementReference == "" {
+		return f, monnifyNothing("settlementReference")
+	}
+	f.Type, f.Identity, f.ConnectorPayoutID = typ, string(d.SettlementReference), string(d.SettlementReference)
+	f.Amount, err = major(string(d.Amount), d.currency())
+	return f, err
+}
+
+func (d monnifyData) mandate(schemas.Type) (f Fact, err error) {
+	if d.MandateCode == "" {
+		return f, monnifyNothing("mandateCode")
+	}
+	if f.Type = monnifyMandateStates[d.MandateStatus]; f.Type == "" {
+		return ignored("", fmt.Sprintf("mandateStatus %q is neither active nor at its end", d.MandateStatus)), nil
+	}
+	f.ConnectorMandateID = string(d.MandateCode)
+	return f, nil
+}

@@ -1,0 +1,30 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// btcpay signs the body with the webhook's secret, text used as it is, and
+// sends BTCPay-Sig: sha256=<hex>. No time of sending is signed but the body's
+// own: originalDeliveryId, which is, tells a repetition.
+//
+// https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
+var btcpay = Connector{
+	Docs:     "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
+	Signs:    `HMAC-SHA256 of the body, hex after "sha256=", in BTCPay-Sig`,
+	Covers:   CoversBody,
+	Weakness: "no timestamp is checked: only the originalDeliveryId tells a captured request that is sent again",
+	Headers:  []string{"BTCPay-Sig"},
+	Verify:   mac{hash: sha256.New, header: "BTCPay-Sig", decode: btcpayDecode}.verify,
+}
+
+func btcpayDecode(value string) ([]byte, error) {
+	digest, ok := strings.CutPrefix(value, "sha256=")
+	if !ok {
+		return nil, errors.New("want sha256=<hex>")
+	}
+	return hex.DecodeString(digest)
+}

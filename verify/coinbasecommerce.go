@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// coinbaseCommerce signs the body with the webhook's shared secret, text used
+// as it is, and sends X-CC-Webhook-Signature: <hex>. No time is checked:
+// the event's id, which is signed, tells a repetition.
+//
+// https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields
+var coinbaseCommerce = Connector{
+	Docs:     "https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields",
+	Signs:    "HMAC-SHA256 of the body, hex, in X-CC-Webhook-Signature",
+	Covers:   CoversBody,
+	Weakness: "no timestamp is checked: only the event's id tells a captured request that is sent again",
+	Headers:  []string{"X-CC-Webhook-Signature"},
+	Verify:   mac{hash: sha256.New, header: "X-CC-Webhook-Signature", decode: hex.DecodeString}.verify,
+}

@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// gocardless signs the body with the webhook endpoint's secret, text used as
+// it is, and sends Webhook-Signature: <hex>. No time is signed: the ids of the
+// events in the body, which are, tell a repetition.
+//
+// https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks
+var gocardless = Connector{
+	Docs:     "https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks",
+	Signs:    "HMAC-SHA256 of the body, hex, in Webhook-Signature",
+	Covers:   CoversBody,
+	Weakness: "no timestamp: only the ids of the events tell a captured request that is sent again",
+	Headers:  []string{"Webhook-Signature"},
+	Verify:   mac{hash: sha256.New, header: "Webhook-Signature", decode: hex.DecodeString}.verify,
+}

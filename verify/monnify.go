@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+)
+
+// monnify signs the body with the client secret of the merchant's API, text
+// used as it is, and sends monnify-signature: <hex>. Neither a time nor an
+// event id is there to be signed.
+//
+// https://developers.monnify.com/docs/webhooks
+var monnify = Connector{
+	Docs:     "https://developers.monnify.com/docs/webhooks",
+	Signs:    "HMAC-SHA512 of the body, hex, in monnify-signature",
+	Covers:   CoversBody,
+	Weakness: "no timestamp and no event id: a captured request can be sent again; the key is that of the API too",
+	Headers:  []string{"Monnify-Signature"},
+	Verify:   mac{hash: sha512.New, header: "Monnify-Signature", decode: hex.DecodeString}.verify,
+}

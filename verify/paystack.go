@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+)
+
+// paystack signs the body with the secret key of the merchant's API, text used
+// as it is, and sends X-Paystack-Signature: <hex>. Neither a time nor an event
+// id is there to be signed.
+//
+// https://paystack.com/docs/payments/webhooks/#verify-event-origin
+var paystack = Connector{
+	Docs:     "https://paystack.com/docs/payments/webhooks/#verify-event-origin",
+	Signs:    "HMAC-SHA512 of the body, hex, in X-Paystack-Signature",
+	Covers:   CoversBody,
+	Weakness: "no timestamp and no event id: a captured request can be sent again; the key is that of the API too",
+	Headers:  []string{"X-Paystack-Signature"},
+	Verify:   mac{hash: sha512.New, header: "X-Paystack-Signature", decode: hex.DecodeString}.verify,
+}

@@ -1,0 +1,25 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+)
+
+// shopify signs the body with the app's client secret, text used as it is, and
+// sends X-Shopify-Hmac-Sha256: <base64>. Nothing else is signed: not the topic,
+// the shop, the event id or the time, which all stand in headers of their own
+// that anyone can change. The body alone must say what happened.
+//
+// https://shopify.dev/docs/apps/build/webhooks/subscribe/https#step-2-validate-the-origin-of-your-webhook-to-ensure-its-coming-from-shopify
+var shopify = Connector{
+	Docs:     "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
+	Signs:    "HMAC-SHA256 of the body, base64, in X-Shopify-Hmac-Sha256",
+	Covers:   CoversBody,
+	Weakness: "topic, shop, time and event id stand in headers that are not signed: a captured request can be sent again",
+	Headers:  []string{"X-Shopify-Hmac-Sha256"},
+	Verify: mac{
+		hash:   sha256.New,
+		header: "X-Shopify-Hmac-Sha256",
+		decode: base64.StdEncoding.Strict().DecodeString,
+	}.verify,
+}
