@@ -26,6 +26,7 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"billplz":        billplz,
 	"braintree":      braintree,
 	"checkout":       checkout,
 	"paypal":         paypal,

@@ -20,6 +20,7 @@ import (
 	"hash"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ import (
 var connectors = map[string]Connector{
 	"adyen":          adyen,
 	"adyen-platform": adyenPlatform,
+	"billplz":        billplz,
 	"braintree":      braintree,
 	"checkout":       checkout,
 	"paypal":         paypal,
@@ -334,6 +336,83 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil
+}
+
+// formHash is the scheme of forms that carry their own signature: a hash of
+// some of the other fields and the secret.
+type formHash struct {
+	field  string                                              // that the signature stands in
+	decode func(string) ([]byte, error)                        // of its value
+	want   func(f form, secret string, k Keys) ([]byte, error) // what it must be
+}
+
+func (h formHash) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
+	f, err := r.form()
+	if err != nil {
+		return Verified{}, err
+	}
+	if f[h.field] == "" {
+		return Verified{}, fmt.Errorf("%w: no %s in the form", ErrMissing, h.field)
+	}
+	signature, err := h.decode(f[h.field])
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, h.field, err)
+	}
+	want, err := h.want(f, secret, k)
+	if err != nil {
+		return Verified{}, err
+	}
+	if !hmac.Equal(signature, want) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// form is the fields of a body that is a form.
+type form map[string]string
+
+// form reads a form-encoded body. A field given twice is refused: two readers
+// could take such a body for two different things.
+func (r Request) form() (form, error) {
+	values, err := url.ParseQuery(string(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
+	}
+	f := form{}
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("%w: the field %q is given %d times, want one", ErrMalformed, name, len(v))
+		}
+		f[name] = v[0]
+	}
+	return f, nil
+}
+
+// without refuses fields with the text that separates them where they are
+// hashed: the same hash would be that of other fields.
+func (f form) without(separator string, names ...string) error {
+	for _, name := range names {
+		if strings.Contains(f[name], separator) {
+			return fmt.Errorf("%w: %s has a %q, which separates what is signed", ErrMalformed, name, separator)
+		}
+	}
+	return nil
+}
+
+// join returns the named fields with the separator between them.
+func (f form) join(separator string, names ...string) string {
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = f[name]
+	}
+	return strings.Join(values, separator)
+}
+
+// digest returns the hash of text.
+func digest(h func() hash.Hash, text string) []byte {
+	d := h()
+	d.Write([]byte(text))
+	return d.Sum(nil)
 }
 
 // sum returns the MAC of the parts, one after the other.

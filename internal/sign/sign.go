@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/verify"
@@ -22,6 +25,7 @@ import (
 var connectors = map[string]Signer{
 	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"billplz":        {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
@@ -93,6 +97,30 @@ func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
 	}
+}
+
+// inForm: a form with its signature in a field of its own.
+func inForm(field string, signature func(f url.Values, secret string) string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		f, err := url.ParseQuery(string(payload))
+		if err != nil {
+			return verify.Request{}, err
+		}
+		f.Del(field)
+		f.Set(field, signature(f, secret))
+		return request([]byte(f.Encode()), "application/x-www-form-urlencoded"), nil
+	}
+}
+
+// billplz: hex of HMAC-SHA256 over name and value of each field, sorted
+// without regard to case and joined by "|".
+func billplz(f url.Values, secret string) string {
+	var fields []string
+	for name := range f {
+		fields = append(fields, name+f.Get(name))
+	}
+	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
 }
 
 // request is a body and one or more headers.
