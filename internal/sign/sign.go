@@ -7,6 +7,7 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -29,6 +30,7 @@ var connectors = map[string]Signer{
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
@@ -121,6 +123,20 @@ func billplz(f url.Values, secret string) string {
 	}
 	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+}
+
+// payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
+func payuIndia(f url.Values, salt string) string {
+	text := salt + "|" + f.Get("status")
+	for n := 10; n > 0; n-- {
+		text += "|" + f.Get("udf"+strconv.Itoa(n))
+	}
+	text += "|" + f.Get("email") + "|" + f.Get("firstname") + "|" + f.Get("productinfo")
+	text += "|" + f.Get("amount") + "|" + f.Get("txnid") + "|" + f.Get("key")
+	if charges := f.Get("additionalCharges"); charges != "" {
+		text = charges + "|" + text
+	}
+	return fmt.Sprintf("%x", sha512.Sum512([]byte(text)))
 }
 
 // request is a body and one or more headers.
