@@ -30,6 +30,7 @@ var connectors = map[string]Connector{
 	"braintree":      braintree,
 	"checkout":       checkout,
 	"paypal":         paypal,
+	"payu-emea":      payuEmea,
 	"payu-india":     payuIndia,
 	"razorpay":       razorpay,
 	"square":         square,

@@ -6,6 +6,7 @@ package sign
 
 import (
 	"crypto/hmac"
+	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -30,6 +31,7 @@ var connectors = map[string]Signer{
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"payu-emea":      {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"square":         {Dev: secret("dev_square"), Sign: square},
@@ -92,6 +94,12 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 	t := strconv.FormatInt(now.Unix(), 10)
 	v1 := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
+}
+
+// payuEmea: hex of MD5 over the payload and the second key.
+func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := fmt.Sprintf("%x", md5.Sum([]byte(string(payload)+secret)))
+	return request(payload, "application/json", "OpenPayu-Signature", "sender=checkout;signature="+signature+";algorithm=MD5;content=DOCUMENT"), nil
 }
 
 // hexOfBody: the commonest scheme, the hex of a MAC of the body in a header.
