@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 // do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
 // within [DefaultDeadline].
 type dialect struct {
-	body      string        // of the answer that ends redelivery
-	handshake bool          // asks by GET whether the endpoint is the merchant's
-	deadline  time.Duration // 0 is the server's
+	body      string                      // of the answer that ends redelivery
+	reply     func(payload []byte) string // the same, where it depends on what was verified
+	handshake bool                        // asks by GET whether the endpoint is the merchant's
+	deadline  time.Duration               // 0 is the server's
 }
 
 // dialects holds the processors that want something else, by connector.
@@ -29,6 +31,11 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
+	"robokassa": {reply: func(form []byte) string {
+		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		return "OK" + fields.Get("InvId")
+	}},
 }
 
 // Answer is what the sender of a request gets.
@@ -109,7 +116,11 @@ func (e Endpoint) Answer(j Judgement) Answer {
 	case j.Handshake:
 		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
 	}
-	a := Answer{Status: http.StatusOK, Body: dialects[e.Connector].body}
+	d := dialects[e.Connector]
+	a := Answer{Status: http.StatusOK, Body: d.body}
+	if d.reply != nil {
+		a.Body = d.reply(j.Payload)
+	}
 	if a.Body != "" {
 		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
 	}

@@ -33,6 +33,7 @@ var connectors = map[string]Connector{
 	"payu-emea":      payuEmea,
 	"payu-india":     payuIndia,
 	"razorpay":       razorpay,
+	"robokassa":      robokassa,
 	"square":         square,
 	"stripe":         stripe,
 }

@@ -14,6 +14,10 @@ package verify
 
 import (
 	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -42,6 +46,7 @@ var connectors = map[string]Connector{
 	"payu-emea":      payuEmea,
 	"payu-india":     payuIndia,
 	"razorpay":       razorpay,
+	"robokassa":      robokassa,
 	"square":         square,
 	"stripe":         stripe,
 }
@@ -408,6 +413,36 @@ func (f form) join(separator string, names ...string) string {
 		values[i] = f[name]
 	}
 	return strings.Join(values, separator)
+}
+
+// hashSetting is the setting of processors that let the merchant choose how
+// they hash.
+var hashSetting = Setting{Name: "hash", Says: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
+
+var hashes = map[string]func() hash.Hash{
+	"md5":    md5.New,
+	"sha1":   sha1.New,
+	"sha256": sha256.New,
+	"sha384": sha512.New384,
+	"sha512": sha512.New,
+}
+
+// hash returns the hash of the setting, or the processor's own default.
+func (k Keys) hash(standard func() hash.Hash) (func() hash.Hash, error) {
+	name := k.Settings[hashSetting.Name]
+	if name == "" {
+		return standard, nil
+	}
+	if h, ok := hashes[name]; ok {
+		return h, nil
+	}
+	return nil, fmt.Errorf("%w: hash is %q, want %s", ErrSetting, name, strings.Join(slices.Sorted(maps.Keys(hashes)), ", "))
+}
+
+// checkHash is the Check of connectors with [hashSetting].
+func checkHash(_ string, k Keys) error {
+	_, err := k.hash(nil)
+	return err
 }
 
 // digest returns the hash of text.

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,6 +35,7 @@ var connectors = map[string]Signer{
 	"payu-emea":      {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"robokassa":      {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
@@ -131,6 +133,18 @@ func billplz(f url.Values, secret string) string {
 	}
 	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+}
+
+// robokassa: hex of MD5 over the sum, the invoice, the password and the
+// merchant's own fields.
+func robokassa(f url.Values, password string) string {
+	text := f.Get("OutSum") + ":" + f.Get("InvId") + ":" + password
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if strings.HasPrefix(name, "Shp_") {
+			text += ":" + name + "=" + f.Get(name)
+		}
+	}
+	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
 }
 
 // payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
