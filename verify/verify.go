@@ -47,6 +47,7 @@ var connectors = map[string]Connector{
 	"payu-india":     payuIndia,
 	"razorpay":       razorpay,
 	"robokassa":      robokassa,
+	"skrill":         skrill,
 	"square":         square,
 	"stripe":         stripe,
 }

@@ -36,6 +36,7 @@ var connectors = map[string]Signer{
 	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
 	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"robokassa":      {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
+	"skrill":         {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
 	"square":         {Dev: secret("dev_square"), Sign: square},
 	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
@@ -144,6 +145,13 @@ func robokassa(f url.Values, password string) string {
 			text += ":" + name + "=" + f.Get(name)
 		}
 	}
+	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
+}
+
+// skrill: upper-case hex of MD5 over fields and the MD5 of the secret word.
+func skrill(f url.Values, secret string) string {
+	text := fmt.Sprintf("%s%s%X%s%s%s", f.Get("merchant_id"), f.Get("transaction_id"), md5.Sum([]byte(secret)),
+		f.Get("mb_amount"), f.Get("mb_currency"), f.Get("status"))
 	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
 }
 
