@@ -31,6 +31,8 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// https://fliphtml5.com/hmseu/oxni
+	"ipay88": {body: "RECEIVEOK"},
 	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
 	"robokassa": {reply: func(form []byte) string {
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one

@@ -7,6 +7,7 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -31,6 +32,7 @@ var connectors = map[string]Signer{
 	"billplz":        {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"ipay88":         {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"payu-emea":      {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
@@ -153,6 +155,13 @@ func skrill(f url.Values, secret string) string {
 	text := fmt.Sprintf("%s%s%X%s%s%s", f.Get("merchant_id"), f.Get("transaction_id"), md5.Sum([]byte(secret)),
 		f.Get("mb_amount"), f.Get("mb_currency"), f.Get("status"))
 	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
+}
+
+// ipay88: base64 of SHA-1 over the key and fields.
+func ipay88(f url.Values, key string) string {
+	amount := strings.NewReplacer(",", "", ".", "").Replace(f.Get("Amount"))
+	sum := sha1.Sum([]byte(key + f.Get("MerchantCode") + f.Get("PaymentId") + f.Get("RefNo") + amount + f.Get("Currency") + f.Get("Status")))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
