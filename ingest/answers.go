@@ -31,6 +31,9 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// The callback is sent until it gets this; the other notifications do not mind.
+	// https://docs.fiuu.dev/docs/payment-status-notification
+	"fiuu-molpay": {body: "CBTOKEN:MPSTATOK"},
 	// https://fliphtml5.com/hmseu/oxni
 	"ipay88": {body: "RECEIVEOK"},
 	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects

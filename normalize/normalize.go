@@ -29,6 +29,7 @@ var connectors = map[string]Connector{
 	"billplz":        billplz,
 	"braintree":      braintree,
 	"checkout":       checkout,
+	"fiuu-molpay":    fiuuMolpay,
 	"ipay88":         ipay88,
 	"paypal":         paypal,
 	"payu-emea":      payuEmea,

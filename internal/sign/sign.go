@@ -32,6 +32,7 @@ var connectors = map[string]Signer{
 	"billplz":        {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
 	"braintree":      {Dev: braintreeKeys, Sign: braintree},
 	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"fiuu-molpay":    {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
 	"ipay88":         {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
 	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"payu-emea":      {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
@@ -162,6 +163,20 @@ func ipay88(f url.Values, key string) string {
 	amount := strings.NewReplacer(",", "", ".", "").Replace(f.Get("Amount"))
 	sum := sha1.Sum([]byte(key + f.Get("MerchantCode") + f.Get("PaymentId") + f.Get("RefNo") + amount + f.Get("Currency") + f.Get("Status")))
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// fiuuMolpay: skey of a payment, Signature of a refund.
+func fiuuMolpay(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	if !strings.Contains(string(payload), "skey=") {
+		return inForm("Signature", func(f url.Values, secret string) string {
+			return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
+		})(payload, secret, settings, address, now)
+	}
+	return inForm("skey", func(f url.Values, secret string) string {
+		key := hash(f.Get("tranID") + f.Get("orderid") + f.Get("status") + f.Get("domain") + f.Get("amount") + f.Get("currency"))
+		return hash(f.Get("paydate") + f.Get("domain") + key + f.Get("appcode") + secret)
+	})(payload, secret, settings, address, now)
 }
 
 // payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
