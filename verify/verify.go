@@ -37,21 +37,22 @@ import (
 // connectors is every processor whose webhooks can be verified, by its name in
 // the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"adyen":          adyen,
-	"adyen-platform": adyenPlatform,
-	"billplz":        billplz,
-	"braintree":      braintree,
-	"checkout":       checkout,
-	"fiuu-molpay":    fiuuMolpay,
-	"ipay88":         ipay88,
-	"paypal":         paypal,
-	"payu-emea":      payuEmea,
-	"payu-india":     payuIndia,
-	"razorpay":       razorpay,
-	"robokassa":      robokassa,
-	"skrill":         skrill,
-	"square":         square,
-	"stripe":         stripe,
+	"adyen":                 adyen,
+	"adyen-platform":        adyenPlatform,
+	"billplz":               billplz,
+	"braintree":             braintree,
+	"checkout":              checkout,
+	"fiuu-molpay":           fiuuMolpay,
+	"globalpayments-realex": globalpaymentsRealex,
+	"ipay88":                ipay88,
+	"paypal":                paypal,
+	"payu-emea":             payuEmea,
+	"payu-india":            payuIndia,
+	"razorpay":              razorpay,
+	"robokassa":             robokassa,
+	"skrill":                skrill,
+	"square":                square,
+	"stripe":                stripe,
 }
 
 // Connector is what verify knows of a processor.

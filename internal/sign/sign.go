@@ -27,21 +27,22 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"billplz":        {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
-	"braintree":      {Dev: braintreeKeys, Sign: braintree},
-	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"fiuu-molpay":    {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
-	"ipay88":         {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
-	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"payu-emea":      {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
-	"payu-india":     {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
-	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"robokassa":      {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
-	"skrill":         {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
-	"square":         {Dev: secret("dev_square"), Sign: square},
-	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
+	"braintree":             {Dev: braintreeKeys, Sign: braintree},
+	"checkout":              {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"fiuu-molpay":           {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
+	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
+	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
+	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
+	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"robokassa":             {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
+	"skrill":                {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
+	"square":                {Dev: secret("dev_square"), Sign: square},
+	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
 
 // Signer is how one processor signs.
@@ -177,6 +178,13 @@ func fiuuMolpay(payload []byte, secret string, settings map[string]string, addre
 		key := hash(f.Get("tranID") + f.Get("orderid") + f.Get("status") + f.Get("domain") + f.Get("amount") + f.Get("currency"))
 		return hash(f.Get("paydate") + f.Get("domain") + key + f.Get("appcode") + secret)
 	})(payload, secret, settings, address, now)
+}
+
+// globalpaymentsRealex: hex of SHA-1 over the SHA-1 of fields and the secret.
+func globalpaymentsRealex(f url.Values, secret string) string {
+	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
+		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
+	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
 }
 
 // payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
