@@ -38,6 +38,7 @@ var connectors = map[string]Connector{
 	"razorpay":              razorpay,
 	"robokassa":             robokassa,
 	"skrill":                skrill,
+	"sofort":                sofort,
 	"square":                square,
 	"stripe":                stripe,
 }

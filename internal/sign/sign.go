@@ -41,6 +41,7 @@ var connectors = map[string]Signer{
 	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"robokassa":             {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
 	"skrill":                {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
+	"sofort":                {Dev: secret("dev-sofort-notification-password"), Sign: inForm("hash", sofort)},
 	"square":                {Dev: secret("dev_square"), Sign: square},
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 }
@@ -185,6 +186,22 @@ func globalpaymentsRealex(f url.Values, secret string) string {
 	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
 		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
+}
+
+// sofort: hex of SHA-1 over all fields and the password.
+func sofort(f url.Values, password string) string {
+	var text strings.Builder
+	for name := range strings.FieldsSeq("transaction user_id project_id " +
+		"sender_holder sender_account_number sender_bank_code sender_bank_name sender_bank_bic sender_iban sender_country_id " +
+		"recipient_holder recipient_account_number recipient_bank_code recipient_bank_name recipient_bank_bic recipient_iban recipient_country_id " +
+		"international_transaction amount currency_id reason_1 reason_2 security_criteria " +
+		"user_variable_0 user_variable_1 user_variable_2 user_variable_3 user_variable_4 user_variable_5 created") {
+		text.WriteString(f.Get(name) + "|")
+	}
+	if f.Has("status") {
+		text.WriteString(f.Get("status") + "|" + f.Get("status_modified") + "|")
+	}
+	return fmt.Sprintf("%x", sha1.Sum([]byte(text.String()+password)))
 }
 
 // payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
