@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -17,11 +18,12 @@ import (
 // do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
 // within [DefaultDeadline].
 type dialect struct {
-	body       string        // of the answer that ends redelivery
-	done       int           // the status of that answer; 0 is 200
-	unverified int           // the status of a refusal to believe; 0 is 401
-	handshake  bool          // asks by GET whether the endpoint is the merchant's
-	deadline   time.Duration // 0 is the server's
+	body       string                      // of the answer that ends redelivery
+	reply      func(payload []byte) string // the same, where it depends on what was verified
+	done       int                         // the status of that answer; 0 is 200
+	unverified int                         // the status of a refusal to believe; 0 is 401
+	handshake  bool                        // asks by GET whether the endpoint is the merchant's
+	deadline   time.Duration               // 0 is the server's
 }
 
 // dialects holds the processors that want something else, by connector.
@@ -32,8 +34,18 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// The callback is sent until it gets this; the other notifications do not mind.
+	// https://docs.fiuu.dev/docs/payment-status-notification
+	"fiuu-molpay": {body: "CBTOKEN:MPSTATOK"},
 	// https://developer.gocardless.com/api-reference/#webhooks-overview
 	"gocardless": {done: http.StatusNoContent, unverified: statusTokenInvalid},
+	// https://fliphtml5.com/hmseu/oxni
+	"ipay88": {body: "RECEIVEOK"},
+	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
+	"robokassa": {reply: func(form []byte) string {
+		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		return "OK" + fields.Get("InvId")
+	}},
 }
 
 // statusTokenInvalid is nobody's standard.
@@ -126,6 +138,9 @@ func (e Endpoint) Answer(j Judgement) Answer {
 		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
 	}
 	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
+	if d.reply != nil {
+		a.Body = d.reply(j.Payload)
+	}
 	if a.Body != "" {
 		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,6 +67,22 @@ func decodeXML(payload []byte, v any) error {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
 	return nil
+}
+
+// decodeForm reads a form-encoded payload. A field given twice is refused.
+func decodeForm(payload []byte) (map[string]string, error) {
+	values, err := url.ParseQuery(string(payload))
+	if err != nil {
+		return nil, fmt.Errorf("%w: not a form: %v", ErrMalformed, err)
+	}
+	f := map[string]string{}
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("%w: the field %q is given %d times, want one", ErrMalformed, name, len(v))
+		}
+		f[name] = v[0]
+	}
+	return f, nil
 }
 
 // ignored is a fact that tollbridge has no word for.
@@ -200,6 +218,18 @@ func minor(value *int64, currency string, theirs map[string]int) (*schemas.Amoun
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return &a, nil
+}
+
+// minorText is an amount in minor units, written as text, that may be absent.
+func minorText(value, currency string) (*schemas.Amount, error) {
+	if value == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, value)
+	}
+	return minor(&n, currency, nil)
 }
 
 // major is an amount in decimal text that may be absent; see [schemas.Major].

@@ -14,7 +14,10 @@ package verify
 
 import (
 	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -22,6 +25,7 @@ import (
 	"hash"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,32 +38,41 @@ import (
 // connectors is every processor whose webhooks can be verified, by its name in
 // the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"adyen":             adyen,
-	"adyen-platform":    adyenPlatform,
-	"authorizenet":      authorizenet,
-	"braintree":         braintree,
-	"btcpay":            btcpay,
-	"cashfree":          cashfree,
-	"checkout":          checkout,
-	"coinbase-commerce": coinbaseCommerce,
-	"flutterwave":       flutterwave,
-	"gocardless":        gocardless,
-	"midtrans":          midtrans,
-	"mollie":            mollie,
-	"moneyhash":         moneyhash,
-	"monnify":           monnify,
-	"paddle":            paddle,
-	"paypal":            paypal,
-	"paystack":          paystack,
-	"portone":           portone,
-	"razorpay":          razorpay,
-	"recurly":           recurly,
-	"shopify":           shopify,
-	"square":            square,
-	"standardwebhooks":  standardwebhooks,
-	"stripe":            stripe,
-	"svix":              svix,
-	"xendit":            xendit,
+	"adyen":                 adyen,
+	"adyen-platform":        adyenPlatform,
+	"authorizenet":          authorizenet,
+	"billplz":               billplz,
+	"braintree":             braintree,
+	"btcpay":                btcpay,
+	"cashfree":              cashfree,
+	"checkout":              checkout,
+	"coinbase-commerce":     coinbaseCommerce,
+	"fiuu-molpay":           fiuuMolpay,
+	"flutterwave":           flutterwave,
+	"globalpayments-realex": globalpaymentsRealex,
+	"gocardless":            gocardless,
+	"ipay88":                ipay88,
+	"midtrans":              midtrans,
+	"mollie":                mollie,
+	"moneyhash":             moneyhash,
+	"monnify":               monnify,
+	"paddle":                paddle,
+	"paypal":                paypal,
+	"paystack":              paystack,
+	"payu-emea":             payuEmea,
+	"payu-india":            payuIndia,
+	"portone":               portone,
+	"razorpay":              razorpay,
+	"recurly":               recurly,
+	"robokassa":             robokassa,
+	"shopify":               shopify,
+	"skrill":                skrill,
+	"sofort":                sofort,
+	"square":                square,
+	"standardwebhooks":      standardwebhooks,
+	"stripe":                stripe,
+	"svix":                  svix,
+	"xendit":                xendit,
 }
 
 // Connector is what verify knows of a processor.
@@ -372,6 +385,113 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil
+}
+
+// formHash is the scheme of forms that carry their own signature: a hash of
+// some of the other fields and the secret.
+type formHash struct {
+	field  string                                              // that the signature stands in
+	decode func(string) ([]byte, error)                        // of its value
+	want   func(f form, secret string, k Keys) ([]byte, error) // what it must be
+}
+
+func (h formHash) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
+	f, err := r.form()
+	if err != nil {
+		return Verified{}, err
+	}
+	if f[h.field] == "" {
+		return Verified{}, fmt.Errorf("%w: no %s in the form", ErrMissing, h.field)
+	}
+	signature, err := h.decode(f[h.field])
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, h.field, err)
+	}
+	want, err := h.want(f, secret, k)
+	if err != nil {
+		return Verified{}, err
+	}
+	if !hmac.Equal(signature, want) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// form is the fields of a body that is a form.
+type form map[string]string
+
+// form reads a form-encoded body. A field given twice is refused: two readers
+// could take such a body for two different things.
+func (r Request) form() (form, error) {
+	values, err := url.ParseQuery(string(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
+	}
+	f := form{}
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("%w: the field %q is given %d times, want one", ErrMalformed, name, len(v))
+		}
+		f[name] = v[0]
+	}
+	return f, nil
+}
+
+// without refuses fields with the text that separates them where they are
+// hashed: the same hash would be that of other fields.
+func (f form) without(separator string, names ...string) error {
+	for _, name := range names {
+		if strings.Contains(f[name], separator) {
+			return fmt.Errorf("%w: %s has a %q, which separates what is signed", ErrMalformed, name, separator)
+		}
+	}
+	return nil
+}
+
+// join returns the named fields with the separator between them.
+func (f form) join(separator string, names ...string) string {
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = f[name]
+	}
+	return strings.Join(values, separator)
+}
+
+// hashSetting is the setting of processors that let the merchant choose how
+// they hash.
+var hashSetting = Setting{Name: "hash", Says: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
+
+var hashes = map[string]func() hash.Hash{
+	"md5":    md5.New,
+	"sha1":   sha1.New,
+	"sha256": sha256.New,
+	"sha384": sha512.New384,
+	"sha512": sha512.New,
+}
+
+// hash returns the hash of the setting, or the processor's own default.
+func (k Keys) hash(standard func() hash.Hash) (func() hash.Hash, error) {
+	name := k.Settings[hashSetting.Name]
+	if name == "" {
+		return standard, nil
+	}
+	if h, ok := hashes[name]; ok {
+		return h, nil
+	}
+	return nil, fmt.Errorf("%w: hash is %q, want %s", ErrSetting, name, strings.Join(slices.Sorted(maps.Keys(hashes)), ", "))
+}
+
+// checkHash is the Check of connectors with [hashSetting].
+func checkHash(_ string, k Keys) error {
+	_, err := k.hash(nil)
+	return err
+}
+
+// digest returns the hash of text.
+func digest(h func() hash.Hash, text string) []byte {
+	d := h()
+	d.Write([]byte(text))
+	return d.Sum(nil)
 }
 
 // sharedValue is the Verify of processors that send the secret itself in a

@@ -6,6 +6,8 @@ package sign
 
 import (
 	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -13,7 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,32 +28,41 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":             {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform":    {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"authorizenet":      {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
-	"braintree":         {Dev: braintreeKeys, Sign: braintree},
-	"btcpay":            {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
-	"cashfree":          {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
-	"checkout":          {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"coinbase-commerce": {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
-	"flutterwave":       {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
-	"gocardless":        {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
-	"midtrans":          {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
-	"mollie":            {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
-	"moneyhash":         {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
-	"monnify":           {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
-	"paddle":            {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
-	"paypal":            {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"paystack":          {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
-	"portone":           {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
-	"razorpay":          {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"recurly":           {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
-	"shopify":           {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
-	"square":            {Dev: secret("dev_square"), Sign: square},
-	"standardwebhooks":  {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
-	"stripe":            {Dev: secret("whsec_dev_stripe"), Sign: stripe},
-	"svix":              {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
-	"xendit":            {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
+	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"authorizenet":          {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
+	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
+	"braintree":             {Dev: braintreeKeys, Sign: braintree},
+	"btcpay":                {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
+	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
+	"checkout":              {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"coinbase-commerce":     {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
+	"fiuu-molpay":           {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
+	"flutterwave":           {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
+	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
+	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
+	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
+	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
+	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
+	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
+	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
+	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
+	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
+	"portone":               {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
+	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"recurly":               {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
+	"robokassa":             {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
+	"shopify":               {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
+	"skrill":                {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
+	"sofort":                {Dev: secret("dev-sofort-notification-password"), Sign: inForm("hash", sofort)},
+	"square":                {Dev: secret("dev_square"), Sign: square},
+	"standardwebhooks":      {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
+	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
+	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
 // Signer is how one processor signs.
@@ -155,6 +169,12 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
 }
 
+// payuEmea: hex of MD5 over the payload and the second key.
+func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := fmt.Sprintf("%x", md5.Sum([]byte(string(payload)+secret)))
+	return request(payload, "application/json", "OpenPayu-Signature", "sender=checkout;signature="+signature+";algorithm=MD5;content=DOCUMENT"), nil
+}
+
 // standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
 // "id.<unix seconds>.payload">, keyed by what is base64 after whsec_.
 func standard(prefix string) Func {
@@ -175,6 +195,107 @@ func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
 	}
+}
+
+// inForm: a form with its signature in a field of its own.
+func inForm(field string, signature func(f url.Values, secret string) string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		f, err := url.ParseQuery(string(payload))
+		if err != nil {
+			return verify.Request{}, err
+		}
+		f.Del(field)
+		f.Set(field, signature(f, secret))
+		return request([]byte(f.Encode()), "application/x-www-form-urlencoded"), nil
+	}
+}
+
+// billplz: hex of HMAC-SHA256 over name and value of each field, sorted
+// without regard to case and joined by "|".
+func billplz(f url.Values, secret string) string {
+	var fields []string
+	for name := range f {
+		fields = append(fields, name+f.Get(name))
+	}
+	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+}
+
+// robokassa: hex of MD5 over the sum, the invoice, the password and the
+// merchant's own fields.
+func robokassa(f url.Values, password string) string {
+	text := f.Get("OutSum") + ":" + f.Get("InvId") + ":" + password
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if strings.HasPrefix(name, "Shp_") {
+			text += ":" + name + "=" + f.Get(name)
+		}
+	}
+	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
+}
+
+// skrill: upper-case hex of MD5 over fields and the MD5 of the secret word.
+func skrill(f url.Values, secret string) string {
+	text := fmt.Sprintf("%s%s%X%s%s%s", f.Get("merchant_id"), f.Get("transaction_id"), md5.Sum([]byte(secret)),
+		f.Get("mb_amount"), f.Get("mb_currency"), f.Get("status"))
+	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
+}
+
+// ipay88: base64 of SHA-1 over the key and fields.
+func ipay88(f url.Values, key string) string {
+	amount := strings.NewReplacer(",", "", ".", "").Replace(f.Get("Amount"))
+	sum := sha1.Sum([]byte(key + f.Get("MerchantCode") + f.Get("PaymentId") + f.Get("RefNo") + amount + f.Get("Currency") + f.Get("Status")))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// fiuuMolpay: skey of a payment, Signature of a refund.
+func fiuuMolpay(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	if !strings.Contains(string(payload), "skey=") {
+		return inForm("Signature", func(f url.Values, secret string) string {
+			return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
+		})(payload, secret, settings, address, now)
+	}
+	return inForm("skey", func(f url.Values, secret string) string {
+		key := hash(f.Get("tranID") + f.Get("orderid") + f.Get("status") + f.Get("domain") + f.Get("amount") + f.Get("currency"))
+		return hash(f.Get("paydate") + f.Get("domain") + key + f.Get("appcode") + secret)
+	})(payload, secret, settings, address, now)
+}
+
+// globalpaymentsRealex: hex of SHA-1 over the SHA-1 of fields and the secret.
+func globalpaymentsRealex(f url.Values, secret string) string {
+	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
+		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
+	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
+}
+
+// sofort: hex of SHA-1 over all fields and the password.
+func sofort(f url.Values, password string) string {
+	var text strings.Builder
+	for name := range strings.FieldsSeq("transaction user_id project_id " +
+		"sender_holder sender_account_number sender_bank_code sender_bank_name sender_bank_bic sender_iban sender_country_id " +
+		"recipient_holder recipient_account_number recipient_bank_code recipient_bank_name recipient_bank_bic recipient_iban recipient_country_id " +
+		"international_transaction amount currency_id reason_1 reason_2 security_criteria " +
+		"user_variable_0 user_variable_1 user_variable_2 user_variable_3 user_variable_4 user_variable_5 created") {
+		text.WriteString(f.Get(name) + "|")
+	}
+	if f.Has("status") {
+		text.WriteString(f.Get("status") + "|" + f.Get("status_modified") + "|")
+	}
+	return fmt.Sprintf("%x", sha1.Sum([]byte(text.String()+password)))
+}
+
+// payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
+func payuIndia(f url.Values, salt string) string {
+	text := salt + "|" + f.Get("status")
+	for n := 10; n > 0; n-- {
+		text += "|" + f.Get("udf"+strconv.Itoa(n))
+	}
+	text += "|" + f.Get("email") + "|" + f.Get("firstname") + "|" + f.Get("productinfo")
+	text += "|" + f.Get("amount") + "|" + f.Get("txnid") + "|" + f.Get("key")
+	if charges := f.Get("additionalCharges"); charges != "" {
+		text = charges + "|" + text
+	}
+	return fmt.Sprintf("%x", sha512.Sum512([]byte(text)))
 }
 
 // secretIn: the secret itself in a header, and nothing signed.

@@ -1,0 +1,61 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// billplz: a form about one bill, sent after an attempt to pay it, whichever
+// way it ended. A bill that is not paid is "due" and can be paid later, so that
+// a failed attempt is no end. Amounts are in sen: Billplz has no currency but
+// the ringgit.
+//
+// The form has no reference of the merchant's: the bill's id stands in. The
+// identity is the bill once it is paid, and the attempt before that.
+//
+// https://www.billplz.com/api#x-signature-callback-url
+var billplz = Connector{
+	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
+	Key:       "none in the form: the bill's id stands in",
+	Normalize: billplzNormalize,
+}
+
+func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
+	b, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	if b["id"] == "" {
+		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
+	}
+	var f Fact
+	switch paid, status := b["paid"], b["transaction_status"]; {
+	case paid == "true":
+		f.Type, f.Identity = schemas.PaymentCaptured, b["id"]
+	case paid == "false" && status == "pending":
+		f.Type, f.Identity = schemas.PaymentProcessing, b["id"]+"/"+b["transaction_id"]
+	case paid == "false" && (status == "" || status == "failed"):
+		f.Type, f.Identity = schemas.PaymentFailed, b["id"]+"/"+b["transaction_id"]
+	case paid == "false":
+		return []Fact{ignored(b["state"], fmt.Sprintf("not paid, and the transaction is %q", status))}, nil
+	default:
+		return nil, fmt.Errorf("%w: paid is %q, want true or false", ErrMalformed, paid)
+	}
+	f.ConnectorEventType = b["state"]
+	f.ConnectorTransactionID = b["id"]
+	if f.Time, err = timestamp(b["paid_at"], "2006-01-02 15:04:05 -0700"); err != nil {
+		return []Fact{malformed(b["state"], err)}, nil
+	}
+	amount := b["amount"]
+	if f.Type == schemas.PaymentCaptured {
+		amount = first(b["paid_amount"], amount)
+	}
+	if f.Amount, err = minorText(amount, "MYR"); err != nil {
+		return []Fact{malformed(b["state"], err)}, nil
+	}
+	if f.Type == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return []Fact{f}, nil
+}

@@ -1,0 +1,95 @@
+package normalize
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// fiuuMolpay: a form about one payment, which has skey, or one refund. One
+// payment is told of several times, by each of three ways: its id and its
+// status, which are signed, are the identity. The time is Malaysia's.
+//
+// A form about a refund has Fiuu's id of the payment and the merchant's
+// reference of the refund, and neither a currency nor the order.
+//
+// https://docs.fiuu.dev/docs/payment-status-notification
+var fiuuMolpay = Connector{
+	Docs:      "https://docs.fiuu.dev/docs/payment-status-notification",
+	Key:       "orderid; refunds have none",
+	Normalize: fiuuMolpayNormalize,
+}
+
+var (
+	fiuuMolpayTypes       = map[string]schemas.Type{"00": schemas.PaymentCaptured, "11": schemas.PaymentFailed, "22": schemas.PaymentProcessing}
+	fiuuMolpayRefundTypes = map[string]schemas.Type{"00": schemas.RefundSucceeded, "11": schemas.RefundFailed, "22": schemas.RefundPending}
+)
+
+func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	read, types, status := fiuuMolpayPayment, fiuuMolpayTypes, p["status"]
+	_, payment := p["skey"] // as verification tells them apart
+	switch {
+	case payment && (p["tranID"] == "" || p["orderid"] == ""):
+		return nil, fmt.Errorf("%w: no tranID or no orderid: not a payment of Fiuu's", ErrMalformed)
+	case !payment && p["RefundID"] == "":
+		return nil, fmt.Errorf("%w: no skey and no RefundID: neither a payment nor a refund of Fiuu's", ErrMalformed)
+	case !payment:
+		read, types, status = fiuuMolpayRefund, fiuuMolpayRefundTypes, p["Status"]
+	}
+	typ, ok := types[status]
+	if !ok {
+		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	}
+	f, err := read(p, typ)
+	if err != nil {
+		return []Fact{malformed(status, err)}, nil
+	}
+	f.Type, f.ConnectorEventType = typ, status
+	return []Fact{f}, nil
+}
+
+func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error) {
+	f.Identity = p["tranID"] + "/" + p["status"]
+	f.MerchantTransactionID, f.ConnectorTransactionID = p["orderid"], p["tranID"]
+	f.PaymentMethod = method(p["channel"], "")
+	paid, err := timestamp(p["paydate"], time.DateTime)
+	if err != nil {
+		return f, err
+	}
+	if !paid.IsZero() {
+		f.Time = paid.Add(-8 * time.Hour)
+	}
+	currency := p["currency"]
+	if currency == "RM" { // as the ringgit is called at home
+		currency = "MYR"
+	}
+	if f.Amount, err = major(p["amount"], currency); err != nil {
+		return f, err
+	}
+	switch typ {
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed:
+		f.Error = failure(p["error_code"], p["error_desc"], "")
+	}
+	return f, nil
+}
+
+func fiuuMolpayRefund(p map[string]string, typ schemas.Type) (f Fact, err error) {
+	if kind := p["RefundType"]; kind != "P" && kind != "F" { // a payment's hash must never pass for a refund's
+		return f, fmt.Errorf("%w: RefundType is %q, want P or F", ErrMalformed, kind)
+	}
+	f.Identity = p["RefundID"] + "/" + p["Status"]
+	f.ConnectorTransactionID = p["TxnID"]
+	f.ConnectorRefundID, f.MerchantRefundID = p["RefundID"], p["RefID"]
+	if typ == schemas.RefundFailed {
+		f.Error = failure("", p["reason"], "")
+	}
+	f.Amount, err = major(p["Amount"], "")
+	return f, err
+}

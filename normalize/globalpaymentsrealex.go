@@ -1,0 +1,64 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// globalpaymentsRealex: a form about one payment on the hosted page. RESULT,
+// ORDER_ID and PASREF are signed: the first decides, the others are the
+// identity. AMOUNT, in minor units, is not signed, and there is no other; the
+// currency is there if the merchant has it sent back. AUTO_SETTLE_FLAG, not
+// signed either, is believed where it says less: 0 is not yet captured.
+//
+// Where ORDER_ID is made of the merchant's own CHECKOUT_ID and the TIMESTAMP,
+// which both being signed proves, the former is the merchant's reference.
+//
+// https://developer.globalpay.com/hpp/api
+var globalpaymentsRealex = Connector{
+	Docs:      "https://developer.globalpay.com/hpp/api",
+	Key:       "ORDER_ID, or CHECKOUT_ID where ORDER_ID is that and the TIMESTAMP",
+	Normalize: globalpaymentsRealexNormalize,
+}
+
+func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	result := p["RESULT"]
+	if p["ORDER_ID"] == "" || result == "" {
+		return nil, fmt.Errorf("%w: no ORDER_ID or no RESULT: not a response of Realex's", ErrMalformed)
+	}
+	var f Fact
+	switch {
+	case result == "00" && p["AUTO_SETTLE_FLAG"] == "0":
+		f.Type = schemas.PaymentAuthorized
+	case result == "00":
+		f.Type = schemas.PaymentCaptured
+	case strings.Trim(result[:1], "123") == "": // declined, or out of order at the bank or at Realex
+		f.Type = schemas.PaymentFailed
+	default: // such as 501, which says that the order was processed before
+		return []Fact{ignored(result, fmt.Sprintf("the result %q is about the request and not the payment", result))}, nil
+	}
+	f.Identity = p["ORDER_ID"] + "/" + p["PASREF"] + "/" + result
+	f.Account, f.ConnectorEventType = p["MERCHANT_ID"], result
+	f.MerchantTransactionID, f.ConnectorTransactionID = p["ORDER_ID"], p["PASREF"]
+	if id := p["CHECKOUT_ID"]; id != "" && p["ORDER_ID"] == id+p["TIMESTAMP"] {
+		f.MerchantTransactionID = id
+	}
+	if f.Amount, err = minorText(p["AMOUNT"], first(p["CURRENCY"], p["X-CURRENCY"])); err != nil {
+		return []Fact{malformed(result, err)}, nil
+	}
+	switch f.Type {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed:
+		f.Error = failure(result, p["MESSAGE"], "")
+	}
+	return []Fact{f}, nil
+}

@@ -1,0 +1,60 @@
+package normalize
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// ipay88: a form about one payment. What is signed decides: RefNo, Status and
+// Amount, which are also the identity. The points and commas of the amount are
+// not signed, so that it is read only as it is documented: with two decimals,
+// and a comma before each three digits or none.
+//
+// https://fliphtml5.com/hmseu/oxni
+var ipay88 = Connector{
+	Docs:      "https://fliphtml5.com/hmseu/oxni",
+	Key:       "RefNo",
+	Normalize: ipay88Normalize,
+}
+
+var ipay88Types = map[string]schemas.Type{
+	"1": schemas.PaymentCaptured,
+	"0": schemas.PaymentFailed,
+	"6": schemas.PaymentProcessing,
+}
+
+var ipay88Amount = regexp.MustCompile(`\A([0-9]+|[0-9]{1,3}(,[0-9]{3})+)\.[0-9]{2}\z`)
+
+func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	status := p["Status"]
+	if p["RefNo"] == "" || status == "" {
+		return nil, fmt.Errorf("%w: no RefNo or no Status: not a payment of iPay88's", ErrMalformed)
+	}
+	var f Fact
+	if f.Type = ipay88Types[status]; f.Type == "" {
+		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	}
+	if !ipay88Amount.MatchString(p["Amount"]) {
+		return []Fact{malformed(status, fmt.Errorf("%w: the amount %q is not of the form 1,234.50", ErrMalformed, p["Amount"]))}, nil
+	}
+	f.Identity = p["RefNo"] + "/" + status + "/" + p["Amount"]
+	f.Account, f.ConnectorEventType = p["MerchantCode"], status
+	f.MerchantTransactionID, f.ConnectorTransactionID = p["RefNo"], p["TransId"]
+	if f.Amount, err = major(strings.ReplaceAll(p["Amount"], ",", ""), p["Currency"]); err != nil {
+		return []Fact{malformed(status, err)}, nil
+	}
+	switch f.Type {
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed:
+		f.Error = failure("", p["ErrDesc"], "")
+	}
+	return []Fact{f}, nil
+}

@@ -1,0 +1,56 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// robokassa: a form about one payment that succeeded; nothing is sent about
+// others. OutSum is in the shop's currency, which is not named: the ruble, or
+// what the setting says.
+//
+// The merchant's reference is one of its own fields (Shp_order_id), else InvId,
+// its number of the invoice. They and OutSum are signed.
+//
+// https://docs.robokassa.ru/ru/notifications-and-redirects
+var robokassa = Connector{
+	Docs:      "https://docs.robokassa.ru/ru/notifications-and-redirects",
+	Key:       "Shp_<merchant_id_keys>, else InvId",
+	Settings:  []Setting{robokassaCurrency},
+	Normalize: robokassaNormalize,
+}
+
+var robokassaCurrency = Setting{Name: "currency", Says: "the shop's currency, of ISO 4217; RUB if it is not set"}
+
+func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	if p["InvId"] == "" || p["OutSum"] == "" {
+		return nil, fmt.Errorf("%w: no InvId or no OutSum: not a notification of Robokassa's", ErrMalformed)
+	}
+	var f Fact
+	f.Type, f.Identity = schemas.PaymentCaptured, p["InvId"]+"/"+p["OutSum"]
+	f.ConnectorEventType, f.ConnectorTransactionID = "ResultURL", p["InvId"]
+	f.MerchantTransactionID = first(o.merchantID(robokassaOwn(p)), p["InvId"])
+	f.PaymentMethod = method(p["PaymentMethod"], "")
+	if f.Amount, err = major(p["OutSum"], first(o.Settings[robokassaCurrency.Name], "RUB")); err != nil {
+		return []Fact{malformed(f.ConnectorEventType, err)}, nil
+	}
+	f.CapturedAmount = f.Amount
+	return []Fact{f}, nil
+}
+
+// robokassaOwn is the merchant's own fields without their prefix.
+func robokassaOwn(p map[string]string) metadata {
+	own := metadata{}
+	for name, value := range p {
+		if len(name) > len("shp_") && strings.EqualFold(name[:len("shp_")], "shp_") {
+			own[name[len("shp_"):]] = text(value)
+		}
+	}
+	return own
+}

@@ -1,0 +1,56 @@
+package normalize
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// sofort: a form about one transfer, made by the payer at the bank. A project
+// without a status is told of transfers that were carried out, and of nothing
+// else. The identity is the transfer and its status.
+//
+// https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/
+var sofort = Connector{
+	Docs:      "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
+	Key:       "user_variable_0",
+	Normalize: sofortNormalize,
+}
+
+var sofortTypes = map[string]schemas.Type{
+	"":         schemas.PaymentCaptured,
+	"received": schemas.PaymentCaptured,
+	"pending":  schemas.PaymentProcessing, // ordered at the bank, not yet on the account
+	"loss":     schemas.PaymentFailed,     // it never came
+	"refunded": schemas.RefundSucceeded,
+}
+
+func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	if p["transaction"] == "" {
+		return nil, fmt.Errorf("%w: no transaction: not a notification of Sofort's", ErrMalformed)
+	}
+	event := first(p["status"], "notification")
+	var f Fact
+	if f.Type = sofortTypes[p["status"]]; f.Type == "" {
+		return []Fact{ignored(event, fmt.Sprintf("the status %q says nothing of the money", event))}, nil
+	}
+	f.Identity = p["transaction"] + "/" + p["status"]
+	f.Account, f.ConnectorEventType = p["project_id"], event
+	f.MerchantTransactionID, f.ConnectorTransactionID = p["user_variable_0"], p["transaction"]
+	// The times have no zone.
+	if _, err = timestamp(p["created"], time.DateTime); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	if f.Amount, err = major(p["amount"], p["currency_id"]); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	if f.Type == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return []Fact{f}, nil
+}

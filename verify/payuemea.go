@@ -1,0 +1,72 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+	"time"
+)
+
+// payuEmea hashes the body with the second key behind it and sends
+// OpenPayu-Signature: sender=...;signature=<hex>;algorithm=MD5;content=DOCUMENT.
+// The algorithm is MD5 unless PayU was asked for another; the header names it,
+// and it is one of PayU's list.
+//
+// It is a plain hash, not an HMAC: with MD5 and SHA-1, whoever can make PayU
+// sign a body of their choice could have prepared a second one with the same
+// signature. No time is signed.
+//
+// https://developers.payu.com/europe/docs/webhooks/signature/
+var payuEmea = Connector{
+	Docs:     "https://developers.payu.com/europe/docs/webhooks/signature/",
+	Signs:    "MD5 (or SHA-1, SHA-256, SHA-512) of the body and the second key, hex, in OpenPayu-Signature (signature=, algorithm=)",
+	Covers:   CoversBody,
+	Weakness: "a plain hash instead of an HMAC, MD5 by default; no timestamp: a captured request can be sent again",
+	Headers:  []string{"OpenPayu-Signature"},
+	Verify:   payuEmeaVerify,
+}
+
+// payuEmeaHashes is the algorithms under the names that PayU's own libraries know.
+var payuEmeaHashes = map[string]func() hash.Hash{
+	"MD5":     md5.New,
+	"SHA":     sha1.New,
+	"SHA1":    sha1.New,
+	"SHA-1":   sha1.New,
+	"SHA256":  sha256.New,
+	"SHA-256": sha256.New,
+	"SHA512":  sha512.New,
+	"SHA-512": sha512.New,
+}
+
+func payuEmeaVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+	header, err := r.header("OpenPayu-Signature")
+	if err != nil {
+		return Verified{}, err
+	}
+	parts := map[string]string{}
+	for pair := range strings.SplitSeq(header, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if _, twice := parts[name]; twice && name != "" {
+			return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: two %s, want one", ErrMalformed, name)
+		}
+		parts[name] = value
+	}
+	signature, err := hex.DecodeString(parts["signature"])
+	if err != nil || len(signature) == 0 || parts["algorithm"] == "" {
+		return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: want signature=<hex>;algorithm=<name>", ErrMalformed)
+	}
+	h, ok := payuEmeaHashes[parts["algorithm"]]
+	if !ok {
+		return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: algorithm %q", ErrAlgorithm, parts["algorithm"])
+	}
+	if !hmac.Equal(signature, digest(h, string(r.Body)+secret)) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
