@@ -34,16 +34,24 @@ type reader struct {
 // acknowledged offset: after an outage its brokers recover their logs first.
 const readPatience = 90 * time.Second
 
-func newReader(ctx context.Context, c Config, run string) (reader, error) {
-	r := reader{mark: strings.TrimSuffix(eventID(run, 0), "0"), count: new(atomic.Int64)}
+// startPatience is the same for the start of a run: leaders may be moving, but
+// the person who started it waits.
+const startPatience = 20 * time.Second
+
+func newReader(ctx context.Context, c Config, run string) (r reader, err error) {
+	r = reader{mark: strings.TrimSuffix(eventID(run, 0), "0"), count: new(atomic.Int64)}
 	r.client, r.hangUp = c.Kafka.Client()
 	r.client.Timeout = 10 * time.Second
-	partitions, err := r.partitions(ctx, c.Names)
-	if err != nil {
-		return r, err
+	for deadline := time.Now().Add(startPatience); ; time.Sleep(500 * time.Millisecond) {
+		var partitions map[string]int
+		if partitions, err = r.partitions(ctx, c.Names); err == nil {
+			r.before, err = r.ends(ctx, partitions)
+		}
+		if err == nil || errors.Is(err, kafka.UnknownTopicOrPartition) || ctx.Err() != nil || time.Now().After(deadline) {
+			return r, err
+		}
+		r.hangUp()
 	}
-	r.before, err = r.ends(ctx, partitions)
-	return r, err
 }
 
 // partitions returns how many partitions each event topic has.
