@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -174,7 +175,11 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 			headers = append(headers, publish.Header{Name: "http-" + strings.ToLower(name), Value: []byte(value)})
 		}
 	}
-	return publish.Record{Topic: topic, Key: []byte(key), Value: body, Headers: headers}
+	// The same body at the same endpoint is the same webhook: what else a
+	// redelivery brings, such as the time it is signed at, differs each time.
+	digest := sha256.Sum256(body)
+	id := p.endpoint.id() + ":" + hex.EncodeToString(digest[:])
+	return publish.Record{Topic: topic, ID: id, Key: []byte(key), Value: body, Headers: headers}
 }
 
 // reasonBytes bounds the reasons of a record: a batch can have an item for every

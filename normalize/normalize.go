@@ -24,14 +24,26 @@ import (
 // connectors is every processor whose webhooks can be normalised, by its name
 // in the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"adyen":          adyen,
-	"adyen-platform": adyenPlatform,
-	"braintree":      braintree,
-	"checkout":       checkout,
-	"paypal":         paypal,
-	"razorpay":       razorpay,
-	"square":         square,
-	"stripe":         stripe,
+	"adyen":            adyen,
+	"adyen-platform":   adyenPlatform,
+	"authorizenet":     authorizenet,
+	"braintree":        braintree,
+	"cashfree":         cashfree,
+	"checkout":         checkout,
+	"flutterwave":      flutterwave,
+	"midtrans":         midtrans,
+	"mollie":           mollie,
+	"moneyhash":        moneyhash,
+	"paddle":           paddle,
+	"paypal":           paypal,
+	"portone":          portone,
+	"razorpay":         razorpay,
+	"recurly":          recurly,
+	"square":           square,
+	"standardwebhooks": standardwebhooks,
+	"stripe":           stripe,
+	"svix":             svix,
+	"xendit":           xendit,
 }
 
 // Connector is what normalize knows of a processor.

@@ -86,6 +86,19 @@ func malformed(eventType string, err error) Fact {
 	return f
 }
 
+// generic is the Func of senders whose payload is anything that its merchant
+// chose: at most its type is read, by the name that the specification of
+// Standard Webhooks recommends.
+func generic(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		Type text `json:"type"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return []Fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
+	}
+	return []Fact{ignored(string(e.Type), fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
+}
+
 // text is a JSON string, number or boolean as the text it is written as, for
 // fields that a processor writes now one way and now another. Null, objects
 // and arrays are the empty text.

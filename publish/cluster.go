@@ -280,21 +280,21 @@ func (k *cluster) broker(id int32, address string) *broker {
 }
 
 // takeTopic takes in what is said of one topic. Partitions that are gone are
-// left without a leader.
+// left without a leader, and kept: one that comes back goes on with its
+// sequence, since the log may know the producer id.
 func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
-	var had []*partition
-	if p := t.parts.Load(); p != nil {
-		had = *p
-	}
 	if m.ErrorCode != 0 {
 		err := fmt.Errorf("topic %s: %w", t.name, kafka.Error(m.ErrorCode))
 		t.err.Store(&err)
-		for _, p := range had {
+		for _, p := range t.seen {
 			p.leads(nil, err)
 		}
 		return false
 	}
 	t.err.Store(nil)
+	for len(t.seen) < len(m.Partitions) {
+		t.seen = append(t.seen, &partition{cluster: k, topic: t, number: int32(len(t.seen))})
+	}
 	now := make([]*partition, len(m.Partitions))
 	whole = true
 	for i := range m.Partitions {
@@ -302,10 +302,7 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 		if int(q.PartitionIndex) >= len(now) || q.PartitionIndex < 0 {
 			return false // partitions are numbered from 0: this is not the topic's list
 		}
-		p := &partition{cluster: k, topic: t, number: q.PartitionIndex}
-		if int(q.PartitionIndex) < len(had) {
-			p = had[q.PartitionIndex]
-		}
+		p := t.seen[q.PartitionIndex]
 		now[q.PartitionIndex] = p
 		if b := here[q.LeaderID]; b != nil {
 			p.leads(b, nil)
@@ -314,7 +311,7 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 			whole = false
 		}
 	}
-	for _, p := range had[min(len(now), len(had)):] {
+	for _, p := range t.seen[len(now):] {
 		p.leads(nil, kafka.UnknownTopicOrPartition)
 	}
 	t.parts.Store(&now)
@@ -364,13 +361,13 @@ func (k *cluster) watch() {
 	}
 }
 
-// each calls do with every partition.
+// each calls do with every partition, those that are gone, too.
 func (k *cluster) each(do func(*partition)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, t := range *k.topics.Load() {
-		if parts := t.parts.Load(); parts != nil {
-			for _, p := range *parts {
-				do(p)
-			}
+		for _, p := range t.seen {
+			do(p)
 		}
 	}
 }

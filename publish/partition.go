@@ -14,6 +14,7 @@ type topic struct {
 	name  string
 	limit atomic.Int64                 // its max.message.bytes
 	parts atomic.Pointer[[]*partition] // nil: not known yet
+	seen  []*partition                 // all that ever were; the cluster's lock guards it
 	err   atomic.Pointer[error]        // why they are not
 }
 

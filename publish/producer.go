@@ -65,7 +65,7 @@ func set[T comparable](to *T, value T) {
 func (c Config) Client() (*kafka.Client, func()) {
 	c = c.orElse()
 	t := &kafka.Transport{ClientID: c.ClientID, DialTimeout: dialTime, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
-	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 3 * time.Second, Transport: t}, t.CloseIdleConnections
+	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 
 // Producer writes records. It is safe for concurrent use.

@@ -7,6 +7,62 @@
 // partition is the Java client's murmur2 of its key: partition p of one topic
 // holds the same payments as partition p of another, and Java, librdkafka
 // (murmur2_random) and franz-go agree on where a key is.
+//
+// # How it writes
+//
+//	callers      partition            broker's sender       broker
+//	Publish ──▶ open batch ─┐
+//	Publish ──▶ open batch ─┤ queue ─▶ one request with ──▶ append, replicate
+//	Publish ──▶ (another)  ─┘          a batch of every          │
+//	   ▲                               partition it leads        │
+//	   └────────── receipts ◀── verdict on each batch ◀──────────┘
+//	                   └─ unknown: the same bytes again
+//
+// Callers encode their records into their partition's open batch and wait. A
+// broker's sender sends the first batch of each of its partitions as soon as
+// the request before is answered; while it is under way the next batches fill.
+// There is no timer: when nothing is under way a record is sent at once.
+//
+// # What is guaranteed
+//
+// A record with a receipt is in Kafka once, on all in-sync replicas. For a
+// record whose caller got an error:
+//
+//   - if it was not sent, it is taken out of its batch and never written;
+//   - if a broker answered that it did not append it, likewise;
+//   - if it was sent and not answered, the batch is kept and sent again, the
+//     same bytes, until an answer tells. The record may so be written after its
+//     caller was refused. The ledger knows it by its [Record.ID]: its
+//     redelivery waits for the outcome, gets the first one's receipt if it is
+//     written, and is written anew if it is not. Meanwhile the partition takes
+//     nothing else, and its callers are refused at once;
+//   - if the broker refuses the batch for good after an attempt without an
+//     answer (its producer id is fenced, or it is not allowed any more), nobody
+//     can tell. The record is counted as tollbridge_kafka_unknown_records_total
+//     and its redelivery refused while the ledger remembers it.
+//
+// The ledger remembers for [Config.RememberFor] and at most [Config.Remember]
+// records, in memory: a process that is killed, or whose [Producer.Close] ran
+// out of time, takes with it what it knew of records it had refused.
+//
+// # Non-obvious
+//
+//   - Only a queue's first batch is ever sent, so order holds through retries,
+//     and a sequence is counted up only when a batch is acknowledged.
+//   - Once an attempt's outcome is unknown a batch's bytes never change: a
+//     broker that has them recognises producer id, epoch and sequence.
+//   - A sequence that may have been used is never used for other records: the
+//     broker would take them for the former, acknowledge, and write nothing.
+//     The producer id ends for the partition, and the next begins at 0.
+//   - NOT_LEADER_OR_FOLLOWER does not mean that nothing was written: a leader
+//     that is deposed while it waits for the replicas answers so, too.
+//   - OUT_OF_ORDER_SEQUENCE_NUMBER does: with one batch in flight the log's last
+//     batch of the id would be this one, and be recognised.
+//   - An acknowledgement of a batch as a duplicate that was never sent before is
+//     of another batch: it is not believed.
+//   - An orphan (a record whose caller left) is written only if its outcome was
+//     unknown; a broker's refusal takes it out of the batch.
+//   - Locks are taken in this order: cluster, partition, broker or ledger.
 package publish
 
 import (
@@ -43,8 +99,8 @@ type Receipt struct {
 	Offset int64 `json:"offset"`
 }
 
-// Errors of [Producer.Publish]. Whatever it is, the caller must take it that
-// nothing is written and have the webhook sent again.
+// Errors of [Producer.Publish]. Whatever it is, the caller has the webhook sent
+// again, with the same ids.
 var (
 	// ErrUnavailable is wrapped when Kafka did not acknowledge in time.
 	ErrUnavailable = errors.New("kafka cannot acknowledge")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -155,7 +156,9 @@ func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kaf
 }
 
 // Apply creates the topics that are missing, and mends the settings of those
-// that are there. It never changes a number of partitions or replicas.
+// that are there. It never changes a number of partitions or replicas. It
+// returns once every partition has a leader that knows it is: a broker may take
+// seconds for that after the topic is there, and refuse records meanwhile.
 func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 	before, err := l.Plan(ctx, c)
 	if err != nil {
@@ -194,7 +197,53 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 			}
 		}
 	}
-	return before, nil
+	return before, l.settle(ctx, client, create)
+}
+
+// settle waits until the leaders of new topics' partitions answer as such.
+func (l Layout) settle(ctx context.Context, client *kafka.Client, created []kafka.TopicConfig) error {
+	if len(created) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	ask := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	for _, t := range created {
+		for p := range l.Partitions {
+			ask.Topics[t.Topic] = append(ask.Topics[t.Topic], kafka.LastOffsetOf(p))
+		}
+	}
+	for {
+		err := led(client.ListOffsets(ctx, ask))
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(settlePace):
+		case <-ctx.Done():
+			return fmt.Errorf("the topics are there, and after %s not every partition has a leader: %w", settleTime, err)
+		}
+	}
+}
+
+const (
+	settleTime = 30 * time.Second
+	settlePace = 200 * time.Millisecond
+)
+
+// led returns the first error in an answer that only leaders give.
+func led(r *kafka.ListOffsetsResponse, err error) error {
+	if err != nil {
+		return err
+	}
+	for topic, partitions := range r.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return fmt.Errorf("topic %s, partition %d: %w", topic, p.Partition, p.Error)
+			}
+		}
+	}
+	return nil
 }
 
 func (l Layout) topicConfig(topic string) kafka.TopicConfig {

@@ -14,6 +14,8 @@ package verify
 
 import (
 	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -32,14 +34,26 @@ import (
 // connectors is every processor whose webhooks can be verified, by its name in
 // the URL. A connector is one line here and a file of its own.
 var connectors = map[string]Connector{
-	"adyen":          adyen,
-	"adyen-platform": adyenPlatform,
-	"braintree":      braintree,
-	"checkout":       checkout,
-	"paypal":         paypal,
-	"razorpay":       razorpay,
-	"square":         square,
-	"stripe":         stripe,
+	"adyen":            adyen,
+	"adyen-platform":   adyenPlatform,
+	"authorizenet":     authorizenet,
+	"braintree":        braintree,
+	"cashfree":         cashfree,
+	"checkout":         checkout,
+	"flutterwave":      flutterwave,
+	"midtrans":         midtrans,
+	"mollie":           mollie,
+	"moneyhash":        moneyhash,
+	"paddle":           paddle,
+	"paypal":           paypal,
+	"portone":          portone,
+	"razorpay":         razorpay,
+	"recurly":          recurly,
+	"square":           square,
+	"standardwebhooks": standardwebhooks,
+	"stripe":           stripe,
+	"svix":             svix,
+	"xendit":           xendit,
 }
 
 // Connector is what verify knows of a processor.
@@ -132,6 +146,7 @@ const (
 	ErrMalformed   Reason = "signature_malformed" // it, or what it signs, cannot be read
 	ErrMismatch    Reason = "signature_mismatch"  // it is not that of this request under any secret
 	ErrStale       Reason = "timestamp_too_old"
+	ErrFuture      Reason = "timestamp_in_future"
 	ErrAlgorithm   Reason = "algorithm_unknown" // signed by an algorithm that the processor does not use
 	ErrKeyUnknown  Reason = "key_unknown"       // signed by a key that is not the processor's
 	ErrKeyNotThere Reason = "key_unavailable"   // the key could not be fetched: ours to mend, the request may be good
@@ -287,6 +302,23 @@ func (k Keys) notBefore(sent, now time.Time, standard time.Duration) error {
 	return nil
 }
 
+// within refuses what was sent further from now than the tolerance, before it
+// or after it.
+func (k Keys) within(sent, now time.Time, standard time.Duration) error {
+	if err := k.notBefore(sent, now, standard); err != nil {
+		return err
+	}
+	t, err := k.tolerance(standard)
+	if err != nil {
+		return err
+	}
+	if t != anyAge && sent.Sub(now) > t {
+		return fmt.Errorf("%w: sent at %s, %s after %s; %s is the most", ErrFuture,
+			sent.UTC().Format(time.RFC3339), sent.Sub(now).Round(time.Second), now.UTC().Format(time.RFC3339), t)
+	}
+	return nil
+}
+
 // header returns the one value of a header that carries part of a signature.
 func (r Request) header(name string) (string, error) {
 	switch values := r.Header.Values(name); {
@@ -334,6 +366,112 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil
+}
+
+// sharedValue is the Verify of processors that send the secret itself in a
+// header and sign nothing. It is compared by its hash, so that not even its
+// length can be measured.
+func sharedValue(header string) Func {
+	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+		value, err := r.header(header)
+		if err != nil {
+			return Verified{}, err
+		}
+		got, want := sha256.Sum256([]byte(value)), sha256.Sum256([]byte(secret))
+		if !hmac.Equal(got[:], want[:]) {
+			return Verified{}, ErrMismatch
+		}
+		return Verified{Payload: r.Body}, nil
+	}
+}
+
+// standard is Standard Webhooks: "<id>.<unix seconds>.<body>" is signed by
+// HMAC-SHA256, and the signature header holds, separated by spaces, one
+// v1,<base64> for each live secret. Other versions are for other keys. The
+// headers are named by a prefix: Webhook-Id, Webhook-Timestamp and
+// Webhook-Signature. Where a sender has two names for them, the first prefix
+// whose id is there counts.
+//
+// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+type standard struct{ prefixes []string }
+
+// headers returns the names of the headers that verification reads.
+func (s standard) headers() []string {
+	var names []string
+	for _, p := range s.prefixes {
+		names = append(names, p+"-Id", p+"-Timestamp", p+"-Signature")
+	}
+	return names
+}
+
+// standardTolerance is that of the libraries, into the past and the future.
+const standardTolerance = 5 * time.Minute
+
+func (s standard) verify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	prefix := s.prefixes[0]
+	for _, p := range s.prefixes[1:] {
+		if r.Header.Get(prefix+"-Id") == "" {
+			prefix = p
+		}
+	}
+	id, err := r.header(prefix + "-Id")
+	if err != nil {
+		return Verified{}, err
+	}
+	sent, err := r.header(prefix + "-Timestamp")
+	if err != nil {
+		return Verified{}, err
+	}
+	header, err := r.header(prefix + "-Signature")
+	if err != nil {
+		return Verified{}, err
+	}
+	unix, err := strconv.ParseInt(sent, 10, 64)
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s-Timestamp is %q, want unix seconds", ErrMalformed, prefix, sent)
+	}
+	var signatures [][]byte
+	for one := range strings.SplitSeq(header, " ") {
+		version, value, _ := strings.Cut(one, ",")
+		if b, err := base64.StdEncoding.Strict().DecodeString(value); version == "v1" && err == nil && len(b) > 0 {
+			signatures = append(signatures, b)
+		}
+	}
+	if len(signatures) == 0 {
+		return Verified{}, fmt.Errorf("%w: %s-Signature: want v1,<base64>", ErrMalformed, prefix)
+	}
+	key, err := standardKey(secret)
+	if err != nil {
+		return Verified{}, err
+	}
+	if !among(signatures, sum(sha256.New, key, []byte(id), []byte("."), []byte(sent), []byte("."), r.Body)) {
+		return Verified{}, ErrMismatch
+	}
+	if err := k.within(time.Unix(unix, 0), now, standardTolerance); err != nil {
+		return Verified{}, err
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// standardKey is the key of [standard]: base64, mostly after whsec_.
+func standardKey(secret string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	if err != nil || len(key) == 0 {
+		return nil, fmt.Errorf("%w: the secret is not base64, with or without whsec_ before it", ErrSetting) // err would quote the secret
+	}
+	return key, nil
+}
+
+// checkStandardKey is the Check of connectors with a [standardKey].
+func checkStandardKey(secret string, _ Keys) error {
+	_, err := standardKey(secret)
+	return err
+}
+
+// among reports whether one of the signatures is the right one: processors
+// send several while one secret replaces another.
+func among(signatures [][]byte, right []byte) bool {
+	return slices.ContainsFunc(signatures, func(s []byte) bool { return hmac.Equal(s, right) })
 }
 
 // sum returns the MAC of the parts, one after the other.

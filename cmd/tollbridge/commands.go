@@ -29,7 +29,11 @@ func topicsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			findings, err := cfg.layout().Plan(c.Context(), cfg.kafka())
+			kafka, err := cfg.kafka()
+			if err != nil {
+				return err
+			}
+			findings, err := cfg.layout().Plan(c.Context(), kafka)
 			if err != nil {
 				return err
 			}
@@ -46,7 +50,11 @@ there. It never changes a number of partitions or replicas, and deletes nothing.
 			if err != nil {
 				return err
 			}
-			findings, err := cfg.layout().Apply(c.Context(), cfg.kafka())
+			kafka, err := cfg.kafka()
+			if err != nil {
+				return err
+			}
+			findings, err := cfg.layout().Apply(c.Context(), kafka)
 			if err != nil {
 				return err
 			}

@@ -51,6 +51,24 @@ type kafkaConfig struct {
 	Replication int      `yaml:"replication"`
 	MinInSync   int      `yaml:"min_insync"` // 0: one fewer than replication
 	ClientID    string   `yaml:"client_id"`
+
+	Compression string      `yaml:"compression"` // none, gzip, snappy, lz4 or zstd
+	TLS         *tlsConfig  `yaml:"tls"`         // absent: none; {}: with the system's authorities
+	SASL        *saslConfig `yaml:"sasl"`        // absent: none
+}
+
+// tlsConfig names files in PEM.
+type tlsConfig struct {
+	CA         string `yaml:"ca"`          // the authorities to trust; empty: the system's
+	Cert       string `yaml:"cert"`        // what tollbridge shows, with key
+	Key        string `yaml:"key"`         //
+	ServerName string `yaml:"server_name"` // in the brokers' certificates; empty: their addresses' hosts
+}
+
+type saslConfig struct {
+	Mechanism string       `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	Username  string       `yaml:"username"`
+	Password  secretConfig `yaml:"password"`
 }
 
 type endpointConfig struct {
@@ -231,6 +249,9 @@ func (c config) check() error {
 	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
 		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}
+	if _, err := c.kafka(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}
@@ -359,6 +380,33 @@ func (c config) layout() publish.Layout {
 	}
 }
 
-func (c config) kafka() publish.Config {
-	return publish.Config{Brokers: c.Kafka.Brokers, ClientID: c.Kafka.ClientID}
+// kafka is how Kafka is reached. It reads the files that are named.
+func (c config) kafka() (publish.Config, error) {
+	k := c.Kafka
+	to := publish.Config{Brokers: k.Brokers, ClientID: k.ClientID}
+	var errs []error
+	if k.Compression != "" {
+		if err := to.Compression.UnmarshalText([]byte(k.Compression)); err != nil {
+			errs = append(errs, fmt.Errorf("kafka.compression: expected none, gzip, snappy, lz4 or zstd, got %q", k.Compression))
+		}
+	}
+	if t := k.TLS; t != nil {
+		var err error
+		if to.TLS, err = publish.TLS(t.CA, t.Cert, t.Key, t.ServerName); err != nil {
+			errs = append(errs, fmt.Errorf("kafka.tls: %w", err))
+		}
+	}
+	if a := k.SASL; a != nil {
+		password, err := a.Password.read()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("kafka.sasl.password: %w", err))
+		}
+		if a.Username == "" {
+			errs = append(errs, errors.New("kafka.sasl.username: it is empty"))
+		}
+		if to.SASL, err = publish.SASL(a.Mechanism, a.Username, password); err != nil {
+			errs = append(errs, fmt.Errorf("kafka.sasl: %w", err))
+		}
+	}
+	return to, errors.Join(errs...)
 }

@@ -38,7 +38,11 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 			}
 			defer cluster.Close()
 			cfg := devConfig(listen, admin, address)
-			if _, err := cfg.layout().Apply(c.Context(), cfg.kafka()); err != nil {
+			kafka, err := cfg.kafka()
+			if err != nil {
+				return err
+			}
+			if _, err := cfg.layout().Apply(c.Context(), kafka); err != nil {
 				return err
 			}
 			l, err := cfg.open()

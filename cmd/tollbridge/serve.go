@@ -57,7 +57,11 @@ taking new connections, answers the webhooks under way, and ends.`,
 func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	findings, err := cfg.layout().Plan(ctx, cfg.kafka())
+	kafka, err := cfg.kafka()
+	if err != nil {
+		return err
+	}
+	findings, err := cfg.layout().Plan(ctx, kafka)
 	if err != nil {
 		return fmt.Errorf("looking at the topics: %w", err)
 	}
@@ -110,15 +114,20 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	if err != nil {
 		return err
 	}
-	producer := publish.NewProducer(cfg.kafka())
+	kafka, err := cfg.kafka()
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	kafka.Metrics = metrics
+	producer := publish.NewProducer(kafka)
 	defer producer.Close()
 	var publisher ingest.Publisher = producer
 	if tap != nil {
 		publisher = tap(producer)
 	}
 
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	names := cfg.layout().Names
 	server, err := ingest.New(ingest.Config{
 		Endpoints: endpoints, Publisher: publisher, Names: names,

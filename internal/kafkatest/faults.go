@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"syscall"
+	"time"
 )
 
 // Via is a second way to a broker, for a proxy to stand in: clients that are told of the brokers at Front stay there,
@@ -30,8 +31,17 @@ func (c *Cluster) Stop(brokers ...int) {
 // Pause freezes brokers (SIGSTOP): their connections stay open and nobody answers.
 func (c *Cluster) Pause(brokers ...int) {
 	c.t.Helper()
-	c.each(brokers, func(p *process) error { return p.signal(sigstop) })
+	c.each(brokers, func(p *process) error {
+		if err := p.signal(sigstop); err != nil {
+			return err
+		}
+		time.Sleep(freezing)
+		return nil
+	})
 }
+
+// freezing is how long the threads of a stopped process may go on: a busy machine stops them one after the other.
+const freezing = 200 * time.Millisecond
 
 // Resume lets paused brokers go on (SIGCONT).
 func (c *Cluster) Resume(brokers ...int) {

@@ -7,12 +7,15 @@ package sign
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/verify"
@@ -20,14 +23,26 @@ import (
 
 // connectors is how every processor signs, by the connector's name.
 var connectors = map[string]Signer{
-	"adyen":          {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
-	"adyen-platform": {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
-	"braintree":      {Dev: braintreeKeys, Sign: braintree},
-	"checkout":       {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
-	"paypal":         {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
-	"razorpay":       {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
-	"square":         {Dev: secret("dev_square"), Sign: square},
-	"stripe":         {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"adyen":            {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
+	"adyen-platform":   {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
+	"authorizenet":     {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
+	"braintree":        {Dev: braintreeKeys, Sign: braintree},
+	"cashfree":         {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
+	"checkout":         {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
+	"flutterwave":      {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
+	"midtrans":         {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"mollie":           {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
+	"moneyhash":        {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
+	"paddle":           {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
+	"paypal":           {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"portone":          {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
+	"razorpay":         {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
+	"recurly":          {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
+	"square":           {Dev: secret("dev_square"), Sign: square},
+	"standardwebhooks": {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
+	"stripe":           {Dev: secret("whsec_dev_stripe"), Sign: stripe},
+	"svix":             {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
+	"xendit":           {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
 // Signer is how one processor signs.
@@ -75,6 +90,40 @@ func secret(value string) verify.Keys {
 	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
 }
 
+// authorizenet: sha512=<HEX of HMAC-SHA512 over the payload>.
+func authorizenet(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	digest := hex.EncodeToString(mac(sha512.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Anet-Signature", "sha512="+strings.ToUpper(digest)), nil
+}
+
+// cashfree: base64 of HMAC-SHA256 over the time in milliseconds and the payload.
+func cashfree(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.UnixMilli(), 10)
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, t, string(payload)))
+	return request(payload, "application/json", "X-Webhook-Timestamp", t, "X-Webhook-Signature", signature), nil
+}
+
+// moneyhash: t=<unix seconds>,v3=<hex of HMAC-SHA256 over base64(payload) and t>.
+func moneyhash(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	v3 := hex.EncodeToString(mac(sha256.New, secret, base64.StdEncoding.EncodeToString(payload), t))
+	return request(payload, "application/json", "MoneyHash-Signature", "t="+t+",v3="+v3), nil
+}
+
+// paddle: ts=<unix seconds>;h1=<hex of HMAC-SHA256 over "ts:payload">.
+func paddle(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	h1 := hex.EncodeToString(mac(sha256.New, secret, t, ":", string(payload)))
+	return request(payload, "application/json", "Paddle-Signature", "ts="+t+";h1="+h1), nil
+}
+
+// recurly: <unix milliseconds>,<hex of HMAC-SHA256 over "milliseconds.payload">.
+func recurly(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.UnixMilli(), 10)
+	signature := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
+	return request(payload, "application/json", "Recurly-Signature", t+","+signature), nil
+}
+
 // square: base64 of HMAC-SHA256 over the notification URL and the payload.
 func square(payload []byte, secret string, _ map[string]string, url string, _ time.Time) (verify.Request, error) {
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, url, string(payload)))
@@ -88,10 +137,32 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
 }
 
+// standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
+// "id.<unix seconds>.payload">, keyed by what is base64 after whsec_.
+func standard(prefix string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+		if err != nil {
+			return verify.Request{}, errors.New("the secret is not base64")
+		}
+		id := "msg_" + hex.EncodeToString(mac(sha256.New, "id", string(payload)))[:24]
+		t := strconv.FormatInt(now.Unix(), 10)
+		v1 := base64.StdEncoding.EncodeToString(mac(sha256.New, string(key), id, ".", t, ".", string(payload)))
+		return request(payload, "application/json", prefix+"-Id", id, prefix+"-Timestamp", t, prefix+"-Signature", "v1,"+v1), nil
+	}
+}
+
 // hexOfBody: the commonest scheme, the hex of a MAC of the body in a header.
 func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
+	}
+}
+
+// secretIn: the secret itself in a header, and nothing signed.
+func secretIn(header string) Func {
+	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+		return request(payload, "application/json", header, secret), nil
 	}
 }
 

@@ -1,0 +1,33 @@
+package sign
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// midtrans: signature_key, the hex of SHA-512 over three of the payload's
+// fields and the server key, stands in the payload itself.
+func midtrans(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	var fields map[string]jsontext.Value
+	if err := json.Unmarshal(payload, &fields); err != nil {
+		return request(payload, "application/json"), err
+	}
+	var signed string
+	for _, name := range []string{"order_id", "status_code", "gross_amount"} {
+		var text string
+		if err := json.Unmarshal(fields[name], &text); err != nil {
+			return request(payload, "application/json"), err
+		}
+		signed += text
+	}
+	digest := sha512.Sum512([]byte(signed + secret))
+	fields["signature_key"] = jsontext.Value(`"` + hex.EncodeToString(digest[:]) + `"`)
+	body, err := json.Marshal(fields, json.Deterministic(true))
+	return request(body, "application/json"), err
+}

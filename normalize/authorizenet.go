@@ -1,0 +1,157 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// authorizenet: one notification a webhook, {"notificationId", "eventType",
+// "eventDate", "payload"}. An event called "created" may tell of a transaction
+// that was declined: the responseCode decides. Amounts are in major units and
+// have no currency: it is that of the merchant's account, and has hundredths.
+//
+// A capture repeats the authorization's transaction id; a refund has one of
+// its own, and does not name the payment.
+//
+// https://developer.authorize.net/api/reference/features/webhooks.html
+var authorizenet = Connector{
+	Docs:      "https://developer.authorize.net/api/reference/features/webhooks.html",
+	Key:       "payload.merchantReferenceId",
+	Normalize: authorizenetNormalize,
+}
+
+// authorizenetTypes are what a transaction event means if it was approved, and
+// if it was not. Without a second type, nothing follows from a failure.
+var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
+	"net.authorize.payment.authorization.created":    {schemas.PaymentAuthorized, schemas.PaymentFailed},
+	"net.authorize.payment.authcapture.created":      {schemas.PaymentCaptured, schemas.PaymentFailed},
+	"net.authorize.payment.capture.created":          {schemas.PaymentCaptured, schemas.PaymentCaptureFailed}, // authorized elsewhere, by phone
+	"net.authorize.payment.priorAuthCapture.created": {schemas.PaymentCaptured, schemas.PaymentCaptureFailed},
+	"net.authorize.payment.void.created":             {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
+	"net.authorize.payment.refund.created":           {schemas.RefundSucceeded, schemas.RefundFailed},
+	"net.authorize.payment.fraud.held":               {schemas.PaymentProcessing, schemas.PaymentProcessing}, // until the merchant looked at it
+	"net.authorize.payment.fraud.approved":           {schemas.FraudApproved, schemas.FraudApproved},
+	"net.authorize.payment.fraud.declined":           {schemas.FraudRejected, schemas.FraudRejected},
+
+	"net.authorize.customer.paymentProfile.created":  {schemas.MandateActive, ""},
+	"net.authorize.customer.paymentProfile.deleted":  {schemas.MandateRevoked, ""},
+	"net.authorize.customer.subscription.created":    {schemas.MandateActive, ""},
+	"net.authorize.customer.subscription.cancelled":  {schemas.MandateRevoked, ""},
+	"net.authorize.customer.subscription.terminated": {schemas.MandateRevoked, ""},
+	"net.authorize.customer.subscription.expired":    {schemas.MandateRevoked, ""},
+}
+
+type authorizenetEvent struct {
+	NotificationID string `json:"notificationId"`
+	EventType      string `json:"eventType"`
+	EventDate      string `json:"eventDate"`
+	Payload        struct {
+		ID                  text `json:"id"`
+		EntityName          text `json:"entityName"`
+		MerchantReferenceID text `json:"merchantReferenceId"`
+		ResponseCode        text `json:"responseCode"`
+		AuthAmount          text `json:"authAmount"`
+		SettleAmount        text `json:"settleAmount"`
+		MessageText         text `json:"messageText"`
+		InvoiceNumber       text `json:"invoiceNumber"`
+	} `json:"payload"`
+}
+
+func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e authorizenetEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.EventType == "" {
+		return nil, fmt.Errorf("%w: no eventType: not a notification of Authorize.Net's", ErrMalformed)
+	}
+	types, ok := authorizenetTypes[e.EventType]
+	switch {
+	case !ok:
+		return []Fact{notUnified(e.EventType)}, nil
+	case e.Payload.ID == "":
+		return []Fact{malformed(e.EventType, fmt.Errorf("%w: no payload.id", ErrMalformed))}, nil
+	}
+	read := authorizenetTransaction
+	if types.refused == "" {
+		read = authorizenetMandate
+	}
+	f, err := read(e, types.approved, types.refused)
+	if err == nil {
+		f.Time, err = timestamp(e.EventDate, time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(e.EventType, err)}, nil
+	}
+	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.NotificationID, e.NotificationID, e.EventType
+	return []Fact{f}, nil
+}
+
+// authorizenetTransaction: response code 1 is approved, 2 declined, 3 an error
+// and 4 held for review; 0 or none is of events that no bank was asked for.
+func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type) (f Fact, err error) {
+	p := e.Payload
+	switch p.ResponseCode {
+	case "", "0", "1":
+		f.Type = approved
+	case "2", "3":
+		f.Type = refused
+	case "4":
+		f.Type = authorizenetHeld(approved)
+	default:
+		return ignored(e.EventType, fmt.Sprintf("responseCode %q is not one that tollbridge unifies", p.ResponseCode)), nil
+	}
+	if f.Type == refused && approved != refused {
+		f.Error = failure(string(p.ResponseCode), string(p.MessageText), "")
+	}
+	f.MerchantTransactionID = first(p.MerchantReferenceID, p.InvoiceNumber)
+	if f.Type.Family() == "refund" {
+		f.ConnectorRefundID = string(p.ID)
+	} else {
+		f.ConnectorTransactionID = string(p.ID)
+	}
+	if f.Amount, err = authorizenetAmount(first(p.SettleAmount, p.AuthAmount)); err != nil {
+		return f, err
+	}
+	switch f.Type {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	}
+	return f, nil
+}
+
+// authorizenetAmount is in hundredths: Authorize.Net's currencies all have
+// them, and which one it is the account knows.
+func authorizenetAmount(decimal string) (*schemas.Amount, error) {
+	a, err := major(decimal, "USD")
+	if a != nil {
+		a.Currency = schemas.NoCurrency
+	}
+	return a, err
+}
+
+// authorizenetHeld is the type of a transaction that waits for the merchant's review.
+func authorizenetHeld(approved schemas.Type) schemas.Type {
+	switch approved.Family() {
+	case "refund":
+		return schemas.RefundPending
+	case "fraud":
+		return approved
+	default:
+		return schemas.PaymentProcessing
+	}
+}
+
+// authorizenetMandate is a stored payment method or a subscription.
+func authorizenetMandate(e authorizenetEvent, typ, _ schemas.Type) (f Fact, err error) {
+	f.Type, f.ConnectorMandateID = typ, string(e.Payload.ID)
+	if strings.HasSuffix(string(e.Payload.EntityName), "subscription") {
+		f.MerchantTransactionID = string(e.Payload.MerchantReferenceID)
+	}
+	return f, nil
+}

@@ -1,0 +1,421 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// cashfree: one event a webhook, {"type", "event_time", "data"}, where the
+// data holds what the event is about: the order and one payment of it, a
+// refund, a dispute, a settlement, a transfer or a subscription. Amounts are
+// in major units, as numbers or as text. The status decides, not the type.
+//
+// No event id is signed. The identity is Cashfree's id of the thing with its
+// state: an attempt to pay has an id of its own, and ends once.
+//
+// https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
+var cashfree = Connector{
+	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
+	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; transfer_id of payouts; payment_id of subscriptions' payments",
+	Normalize: cashfreeNormalize,
+}
+
+// cashfreeReaders is what reads the data of each event type.
+var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
+	"PAYMENT_SUCCESS_WEBHOOK":      cashfreePayment,
+	"PAYMENT_FAILED_WEBHOOK":       cashfreePayment,
+	"PAYMENT_USER_DROPPED_WEBHOOK": cashfreePayment,
+	"PAYMENT_LINK_EVENT":           cashfreeLink,
+	"REFUND_STATUS_WEBHOOK":        cashfreeRefund,
+	"AUTO_REFUND_STATUS_WEBHOOK":   cashfreeRefund,
+	"DISPUTE_CREATED":              cashfreeDispute,
+	"DISPUTE_UPDATED":              cashfreeDispute,
+	"DISPUTE_CLOSED":               cashfreeDispute,
+	"SETTLEMENT_INITIATED":         cashfreeSettlement(schemas.PayoutProcessing),
+	"SETTLEMENT_SUCCESS":           cashfreeSettlement(schemas.PayoutSucceeded),
+	"SETTLEMENT_FAILED":            cashfreeSettlement(schemas.PayoutFailed),
+	"SETTLEMENT_REVERSED":          cashfreeSettlement(schemas.PayoutReversed),
+	"TRANSFER_ACKNOWLEDGED":        cashfreeTransfer(schemas.PayoutProcessing), // the beneficiary's bank has it, the money may come back
+	"TRANSFER_SUCCESS":             cashfreeTransfer(schemas.PayoutSucceeded),
+	"TRANSFER_FAILED":              cashfreeTransfer(schemas.PayoutFailed),
+	"TRANSFER_REJECTED":            cashfreeTransfer(schemas.PayoutFailed),
+	"TRANSFER_REVERSED":            cashfreeTransfer(schemas.PayoutReversed),
+	"SUBSCRIPTION_STATUS_CHANGED":  cashfreeSubscription,
+	"SUBSCRIPTION_STATUS_CHANGE":   cashfreeSubscription, // as older versions call it
+	"SUBSCRIPTION_PAYMENT_SUCCESS": cashfreeCharge,
+	"SUBSCRIPTION_PAYMENT_FAILED":  cashfreeCharge,
+	"SUBSCRIPTION_REFUND_STATUS":   cashfreeRefund,
+}
+
+var cashfreePaymentTypes = map[text]schemas.Type{
+	"SUCCESS":       schemas.PaymentCaptured,
+	"FAILED":        schemas.PaymentFailed,
+	"USER_DROPPED":  schemas.PaymentCancelled, // the payer left before the end
+	"CANCELLED":     schemas.PaymentCancelled,
+	"VOID":          schemas.PaymentCancelled,
+	"PENDING":       schemas.PaymentProcessing,
+	"FLAGGED":       schemas.PaymentProcessing, // held for a look at its risk
+	"NOT_ATTEMPTED": schemas.PaymentActionRequired,
+}
+
+var cashfreeRefundTypes = map[text]schemas.Type{
+	"SUCCESS":   schemas.RefundSucceeded,
+	"PENDING":   schemas.RefundPending,
+	"ONHOLD":    schemas.RefundPending,
+	"FAILED":    schemas.RefundFailed,
+	"CANCELLED": schemas.RefundFailed, // by Cashfree, after several attempts that did not arrive
+}
+
+// cashfreeDisputeTypes are by the end of the status, which begins with the kind of dispute.
+var cashfreeDisputeTypes = []struct {
+	end string
+	typ schemas.Type
+}{
+	{"_CREATED", schemas.DisputeOpened},
+	{"_INSUFFICIENT_EVIDENCE", schemas.DisputeOpened}, // the merchant is asked again
+	{"_DOCS_RECEIVED", schemas.DisputeChallenged},
+	{"_UNDER_REVIEW", schemas.DisputeChallenged},
+	{"_MERCHANT_ACCEPTED", schemas.DisputeAccepted},
+	{"_MERCHANT_WON", schemas.DisputeWon},
+	{"_MERCHANT_LOST", schemas.DisputeLost},
+}
+
+var cashfreeStages = map[text]schemas.Stage{
+	"RETRIEVAL":       schemas.StagePreDispute,
+	"DISPUTE":         schemas.StageDispute,
+	"CHARGEBACK":      schemas.StageDispute,
+	"PRE_ARBITRATION": schemas.StagePreArbitration,
+	"ARBITRATION":     schemas.StagePreArbitration,
+}
+
+var cashfreeMandateTypes = map[text]schemas.Type{
+	"ACTIVE":             schemas.MandateActive,
+	"LINK_EXPIRED":       schemas.MandateFailed,
+	"CANCELLED":          schemas.MandateRevoked,
+	"CUSTOMER_CANCELLED": schemas.MandateRevoked,
+	"COMPLETED":          schemas.MandateRevoked,
+	"EXPIRED":            schemas.MandateRevoked,
+	"CARD_EXPIRED":       schemas.MandateRevoked,
+}
+
+type cashfreeEvent struct {
+	Type      string `json:"type"`
+	EventTime string `json:"event_time"`
+	Data      struct {
+		Order        cashfreeOrder        `json:"order"`
+		OrderDetails cashfreeOrder        `json:"order_details"` // of disputes
+		Payment      cashfreePaymentData  `json:"payment"`
+		ErrorDetails cashfreeErrorDetails `json:"error_details"`
+		Refund       cashfreeRefundData   `json:"refund"`
+		AutoRefund   cashfreeRefundData   `json:"auto_refund"`
+		Dispute      cashfreeDisputeData  `json:"dispute"`
+		Settlement   struct {
+			ID       text `json:"settlement_id"`
+			CFID     text `json:"cf_settlement_id"`
+			Amount   text `json:"amount_settled"`
+			Currency text `json:"settlement_currency"`
+			Reason   text `json:"reason"`
+		} `json:"settlement"`
+		Subscription struct {
+			CFID   text `json:"cf_subscription_id"`
+			Status text `json:"subscription_status"`
+		} `json:"subscription_details"`
+
+		// The fields of links, transfers, and subscriptions' payments and
+		// refunds stand in the data itself.
+		cashfreeRefundData
+		CFLinkID        text `json:"cf_link_id"`
+		LinkID          text `json:"link_id"`
+		LinkStatus      text `json:"link_status"`
+		LinkAmount      text `json:"link_amount"`
+		LinkCurrency    text `json:"link_currency"`
+		TransferID      text `json:"transfer_id"`
+		CFTransferID    text `json:"cf_transfer_id"`
+		TransferAmount  text `json:"transfer_amount"`
+		Currency        text `json:"transfer_currency"`
+		StatusCode      text `json:"status_code"`
+		PaymentID       text `json:"payment_id"`
+		PaymentStatus   text `json:"payment_status"`
+		PaymentAmount   text `json:"payment_amount"`
+		PaymentCurrency text `json:"payment_currency"`
+		SubscriptionID  text `json:"cf_subscription_id"`
+		FailureDetails  struct {
+			Reason text `json:"failure_reason"`
+		} `json:"failure_details"`
+	} `json:"data"`
+}
+
+type cashfreeOrder struct {
+	ID              text     `json:"order_id"`
+	Amount          text     `json:"order_amount"`
+	Currency        text     `json:"order_currency"`
+	Tags            metadata `json:"order_tags"`
+	CFPaymentID     text     `json:"cf_payment_id"`
+	PaymentAmount   text     `json:"payment_amount"`
+	PaymentCurrency text     `json:"payment_currency"`
+	TransactionID   text     `json:"transaction_id"` // of links: the payment's id
+	Status          text     `json:"transaction_status"`
+}
+
+type cashfreePaymentData struct {
+	ID       text `json:"cf_payment_id"`
+	Status   text `json:"payment_status"`
+	Amount   text `json:"payment_amount"`
+	Currency text `json:"payment_currency"`
+	Message  text `json:"payment_message"`
+	Group    text `json:"payment_group"`
+	Method   struct {
+		Card struct {
+			Network text `json:"card_network"`
+		} `json:"card"`
+		App struct {
+			Provider text `json:"provider"`
+		} `json:"app"`
+	} `json:"payment_method"`
+}
+
+type cashfreeErrorDetails struct {
+	Code        text `json:"error_code"`
+	Description text `json:"error_description"`
+	Reason      text `json:"error_reason"`
+	Raw         text `json:"error_code_raw"`
+}
+
+type cashfreeRefundData struct {
+	CFRefundID  text `json:"cf_refund_id"`
+	CFPaymentID text `json:"cf_payment_id"`
+	RefundID    text `json:"refund_id"`
+	OrderID     text `json:"order_id"`
+	Amount      text `json:"refund_amount"`
+	Currency    text `json:"refund_currency"`
+	Status      text `json:"refund_status"`
+	Description text `json:"status_description"`
+	Note        text `json:"refund_note"`
+	Reason      text `json:"refund_reason"`
+}
+
+type cashfreeDisputeData struct {
+	ID          text `json:"dispute_id"`
+	Type        text `json:"dispute_type"`
+	Status      text `json:"dispute_status"`
+	ReasonCode  text `json:"reason_code"`
+	Description text `json:"reason_description"`
+	Amount      text `json:"dispute_amount"`
+	Currency    text `json:"dispute_amount_currency"`
+	RespondBy   text `json:"respond_by"`
+}
+
+func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e cashfreeEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Type == "" {
+		return nil, fmt.Errorf("%w: no type: not an event of Cashfree's", ErrMalformed)
+	}
+	read, ok := cashfreeReaders[e.Type]
+	if !ok {
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	f, err := read(e)
+	if err == nil {
+		f.Time, err = cashfreeTime(e.EventTime)
+	}
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.ConnectorEventType = e.Type
+	return []Fact{f}, nil
+}
+
+// cashfreeTime reads a time; where no zone stands there it is India's.
+func cashfreeTime(s string) (time.Time, error) {
+	if len(s) == len("2006-01-02T15:04:05") {
+		s += "+05:30"
+	}
+	return timestamp(strings.Replace(s, " ", "T", 1), time.RFC3339)
+}
+
+// cashfreeNothing is the error of an event without the thing it is about.
+func cashfreeNothing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
+
+// cashfreeNew is the fact of a status that is not known.
+func cashfreeNew(event, what string, status text) Fact {
+	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
+}
+
+func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
+	p, o, bad := e.Data.Payment, e.Data.Order, e.Data.ErrorDetails
+	if p.ID == "" {
+		return f, cashfreeNothing("payment.cf_payment_id")
+	}
+	typ, ok := cashfreePaymentTypes[p.Status]
+	if !ok {
+		return cashfreeNew(e.Type, "payment_status", p.Status), nil
+	}
+	f.Type, f.Identity = typ, string(p.ID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), string(p.ID)
+	f.PaymentMethod = method(string(p.Group), first(p.Method.Card.Network, p.Method.App.Provider))
+	if typ == schemas.PaymentFailed || typ == schemas.PaymentCancelled {
+		f.Error = failure(first(bad.Code, bad.Reason), first(bad.Description, p.Message), string(bad.Raw))
+	}
+	return cashfreePaid(f, p.Amount, first(p.Currency, o.Currency))
+}
+
+// cashfreePaid adds the amount, which a payment takes at once.
+func cashfreePaid(f Fact, amount text, currency string) (Fact, error) {
+	var err error
+	f.Amount, err = major(string(amount), currency)
+	if f.Type == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return f, err
+}
+
+// cashfreeLink is the payment of a link's order or, without one, the end of the link.
+func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
+	d := e.Data
+	if d.Order.TransactionID != "" {
+		typ, ok := cashfreePaymentTypes[d.Order.Status]
+		if !ok {
+			return cashfreeNew(e.Type, "transaction_status", d.Order.Status), nil
+		}
+		f.Type, f.Identity = typ, string(d.Order.TransactionID)
+		f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Order.ID), string(d.Order.TransactionID)
+		return cashfreePaid(f, d.Order.Amount, string(d.LinkCurrency))
+	}
+	switch d.LinkStatus {
+	case "EXPIRED":
+		f.Type = schemas.PaymentExpired
+	case "CANCELLED":
+		f.Type = schemas.PaymentCancelled
+	default:
+		return cashfreeNew(e.Type, "link_status", d.LinkStatus), nil
+	}
+	if d.CFLinkID == "" {
+		return f, cashfreeNothing("cf_link_id")
+	}
+	f.Identity = "link " + string(d.CFLinkID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.LinkID), string(d.CFLinkID)
+	f.Amount, err = major(string(d.LinkAmount), string(d.LinkCurrency))
+	return f, err
+}
+
+func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
+	r, key := e.Data.Refund, ""
+	switch e.Type {
+	case "AUTO_REFUND_STATUS_WEBHOOK":
+		r = e.Data.AutoRefund
+	case "SUBSCRIPTION_REFUND_STATUS":
+		r, key = e.Data.cashfreeRefundData, string(e.Data.PaymentID)
+	}
+	if r.CFRefundID == "" {
+		return f, cashfreeNothing("refund.cf_refund_id")
+	}
+	typ, ok := cashfreeRefundTypes[r.Status]
+	if !ok {
+		return cashfreeNew(e.Type, "refund_status", r.Status), nil
+	}
+	f.Type, f.Identity = typ, string(r.CFRefundID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = first(r.OrderID, text(key)), string(r.CFPaymentID)
+	f.ConnectorRefundID, f.MerchantRefundID = string(r.CFRefundID), string(r.RefundID)
+	f.Reason = first(r.Reason, r.Note)
+	if typ == schemas.RefundFailed {
+		f.Error = failure("", string(r.Description), "")
+	}
+	f.Amount, err = major(string(r.Amount), first(r.Currency, "INR"))
+	return f, err
+}
+
+func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
+	d, o := e.Data.Dispute, e.Data.OrderDetails
+	if d.ID == "" {
+		return f, cashfreeNothing("dispute.dispute_id")
+	}
+	for _, t := range cashfreeDisputeTypes {
+		if strings.HasSuffix(string(d.Status), t.end) {
+			f.Type = t.typ
+		}
+	}
+	if f.Type == "" {
+		return cashfreeNew(e.Type, "dispute_status", d.Status), nil
+	}
+	f.Identity = string(d.ID + " " + d.Status)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), string(o.CFPaymentID)
+	f.ConnectorDisputeID, f.Stage = string(d.ID), cashfreeStages[d.Type]
+	f.Reason, f.ReasonCode = string(d.Description), string(d.ReasonCode)
+	by, err := cashfreeTime(string(d.RespondBy))
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(by)
+	f.Amount, err = major(string(d.Amount), first(d.Currency, o.PaymentCurrency, o.Currency))
+	return f, err
+}
+
+// cashfreeSettlement is a payout to the merchant's own account, in rupees.
+func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
+	return func(e cashfreeEvent) (f Fact, err error) {
+		s := e.Data.Settlement
+		f.Type, f.ConnectorPayoutID = typ, first(s.CFID, s.ID)
+		if f.Identity = f.ConnectorPayoutID; f.Identity == "" {
+			return f, cashfreeNothing("settlement.settlement_id")
+		}
+		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
+			f.Error = failure("", string(s.Reason), "")
+		}
+		f.Amount, err = major(string(s.Amount), first(s.Currency, "INR"))
+		return f, err
+	}
+}
+
+// cashfreeTransfer is a payout to others, in rupees.
+func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
+	return func(e cashfreeEvent) (f Fact, err error) {
+		d := e.Data
+		if d.CFTransferID == "" {
+			return f, cashfreeNothing("cf_transfer_id")
+		}
+		f.Type, f.Identity = typ, string(d.CFTransferID)
+		f.MerchantTransactionID, f.MerchantPayoutID = string(d.TransferID), string(d.TransferID)
+		f.ConnectorPayoutID = string(d.CFTransferID)
+		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
+			f.Error = failure(string(d.StatusCode), string(d.Description), "")
+		}
+		f.Amount, err = major(string(d.TransferAmount), first(d.Currency, "INR"))
+		return f, err
+	}
+}
+
+func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
+	s := e.Data.Subscription
+	if s.CFID == "" {
+		return f, cashfreeNothing("subscription_details.cf_subscription_id")
+	}
+	typ, ok := cashfreeMandateTypes[s.Status]
+	if !ok {
+		return cashfreeNew(e.Type, "subscription_status", s.Status), nil
+	}
+	f.Type, f.ConnectorMandateID = typ, string(s.CFID)
+	return f, nil
+}
+
+// cashfreeCharge is a payment of a subscription.
+func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
+	d := e.Data
+	if d.CFPaymentID == "" {
+		return f, cashfreeNothing("cf_payment_id")
+	}
+	typ, ok := cashfreePaymentTypes[d.PaymentStatus]
+	if !ok {
+		return cashfreeNew(e.Type, "payment_status", d.PaymentStatus), nil
+	}
+	f.Type, f.Identity = typ, string(d.CFPaymentID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.CFPaymentID)
+	f.MandateID = string(d.SubscriptionID)
+	f.Error = failure("", string(d.FailureDetails.Reason), "")
+	return cashfreePaid(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
+}

@@ -1,0 +1,136 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// midtrans: one transaction a notification, as it is now. Only order_id,
+// status_code and gross_amount are signed, and so transaction_status is
+// believed as far as status_code agrees: what moves money needs 200.
+//
+// The identity is the signed fields, with the amount refunded so far, which
+// tells partial refunds apart. A settlement after a capture is the same fact.
+// Times are Jakarta's.
+//
+// https://docs.midtrans.com/docs/https-notification-webhooks
+var midtrans = Connector{
+	Docs:      "https://docs.midtrans.com/docs/https-notification-webhooks",
+	Key:       "order_id",
+	Normalize: midtransNormalize,
+}
+
+// midtransTypes is what the statuses mean, and the status_code that must
+// stand beside one; none where any may.
+var midtransTypes = map[text]struct {
+	typ  schemas.Type
+	code text
+}{
+	"authorize":          {schemas.PaymentAuthorized, "200"},
+	"capture":            {schemas.PaymentCaptured, "200"},
+	"settlement":         {schemas.PaymentCaptured, "200"},
+	"pending":            {schemas.PaymentActionRequired, "201"}, // the payer is to pay
+	"deny":               {schemas.PaymentFailed, ""},
+	"failure":            {schemas.PaymentFailed, ""},
+	"cancel":             {schemas.PaymentCancelled, ""},
+	"expire":             {schemas.PaymentExpired, ""},
+	"refund":             {schemas.RefundSucceeded, "200"},
+	"partial_refund":     {schemas.RefundSucceeded, "200"},
+	"chargeback":         {schemas.DisputeOpened, "200"},
+	"partial_chargeback": {schemas.DisputeOpened, "200"},
+}
+
+type midtransTransaction struct {
+	OrderID           text `json:"order_id"`
+	StatusCode        text `json:"status_code"`
+	GrossAmount       text `json:"gross_amount"`
+	TransactionID     text `json:"transaction_id"`
+	TransactionStatus text `json:"transaction_status"`
+	TransactionTime   text `json:"transaction_time"`
+	SettlementTime    text `json:"settlement_time"`
+	FraudStatus       text `json:"fraud_status"`
+	PaymentType       text `json:"payment_type"`
+	Issuer            text `json:"issuer"`
+	Store             text `json:"store"`
+	Currency          text `json:"currency"`
+	StatusMessage     text `json:"status_message"`
+	ResponseCode      text `json:"channel_response_code"`
+	ResponseMessage   text `json:"channel_response_message"`
+	RefundAmount      text `json:"refund_amount"`
+	Refunds           []struct {
+		ID      text `json:"refund_chargeback_id"`
+		Key     text `json:"refund_key"`
+		Amount  text `json:"refund_amount"`
+		Reason  text `json:"reason"`
+		Created text `json:"created_at"`
+	} `json:"refunds"`
+}
+
+func midtransNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var t midtransTransaction
+	if err := decode(payload, &t); err != nil {
+		return nil, err
+	}
+	if t.OrderID == "" || t.StatusCode == "" {
+		return nil, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed)
+	}
+	event := string(t.TransactionStatus)
+	status, ok := midtransTypes[t.TransactionStatus]
+	switch {
+	case !ok:
+		return []Fact{ignored(event, fmt.Sprintf("transaction_status %q is not one that tollbridge unifies", event))}, nil
+	case t.FraudStatus == "challenge" && t.StatusCode == "201":
+		status.typ = schemas.PaymentProcessing // held until the merchant looked at it
+	case status.code != "" && status.code != t.StatusCode:
+		err := fmt.Errorf("%w: transaction_status %q, which is not signed, beside status_code %q, which is; want %q", ErrMalformed, event, t.StatusCode, status.code)
+		return []Fact{malformed(event, err)}, nil
+	}
+	f, err := t.fact(status.typ)
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	f.ConnectorEventType = event
+	return []Fact{f}, nil
+}
+
+func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
+	f.Type = typ
+	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " " + t.RefundAmount)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(t.OrderID), string(t.TransactionID)
+	f.PaymentMethod = method(string(t.PaymentType), first(t.Issuer, t.Store))
+	when := first(t.SettlementTime, t.TransactionTime)
+	amount := t.GrossAmount
+	switch typ.Family() {
+	case "refund":
+		amount = text(first(t.RefundAmount, t.GrossAmount))
+		if n := len(t.Refunds); n > 0 { // the newest is the last
+			last := t.Refunds[n-1]
+			amount = text(first(last.Amount, amount))
+			f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(last.ID), string(last.Key), string(last.Reason)
+			when = first(last.Created, text(when))
+		}
+	case "dispute":
+		f.Stage = schemas.StageDispute
+		if t.TransactionStatus == "partial_chargeback" {
+			amount = "" // the part is not told
+		}
+	}
+	if when != "" {
+		when += " +07:00"
+	}
+	if f.Time, err = timestamp(when, "2006-01-02 15:04:05 -07:00"); err != nil {
+		return f, err
+	}
+	if typ == schemas.PaymentFailed {
+		f.Error = failure(string(t.StatusCode), first(t.ResponseMessage, t.StatusMessage), string(t.ResponseCode))
+	}
+	f.Amount, err = major(string(amount), first(t.Currency, "IDR"))
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	}
+	return f, err
+}

@@ -1,0 +1,236 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// moneyhash: one event a webhook. Those of transactions, "transaction.<
+// operation>.<status>", hold the intent, which is the payment, and the
+// transaction, an attempt to pay it, with its operations. Those of intents say
+// that nothing more will be tried. Amounts are numbers in major units, taken
+// as they are written. An operation and its status have ids, which together
+// are the identity.
+//
+// https://docs.moneyhash.io/docs/webhook-types
+var moneyhash = Connector{
+	Docs:      "https://docs.moneyhash.io/docs/webhook-types",
+	Key:       "intent.merchant_reference, else transaction.merchant_reference, else intent.custom_fields.<merchant_id_keys>",
+	Normalize: moneyhashNormalize,
+}
+
+// moneyhashTypes is what a status of an operation means.
+var moneyhashTypes = map[string]map[string]schemas.Type{
+	"purchase": {
+		"pending":                        schemas.PaymentProcessing,
+		"pending_authentication":         schemas.PaymentActionRequired,
+		"pending_external_action":        schemas.PaymentActionRequired,
+		"pending_online_external_action": schemas.PaymentActionRequired,
+		"successful":                     schemas.PaymentCaptured,
+		"failed":                         schemas.PaymentFailed,
+	},
+	"authorize": {
+		"pending":                        schemas.PaymentProcessing,
+		"pending_authentication":         schemas.PaymentActionRequired,
+		"pending_external_action":        schemas.PaymentActionRequired,
+		"pending_online_external_action": schemas.PaymentActionRequired,
+		"successful":                     schemas.PaymentAuthorized,
+		"failed":                         schemas.PaymentFailed,
+	},
+	"capture": {
+		"pending":    schemas.PaymentProcessing,
+		"successful": schemas.PaymentCaptured,
+		"failed":     schemas.PaymentCaptureFailed,
+	},
+	"void": {
+		"successful": schemas.PaymentCancelled,
+		"failed":     schemas.PaymentCancelFailed,
+	},
+	"refund": {
+		"pending":    schemas.RefundPending,
+		"successful": schemas.RefundSucceeded,
+		"failed":     schemas.RefundFailed,
+	},
+	"disburse": {
+		"pending_approval": schemas.PayoutCreated,
+		"pending":          schemas.PayoutProcessing,
+		"successful":       schemas.PayoutSucceeded,
+		"failed":           schemas.PayoutFailed,
+	},
+}
+
+// moneyhashIntents is what the end of an intent means, by its intent_type.
+var moneyhashIntents = map[[2]string]schemas.Type{
+	{"intent.time_expired", "PAYMENT"}: schemas.PaymentExpired,
+	{"intent.closed", "PAYMENT"}:       schemas.PaymentCancelled,
+	{"intent.time_expired", "PAYOUT"}:  schemas.PayoutExpired,
+	{"intent.closed", "PAYOUT"}:        schemas.PayoutCancelled,
+}
+
+type moneyhashEvent struct {
+	Type        string `json:"type"`
+	StatusID    text   `json:"status_id"`
+	OperationID text   `json:"operation_id"`
+	Intent      struct {
+		ID                text            `json:"id"`
+		MerchantReference text            `json:"merchant_reference"`
+		CustomFields      metadata        `json:"custom_fields"`
+		Amount            moneyhashAmount `json:"amount"`
+		IsLive            *bool           `json:"is_live"`
+		PaymentStatus     struct {
+			Balances struct {
+				TotalAuthorized text `json:"total_authorized"`
+				TotalCaptured   text `json:"total_captured"`
+			} `json:"balances"`
+		} `json:"payment_status"`
+	} `json:"intent"`
+	Account struct {
+		ID text `json:"id"`
+	} `json:"account"`
+	Transaction struct {
+		MerchantReference    text                 `json:"merchant_reference"`
+		Operations           []moneyhashOperation `json:"operations"`
+		PaymentMethodDetails struct {
+			Type text `json:"type"`
+			Data struct {
+				Brand text `json:"brand"`
+			} `json:"data"`
+		} `json:"payment_method_details"`
+	} `json:"transaction"`
+
+	IntentType string `json:"intent_type"` // from here on, of intent.*
+	Data       struct {
+		Intent struct {
+			ID                text     `json:"id"`
+			MerchantReference text     `json:"merchant_reference"`
+			CustomFields      metadata `json:"custom_fields"`
+			Account           text     `json:"account"`
+			Amount            text     `json:"amount"`
+			AmountCurrency    string   `json:"amount_currency"`
+			IsLive            *bool    `json:"is_live"`
+		} `json:"intent"`
+	} `json:"data"`
+}
+
+type moneyhashAmount struct {
+	Value    text   `json:"value"`
+	Currency string `json:"currency"`
+}
+
+type moneyhashOperation struct {
+	ID       text            `json:"id"`
+	Amount   moneyhashAmount `json:"amount"`
+	Statuses []struct {
+		ID                   text   `json:"id"`
+		Code                 text   `json:"code"`
+		Message              text   `json:"message"`
+		ProviderErrorCode    text   `json:"provider_error_code"`
+		ProviderErrorMessage text   `json:"provider_error_message"`
+		Created              string `json:"created"`
+	} `json:"statuses"`
+}
+
+func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e moneyhashEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Type == "" {
+		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
+	}
+	var f Fact
+	var err error
+	switch parts := strings.Split(e.Type, "."); {
+	case e.Type == "intent.processed":
+		return []Fact{ignored(e.Type, "the transaction that it was processed by has events of its own")}, nil
+	case parts[0] == "intent" && moneyhashIntents[[2]string{e.Type, e.IntentType}] != "":
+		f, err = e.intent(o)
+	case len(parts) == 3 && parts[0] == "transaction" && moneyhashTypes[parts[1]][parts[2]] != "":
+		f, err = e.transaction(moneyhashTypes[parts[1]][parts[2]], o)
+	default:
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.ConnectorEventType = e.Type
+	return []Fact{f}, nil
+}
+
+func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
+	i := e.Data.Intent
+	if i.ID == "" {
+		return f, fmt.Errorf("%w: no data.intent.id", ErrMalformed)
+	}
+	f.Type, f.Identity = moneyhashIntents[[2]string{e.Type, e.IntentType}], string(i.ID)
+	f.MerchantTransactionID = first(string(i.MerchantReference), o.merchantID(i.CustomFields))
+	f.Account = string(i.Account)
+	if i.IsLive != nil {
+		f.Mode = mode(*i.IsLive)
+	}
+	if f.Type.Family() == "payout" {
+		f.ConnectorPayoutID = string(i.ID)
+	} else {
+		f.ConnectorTransactionID = string(i.ID)
+	}
+	f.Amount, err = major(string(i.Amount), i.AmountCurrency)
+	return f, err
+}
+
+func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err error) {
+	i, t := e.Intent, e.Transaction
+	if i.ID == "" || e.OperationID == "" || e.StatusID == "" {
+		return f, fmt.Errorf("%w: no intent.id, operation_id or status_id", ErrMalformed)
+	}
+	f.Type, f.Identity = typ, string(e.OperationID+":"+e.StatusID)
+	f.MerchantTransactionID = first(first(i.MerchantReference, t.MerchantReference), o.merchantID(i.CustomFields))
+	f.Account = string(e.Account.ID)
+	if i.IsLive != nil {
+		f.Mode = mode(*i.IsLive)
+	}
+	amount := i.Amount
+	for _, op := range t.Operations {
+		if op.ID == e.OperationID {
+			amount = op.Amount
+			if err := op.status(e.StatusID, &f); err != nil {
+				return f, err
+			}
+		}
+	}
+	if f.Amount, err = major(string(amount.Value), amount.Currency); err != nil {
+		return f, err
+	}
+	if typ.Family() == "payout" {
+		f.ConnectorPayoutID = string(i.ID)
+		return f, nil
+	}
+	f.ConnectorTransactionID = string(i.ID)
+	f.PaymentMethod = method(string(t.PaymentMethodDetails.Type), string(t.PaymentMethodDetails.Data.Brand))
+	if typ.Family() == "refund" {
+		f.ConnectorRefundID = string(e.OperationID)
+		return f, nil
+	}
+	b := i.PaymentStatus.Balances
+	if f.AuthorizedAmount, err = major(string(b.TotalAuthorized), i.Amount.Currency); err != nil {
+		return f, err
+	}
+	f.CapturedAmount, err = major(string(b.TotalCaptured), i.Amount.Currency)
+	return f, err
+}
+
+// status fills in when the operation came to the status, and why it failed.
+func (op moneyhashOperation) status(id text, f *Fact) (err error) {
+	for _, s := range op.Statuses {
+		if s.ID != id {
+			continue
+		}
+		if strings.HasSuffix(f.Type.Status(), "failed") {
+			f.Error = failure(first(s.ProviderErrorCode, s.Code), first(s.ProviderErrorMessage, s.Message), "")
+		}
+		f.Time, err = timestamp(s.Created, "2006-01-02 15:04:05Z07:00", time.RFC3339)
+	}
+	return err
+}

@@ -1,0 +1,194 @@
+package normalize
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// paddle: one event a webhook, {"event_id", "event_type", "occurred_at",
+// "data"}, where the data is the transaction, the adjustment, the payout or the
+// payment method. The event_id is the same for all destinations and attempts.
+// A transaction is paid, and a moment later completed: both say that the money
+// is taken, so that the identity of it is the transaction.
+//
+// An adjustment is what happens to a transaction afterwards; each of its states
+// is one fact, however often it is updated. It names the transaction and not
+// the merchant's reference.
+//
+// https://developer.paddle.com/webhooks/overview
+var paddle = Connector{
+	Docs:      "https://developer.paddle.com/webhooks/overview",
+	Key:       "data.custom_data.<merchant_id_keys> of transactions; adjustments name only the transaction",
+	Normalize: paddleNormalize,
+}
+
+// paddleEvents are what the events mean, and what reads their data. The type
+// is empty where the data decides.
+var paddleEvents = map[string]struct {
+	read func(paddleData, schemas.Type, Options) (Fact, error)
+	typ  schemas.Type
+}{
+	"transaction.billed":         {paddleTransaction, schemas.PaymentActionRequired}, // the invoice is issued, and the customer has to pay it
+	"transaction.payment_failed": {paddleTransaction, schemas.PaymentFailed},
+	"transaction.paid":           {paddleTransaction, schemas.PaymentCaptured},
+	"transaction.completed":      {paddleTransaction, schemas.PaymentCaptured},
+	"transaction.canceled":       {paddleTransaction, schemas.PaymentCancelled},
+
+	"adjustment.created": {paddleAdjustment, ""},
+	"adjustment.updated": {paddleAdjustment, ""},
+
+	"payout.created": {paddlePayout, schemas.PayoutCreated},
+	"payout.paid":    {paddlePayout, schemas.PayoutSucceeded},
+
+	"payment_method.saved":   {paddlePaymentMethod, schemas.MandateActive},
+	"payment_method.deleted": {paddlePaymentMethod, schemas.MandateRevoked},
+}
+
+// paddleAdjustments is an adjustment's type by its action and status.
+// https://developer.paddle.com/api-reference/adjustments/overview
+var paddleAdjustments = map[[2]text]schemas.Type{
+	{"refund", "pending_approval"}: schemas.RefundPending,
+	{"refund", "approved"}:         schemas.RefundSucceeded,
+	{"refund", "rejected"}:         schemas.RefundFailed,
+
+	{"chargeback", "approved"}:                 schemas.DisputeOpened, // the money is gone until Paddle contests it
+	{"chargeback_reverse", "approved"}:         schemas.DisputeWon,
+	{"chargeback_warning", "approved"}:         schemas.DisputeOpened,
+	{"chargeback_warning_reverse", "approved"}: schemas.DisputeCancelled,
+}
+
+type paddleData struct {
+	ID           string   `json:"id"`
+	Status       text     `json:"status"`
+	CurrencyCode string   `json:"currency_code"`
+	CustomData   metadata `json:"custom_data"`
+	Type         text     `json:"type"`   // of payment methods
+	Amount       string   `json:"amount"` // of payouts
+	Details      struct {
+		Totals struct {
+			GrandTotal string `json:"grand_total"`
+		} `json:"totals"`
+	} `json:"details"`
+	Payments []struct { // the newest attempt is the first
+		ErrorCode           text `json:"error_code"`
+		StoredPaymentMethod text `json:"stored_payment_method_id"`
+		PaymentMethodID     text `json:"payment_method_id"`
+		MethodDetails       struct {
+			Type text `json:"type"`
+			Card struct {
+				Type text `json:"type"`
+			} `json:"card"`
+		} `json:"method_details"`
+	} `json:"payments"`
+
+	Action        text `json:"action"`
+	Reason        text `json:"reason"`
+	TransactionID text `json:"transaction_id"`
+	Totals        struct {
+		Total string `json:"total"`
+	} `json:"totals"`
+}
+
+func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e struct {
+		EventID    string     `json:"event_id"`
+		EventType  string     `json:"event_type"`
+		OccurredAt string     `json:"occurred_at"`
+		Data       paddleData `json:"data"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.EventID == "" || e.EventType == "" {
+		return nil, fmt.Errorf("%w: no event_id or no event_type: not an event of Paddle's", ErrMalformed)
+	}
+	event, ok := paddleEvents[e.EventType]
+	if !ok {
+		return []Fact{notUnified(e.EventType)}, nil
+	}
+	if e.Data.ID == "" {
+		return nil, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
+	}
+	f, err := event.read(e.Data, event.typ, o)
+	if err == nil {
+		f.Time, err = timestamp(e.OccurredAt, time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(e.EventType, err)}, nil
+	}
+	if f.Identity == "" {
+		f.Identity = e.EventID
+	}
+	f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.EventType
+	return []Fact{f}, nil
+}
+
+// paddleAmount reads minor units in a string.
+func paddleAmount(value, currency string) (*schemas.Amount, error) {
+	if value == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, value)
+	}
+	return minor(&n, currency, nil)
+}
+
+func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err error) {
+	f.Type = typ
+	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(d.CustomData), d.ID
+	if f.Amount, err = paddleAmount(d.Details.Totals.GrandTotal, d.CurrencyCode); err != nil {
+		return f, err
+	}
+	if typ == schemas.PaymentCaptured {
+		f.Identity, f.CapturedAmount = d.ID, f.Amount
+	}
+	if len(d.Payments) > 0 {
+		p := d.Payments[0]
+		f.PaymentMethod = method(string(p.MethodDetails.Type), string(p.MethodDetails.Card.Type))
+		f.MandateID = first(p.PaymentMethodID, p.StoredPaymentMethod)
+		if typ == schemas.PaymentFailed {
+			f.Error = failure(string(p.ErrorCode), "", "")
+		}
+	}
+	return f, nil
+}
+
+func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err error) {
+	typ, ok := paddleAdjustments[[2]text{d.Action, d.Status}]
+	if !ok {
+		return ignored("", fmt.Sprintf("the adjustment is a %q that is %q: no money moves by it, or another adjustment tells", d.Action, d.Status)), nil
+	}
+	f.Type, f.Identity = typ, d.ID
+	f.ConnectorTransactionID, f.Reason = string(d.TransactionID), string(d.Reason)
+	switch d.Action {
+	case "refund":
+		f.ConnectorRefundID = d.ID
+	case "chargeback":
+		f.ConnectorDisputeID, f.Stage = d.ID, schemas.StageDispute
+	case "chargeback_warning":
+		f.ConnectorDisputeID, f.Stage = d.ID, schemas.StagePreDispute
+	case "chargeback_reverse": // an adjustment of its own, which does not name the one it reverses
+		f.Stage = schemas.StageDispute
+	case "chargeback_warning_reverse":
+		f.Stage = schemas.StagePreDispute
+	}
+	f.Amount, err = paddleAmount(d.Totals.Total, d.CurrencyCode)
+	return f, err
+}
+
+func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
+	f.Type, f.ConnectorPayoutID = typ, d.ID
+	f.Amount, err = paddleAmount(d.Amount, d.CurrencyCode)
+	return f, err
+}
+
+func paddlePaymentMethod(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
+	f.Type, f.ConnectorMandateID = typ, d.ID
+	f.PaymentMethod = method(string(d.Type), "")
+	return f, nil
+}

@@ -1,0 +1,30 @@
+package verify
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// authorizenet signs the body with the Signature Key and sends
+// X-ANET-Signature: sha512=<hex>, the hex mostly in upper case. The key looks
+// like hex, and is used as the text that it is. No time is signed.
+//
+// https://developer.authorize.net/api/reference/features/webhooks.html
+var authorizenet = Connector{
+	Docs:     "https://developer.authorize.net/api/reference/features/webhooks.html",
+	Signs:    "HMAC-SHA512 of the body, hex, in X-ANET-Signature (sha512=)",
+	Covers:   CoversBody,
+	Weakness: "no timestamp: a captured request can be sent again, and its notificationId tells",
+	Headers:  []string{"X-ANET-Signature"},
+	Verify:   mac{hash: sha512.New, header: "X-ANET-Signature", decode: authorizenetHex}.verify,
+}
+
+func authorizenetHex(value string) ([]byte, error) {
+	digits, ok := strings.CutPrefix(value, "sha512=")
+	if !ok {
+		return nil, errors.New("want sha512=<hex>")
+	}
+	return hex.DecodeString(digits)
+}

@@ -1,0 +1,57 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// cashfree signs x-webhook-timestamp and the body, one after the other, with
+// the client secret, text used as it is, and sends x-webhook-signature:
+// <base64>. The time is in seconds or in milliseconds. It is that of the
+// webhook; whether a retry carries a new one is not said, so that the window
+// is a day. The id in x-idempotency-key is not signed.
+//
+// https://www.cashfree.com/docs/payments/online/webhooks/signature-verification
+var cashfree = Connector{
+	Docs:     "https://www.cashfree.com/docs/payments/online/webhooks/signature-verification",
+	Signs:    "HMAC-SHA256 of x-webhook-timestamp and the body, base64, in x-webhook-signature",
+	Covers:   CoversBody,
+	Weakness: "the window is a day, since retries may carry the first time; the event id is not signed",
+	Headers:  []string{"x-webhook-signature", "x-webhook-timestamp"},
+	Settings: []Setting{tolerance},
+	Verify:   cashfreeVerify,
+}
+
+const cashfreeTolerance = 24 * time.Hour
+
+var cashfreeMAC = mac{
+	hash:   sha256.New,
+	header: "x-webhook-signature",
+	decode: base64.StdEncoding.Strict().DecodeString,
+	signed: func(r Request) ([][]byte, error) {
+		sent, err := r.header("x-webhook-timestamp")
+		return [][]byte{[]byte(sent), r.Body}, err
+	},
+}
+
+func cashfreeVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	v, err := cashfreeMAC.verify(r, secret, k, now)
+	if err != nil {
+		return Verified{}, err
+	}
+	count, err := strconv.ParseInt(r.Header.Get("x-webhook-timestamp"), 10, 64)
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: x-webhook-timestamp: want unix seconds or milliseconds", ErrMalformed)
+	}
+	sent := time.Unix(count, 0)
+	if count > 1e11 { // in seconds, the year 5138
+		sent = time.UnixMilli(count)
+	}
+	if err := k.notBefore(sent, now, cashfreeTolerance); err != nil {
+		return Verified{}, err
+	}
+	return v, nil
+}

@@ -1,0 +1,17 @@
+package verify
+
+// portone signs as Standard Webhooks says, all webhooks of its second API.
+// While one secret replaces another, both have signed.
+//
+// https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
+var portone = Connector{
+	Docs:     "https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2",
+	Signs:    `HMAC-SHA256 of "<id>.<time>.<body>", base64, in webhook-signature (v1,)`,
+	Covers:   CoversBody,
+	Headers:  portoneScheme.headers(),
+	Settings: []Setting{tolerance},
+	Check:    checkStandardKey,
+	Verify:   portoneScheme.verify,
+}
+
+var portoneScheme = standard{prefixes: []string{"Webhook"}}

@@ -1,0 +1,17 @@
+package verify
+
+// svix is whoever sends through Svix: Standard Webhooks with headers of its
+// own name, or of the standard's where the sender chose to be unbranded.
+//
+// https://docs.svix.com/receiving/verifying-payloads/how-manual
+var svix = Connector{
+	Docs:     "https://docs.svix.com/receiving/verifying-payloads/how-manual",
+	Signs:    `HMAC-SHA256 of "<id>.<time>.<body>", base64, in svix-signature or webhook-signature (v1,)`,
+	Covers:   CoversBody,
+	Headers:  svixScheme.headers(),
+	Settings: []Setting{tolerance},
+	Check:    checkStandardKey,
+	Verify:   svixScheme.verify,
+}
+
+var svixScheme = standard{prefixes: []string{"Svix", "Webhook"}}

@@ -1,0 +1,15 @@
+package verify
+
+// xendit sends the account's webhook verification token in x-callback-token.
+// Nothing is signed: whoever has seen one webhook can make any other. The id
+// in the header webhook-id is no more than a claim either.
+//
+// https://docs.xendit.co/apidocs/payment-webhook-notification
+var xendit = Connector{
+	Docs:     "https://docs.xendit.co/apidocs/payment-webhook-notification",
+	Signs:    "nothing; the verification token itself stands in x-callback-token",
+	Covers:   CoversNothing,
+	Weakness: "a shared value proves the sender and nothing of what is sent; it can be read from any one webhook",
+	Headers:  []string{"x-callback-token"},
+	Verify:   sharedValue("x-callback-token"),
+}
