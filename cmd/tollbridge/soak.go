@@ -78,7 +78,10 @@ func (s soaking) run(c *cobra.Command) error {
 	if s.For == 0 && s.Count == 0 {
 		s.For = time.Minute
 	}
-	s.Kafka, s.Names = cfg.kafka(), cfg.layout().Names
+	if s.Kafka, err = cfg.kafka(); err != nil {
+		return err
+	}
+	s.Names = cfg.layout().Names
 	if err := s.endpoint(cfg); err != nil {
 		return err
 	}
