@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 20000x
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race fuzz golden vectors compose build clean
+.PHONY: help run test check lint race fuzz golden vectors faults compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,9 @@ fuzz: ## every fuzz target for FUZZ (20000x; 60s is a time)
 golden: ## rewrite the golden files, to read what changed
 	$(GO) test ./normalize -run TestGolden -update
 	git diff --stat -- normalize/testdata
+
+faults: ## every fault, against three brokers of a real Kafka: ten minutes
+	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 30m
 
 compose: ## docker-compose.yml up, a webhook in, its event out, down
 	.ci/compose

@@ -54,7 +54,7 @@ type read struct {
 // readBack returns what is in a topic's partitions.
 func readBack(t testing.TB, c Config, topic string, partitions int) []read {
 	t.Helper()
-	client, hangUp := c.client()
+	client, hangUp := c.Client()
 	defer hangUp()
 	var all []read
 	for p := range partitions {

@@ -60,9 +60,9 @@ func set[T comparable](to *T, value T) {
 	}
 }
 
-// client returns kafka-go's client of the cluster, for what is not producing,
+// Client returns kafka-go's client of the cluster, for what is not producing,
 // and what ends its connections.
-func (c Config) client() (*kafka.Client, func()) {
+func (c Config) Client() (*kafka.Client, func()) {
 	c = c.orElse()
 	t := &kafka.Transport{ClientID: c.ClientID, DialTimeout: dialTime, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
 	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections

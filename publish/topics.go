@@ -75,7 +75,7 @@ type Finding struct {
 
 // Plan compares the cluster's topics with the layout.
 func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
-	client, hangUp := c.client()
+	client, hangUp := c.Client()
 	defer hangUp()
 	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()})
 	if err != nil {
@@ -164,7 +164,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, hangUp := c.client()
+	client, hangUp := c.Client()
 	defer hangUp()
 	var create []kafka.TopicConfig
 	var mend []kafka.IncrementalAlterConfigsRequestResource

@@ -79,7 +79,7 @@ the configuration file.`,
 	})
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
-		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), versionCommand(),
+		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		usageArgs(c)

@@ -2,9 +2,17 @@ package kafkatest
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 )
+
+// Via is a second way to a broker, for a proxy to stand in: clients that are told of the brokers at Front stay there,
+// and nobody listens there but who forwards it to Behind, where the broker does.
+type Via struct{ Front, Behind string }
+
+// Via returns the ways for proxies, broker i's at i-1. Only the java way has them.
+func (c *Cluster) Via() []Via { return slices.Clone(c.via) }
 
 // Kill ends brokers at once, as a crash does (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
 // faults it needs Options.Faults, and is called from the test's own goroutine, since it fails the test on an error.

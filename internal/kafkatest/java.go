@@ -108,19 +108,22 @@ func fetchJars(dir string) error {
 
 // configure writes and formats the brokers' folders; it knows all ports, so it sets the cluster's addresses.
 func configure(c *Cluster, dir, jars string, brokers int) ([]*process, error) {
-	ports := freePorts(3 * brokers)
-	client, peer, controller := ports[:brokers], ports[brokers:2*brokers], ports[2*brokers:]
+	ports := freePorts(5 * brokers)
+	client, peer, controller := ports[:brokers], ports[brokers:2*brokers], ports[2*brokers:3*brokers]
+	behind, front := ports[3*brokers:4*brokers], ports[4*brokers:]
 	var voters []string
 	for i := range brokers {
 		voters = append(voters, fmt.Sprintf("%d@%s", i+1, loopback(controller[i])))
 		c.bootstrap = append(c.bootstrap, loopback(client[i]))
+		c.via = append(c.via, Via{Front: loopback(front[i]), Behind: loopback(behind[i])})
 	}
 	processes, errs := make([]*process, brokers), make([]error, brokers)
 	var formats sync.WaitGroup
 	for i := range brokers {
 		home := filepath.Join(dir, fmt.Sprintf("broker-%d", i+1))
 		s := settings(i+1, voters)
-		s["listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,CONTROLLER://%s", loopback(client[i]), loopback(peer[i]), loopback(controller[i]))
+		s["listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,CONTROLLER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(controller[i]), loopback(behind[i]))
+		s["advertised.listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(front[i]))
 		s["log.dirs"] = filepath.ToSlash(filepath.Join(home, "data"))
 		properties := filepath.Join(home, "server.properties")
 		processes[i] = &process{

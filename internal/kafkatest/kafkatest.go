@@ -54,7 +54,8 @@ type Cluster struct {
 	way       string
 	detail    string // what the way led to: an image, a version, addresses
 	bootstrap []string
-	missed    []string     // why no way before this one was taken
+	missed    []string // why no way before this one was taken
+	via       []Via
 	nodes     []node       // broker i is nodes[i-1]; none in a cluster that ran before
 	tidy      func() error // removes what the nodes leave
 }
@@ -237,7 +238,7 @@ func settings(id int, voters []string) map[string]string {
 		"controller.quorum.voters":                         strings.Join(voters, ","),
 		"controller.listener.names":                        "CONTROLLER",
 		"inter.broker.listener.name":                       "PEER",
-		"listener.security.protocol.map":                   "CLIENT:PLAINTEXT,PEER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"listener.security.protocol.map":                   "CLIENT:PLAINTEXT,PEER:PLAINTEXT,CONTROLLER:PLAINTEXT,VIA:PLAINTEXT",
 		"auto.create.topics.enable":                        "false",
 		"default.replication.factor":                       replication,
 		"min.insync.replicas":                              inSync,

@@ -36,6 +36,8 @@ var layers = map[string][]string{
 	"internal/sign":      {"verify"},
 	"internal/kafkatest": {}, // for tests: it stands in no other line
 	"internal/e2e":       {}, // tests alone
+	"internal/soak":      {"internal/sign", "publish", "schemas"},
+	"internal/faults":    {}, // tests alone
 }
 
 // modules is whose modules the packages may import that connectors are made

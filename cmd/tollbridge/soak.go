@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/internal/soak"
+)
+
+func soakCommand() *cobra.Command {
+	var s soaking
+	c := &cobra.Command{
+		Use:   "soak",
+		Short: "Check that nothing is lost, doubled, invented or out of order",
+		Long: `Send numbered, correctly signed webhooks of Stripe's to a running server at a
+steady rate, again and again until each is answered 2xx, then read the topics
+back and count:
+
+  LOST     answered 2xx, and not in Kafka
+  DUP      in Kafka more than once
+  PHANTOM  in Kafka, and not as it was sent
+  ORDER    behind a later one of the same payment
+
+Disturb the cluster meanwhile: restart brokers, move leaders, pull cables.
+
+WARNING: it writes test events into the event topics, where consumers see them
+('"live":false', payments named soak…). It needs a Stripe endpoint with 'live: false',
+best with topics of its own (kafka.prefix).
+
+With --config, the endpoint, its secret and Kafka are those of the server's
+configuration; without, those of 'tollbridge dev'. An interrupt ends the
+sending; the verdict still comes.
+
+Exit codes: 0 all of them are 0, 1 they are not, or there is no verdict.`,
+		Example: `  tollbridge soak --for 10s                           against 'tollbridge dev'
+  tollbridge soak --config tollbridge.yaml --rate 500 --for 1h
+  tollbridge soak --to https://pay.example.com/webhooks/stripe/test --secret whsec_… --brokers kafka-1:9092 --count 100000`,
+		RunE: func(c *cobra.Command, _ []string) error { return s.run(c) },
+	}
+	f := c.Flags()
+	f.StringVar(&s.URL, "to", "", "the endpoint's URL (default: that of the configuration, or http://127.0.0.1:8080/webhooks/stripe/default)")
+	f.StringVar(&s.URL, "url", "", "the same as --to")
+	f.StringVar(&s.Secret, "secret", "", "the endpoint's secret (default: the configuration's, or that of 'tollbridge dev')")
+	f.StringP("config", "c", "", "the server's configuration file (YAML)")
+	f.StringSlice("brokers", nil, "Kafka brokers, host:port")
+	f.String("prefix", "", "prefix of the topics' names")
+	f.Float64Var(&s.Rate, "rate", 100, "new webhooks a second")
+	f.IntVar(&s.Count, "count", 0, "how many webhooks to send")
+	f.DurationVar(&s.For, "for", 0, "how long to send (default 1m if there is no --count)")
+	f.IntVar(&s.Callers, "callers", 64, "requests at once")
+	f.IntVar(&s.Keys, "keys", 500, "payments, each with one webhook under way at most")
+	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to send again, after the last new webhook")
+	f.BoolVar(&s.json, "json", false, "print the verdict as one line of JSON")
+	return c
+}
+
+type soaking struct {
+	soak.Config
+	json bool
+}
+
+func (s soaking) run(c *cobra.Command) error {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return err
+	}
+	if s.Rate <= 0 || s.Count < 0 || s.For < 0 || s.Callers < 1 || s.Keys < 1 || s.Patience <= 0 {
+		return usage("--rate, --callers, --keys and --patience must be positive, --count and --for not negative")
+	}
+	if s.For == 0 && s.Count == 0 {
+		s.For = time.Minute
+	}
+	if s.Kafka, err = cfg.kafka(); err != nil {
+		return err
+	}
+	s.Names = cfg.layout().Names
+	if err := s.endpoint(cfg); err != nil {
+		return err
+	}
+	if f, ok := c.ErrOrStderr().(*os.File); ok && isTerminal(f) {
+		s.Progress = progressLine(f)
+		defer fmt.Fprint(f, "\r\x1b[K")
+	}
+	run, err := soak.Start(c.Context(), s.Config)
+	if err != nil {
+		return err
+	}
+	report, err := run.Wait()
+	if err != nil {
+		return err
+	}
+	return s.print(c, report)
+}
+
+// endpoint finds the URL and the secret that no flag names.
+func (s *soaking) endpoint(cfg config) error {
+	if s.URL != "" && s.Secret != "" {
+		return nil
+	}
+	endpoints, err := cfg.endpoints()
+	if err != nil {
+		return err
+	}
+	_, secret, _ := sign.Dev("stripe")
+	e := ingest.Endpoint{Connector: "stripe"}
+	for i, one := range endpoints {
+		if one.Connector == "stripe" && !one.Live {
+			e, secret = endpoints[i], one.Keys.Secrets[0].Value
+			break
+		}
+	}
+	if len(endpoints) > 0 && len(e.Keys.Secrets) == 0 {
+		return usage("the configuration has no Stripe endpoint with 'live: false': add one, or name another with --to and --secret")
+	}
+	if s.URL == "" {
+		s.URL = "http://" + cfg.Listen + e.Path()
+	}
+	if s.Secret == "" {
+		s.Secret = secret
+	}
+	return nil
+}
+
+// progressLine rewrites one line of a terminal.
+func progressLine(out io.Writer) func(soak.Progress) {
+	return func(p soak.Progress) {
+		line := fmt.Sprintf("%s: %d sent, %d acknowledged, %d waiting, %d refused, %d unanswered", p.Stage, p.Sent, p.Acked, p.Waiting, p.Refused, p.Unanswered)
+		if p.Read > 0 {
+			line += fmt.Sprintf(", %d records read", p.Read)
+		}
+		fmt.Fprint(out, "\r\x1b[K", line)
+	}
+}
+
+// print writes the verdict; one that is not all zeros is a failure.
+func (s soaking) print(c *cobra.Command, r soak.Report) error {
+	var err error
+	if s.json {
+		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
+	} else {
+		err = table(c, r)
+	}
+	if err == nil && !r.OK() {
+		return errRefused
+	}
+	return err
+}
+
+func table(c *cobra.Command, r soak.Report) error {
+	w := columns(c)
+	for _, line := range []struct {
+		name  string
+		value any
+		says  string
+	}{
+		{"SENT", r.Sent, "webhooks"},
+		{"ACKED", r.Acked, "answered 2xx"},
+		{"LOST", r.Lost, "answered 2xx, and not in Kafka"},
+		{"DUP", r.Dup, "in Kafka once too often"},
+		{"PHANTOM", r.Phantom, "in Kafka, and not as sent"},
+		{"ORDER", r.Order, "behind a later one of the same payment"},
+		{"wrong receipts", r.WrongReceipts, "named another place than the record's"},
+		{"given up", r.GivenUp, fmt.Sprintf("never answered 2xx; %d of them are in Kafka", r.UnackedWritten)},
+		{"refused", r.Refused, fmt.Sprintf("answers that were not 2xx; the slowest 503 took %v", r.Max503.Round(time.Millisecond))},
+		{"unanswered", r.Unanswered, "requests"},
+		{"longest pause", r.MaxPause.Round(time.Millisecond), "between two 2xx"},
+	} {
+		fmt.Fprintf(w, "%s\t%v\t%s\n", line.name, line.value, line.says)
+	}
+	if err := w.Flush(); err != nil || len(r.Details) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintln(c.OutOrStdout(), "\n"+strings.Join(r.Details, "\n"))
+	return err
+}

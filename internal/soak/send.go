@@ -1,0 +1,243 @@
+package soak
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// webhook is what is known of one that was sent.
+type webhook struct {
+	key, topic  string // of its record
+	kind        int    // of kinds
+	attempts    int
+	status      int           // of the last answer; 0 is none
+	first, last time.Duration // since the run began: first sent, last answered
+	acked       bool
+	excused     bool // its topic was deleted after it was answered 2xx
+	receipt     place
+}
+
+// place is where a record is.
+type place struct {
+	topic     string
+	partition int
+	offset    int64
+}
+
+func (p place) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.partition, p.offset) }
+
+// kinds is what is sent of a key, in turn.
+var kinds = []struct {
+	event string // Stripe's word for it
+	typ   schemas.Type
+}{
+	{"payment_intent.processing", schemas.PaymentProcessing},
+	{"payment_intent.amount_capturable_updated", schemas.PaymentAuthorized},
+	{"payment_intent.succeeded", schemas.PaymentCaptured},
+}
+
+// eventID is the processor's identity of a webhook.
+func eventID(run string, number int) string { return "evt_soak" + run + "_" + strconv.Itoa(number) }
+
+// payload is a webhook's body, the same in each of its deliveries.
+func (r *Run) payload(number int, w webhook) []byte {
+	return fmt.Appendf(nil, `{"id":"%s","object":"event","created":%d,"livemode":false,"type":"%s","data":{"object":{`+
+		`"id":"pi_soak%s_%d","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":1099,"currency":"eur","livemode":false,`+
+		`"metadata":{"merchant_transaction_id":"%s","order_id":"%[6]s"},"payment_method_types":["card"]}}}`,
+		eventID(r.id, number), r.began.Unix(), kinds[w.kind].event, r.id, number, w.key)
+}
+
+// schedule makes the webhooks due, one after the other at a steady rate that
+// does not heed how they are answered. While all keys have one under way, it
+// waits.
+func (r *Run) schedule(ctx context.Context) {
+	defer r.waiting.Done()
+	defer r.stop(errEnd)
+	defer r.end()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next := time.Now()
+	for number := 0; r.cfg.Count == 0 || number < r.cfg.Count; number++ {
+		timer.Reset(time.Until(next))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case key := <-r.idle:
+			r.begin(key)
+		}
+		next = next.Add(time.Duration(float64(time.Second) / r.cfg.Rate))
+		if late := time.Since(next); late > time.Second { // it waited: no burst to make up for it
+			next = next.Add(late)
+		}
+	}
+}
+
+// begin makes the next webhook of a key due.
+func (r *Run) begin(key int) {
+	r.waiting.Add(1)
+	r.mu.Lock()
+	k := r.turns[key] % len(kinds)
+	r.sent = append(r.sent, webhook{
+		key: r.intern("soak" + r.id + "-" + strconv.Itoa(key)), kind: k,
+		topic: r.intern(r.cfg.Names.Event(kinds[k].typ)),
+		first: time.Since(r.began),
+	})
+	r.current[key] = len(r.sent) - 1
+	r.turns[key]++
+	r.tally.waiting++
+	r.mu.Unlock()
+	r.ready <- key
+}
+
+// intern returns the one copy of a text that stands in many webhooks.
+func (r *Run) intern(s string) string {
+	if _, ok := r.known[s]; !ok {
+		r.known[s] = s
+	}
+	return r.known[s]
+}
+
+// end sets the time at which redelivery is given up.
+func (r *Run) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = time.Now().Add(r.cfg.Patience)
+}
+
+// attempt delivers the webhook of a key once, and says what comes next: the
+// key's next one, or another attempt.
+func (r *Run) attempt(key int) {
+	r.mu.Lock()
+	number := r.current[key]
+	due := r.sent[number]
+	r.mu.Unlock()
+
+	began := time.Now()
+	r.inFlight.Add(1)
+	status, receipt := r.post(r.payload(number, due))
+	r.inFlight.Add(-1)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := &r.sent[number]
+	w.attempts++
+	w.status, w.last = status, time.Since(r.began)
+	switch {
+	case status/100 == 2:
+		r.acked(w, receipt)
+		r.leave()
+		r.idle <- key
+		return
+	case status == 0:
+		r.tally.unanswered++
+	default:
+		r.tally.refused++
+	}
+	if status == http.StatusServiceUnavailable {
+		r.tally.max503 = max(r.tally.max503, time.Since(began))
+	}
+	r.fail(status)
+	if r.tally.fatal != nil || !r.deadline.IsZero() && time.Now().After(r.deadline) {
+		r.leave() // and the key is not used again: its order would have no meaning
+		return
+	}
+	time.AfterFunc(backoff(w.attempts), func() { r.ready <- key })
+}
+
+// backoff is how long a webhook waits for its next attempt: far shorter than a
+// processor would make it wait, so that the end of an outage is seen at once.
+func backoff(attempts int) time.Duration {
+	most := min(100*time.Millisecond<<min(attempts, 6), 2*time.Second)
+	return most/2 + rand.N(most/2)
+}
+
+// acked notes a webhook's 2xx.
+func (r *Run) acked(w *webhook, receipt string) {
+	now := time.Now()
+	r.tally.maxPause = max(r.tally.maxPause, now.Sub(r.tally.lastAck))
+	r.tally.lastAck = now
+	r.tally.acked++
+	w.acked = true
+	w.receipt = parseReceipt(receipt)
+	w.receipt.topic = r.intern(w.receipt.topic)
+	if r.tally.acked == 1 && w.receipt.topic != w.topic {
+		r.giveUp(fmt.Errorf("the first webhook went to %q, not to %s: the endpoint must be Stripe's, with `live: false`, and publish to the topics that are read", w.receipt.topic, w.topic))
+	}
+}
+
+// fail ends a run whose first webhooks are refused for what they are.
+func (r *Run) fail(status int) {
+	if status/100 != 4 || r.tally.acked > 0 {
+		return
+	}
+	why := "is the URL that of Stripe's endpoint?"
+	if status == http.StatusUnauthorized {
+		why = "is the secret that of the endpoint?"
+	}
+	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URL, status, http.StatusText(status), why))
+}
+
+// giveUp ends the run without a verdict.
+func (r *Run) giveUp(err error) {
+	r.tally.fatal = err
+	r.stop(err)
+}
+
+// leave notes that a webhook is answered 2xx or given up.
+func (r *Run) leave() {
+	r.tally.waiting--
+	r.waiting.Done()
+}
+
+// post delivers a body and returns the answer's status, 0 for none, and its receipt.
+func (r *Run) post(body []byte) (status int, receipt string) {
+	signed, err := sign.Request("stripe", body, r.cfg.Secret, nil, r.cfg.URL, time.Now())
+	if err != nil {
+		return 0, ""
+	}
+	q, err := http.NewRequest(signed.Method, r.cfg.URL, bytes.NewReader(signed.Body))
+	if err != nil {
+		return 0, ""
+	}
+	q.Header = signed.Header
+	a, err := r.client.Do(q)
+	if err != nil {
+		return 0, ""
+	}
+	defer a.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(a.Body, 64<<10)); err != nil {
+		return 0, "" // half an answer is none
+	}
+	return a.StatusCode, strings.Join(a.Header.Values("Tollbridge-Receipt"), ", ")
+}
+
+var receiptForm = regexp.MustCompile(`^"[^"]+";topic="([^"]+)";partition=(\d+);offset=(\d+)`)
+
+// parseReceipt returns the place of the first record that a receipt names, or
+// none.
+func parseReceipt(header string) (p place) {
+	m := receiptForm.FindStringSubmatch(header)
+	if m == nil {
+		return place{}
+	}
+	p.topic = strings.Clone(m[1])
+	p.partition, _ = strconv.Atoi(m[2])
+	p.offset, _ = strconv.ParseInt(m[3], 10, 64)
+	return p
+}
