@@ -1,0 +1,397 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// tolerance is the setting of every connector that signs the time of sending.
+var tolerance = Setting{Name: "tolerance_seconds", Says: "how old a signed timestamp may be, in seconds"}
+
+// anyAge is the tolerance that accepts every timestamp.
+const anyAge = time.Duration(1<<63 - 1)
+
+// tolerance returns how old a request may be: the setting, or the processor's
+// own default. The setting "off" accepts any age; the configuration of a
+// server refuses it.
+func (k Keys) tolerance(standard time.Duration) (time.Duration, error) {
+	switch text := k.Settings[tolerance.Name]; text {
+	case "":
+		return standard, nil
+	case "off":
+		return anyAge, nil
+	default:
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n <= 0 {
+			return 0, fmt.Errorf("%w: tolerance_seconds is %q, want a positive whole number of seconds", ErrSetting, text)
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+}
+
+// notBefore refuses what was sent longer ago than the tolerance. Some
+// processors' own libraries look at the past only.
+func (k Keys) notBefore(sent, now time.Time, standard time.Duration) error {
+	t, err := k.tolerance(standard)
+	if err != nil {
+		return err
+	}
+	if t != anyAge && now.Sub(sent) > t {
+		return fmt.Errorf("%w: sent at %s, %s before %s; %s is the most", ErrStale,
+			sent.UTC().Format(time.RFC3339), now.Sub(sent).Round(time.Second), now.UTC().Format(time.RFC3339), t)
+	}
+	return nil
+}
+
+// within refuses what was sent further from now than the tolerance, before it
+// or after it.
+func (k Keys) within(sent, now time.Time, standard time.Duration) error {
+	if err := k.notBefore(sent, now, standard); err != nil {
+		return err
+	}
+	t, err := k.tolerance(standard)
+	if err != nil {
+		return err
+	}
+	if t != anyAge && sent.Sub(now) > t {
+		return fmt.Errorf("%w: sent at %s, %s after %s; %s is the most", ErrFuture,
+			sent.UTC().Format(time.RFC3339), sent.Sub(now).Round(time.Second), now.UTC().Format(time.RFC3339), t)
+	}
+	return nil
+}
+
+// header returns the one value of a header that carries part of a signature.
+func (r Request) header(name string) (string, error) {
+	switch values := r.Header.Values(name); {
+	case len(values) == 0 || len(values) == 1 && values[0] == "":
+		return "", fmt.Errorf("%w: no %s header", ErrMissing, name)
+	case len(values) > 1:
+		return "", fmt.Errorf("%w: %d %s headers, want one", ErrMalformed, len(values), name)
+	default:
+		return values[0], nil
+	}
+}
+
+// mac is the commonest scheme: a keyed hash of some bytes of the request,
+// encoded in one header.
+type mac struct {
+	hash   func() hash.Hash
+	header string
+	decode func(string) ([]byte, error)    // of the header's value
+	key    func(string) ([]byte, error)    // from the secret; nil takes its bytes
+	signed func(Request) ([][]byte, error) // nil is the body
+}
+
+func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+	value, err := r.header(m.header)
+	if err != nil {
+		return Verified{}, err
+	}
+	signature, err := m.decode(value)
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, m.header, err)
+	}
+	key := []byte(secret)
+	if m.key != nil {
+		if key, err = m.key(secret); err != nil {
+			return Verified{}, err
+		}
+	}
+	signed := [][]byte{r.Body}
+	if m.signed != nil {
+		if signed, err = m.signed(r); err != nil {
+			return Verified{}, err
+		}
+	}
+	if !hmac.Equal(signature, sum(m.hash, key, signed...)) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// formHash is the scheme of forms that carry their own signature: a hash of
+// some of the other fields and the secret.
+type formHash struct {
+	field  string                                              // that the signature stands in
+	decode func(string) ([]byte, error)                        // of its value
+	want   func(f form, secret string, k Keys) ([]byte, error) // what it must be
+}
+
+func (h formHash) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
+	f, err := r.form()
+	if err != nil {
+		return Verified{}, err
+	}
+	if f[h.field] == "" {
+		return Verified{}, fmt.Errorf("%w: no %s in the form", ErrMissing, h.field)
+	}
+	signature, err := h.decode(f[h.field])
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, h.field, err)
+	}
+	want, err := h.want(f, secret, k)
+	if err != nil {
+		return Verified{}, err
+	}
+	if !hmac.Equal(signature, want) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// form is the fields of a body that is a form.
+type form map[string]string
+
+// form reads a form-encoded body. A field given twice is refused: two readers
+// could take such a body for two different things.
+func (r Request) form() (form, error) {
+	values, err := url.ParseQuery(string(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
+	}
+	f := form{}
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("%w: the field %q is given %d times, want one", ErrMalformed, name, len(v))
+		}
+		f[name] = v[0]
+	}
+	return f, nil
+}
+
+// without refuses fields with the text that separates them where they are
+// hashed: the same hash would be that of other fields.
+func (f form) without(separator string, names ...string) error {
+	for _, name := range names {
+		if strings.Contains(f[name], separator) {
+			return fmt.Errorf("%w: %s has a %q, which separates what is signed", ErrMalformed, name, separator)
+		}
+	}
+	return nil
+}
+
+// join returns the named fields with the separator between them.
+func (f form) join(separator string, names ...string) string {
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = f[name]
+	}
+	return strings.Join(values, separator)
+}
+
+// hashSetting is the setting of processors that let the merchant choose how
+// they hash.
+var hashSetting = Setting{Name: "hash", Says: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
+
+var hashes = map[string]func() hash.Hash{
+	"md5":    md5.New,
+	"sha1":   sha1.New,
+	"sha256": sha256.New,
+	"sha384": sha512.New384,
+	"sha512": sha512.New,
+}
+
+// hash returns the hash of the setting, or the processor's own default.
+func (k Keys) hash(standard func() hash.Hash) (func() hash.Hash, error) {
+	name := k.Settings[hashSetting.Name]
+	if name == "" {
+		return standard, nil
+	}
+	if h, ok := hashes[name]; ok {
+		return h, nil
+	}
+	return nil, fmt.Errorf("%w: hash is %q, want %s", ErrSetting, name, strings.Join(slices.Sorted(maps.Keys(hashes)), ", "))
+}
+
+// checkHash is the Check of connectors with [hashSetting].
+func checkHash(_ string, k Keys) error {
+	_, err := k.hash(nil)
+	return err
+}
+
+// digest returns the hash of text.
+func digest(h func() hash.Hash, text string) []byte {
+	d := h()
+	d.Write([]byte(text))
+	return d.Sum(nil)
+}
+
+// sharedValue is the Verify of processors that send the secret itself in a
+// header and sign nothing. It is compared by its hash, so that not even its
+// length can be measured.
+func sharedValue(header string) Func {
+	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+		value, err := r.header(header)
+		if err != nil {
+			return Verified{}, err
+		}
+		got, want := sha256.Sum256([]byte(value)), sha256.Sum256([]byte(secret))
+		if !hmac.Equal(got[:], want[:]) {
+			return Verified{}, ErrMismatch
+		}
+		return Verified{Payload: r.Body}, nil
+	}
+}
+
+// standard is Standard Webhooks: "<id>.<unix seconds>.<body>" is signed by
+// HMAC-SHA256, and the signature header holds, separated by spaces, one
+// v1,<base64> for each live secret. Other versions are for other keys. The
+// headers are named by a prefix: Webhook-Id, Webhook-Timestamp and
+// Webhook-Signature. Where a sender has two names for them, the first prefix
+// whose id is there counts.
+//
+// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+type standard struct{ prefixes []string }
+
+// headers returns the names of the headers that verification reads.
+func (s standard) headers() []string {
+	var names []string
+	for _, p := range s.prefixes {
+		names = append(names, p+"-Id", p+"-Timestamp", p+"-Signature")
+	}
+	return names
+}
+
+// standardTolerance is that of the libraries, into the past and the future.
+const standardTolerance = 5 * time.Minute
+
+func (s standard) verify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	prefix := s.prefixes[0]
+	for _, p := range s.prefixes[1:] {
+		if r.Header.Get(prefix+"-Id") == "" {
+			prefix = p
+		}
+	}
+	id, err := r.header(prefix + "-Id")
+	if err != nil {
+		return Verified{}, err
+	}
+	sent, err := r.header(prefix + "-Timestamp")
+	if err != nil {
+		return Verified{}, err
+	}
+	header, err := r.header(prefix + "-Signature")
+	if err != nil {
+		return Verified{}, err
+	}
+	unix, err := strconv.ParseInt(sent, 10, 64)
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: %s-Timestamp is %q, want unix seconds", ErrMalformed, prefix, sent)
+	}
+	var signatures [][]byte
+	for one := range strings.SplitSeq(header, " ") {
+		version, value, _ := strings.Cut(one, ",")
+		if b, err := base64.StdEncoding.Strict().DecodeString(value); version == "v1" && err == nil && len(b) > 0 {
+			signatures = append(signatures, b)
+		}
+	}
+	if len(signatures) == 0 {
+		return Verified{}, fmt.Errorf("%w: %s-Signature: want v1,<base64>", ErrMalformed, prefix)
+	}
+	key, err := standardKey(secret)
+	if err != nil {
+		return Verified{}, err
+	}
+	if !among(signatures, sum(sha256.New, key, []byte(id), []byte("."), []byte(sent), []byte("."), r.Body)) {
+		return Verified{}, ErrMismatch
+	}
+	if err := k.within(time.Unix(unix, 0), now, standardTolerance); err != nil {
+		return Verified{}, err
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+// standardKey is the key of [standard]: base64, mostly after whsec_.
+func standardKey(secret string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	if err != nil || len(key) == 0 {
+		return nil, fmt.Errorf("%w: the secret is not base64, with or without whsec_ before it", ErrSetting) // err would quote the secret
+	}
+	return key, nil
+}
+
+// checkStandardKey is the Check of connectors with a [standardKey].
+func checkStandardKey(secret string, _ Keys) error {
+	_, err := standardKey(secret)
+	return err
+}
+
+// among reports whether one of the signatures is the right one: processors
+// send several while one secret replaces another.
+func among(signatures [][]byte, right []byte) bool {
+	return slices.ContainsFunc(signatures, func(s []byte) bool { return hmac.Equal(s, right) })
+}
+
+// sum returns the MAC of the parts, one after the other.
+func sum(h func() hash.Hash, key []byte, parts ...[]byte) []byte {
+	m := hmac.New(h, key)
+	for _, p := range parts {
+		m.Write(p)
+	}
+	return m.Sum(nil)
+}
+
+// hexKey is the key of processors that hand it out as hex text.
+func hexKey(secret string) ([]byte, error) {
+	key, err := hex.DecodeString(secret)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the secret is not hex text", ErrSetting) // err would quote the secret
+	}
+	return key, nil
+}
+
+// checkHexKey is the Check of connectors with a [hexKey].
+func checkHexKey(secret string, _ Keys) error {
+	_, err := hexKey(secret)
+	return err
+}
+
+// decodeJSON reads a body whose signature stands inside it. Names given twice
+// and text that is not UTF-8 are refused: two readers could take such a body
+// for two different things.
+func decodeJSON(body []byte, v any) error {
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("%w: the body: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// text is a JSON string, number or boolean as the text it is written as: what
+// is signed where a processor signs fields. Null is the empty text, and so are
+// objects and arrays, which nobody signs.
+type text string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch v.Kind() {
+	case '"':
+		raw, err := jsontext.AppendUnquote(nil, v)
+		*t = text(raw)
+		return err
+	case '0', 't', 'f':
+		*t = text(v)
+	default:
+		*t = ""
+	}
+	return nil
+}
