@@ -217,12 +217,14 @@ func (i connectorInfo) print(c *cobra.Command) error {
 }
 
 func schemasCommand() *cobra.Command {
-	var dir string
+	var dir, prefix string
+	var asyncAPI bool
 	c := &cobra.Command{
 		Use:   "schemas [TYPE]",
-		Short: "List the event types, print the JSON Schema of one, or write all",
+		Short: "List the event types, print the JSON Schema of one or the AsyncAPI document of the topics, or write all",
 		Example: `  tollbridge schemas
   tollbridge schemas payment.captured
+  tollbridge schemas --asyncapi --prefix shop.
   tollbridge schemas --out ./schemas`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -235,7 +237,10 @@ func schemasCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case dir != "":
-				return writeSchemas(c, dir)
+				return writeSchemas(c, dir, prefix)
+			case asyncAPI:
+				_, err := c.OutOrStdout().Write(schemas.AsyncAPI(prefix))
+				return err
 			case len(args) == 0:
 				w := columns(c)
 				for _, t := range schemas.Types() {
@@ -249,11 +254,13 @@ func schemasCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&dir, "out", "", "folder to write TYPE.schema.json of every type to")
+	c.Flags().StringVar(&dir, "out", "", "folder to write TYPE.schema.json of every type, and asyncapi.json, to")
+	c.Flags().BoolVar(&asyncAPI, "asyncapi", false, "print the AsyncAPI 3.0 document of the topics")
+	c.Flags().StringVar(&prefix, "prefix", "", "prefix of the topics' names in it")
 	return c
 }
 
-func writeSchemas(c *cobra.Command, dir string) error {
+func writeSchemas(c *cobra.Command, dir, prefix string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -262,7 +269,10 @@ func writeSchemas(c *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "wrote %d schemas to %s\n", len(schemas.Types()), dir)
+	if err := os.WriteFile(filepath.Join(dir, "asyncapi.json"), schemas.AsyncAPI(prefix), 0o644); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "wrote %d schemas and asyncapi.json to %s\n", len(schemas.Types()), dir)
 	return err
 }
 

@@ -261,6 +261,14 @@ func TestSchemasOut(t *testing.T) {
 			t.Errorf("%s: %v, %d bytes", typ, err, len(b))
 		}
 	}
+	written, err := os.ReadFile(filepath.Join(dir, "asyncapi.json"))
+	printed := tollbridge(t, "", "schemas", "--asyncapi")
+	if err != nil || printed.code != 0 || string(written) != printed.out {
+		t.Errorf("asyncapi.json: %v; exit %d", err, printed.code)
+	}
+	if got := tollbridge(t, "", "schemas", "--asyncapi", "--prefix", "shop."); !strings.Contains(got.out, `"address": "shop.payment.captured"`) {
+		t.Errorf("with a prefix: exit %d, %s", got.code, got.err)
+	}
 }
 
 // TestFailures: what is nobody's fault at the keyboard is exit code 1.
