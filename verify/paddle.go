@@ -1,13 +1,6 @@
 package verify
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
 // paddle signs "<unix seconds>:<body>" with the notification destination's
 // secret, text used as it is, and sends Paddle-Signature: ts=<unix
@@ -23,37 +16,5 @@ var paddle = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"Paddle-Signature"},
 	Settings: []Setting{tolerance},
-	Verify:   paddleVerify,
-}
-
-const paddleTolerance = 5 * time.Second
-
-func paddleVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
-	header, err := r.header("Paddle-Signature")
-	if err != nil {
-		return Verified{}, err
-	}
-	var sent string
-	var signatures [][]byte
-	for pair := range strings.SplitSeq(header, ";") {
-		switch name, value, _ := strings.Cut(pair, "="); name {
-		case "ts":
-			sent = value
-		case "h1":
-			if s, err := hex.DecodeString(value); err == nil {
-				signatures = append(signatures, s)
-			}
-		}
-	}
-	unix, err := strconv.ParseInt(sent, 10, 64)
-	if err != nil || len(signatures) == 0 {
-		return Verified{}, fmt.Errorf("%w: Paddle-Signature: want ts=<unix seconds>;h1=<hex>", ErrMalformed)
-	}
-	if !among(signatures, sum(sha256.New, []byte(secret), []byte(sent), []byte(":"), r.Body)) {
-		return Verified{}, ErrMismatch
-	}
-	if err := k.notBefore(time.Unix(unix, 0), now, paddleTolerance); err != nil {
-		return Verified{}, err
-	}
-	return Verified{Payload: r.Body}, nil
+	Verify:   timed{header: "Paddle-Signature", between: ";", time: "ts", signature: "h1", joint: ":", tolerance: 5 * time.Second}.verify,
 }

@@ -1,14 +1,6 @@
 package verify
 
-import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
 // stripe signs "<unix seconds>.<body>" with the endpoint's secret, text used as
 // it is, and sends Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>], one
@@ -23,37 +15,5 @@ var stripe = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"Stripe-Signature"},
 	Settings: []Setting{tolerance},
-	Verify:   stripeVerify,
-}
-
-const stripeTolerance = 5 * time.Minute
-
-func stripeVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
-	header, err := r.header("Stripe-Signature")
-	if err != nil {
-		return Verified{}, err
-	}
-	var sent string
-	var signatures [][]byte
-	for pair := range strings.SplitSeq(header, ",") {
-		switch name, value, _ := strings.Cut(pair, "="); name {
-		case "t":
-			sent = value
-		case "v1":
-			if s, err := hex.DecodeString(value); err == nil {
-				signatures = append(signatures, s)
-			}
-		}
-	}
-	unix, err := strconv.ParseInt(sent, 10, 64)
-	if err != nil || len(signatures) == 0 {
-		return Verified{}, fmt.Errorf("%w: Stripe-Signature: want t=<unix seconds>,v1=<hex>", ErrMalformed)
-	}
-	want := sum(sha256.New, []byte(secret), []byte(sent), []byte("."), r.Body)
-	for _, s := range signatures {
-		if hmac.Equal(s, want) {
-			return Verified{Payload: r.Body}, k.notBefore(time.Unix(unix, 0), now, stripeTolerance)
-		}
-	}
-	return Verified{}, ErrMismatch
+	Verify:   timed{header: "Stripe-Signature", between: ",", time: "t", signature: "v1", joint: ".", tolerance: 5 * time.Minute}.verify,
 }
