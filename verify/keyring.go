@@ -50,20 +50,22 @@ type key struct {
 // [ErrKeyNotThere] if one could not be had for now, and [ErrKeyUnknown] if
 // the processor says that there is none.
 func (k *Keyring) Verify(ctx context.Context, connector string, r Request, keys Keys, now time.Time) (Verified, error) {
-	fetched := maps.Clone(keys.Fetched)
-	if fetched == nil {
-		fetched = map[string][]byte{}
-	}
-	keys.Fetched = fetched
-	for range keyringSteps {
+	caller := keys.Fetched
+	for step := range keyringSteps {
 		v, err := Verify(connector, r, keys, now)
 		var need *KeyNeeded
 		if !errors.As(err, &need) {
 			return v, err
 		}
-		if fetched[need.URL], err = k.get(ctx, need); err != nil {
+		body, err := k.get(ctx, need)
+		if err != nil {
 			return Verified{}, fmt.Errorf("%s: the key at %s: %w", connector, need.URL, err)
 		}
+		if step == 0 { // most connectors need none, and cost no map
+			keys.Fetched = map[string][]byte{}
+			maps.Copy(keys.Fetched, caller)
+		}
+		keys.Fetched[need.URL] = body
 	}
 	return Verify(connector, r, keys, now)
 }
