@@ -26,7 +26,8 @@ type slot struct {
 	call  *call
 	part  *partition // nil: not placed yet, or known by the ledger
 	batch *batch
-	index int // in the batch
+	index int   // in the batch
+	size  int64 // bytes reserved for it
 	fate  fate
 	at    Receipt
 	err   error

@@ -69,7 +69,7 @@ func (p *partition) hopeless(now time.Time) error {
 }
 
 // place puts a record in the open batch.
-func (p *partition) place(r *Record, s *slot, size int64, now time.Time) error {
+func (p *partition) place(r *Record, s *slot, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.hopeless(now); err != nil {
@@ -79,7 +79,7 @@ func (p *partition) place(r *Record, s *slot, size int64, now time.Time) error {
 		return ErrClosed
 	}
 	var b *batch
-	if n := len(p.queue); n > 0 && !p.queue[n-1].sealed && int64(len(p.queue[n-1].buf))+size <= p.batchLimit() {
+	if n := len(p.queue); n > 0 && !p.queue[n-1].sealed && int64(len(p.queue[n-1].buf))+s.size <= p.batchLimit() {
 		b = p.queue[n-1]
 	} else {
 		b = newBatch()
@@ -87,7 +87,7 @@ func (p *partition) place(r *Record, s *slot, size int64, now time.Time) error {
 	}
 	s.part = p
 	b.add(r, now.UnixMilli(), s)
-	b.reserved += size
+	b.reserved += s.size
 	p.list()
 	return nil
 }

@@ -187,7 +187,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 				return unavailable(q, err)
 			}
 		}
-		parts[i] = q
+		parts[i], c.slots[i].size = q, size
 		total += size
 	}
 	if err := k.reserve(total); err != nil {
@@ -197,12 +197,11 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 		if q == nil {
 			continue
 		}
-		size, _ := q.size(&c.records[i])
-		if err := q.place(&c.records[i], &c.slots[i], size, now); err != nil {
+		if err := q.place(&c.records[i], &c.slots[i], now); err != nil {
 			k.release(total)
 			return unavailable(q, err)
 		}
-		total -= size
+		total -= c.slots[i].size
 	}
 	return nil
 }
