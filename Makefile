@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 20000x
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race fuzz golden vectors faults compose build clean
+.PHONY: help run test check lint race fuzz golden faults compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,53 +21,43 @@ func topicsCommand() *cobra.Command {
 		Use:   "topics",
 		Short: "Plan and create the topics",
 	}
-	var asJSON bool
-	plan := &cobra.Command{
-		Use:   "plan",
-		Short: "Say which topics would be created, and which differ from the configuration",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(c)
-			if err != nil {
-				return err
-			}
-			kafka, err := cfg.kafka()
-			if err != nil {
-				return err
-			}
-			findings, err := cfg.layout().Plan(c.Context(), kafka)
-			if err != nil {
-				return err
-			}
-			return showTopics(c, cfg, findings, asJSON, "would be created")
-		},
-	}
-	apply := &cobra.Command{
-		Use:   "apply",
-		Short: "Create the topics that are missing and set the settings of those that are there",
-		Long: `Create the topics that are missing and set the settings of those that are
+	topics.AddCommand(
+		topicsSubcommand(&cobra.Command{
+			Use:   "plan",
+			Short: "Say which topics would be created, and which differ from the configuration",
+		}, publish.Layout.Plan, "would be created"),
+		topicsSubcommand(&cobra.Command{
+			Use:   "apply",
+			Short: "Create the topics that are missing and set the settings of those that are there",
+			Long: `Create the topics that are missing and set the settings of those that are
 there. It never changes a number of partitions or replicas, and deletes nothing.`,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(c)
-			if err != nil {
-				return err
-			}
-			kafka, err := cfg.kafka()
-			if err != nil {
-				return err
-			}
-			findings, err := cfg.layout().Apply(c.Context(), kafka)
-			if err != nil {
-				return err
-			}
-			return showTopics(c, cfg, findings, asJSON, "created")
-		},
-	}
-	for _, sub := range []*cobra.Command{plan, apply} {
-		configFlags(sub)
-		sub.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-		topics.AddCommand(sub)
-	}
+		}, publish.Layout.Apply, "created"),
+	)
 	return topics
+}
+
+// topicsSubcommand has a command do something about the configured topics and
+// print what was found, calling those that are not there missing.
+func topicsSubcommand(c *cobra.Command, do func(publish.Layout, context.Context, publish.Config) ([]publish.Finding, error), missing string) *cobra.Command {
+	var asJSON bool
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(c)
+		if err != nil {
+			return err
+		}
+		kafka, err := cfg.kafka()
+		if err != nil {
+			return err
+		}
+		findings, err := do(cfg.layout(), c.Context(), kafka)
+		if err != nil {
+			return err
+		}
+		return showTopics(c, cfg, findings, asJSON, missing)
+	}
+	configFlags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
 }
 
 // showTopics prints what was found; topics that events would be lost in are a
