@@ -10,6 +10,7 @@
 package normalize
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -244,7 +245,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	d.ReceivedAt = o.ReceivedAt.UTC()
 	d.Live = f.Mode == ModeLive || f.Mode == ModeUnknown && o.Live
 	if d.MerchantTransactionID != "" {
-		d.KeySource = schemas.KeyFromPayload
+		d.KeySource = cmp.Or(d.KeySource, schemas.KeyFromPayload)
 	} else {
 		d.KeySource = schemas.KeyFromConnector
 		d.MerchantTransactionID = connector + ":" + d.Account + ":" + f.connectorID()

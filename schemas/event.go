@@ -63,11 +63,21 @@ type Data struct {
 	ConnectorEventID       string `json:"connector_event_id,omitempty"`       // the processor's id of this event, if it is signed
 	ConnectorEventType     string `json:"connector_event_type"`               // the processor's own word for it
 	ConnectorTransactionID string `json:"connector_transaction_id,omitempty"` // the processor's id of the payment; of the parent payment for refunds and disputes
+	// ConnectorReferences are the processor's other ids of the payment, such as
+	// its charge's or its order's: a later webhook may name the payment by one.
+	ConnectorReferences []string `json:"connector_references,omitempty"`
 
 	Amount *Amount `json:"amount,omitempty"` // what this event moved or asked for
 	Status string  `json:"status"`           // the second word of the type: captured
 
 	ReceivedAt time.Time `json:"received_at"` // when tollbridge received the webhook, UTC
+
+	// What tollbridge had published before.
+
+	Late          bool   `json:"late,omitempty"`            // the payment has an event with a later time already
+	NewestEventID string `json:"newest_event_id,omitempty"` // of a late event: that one's id
+	Contradicts   string `json:"contradicts,omitempty"`     // the id of an event that cannot be true, too: cancelled, and this says captured
+	Corrects      string `json:"corrects,omitempty"`        // the id of an event that this one takes the place of
 
 	// Payments.
 
@@ -120,6 +130,7 @@ type KeySource string
 // The sources of a merchant_transaction_id.
 const (
 	KeyFromPayload   KeySource = "payload"   // the webhook carries the merchant's reference
+	KeyFromRequest   KeySource = "request"   // the webhook carries the merchant's reference of a capture, refund or the like, which may not be the payment's
 	KeyFromReference KeySource = "reference" // an earlier event of the same payment carried it
 	KeyFromConnector KeySource = "connector" // connector:account:id; nobody told the merchant's
 )

@@ -27,9 +27,14 @@ func full(t schemas.Type) schemas.Event {
 		ConnectorEventID:       "evt_1",
 		ConnectorEventType:     "some.event",
 		ConnectorTransactionID: "pi_1",
+		ConnectorReferences:    []string{"ch_1"},
 		Amount:                 &schemas.Amount{Value: 1099, Currency: "EUR"},
 		Status:                 t.Status(),
 		ReceivedAt:             received,
+		Late:                   true,
+		NewestEventID:          "0b0f6f5a-0000-5000-8000-000000000001",
+		Contradicts:            "0b0f6f5a-0000-5000-8000-000000000002",
+		Corrects:               "0b0f6f5a-0000-5000-8000-000000000003",
 	}
 	method := &schemas.PaymentMethod{Type: "card", Brand: "visa"}
 	failure := &schemas.Error{Code: "card_declined", Message: "No money.", NetworkCode: "51"}
@@ -120,12 +125,19 @@ const everything = `{
     "connector_event_id": "evt_1",
     "connector_event_type": "some.event",
     "connector_transaction_id": "pi_1",
+    "connector_references": [
+      "ch_1"
+    ],
     "amount": {
       "value": 1099,
       "currency": "EUR"
     },
     "status": "opened",
     "received_at": "2026-11-23T10:00:01.2Z",
+    "late": true,
+    "newest_event_id": "0b0f6f5a-0000-5000-8000-000000000001",
+    "contradicts": "0b0f6f5a-0000-5000-8000-000000000002",
+    "corrects": "0b0f6f5a-0000-5000-8000-000000000003",
     "authorized_amount": {
       "value": 2000,
       "currency": "EUR"

@@ -170,7 +170,7 @@ func TestSchemaHasEveryField(t *testing.T) {
 // TestSchemaHasEveryWord: what the schema lists is what the constants are.
 func TestSchemaHasEveryWord(t *testing.T) {
 	s := compile(t, document(t, schemas.JSONSchema(schemas.DisputeOpened)), "urn:test", "")
-	for _, k := range []schemas.KeySource{schemas.KeyFromPayload, schemas.KeyFromReference, schemas.KeyFromConnector} {
+	for _, k := range []schemas.KeySource{schemas.KeyFromPayload, schemas.KeyFromRequest, schemas.KeyFromReference, schemas.KeyFromConnector} {
 		for _, stage := range []schemas.Stage{schemas.StagePreDispute, schemas.StageDispute, schemas.StagePreArbitration} {
 			e := full(schemas.DisputeOpened)
 			e.Data.KeySource, e.Data.Stage = k, stage
