@@ -247,6 +247,7 @@ func compareEvents(t *testing.T, records []publish.Record, events []schemas.Even
 		headers := headersOf(r)
 		want := map[string]string{
 			"content-type": "application/cloudevents+json", "event-id": e.ID, "event-type": string(e.Type),
+			"event-time": e.Time.Format(time.RFC3339Nano), "key-source": string(e.Data.KeySource),
 			"connector": e.Data.Connector, "traceparent": headers["traceparent"],
 		}
 		if !reflect.DeepEqual(headers, want) || !traceparent.MatchString(headers["traceparent"]) {

@@ -18,20 +18,22 @@ import (
 
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/state"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
 // passage is one webhook on its way through the stages.
 type passage struct {
-	s         *Server
-	endpoint  *Endpoint
-	start     time.Time
-	trace     string // W3C traceparent
-	bytes     int
-	judgement Judgement
-	receipts  []publish.Receipt
-	ids       []string // of the records, as in the receipt header
-	err       error
+	s          *Server
+	endpoint   *Endpoint
+	start      time.Time
+	trace      string // W3C traceparent
+	bytes      int
+	judgement  Judgement
+	receipts   []publish.Receipt
+	ids        []string // of the records, as in the receipt header
+	duplicates int      // events that were published before
+	err        error
 }
 
 // webhook takes one request through the stages and answers it.
@@ -104,15 +106,25 @@ func (p *passage) run(c echo.Context) (err error) {
 	if p.judgement.Err != nil || p.judgement.Handshake {
 		return p.judgement.Err
 	}
-	records, err := p.records(r, body)
+	admission, err := s.State.Admit(ctx, p.judgement.Events)
 	if err != nil {
 		return err
 	}
-	p.receipts, err = s.Publisher.Publish(ctx, records)
-	if err == nil && len(p.receipts) != len(records) {
-		err = fmt.Errorf("%w: %d of %d", errReceipts, len(p.receipts), len(records))
+	defer admission.Forget() // unless it is done
+	records, err := p.records(admission, r, body)
+	if err != nil {
+		return err
 	}
-	return err
+	receipts, err := s.Publisher.Publish(ctx, records)
+	if err != nil {
+		return err
+	}
+	if len(receipts) != len(records) {
+		return fmt.Errorf("%w: %d of %d", errReceipts, len(receipts), len(records))
+	}
+	admission.Done(receipts[:len(admission.Events)])
+	p.receive(admission, receipts)
+	return nil
 }
 
 // recovered is the error of a panic, told to the log; nil if there was none.
@@ -125,15 +137,19 @@ func (s *Server) recovered(p any) error {
 	return err
 }
 
-// records is all that Kafka must have before the webhook is answered.
-func (p *passage) records(r *http.Request, body []byte) ([]publish.Record, error) {
+// records is all that Kafka must have before the webhook is answered: the
+// events that are new, the webhook if it is kept whole, and references.
+func (p *passage) records(a *state.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
 	var all []publish.Record
-	for _, e := range p.judgement.Events {
+	for _, e := range a.Events {
 		rec, err := publish.EventRecord(p.s.Names, e, p.trace)
 		if err != nil {
 			return nil, err
 		}
-		all, p.ids = append(all, rec), append(p.ids, e.ID)
+		all = append(all, rec)
+	}
+	for _, e := range p.judgement.Events {
+		p.ids = append(p.ids, e.ID)
 	}
 	topic := ""
 	switch {
@@ -145,7 +161,22 @@ func (p *passage) records(r *http.Request, body []byte) ([]publish.Record, error
 	if topic != "" {
 		all, p.ids = append(all, p.whole(topic, r, body)), append(p.ids, "webhook")
 	}
-	return all, nil
+	return append(all, a.References...), nil
+}
+
+// receive notes where the webhook's records are, as in p.ids: an event that was
+// published before has the receipt of then.
+func (p *passage) receive(a *state.Admission, receipts []publish.Receipt) {
+	fresh := 0
+	for _, id := range p.ids {
+		if known, ok := a.Known[id]; ok {
+			p.receipts = append(p.receipts, known)
+			continue
+		}
+		p.receipts = append(p.receipts, receipts[fresh])
+		fresh++
+	}
+	p.duplicates = len(a.Known)
 }
 
 // whole is the record of a request as it came: its exact body, and in the
@@ -245,6 +276,9 @@ func (p *passage) log(r *http.Request, status int, reason string) {
 	} else {
 		line.Str("outcome", string(p.judgement.Outcome())).Str("secret", p.judgement.Secret)
 		logKept(line, p.judgement.Kept)
+	}
+	if p.duplicates > 0 {
+		line.Int("duplicates", p.duplicates)
 	}
 	if len(p.receipts) > 0 {
 		line.Strs("ids", p.ids).Any("receipts", p.receipts)

@@ -69,6 +69,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -111,6 +112,15 @@ var (
 	ErrClosed = errors.New("the producer is closed")
 )
 
+// Headers of an event's record that say what its value says, too, for who reads
+// many and decodes few.
+const (
+	HeaderEventID   = "event-id"
+	HeaderEventTime = "event-time" // RFC 3339
+	HeaderKeySource = "key-source"
+	HeaderCorrects  = "corrects" // the id of the event it takes the place of
+)
+
 // EventRecord is the record of an event: structured-mode CloudEvents JSON to
 // the topic of its type, keyed by its subject. Traceparent is the W3C trace
 // context of the webhook it came in.
@@ -122,19 +132,25 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("event %s: %w", e.ID, err)
 	}
-	return Record{
+	r := Record{
 		Topic: n.Event(e.Type),
 		ID:    e.ID,
 		Key:   []byte(e.Subject),
 		Value: value,
 		Headers: []Header{
 			{"content-type", []byte(schemas.ContentType)},
-			{"event-id", []byte(e.ID)},
+			{HeaderEventID, []byte(e.ID)},
 			{"event-type", []byte(e.Type)},
+			{HeaderEventTime, []byte(e.Time.Format(time.RFC3339Nano))},
+			{HeaderKeySource, []byte(e.Data.KeySource)},
 			{"connector", []byte(e.Data.Connector)},
 			{"traceparent", []byte(traceparent)},
 		},
-	}, nil
+	}
+	if e.Data.Corrects != "" {
+		r.Headers = append(r.Headers, Header{HeaderCorrects, []byte(e.Data.Corrects)})
+	}
+	return r, nil
 }
 
 // partitionOf returns the partition of key among n, as the Java client's default

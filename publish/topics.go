@@ -26,14 +26,21 @@ func (n Names) Received() string { return n.Prefix + "webhooks.received" }
 // Dead returns the topic of verified webhooks that could not be read.
 func (n Names) Dead() string { return n.Prefix + "webhooks.dead" }
 
-// All returns every topic.
-func (n Names) All() []string {
+// References returns the topic of the references: the key is the processor's
+// id of a payment, the value the merchant's.
+func (n Names) References() string { return n.Prefix + "webhooks.references" }
+
+// Events returns the topics of all types' events.
+func (n Names) Events() []string {
 	var all []string
 	for _, t := range schemas.Types() {
 		all = append(all, n.Event(t))
 	}
-	return append(all, n.Received(), n.Dead())
+	return all
 }
+
+// All returns every topic.
+func (n Names) All() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
 
 // Layout is how the topics should be.
 type Layout struct {
@@ -59,6 +66,9 @@ func (l Layout) configs(topic string) map[string]string {
 	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
 	if topic == l.Received() || topic == l.Dead() {
 		c["max.message.bytes"] = strconv.Itoa(rawBytes)
+	}
+	if topic == l.References() {
+		c["cleanup.policy"] = "compact"
 	}
 	return c
 }
@@ -118,6 +128,9 @@ func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
 	case minISR < l.minInSync():
 		f.Drift = fmt.Sprintf("min.insync.replicas is %d, want %d: weaker than asked for; `tollbridge topics apply` sets it", minISR, l.minInSync())
 	}
+	if want := l.configs(t.Name)["cleanup.policy"]; f.Drift == "" && want != "" && configs["cleanup.policy"] != want {
+		f.Drift = fmt.Sprintf("cleanup.policy is %s, want %s: references would be forgotten; `tollbridge topics apply` sets it", configs["cleanup.policy"], want)
+	}
 	if want := l.configs(t.Name)["max.message.bytes"]; f.Drift == "" && want != "" && configs["max.message.bytes"] != want {
 		f.Drift = fmt.Sprintf("max.message.bytes is %s, want %s: a large webhook could not be kept; `tollbridge topics apply` sets it", configs["max.message.bytes"], want)
 	}
@@ -131,7 +144,7 @@ func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kaf
 		if t.Error == nil {
 			resources = append(resources, kafka.DescribeConfigRequestResource{
 				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
-				ConfigNames: []string{"min.insync.replicas", "max.message.bytes"},
+				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy"},
 			})
 		}
 	}

@@ -41,11 +41,14 @@ func AsyncAPI(prefix string) []byte {
 				"contentType": ContentType,
 				"headers": object{
 					"type":     "object",
-					"required": []string{"content-type", "event-id", "event-type", "connector"},
+					"required": []string{"content-type", "event-id", "event-type", "event-time", "key-source", "connector"},
 					"properties": object{
 						"content-type": object{"const": ContentType},
 						"event-id":     text("The event's id. Handle an id once."),
 						"event-type":   text("The event's type."),
+						"event-time":   text("The event's time, RFC 3339."),
+						"key-source":   text("The event's data.key_source."),
+						"corrects":     text("The id of the event that this one takes the place of."),
 						"connector":    text("The processor."),
 						"traceparent":  text("W3C trace context of the webhook that the event came in."),
 					},

@@ -97,7 +97,7 @@ func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 // devConfig has an endpoint with made-up keys for every connector.
 func devConfig(listen, admin, broker string) config {
 	cfg := standard()
-	cfg.Listen, cfg.Admin = listen, admin
+	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // in memory
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
 	test := false
 	for _, name := range verify.Connectors() {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/state"
 )
 
 func serveCommand() *cobra.Command {
@@ -105,7 +106,7 @@ func (l listeners) close() {
 
 // serve is the server from its parts to its end, in the order of dependency:
 //
-//	producer ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
+//	producer ──▶ state ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
 //
 // Tap, if it is not nil, stands between ingest and the producer.
 func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
@@ -129,9 +130,17 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 
 	names := cfg.layout().Names
+	memory, err := state.Open(ctx, state.Config{Dir: cfg.State, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	memory.Await(ctx, readBackTime)
 	server, err := ingest.New(ingest.Config{
-		Endpoints: endpoints, Publisher: publisher, Names: names,
-		Ready:   func(ctx context.Context) error { return producer.Ready(ctx, names.All()) },
+		Endpoints: endpoints, Publisher: publisher, State: memory, Names: names,
+		Ready: func(ctx context.Context) error {
+			return errors.Join(memory.Ready(), producer.Ready(ctx, names.All()))
+		},
 		MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, Deadline: cfg.Deadline,
 		Log: log, Metrics: metrics,
 	})
@@ -142,6 +151,10 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
 	return listen(ctx, log, map[net.Listener]http.Handler{l.webhooks: server, l.admin: server.Admin(metrics)})
 }
+
+// readBackTime is how long webhooks wait for the state to be read back before
+// they are taken. Longer, and they are answered 503 until it is.
+const readBackTime = 3 * time.Second
 
 // drainTime is how long requests under way may take to end: longer than any
 // deadline, which has begun when the last request came in.
