@@ -170,6 +170,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		LastPaymentError   *stripeError `json:"last_payment_error"`
 		PaymentMethod      text         `json:"payment_method"`
 		PaymentMethodTypes []string     `json:"payment_method_types"`
+		LatestCharge       text         `json:"latest_charge"`
 		Charges            struct {     // until API version 2022-11-15
 			Data []struct {
 				Details stripeDetails `json:"payment_method_details"`
@@ -181,6 +182,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 	}
 	f.Type = stripeIntentTypes[event]
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(pi.Metadata), pi.ID
+	f.ConnectorReferences = others(pi.ID, pi.LatestCharge)
 	f.MandateID = string(pi.PaymentMethod)
 	amount := pi.Amount
 	switch f.Type {
@@ -237,6 +239,7 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 	}
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, text(c.ID))
 	f.PaymentMethod, f.NetworkTransactionID = c.Details.method(), string(c.Details.Card.NetworkTransactionID)
 	f.MandateID = string(c.PaymentMethod)
 	if f.Amount, err = minor(c.Amount, c.Currency, stripeExponents); err != nil {
@@ -328,6 +331,7 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 	f.MerchantTransactionID = o.merchantID(r.Metadata)
 	f.ConnectorRefundID = r.ID
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
 	f.Reason = string(r.Reason)
 	f.Error = failure(string(r.FailureReason), "", "")
 	f.Amount, err = minor(r.Amount, r.Currency, stripeExponents)
@@ -409,6 +413,7 @@ func stripeDispute(_ string, object jsontext.Value, o Options) (f Fact, err erro
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
 	f.ConnectorDisputeID = d.ID
 	f.ConnectorTransactionID = first(d.PaymentIntent, d.Charge)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, d.Charge)
 	f.Reason = string(d.Reason)
 	f.ReasonCode = first(d.Details.Card.NetworkReasonCode, d.NetworkReasonCode)
 	f.PaymentMethod = method(string(d.Details.Type), string(d.Details.Card.Brand))
@@ -516,6 +521,7 @@ func stripeWarning(_ string, object jsontext.Value, _ Options) (f Fact, err erro
 	}
 	f.Type, f.Identity = schemas.FraudReported, w.ID
 	f.ConnectorTransactionID = first(w.PaymentIntent, w.Charge)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, w.Charge)
 	f.Reason = string(w.FraudType)
 	return f, nil
 }
@@ -539,5 +545,6 @@ func stripeReview(event string, object jsontext.Value, _ Options) (f Fact, err e
 		return ignored(event, fmt.Sprintf("the review closed as %q, which judges no fraud", r.ClosedReason)), nil
 	}
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
 	return f, nil
 }

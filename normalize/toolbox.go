@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,6 +140,16 @@ func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		*t = ""
 	}
 	return nil
+}
+
+// others returns the ids of a payment that are there and not its main one.
+func others(main string, ids ...text) (all []string) {
+	for _, id := range ids {
+		if id != "" && string(id) != main && !slices.Contains(all, string(id)) {
+			all = append(all, string(id))
+		}
+	}
+	return all
 }
 
 // metadata is the free fields that a merchant may hang on a payment. Some
