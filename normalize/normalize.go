@@ -19,6 +19,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -265,11 +267,28 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		DataSchema:      f.Type.Schema(),
 		Data:            d,
 	}
-	if err := e.Validate(); err != nil {
+	err := e.Validate()
+	if err == nil && len(payload) > maxEvent {
+		err = tooLarge(e)
+	}
+	if err != nil {
 		kept.Outcome, kept.Reason = OutcomeMalformed, err.Error()
 		return schemas.Event{}, kept
 	}
 	return e, nil
+}
+
+// maxEvent is how many bytes an event may have. Topics take a mebibyte by
+// default, and a record that Kafka refuses whenever it is asked would be sent
+// again for days.
+const maxEvent = 512 << 10
+
+func tooLarge(e schemas.Event) error {
+	b, err := json.Marshal(e)
+	if err == nil && len(b) > maxEvent {
+		err = fmt.Errorf("the event would have %d bytes, and may have %d", len(b), maxEvent)
+	}
+	return err
 }
 
 // connectorID is the id that stands in for the merchant's: the payment's, so

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -224,4 +225,16 @@ func FuzzNormalize(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTooLarge: an event that no topic would take is kept for people to look at.
+func TestTooLarge(t *testing.T) {
+	for size, want := range map[int]Outcome{100: OutcomeEvents, 600 << 10: OutcomeMalformed} {
+		payload := fmt.Appendf(nil, `{"id":"evt_1","object":"event","created":1767225600,"livemode":true,"type":"payment_intent.succeeded",`+
+			`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"%s"}}}}`, strings.Repeat("x", size))
+		r, err := Normalize("stripe", payload, Options{Live: true, ReceivedAt: time.Unix(1767225600, 0)})
+		if err != nil || r.Outcome() != want {
+			t.Errorf("a merchant's id of %d bytes: %v, %s, want %s", size, err, r.Outcome(), want)
+		}
+	}
 }
