@@ -42,6 +42,7 @@ var connectors = map[string]Signer{
 	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
 	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
