@@ -41,6 +41,7 @@ var connectors = map[string]Connector{
 	"ipay88":                ipay88,
 	"lithic":                lithic,
 	"midtrans":              midtrans,
+	"modern-treasury":       modernTreasury,
 	"mollie":                mollie,
 	"moneyhash":             moneyhash,
 	"monnify":               monnify,

@@ -44,6 +44,7 @@ var connectors = map[string]Signer{
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
+	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
