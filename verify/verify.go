@@ -51,6 +51,7 @@ var connectors = map[string]Connector{
 	"payu-emea":             payuEmea,
 	"payu-india":            payuIndia,
 	"portone":               portone,
+	"quickpay":              quickpay,
 	"razorpay":              razorpay,
 	"recurly":               recurly,
 	"robokassa":             robokassa,

@@ -54,6 +54,7 @@ var connectors = map[string]Signer{
 	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
 	"portone":               {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
+	"quickpay":              {Dev: secret("dev-quickpay-private-key"), Sign: hexOfBody(sha256.New, "QuickPay-Checksum-Sha256")},
 	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"recurly":               {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
 	"robokassa":             {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
