@@ -1,0 +1,143 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// modernTreasury: {"event", "data"}, where data is the object that the event
+// is about, as it was then. A payment order moves money out, which is a payout,
+// or in, which is a payment; an incoming payment detail is what the bank says
+// that somebody else sent.
+//
+// The event's id stands in a header that is not signed. An order that failed or
+// came back can be drafted anew, and then goes through the same events once
+// more under the same id: so the identity is the object, the event and the
+// time of the object's change.
+//
+// https://docs.moderntreasury.com/platform/reference/payment-orders
+// https://docs.moderntreasury.com/platform/reference/incoming-payment-details
+var modernTreasury = Connector{
+	Docs:      "https://docs.moderntreasury.com/platform/reference/payment-orders",
+	Key:       "data.metadata.<merchant_id_keys>",
+	Normalize: modernTreasuryNormalize,
+}
+
+// modernTreasuryEvents are what the events mean where the money comes in, and
+// where it goes out. Events that do not change the object's state are not here.
+var modernTreasuryEvents = map[string]struct{ in, out schemas.Type }{
+	"payment_order.created":           {schemas.PaymentProcessing, schemas.PayoutCreated},
+	"payment_order.approved":          {schemas.PaymentProcessing, schemas.PayoutCreated},
+	"payment_order.redrafted":         {schemas.PaymentProcessing, schemas.PayoutCreated},
+	"payment_order.held":              {schemas.PaymentProcessing, schemas.PayoutProcessing},
+	"payment_order.resolved":          {schemas.PaymentProcessing, schemas.PayoutProcessing},
+	"payment_order.begin_processing":  {schemas.PaymentProcessing, schemas.PayoutProcessing},
+	"payment_order.finish_processing": {schemas.PaymentProcessing, schemas.PayoutProcessing},
+	"payment_order.completed":         {schemas.PaymentCaptured, schemas.PayoutSucceeded},
+	"payment_order.failed":            {schemas.PaymentFailed, schemas.PayoutFailed},
+	"payment_order.denied":            {schemas.PaymentCancelled, schemas.PayoutCancelled}, // by the merchant's own approvers
+	"payment_order.cancelled":         {schemas.PaymentCancelled, schemas.PayoutCancelled},
+	"payment_order.returned":          {schemas.PaymentReversed, schemas.PayoutReversed},
+
+	"incoming_payment_detail.created":       {in: schemas.PaymentProcessing},
+	"incoming_payment_detail.completed":     {in: schemas.PaymentCaptured},
+	"incoming_payment_detail.returned":      {in: schemas.RefundSucceeded}, // by the merchant
+	"incoming_payment_detail.return_failed": {in: schemas.RefundFailed},
+}
+
+type modernTreasuryData struct {
+	ID                   string   `json:"id"`
+	Object               string   `json:"object"`
+	Type                 text     `json:"type"`
+	Direction            text     `json:"direction"`
+	ReceivingAccountType text     `json:"receiving_account_type"`
+	Amount               *int64   `json:"amount"`
+	Currency             text     `json:"currency"`
+	Metadata             metadata `json:"metadata"`
+	LiveMode             *bool    `json:"live_mode"`
+	UpdatedAt            string   `json:"updated_at"`
+	VendorFailureReason  text     `json:"vendor_failure_reason"`
+	CurrentReturn        struct {
+		Code   text `json:"code"`
+		Reason text `json:"reason"`
+	} `json:"current_return"`
+}
+
+func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e struct {
+		Event  string             `json:"event"`
+		Data   modernTreasuryData `json:"data"`
+		Errors struct {
+			Code    text `json:"code"`
+			Message text `json:"message"`
+		} `json:"errors"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	d := e.Data
+	if e.Event == "" || d.ID == "" {
+		return nil, fmt.Errorf("%w: no event or no data.id: not an event of Modern Treasury's", ErrMalformed)
+	}
+	event := strings.TrimPrefix(d.Object+"."+e.Event, ".")
+	types, ok := modernTreasuryEvents[event]
+	switch {
+	case event == "payment_order.reversed":
+		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
+	case d.Object == "" && e.Event == "failed":
+		return []Fact{ignored(event, "what failed was not created, and is told by its id alone: nobody knows what it was to be")}, nil
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	case d.ReceivingAccountType == "internal_account":
+		return []Fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
+	case types.out == "" && d.Direction == "debit":
+		return []Fact{ignored(event, "somebody else took money from the merchant's account")}, nil
+	}
+	f, err := d.fact(types.in, types.out, o)
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	f.Identity = d.ID + "/" + event + "/" + d.UpdatedAt
+	f.ConnectorEventType = event
+	switch f.Type {
+	case schemas.PaymentFailed, schemas.PayoutFailed, schemas.PaymentReversed, schemas.PayoutReversed:
+		f.Error = failure(first(e.Errors.Code, d.CurrentReturn.Code), first(e.Errors.Message, d.VendorFailureReason, d.CurrentReturn.Reason), "")
+	}
+	return []Fact{f}, nil
+}
+
+// fact is in or out, as the money goes.
+func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err error) {
+	switch d.Direction { // of the merchant's order; what somebody else sent is a credit to the merchant
+	case "credit":
+		if f.Type = in; d.Object == "payment_order" {
+			f.Type = out
+		}
+	case "debit":
+		f.Type = in
+	default:
+		return f, fmt.Errorf("%w: data.direction is %q, want credit or debit", ErrMalformed, d.Direction)
+	}
+	f.MerchantTransactionID = o.merchantID(d.Metadata)
+	if d.LiveMode != nil {
+		f.Mode = mode(*d.LiveMode)
+	}
+	if f.Time, err = timestamp(d.UpdatedAt, time.RFC3339); err != nil {
+		return f, err
+	}
+	if f.Amount, err = minor(d.Amount, string(d.Currency), nil); err != nil {
+		return f, err
+	}
+	if f.Type.Family() == "payout" {
+		f.ConnectorPayoutID, f.MerchantPayoutID = d.ID, f.MerchantTransactionID
+		return f, nil
+	}
+	f.ConnectorTransactionID, f.PaymentMethod = d.ID, method(string(d.Type), "")
+	if f.Type == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return f, nil
+}

@@ -1,0 +1,154 @@
+package normalize
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// quickpay: a payment or a subscription as it is after an operation on it. The
+// last of its operations is what happened; those before it had callbacks of
+// their own. An operation that is pending has another callback when it is not,
+// so that the identity is the payment, the operation and its status.
+//
+// https://learn.quickpay.net/tech-talk/api/callback
+// https://learn.quickpay.net/tech-talk/api/services/
+var quickpay = Connector{
+	Docs:      "https://learn.quickpay.net/tech-talk/api/callback",
+	Key:       "order_id",
+	Normalize: quickpayNormalize,
+}
+
+// quickpayOperations is what comes of an operation, by the resource and the
+// operation, in the order of [quickpayOutcome].
+var quickpayOperations = map[string][4]schemas.Type{
+	"Payment/authorize": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized},
+	"Payment/recurring": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized}, // by a subscription
+	"Payment/capture":   {schemas.PaymentCaptureFailed, schemas.PaymentProcessing, "", schemas.PaymentCaptured},
+	"Payment/cancel":    {schemas.PaymentCancelFailed, schemas.PaymentProcessing, "", schemas.PaymentCancelled},
+	"Payment/refund":    {schemas.RefundFailed, schemas.RefundPending, "", schemas.RefundSucceeded},
+
+	"Subscription/authorize": {schemas.MandateFailed, "", "", schemas.MandateActive},
+	"Subscription/cancel":    {"", "", "", schemas.MandateRevoked},
+}
+
+// The outcomes of an operation.
+const (
+	quickpayFailed = iota
+	quickpayPending
+	quickpayActionRequired
+	quickpayApproved
+)
+
+type quickpayOperation struct {
+	ID           int64  `json:"id"`
+	Type         string `json:"type"`
+	Amount       *int64 `json:"amount"`
+	Pending      bool   `json:"pending"`
+	QPStatusCode text   `json:"qp_status_code"`
+	QPStatusMsg  text   `json:"qp_status_msg"`
+	AQStatusCode text   `json:"aq_status_code"`
+	CreatedAt    text   `json:"created_at"`
+}
+
+// outcome: https://learn.quickpay.net/tech-talk/appendixes/errors/
+func (op quickpayOperation) outcome() int {
+	switch code := op.QPStatusCode; {
+	case op.Pending, code == "", code == "20200": // waiting for approval
+		return quickpayPending
+	case code == "20000":
+		return quickpayApproved
+	case code == "30100", code == "30101": // the payer has to authenticate
+		return quickpayActionRequired
+	default:
+		return quickpayFailed
+	}
+}
+
+type quickpayResource struct {
+	ID             text                `json:"id"`
+	MerchantID     text                `json:"merchant_id"`
+	OrderID        text                `json:"order_id"`
+	SubscriptionID text                `json:"subscription_id"`
+	Type           string              `json:"type"`
+	Currency       text                `json:"currency"`
+	TestMode       bool                `json:"test_mode"`
+	Operations     []quickpayOperation `json:"operations"`
+	Metadata       struct {
+		Type  text `json:"type"`
+		Brand text `json:"brand"`
+	} `json:"metadata"`
+}
+
+func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var r quickpayResource
+	if err := decode(payload, &r); err != nil {
+		return nil, err
+	}
+	if r.ID == "" {
+		return nil, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed)
+	}
+	kind := cmp.Or(r.Type, "Payment") // older callbacks do not say
+	if len(r.Operations) == 0 {
+		return []Fact{ignored(kind, "there was no operation on it yet")}, nil
+	}
+	op := r.Operations[len(r.Operations)-1]
+	event := kind + "/" + op.Type
+	types, ok := quickpayOperations[event]
+	if !ok {
+		return []Fact{notUnified(event)}, nil
+	}
+	typ := types[op.outcome()]
+	if typ == "" {
+		return []Fact{ignored(event, fmt.Sprintf("the operation has the status %q, which changes nothing yet", op.QPStatusCode))}, nil
+	}
+	f, err := r.fact(op, typ)
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	f.ConnectorEventType = event
+	return []Fact{f}, nil
+}
+
+func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, err error) {
+	f.Type, f.Mode = typ, mode(!r.TestMode)
+	f.Identity = fmt.Sprintf("%s/%d/%s", r.ID, op.ID, op.QPStatusCode)
+	f.Account, f.MerchantTransactionID = string(r.MerchantID), string(r.OrderID)
+	f.PaymentMethod = method(string(r.Metadata.Type), string(r.Metadata.Brand))
+	if op.outcome() == quickpayFailed {
+		f.Error = failure(string(op.QPStatusCode), string(op.QPStatusMsg), string(op.AQStatusCode))
+	}
+	if f.Time, err = timestamp(string(op.CreatedAt), time.RFC3339); err != nil {
+		return f, err
+	}
+	if typ.Family() == "mandate" {
+		f.ConnectorMandateID = string(r.ID)
+		return f, nil
+	}
+	f.ConnectorTransactionID, f.MandateID = string(r.ID), string(r.SubscriptionID)
+	if f.Amount, err = minor(op.Amount, string(r.Currency), nil); err != nil {
+		return f, err
+	}
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount, err = r.captured()
+	case schemas.RefundPending, schemas.RefundSucceeded, schemas.RefundFailed:
+		f.ConnectorRefundID, f.MandateID = fmt.Sprint(op.ID), ""
+	}
+	return f, err
+}
+
+// captured is the sum of all captures so far.
+func (r quickpayResource) captured() (*schemas.Amount, error) {
+	var sum int64
+	for _, op := range r.Operations {
+		if op.Type == "capture" && op.Amount != nil && op.outcome() == quickpayApproved {
+			sum += *op.Amount
+		}
+	}
+	return minor(&sum, string(r.Currency), nil)
+}

@@ -1,0 +1,20 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// modernTreasury signs the body with the webhook key, text used as it is, and
+// sends X-Signature: <hex>. Nothing else is signed: neither a time nor the id
+// in X-Webhook-ID.
+//
+// https://docs.moderntreasury.com/platform/reference/webhooks
+var modernTreasury = Connector{
+	Docs:     "https://docs.moderntreasury.com/platform/reference/webhooks",
+	Signs:    "HMAC-SHA256 of the body, hex, in X-Signature",
+	Covers:   CoversBody,
+	Weakness: "no timestamp, and the webhook's id is not signed: a captured request can be sent again",
+	Headers:  []string{"X-Signature"},
+	Verify:   mac{hash: sha256.New, header: "X-Signature", decode: hex.DecodeString}.verify,
+}
