@@ -167,12 +167,7 @@ func TestOnePatience(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newCluster(Config{Patience: time.Minute}.orElse())
-			k.stop() // nobody sends but the test
-			k.ctx = t.Context()
-			b := &broker{cluster: k, wake: make(chan struct{}, 1)}
-			p := &partition{cluster: k, topic: &topic{name: "a"}, leader: b}
-			p.topic.limit.Store(standardMost)
+			p, b := byHand(t)
 			c := newCall([]Record{{Topic: "a", Key: []byte("k")}})
 			since := time.Now().Add(-50 * time.Second)
 			if err := p.place(&c.records[0], &c.slots[0], since); err != nil {
