@@ -69,7 +69,9 @@ func TestUnknown(t *testing.T) {
 				"not sent":         func() { p.returned(sent) },
 				"no hope":          func() { p.returned(sent); p.giveIn(time.Now().Add(time.Hour)) },
 			} {
+				p.mu.Lock()
 				p.paused = false
+				p.mu.Unlock()
 				if p.next(b, 1<<20) != sent {
 					t.Fatal("it is not sent again")
 				}
@@ -82,7 +84,9 @@ func TestUnknown(t *testing.T) {
 			redelivered := newCall([]Record{again})
 			gone, cancel := context.WithCancel(t.Context())
 			cancel()
+			p.mu.Lock()
 			p.failing = time.Time{} // it would be refused without a look
+			p.mu.Unlock()
 			if known, err := redelivered.slots[0].recall(gone, p.cluster.ledger, p, &again); known || err == nil {
 				t.Errorf("the redelivery is known %v, error %v, before the outcome is", known, err)
 			}

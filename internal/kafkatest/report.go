@@ -39,7 +39,7 @@ func judge(t testing.TB, o Options, c *Cluster, err error) {
 
 func remedy(o Options) string {
 	if o.java() {
-		return "To run it, install java 17 or later and mvn: it needs brokers that it can kill."
+		return "To run it, install java 17 or later and mvn: it needs brokers of its own."
 	}
 	return "To run it, set KAFKA_BROKERS=host:port, or start a Docker engine that has or can pull " + image +
 		", or install java 17 or later and mvn."
