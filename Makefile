@@ -41,7 +41,7 @@ golden: ## rewrite the golden files, to read what changed
 	$(GO) test ./normalize -run TestGolden -update
 	git diff --stat -- normalize/testdata
 
-faults: ## every fault, against three brokers of a real Kafka: ten minutes
+faults: ## every fault, against a real Kafka: twenty minutes
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 30m
 
 compose: ## docker-compose.yml up, a webhook in, its event out, down

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go/compress"
 )
@@ -35,6 +36,7 @@ type batch struct {
 	unknown bool
 	sealed  bool // nothing may be added
 	tries   int
+	since   time.Time // when its first record was given
 }
 
 var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -151,6 +152,45 @@ func TestLateNotWritten(t *testing.T) {
 	fault.Remove()
 	if eventually(t, p, r); len(readBack(t, c, "a", 3)) != 1 {
 		t.Error("its redelivery is not there once")
+	}
+}
+
+// TestOnePatience has troubles follow each other: a caller that has waited for
+// one does not wait as long again for the next, nor until the next attempt.
+func TestOnePatience(t *testing.T) {
+	for name, next := range map[string]func(*partition, *broker){
+		"the next attempt": func(*partition, *broker) {},
+		"a leader":         func(p *partition, _ *broker) { p.leads(nil, kafka.LeaderNotAvailable) },
+		"its answer": func(p *partition, b *broker) {
+			p.next(b, 1<<20)
+			b.asked.set(time.Now())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, b := byHand(t)
+			c := newCall([]Record{{Topic: "a", Key: []byte("k")}})
+			since := time.Now().Add(-50 * time.Second)
+			if err := p.place(&c.records[0], &c.slots[0], since); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second is followed by a pause
+				p.answered(p.next(b, 1<<20), kafka.NotEnoughReplicas, -1, nil)
+			}
+			if name != "the next attempt" {
+				p.mu.Lock()
+				p.resume()
+				p.mu.Unlock()
+			}
+			next(p, b)
+			p.giveIn(since.Add(59 * time.Second))
+			if fate := c.slots[0].fate; fate != waiting {
+				t.Fatalf("refused before its patience ended: fate %d", fate)
+			}
+			p.giveIn(since.Add(time.Minute))
+			if !errors.Is(c.slots[0].err, ErrUnavailable) {
+				t.Errorf("it waits still: %v", c.slots[0].err)
+			}
+		})
 	}
 }
 

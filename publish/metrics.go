@@ -11,7 +11,7 @@ type metrics struct {
 	records, bytes, request prometheus.Histogram
 	retries, refusals       *prometheus.CounterVec
 	waiting, remembered     prometheus.Gauge
-	ids, lost               prometheus.Counter
+	ids, lost, throttled    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -34,6 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:    gauge("waiting_bytes", "Bytes of records that are not acknowledged yet."),
 		remembered: gauge("remembered_records", "Records that were refused although they are written or may be, so that a redelivery is recognised."),
 		ids:        f.NewCounter(counter("producer_ids_total", "Producer ids taken: one at the start, and one whenever a sequence is broken.")),
+		throttled:  f.NewCounter(counter("throttled_seconds_total", "For how long brokers will not look at the next produce request, since a client quota is used up.")),
 		lost:       f.NewCounter(counter("unknown_records_total", "Records given up whose outcome will never be known.")),
 	}
 }

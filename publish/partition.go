@@ -36,8 +36,8 @@ type partition struct {
 	id       producerID // the zero value: none yet
 	sequence int32      // of the next batch
 
-	// Since when nothing is acknowledged: the leader is gone, or the attempts
-	// fail. Zero: all is well.
+	// Since when the leader is gone, and since when the oldest record waited as
+	// an attempt failed; an acknowledgement ends this. Zero: all is well.
 	leaderless, failing time.Time
 	why                 error
 }
@@ -51,18 +51,17 @@ func (p *partition) usable(now time.Time) error {
 }
 
 // hopeless returns why the partition cannot be written to, once it could not
-// for [Config.Patience].
+// for [Config.Patience]. Troubles that follow each other are one: a batch that
+// was tried in vain waits no longer for a new leader or another answer.
 func (p *partition) hopeless(now time.Time) error {
 	limit := now.Add(-p.cluster.Patience)
 	past := func(since time.Time) bool { return !since.IsZero() && !since.After(limit) }
 	switch {
-	case p.leader == nil:
-		if past(p.leaderless) {
-			return fmt.Errorf("no leader since %s", p.leaderless.UTC().Format(time.TimeOnly))
-		}
-	case len(p.queue) > 0 && p.queue[0].unknown && past(p.failing):
-		return fmt.Errorf("a batch is unsettled since %s: %w", p.failing.UTC().Format(time.TimeOnly), p.why)
-	default:
+	case p.leader == nil && past(p.leaderless):
+		return fmt.Errorf("no leader since %s", p.leaderless.UTC().Format(time.TimeOnly))
+	case (p.paused || len(p.queue) > 0 && p.queue[0].tries > 0) && past(p.failing):
+		return fmt.Errorf("nothing is acknowledged since %s: %w", p.failing.UTC().Format(time.TimeOnly), p.why)
+	case p.leader != nil:
 		return p.leader.silent(limit)
 	}
 	return nil
@@ -83,6 +82,7 @@ func (p *partition) place(r *Record, s *slot, now time.Time) error {
 		b = p.queue[n-1]
 	} else {
 		b = newBatch()
+		b.since = now
 		p.queue = append(p.queue, b)
 	}
 	s.part = p
@@ -149,7 +149,7 @@ func (p *partition) prune() bool {
 		p.drop(b)
 		return false
 	}
-	rest.reserved, rest.tries, p.queue[0] = b.reserved, b.tries, rest
+	rest.reserved, rest.tries, rest.since, p.queue[0] = b.reserved, b.tries, b.since, rest
 	b.recycle()
 	return true
 }
@@ -186,7 +186,7 @@ func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) 
 		}
 	}
 	if v != written {
-		p.fails(code, err)
+		p.fails(b, code, err)
 	}
 	switch v {
 	case written:
@@ -218,7 +218,7 @@ func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) 
 }
 
 // fails notes that an attempt was for nothing.
-func (p *partition) fails(code kafka.Error, err error) {
+func (p *partition) fails(b *batch, code kafka.Error, err error) {
 	word := "connection"
 	if code != 0 {
 		word = cause(code)
@@ -226,7 +226,7 @@ func (p *partition) fails(code kafka.Error, err error) {
 	p.cluster.metrics.retries.WithLabelValues(word).Inc()
 	p.why = err
 	if p.failing.IsZero() {
-		p.failing = time.Now()
+		p.failing = b.since
 	}
 	if code == 0 || moved(code) {
 		p.cluster.poke()
@@ -310,6 +310,9 @@ func (p *partition) split(b *batch, err error) {
 	}
 	p.withdraw(b)
 	singles := b.singles()
+	for _, one := range singles {
+		one.since = b.since
+	}
 	singles[0].reserved = b.reserved
 	p.queue = append(singles, p.queue[1:]...)
 	b.recycle()

@@ -96,7 +96,7 @@ func TestTLS(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			settings, err := TLS(test.ca, test.cert, test.key, test.who)
 			a.must(err)
-			secured(t, Config{Brokers: seeds, TLS: settings}, test.ok)
+			connects(t, Config{Brokers: seeds, TLS: settings}, test.ok)
 		})
 	}
 	for _, files := range [][3]string{{"/nowhere", "", ""}, {a.file("ca.key"), "", ""}, {"", a.file("client.pem"), ""}, {"", a.file("client.pem"), a.file("ca.key")}} {
@@ -118,7 +118,7 @@ func TestSASL(t *testing.T) {
 			t.Run(mechanism+" "+password, func(t *testing.T) {
 				how, err := SASL(mechanism, "bridge", password)
 				a.must(err)
-				secured(t, Config{Brokers: seeds, TLS: settings, SASL: how}, ok)
+				connects(t, Config{Brokers: seeds, TLS: settings, SASL: how}, ok)
 			})
 		}
 	}
@@ -127,8 +127,8 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-// secured publishes and looks at the topics' settings.
-func secured(t *testing.T, c Config, ok bool) {
+// connects publishes and looks at the topics' settings.
+func connects(t *testing.T, c Config, ok bool) {
 	t.Helper()
 	p := start(t, c)
 	ctx := within(t, time.Second)

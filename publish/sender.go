@@ -150,7 +150,9 @@ func (b *broker) send(ctx context.Context) bool {
 		b.fail(err)
 		return false
 	}
-	b.answer(m.(*produce.Response), nil, true)
+	answer := m.(*produce.Response)
+	b.cluster.metrics.throttled.Add(float64(answer.ThrottleTimeMs) / 1000)
+	b.answer(answer, nil, true)
 	return true
 }
 

@@ -7,6 +7,7 @@
 package faults_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -93,6 +94,7 @@ var scenarios = []struct {
 	{"replies are lost", true, true, func(g *rig) { g.hurt(noReply, 8) }},
 	{"requests are cut in their middle", false, true, func(g *rig) { g.hurt(halfSent, 8) }},
 	{"the network is slow", false, true, func(g *rig) { g.hurt(slow, 8) }},
+	{"writes are throttled", false, false, func(g *rig) { g.throttle(10) }},
 	{"tollbridge is killed", true, false, func(g *rig) {
 		g.sleep(2)
 		// What was written and not answered is a second record when it is sent
@@ -125,12 +127,55 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
 	}
-	g := newRig(t)
+	g := newRig(t, 3)
 	for _, s := range scenarios {
 		if !s.short && !full {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) { g.play(t, s.via, s.does) })
+	}
+}
+
+// TestMillion: a million webhooks leave nothing behind in the program. It
+// compares the last fifth with the second: the first warms up.
+func TestMillion(t *testing.T) {
+	if !full {
+		t.Skip("takes minutes")
+	}
+	const count, parts = 1_000_000, 5 // the first is the warm-up
+	g := newRig(t, 1)
+	g.serve(false)
+	defer g.end(syscall.SIGTERM)
+	_, secret, _ := sign.Dev("stripe")
+	run, err := soak.Start(t.Context(), soak.Config{
+		URL: g.url + "/webhooks/stripe", Secret: secret, Kafka: g.kafka,
+		Rate: 10_000, Count: count, Keys: 2000, Alone: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heap, goroutines [parts]float64 // the most of each
+	for acked := 0; acked < count; time.Sleep(200 * time.Millisecond) {
+		_, acked = run.Sent()
+		q := min(acked*parts/count, parts-1)
+		// The next collection's goal: twice of what the last one left alive.
+		heap[q] = max(heap[q], g.metric("go_memstats_next_gc_bytes")/2)
+		goroutines[q] = max(goroutines[q], g.metric("go_goroutines"))
+	}
+	r, err := run.Wait()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, g.logged())
+	}
+	t.Log(r)
+	t.Logf("bytes alive by fifths: %.0f; goroutines: %.0f", heap, goroutines)
+	if r.Lost+r.Dup+r.Phantom+r.Order+r.WrongReceipts+r.GivenUp > 0 {
+		t.Error("want all zeros\n" + strings.Join(r.Details, "\n"))
+	}
+	if first, last := heap[1], heap[parts-1]; last > 1.25*first+8e6 {
+		t.Errorf("the heap grows: %.0f bytes alive, then %.0f", first, last)
+	}
+	if first, last := goroutines[1], goroutines[parts-1]; last > 1.25*first+16 {
+		t.Errorf("goroutines grow: %.0f, then %.0f", first, last)
 	}
 }
 
@@ -170,9 +215,9 @@ func (g *rig) play(t *testing.T, via bool, does func(*rig)) {
 	}
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, brokers int) *rig {
 	t.Helper()
-	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: 3, Faults: true}), dir: t.TempDir()}
+	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true}), dir: t.TempDir()}
 	g.kafka = publish.Config{Brokers: g.cluster.Bootstrap()}
 	g.proxies = interpose(t, g.cluster.Via())
 	g.binary = filepath.Join(g.dir, "tollbridge")
@@ -214,7 +259,7 @@ func (g *rig) configure(name string, brokers []string) {
 	file, err := json.Marshal(map[string]any{
 		"listen": strings.TrimPrefix(g.url, "http://"), "admin": strings.TrimPrefix(g.admin, "http://"),
 		"state": filepath.Join(g.dir, "state"),
-		"kafka": map[string]any{"brokers": brokers, "partitions": partitions, "replication": 3},
+		"kafka": map[string]any{"brokers": brokers, "partitions": partitions, "replication": len(g.cluster.Bootstrap())},
 		"endpoints": []any{map[string]any{
 			"connector": "stripe", "live": false, "secrets": map[string]any{"main": map[string]string{"value": secret}},
 		}},
@@ -364,6 +409,48 @@ func (g *rig) hurt(m mood, seconds int) {
 	} else {
 		g.Logf("%d requests were hurt", hurt)
 	}
+}
+
+// throttle gives tollbridge a quota of a tenth of what it writes, for a while.
+func (g *rig) throttle(seconds int) {
+	g.Helper()
+	quota := func(op kafka.AlterClientQuotaOps) {
+		op.Key = "producer_byte_rate"
+		r, err := g.client.AlterClientQuotas(context.Background(), &kafka.AlterClientQuotasRequest{Entries: []kafka.AlterClientQuotaEntry{{
+			Entities: []kafka.AlterClientQuotaEntity{{EntityType: "client-id", EntityName: "tollbridge"}}, Ops: []kafka.AlterClientQuotaOps{op},
+		}}})
+		if err == nil {
+			err = r.Entries[0].Error
+		}
+		if err != nil {
+			g.Fatal(err)
+		}
+	}
+	quota(kafka.AlterClientQuotaOps{Value: 4000})
+	g.sleep(seconds)
+	quota(kafka.AlterClientQuotaOps{Remove: true})
+	if got := g.metric("tollbridge_kafka_throttled_seconds_total"); got == 0 {
+		g.Error("no request was throttled")
+	} else {
+		g.Logf("throttled for %.1f s", got)
+	}
+}
+
+// metric returns a gauge or counter of the program's.
+func (g *rig) metric(name string) (value float64) {
+	g.Helper()
+	r, err := http.Get(g.admin + "/metrics")
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer r.Body.Close()
+	for lines := bufio.NewScanner(r.Body); lines.Scan(); {
+		if n, _ := fmt.Sscanf(lines.Text(), name+" %g", &value); n == 1 {
+			return value
+		}
+	}
+	g.Fatalf("/metrics has no %s", name)
+	return 0
 }
 
 // move has every partition led by the next of its replicas.

@@ -21,7 +21,8 @@ import (
 const image = "apache/kafka:" + version
 
 // viaDocker runs each broker in a container of a network of their own.
-func viaDocker(brokers int) (_ *Cluster, err error) {
+func viaDocker(o Options) (_ *Cluster, err error) {
+	brokers := o.Brokers
 	if err := engineHasImage(); err != nil {
 		return nil, err
 	}

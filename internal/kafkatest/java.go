@@ -26,7 +26,7 @@ const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 `
 
 // viaJava runs each broker as a process, with its data and log in a fresh folder.
-func viaJava(brokers int) (_ *Cluster, err error) {
+func viaJava(o Options) (_ *Cluster, err error) {
 	jars, err := kafkaJars()
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func viaJava(brokers int) (_ *Cluster, err error) {
 			c.stop()
 		}
 	}()
-	processes, err := configure(c, dir, jars, brokers)
+	processes, err := configure(c, dir, jars, o)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func viaJava(brokers int) (_ *Cluster, err error) {
 		}
 		ids, c.nodes = append(ids, i+1), append(c.nodes, p)
 	}
-	return c, c.ready(brokers, ids...)
+	return c, c.ready(o.Brokers, ids...)
 }
 
 // kafkaJars returns the folder with a broker's jars. The first time, Maven fetches them into a folder beside it, which
@@ -107,7 +107,8 @@ func fetchJars(dir string) error {
 }
 
 // configure writes and formats the brokers' folders; it knows all ports, so it sets the cluster's addresses.
-func configure(c *Cluster, dir, jars string, brokers int) ([]*process, error) {
+func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
+	brokers := o.Brokers
 	ports := freePorts(5 * brokers)
 	client, peer, controller := ports[:brokers], ports[brokers:2*brokers], ports[2*brokers:3*brokers]
 	behind, front := ports[3*brokers:4*brokers], ports[4*brokers:]
@@ -124,19 +125,38 @@ func configure(c *Cluster, dir, jars string, brokers int) ([]*process, error) {
 		s := settings(i+1, voters)
 		s["listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,CONTROLLER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(controller[i]), loopback(behind[i]))
 		s["advertised.listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(front[i]))
+		c.listen(s, o.Listeners)
 		s["log.dirs"] = filepath.ToSlash(filepath.Join(home, "data"))
 		properties := filepath.Join(home, "server.properties")
 		processes[i] = &process{
 			args:   []string{"java", "-Xmx512m", "-cp", filepath.Join(jars, "*"), "kafka.Kafka", properties},
 			output: filepath.Join(home, "broker.log"),
 		}
-		formats.Go(func() { errs[i] = format(properties, jars, s) })
+		formats.Go(func() { errs[i] = format(properties, jars, s, o.Users) })
 	}
 	formats.Wait()
 	return processes, cmp.Or(errs...) // one speaks for all
 }
 
-func format(properties, jars string, settings map[string]string) error {
+// listen adds further listeners to a broker's configuration, and notes their addresses.
+func (c *Cluster) listen(settings map[string]string, listeners []Listener) {
+	if c.listeners == nil {
+		c.listeners = map[string][]string{}
+	}
+	for i, port := range freePorts(len(listeners)) {
+		l, address := listeners[i], loopback(port)
+		c.listeners[l.Name] = append(c.listeners[l.Name], address)
+		for _, key := range []string{"listeners", "advertised.listeners"} {
+			settings[key] += "," + l.Name + "://" + address
+		}
+		settings["listener.security.protocol.map"] += "," + l.Name + ":" + l.Protocol
+		for key, value := range l.Settings {
+			settings["listener.name."+strings.ToLower(l.Name)+"."+key] = value
+		}
+	}
+}
+
+func format(properties, jars string, settings, users map[string]string) error {
 	var text strings.Builder
 	for key, value := range settings {
 		fmt.Fprintf(&text, "%s=%s\n", key, value)
@@ -149,8 +169,14 @@ func format(properties, jars string, settings map[string]string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*"),
-		"kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties).CombinedOutput()
+	args := []string{"-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*"),
+		"kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties}
+	for name, password := range users {
+		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, name, password))
+		}
+	}
+	out, err := exec.CommandContext(ctx, "java", args...).CombinedOutput()
 	if err != nil { // a java that is too old, or the stand-in for one that some systems have
 		return absentf("a java that cannot run Kafka %s: %v: %s", version, err, tail(string(out)))
 	}

@@ -44,8 +44,22 @@ type Options struct {
 	Brokers int
 	// Faults asks for Kill, Stop, Pause, Resume and Restart. Only the java way has them.
 	Faults bool
+	// Listeners are further ones of every broker: see Cluster.Listener. Only the java way has them.
+	Listeners []Listener
+	// Users may authenticate by SCRAM-SHA-256 and SCRAM-SHA-512: passwords by name. Only the java way has them.
+	Users map[string]string
 
 	only string // the one way to try, for this package's tests
+}
+
+// java reports whether only the java way will do.
+func (o Options) java() bool { return o.Faults || len(o.Listeners) > 0 || len(o.Users) > 0 }
+
+// Listener is where a broker is reached by other means than plain TCP, such as TLS.
+type Listener struct {
+	Name     string            // upper case, as in the broker's listener.security.protocol.map
+	Protocol string            // SSL, SASL_SSL or SASL_PLAINTEXT
+	Settings map[string]string // of this listener: the broker's, without the prefix listener.name.<name>
 }
 
 // Cluster is a running Apache Kafka. Topics are not created by themselves.
@@ -56,6 +70,7 @@ type Cluster struct {
 	bootstrap []string
 	missed    []string // why no way before this one was taken
 	via       []Via
+	listeners map[string][]string
 	nodes     []node       // broker i is nodes[i-1]; none in a cluster that ran before
 	tidy      func() error // removes what the nodes leave
 }
@@ -83,7 +98,7 @@ func absentf(format string, args ...any) absent {
 
 var ways = []struct {
 	name  string
-	start func(brokers int) (*Cluster, error)
+	start func(Options) (*Cluster, error)
 }{
 	{"KAFKA_BROKERS", viaEnvironment},
 	{"docker", viaDocker},
@@ -107,6 +122,9 @@ func Start(t testing.TB, o Options) *Cluster {
 // Bootstrap returns the brokers' addresses, host:port.
 func (c *Cluster) Bootstrap() []string { return slices.Clone(c.bootstrap) }
 
+// Listener returns the brokers' addresses by one of Options.Listeners.
+func (c *Cluster) Listener(name string) []string { return slices.Clone(c.listeners[name]) }
+
 // Way returns where the cluster came from: "KAFKA_BROKERS", "docker" or "java".
 func (c *Cluster) Way() string { return c.way }
 
@@ -114,11 +132,11 @@ func (c *Cluster) Way() string { return c.way }
 func (c *Cluster) String() string { return c.way + " " + c.detail }
 
 func start(o Options) (*Cluster, error) {
-	brokers := cmp.Or(o.Brokers, 1)
-	if brokers != 1 && brokers != 3 {
+	o.Brokers = cmp.Or(o.Brokers, 1)
+	if o.Brokers != 1 && o.Brokers != 3 {
 		return nil, fmt.Errorf("expected Options.Brokers 1 or 3, got %d", o.Brokers)
 	}
-	if o.Faults {
+	if o.java() {
 		o.only = "java"
 	}
 	var missed []string
@@ -126,7 +144,7 @@ func start(o Options) (*Cluster, error) {
 		if o.only != "" && o.only != w.name {
 			continue
 		}
-		c, err := w.start(brokers)
+		c, err := w.start(o)
 		if err == nil {
 			c.way, c.missed = w.name, missed
 			return c, nil
@@ -150,7 +168,7 @@ func (c *Cluster) stop() error {
 	return errors.Join(errs...)
 }
 
-func viaEnvironment(int) (*Cluster, error) {
+func viaEnvironment(Options) (*Cluster, error) {
 	addresses := strings.FieldsFunc(os.Getenv("KAFKA_BROKERS"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(addresses) == 0 {
 		return nil, absent("no KAFKA_BROKERS")

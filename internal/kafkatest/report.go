@@ -38,8 +38,8 @@ func judge(t testing.TB, o Options, c *Cluster, err error) {
 }
 
 func remedy(o Options) string {
-	if o.Faults {
-		return "To run it, install java 17 or later and mvn: it needs brokers that it can kill."
+	if o.java() {
+		return "To run it, install java 17 or later and mvn: it needs brokers of its own."
 	}
 	return "To run it, set KAFKA_BROKERS=host:port, or start a Docker engine that has or can pull " + image +
 		", or install java 17 or later and mvn."

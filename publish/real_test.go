@@ -1,0 +1,159 @@
+package publish
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
+)
+
+// TestReal reaches a real broker by TLS, mutual TLS and each SASL mechanism,
+// with each compression, and is turned away where it must be. In all cases the
+// first bootstrap address is nobody's.
+func TestReal(t *testing.T) {
+	a, other := newAuthority(t), newAuthority(t)
+	a.issue("client", nil)
+	other.issue("client", nil)
+	cluster := kafkatest.Start(t, secured(a))
+	plain := Config{Brokers: cluster.Bootstrap()}
+	client, hangUp := plain.Client()
+	defer hangUp()
+	_, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: "a", NumPartitions: 1, ReplicationFactor: 1}}})
+	a.must(err)
+	written := 0
+	for _, test := range []struct {
+		name, listener string
+		ca, cert       string // files without their endings; no ca: no TLS
+		user, password string // the user is the mechanism
+		codec          kafka.Compression
+		refused        string // what the error says; empty: it is written
+	}{
+		{name: "plain"},
+		{name: "gzip", codec: kafka.Gzip},
+		{name: "snappy", codec: kafka.Snappy},
+		{name: "lz4", codec: kafka.Lz4},
+		{name: "zstd", codec: kafka.Zstd},
+		{name: "TLS", listener: "OPEN", ca: a.file("ca"), codec: kafka.Zstd},
+		{name: "mutual TLS", listener: "MUTUAL", ca: a.file("ca"), cert: a.file("client"), codec: kafka.Lz4},
+		{name: "PLAIN", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "secret", codec: kafka.Gzip},
+		{name: "SCRAM-SHA-256", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "secret", codec: kafka.Snappy},
+		{name: "SCRAM-SHA-512", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "secret"},
+
+		{name: "wrong authority", listener: "OPEN", ca: other.file("ca"), refused: "unknown authority"},
+		{name: "no certificate", listener: "MUTUAL", ca: a.file("ca"), refused: "certificate"},
+		{name: "a stranger's certificate", listener: "MUTUAL", ca: a.file("ca"), cert: other.file("client"), refused: "certificate"},
+		{name: "TLS where there is none", ca: a.file("ca"), refused: "tls"},
+		{name: "no TLS where there is", listener: "OPEN", refused: "asking for its versions"},
+		{name: "PLAIN, wrong password", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "wrong", refused: "sasl PLAIN: "},
+		{name: "SCRAM-SHA-256, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "wrong", refused: "sasl SCRAM-SHA-256: "},
+		{name: "SCRAM-SHA-512, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "wrong", refused: "sasl SCRAM-SHA-512: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := Config{Brokers: []string{"127.0.0.1:1"}, ClientID: "bridge", Compression: test.codec}
+			c.Brokers = append(c.Brokers, cluster.Listener(test.listener)...)
+			if test.listener == "" {
+				c.Brokers = append(c.Brokers, cluster.Bootstrap()...)
+			}
+			if test.ca != "" {
+				cert, key := "", ""
+				if test.cert != "" {
+					cert, key = test.cert+".pem", test.cert+".key"
+				}
+				c.TLS, err = TLS(test.ca+".pem", cert, key, "")
+				a.must(err)
+			}
+			if test.user != "" {
+				c.SASL, err = SASL(test.user, "bridge", test.password)
+				a.must(err)
+			}
+			ctx := within(t, 5*time.Second)
+			r := Record{Topic: "a", Key: []byte(test.name), Value: bytes.Repeat([]byte(test.name), 100)}
+			receipts, err := start(t, c).Publish(ctx, []Record{r})
+			if test.refused != "" {
+				if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.refused) || ctx.Err() != nil {
+					t.Errorf("got %v, want an error with %q before the deadline", err, test.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			written++
+			hold(t, c, receipts[0], r, test.codec)
+		})
+	}
+	if got := readBack(t, plain, "a", 1); len(got) != written {
+		t.Errorf("%d records are there, want the %d that have a receipt", len(got), written)
+	}
+}
+
+// secured returns a broker that is reached by TLS, by mutual TLS, and by SASL
+// over TLS.
+func secured(a *authority) kafkatest.Options {
+	a.broker()
+	var both []byte
+	for _, name := range []string{"broker.key", "broker.pem"} {
+		text, err := os.ReadFile(a.file(name))
+		a.must(err)
+		both = append(both, text...)
+	}
+	a.must(os.WriteFile(a.file("keystore.pem"), both, 0o600))
+	listener := func(name, protocol string, more ...string) kafkatest.Listener {
+		s := map[string]string{
+			"ssl.keystore.type": "PEM", "ssl.keystore.location": a.file("keystore.pem"),
+			"ssl.truststore.type": "PEM", "ssl.truststore.location": a.file("ca.pem"),
+		}
+		for i := 0; i < len(more); i += 2 {
+			s[more[i]] = more[i+1]
+		}
+		return kafkatest.Listener{Name: name, Protocol: protocol, Settings: s}
+	}
+	const security = "org.apache.kafka.common.security."
+	return kafkatest.Options{
+		Users: map[string]string{"bridge": "secret"},
+		Listeners: []kafkatest.Listener{
+			listener("OPEN", "SSL"),
+			listener("MUTUAL", "SSL", "ssl.client.auth", "required"),
+			listener("USERS", "SASL_SSL",
+				"sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+				"plain.sasl.jaas.config", security+`plain.PlainLoginModule required user_bridge="secret";`,
+				"scram-sha-256.sasl.jaas.config", security+"scram.ScramLoginModule required;",
+				"scram-sha-512.sasl.jaas.config", security+"scram.ScramLoginModule required;"),
+		},
+	}
+}
+
+// hold checks that the record is where its receipt says, in a batch that is
+// compressed as it should be. It reads with the same configuration.
+func hold(t *testing.T, c Config, at Receipt, want Record, codec kafka.Compression) {
+	t.Helper()
+	c.Brokers = c.Brokers[1:] // kafka-go asks one of them at random
+	client, hangUp := c.Client()
+	defer hangUp()
+	r, err := client.Fetch(within(t, 10*time.Second), &kafka.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
+	if err == nil {
+		err = r.Error
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := r.Records.(*protocol.RecordStream).Records[0].(*protocol.RecordBatch)
+	if got := batch.Attributes.Compression(); got != compress.Compression(codec) {
+		t.Errorf("the batch is compressed by %q, want %q", got, codec)
+	}
+	rec, err := batch.ReadRecord()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec.Offset != at.Offset || !bytes.Equal(bytesOf(t, rec.Key), want.Key) || !bytes.Equal(bytesOf(t, rec.Value), want.Value) {
+		t.Errorf("at %+v there is another record: offset %d", at, rec.Offset)
+	}
+}
