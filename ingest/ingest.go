@@ -4,7 +4,7 @@
 //	read      the exact bytes, once, under limits
 //	verify    is it from whom it says?                       verify
 //	normalize what happened, in our words?                   normalize
-//	admit     was it published before, and under which key?  state
+//	admit     was it published before, and under which key?  history
 //	publish   events, and whatever is no event, to Kafka     publish
 //	answer    2xx if and only if Kafka has all of it
 //
@@ -26,8 +26,8 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/state"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -43,7 +43,7 @@ type Publisher interface {
 type Config struct {
 	Endpoints []Endpoint
 	Publisher Publisher
-	State     *state.State // what was published before; nil remembers nothing
+	History   *history.History // what was published before; nil remembers nothing
 	Names     publish.Names
 	Ready     func(context.Context) error // nil if the topics are there and Kafka answers; nil func is always ready
 

@@ -16,9 +16,9 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/rs/zerolog"
 
+	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/state"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -106,7 +106,7 @@ func (p *passage) run(c echo.Context) (err error) {
 	if p.judgement.Err != nil || p.judgement.Handshake {
 		return p.judgement.Err
 	}
-	admission, err := s.State.Admit(ctx, p.judgement.Events)
+	admission, err := s.History.Admit(ctx, p.judgement.Events)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (s *Server) recovered(p any) error {
 
 // records is all that Kafka must have before the webhook is answered: the
 // events that are new, the webhook if it is kept whole, and references.
-func (p *passage) records(a *state.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
+func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
 	var all []publish.Record
 	for _, e := range a.Events {
 		rec, err := publish.EventRecord(p.s.Names, e, p.trace)
@@ -166,7 +166,7 @@ func (p *passage) records(a *state.Admission, r *http.Request, body []byte) ([]p
 
 // receive notes where the webhook's records are, as in p.ids: an event that was
 // published before has the receipt of then.
-func (p *passage) receive(a *state.Admission, receipts []publish.Receipt) {
+func (p *passage) receive(a *history.Admission, receipts []publish.Receipt) {
 	fresh := 0
 	for _, id := range p.ids {
 		if known, ok := a.Known[id]; ok {

@@ -14,9 +14,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/state"
 )
 
 func serveCommand() *cobra.Command {
@@ -106,7 +106,7 @@ func (l listeners) close() {
 
 // serve is the server from its parts to its end, in the order of dependency:
 //
-//	producer ──▶ state ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
+//	producer ──▶ history ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
 //
 // Tap, if it is not nil, stands between ingest and the producer.
 func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
@@ -130,14 +130,14 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 
 	names := cfg.layout().Names
-	memory, err := state.Open(ctx, state.Config{Dir: cfg.State, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
+	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
 	defer memory.Close()
 	memory.Await(ctx, readBackTime)
 	server, err := ingest.New(ingest.Config{
-		Endpoints: endpoints, Publisher: publisher, State: memory, Names: names,
+		Endpoints: endpoints, Publisher: publisher, History: memory, Names: names,
 		Ready: func(ctx context.Context) error {
 			return errors.Join(memory.Ready(), producer.Ready(ctx, names.All()))
 		},

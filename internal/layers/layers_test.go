@@ -28,9 +28,9 @@ const (
 // layers is who may import whom of ours: arrows point down only.
 var layers = map[string][]string{
 	"cmd/tollbridge":     {everything},
-	"ingest":             {"verify", "normalize", "state", "publish", "schemas"},
+	"ingest":             {"verify", "normalize", "history", "publish", "schemas"},
 	"consume":            {"publish"},
-	"state":              {"consume", "publish", "schemas"},
+	"history":            {"consume", "publish", "schemas"},
 	"publish":            {"schemas"},
 	"normalize":          {"schemas"},
 	"verify":             {},

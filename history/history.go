@@ -1,0 +1,473 @@
+// Package history remembers what was published, so that consumers see each fact
+// once, under the merchant's id, and are told when it is late. It is made of
+// our own topics and of nothing else: a store in the state directory follows
+// them, and is rebuilt from them when it is missing, broken, or another
+// cluster's.
+//
+//	ingest ──Admit──▶ what is new ──▶ Publish ──▶ Done ──▶ memory ─┐
+//	                                                 looked up in ├─▶ Admit
+//	event topics, references ──follow──▶ store ───────────────────┘
+//
+// Memory holds what this process published until the store has read it back.
+//
+// # What is guaranteed
+//
+// An event whose id was published is not published again, for [Config.Remember]
+// after it was: by this process, by one before it, whichever way that ended,
+// and by any replica from the moment its record is read back. [History.Ready]
+// tells when all that was there at the start is read.
+//
+// Two replicas that are given the same webhook within the time in which a
+// record is read back (about [consume.Reader.Pace], and what Kafka takes to show
+// it) both publish it, with the same id. So does a process whose killed
+// predecessor's last request reaches its broker only after that broker was read
+// to its end. Consumers handle an id once.
+//
+// # References
+//
+// Every event that has the processor's id of a payment and the merchant's is a
+// reference. An event without the merchant's id is keyed through it. The first
+// reference of an id counts. What comes before its reference is keyed by
+// connector:account:id, and once the reference is there a correction is
+// published under the merchant's id: a copy whose corrects is the first one's
+// id. Each replica does so after a while of its own, unless another has.
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// Publisher writes records: see [publish.Producer.Publish].
+type Publisher interface {
+	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
+}
+
+// Config is what a [History] is made of. Kafka, Names and Publisher must be set.
+type Config struct {
+	Dir       string // the state directory; empty keeps it in memory
+	Kafka     publish.Config
+	Names     publish.Names
+	Publisher Publisher // of corrections
+
+	// Remember is how long ids of events are remembered: longer than any
+	// processor goes on to send. 0 is 31 days.
+	Remember time.Duration
+
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil registers nowhere
+}
+
+// ErrNotReady is wrapped while the topics are not read yet. It wraps
+// [publish.ErrUnavailable]: the processor sends again.
+var ErrNotReady = fmt.Errorf("%w: the state is not read back yet", publish.ErrUnavailable)
+
+// History is safe for concurrent use.
+type History struct {
+	Config
+	store   *store
+	reader  *consume.Reader
+	metrics *metrics
+	stop    context.CancelFunc
+	ended   sync.WaitGroup
+	ready   atomic.Bool
+	read    chan struct{} // closed when ready
+
+	mu         sync.Mutex
+	pending    map[string]chan struct{}   // ids under way here; closed when that is over
+	published  map[string]publish.Receipt // ids that the store has not read back yet
+	references map[string]string          // the same, of references
+	newest     map[string]newest          // the same, by merchant_transaction_id
+}
+
+// newest is the event of a merchant_transaction_id with the latest time.
+type newest struct {
+	Time time.Time
+	ID   string
+	// Settled is the last event that says that the payment was captured, or
+	// that it never will be; SettledBy its type.
+	Settled   string
+	SettledBy schemas.Type
+}
+
+// Open opens the store, and begins to follow the topics. Close the state.
+func Open(ctx context.Context, c Config) (*History, error) {
+	if c.Remember == 0 {
+		c.Remember = 31 * 24 * time.Hour
+	}
+	client, hangUp := c.Kafka.Client()
+	defer hangUp()
+	of, err := identity(ctx, client, c.Names)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openStore(c.Dir, of, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &History{
+		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
+		pending: map[string]chan struct{}{}, published: map[string]publish.Receipt{},
+		references: map[string]string{}, newest: map[string]newest{},
+	}
+	s.metrics = newMetrics(c.Metrics, s)
+	s.ended.Go(func() { s.follow(ctx) })
+	s.ended.Go(func() { s.correct(ctx) })
+	s.ended.Go(func() { s.expire(ctx) })
+	return s, nil
+}
+
+// Close ends the following and closes the store.
+func (s *History) Close() error {
+	s.stop()
+	s.ended.Wait()
+	s.reader.Close()
+	return s.store.Close()
+}
+
+// Ready returns nil once everything that was in the topics at the start is read.
+func (s *History) Ready() error {
+	if !s.ready.Load() {
+		return ErrNotReady
+	}
+	return nil
+}
+
+// Await returns once the state is ready, or after a while at most.
+func (s *History) Await(ctx context.Context, atMost time.Duration) {
+	select {
+	case <-s.read:
+	case <-time.After(atMost):
+	case <-ctx.Done():
+	}
+}
+
+// Admission is what became of a webhook's events: those that are to be
+// published, with what goes along. End it with [Admission.Done] or
+// [Admission.Forget].
+type Admission struct {
+	s *History
+	// Events are the ones that were not published yet, under their merchant's
+	// id if that is known, and marked if they are late.
+	Events []schemas.Event
+	// References are to be written with them.
+	References []publish.Record
+	// Known has the receipts of the others, by event id.
+	Known map[string]publish.Receipt
+
+	links map[string]string // of References
+	done  chan struct{}
+	ended bool
+}
+
+// Admit looks the events up. An event that is under way here is waited for,
+// until ctx is done. A nil History remembers nothing: every event is new.
+func (s *History) Admit(ctx context.Context, events []schemas.Event) (*Admission, error) {
+	if s == nil {
+		return &Admission{Events: events}, nil
+	}
+	if err := s.Ready(); err != nil {
+		return nil, err
+	}
+	for {
+		a, wait, err := s.claim(events)
+		if wait == nil || err != nil {
+			return a, err
+		}
+		s.metrics.waits.Inc()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: the same event is under way: %w", publish.ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// claim takes all of the events, or none and returns what to wait for: who
+// waits holds nothing that another could wait for.
+func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		if wait, ok := s.pending[e.ID]; ok {
+			return nil, wait, nil
+		}
+	}
+	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, done: make(chan struct{})}
+	for _, e := range events {
+		at, ok, err := s.find(e.ID)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case ok:
+			s.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
+			a.Known[e.ID] = at
+			continue
+		}
+		if e, err = s.settle(e); err != nil {
+			return nil, nil, err
+		}
+		if err := s.link(a, e); err != nil {
+			return nil, nil, err
+		}
+		a.Events = append(a.Events, e)
+	}
+	for _, e := range a.Events {
+		s.pending[e.ID] = a.done
+	}
+	return a, nil, nil
+}
+
+// find returns where an event is, if it was published.
+func (s *History) find(id string) (publish.Receipt, bool, error) {
+	if at, ok := s.published[id]; ok {
+		return at, true, nil
+	}
+	return s.store.receipt(id)
+}
+
+// settle gives an event the key that is known for it, and marks it if there is
+// a later one.
+func (s *History) settle(e schemas.Event) (schemas.Event, error) {
+	if stands(e) {
+		for _, key := range referenceKeys(e) {
+			merchant, err := s.reference(key)
+			if err != nil {
+				return e, err
+			}
+			if merchant != "" && merchant != e.Subject {
+				e = rekeyed(e, merchant)
+				break
+			}
+		}
+	}
+	n, err := s.newestOf(e.Subject)
+	if err != nil {
+		return e, err
+	}
+	if n.Time.After(e.Time) {
+		e.Data.Late, e.Data.NewestEventID = true, n.ID
+		s.metrics.late.Inc()
+	}
+	if contradict(n.SettledBy, e.Type) {
+		e.Data.Contradicts = n.Settled
+	}
+	return e, nil
+}
+
+// stands reports whether the key of an event only stands in for the merchant's
+// id of the payment.
+func stands(e schemas.Event) bool {
+	return e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
+}
+
+func rekeyed(e schemas.Event, merchant string) schemas.Event {
+	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = merchant, merchant, schemas.KeyFromReference
+	return e
+}
+
+// contradict reports whether two types cannot both be the end of a payment.
+func contradict(was, is schemas.Type) bool {
+	return was == schemas.PaymentCaptured && neverCaptured(is) || neverCaptured(was) && is == schemas.PaymentCaptured
+}
+
+func neverCaptured(t schemas.Type) bool {
+	return t == schemas.PaymentCancelled || t == schemas.PaymentExpired
+}
+
+// link adds the references that an event is and that are not known.
+func (s *History) link(a *Admission, e schemas.Event) error {
+	if stands(e) {
+		return nil
+	}
+	for _, key := range referenceKeys(e) {
+		known, err := s.reference(key)
+		if err != nil {
+			return err
+		}
+		if _, here := a.links[key]; known != "" || here {
+			continue
+		}
+		a.links[key] = e.Subject
+		a.References = append(a.References, publish.Record{
+			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
+		})
+	}
+	return nil
+}
+
+// reference returns the merchant's id, or "".
+func (s *History) reference(key string) (string, error) {
+	if merchant, ok := s.references[key]; ok {
+		return merchant, nil
+	}
+	return s.store.reference(key)
+}
+
+func (s *History) newestOf(merchant string) (newest, error) {
+	if n, ok := s.newest[merchant]; ok {
+		return n, nil
+	}
+	return s.store.newest(merchant)
+}
+
+// referenceKeys returns the keys that an event's payment is known by:
+// connector:account:id of the payment, and of a refund
+// connector:account:refund:id, since ids of numbers may be of both.
+func referenceKeys(e schemas.Event) []string {
+	d := e.Data
+	prefix := d.Connector + ":" + d.Account + ":"
+	var keys []string
+	for _, id := range append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...) {
+		if id != "" {
+			keys = append(keys, prefix+id)
+		}
+	}
+	if d.ConnectorRefundID != "" && e.Type.Family() == "refund" {
+		keys = append(keys, prefix+"refund:"+d.ConnectorRefundID)
+	}
+	return keys
+}
+
+// after is what is newest once an event is published.
+func (n newest) after(e schemas.Event) newest {
+	if !e.Time.Before(n.Time) {
+		n.Time, n.ID = e.Time, e.ID
+	}
+	if e.Type == schemas.PaymentCaptured || neverCaptured(e.Type) {
+		n.Settled, n.SettledBy = e.ID, e.Type
+	}
+	return n
+}
+
+// Done tells that Kafka has the events and the references; the receipts are of
+// the events, in their order.
+func (a *Admission) Done(receipts []publish.Receipt) {
+	s := a.s
+	if s == nil || a.ended {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, e := range a.Events {
+		s.published[e.ID] = receipts[i]
+		n, err := s.newestOf(e.Subject)
+		if err == nil {
+			s.newest[e.Subject] = n.after(e)
+		}
+	}
+	for key, merchant := range a.links {
+		s.references[key] = merchant
+	}
+	a.end()
+}
+
+// Forget tells that they may not be there: a redelivery is as new. After Done it
+// does nothing.
+func (a *Admission) Forget() {
+	if a.s == nil || a.ended {
+		return
+	}
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	a.end()
+}
+
+func (a *Admission) end() {
+	a.ended = true
+	for _, e := range a.Events {
+		delete(a.s.pending, e.ID)
+	}
+	close(a.done)
+}
+
+// readBack drops from memory what the store has now.
+func (s *History) readBack(events map[string]string, references map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, merchant := range events {
+		delete(s.published, id)
+		if s.newest[merchant].ID == id {
+			delete(s.newest, merchant)
+		}
+	}
+	for key := range references {
+		delete(s.references, key)
+	}
+}
+
+// correctionDelay is within which time, at random, a replica publishes a
+// correction that no other has.
+const correctionDelay = 3 * time.Second
+
+// correct publishes the corrections that are due.
+func (s *History) correct(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-time.After(rand.N(correctionDelay)):
+		case <-ctx.Done():
+			return
+		}
+		if s.Ready() != nil {
+			continue
+		}
+		due, err := s.store.corrections()
+		for i := 0; i < len(due) && err == nil; i++ {
+			err = s.publishCorrection(ctx, due[i])
+		}
+		if err != nil && ctx.Err() == nil {
+			s.Log.Warn().Err(err).Msg("corrections are not published yet")
+		}
+	}
+}
+
+func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	a, err := s.Admit(ctx, []schemas.Event{e})
+	if err != nil {
+		return err
+	}
+	var records []publish.Record
+	for _, fresh := range a.Events {
+		r, err := publish.EventRecord(s.Names, fresh, "")
+		if err != nil {
+			a.Forget()
+			return errors.Join(err, s.store.corrected(e.Data.Corrects)) // never will be
+		}
+		records = append(records, r)
+	}
+	receipts, err := s.Publisher.Publish(ctx, append(records, a.References...))
+	if err != nil {
+		a.Forget()
+		return err
+	}
+	a.Done(receipts[:len(a.Events)])
+	if len(a.Events) > 0 {
+		s.metrics.corrections.Inc()
+	}
+	return s.store.corrected(e.Data.Corrects)
+}
+
+// correction is the event that takes the place of one whose merchant's id was
+// not known.
+func correction(e schemas.Event, merchant string) schemas.Event {
+	c := rekeyed(e, merchant)
+	c.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "corrects:"+e.ID, e.Type, 0)
+	c.Data.Corrects = e.ID
+	c.Data.Late, c.Data.NewestEventID, c.Data.Contradicts = false, "", ""
+	return c
+}

@@ -1,0 +1,251 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// rig is a fake Kafka with the topics, and a producer.
+type rig struct {
+	kafka    publish.Config
+	names    publish.Names
+	producer *publish.Producer
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
+	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+		t.Fatal(err)
+	}
+	r.producer = publish.NewProducer(r.kafka)
+	t.Cleanup(r.producer.Close)
+	return r
+}
+
+// open returns a state that is read back. An empty dir keeps it in memory.
+func (r *rig) open(t *testing.T, dir string) *History {
+	t.Helper()
+	s, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka, Names: r.names, Publisher: r.producer, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Await(t.Context(), 20*time.Second)
+	if err := s.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// put publishes what a state admits of the events.
+func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Admission, error) {
+	a, err := s.Admit(ctx, events)
+	if err != nil {
+		return nil, err
+	}
+	var records []publish.Record
+	for _, e := range a.Events {
+		record, err := publish.EventRecord(r.names, e, "")
+		if err != nil {
+			a.Forget()
+			return nil, err
+		}
+		records = append(records, record)
+	}
+	receipts, err := r.producer.Publish(ctx, append(records, a.References...))
+	if err != nil {
+		a.Forget()
+		return nil, err
+	}
+	a.Done(receipts[:len(a.Events)])
+	return a, nil
+}
+
+var began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// event is an event of a payment; an empty merchant is not known.
+func event(id, payment, merchant string, typ schemas.Type, minutes int) schemas.Event {
+	source, key := schemas.KeyFromPayload, merchant
+	if merchant == "" {
+		source, key = schemas.KeyFromConnector, "stripe::"+payment
+	}
+	return schemas.Event{
+		SpecVersion: schemas.SpecVersion, ID: id, Source: "/webhooks/stripe/default", Type: typ, Subject: key,
+		Time: began.Add(time.Duration(minutes) * time.Minute), DataContentType: "application/json", DataSchema: typ.Schema(),
+		Data: schemas.Data{MerchantTransactionID: key, KeySource: source, Connector: "stripe", Endpoint: "default",
+			ConnectorEventType: "x", ConnectorTransactionID: payment, Status: typ.Status(), ReceivedAt: began},
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	put := func(e schemas.Event) schemas.Event {
+		t.Helper()
+		a, err := r.put(t.Context(), s, e)
+		if err != nil || len(a.Events) != 1 {
+			t.Fatalf("%v, %+v: want the event to be new", err, a)
+		}
+		return a.Events[0]
+	}
+	put(event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10))
+	if e := put(event("refund", "pi_1", "", schemas.RefundSucceeded, 11)); e.Subject != "order-1" || e.Data.KeySource != schemas.KeyFromReference || e.Data.Late {
+		t.Errorf("a later event without the merchant's id is %+v, want it under order-1", e)
+	}
+	if e := put(event("processing", "pi_1", "order-1", schemas.PaymentProcessing, 1)); !e.Data.Late || e.Data.NewestEventID != "refund" {
+		t.Errorf("an older event is %+v, want it late after the refund", e.Data)
+	}
+	if e := put(event("cancelled", "pi_1", "order-1", schemas.PaymentCancelled, 12)); e.Data.Contradicts != "captured" || e.Data.Late {
+		t.Errorf("cancelled after captured is %+v, want the contradiction marked", e.Data)
+	}
+	if e := put(event("stranger", "pi_2", "", schemas.PaymentCaptured, 1)); e.Subject != "stripe::pi_2" {
+		t.Errorf("an event that nobody knows is under %s", e.Subject)
+	}
+	a, err := r.put(t.Context(), s, event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10))
+	if err != nil || len(a.Events) != 0 || a.Known["captured"].Topic != "payment.captured" {
+		t.Errorf("again: %v, %+v, want the first one's receipt", err, a)
+	}
+}
+
+// TestForget: what was refused is new when it comes again.
+func TestForget(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	e := event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)
+	for range 2 {
+		a, err := s.Admit(t.Context(), []schemas.Event{e})
+		if err != nil || len(a.Events) != 1 || len(a.References) != 1 {
+			t.Fatalf("%v, %+v: want the event, and its reference", err, a)
+		}
+		a.Forget()
+	}
+}
+
+// TestSameAtOnce: callers with overlapping events in different orders wait for
+// one another, and each event is new to one of them.
+func TestSameAtOnce(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	var fresh atomic.Int64
+	var callers sync.WaitGroup
+	const ids = 20
+	for c := range 8 {
+		callers.Go(func() {
+			for n := range ids {
+				one := event(fmt.Sprint("e", n), "pi", "order", schemas.PaymentCaptured, n)
+				two := event(fmt.Sprint("e", (n+1)%ids), "pi", "order", schemas.PaymentCaptured, n)
+				if c%2 == 0 {
+					one, two = two, one
+				}
+				a, err := r.put(t.Context(), s, one, two)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				fresh.Add(int64(len(a.Events)))
+			}
+		})
+	}
+	callers.Wait()
+	if fresh.Load() != ids {
+		t.Errorf("%d events were new, want each of %d once", fresh.Load(), ids)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	a, err := s.Admit(t.Context(), []schemas.Event{event("held", "pi", "order", schemas.PaymentCaptured, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Forget()
+	if _, err := s.Admit(ctx, a.Events); !errors.Is(err, publish.ErrUnavailable) {
+		t.Errorf("while the same event is under way for long: %v, want unavailable", err)
+	}
+}
+
+// TestRebuild: a state that is opened anew, empty, broken or another cluster's
+// knows what was published.
+func TestRebuild(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	s := r.open(t, dir)
+	e := event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)
+	if _, err := r.put(t.Context(), s, e); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka}); err == nil {
+		t.Error("two servers opened one state directory")
+	}
+	for _, spoil := range []func(*History){
+		func(*History) {},
+		func(s *History) {
+			if err := s.store.write(rowMeta, meta{storeVersion, "another", ""}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		func(*History) { defer os.RemoveAll(dir) },
+	} {
+		spoil(s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = r.open(t, dir)
+		a, err := s.Admit(t.Context(), []schemas.Event{e, event("two", "pi_1", "", schemas.RefundSucceeded, 2)})
+		if err != nil || len(a.Events) != 1 || a.Events[0].Subject != "order-1" || a.Known["one"].Topic == "" {
+			t.Fatalf("%v, %+v: want the first known, and the second under order-1", err, a)
+		}
+		a.Forget()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestExpire: what is older than it need be remembered is forgotten.
+func TestExpire(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	if _, err := r.put(t.Context(), s, event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, ok, err := s.store.receipt("one"); ok || err != nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, c := range []struct {
+		before time.Time
+		want   bool
+	}{{time.Now().Add(-time.Hour), true}, {time.Now().Add(time.Hour), false}} {
+		if err := s.store.forget(t.Context(), c.before); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := s.store.receipt("one"); err != nil || ok != c.want {
+			t.Errorf("forgetting what is before %s: known %v, %v, want %v", c.before, ok, err, c.want)
+		}
+	}
+	if merchant, err := s.store.reference("stripe::pi_1"); err != nil || merchant != "order-1" {
+		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
+	}
+}
