@@ -62,6 +62,7 @@ var connectors = map[string]Connector{
 	"standardwebhooks":      standardwebhooks,
 	"stripe":                stripe,
 	"svix":                  svix,
+	"truelayer":             truelayer,
 	"xendit":                xendit,
 }
 

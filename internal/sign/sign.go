@@ -65,6 +65,7 @@ var connectors = map[string]Signer{
 	"standardwebhooks":      {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
+	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 

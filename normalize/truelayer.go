@@ -1,0 +1,135 @@
+package normalize
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// truelayer: one event a webhook, {"type", "event_id", "payment_id", ...},
+// which tells what happened and when, and mostly not how much.
+//
+// A payment to a merchant account is taken when it is settled. Before that,
+// executed says that the payer's bank has accepted it, and creditable that
+// TrueLayer vouches for it; a payment to an account elsewhere is never told of
+// again, since TrueLayer does not see it arrive.
+//
+// https://docs.truelayer.com/docs/payment-webhook-specifications
+// https://docs.truelayer.com/docs/payout-webhooks
+var truelayer = Connector{
+	Docs:      "https://docs.truelayer.com/docs/payment-webhook-specifications",
+	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
+	Normalize: truelayerNormalize,
+}
+
+var truelayerTypes = map[string]schemas.Type{
+	"payment_authorized":         schemas.PaymentProcessing, // by the payer; the bank has yet to act
+	"payment_executed":           schemas.PaymentProcessing,
+	"payment_creditable":         schemas.PaymentProcessing,
+	"payment_funds_received":     schemas.PaymentProcessing,
+	"payment_settlement_stalled": schemas.PaymentProcessing,
+	"payment_settled":            schemas.PaymentCaptured,
+	"payment_failed":             schemas.PaymentFailed,
+	"payment_reversed":           schemas.PaymentReversed,
+	"payment_disputed":           schemas.DisputeOpened,
+	"external_payment_received":  schemas.PaymentCaptured, // sent by somebody of their own accord
+
+	"refund_executed": schemas.RefundSucceeded,
+	"refund_failed":   schemas.RefundFailed,
+
+	"payout_executed": schemas.PayoutSucceeded,
+	"payout_failed":   schemas.PayoutFailed,
+
+	"mandate_authorized": schemas.MandateActive,
+	"mandate_failed":     schemas.MandateFailed,
+	"mandate_revoked":    schemas.MandateRevoked,
+}
+
+type truelayerEvent struct {
+	Type          string   `json:"type"`
+	EventID       string   `json:"event_id"`
+	PaymentID     text     `json:"payment_id"`
+	RefundID      text     `json:"refund_id"`
+	PayoutID      text     `json:"payout_id"`
+	MandateID     text     `json:"mandate_id"`
+	TransactionID text     `json:"transaction_id"` // of external_payment_received
+	Amount        *int64   `json:"amount_in_minor"`
+	Currency      text     `json:"currency"`
+	FailureReason text     `json:"failure_reason"`
+	Metadata      metadata `json:"metadata"`
+	PaymentMethod struct {
+		Type      text `json:"type"`
+		MandateID text `json:"mandate_id"`
+	} `json:"payment_method"`
+
+	// When it happened: each event has the one that is named as it is.
+	AuthorizedAt        text `json:"authorized_at"`
+	ExecutedAt          text `json:"executed_at"`
+	CreditableAt        text `json:"creditable_at"`
+	ReceivedAt          text `json:"received_at"`
+	SettlementStalledAt text `json:"settlement_stalled_at"`
+	SettledAt           text `json:"settled_at"`
+	FailedAt            text `json:"failed_at"`
+	ReversedAt          text `json:"reversed_at"`
+	DisputedAt          text `json:"disputed_at"`
+	RevokedAt           text `json:"revoked_at"`
+}
+
+func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
+	var e truelayerEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Type == "" || e.EventID == "" {
+		return nil, fmt.Errorf("%w: no type or no event_id: not an event of TrueLayer's", ErrMalformed)
+	}
+	typ, ok := truelayerTypes[e.Type]
+	if !ok {
+		return []Fact{notUnified(e.Type)}, nil
+	}
+	f, err := e.fact(typ, o)
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.EventID, e.Type
+	if o.Settings["environment"] == "sandbox" { // its key verified it
+		f.Mode = ModeTest
+	}
+	return []Fact{f}, nil
+}
+
+func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
+	f.Type = typ
+	f.MerchantTransactionID = o.merchantID(e.Metadata)
+	f.ConnectorTransactionID = first(e.PaymentID, e.TransactionID)
+	f.Error = failure(string(e.FailureReason), "", "")
+	var id text
+	switch typ.Family() {
+	case "payment":
+		id, f.MandateID = text(f.ConnectorTransactionID), string(e.PaymentMethod.MandateID)
+		f.PaymentMethod = method(string(e.PaymentMethod.Type), "")
+	case "dispute":
+		id = e.PaymentID
+	case "refund":
+		id, f.ConnectorRefundID = e.RefundID, string(e.RefundID)
+		f.KeySource, f.MerchantRefundID = schemas.KeyFromRequest, f.MerchantTransactionID
+	case "payout":
+		id, f.ConnectorPayoutID, f.MerchantPayoutID = e.PayoutID, string(e.PayoutID), f.MerchantTransactionID
+	case "mandate":
+		id, f.ConnectorMandateID = e.MandateID, string(e.MandateID)
+	}
+	if id == "" {
+		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, typ.Family())
+	}
+	f.Time, err = timestamp(first(e.AuthorizedAt, e.ExecutedAt, e.CreditableAt, e.ReceivedAt, e.SettlementStalledAt,
+		e.SettledAt, e.FailedAt, e.ReversedAt, e.DisputedAt, e.RevokedAt), time.RFC3339)
+	if err != nil {
+		return f, err
+	}
+	f.Amount, err = minor(e.Amount, string(e.Currency), nil)
+	if typ == schemas.PaymentCaptured {
+		f.CapturedAmount = f.Amount
+	}
+	return f, err
+}
