@@ -1,0 +1,179 @@
+package consume_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+const topic = "payment.captured"
+
+// rig is a fake Kafka with the topics, and n records of ten keys in one of them.
+func rig(t *testing.T, n int) (*kfake.Cluster, publish.Config) {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	c := publish.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (publish.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, 0, n)
+	return cluster, c
+}
+
+func write(t *testing.T, c publish.Config, from, to int) {
+	t.Helper()
+	p := publish.NewProducer(c)
+	defer p.Close()
+	for i := from; i < to; i++ {
+		key := fmt.Sprint("order-", i%10)
+		r := publish.Record{Topic: topic, Key: []byte(key), Value: fmt.Append(nil, i), Headers: []publish.Header{{Name: "n", Value: fmt.Append(nil, i)}}}
+		if _, err := p.Publish(t.Context(), []publish.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// collect returns the values read, and complains of an order that is not the
+// partition's.
+func collect(t *testing.T, into map[string]int) func([]consume.Chunk) error {
+	last := map[consume.Partition]int64{}
+	return func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			for _, r := range c.Records {
+				if before, ok := last[c.Partition]; ok && r.Offset != before+1 {
+					t.Errorf("%v: offset %d after %d", c.Partition, r.Offset, before)
+				}
+				if last[c.Partition] = r.Offset; r.Header("n") != string(r.Value) {
+					t.Errorf("the record %s has the header %q", r.Value, r.Header("n"))
+				}
+				into[string(r.Value)]++
+			}
+		}
+		return nil
+	}
+}
+
+func TestRead(t *testing.T) {
+	_, c := rig(t, 200)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil || len(partitions) != 3 {
+		t.Fatalf("%v, %v, want three partitions", partitions, err)
+	}
+	ranges, err := r.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, 200, 210) // beyond the ranges
+	got := map[string]int{}
+	if err := r.Read(t.Context(), ranges, collect(t, got)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if got[fmt.Sprint(i)] != 1 {
+			t.Errorf("record %d was read %d times", i, got[fmt.Sprint(i)])
+		}
+	}
+	if len(got) != 200 {
+		t.Errorf("%d records, want the 200 that were there", len(got))
+	}
+	if _, err := r.Partitions(t.Context(), "not.there"); err == nil {
+		t.Error("a topic that is not there is no error")
+	}
+}
+
+// TestForever: what comes in later is read, until the reader is told to end.
+func TestForever(t *testing.T) {
+	_, c := rig(t, 5)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges := map[consume.Partition]consume.Range{}
+	for _, p := range partitions {
+		ranges[p] = consume.Range{To: consume.Forever}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got := map[string]int{}
+	add := collect(t, got)
+	later := false
+	err = r.Read(ctx, ranges, func(chunks []consume.Chunk) error {
+		if err := add(chunks); err != nil {
+			return err
+		}
+		if len(got) == 5 && !later {
+			later = true
+			write(t, c, 5, 10)
+		}
+		if len(got) == 10 {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || len(got) != 10 {
+		t.Errorf("%v after %d records, want all 10 and the end", err, len(got))
+	}
+}
+
+// TestSince: a time chooses where to begin, and a time to come nothing.
+func TestSince(t *testing.T) {
+	_, c := rig(t, 20)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		at   time.Time
+		want int
+	}{{time.Now().Add(-time.Hour), 20}, {time.Now().Add(time.Hour), 0}} {
+		ranges, err := r.Since(t.Context(), partitions, s.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		if err := r.Read(t.Context(), ranges, collect(t, got)); err != nil || len(got) != s.want {
+			t.Errorf("since %s: %v, %d records, want %d", s.at, err, len(got), s.want)
+		}
+	}
+}
+
+// TestEnds: the caller's error ends reading, and so does a cluster that is gone.
+func TestEnds(t *testing.T) {
+	cluster, c := rig(t, 10)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := r.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	if err := r.Read(t.Context(), ranges, func([]consume.Chunk) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("%v, want the caller's error", err)
+	}
+	cluster.Close()
+	r.Patience = 100 * time.Millisecond
+	if err := r.Read(t.Context(), ranges, func([]consume.Chunk) error { return nil }); err == nil {
+		t.Error("a cluster that is gone is no error")
+	}
+}
