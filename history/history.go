@@ -89,7 +89,13 @@ type History struct {
 	pending    map[string]chan struct{}   // ids under way here; closed when that is over
 	published  map[string]publish.Receipt // ids that the store has not read back yet
 	references map[string]string          // the same, of references
-	newest     map[string]newest          // the same, by merchant_transaction_id
+	newest     map[string]unread          // the same, by merchant_transaction_id
+}
+
+// unread is what is newest with the events that the store has not read back yet.
+type unread struct {
+	newest
+	events int
 }
 
 // newest is the event of a merchant_transaction_id with the latest time.
@@ -121,7 +127,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	s := &History{
 		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
 		pending: map[string]chan struct{}{}, published: map[string]publish.Receipt{},
-		references: map[string]string{}, newest: map[string]newest{},
+		references: map[string]string{}, newest: map[string]unread{},
 	}
 	s.metrics = newMetrics(c.Metrics, s)
 	s.ended.Go(func() { s.follow(ctx) })
@@ -319,7 +325,7 @@ func (s *History) reference(key string) (string, error) {
 
 func (s *History) newestOf(merchant string) (newest, error) {
 	if n, ok := s.newest[merchant]; ok {
-		return n, nil
+		return n.newest, nil
 	}
 	return s.store.newest(merchant)
 }
@@ -362,15 +368,21 @@ func (a *Admission) Done(receipts []publish.Receipt) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// What the follower has read before the answer came is in the store, and
+	// nobody would take it out of memory.
 	for i, e := range a.Events {
+		if _, there, err := s.store.receipt(e.ID); there && err == nil {
+			continue
+		}
 		s.published[e.ID] = receipts[i]
-		n, err := s.newestOf(e.Subject)
-		if err == nil {
-			s.newest[e.Subject] = n.after(e)
+		if n, err := s.newestOf(e.Subject); err == nil {
+			s.newest[e.Subject] = unread{n.after(e), s.newest[e.Subject].events + 1}
 		}
 	}
 	for key, merchant := range a.links {
-		s.references[key] = merchant
+		if known, err := s.store.reference(key); known == "" || err != nil {
+			s.references[key] = merchant
+		}
 	}
 	a.end()
 }
@@ -399,8 +411,13 @@ func (s *History) readBack(events map[string]string, references map[string]strin
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, merchant := range events {
+		if _, here := s.published[id]; !here {
+			continue
+		}
 		delete(s.published, id)
-		if s.newest[merchant].ID == id {
+		if n := s.newest[merchant]; n.events > 1 {
+			s.newest[merchant] = unread{n.newest, n.events - 1}
+		} else {
 			delete(s.newest, merchant)
 		}
 	}

@@ -249,3 +249,27 @@ func TestExpire(t *testing.T) {
 		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
 	}
 }
+
+// TestNothingStays: memory holds nothing of what the store has, whichever of
+// them was first to know.
+func TestNothingStays(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	for n := range 200 { // every other one is late
+		e := event(fmt.Sprint("e", n), fmt.Sprint("pi_", n%50), fmt.Sprint("order-", n%50), schemas.PaymentProcessing, n%2*10)
+		if _, err := r.put(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest)
+	}
+	for deadline := time.Now().Add(20 * time.Second); held() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d entries stay in memory: %v %v", held(), s.published, s.newest)
+		}
+	}
+}
