@@ -22,6 +22,7 @@ type dialect struct {
 	reply      func(payload []byte) string // the same, where it depends on what was verified
 	done       int                         // the status of that answer; 0 is 200
 	unverified int                         // the status of a refusal to believe; 0 is 401
+	disbelief  string                      // the body of that refusal, JSON; empty says the status
 	handshake  bool                        // asks by GET whether the endpoint is the merchant's
 	deadline   time.Duration               // 0 is the server's
 }
@@ -46,6 +47,14 @@ var dialects = map[string]dialect{
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
 		return "OK" + fields.Get("InvId")
 	}},
+	// A 4xx is final, and may refund the payment; a 5xx is sent again. The
+	// question whether a user exists is answered as all else: yes.
+	// https://developers.xsolla.com/webhooks/overview/#section/Errors
+	"xsolla": {
+		done:       http.StatusNoContent,
+		unverified: http.StatusBadRequest,
+		disbelief:  `{"error":{"code":"INVALID_SIGNATURE","message":"Invalid signature"}}`,
+	},
 }
 
 // statusTokenInvalid is nobody's standard.
@@ -105,7 +114,11 @@ func (d dialect) refusal(err error) (Answer, string) {
 		}
 	}
 	if reason := verify.ReasonOf(err); reason != "" {
-		return plain(cmp.Or(d.unverified, http.StatusUnauthorized)), string(reason)
+		a := plain(cmp.Or(d.unverified, http.StatusUnauthorized))
+		if d.disbelief != "" {
+			a.Headers["Content-Type"], a.Body = "application/json", d.disbelief
+		}
+		return a, string(reason)
 	}
 	return plain(http.StatusServiceUnavailable), "internal"
 }

@@ -189,6 +189,7 @@ func TestSamples(t *testing.T) {
 		"gocardless":  `204 `,
 		"ipay88":      `200 RECEIVEOK`,
 		"robokassa":   `200 OK\d*`,
+		"xsolla":      `204 `,
 	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {

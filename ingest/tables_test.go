@@ -45,6 +45,9 @@ func TestAnswers(t *testing.T) {
 		{"gocardless", Judgement{Err: verify.ErrMismatch}, 498, "\n"},
 		{"gocardless", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"robokassa", Judgement{Verified: verify.Verified{Payload: []byte("OutSum=1&InvId=7")}}, 200, "OK7"},
+		{"xsolla", Judgement{}, 204, ""},
+		{"xsolla", Judgement{Err: verify.ErrMismatch}, 400, `{"error":{"code":"INVALID_SIGNATURE","message":"Invalid signature"}}`},
+		{"xsolla", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"braintree", Judgement{Verified: verify.Verified{Handshake: true, Reply: []byte("abc|def")}}, 200, "abc|def"},
 	} {
 		a := Endpoint{Connector: tt.connector}.Answer(tt.j)

@@ -67,6 +67,7 @@ var connectors = map[string]Connector{
 	"truelayer":             truelayer,
 	"wompi":                 wompi,
 	"xendit":                xendit,
+	"xsolla":                xsolla,
 }
 
 // Connector is what normalize knows of a processor.

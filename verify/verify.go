@@ -65,6 +65,7 @@ var connectors = map[string]Connector{
 	"truelayer":             truelayer,
 	"wompi":                 wompi,
 	"xendit":                xendit,
+	"xsolla":                xsolla,
 }
 
 // Connector is what verify knows of a processor.

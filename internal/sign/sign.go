@@ -68,6 +68,7 @@ var connectors = map[string]Signer{
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
 	"wompi":                 {Dev: secret("dev_events_wompi"), Sign: wompi},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
+	"xsolla":                {Dev: secret("dev-xsolla-project-secret"), Sign: xsolla},
 }
 
 // Signer is how one processor signs.
@@ -178,6 +179,12 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := fmt.Sprintf("%x", md5.Sum([]byte(string(payload)+secret)))
 	return request(payload, "application/json", "OpenPayu-Signature", "sender=checkout;signature="+signature+";algorithm=MD5;content=DOCUMENT"), nil
+}
+
+// xsolla: hex of SHA-1 over the payload and the secret key.
+func xsolla(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := fmt.Sprintf("%x", sha1.Sum([]byte(string(payload)+secret)))
+	return request(payload, "application/json", "Authorization", "Signature "+signature), nil
 }
 
 // standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
