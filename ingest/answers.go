@@ -42,6 +42,8 @@ var dialects = map[string]dialect{
 	"gocardless": {done: http.StatusNoContent, unverified: statusTokenInvalid},
 	// https://fliphtml5.com/hmseu/oxni
 	"ipay88": {body: "RECEIVEOK"},
+	// https://docs.multisafepay.com/docs/webhook
+	"multisafepay": {body: "OK"},
 	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
 	"robokassa": {reply: func(form []byte) string {
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one

@@ -184,12 +184,13 @@ func captured(t testing.TB) []byte { return sample(t, "stripe", "payment_intent.
 // normalize makes of it, and for the answer that its processor expects.
 func TestSamples(t *testing.T) {
 	answers := map[string]string{ // those that are not as most are
-		"adyen":       `200 \[accepted\]`,
-		"fiuu-molpay": `200 CBTOKEN:MPSTATOK`,
-		"gocardless":  `204 `,
-		"ipay88":      `200 RECEIVEOK`,
-		"robokassa":   `200 OK\d*`,
-		"xsolla":      `204 `,
+		"adyen":        `200 \[accepted\]`,
+		"fiuu-molpay":  `200 CBTOKEN:MPSTATOK`,
+		"gocardless":   `204 `,
+		"ipay88":       `200 RECEIVEOK`,
+		"multisafepay": `200 OK`,
+		"robokassa":    `200 OK\d*`,
+		"xsolla":       `204 `,
 	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {

@@ -45,6 +45,7 @@ var connectors = map[string]Connector{
 	"mollie":                mollie,
 	"moneyhash":             moneyhash,
 	"monnify":               monnify,
+	"multisafepay":          multisafepay,
 	"paddle":                paddle,
 	"paypal":                paypal,
 	"paystack":              paystack,

@@ -48,6 +48,7 @@ var connectors = map[string]Signer{
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
+	"multisafepay":          {Dev: secret("dev-multisafepay-api-key"), Sign: multisafepay},
 	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
@@ -185,6 +186,14 @@ func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ ti
 func xsolla(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := fmt.Sprintf("%x", sha1.Sum([]byte(string(payload)+secret)))
 	return request(payload, "application/json", "Authorization", "Signature "+signature), nil
+}
+
+// multisafepay: base64 of <unix seconds>:<hex of HMAC-SHA512 over
+// "seconds:payload">.
+func multisafepay(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	auth := t + ":" + hex.EncodeToString(mac(sha512.New, secret, t, ":", string(payload)))
+	return request(payload, "application/json", "Auth", base64.StdEncoding.EncodeToString([]byte(auth))), nil
 }
 
 // standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
