@@ -39,6 +39,7 @@ var connectors = map[string]Connector{
 	"globalpayments-realex": globalpaymentsRealex,
 	"gocardless":            gocardless,
 	"ipay88":                ipay88,
+	"liqpay":                liqpay,
 	"lithic":                lithic,
 	"midtrans":              midtrans,
 	"modern-treasury":       modernTreasury,

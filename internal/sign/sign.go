@@ -42,6 +42,7 @@ var connectors = map[string]Signer{
 	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
 	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"liqpay":                {Dev: secret("dev-liqpay-private-key"), Sign: inForm("signature", liqpay)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
@@ -287,6 +288,17 @@ func globalpaymentsRealex(f url.Values, secret string) string {
 	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
 		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
+}
+
+// liqpay: base64 of SHA-1 over the data between the private key and itself.
+func liqpay(f url.Values, key string) string {
+	data := f.Get("data")
+	if data == "" {
+		xml, _ := base64.StdEncoding.DecodeString(f.Get("operation_xml"))
+		data = string(xml)
+	}
+	sum := sha1.Sum([]byte(key + data + key))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // sofort: hex of SHA-1 over all fields and the password.
