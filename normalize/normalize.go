@@ -43,6 +43,7 @@ var connectors = map[string]Connector{
 	"ipay88":                ipay88,
 	"liqpay":                liqpay,
 	"lithic":                lithic,
+	"lyra":                  lyra,
 	"midtrans":              midtrans,
 	"modern-treasury":       modernTreasury,
 	"mollie":                mollie,

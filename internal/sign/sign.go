@@ -44,6 +44,7 @@ var connectors = map[string]Signer{
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
 	"liqpay":                {Dev: secret("dev-liqpay-private-key"), Sign: inForm("signature", liqpay)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
+	"lyra":                  {Dev: secret("devpassword_DEMOLYRA"), Sign: lyra},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
@@ -195,6 +196,15 @@ func multisafepay(payload []byte, secret string, _ map[string]string, _ string, 
 	t := strconv.FormatInt(now.Unix(), 10)
 	auth := t + ":" + hex.EncodeToString(mac(sha512.New, secret, t, ":", string(payload)))
 	return request(payload, "application/json", "Auth", base64.StdEncoding.EncodeToString([]byte(auth))), nil
+}
+
+// lyra: a form of kr-answer and kr-hash, the hex of HMAC-SHA256 over it.
+func lyra(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	form := url.Values{
+		"kr-answer": {string(payload)}, "kr-answer-type": {"V4/Payment"}, "kr-hash-algorithm": {"sha256_hmac"}, "kr-hash-key": {"password"},
+		"kr-hash": {hex.EncodeToString(mac(sha256.New, secret, string(payload)))},
+	}
+	return request([]byte(form.Encode()), "application/x-www-form-urlencoded"), nil
 }
 
 // standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
