@@ -18,14 +18,18 @@ import (
 // do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
 // within [DefaultDeadline].
 type dialect struct {
-	body       string                      // of the answer that ends redelivery
-	reply      func(payload []byte) string // the same, where it depends on what was verified
-	done       int                         // the status of that answer; 0 is 200
-	unverified int                         // the status of a refusal to believe; 0 is 401
-	disbelief  string                      // the body of that refusal, JSON; empty says the status
-	handshake  bool                        // asks by GET whether the endpoint is the merchant's
-	deadline   time.Duration               // 0 is the server's
+	body       string        // of the answer that ends redelivery
+	reply      reply         // the same, where it depends on what was verified
+	done       int           // the status of that answer; 0 is 200
+	unverified int           // the status of a refusal to believe; 0 is 401
+	disbelief  string        // the body of that refusal, JSON; empty says the status
+	handshake  bool          // asks by GET whether the endpoint is the merchant's
+	deadline   time.Duration // 0 is the server's
 }
+
+// reply makes the body of an answer from an endpoint's settings and what was
+// verified.
+type reply func(settings map[string]string, payload []byte) string
 
 // dialects holds the processors that want something else, by connector.
 var dialects = map[string]dialect{
@@ -44,8 +48,15 @@ var dialects = map[string]dialect{
 	"ipay88": {body: "RECEIVEOK"},
 	// https://docs.multisafepay.com/docs/webhook
 	"multisafepay": {body: "OK"},
+	// Without this answer Opayo cancels the payment.
+	// https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
+	"opayo-server": {reply: func(settings map[string]string, form []byte) string {
+		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		to := strings.ReplaceAll(settings["redirect_url"], "{VendorTxCode}", url.QueryEscape(fields.Get("VendorTxCode")))
+		return "Status=OK\r\nRedirectURL=" + to + "\r\n"
+	}},
 	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
-	"robokassa": {reply: func(form []byte) string {
+	"robokassa": {reply: func(_ map[string]string, form []byte) string {
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
 		return "OK" + fields.Get("InvId")
 	}},
@@ -154,7 +165,7 @@ func (e Endpoint) Answer(j Judgement) Answer {
 	}
 	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
 	if d.reply != nil {
-		a.Body = d.reply(j.Payload)
+		a.Body = d.reply(e.Keys.Settings, j.Payload)
 	}
 	if a.Body != "" {
 		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}

@@ -189,6 +189,7 @@ func TestSamples(t *testing.T) {
 		"gocardless":   `204 `,
 		"ipay88":       `200 RECEIVEOK`,
 		"multisafepay": `200 OK`,
+		"opayo-server": `200 Status=OK\r\nRedirectURL=https://shop\.example\.com/paid\?order=[-\w]*\r\n`,
 		"robokassa":    `200 OK\d*`,
 		"xsolla":       `204 `,
 	}

@@ -38,6 +38,8 @@ func TestAnswers(t *testing.T) {
 		status    int
 		body      string
 	}{
+		{"opayo-server", Judgement{Verified: verify.Verified{Payload: []byte("VendorTxCode=a%26b")}}, 200,
+			"Status=OK\r\nRedirectURL=https://shop.example.com/?order=a%26b\r\n"},
 		{"stripe", Judgement{}, 200, ""},
 		{"adyen", Judgement{}, 200, "[accepted]"},
 		{"adyen", Judgement{Err: verify.ErrMismatch}, 401, "Unauthorized\n"},
@@ -50,7 +52,8 @@ func TestAnswers(t *testing.T) {
 		{"xsolla", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"braintree", Judgement{Verified: verify.Verified{Handshake: true, Reply: []byte("abc|def")}}, 200, "abc|def"},
 	} {
-		a := Endpoint{Connector: tt.connector}.Answer(tt.j)
+		keys := verify.Keys{Settings: map[string]string{"redirect_url": "https://shop.example.com/?order={VendorTxCode}"}}
+		a := Endpoint{Connector: tt.connector, Keys: keys}.Answer(tt.j)
 		if a.Status != tt.status || a.Body != tt.body {
 			t.Errorf("%s: %d %q, want %d %q", tt.connector, a.Status, a.Body, tt.status, tt.body)
 		}

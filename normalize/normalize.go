@@ -50,6 +50,7 @@ var connectors = map[string]Connector{
 	"moneyhash":             moneyhash,
 	"monnify":               monnify,
 	"multisafepay":          multisafepay,
+	"opayo-server":          opayoServer,
 	"paddle":                paddle,
 	"paypal":                paypal,
 	"paystack":              paystack,

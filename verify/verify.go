@@ -48,6 +48,7 @@ var connectors = map[string]Connector{
 	"moneyhash":             moneyhash,
 	"monnify":               monnify,
 	"multisafepay":          multisafepay,
+	"opayo-server":          opayoServer,
 	"paddle":                paddle,
 	"paypal":                paypal,
 	"paystack":              paystack,

@@ -51,6 +51,7 @@ var connectors = map[string]Signer{
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
 	"multisafepay":          {Dev: secret("dev-multisafepay-api-key"), Sign: multisafepay},
+	"opayo-server":          {Dev: opayoServerKeys, Sign: opayoServer},
 	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
@@ -309,6 +310,30 @@ func liqpay(f url.Values, key string) string {
 	}
 	sum := sha1.Sum([]byte(key + data + key))
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// opayoServer: upper-case hex of MD5 over fields, the vendor's name and the
+// security key.
+func opayoServer(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	return inForm("VPSSignature", func(f url.Values, key string) string {
+		f.Set("@vendor", strings.ToLower(settings["vendor"]))
+		f.Set("@key", key)
+		var text strings.Builder
+		for name := range strings.FieldsSeq("VPSTxId VendorTxCode Status TxAuthNo @vendor AVSCV2 Token @key AddressResult PostCodeResult " +
+			"CV2Result GiftAid 3DSecureStatus CAVV AddressStatus PayerStatus CardType Last4Digits DeclineCode ExpiryDate FraudResponse " +
+			"BankAuthCode ACSTransID DSTransID SchemeTraceID") {
+			text.WriteString(f.Get(name))
+		}
+		f.Del("@vendor")
+		f.Del("@key")
+		return fmt.Sprintf("%X", md5.Sum([]byte(text.String())))
+	})(payload, secret, settings, address, now)
+}
+
+// opayoServerKeys has the settings without which there is no answer.
+var opayoServerKeys = verify.Keys{
+	Secrets:  []verify.Secret{{Name: "dev", Value: "DEVOPAYO01"}},
+	Settings: map[string]string{"vendor": "devvendor", "redirect_url": "https://shop.example.com/paid?order={VendorTxCode}"},
 }
 
 // sofort: hex of SHA-1 over all fields and the password.
