@@ -24,6 +24,7 @@ type dialect struct {
 	unverified int           // the status of a refusal to believe; 0 is 401
 	disbelief  string        // the body of that refusal, JSON; empty says the status
 	handshake  bool          // asks by GET whether the endpoint is the merchant's
+	query      bool          // its webhook is a GET: the query stands for the body
 	deadline   time.Duration // 0 is the server's
 }
 
@@ -39,6 +40,8 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// https://docs.epay.dk/integration/payment-window/accept-callback-parameters/
+	"epay-bambora": {query: true},
 	// The callback is sent until it gets this; the other notifications do not mind.
 	// https://docs.fiuu.dev/docs/payment-status-notification
 	"fiuu-molpay": {body: "CBTOKEN:MPSTATOK"},

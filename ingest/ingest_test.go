@@ -211,6 +211,33 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// TestQuery: a webhook that is a GET has its fields in the query, which counts
+// there and nowhere else.
+func TestQuery(t *testing.T) {
+	const path = "/webhooks/epay-bambora/default"
+	r := signed(t, "epay-bambora", sample(t, "epay-bambora", "authorized"))
+	want := meaning(t, "epay-bambora", r)
+	query, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := path + "?" + string(query)
+	b := newBridge(t)
+	if a := b.do(httptest.NewRequest(http.MethodGet, target, nil)); a.StatusCode != http.StatusOK {
+		t.Fatalf("answer %d\n%s", a.StatusCode, b.logs.String())
+	}
+	compareEvents(t, b.published(), want.Events)
+	for name, r := range map[string]*http.Request{
+		"the body of a GET":   httptest.NewRequest(http.MethodGet, path, bytes.NewReader(query)),
+		"the query of a POST": httptest.NewRequest(http.MethodPost, target, nil),
+		"no query":            httptest.NewRequest(http.MethodGet, path, nil),
+	} {
+		if a := newBridge(t).do(r); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: answer %d, want 401", name, a.StatusCode)
+		}
+	}
+}
+
 // meaning is what normalize says of a signed request, which can be sent after.
 func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
 	t.Helper()

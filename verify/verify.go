@@ -34,6 +34,7 @@ var connectors = map[string]Connector{
 	"cashfree":              cashfree,
 	"checkout":              checkout,
 	"coinbase-commerce":     coinbaseCommerce,
+	"epay-bambora":          epayBambora,
 	"fiuu-molpay":           fiuuMolpay,
 	"flutterwave":           flutterwave,
 	"globalpayments-realex": globalpaymentsRealex,

@@ -37,6 +37,7 @@ var connectors = map[string]Signer{
 	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":              {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"coinbase-commerce":     {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
+	"epay-bambora":          {Dev: secret("dev-epay-md5-key"), Sign: inForm("hash", epayBambora)},
 	"fiuu-molpay":           {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
 	"flutterwave":           {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
 	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
@@ -334,6 +335,16 @@ func opayoServer(payload []byte, secret string, settings map[string]string, addr
 var opayoServerKeys = verify.Keys{
 	Secrets:  []verify.Secret{{Name: "dev", Value: "DEVOPAYO01"}},
 	Settings: map[string]string{"vendor": "devvendor", "redirect_url": "https://shop.example.com/paid?order={VendorTxCode}"},
+}
+
+// epayBambora: hex of MD5 over all values in their order, here that of their
+// names, and the secret key.
+func epayBambora(f url.Values, key string) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		text.WriteString(f.Get(name))
+	}
+	return fmt.Sprintf("%x", md5.Sum([]byte(text.String()+key)))
 }
 
 // sofort: hex of SHA-1 over all fields and the password.
