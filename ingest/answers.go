@@ -63,6 +63,9 @@ var dialects = map[string]dialect{
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
 		return "OK" + fields.Get("InvId")
 	}},
+	// GET with X-GCS-Webhooks-Endpoint-Verification when an endpoint is saved.
+	// https://docs.connect.worldline-solutions.com/documentation/webhooks/
+	"worldline-connect": {handshake: true},
 	// A 4xx is final, and may refund the payment; a 5xx is sent again. The
 	// question whether a user exists is answered as all else: yes.
 	// https://developers.xsolla.com/webhooks/overview/#section/Errors

@@ -71,6 +71,7 @@ var connectors = map[string]Connector{
 	"svix":                  svix,
 	"truelayer":             truelayer,
 	"wompi":                 wompi,
+	"worldline-connect":     worldlineConnect,
 	"xendit":                xendit,
 	"xsolla":                xsolla,
 }

@@ -72,6 +72,7 @@ var connectors = map[string]Signer{
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
 	"wompi":                 {Dev: secret("dev_events_wompi"), Sign: wompi},
+	"worldline-connect":     {Dev: secret("dev-worldline-webhooks-secret"), Sign: worldlineConnect},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 	"xsolla":                {Dev: secret("dev-xsolla-project-secret"), Sign: xsolla},
 }
@@ -125,6 +126,12 @@ func secret(value string) verify.Keys {
 func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
+}
+
+// worldlineConnect: base64 of HMAC-SHA256 over the payload.
+func worldlineConnect(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Gcs-Keyid", "dev", "X-Gcs-Signature", signature), nil
 }
 
 // shopify: base64 of HMAC-SHA256 over the payload.
