@@ -18,13 +18,19 @@ import (
 // do: exactly 200 with no body once it is in Kafka, 401 if it is not verified,
 // within [DefaultDeadline].
 type dialect struct {
-	body       string                      // of the answer that ends redelivery
-	reply      func(payload []byte) string // the same, where it depends on what was verified
-	done       int                         // the status of that answer; 0 is 200
-	unverified int                         // the status of a refusal to believe; 0 is 401
-	handshake  bool                        // asks by GET whether the endpoint is the merchant's
-	deadline   time.Duration               // 0 is the server's
+	body       string        // of the answer that ends redelivery
+	reply      reply         // the same, where it depends on what was verified
+	done       int           // the status of that answer; 0 is 200
+	unverified int           // the status of a refusal to believe; 0 is 401
+	disbelief  string        // the body of that refusal, JSON; empty says the status
+	handshake  bool          // asks by GET whether the endpoint is the merchant's
+	query      bool          // its webhook is a GET: the query stands for the body
+	deadline   time.Duration // 0 is the server's
 }
+
+// reply makes the body of an answer from an endpoint's settings and what was
+// verified.
+type reply func(settings map[string]string, payload []byte) string
 
 // dialects holds the processors that want something else, by connector.
 var dialects = map[string]dialect{
@@ -34,6 +40,8 @@ var dialects = map[string]dialect{
 	// GET ?bt_challenge=... when the destination is saved.
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
+	// https://docs.epay.dk/integration/payment-window/accept-callback-parameters/
+	"epay-bambora": {query: true},
 	// The callback is sent until it gets this; the other notifications do not mind.
 	// https://docs.fiuu.dev/docs/payment-status-notification
 	"fiuu-molpay": {body: "CBTOKEN:MPSTATOK"},
@@ -41,11 +49,31 @@ var dialects = map[string]dialect{
 	"gocardless": {done: http.StatusNoContent, unverified: statusTokenInvalid},
 	// https://fliphtml5.com/hmseu/oxni
 	"ipay88": {body: "RECEIVEOK"},
+	// https://docs.multisafepay.com/docs/webhook
+	"multisafepay": {body: "OK"},
+	// Without this answer Opayo cancels the payment.
+	// https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
+	"opayo-server": {reply: func(settings map[string]string, form []byte) string {
+		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		to := strings.ReplaceAll(settings["redirect_url"], "{VendorTxCode}", url.QueryEscape(fields.Get("VendorTxCode")))
+		return "Status=OK\r\nRedirectURL=" + to + "\r\n"
+	}},
 	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
-	"robokassa": {reply: func(form []byte) string {
+	"robokassa": {reply: func(_ map[string]string, form []byte) string {
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
 		return "OK" + fields.Get("InvId")
 	}},
+	// GET with X-GCS-Webhooks-Endpoint-Verification when an endpoint is saved.
+	// https://docs.connect.worldline-solutions.com/documentation/webhooks/
+	"worldline-connect": {handshake: true},
+	// A 4xx is final, and may refund the payment; a 5xx is sent again. The
+	// question whether a user exists is answered as all else: yes.
+	// https://developers.xsolla.com/webhooks/overview/#section/Errors
+	"xsolla": {
+		done:       http.StatusNoContent,
+		unverified: http.StatusBadRequest,
+		disbelief:  `{"error":{"code":"INVALID_SIGNATURE","message":"Invalid signature"}}`,
+	},
 }
 
 // statusTokenInvalid is nobody's standard.
@@ -105,7 +133,11 @@ func (d dialect) refusal(err error) (Answer, string) {
 		}
 	}
 	if reason := verify.ReasonOf(err); reason != "" {
-		return plain(cmp.Or(d.unverified, http.StatusUnauthorized)), string(reason)
+		a := plain(cmp.Or(d.unverified, http.StatusUnauthorized))
+		if d.disbelief != "" {
+			a.Headers["Content-Type"], a.Body = "application/json", d.disbelief
+		}
+		return a, string(reason)
 	}
 	return plain(http.StatusServiceUnavailable), "internal"
 }
@@ -139,7 +171,7 @@ func (e Endpoint) Answer(j Judgement) Answer {
 	}
 	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
 	if d.reply != nil {
-		a.Body = d.reply(j.Payload)
+		a.Body = d.reply(e.Keys.Settings, j.Payload)
 	}
 	if a.Body != "" {
 		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}

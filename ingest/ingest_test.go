@@ -184,11 +184,14 @@ func captured(t testing.TB) []byte { return sample(t, "stripe", "payment_intent.
 // normalize makes of it, and for the answer that its processor expects.
 func TestSamples(t *testing.T) {
 	answers := map[string]string{ // those that are not as most are
-		"adyen":       `200 \[accepted\]`,
-		"fiuu-molpay": `200 CBTOKEN:MPSTATOK`,
-		"gocardless":  `204 `,
-		"ipay88":      `200 RECEIVEOK`,
-		"robokassa":   `200 OK\d*`,
+		"adyen":        `200 \[accepted\]`,
+		"fiuu-molpay":  `200 CBTOKEN:MPSTATOK`,
+		"gocardless":   `204 `,
+		"ipay88":       `200 RECEIVEOK`,
+		"multisafepay": `200 OK`,
+		"opayo-server": `200 Status=OK\r\nRedirectURL=https://shop\.example\.com/paid\?order=[-\w]*\r\n`,
+		"robokassa":    `200 OK\d*`,
+		"xsolla":       `204 `,
 	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {
@@ -204,6 +207,33 @@ func TestSamples(t *testing.T) {
 				compareEvents(t, b.published(), want.Events)
 				compareReceipt(t, a.Header.Get(ingest.ReceiptHeader), b.published())
 			})
+		}
+	}
+}
+
+// TestQuery: a webhook that is a GET has its fields in the query, which counts
+// there and nowhere else.
+func TestQuery(t *testing.T) {
+	const path = "/webhooks/epay-bambora/default"
+	r := signed(t, "epay-bambora", sample(t, "epay-bambora", "authorized"))
+	want := meaning(t, "epay-bambora", r)
+	query, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := path + "?" + string(query)
+	b := newBridge(t)
+	if a := b.do(httptest.NewRequest(http.MethodGet, target, nil)); a.StatusCode != http.StatusOK {
+		t.Fatalf("answer %d\n%s", a.StatusCode, b.logs.String())
+	}
+	compareEvents(t, b.published(), want.Events)
+	for name, r := range map[string]*http.Request{
+		"the body of a GET":   httptest.NewRequest(http.MethodGet, path, bytes.NewReader(query)),
+		"the query of a POST": httptest.NewRequest(http.MethodPost, target, nil),
+		"no query":            httptest.NewRequest(http.MethodGet, path, nil),
+	} {
+		if a := newBridge(t).do(r); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: answer %d, want 401", name, a.StatusCode)
 		}
 	}
 }

@@ -38,6 +38,8 @@ func TestAnswers(t *testing.T) {
 		status    int
 		body      string
 	}{
+		{"opayo-server", Judgement{Verified: verify.Verified{Payload: []byte("VendorTxCode=a%26b")}}, 200,
+			"Status=OK\r\nRedirectURL=https://shop.example.com/?order=a%26b\r\n"},
 		{"stripe", Judgement{}, 200, ""},
 		{"adyen", Judgement{}, 200, "[accepted]"},
 		{"adyen", Judgement{Err: verify.ErrMismatch}, 401, "Unauthorized\n"},
@@ -45,9 +47,13 @@ func TestAnswers(t *testing.T) {
 		{"gocardless", Judgement{Err: verify.ErrMismatch}, 498, "\n"},
 		{"gocardless", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"robokassa", Judgement{Verified: verify.Verified{Payload: []byte("OutSum=1&InvId=7")}}, 200, "OK7"},
+		{"xsolla", Judgement{}, 204, ""},
+		{"xsolla", Judgement{Err: verify.ErrMismatch}, 400, `{"error":{"code":"INVALID_SIGNATURE","message":"Invalid signature"}}`},
+		{"xsolla", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"braintree", Judgement{Verified: verify.Verified{Handshake: true, Reply: []byte("abc|def")}}, 200, "abc|def"},
 	} {
-		a := Endpoint{Connector: tt.connector}.Answer(tt.j)
+		keys := verify.Keys{Settings: map[string]string{"redirect_url": "https://shop.example.com/?order={VendorTxCode}"}}
+		a := Endpoint{Connector: tt.connector, Keys: keys}.Answer(tt.j)
 		if a.Status != tt.status || a.Body != tt.body {
 			t.Errorf("%s: %d %q, want %d %q", tt.connector, a.Status, a.Body, tt.status, tt.body)
 		}

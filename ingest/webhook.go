@@ -89,7 +89,8 @@ func (p *passage) run(c echo.Context) (err error) {
 		return errEndpoint
 	}
 	d := dialects[p.endpoint.Connector]
-	if r.Method != http.MethodPost && !(r.Method == http.MethodGet && d.handshake) {
+	get := r.Method == http.MethodGet && (d.handshake || d.query)
+	if r.Method != http.MethodPost && !get {
 		return errMethod
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), max(s.Deadline, d.deadline))
@@ -99,6 +100,9 @@ func (p *passage) run(c echo.Context) (err error) {
 	defer release()
 	if err != nil {
 		return err
+	}
+	if get && d.query {
+		body = []byte(r.URL.RawQuery)
 	}
 	p.bytes = len(body)
 	request := verify.Request{Method: r.Method, URL: p.endpoint.address(r.URL), Header: r.Header, Body: body}

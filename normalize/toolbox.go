@@ -198,6 +198,15 @@ func unix(seconds int64) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
+// unixOrMilli is the time of a count of seconds, or of milliseconds; zero is no
+// time.
+func unixOrMilli(count int64) time.Time {
+	if count > 1e11 { // in seconds, the year 5138
+		return time.UnixMilli(count).UTC()
+	}
+	return unix(count)
+}
+
 // timestamp reads a time in one of the layouts; empty text is no time.
 func timestamp(s string, layouts ...string) (time.Time, error) {
 	if s == "" {

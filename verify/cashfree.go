@@ -46,11 +46,7 @@ func cashfreeVerify(r Request, secret string, k Keys, now time.Time) (Verified, 
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: x-webhook-timestamp: want unix seconds or milliseconds", ErrMalformed)
 	}
-	sent := time.Unix(count, 0)
-	if count > 1e11 { // in seconds, the year 5138
-		sent = time.UnixMilli(count)
-	}
-	if err := k.notBefore(sent, now, cashfreeTolerance); err != nil {
+	if err := k.notBefore(unixOrMilli(count), now, cashfreeTolerance); err != nil {
 		return Verified{}, err
 	}
 	return v, nil

@@ -76,6 +76,15 @@ func (k Keys) within(sent, now time.Time, standard time.Duration) error {
 	return nil
 }
 
+// unixOrMilli is the time of a count of seconds, or of milliseconds: processors
+// that send both do not say which.
+func unixOrMilli(count int64) time.Time {
+	if count > 1e11 { // in seconds, the year 5138
+		return time.UnixMilli(count)
+	}
+	return time.Unix(count, 0)
+}
+
 // header returns the one value of a header that carries part of a signature.
 func (r Request) header(name string) (string, error) {
 	switch values := r.Header.Values(name); {

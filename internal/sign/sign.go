@@ -37,17 +37,22 @@ var connectors = map[string]Signer{
 	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":              {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"coinbase-commerce":     {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
+	"epay-bambora":          {Dev: secret("dev-epay-md5-key"), Sign: inForm("hash", epayBambora)},
 	"fiuu-molpay":           {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
 	"flutterwave":           {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
 	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
 	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"liqpay":                {Dev: secret("dev-liqpay-private-key"), Sign: inForm("signature", liqpay)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
+	"lyra":                  {Dev: secret("devpassword_DEMOLYRA"), Sign: lyra},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
+	"multisafepay":          {Dev: secret("dev-multisafepay-api-key"), Sign: multisafepay},
+	"opayo-server":          {Dev: opayoServerKeys, Sign: opayoServer},
 	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
 	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
@@ -66,7 +71,10 @@ var connectors = map[string]Signer{
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
+	"wompi":                 {Dev: secret("dev_events_wompi"), Sign: wompi},
+	"worldline-connect":     {Dev: secret("dev-worldline-webhooks-secret"), Sign: worldlineConnect},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
+	"xsolla":                {Dev: secret("dev-xsolla-project-secret"), Sign: xsolla},
 }
 
 // Signer is how one processor signs.
@@ -118,6 +126,12 @@ func secret(value string) verify.Keys {
 func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
+}
+
+// worldlineConnect: base64 of HMAC-SHA256 over the payload.
+func worldlineConnect(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
+	return request(payload, "application/json", "X-Gcs-Keyid", "dev", "X-Gcs-Signature", signature), nil
 }
 
 // shopify: base64 of HMAC-SHA256 over the payload.
@@ -177,6 +191,29 @@ func stripe(payload []byte, secret string, _ map[string]string, _ string, now ti
 func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := fmt.Sprintf("%x", md5.Sum([]byte(string(payload)+secret)))
 	return request(payload, "application/json", "OpenPayu-Signature", "sender=checkout;signature="+signature+";algorithm=MD5;content=DOCUMENT"), nil
+}
+
+// xsolla: hex of SHA-1 over the payload and the secret key.
+func xsolla(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	signature := fmt.Sprintf("%x", sha1.Sum([]byte(string(payload)+secret)))
+	return request(payload, "application/json", "Authorization", "Signature "+signature), nil
+}
+
+// multisafepay: base64 of <unix seconds>:<hex of HMAC-SHA512 over
+// "seconds:payload">.
+func multisafepay(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	t := strconv.FormatInt(now.Unix(), 10)
+	auth := t + ":" + hex.EncodeToString(mac(sha512.New, secret, t, ":", string(payload)))
+	return request(payload, "application/json", "Auth", base64.StdEncoding.EncodeToString([]byte(auth))), nil
+}
+
+// lyra: a form of kr-answer and kr-hash, the hex of HMAC-SHA256 over it.
+func lyra(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	form := url.Values{
+		"kr-answer": {string(payload)}, "kr-answer-type": {"V4/Payment"}, "kr-hash-algorithm": {"sha256_hmac"}, "kr-hash-key": {"password"},
+		"kr-hash": {hex.EncodeToString(mac(sha256.New, secret, string(payload)))},
+	}
+	return request([]byte(form.Encode()), "application/x-www-form-urlencoded"), nil
 }
 
 // standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
@@ -270,6 +307,51 @@ func globalpaymentsRealex(f url.Values, secret string) string {
 	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
 		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
+}
+
+// liqpay: base64 of SHA-1 over the data between the private key and itself.
+func liqpay(f url.Values, key string) string {
+	data := f.Get("data")
+	if data == "" {
+		xml, _ := base64.StdEncoding.DecodeString(f.Get("operation_xml"))
+		data = string(xml)
+	}
+	sum := sha1.Sum([]byte(key + data + key))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// opayoServer: upper-case hex of MD5 over fields, the vendor's name and the
+// security key.
+func opayoServer(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	return inForm("VPSSignature", func(f url.Values, key string) string {
+		f.Set("@vendor", strings.ToLower(settings["vendor"]))
+		f.Set("@key", key)
+		var text strings.Builder
+		for name := range strings.FieldsSeq("VPSTxId VendorTxCode Status TxAuthNo @vendor AVSCV2 Token @key AddressResult PostCodeResult " +
+			"CV2Result GiftAid 3DSecureStatus CAVV AddressStatus PayerStatus CardType Last4Digits DeclineCode ExpiryDate FraudResponse " +
+			"BankAuthCode ACSTransID DSTransID SchemeTraceID") {
+			text.WriteString(f.Get(name))
+		}
+		f.Del("@vendor")
+		f.Del("@key")
+		return fmt.Sprintf("%X", md5.Sum([]byte(text.String())))
+	})(payload, secret, settings, address, now)
+}
+
+// opayoServerKeys has the settings without which there is no answer.
+var opayoServerKeys = verify.Keys{
+	Secrets:  []verify.Secret{{Name: "dev", Value: "DEVOPAYO01"}},
+	Settings: map[string]string{"vendor": "devvendor", "redirect_url": "https://shop.example.com/paid?order={VendorTxCode}"},
+}
+
+// epayBambora: hex of MD5 over all values in their order, here that of their
+// names, and the secret key.
+func epayBambora(f url.Values, key string) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		text.WriteString(f.Get(name))
+	}
+	return fmt.Sprintf("%x", md5.Sum([]byte(text.String()+key)))
 }
 
 // sofort: hex of SHA-1 over all fields and the password.

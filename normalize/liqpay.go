@@ -1,0 +1,175 @@
+package normalize
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// liqpay: a form whose field data is the payment as JSON, base64; the oldest
+// callbacks have it as XML in operation_xml. Nothing else of the form is
+// signed, or read. The status says what became of the payment, and of the
+// payout or the subscription where that is the action.
+//
+// A refund of a part leaves the payment's status as it is: its amount tells.
+// The identity is payment_id, which all callbacks of a payment have; amounts
+// are in major units.
+//
+// https://www.liqpay.ua/documentation/en/api/callback
+var liqpay = Connector{
+	Docs:      "https://www.liqpay.ua/documentation/en/api/callback",
+	Key:       "order_id",
+	Normalize: liqpayNormalize,
+}
+
+var liqpayTypes = map[string]schemas.Type{
+	"success":           schemas.PaymentCaptured,
+	"sandbox":           schemas.PaymentCaptured, // a success of the test mode
+	"wait_compensation": schemas.PaymentCaptured, // successful, and paid out with the day's others
+	"failure":           schemas.PaymentFailed,
+	"error":             schemas.PaymentFailed,
+	"try_again":         schemas.PaymentFailed,
+	"reversed":          schemas.RefundSucceeded,
+	"wait_reserve":      schemas.RefundPending,
+	"subscribed":        schemas.MandateActive,
+	"unsubscribed":      schemas.MandateRevoked,
+
+	"hold_wait":   schemas.PaymentAuthorized,
+	"wait_lc":     schemas.PaymentAuthorized, // until the delivery is confirmed
+	"wait_accept": schemas.PaymentProcessing, // the shop is not approved yet; else the money goes back
+	"wait_card":   schemas.PaymentProcessing,
+	"wait_secure": schemas.PaymentProcessing,
+	"prepared":    schemas.PaymentProcessing,
+	"processing":  schemas.PaymentProcessing,
+
+	"cash_wait":        schemas.PaymentActionRequired,
+	"invoice_wait":     schemas.PaymentActionRequired,
+	"wait_qr":          schemas.PaymentActionRequired,
+	"wait_sender":      schemas.PaymentActionRequired,
+	"3ds_verify":       schemas.PaymentActionRequired,
+	"captcha_verify":   schemas.PaymentActionRequired,
+	"cvv_verify":       schemas.PaymentActionRequired,
+	"ivr_verify":       schemas.PaymentActionRequired,
+	"mp_verify":        schemas.PaymentActionRequired,
+	"otp_verify":       schemas.PaymentActionRequired,
+	"p24_verify":       schemas.PaymentActionRequired,
+	"password_verify":  schemas.PaymentActionRequired,
+	"phone_verify":     schemas.PaymentActionRequired,
+	"pin_verify":       schemas.PaymentActionRequired,
+	"receiver_verify":  schemas.PaymentActionRequired,
+	"sender_verify":    schemas.PaymentActionRequired,
+	"senderapp_verify": schemas.PaymentActionRequired,
+}
+
+// liqpayPayouts is what a payment's types are where the money goes to a card.
+var liqpayPayouts = map[schemas.Type]schemas.Type{
+	schemas.PaymentCaptured:   schemas.PayoutSucceeded,
+	schemas.PaymentFailed:     schemas.PayoutFailed,
+	schemas.PaymentProcessing: schemas.PayoutProcessing,
+	schemas.RefundSucceeded:   schemas.PayoutReversed,
+}
+
+type liqpayPaymentData struct {
+	Action         text   `json:"action" xml:"-"`
+	Status         string `json:"status" xml:"status"`
+	PaymentID      text   `json:"payment_id" xml:"transaction_id"`
+	OrderID        text   `json:"order_id" xml:"order_id"`
+	LiqpayOrderID  text   `json:"liqpay_order_id" xml:"-"`
+	PublicKey      text   `json:"public_key" xml:"merchant_id"`
+	Amount         text   `json:"amount" xml:"amount"`
+	Currency       string `json:"currency" xml:"currency"`
+	RefundAmount   text   `json:"refund_amount" xml:"-"`
+	RefundDateLast text   `json:"refund_date_last" xml:"-"`
+	CreateDate     text   `json:"create_date" xml:"-"`
+	EndDate        text   `json:"end_date" xml:"-"`
+	PayType        text   `json:"paytype" xml:"pay_way"`
+	CardType       text   `json:"sender_card_type" xml:"-"`
+	ErrCode        text   `json:"err_code" xml:"code"`
+	ErrDescription text   `json:"err_description" xml:"-"`
+}
+
+func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := liqpayDecode(payload)
+	if err != nil {
+		return nil, err
+	}
+	if p.PaymentID == "" || p.Status == "" {
+		return nil, fmt.Errorf("%w: no payment_id or no status: not a payment of LiqPay's", ErrMalformed)
+	}
+	typ := liqpayTypes[p.Status]
+	if p.Action == "p2pcredit" {
+		typ = liqpayPayouts[typ]
+	}
+	switch {
+	case typ == "":
+		return []Fact{ignored(p.Status, fmt.Sprintf("the status %q is none that is known", p.Status))}, nil
+	case p.Action == "auth":
+		return []Fact{ignored(p.Status, "a card was checked: no money has moved")}, nil
+	}
+	facts := []Fact{p.fact(typ)}
+	if typ == schemas.PaymentCaptured && strings.Trim(string(p.RefundAmount), "0.") != "" {
+		facts = append(facts, p.fact(schemas.RefundSucceeded))
+	}
+	return facts, nil
+}
+
+// liqpayDecode reads what is signed of the form.
+func liqpayDecode(payload []byte) (p liqpayPaymentData, err error) {
+	form, err := decodeForm(payload)
+	if err != nil {
+		return p, err
+	}
+	encoded, read := form["data"], decode
+	if encoded == "" {
+		encoded, read = form["operation_xml"], decodeXML
+	}
+	signed, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(signed) == 0 {
+		return p, fmt.Errorf("%w: want data or operation_xml in the form, base64", ErrMalformed)
+	}
+	return p, read(signed, &p)
+}
+
+func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
+	f.Type, f.Identity, f.ConnectorEventType = typ, string(p.PaymentID), p.Status
+	f.Account, f.MerchantTransactionID = string(p.PublicKey), string(p.OrderID)
+	if p.Status == "sandbox" || strings.HasPrefix(f.Account, "sandbox_") {
+		f.Mode = ModeTest
+	}
+	if ms, err := strconv.ParseInt(first(p.EndDate, p.CreateDate), 10, 64); err == nil {
+		f.Time = time.UnixMilli(ms)
+	}
+	amount := p.Amount
+	switch typ.Family() {
+	case "mandate":
+		f.ConnectorMandateID = string(p.PaymentID)
+	case "payout":
+		f.ConnectorPayoutID, f.MerchantPayoutID = string(p.PaymentID), string(p.OrderID)
+	case "refund":
+		if p.RefundAmount != "" {
+			amount = p.RefundAmount
+			f.Identity += "/" + string(p.RefundAmount) + "/" + string(p.RefundDateLast)
+		}
+		fallthrough
+	case "payment":
+		f.ConnectorTransactionID, f.ConnectorReferences = string(p.PaymentID), others("", p.LiqpayOrderID)
+		f.PaymentMethod = method(string(p.PayType), string(p.CardType))
+	}
+	var err error
+	if f.Amount, err = major(string(amount), p.Currency); err != nil {
+		return malformed(p.Status, err)
+	}
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed, schemas.PayoutFailed:
+		f.Error = failure(string(p.ErrCode), string(p.ErrDescription), "")
+	}
+	return f
+}

@@ -1,0 +1,150 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// multisafepay: the whole order as it is now. Its status says what became of
+// it, and related_transactions are the refunds so far: of an order that has
+// some, each is a fact, and those told before have the ids they had. A repeated
+// notification has the same status and is the same facts.
+//
+// Its times have no zone, and are left out.
+//
+// https://docs.multisafepay.com/docs/webhook
+// https://docs.multisafepay.com/docs/payment-statuses
+var multisafepay = Connector{
+	Docs:      "https://docs.multisafepay.com/docs/payment-statuses",
+	Key:       "order_id",
+	Normalize: multisafepayNormalize,
+}
+
+var multisafepayTypes = map[string]schemas.Type{
+	"initialized": schemas.PaymentProcessing,
+	"uncleared":   schemas.PaymentProcessing, // paid, and not settled or looked at yet
+	"reserved":    schemas.PaymentAuthorized, // to be captured
+	"completed":   schemas.PaymentCaptured,
+	"declined":    schemas.PaymentFailed,
+	"expired":     schemas.PaymentExpired,
+	"void":        schemas.PaymentCancelled,
+	"cancelled":   schemas.PaymentCancelled,
+	"canceled":    schemas.PaymentCancelled,
+	"chargedback": schemas.DisputeOpened,
+
+	"refunded":         schemas.RefundSucceeded,
+	"partial_refunded": schemas.RefundSucceeded,
+}
+
+var multisafepayRefunds = map[string]schemas.Type{
+	"initialized": schemas.RefundPending,
+	"reserved":    schemas.RefundPending,
+	"completed":   schemas.RefundSucceeded,
+	"declined":    schemas.RefundFailed,
+	"void":        schemas.RefundCancelled,
+	"cancelled":   schemas.RefundCancelled,
+}
+
+type multisafepayOrder struct {
+	OrderID         text   `json:"order_id"`
+	TransactionID   text   `json:"transaction_id"`
+	Status          string `json:"status"`
+	FinancialStatus string `json:"financial_status"`
+	Amount          *int64 `json:"amount"`
+	AmountRefunded  *int64 `json:"amount_refunded"`
+	Currency        string `json:"currency"`
+	Reason          text   `json:"reason"`
+	ReasonCode      text   `json:"reason_code"`
+	PaymentDetails  struct {
+		Type        text `json:"type"`
+		RecurringID text `json:"recurring_id"`
+	} `json:"payment_details"`
+	RelatedTransactions []multisafepayRefundData `json:"related_transactions"`
+}
+
+type multisafepayRefundData struct {
+	TransactionID text   `json:"transaction_id"`
+	Status        string `json:"status"`
+	Amount        *int64 `json:"amount"`
+	Currency      string `json:"currency"`
+	Description   text   `json:"description"`
+}
+
+func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var p multisafepayOrder
+	if err := decode(payload, &p); err != nil {
+		return nil, err
+	}
+	if p.OrderID == "" || p.Status == "" {
+		return nil, fmt.Errorf("%w: no order_id or no status: not an order of MultiSafepay's", ErrMalformed)
+	}
+	status := p.Status
+	if status == "shipped" && p.FinancialStatus == "completed" { // what is paid later is captured when it was shipped
+		status = p.FinancialStatus
+	}
+	typ := multisafepayTypes[status]
+	if typ == "" {
+		return []Fact{ignored(p.Status, fmt.Sprintf("the status %q says nothing of the payment", p.Status))}, nil
+	}
+	if typ.Family() != "refund" || len(p.RelatedTransactions) == 0 {
+		return []Fact{p.fact(typ)}, nil
+	}
+	var facts []Fact
+	for _, r := range p.RelatedTransactions {
+		facts = append(facts, p.refund(r))
+	}
+	return facts, nil
+}
+
+// about is what all facts of an order have in common.
+func (p multisafepayOrder) about(typ schemas.Type) (f Fact) {
+	f.Type, f.ConnectorEventType = typ, p.Status
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(p.OrderID), string(p.TransactionID)
+	f.PaymentMethod = method(string(p.PaymentDetails.Type), "")
+	return f
+}
+
+func (p multisafepayOrder) fact(typ schemas.Type) Fact {
+	f, amount := p.about(typ), p.Amount
+	f.Identity = fmt.Sprintf("%s/%s", p.OrderID, p.TransactionID)
+	switch typ {
+	case schemas.RefundSucceeded: // the sum so far is all that is told
+		if amount = p.AmountRefunded; amount != nil {
+			f.Identity += fmt.Sprintf("/%d", *amount)
+		}
+	case schemas.DisputeOpened:
+		f.Stage, f.Reason = schemas.StageDispute, string(p.Reason)
+	case schemas.PaymentFailed:
+		f.Error = failure(string(p.ReasonCode), string(p.Reason), "")
+	}
+	var err error
+	if f.Amount, err = minor(amount, p.Currency, nil); err != nil {
+		return malformed(p.Status, err)
+	}
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount, f.MandateID = f.Amount, string(p.PaymentDetails.RecurringID)
+	case schemas.PaymentCaptured:
+		f.CapturedAmount, f.MandateID = f.Amount, string(p.PaymentDetails.RecurringID)
+	}
+	return f
+}
+
+func (p multisafepayOrder) refund(r multisafepayRefundData) Fact {
+	typ := multisafepayRefunds[r.Status]
+	if r.TransactionID == "" {
+		return malformed(p.Status, fmt.Errorf("%w: no related_transactions.transaction_id", ErrMalformed))
+	}
+	if typ == "" {
+		return ignored(p.Status, fmt.Sprintf("the refund's status %q is none that is known", r.Status))
+	}
+	f := p.about(typ)
+	f.Identity, f.ConnectorRefundID = string(r.TransactionID), string(r.TransactionID)
+	f.Reason = string(r.Description)
+	var err error
+	if f.Amount, err = minor(r.Amount, r.Currency, nil); err != nil {
+		return malformed(p.Status, err)
+	}
+	return f
+}

@@ -1,0 +1,66 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// opayoServer: a form about one transaction, at its end; no amount stands in
+// it. VPSTxId, VendorTxCode and Status are signed and decide. TxType, which is
+// not, is believed only where it says less than the status: what is deferred
+// is authorized and not yet captured. The identity is VPSTxId and the status.
+//
+// https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
+var opayoServer = Connector{
+	Docs:      "https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction",
+	Key:       "VendorTxCode",
+	Normalize: opayoServerNormalize,
+}
+
+var opayoServerTypes = map[string]schemas.Type{
+	"OK":            schemas.PaymentCaptured,
+	"PENDING":       schemas.PaymentProcessing,
+	"AUTHENTICATED": schemas.PaymentActionRequired, // the merchant has to authorise it
+	"REGISTERED":    schemas.PaymentActionRequired, // the same, and the payer was not authenticated
+	"NOTAUTHED":     schemas.PaymentFailed,
+	"REJECTED":      schemas.PaymentFailed, // by the merchant's own rules
+	"ERROR":         schemas.PaymentFailed,
+	"ABORT":         schemas.PaymentCancelled,
+}
+
+func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
+	p, err := decodeForm(payload)
+	if err != nil {
+		return nil, err
+	}
+	status := p["Status"]
+	if p["VPSTxId"] == "" || status == "" {
+		return nil, fmt.Errorf("%w: no VPSTxId or no Status: not a notification of Opayo's", ErrMalformed)
+	}
+	var f Fact
+	if f.Type = opayoServerTypes[status]; f.Type == "" {
+		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	}
+	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
+	f.MerchantTransactionID = p["VendorTxCode"]
+	if status == "OK" && p["TxAuthNo"] == "" && p["Token"] != "" { // no bank was asked: a card is stored
+		f.Type, f.ConnectorMandateID = schemas.MandateActive, p["Token"]
+		return []Fact{f}, nil
+	}
+	if status == "OK" && p["TxType"] == "DEFERRED" {
+		f.Type = schemas.PaymentAuthorized
+	}
+	f.ConnectorTransactionID, f.NetworkTransactionID, f.MandateID = p["VPSTxId"], p["SchemeTraceID"], p["Token"]
+	switch card := p["CardType"]; card {
+	case "":
+	case "PAYPAL":
+		f.PaymentMethod = method(card, "")
+	default:
+		f.PaymentMethod = method("card", card)
+	}
+	if f.Type == schemas.PaymentFailed {
+		f.Error = failure(status, p["StatusDetail"], p["DeclineCode"])
+	}
+	return []Fact{f}, nil
+}

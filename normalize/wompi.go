@@ -1,0 +1,162 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// wompi: one event a webhook, {"event", "data", "timestamp", ...}, about
+// a payment, a payout to a third party, a batch of them, or a stored payment
+// method. Payments and payouts have the same event, transaction.updated: a
+// payout has amountInCents, a payment amount_in_cents. Both are in hundredths.
+//
+// Only the id, the status and the amount are signed, and they are the identity;
+// the merchant's reference is not, but nothing else names the payment. Nothing
+// is sent about refunds and disputes.
+//
+// https://docs.wompi.co/en/docs/colombia/eventos/
+// https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
+var wompi = Connector{
+	Docs:      "https://docs.wompi.co/en/docs/colombia/eventos/",
+	Key:       "data.transaction.reference, data.payout.reference",
+	Normalize: wompiNormalize,
+}
+
+// wompiPayments: https://docs.wompi.co/en/docs/colombia/transacciones/
+var wompiPayments = map[string]schemas.Type{
+	"PENDING":  schemas.PaymentProcessing,
+	"APPROVED": schemas.PaymentCaptured,
+	"DECLINED": schemas.PaymentFailed,
+	"ERROR":    schemas.PaymentFailed,
+	"VOIDED":   schemas.PaymentCancelled, // by the merchant, on the day of the payment
+}
+
+// wompiPayouts is the states of one payout.
+var wompiPayouts = map[string]schemas.Type{
+	"PENDING":    schemas.PayoutCreated,
+	"PROCESSING": schemas.PayoutProcessing,
+	"APPROVED":   schemas.PayoutSucceeded,
+	"DECLINED":   schemas.PayoutFailed,
+	"FAILED":     schemas.PayoutFailed,
+	"CANCELLED":  schemas.PayoutCancelled,
+}
+
+// wompiTokens is the states of a stored payment method.
+var wompiTokens = map[string]schemas.Type{
+	"APPROVED": schemas.MandateActive,
+	"DECLINED": schemas.MandateFailed,
+}
+
+type wompiEvent struct {
+	Event       string               `json:"event"`
+	Environment text                 `json:"environment"`
+	Timestamp   int64                `json:"timestamp"`
+	Data        map[string]wompiData `json:"data"`
+}
+
+// wompiData is what an event is about.
+type wompiData struct {
+	ID                text   `json:"id"`
+	Status            string `json:"status"`
+	Reference         text   `json:"reference"`
+	AmountInCents     *int64 `json:"amount_in_cents"`
+	PayoutAmount      *int64 `json:"amountInCents"`
+	Currency          string `json:"currency"`
+	StatusMessage     text   `json:"status_message"`
+	PaymentMethodType text   `json:"payment_method_type"`
+	PaymentSourceID   text   `json:"payment_source_id"`
+	PaymentMethod     struct {
+		Extra struct {
+			Brand text `json:"brand"`
+		} `json:"extra"`
+	} `json:"payment_method"`
+	FailureReason struct {
+		Code        text `json:"code"`
+		Message     text `json:"message"`
+		Description text `json:"description"`
+	} `json:"failureReason"`
+}
+
+func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e wompiEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Event == "" {
+		return nil, fmt.Errorf("%w: no event: not an event of Wompi's", ErrMalformed)
+	}
+	f, err := e.fact()
+	if err != nil {
+		return []Fact{malformed(e.Event, err)}, nil
+	}
+	f.ConnectorEventType = e.Event
+	if e.Environment == "test" {
+		f.Mode = ModeTest
+	}
+	return []Fact{f}, nil
+}
+
+func (e wompiEvent) fact() (f Fact, err error) {
+	var d wompiData
+	var states map[string]schemas.Type
+	switch e.Event {
+	case "transaction.updated":
+		d, states = e.Data["transaction"], wompiPayments
+		if d.PayoutAmount != nil {
+			states = wompiPayouts
+		}
+	case "nequi_token.updated":
+		d, states = e.Data["nequi_token"], wompiTokens
+	case "bancolombia_transfer_token.updated":
+		d, states = e.Data["bancolombia_transfer_token"], wompiTokens
+	case "payout.updated":
+		return ignored(e.Event, "a batch of payouts; each of them has events of its own"), nil
+	default:
+		return notUnified(e.Event), nil
+	}
+	if d.ID == "" || d.Status == "" {
+		return f, fmt.Errorf("%w: no id or no status of what the event is about", ErrMalformed)
+	}
+	if f.Type = states[d.Status]; f.Type == "" {
+		return ignored(e.Event, fmt.Sprintf("the status %q is not one that an event is made of", d.Status)), nil
+	}
+	f.Identity = string(d.ID) + "/" + d.Status
+	f.Time = unixOrMilli(e.Timestamp)
+	switch f.Type.Family() {
+	case "payment":
+		return d.payment(f)
+	case "payout":
+		return d.payout(f)
+	}
+	f.ConnectorMandateID = string(d.ID)
+	return f, nil
+}
+
+func (d wompiData) payment(f Fact) (Fact, error) {
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
+	f.PaymentMethod = method(string(d.PaymentMethodType), string(d.PaymentMethod.Extra.Brand))
+	f.MandateID = string(d.PaymentSourceID)
+	var err error
+	if f.Amount, err = minor(d.AmountInCents, d.Currency, nil); err != nil {
+		return f, err
+	}
+	switch f.Type {
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	case schemas.PaymentFailed:
+		f.Error = failure("", string(d.StatusMessage), "")
+	}
+	return f, nil
+}
+
+func (d wompiData) payout(f Fact) (Fact, error) {
+	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
+	f.ConnectorPayoutID = string(d.ID)
+	if f.Type == schemas.PayoutFailed {
+		f.Error = failure(string(d.FailureReason.Code), first(d.FailureReason.Message, d.FailureReason.Description), "")
+	}
+	var err error
+	f.Amount, err = minor(d.PayoutAmount, d.Currency, nil)
+	return f, err
+}

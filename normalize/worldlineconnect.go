@@ -1,0 +1,263 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// worldlineConnect: one event a webhook, {"id", "type", "created",
+// "merchantId"} and the payment, refund, payout, dispute or token that it is
+// about. Several events tell one fact, such as that a payment is captured and,
+// days later, that its money came: the identity is the thing and its type, of
+// a captured payment with how much was captured, not the event.
+//
+// A refund has a reference of its own and does not name its payment. What
+// Worldline calls a dispute is the merchant's answer to a chargeback.
+//
+// https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/
+var worldlineConnect = Connector{
+	Docs:      "https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/",
+	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs",
+	Normalize: worldlineConnectNormalize,
+}
+
+// worldlineConnectTypes is what events mean; those without a type change
+// nothing.
+var worldlineConnectTypes = map[string]schemas.Type{
+	"payment.created":                 schemas.PaymentProcessing,
+	"payment.redirected":              schemas.PaymentActionRequired,
+	"payment.pending_payment":         schemas.PaymentActionRequired,
+	"payment.account_verified":        "",
+	"payment.pending_fraud_approval":  schemas.PaymentActionRequired,
+	"payment.authorization_requested": schemas.PaymentProcessing,
+	"payment.pending_approval":        schemas.PaymentAuthorized, // see payment
+	"payment.pending_completion":      schemas.PaymentActionRequired,
+	"payment.pending_capture":         schemas.PaymentAuthorized,
+	"payment.capture_requested":       schemas.PaymentAuthorized,
+	"payment.captured":                schemas.PaymentCaptured,
+	"payment.paid":                    schemas.PaymentCaptured,
+	"payment.paid_increment":          schemas.PaymentCaptured,
+	"payment.reversed":                schemas.PaymentReversed,
+	"payment.chargeback_notification": schemas.DisputeOpened,
+	"payment.chargebacked":            schemas.DisputeOpened,
+	"payment.rejected":                schemas.PaymentFailed,
+	"payment.rejected_capture":        schemas.PaymentCaptureFailed,
+	"payment.cancelled":               schemas.PaymentCancelled,
+	"payment.refunded":                schemas.RefundSucceeded,
+
+	"refund.created":          schemas.RefundPending,
+	"refund.pending_approval": schemas.RefundPending,
+	"refund.refund_requested": schemas.RefundPending,
+	"refund.captured":         schemas.RefundSucceeded,
+	"refund.refunded":         schemas.RefundSucceeded,
+	"refund.rejected":         schemas.RefundFailed,
+	"refund.cancelled":        schemas.RefundCancelled,
+
+	"payout.created":          schemas.PayoutCreated,
+	"payout.pending_approval": schemas.PayoutCreated,
+	"payout.payout_requested": schemas.PayoutProcessing,
+	"payout.account_credited": schemas.PayoutSucceeded,
+	"payout.rejected":         schemas.PayoutFailed,
+	"payout.rejected_credit":  schemas.PayoutFailed,
+	"payout.cancelled":        schemas.PayoutCancelled,
+	"payout.reversed":         schemas.PayoutReversed,
+
+	"dispute.draft":                 "",
+	"dispute.created":               schemas.DisputeChallenged,
+	"dispute.invalid_representment": "",
+	"dispute.send_to_bank":          schemas.DisputeChallenged,
+	"dispute.success":               schemas.DisputeWon,
+	"dispute.expired":               schemas.DisputeExpired,
+	"dispute.cancelled":             schemas.DisputeAccepted, // the merchant gives up
+
+	"token.created":       schemas.MandateActive,
+	"token.updated":       "",
+	"token.expiring_soon": "",
+	"token.expired":       schemas.MandateRevoked,
+	"token.deleted":       schemas.MandateRevoked,
+}
+
+type worldlineConnectEvent struct {
+	ID         string                 `json:"id"`
+	Type       string                 `json:"type"`
+	Created    text                   `json:"created"`
+	MerchantID text                   `json:"merchantId"`
+	Payment    worldlineConnectObject `json:"payment"`
+	Refund     worldlineConnectObject `json:"refund"`
+	Payout     worldlineConnectObject `json:"payout"`
+	Dispute    worldlineConnectObject `json:"dispute"`
+	Token      worldlineConnectObject `json:"token"`
+}
+
+// worldlineConnectObject is what an event is about.
+type worldlineConnectObject struct {
+	ID            text                   `json:"id"`
+	PaymentID     text                   `json:"paymentId"` // of disputes
+	PaymentOutput worldlineConnectOutput `json:"paymentOutput"`
+	RefundOutput  worldlineConnectOutput `json:"refundOutput"`
+	PayoutOutput  worldlineConnectOutput `json:"payoutOutput"`
+	DisputeOutput worldlineConnectOutput `json:"disputeOutput"`
+	StatusOutput  struct {
+		IsAuthorized bool `json:"isAuthorized"`
+		Errors       []struct {
+			Code    text `json:"code"`
+			Message text `json:"message"`
+		} `json:"errors"`
+	} `json:"statusOutput"`
+}
+
+type worldlineConnectOutput struct {
+	AmountOfMoney struct {
+		Amount       *int64 `json:"amount"`
+		CurrencyCode string `json:"currencyCode"`
+	} `json:"amountOfMoney"`
+	AmountPaid *int64 `json:"amountPaid"`
+	References struct {
+		MerchantReference text `json:"merchantReference"`
+		MerchantOrderID   text `json:"merchantOrderId"`
+	} `json:"references"`
+	PaymentMethod text `json:"paymentMethod"`
+	RefundMethod  text `json:"refundMethod"`
+	Card          struct {
+		SchemeTransactionID text `json:"schemeTransactionId"`
+		Token               text `json:"token"`
+	} `json:"cardPaymentMethodSpecificOutput"`
+	CreationDetails struct {
+		ReasonCode text `json:"reasonCode"`
+	} `json:"creationDetails"`
+}
+
+func (o worldlineConnectOutput) amount(value *int64) (*schemas.Amount, error) {
+	return minor(value, o.AmountOfMoney.CurrencyCode, nil)
+}
+
+func (o worldlineConnectOutput) reference() string {
+	return first(o.References.MerchantReference, o.References.MerchantOrderID)
+}
+
+func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e worldlineConnectEvent
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.ID == "" || e.Type == "" {
+		return nil, fmt.Errorf("%w: no id or no type: not an event of Worldline's", ErrMalformed)
+	}
+	typ, known := worldlineConnectTypes[e.Type]
+	switch {
+	case !known:
+		return []Fact{notUnified(e.Type)}, nil
+	case typ == "":
+		return []Fact{ignored(e.Type, "no money has moved, and nothing is decided")}, nil
+	}
+	f, err := e.fact(typ)
+	if err == nil {
+		f.Time, err = timestamp(string(e.Created), "2006-01-02T15:04:05Z0700", time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(e.Type, err)}, nil
+	}
+	f.ConnectorEventID, f.ConnectorEventType, f.Account = e.ID, e.Type, string(e.MerchantID)
+	return []Fact{f}, nil
+}
+
+func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
+	thing, _, _ := strings.Cut(e.Type, ".")
+	about := map[string]struct {
+		object worldlineConnectObject
+		read   func(worldlineConnectObject, Fact) (Fact, error)
+	}{
+		"payment": {e.Payment, worldlineConnectObject.payment},
+		"refund":  {e.Refund, worldlineConnectObject.refund},
+		"payout":  {e.Payout, worldlineConnectObject.payout},
+		"dispute": {e.Dispute, worldlineConnectObject.dispute},
+		"token":   {e.Token, worldlineConnectObject.token},
+	}[thing]
+	if about.object.ID == "" {
+		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, thing)
+	}
+	f.Type, f.Identity = typ, string(about.object.ID)
+	if thing == "payment" && typ.Family() == "refund" { // it does not say which: there can be several
+		f.Identity = e.ID
+	}
+	return about.read(about.object, f)
+}
+
+// failure is why something was rejected.
+func (t worldlineConnectObject) failure() *schemas.Error {
+	if len(t.StatusOutput.Errors) == 0 {
+		return nil
+	}
+	return failure(string(t.StatusOutput.Errors[0].Code), string(t.StatusOutput.Errors[0].Message), "")
+}
+
+func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
+	o := t.PaymentOutput
+	f.MerchantTransactionID, f.ConnectorTransactionID = o.reference(), string(t.ID)
+	f.PaymentMethod = method(string(o.PaymentMethod), "")
+	if f.Amount, err = o.amount(o.AmountOfMoney.Amount); err != nil {
+		return f, err
+	}
+	if f.Type == schemas.PaymentAuthorized && !t.StatusOutput.IsAuthorized { // approved by the merchant before the bank is asked
+		f.Type = schemas.PaymentProcessing
+	}
+	switch f.Type {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		if f.CapturedAmount, err = o.amount(o.AmountPaid); err != nil {
+			return f, err
+		}
+		if f.CapturedAmount == nil {
+			f.CapturedAmount = f.Amount
+		}
+		if f.CapturedAmount != nil {
+			f.Identity += fmt.Sprintf("/%d", f.CapturedAmount.Value)
+		}
+	case schemas.PaymentFailed, schemas.PaymentCaptureFailed:
+		f.Error = t.failure()
+	case schemas.DisputeOpened:
+		f.Stage = schemas.StageDispute
+	}
+	if f.Type.Family() == "payment" {
+		f.NetworkTransactionID, f.MandateID = string(o.Card.SchemeTransactionID), string(o.Card.Token)
+	}
+	return f, nil
+}
+
+func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
+	o := t.RefundOutput
+	if f.MerchantTransactionID = o.reference(); f.MerchantTransactionID != "" {
+		f.KeySource = schemas.KeyFromRequest
+	}
+	f.ConnectorRefundID, f.MerchantRefundID = string(t.ID), string(o.References.MerchantReference)
+	f.PaymentMethod = method(string(o.RefundMethod), "")
+	f.Error = t.failure()
+	f.Amount, err = o.amount(o.AmountOfMoney.Amount)
+	return f, err
+}
+
+func (t worldlineConnectObject) payout(f Fact) (_ Fact, err error) {
+	o := t.PayoutOutput
+	f.MerchantTransactionID, f.MerchantPayoutID = o.reference(), string(o.References.MerchantReference)
+	f.ConnectorPayoutID = string(t.ID)
+	f.Error = t.failure()
+	f.Amount, err = o.amount(o.AmountOfMoney.Amount)
+	return f, err
+}
+
+func (t worldlineConnectObject) dispute(f Fact) (_ Fact, err error) {
+	o := t.DisputeOutput
+	f.ConnectorTransactionID, f.ConnectorDisputeID = string(t.PaymentID), string(t.ID)
+	f.Stage, f.ReasonCode = schemas.StageDispute, string(o.CreationDetails.ReasonCode)
+	f.Amount, err = o.amount(o.AmountOfMoney.Amount)
+	return f, err
+}
+
+func (t worldlineConnectObject) token(f Fact) (Fact, error) {
+	f.ConnectorMandateID = string(t.ID)
+	return f, nil
+}

@@ -1,0 +1,58 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// lyra signs kr-answer, a field of the form that is JSON. The field kr-hash is
+// the MAC, hex. The key is the REST API's password where Lyra's servers send
+// (kr-hash-key=password), and the HMAC-SHA-256 key where the payer's browser
+// does; which of them are secrets of the endpoint is the merchant's choice.
+// PayZen, Systempay, Izipay and others are Lyra under their own names.
+//
+// Slashes and quotes may have been escaped on the way; Lyra's own library then
+// hashes the text without its backslashes. That text is what is returned: with
+// its backslashes it could say something else. No time is signed.
+//
+// https://docs.lyra.com/en/rest/V4.0/api/kb/ipn_usage.html
+var lyra = Connector{
+	Docs:     "https://docs.lyra.com/en/rest/V4.0/api/kb/ipn_usage.html",
+	Signs:    "HMAC-SHA256 of the form's kr-answer, hex, in the field kr-hash",
+	Covers:   CoversBody,
+	Weakness: "no timestamp: a captured request can be sent again",
+	Verify:   lyraVerify,
+}
+
+var (
+	lyraSlashes     = strings.NewReplacer(`\/`, `/`)
+	lyraBackslashes = strings.NewReplacer(`\\`, `\`, `\`, ``)
+)
+
+func lyraVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+	f, err := r.form()
+	if err != nil {
+		return Verified{}, err
+	}
+	switch {
+	case f["kr-hash"] == "":
+		return Verified{}, fmt.Errorf("%w: no kr-hash in the form", ErrMissing)
+	case f["kr-hash-algorithm"] != "sha256_hmac":
+		return Verified{}, fmt.Errorf("%w: kr-hash-algorithm is %q, want sha256_hmac", ErrAlgorithm, f["kr-hash-algorithm"])
+	}
+	signature, err := hex.DecodeString(f["kr-hash"])
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: kr-hash: %v", ErrMalformed, err)
+	}
+	answer := f["kr-answer"]
+	for _, signed := range []string{answer, lyraSlashes.Replace(answer), lyraBackslashes.Replace(answer)} {
+		if hmac.Equal(signature, sum(sha256.New, []byte(secret), []byte(signed))) {
+			return Verified{Payload: []byte(signed)}, nil
+		}
+	}
+	return Verified{}, ErrMismatch
+}

@@ -1,0 +1,43 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// xsolla hashes the body with the project's secret key behind it and sends
+// Authorization: Signature <hex of SHA-1>.
+//
+// It is a plain hash, not an HMAC, and SHA-1 is broken for collisions: whoever
+// can make Xsolla sign a body of their choice could have prepared a second one
+// with the same signature. No time is signed.
+//
+// https://developers.xsolla.com/webhooks/overview/#section/Sign-requests
+var xsolla = Connector{
+	Docs:     "https://developers.xsolla.com/webhooks/overview/#section/Sign-requests",
+	Signs:    "SHA-1 of the body and the secret key, hex, in Authorization: Signature <hex>",
+	Covers:   CoversBody,
+	Weakness: "a plain SHA-1 instead of an HMAC; no timestamp: a captured request can be sent again",
+	Headers:  []string{"Authorization"},
+	Verify:   xsollaVerify,
+}
+
+func xsollaVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+	header, err := r.header("Authorization")
+	if err != nil {
+		return Verified{}, err
+	}
+	value, ok := strings.CutPrefix(header, "Signature ")
+	signature, err := hex.DecodeString(value)
+	if !ok || err != nil {
+		return Verified{}, fmt.Errorf("%w: Authorization: want Signature <hex>", ErrMalformed)
+	}
+	if !hmac.Equal(signature, digest(sha1.New, string(r.Body)+secret)) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
+}
