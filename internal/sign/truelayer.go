@@ -52,7 +52,7 @@ func truelayerDev() verify.Keys {
 }
 
 // truelayer: a detached JWS by ES512 over the path, the time and the payload.
-func truelayer(payload []byte, private string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+func truelayer(payload []byte, private string, _ map[string]string, address string, now time.Time) (verify.Request, error) {
 	key, err := ecKey(elliptic.P521(), private)
 	if err != nil {
 		return verify.Request{}, err
@@ -60,10 +60,6 @@ func truelayer(payload []byte, private string, settings map[string]string, addre
 	u, err := url.Parse(address)
 	if err != nil {
 		return verify.Request{}, err
-	}
-	path := settings["path"]
-	if path == "" {
-		path = u.EscapedPath()
 	}
 	header, err := json.Marshal(map[string]string{
 		"alg": "ES512", "kid": truelayerDevKeyID, "tl_version": "2", "tl_headers": "X-Tl-Webhook-Timestamp",
@@ -73,7 +69,7 @@ func truelayer(payload []byte, private string, settings map[string]string, addre
 		return verify.Request{}, err
 	}
 	b64, sent := base64.RawURLEncoding.EncodeToString, now.UTC().Format(time.RFC3339)
-	signed := b64(header) + "." + b64([]byte("POST "+path+"\nX-Tl-Webhook-Timestamp: "+sent+"\n"+string(payload)))
+	signed := b64(header) + "." + b64([]byte("POST "+u.EscapedPath()+"\nX-Tl-Webhook-Timestamp: "+sent+"\n"+string(payload)))
 	digest := sha512.Sum512([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
 	if err != nil {
