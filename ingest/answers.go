@@ -21,6 +21,7 @@ type dialect struct {
 	body       string                      // of the answer that ends redelivery
 	reply      func(payload []byte) string // the same, where it depends on what was verified
 	done       int                         // the status of that answer; 0 is 200
+	failure    string                      // the body of every other answer; empty says its status
 	unverified int                         // the status of a refusal to believe; 0 is 401
 	handshake  bool                        // asks by GET whether the endpoint is the merchant's
 	deadline   time.Duration               // 0 is the server's
@@ -46,6 +47,8 @@ var dialects = map[string]dialect{
 		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
 		return "OK" + fields.Get("InvId")
 	}},
+	// https://pay.weixin.qq.com/doc/v3/merchant/4012075420
+	"wechatpay": {failure: `{"code":"FAIL","message":"send it again"}`},
 }
 
 // statusTokenInvalid is nobody's standard.
@@ -99,15 +102,32 @@ var refusals = []struct {
 
 // refusal returns the answer to an error and the word for it.
 func (d dialect) refusal(err error) (Answer, string) {
+	status, word := d.refuse(err)
+	a := plain(status)
+	if d.failure != "" {
+		a.Body, a.Headers["Content-Type"] = d.failure, contentType(d.failure)
+	}
+	return a, word
+}
+
+func (d dialect) refuse(err error) (status int, word string) {
 	for _, r := range refusals {
 		if errors.Is(err, r.is) {
-			return plain(r.status), r.word
+			return r.status, r.word
 		}
 	}
 	if reason := verify.ReasonOf(err); reason != "" {
-		return plain(cmp.Or(d.unverified, http.StatusUnauthorized)), string(reason)
+		return cmp.Or(d.unverified, http.StatusUnauthorized), string(reason)
 	}
-	return plain(http.StatusServiceUnavailable), "internal"
+	return http.StatusServiceUnavailable, "internal"
+}
+
+// contentType is the media type of a body: JSON, if it is an object, or text.
+func contentType(body string) string {
+	if strings.HasPrefix(body, "{") {
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
 }
 
 // retryAfter is when a processor that honours it should try again, in seconds.
@@ -135,14 +155,14 @@ func (e Endpoint) Answer(j Judgement) Answer {
 		a, _ := d.refusal(j.Err)
 		return a
 	case j.Handshake:
-		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
+		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": contentType(string(j.Reply))}, Body: string(j.Reply)}
 	}
 	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
 	if d.reply != nil {
 		a.Body = d.reply(j.Payload)
 	}
 	if a.Body != "" {
-		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
+		a.Headers = map[string]string{"Content-Type": contentType(a.Body)}
 	}
 	return a
 }

@@ -49,7 +49,7 @@ var connectors = map[string]Signer{
 	"moneyhash":             {Dev: secret("dev-moneyhash-signature-key"), Sign: moneyhash},
 	"monnify":               {Dev: secret("dev-monnify-client-secret"), Sign: hexOfBody(sha512.New, "Monnify-Signature")},
 	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
-	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"paypal":                {Dev: paypalDev(), Private: devKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
 	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
@@ -66,6 +66,7 @@ var connectors = map[string]Signer{
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
+	"wechatpay":             {Dev: wechatpayDev(), Private: devKey, Sign: wechatpay},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
 
