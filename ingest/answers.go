@@ -27,7 +27,8 @@ type dialect struct {
 	deadline   time.Duration               // 0 is the server's
 }
 
-// dialects holds the processors that want something else, by connector.
+// dialects holds the processors that want something else, by connector. An
+// answer that has to be signed comes from verify.
 var dialects = map[string]dialect{
 	// Adyen's older webhooks wanted this body; its newer ones take any.
 	// https://docs.adyen.com/development-resources/webhooks/handle-webhook-events
@@ -157,7 +158,7 @@ func (e Endpoint) Answer(j Judgement) Answer {
 	case j.Handshake:
 		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": contentType(string(j.Reply))}, Body: string(j.Reply)}
 	}
-	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
+	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: cmp.Or(string(j.Reply), d.body)}
 	if d.reply != nil {
 		a.Body = d.reply(j.Payload)
 	}

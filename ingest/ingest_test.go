@@ -189,6 +189,7 @@ func TestSamples(t *testing.T) {
 		"gocardless":  `204 `,
 		"ipay88":      `200 RECEIVEOK`,
 		"robokassa":   `200 OK\d*`,
+		"trustly":     `200 {"result":{"signature":"[^"]+","uuid":"[^"]+","method":"\w*","data":{"status":"OK"}},"version":"1.1"}`,
 	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {

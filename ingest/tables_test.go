@@ -45,6 +45,7 @@ func TestAnswers(t *testing.T) {
 		{"gocardless", Judgement{Err: verify.ErrMismatch}, 498, "\n"},
 		{"gocardless", Judgement{Err: verify.ErrNoSecret}, 503, "Service Unavailable\n"},
 		{"robokassa", Judgement{Verified: verify.Verified{Payload: []byte("OutSum=1&InvId=7")}}, 200, "OK7"},
+		{"trustly", Judgement{Verified: verify.Verified{Payload: []byte("{}"), Reply: []byte(`{"result":{}}`)}}, 200, `{"result":{}}`},
 		{"wechatpay", Judgement{}, 200, ""},
 		{"wechatpay", Judgement{Err: verify.ErrMismatch}, 401, `{"code":"FAIL","message":"send it again"}`},
 		{"braintree", Judgement{Verified: verify.Verified{Handshake: true, Reply: []byte("abc|def")}}, 200, "abc|def"},

@@ -63,6 +63,7 @@ var connectors = map[string]Connector{
 	"stripe":                stripe,
 	"svix":                  svix,
 	"truelayer":             truelayer,
+	"trustly":               trustly,
 	"wechatpay":             wechatpay,
 	"xendit":                xendit,
 }

@@ -66,6 +66,7 @@ var connectors = map[string]Signer{
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
+	"trustly":               {Dev: trustlyDev(), Private: devKey, Sign: trustly},
 	"wechatpay":             {Dev: wechatpayDev(), Private: devKey, Sign: wechatpay},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }
