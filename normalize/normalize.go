@@ -64,6 +64,7 @@ var connectors = map[string]Connector{
 	"svix":                  svix,
 	"truelayer":             truelayer,
 	"trustly":               trustly,
+	"wallee":                wallee,
 	"wechatpay":             wechatpay,
 	"xendit":                xendit,
 }

@@ -67,6 +67,7 @@ var connectors = map[string]Signer{
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
 	"trustly":               {Dev: trustlyDev(), Private: devKey, Sign: trustly},
+	"wallee":                {Dev: walleeDev(), Private: walleeDevKey, Sign: wallee},
 	"wechatpay":             {Dev: wechatpayDev(), Private: devKey, Sign: wechatpay},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
 }

@@ -6,9 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -24,15 +22,6 @@ const (
 		"de5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5e" + "01"
 	truelayerDevKeyID = "dev"
 )
-
-// ecKey is a private key of a curve, a number in hex.
-func ecKey(curve elliptic.Curve, text string) (*ecdsa.PrivateKey, error) {
-	raw, err := hex.DecodeString(text)
-	if err != nil {
-		return nil, errors.New("the private key is not a number in hex")
-	}
-	return ecdsa.ParseRawPrivateKey(curve, raw)
-}
 
 // truelayerDev is the dev keys, with the key set given, so that none is fetched.
 func truelayerDev() verify.Keys {

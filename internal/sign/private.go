@@ -1,9 +1,12 @@
 package sign
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	_ "embed"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 )
@@ -32,4 +35,13 @@ func rsaKey(private string) (*rsa.PrivateKey, error) {
 		return nil, errors.New("the private key is not RSA")
 	}
 	return key, nil
+}
+
+// ecKey is a private key of a curve, a number in hex.
+func ecKey(curve elliptic.Curve, text string) (*ecdsa.PrivateKey, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("the private key is not a number in hex")
+	}
+	return ecdsa.ParseRawPrivateKey(curve, raw)
 }
