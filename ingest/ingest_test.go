@@ -162,7 +162,7 @@ func signed(t testing.TB, connector string, payload []byte) *http.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest(v.Method, path, bytes.NewReader(v.Body))
+	r := httptest.NewRequest(v.Method, strings.TrimPrefix(v.URL, publicURL), bytes.NewReader(v.Body))
 	r.Header = v.Header
 	r.Host = "evil.example"
 	r.Header.Set("X-Forwarded-Host", "evil.example")
@@ -218,7 +218,7 @@ func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	keys, _, _ := sign.Dev(connector)
-	v, err := verify.Verify(connector, verify.Request{Method: r.Method, URL: publicURL + r.URL.Path, Header: r.Header, Body: body}, keys, noon)
+	v, err := verify.Verify(connector, verify.Request{Method: r.Method, URL: publicURL + r.URL.RequestURI(), Header: r.Header, Body: body}, keys, noon)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ var connectors = map[string]Connector{
 	"gocardless":            gocardless,
 	"ipay88":                ipay88,
 	"lithic":                lithic,
+	"mercadopago":           mercadopago,
 	"midtrans":              midtrans,
 	"modern-treasury":       modernTreasury,
 	"mollie":                mollie,

@@ -43,6 +43,7 @@ var connectors = map[string]Signer{
 	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
 	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
+	"mercadopago":           {Dev: secret("dev-mercadopago-secret-signature"), Sign: mercadopago},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
@@ -96,7 +97,10 @@ func Request(connector string, payload []byte, secret string, settings map[strin
 	if err != nil {
 		return verify.Request{}, fmt.Errorf("%s: %w", connector, err)
 	}
-	r.Method, r.URL = http.MethodPost, url
+	r.Method = http.MethodPost
+	if r.URL == "" { // the signer adds a query where the processor does
+		r.URL = url
+	}
 	return r, nil
 }
 
