@@ -108,6 +108,11 @@ type wechatpayResource struct {
 	OrderID     string `json:"order_id"`
 	OutOrderNo  text   `json:"out_order_no"`
 	TotalAmount *int64 `json:"total_amount"`
+	Collection  struct {
+		Details []struct {
+			TransactionID string `json:"transaction_id"`
+		} `json:"details"`
+	} `json:"collection"`
 
 	ContractID        text `json:"contract_id"`
 	AuthorizationCode text `json:"authorization_code"`
@@ -247,6 +252,11 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	f := Fact{Type: schemas.PaymentCaptured, Identity: string(r.OutOrderNo) + "/" + r.OrderID}
 	f.Account = first(r.SubMchID, r.MchID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutOrderNo), r.OrderID
+	for _, d := range r.Collection.Details { // refunds name the transaction that took the money
+		if d.TransactionID != "" {
+			f.ConnectorReferences = append(f.ConnectorReferences, d.TransactionID)
+		}
+	}
 	var err error
 	f.Amount, err = wechatpayAmount(r.TotalAmount, "")
 	f.CapturedAmount = f.Amount
