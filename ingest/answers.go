@@ -22,7 +22,8 @@ type dialect struct {
 	reply      reply         // the same, where it depends on what was verified
 	done       int           // the status of that answer; 0 is 200
 	unverified int           // the status of a refusal to believe; 0 is 401
-	disbelief  string        // the body of that refusal, JSON; empty says the status
+	disbelief  string        // the body of that refusal; empty is failure
+	failure    string        // the body of every refusal; empty says its status
 	handshake  bool          // asks by GET whether the endpoint is the merchant's
 	query      bool          // its webhook is a GET: the query stands for the body
 	deadline   time.Duration // 0 is the server's
@@ -32,7 +33,8 @@ type dialect struct {
 // verified.
 type reply func(settings map[string]string, payload []byte) string
 
-// dialects holds the processors that want something else, by connector.
+// dialects holds the processors that want something else, by connector. An
+// answer that has to be signed comes from verify.
 var dialects = map[string]dialect{
 	// Adyen's older webhooks wanted this body; its newer ones take any.
 	// https://docs.adyen.com/development-resources/webhooks/handle-webhook-events
@@ -66,6 +68,8 @@ var dialects = map[string]dialect{
 	// GET with X-GCS-Webhooks-Endpoint-Verification when an endpoint is saved.
 	// https://docs.connect.worldline-solutions.com/documentation/webhooks/
 	"worldline-connect": {handshake: true},
+	// https://pay.weixin.qq.com/doc/v3/merchant/4012075420
+	"wechatpay": {failure: `{"code":"FAIL","message":"send it again"}`},
 	// A 4xx is final, and may refund the payment; a 5xx is sent again. The
 	// question whether a user exists is answered as all else: yes.
 	// https://developers.xsolla.com/webhooks/overview/#section/Errors
@@ -127,19 +131,32 @@ var refusals = []struct {
 
 // refusal returns the answer to an error and the word for it.
 func (d dialect) refusal(err error) (Answer, string) {
+	status, word, body := d.refuse(err)
+	a := plain(status)
+	if body != "" {
+		a.Body, a.Headers["Content-Type"] = body, contentType(body)
+	}
+	return a, word
+}
+
+func (d dialect) refuse(err error) (status int, word, body string) {
 	for _, r := range refusals {
 		if errors.Is(err, r.is) {
-			return plain(r.status), r.word
+			return r.status, r.word, d.failure
 		}
 	}
 	if reason := verify.ReasonOf(err); reason != "" {
-		a := plain(cmp.Or(d.unverified, http.StatusUnauthorized))
-		if d.disbelief != "" {
-			a.Headers["Content-Type"], a.Body = "application/json", d.disbelief
-		}
-		return a, string(reason)
+		return cmp.Or(d.unverified, http.StatusUnauthorized), string(reason), cmp.Or(d.disbelief, d.failure)
 	}
-	return plain(http.StatusServiceUnavailable), "internal"
+	return http.StatusServiceUnavailable, "internal", d.failure
+}
+
+// contentType is the media type of a body: JSON, if it is an object, or text.
+func contentType(body string) string {
+	if strings.HasPrefix(body, "{") {
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
 }
 
 // retryAfter is when a processor that honours it should try again, in seconds.
@@ -167,14 +184,14 @@ func (e Endpoint) Answer(j Judgement) Answer {
 		a, _ := d.refusal(j.Err)
 		return a
 	case j.Handshake:
-		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: string(j.Reply)}
+		return Answer{Status: http.StatusOK, Headers: map[string]string{"Content-Type": contentType(string(j.Reply))}, Body: string(j.Reply)}
 	}
-	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: d.body}
+	a := Answer{Status: cmp.Or(d.done, http.StatusOK), Body: cmp.Or(string(j.Reply), d.body)}
 	if d.reply != nil {
 		a.Body = d.reply(e.Keys.Settings, j.Payload)
 	}
 	if a.Body != "" {
-		a.Headers = map[string]string{"Content-Type": "text/plain; charset=utf-8"}
+		a.Headers = map[string]string{"Content-Type": contentType(a.Body)}
 	}
 	return a
 }

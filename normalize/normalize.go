@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -45,6 +44,7 @@ var connectors = map[string]Connector{
 	"liqpay":                liqpay,
 	"lithic":                lithic,
 	"lyra":                  lyra,
+	"mercadopago":           mercadopago,
 	"midtrans":              midtrans,
 	"modern-treasury":       modernTreasury,
 	"mollie":                mollie,
@@ -70,6 +70,9 @@ var connectors = map[string]Connector{
 	"stripe":                stripe,
 	"svix":                  svix,
 	"truelayer":             truelayer,
+	"trustly":               trustly,
+	"wallee":                wallee,
+	"wechatpay":             wechatpay,
 	"wompi":                 wompi,
 	"worldline-connect":     worldlineConnect,
 	"xendit":                xendit,

@@ -42,7 +42,8 @@ func inputs(t testing.TB) map[string][]string {
 // TestGolden normalises every testdata/<connector>/<case> and compares what it
 // means, byte for byte, with <case>.golden beside it. A case whose name begins
 // with "malformed" must come to that, one that begins with "ignored" to that,
-// and any other to at least one event.
+// and any other to at least one event. A name that ends in @name=value is a
+// payload at an endpoint with that setting.
 func TestGolden(t *testing.T) {
 	schema := schemaOf(t)
 	by := inputs(t)
@@ -85,7 +86,13 @@ func golden(t *testing.T, connector, file string) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Normalize(connector, payload, Options{ReceivedAt: received})
+	base := strings.TrimSuffix(file, path.Ext(file))
+	o := Options{ReceivedAt: received}
+	if _, setting, ok := strings.Cut(base, "@"); ok {
+		name, value, _ := strings.Cut(setting, "=")
+		o.Settings = map[string]string{name: value}
+	}
+	r, err := Normalize(connector, payload, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +101,7 @@ func golden(t *testing.T, connector, file string) Result {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	name := strings.TrimSuffix(file, path.Ext(file)) + ".golden"
+	name := base + ".golden"
 	if *update {
 		if err := os.WriteFile(name, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 // paypal signs "<transmission id>|<transmission time>|<webhook id>|<crc32>"
@@ -59,7 +57,7 @@ var paypalHeaders = []string{
 }
 
 func paypalCheck(_ string, k Keys) error {
-	given, err := paypalGiven(k)
+	given, err := k.named("certs")
 	if err != nil {
 		return err
 	}
@@ -102,7 +100,7 @@ func paypalVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 // paypalKey returns the key at an address: as it was given, or fetched from
 // PayPal and checked.
 func paypalKey(at, sent string, k Keys) (*rsa.PublicKey, error) {
-	given, err := paypalGiven(k)
+	given, err := k.named("certs")
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +131,6 @@ func paypalKey(at, sent string, k Keys) (*rsa.PublicKey, error) {
 		return nil, err
 	}
 	return key, nil
-}
-
-// paypalGiven is the setting certs.
-func paypalGiven(k Keys) (given map[string]string, err error) {
-	if text := k.Settings["certs"]; text != "" {
-		if err := json.Unmarshal([]byte(text), &given); err != nil {
-			return nil, fmt.Errorf("%w: certs is not a JSON object of URLs to certificates: %v", ErrSetting, err)
-		}
-	}
-	return given, nil
 }
 
 // paypalParse reads a certificate with an RSA key, and what comes after it to

@@ -3,11 +3,15 @@ package verify
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"hash"
 	"maps"
@@ -282,6 +286,46 @@ func digest(h func() hash.Hash, text string) []byte {
 	d := h()
 	d.Write([]byte(text))
 	return d.Sum(nil)
+}
+
+// named is a setting that holds texts by name, as a JSON object: nil if it is
+// not set.
+func (k Keys) named(setting string) (given map[string]string, err error) {
+	if text := k.Settings[setting]; text != "" {
+		if err := json.Unmarshal([]byte(text), &given); err != nil {
+			return nil, fmt.Errorf("%w: %s is not a JSON object of texts by name: %v", ErrSetting, setting, err)
+		}
+	}
+	return given, nil
+}
+
+// rsaKey reads the RSA public key of PEM text: that of a certificate, or a key
+// alone.
+func rsaKey(text string) (*rsa.PublicKey, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("no PEM")
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "CERTIFICATE":
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
+			key = c.PublicKey
+		}
+	case "PUBLIC KEY":
+		key, err = x509.ParsePKIXPublicKey(block.Bytes)
+	default:
+		err = fmt.Errorf("a PEM %s, want CERTIFICATE or PUBLIC KEY", block.Type)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if public, ok := key.(*rsa.PublicKey); ok {
+		return public, nil
+	}
+	return nil, fmt.Errorf("a key of type %T, want RSA", key)
 }
 
 // sharedValue is the Verify of processors that send the secret itself in a

@@ -38,7 +38,6 @@ var truelayer = Connector{
 	Settings: []Setting{
 		{Name: "jwks", Says: "TrueLayer's keys as a JSON Web Key Set; others are fetched from TrueLayer"},
 		truelayerEnvironment,
-		{Name: "path", Says: "the path of the webhook URI that TrueLayer has, where it is not that of the endpoint's address"},
 	},
 	Keyless: true,
 	Check:   truelayerCheck,
@@ -95,7 +94,7 @@ func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error)
 	if err != nil {
 		return Verified{}, err
 	}
-	payloads, err := h.payloads(r, k.Settings["path"])
+	payloads, err := h.payloads(r)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -111,13 +110,10 @@ func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error)
 
 // payloads returns what may have been signed: the request, with and without a
 // slash at the end of its path.
-func (h truelayerHeader) payloads(r Request, path string) ([2][]byte, error) {
-	if path == "" {
-		address, err := url.Parse(r.URL)
-		if r.URL == "" || err != nil {
-			return [2][]byte{}, fmt.Errorf("%w: the address that TrueLayer was given is not configured, and its path is signed", ErrSetting)
-		}
-		path = address.EscapedPath()
+func (h truelayerHeader) payloads(r Request) ([2][]byte, error) {
+	address, err := url.Parse(r.URL)
+	if r.URL == "" || err != nil {
+		return [2][]byte{}, fmt.Errorf("%w: the address that TrueLayer was given is not configured, and its path is signed", ErrSetting)
 	}
 	var headers strings.Builder
 	for name := range strings.SplitSeq(h.Headers, ",") {
@@ -130,7 +126,7 @@ func (h truelayerHeader) payloads(r Request, path string) ([2][]byte, error) {
 		}
 		headers.WriteString(name + ": " + value + "\n")
 	}
-	line, rest := r.Method+" "+strings.TrimSuffix(path, "/"), headers.String()+string(r.Body)
+	line, rest := r.Method+" "+strings.TrimSuffix(address.EscapedPath(), "/"), headers.String()+string(r.Body)
 	return [2][]byte{[]byte(line + "\n" + rest), []byte(line + "/\n" + rest)}, nil
 }
 

@@ -43,6 +43,7 @@ var connectors = map[string]Connector{
 	"liqpay":                liqpay,
 	"lithic":                lithic,
 	"lyra":                  lyra,
+	"mercadopago":           mercadopago,
 	"midtrans":              midtrans,
 	"modern-treasury":       modernTreasury,
 	"mollie":                mollie,
@@ -68,6 +69,9 @@ var connectors = map[string]Connector{
 	"stripe":                stripe,
 	"svix":                  svix,
 	"truelayer":             truelayer,
+	"trustly":               trustly,
+	"wallee":                wallee,
+	"wechatpay":             wechatpay,
 	"wompi":                 wompi,
 	"worldline-connect":     worldlineConnect,
 	"xendit":                xendit,
@@ -144,9 +148,9 @@ type Verified struct {
 	Payload []byte // what was signed, unwrapped: the only bytes to read on
 	Secret  string // the name of the secret that matched; empty for keyless connectors
 	// Handshake is set where the processor asked for proof that the endpoint is
-	// the merchant's. There is no payload; Reply is the body to answer with.
+	// the merchant's. There is no payload.
 	Handshake bool
-	Reply     []byte
+	Reply     []byte // the body to answer with: to a handshake, or where the answer is signed, too
 }
 
 // Reason is why a request was not verified. It is an error to wrap, the word

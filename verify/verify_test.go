@@ -29,7 +29,7 @@ import (
 //	sent: unix seconds   after now: the time that is signed, where it is another
 //	url: the address that the processor was given, where it is signed
 //	payload: what is verified, where that is not the body; "" for a handshake
-//	reply: what a handshake is answered with
+//	reply: what it is answered with
 //	signed: text of the body that the signature covers, where it covers fields only
 //	counts: text of a header that decides, where the rest of it does not: another secret's signature
 //	unsigned: text of the body that nothing is read from, where the signature covers the rest
@@ -125,6 +125,9 @@ func readVector(file string) (vector, error) {
 
 func (v vector) verify() (Verified, error) { return Verify(v.connector, v.req, v.keys, v.now) }
 
+// handshake reports whether v asks for proof and has no payload.
+func (v vector) handshake() bool { return v.payload != nil && *v.payload == "" }
+
 // with returns v with a change, and the original untouched.
 func (v vector) with(change func(*vector)) vector {
 	v.req.Header, v.req.Body = v.req.Header.Clone(), bytes.Clone(v.req.Body)
@@ -159,8 +162,11 @@ func TestVectors(t *testing.T) {
 			if string(got.Payload) != want {
 				t.Errorf("payload %q, want %q", got.Payload, want)
 			}
-			if got.Handshake != (v.reply != nil) || got.Handshake && string(got.Reply) != *v.reply {
-				t.Errorf("handshake %v, reply %q, want %v", got.Handshake, got.Reply, v.reply)
+			if got.Handshake != v.handshake() {
+				t.Errorf("handshake %v, want %v", got.Handshake, v.handshake())
+			}
+			if v.reply != nil && string(got.Reply) != *v.reply {
+				t.Errorf("reply %q, want %q", got.Reply, *v.reply)
 			}
 			if err := Check(v.connector, v.keys); err != nil {
 				t.Errorf("Check refuses keys that verify: %v", err)
@@ -189,7 +195,7 @@ func TestConformance(t *testing.T) {
 					t.Errorf("accepted %s", what)
 				}
 			}
-			if v.reply != nil { // a handshake proves the endpoint, not the processor: nothing is signed
+			if v.handshake() { // it proves the endpoint, not the processor: nothing is signed
 				refused("no secret", func(v *vector) { v.keys.Secrets = nil })
 				return
 			}

@@ -105,7 +105,11 @@ func (m mailing) read(connector string, args []string) ([]byte, error) {
 
 // deliver sends the request and prints the answer.
 func (m mailing) deliver(c *cobra.Command, r verify.Request) error {
-	q, err := http.NewRequestWithContext(c.Context(), r.Method, m.to, bytes.NewReader(r.Body))
+	to := m.to
+	if _, query, ok := strings.Cut(r.URL, "?"); ok && !strings.Contains(to, "?") {
+		to += "?" + query // it is signed
+	}
+	q, err := http.NewRequestWithContext(c.Context(), r.Method, to, bytes.NewReader(r.Body))
 	if err != nil {
 		return usage("--to: %w", err)
 	}

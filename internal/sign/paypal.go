@@ -5,12 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	_ "embed"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -18,21 +14,12 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// The key that signs for `tollbridge dev`, and its certificate. Anyone may
-// know them: no endpoint but dev's believes them.
-var (
-	//go:embed keys/paypal.key.pem
-	paypalDevKey string
-	//go:embed keys/paypal.cert.pem
-	paypalDevCert string
-)
-
 // paypalCertURL is where the certificate would be, and is not.
 const paypalCertURL = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-tollbridge-dev"
 
 // paypalDev is the dev keys, with the certificate given, so that none is fetched.
 func paypalDev() verify.Keys {
-	certs, err := json.Marshal(map[string]string{paypalCertURL: paypalDevCert})
+	certs, err := json.Marshal(map[string]string{paypalCertURL: devCert})
 	if err != nil {
 		panic("sign: " + err.Error()) // strings do marshal
 	}
@@ -41,17 +28,9 @@ func paypalDev() verify.Keys {
 
 // paypal: RSA-SHA256 over "id|time|webhook id|CRC32 of the payload".
 func paypal(payload []byte, private string, settings map[string]string, _ string, now time.Time) (verify.Request, error) {
-	block, _ := pem.Decode([]byte(private))
-	if block == nil {
-		return verify.Request{}, errors.New("the private key is not PEM")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := rsaKey(private)
 	if err != nil {
 		return verify.Request{}, err
-	}
-	key, ok := parsed.(*rsa.PrivateKey)
-	if !ok {
-		return verify.Request{}, errors.New("the private key is not RSA")
 	}
 	id, sent := rand.Text(), now.UTC().Format(time.RFC3339)
 	digest := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%s|%d", id, sent, settings["webhook_id"], crc32.ChecksumIEEE(payload)))

@@ -46,6 +46,7 @@ var connectors = map[string]Signer{
 	"liqpay":                {Dev: secret("dev-liqpay-private-key"), Sign: inForm("signature", liqpay)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
 	"lyra":                  {Dev: secret("devpassword_DEMOLYRA"), Sign: lyra},
+	"mercadopago":           {Dev: secret("dev-mercadopago-secret-signature"), Sign: mercadopago},
 	"midtrans":              {Dev: secret("dev-midtrans-server-key"), Sign: midtrans},
 	"modern-treasury":       {Dev: secret("dev-modern-treasury-webhook-key"), Sign: hexOfBody(sha256.New, "X-Signature")},
 	"mollie":                {Dev: secret("dev-mollie-signing-secret"), Sign: hexOfBody(sha256.New, "X-Mollie-Signature")},
@@ -54,7 +55,7 @@ var connectors = map[string]Signer{
 	"multisafepay":          {Dev: secret("dev-multisafepay-api-key"), Sign: multisafepay},
 	"opayo-server":          {Dev: opayoServerKeys, Sign: opayoServer},
 	"paddle":                {Dev: secret("pdl_ntfset_dev_paddle"), Sign: paddle},
-	"paypal":                {Dev: paypalDev(), Private: paypalDevKey, Sign: paypal},
+	"paypal":                {Dev: paypalDev(), Private: devKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
 	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
 	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
@@ -71,6 +72,9 @@ var connectors = map[string]Signer{
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
 	"svix":                  {Dev: secret("whsec_ZGV2LXN2aXgtc2VjcmV0LW9mLTI0LWIu"), Sign: standard("Svix")},
 	"truelayer":             {Dev: truelayerDev(), Private: truelayerDevKey, Sign: truelayer},
+	"trustly":               {Dev: trustlyDev(), Private: devKey, Sign: trustly},
+	"wallee":                {Dev: walleeDev(), Private: walleeDevKey, Sign: wallee},
+	"wechatpay":             {Dev: wechatpayDev(), Private: devKey, Sign: wechatpay},
 	"wompi":                 {Dev: secret("dev_events_wompi"), Sign: wompi},
 	"worldline-connect":     {Dev: secret("dev-worldline-webhooks-secret"), Sign: worldlineConnect},
 	"xendit":                {Dev: secret("dev-xendit-verification-token"), Sign: secretIn("X-Callback-Token")},
@@ -101,7 +105,10 @@ func Request(connector string, payload []byte, secret string, settings map[strin
 	if err != nil {
 		return verify.Request{}, fmt.Errorf("%s: %w", connector, err)
 	}
-	r.Method, r.URL = http.MethodPost, url
+	r.Method = http.MethodPost
+	if r.URL == "" { // the signer adds a query where the processor does
+		r.URL = url
+	}
 	return r, nil
 }
 

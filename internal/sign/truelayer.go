@@ -6,9 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -24,15 +22,6 @@ const (
 		"de5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5e" + "01"
 	truelayerDevKeyID = "dev"
 )
-
-// ecKey is a private key of a curve, a number in hex.
-func ecKey(curve elliptic.Curve, text string) (*ecdsa.PrivateKey, error) {
-	raw, err := hex.DecodeString(text)
-	if err != nil {
-		return nil, errors.New("the private key is not a number in hex")
-	}
-	return ecdsa.ParseRawPrivateKey(curve, raw)
-}
 
 // truelayerDev is the dev keys, with the key set given, so that none is fetched.
 func truelayerDev() verify.Keys {
@@ -52,7 +41,7 @@ func truelayerDev() verify.Keys {
 }
 
 // truelayer: a detached JWS by ES512 over the path, the time and the payload.
-func truelayer(payload []byte, private string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+func truelayer(payload []byte, private string, _ map[string]string, address string, now time.Time) (verify.Request, error) {
 	key, err := ecKey(elliptic.P521(), private)
 	if err != nil {
 		return verify.Request{}, err
@@ -60,10 +49,6 @@ func truelayer(payload []byte, private string, settings map[string]string, addre
 	u, err := url.Parse(address)
 	if err != nil {
 		return verify.Request{}, err
-	}
-	path := settings["path"]
-	if path == "" {
-		path = u.EscapedPath()
 	}
 	header, err := json.Marshal(map[string]string{
 		"alg": "ES512", "kid": truelayerDevKeyID, "tl_version": "2", "tl_headers": "X-Tl-Webhook-Timestamp",
@@ -73,7 +58,7 @@ func truelayer(payload []byte, private string, settings map[string]string, addre
 		return verify.Request{}, err
 	}
 	b64, sent := base64.RawURLEncoding.EncodeToString, now.UTC().Format(time.RFC3339)
-	signed := b64(header) + "." + b64([]byte("POST "+path+"\nX-Tl-Webhook-Timestamp: "+sent+"\n"+string(payload)))
+	signed := b64(header) + "." + b64([]byte("POST "+u.EscapedPath()+"\nX-Tl-Webhook-Timestamp: "+sent+"\n"+string(payload)))
 	digest := sha512.Sum512([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
 	if err != nil {

@@ -1,0 +1,74 @@
+package sign
+
+import (
+	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// The keys of `tollbridge dev`: the certificate's serial number, and the
+// APIv3 key. Anyone may know them.
+const (
+	wechatpayDevSerial = "23DE3DDE4D35D39E6044AE033E2EB9177548384D"
+	wechatpayDevKey    = "dev-wechatpay-apiv3-key-32-bytes"
+)
+
+func wechatpayDev() verify.Keys {
+	certs, err := json.Marshal(map[string]string{wechatpayDevSerial: devCert})
+	if err != nil {
+		panic("sign: " + err.Error()) // strings do marshal
+	}
+	keys := secret(wechatpayDevKey)
+	keys.Settings = map[string]string{"certs": string(certs)}
+	return keys
+}
+
+// wechatpay: the resource sealed by AES-256-GCM, and RSA-SHA256 over time,
+// nonce and body.
+func wechatpay(payload []byte, private string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
+	key, err := rsaKey(private)
+	if err != nil {
+		return verify.Request{}, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &fields); err != nil {
+		return verify.Request{}, err
+	}
+	if fields["resource"], err = wechatpaySeal(fields["resource"], wechatpayDevKey); err != nil {
+		return verify.Request{}, err
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return verify.Request{}, err
+	}
+	sent, nonce := strconv.FormatInt(now.Unix(), 10), rand.Text()
+	digest := sha256.Sum256([]byte(sent + "\n" + nonce + "\n" + string(body) + "\n"))
+	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
+	return request(body, "application/json", "Wechatpay-Timestamp", sent, "Wechatpay-Nonce", nonce,
+		"Wechatpay-Serial", wechatpayDevSerial, "Wechatpay-Signature", base64.StdEncoding.EncodeToString(signature)), err
+}
+
+func wechatpaySeal(text []byte, key string) (json.RawMessage, error) {
+	block, err := aes.NewCipher([]byte(key))
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	nonce := rand.Text()[:gcm.NonceSize()]
+	sealed := base64.StdEncoding.EncodeToString(gcm.Seal(nil, []byte(nonce), text, []byte("transaction")))
+	return json.Marshal(map[string]string{
+		"algorithm": "AEAD_AES_256_GCM", "associated_data": "transaction", "nonce": nonce, "ciphertext": sealed,
+	})
+}

@@ -1,0 +1,28 @@
+package normalize
+
+import "fmt"
+
+// mercadopago: a notification, {"type", "action", "data": {"id"}}, that
+// something happened to what the id names. Its body is not signed, so that even
+// where it says more, nothing of it is believed: what happened must be fetched,
+// by the id in the query. The whole webhook is kept, with its query.
+//
+// https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks
+var mercadopago = Connector{
+	Docs:      "https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks",
+	Key:       "none: the merchant's external_reference must be fetched",
+	Normalize: mercadopagoNormalize,
+}
+
+func mercadopagoNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var n struct {
+		Type   text `json:"type"`
+		Topic  text `json:"topic"`
+		Action text `json:"action"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return []Fact{ignored("", "the body is not signed, and cannot be read either: the state must be fetched, by the id in the query")}, nil
+	}
+	event := first(n.Type, n.Topic, n.Action)
+	return []Fact{ignored(event, fmt.Sprintf("the body, which says %q, is not signed: the state must be fetched, by the id in the query", event))}, nil
+}

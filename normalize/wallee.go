@@ -1,0 +1,90 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// wallee: a webhook names an entity, its id and its state, {"eventId",
+// "entityId", "listenerEntityTechnicalName", "state", "spaceId", "timestamp"},
+// and nothing else: amounts and the merchant's reference must be fetched. A
+// refund does not name its transaction.
+//
+// The identity is the entity, so that two states that tell one fact are one: a
+// transaction that may be fulfilled is one that was completed.
+//
+// https://app-wallee.com/en-us/doc/payment/transaction-process
+var wallee = Connector{
+	Docs:      "https://app-wallee.com/en-us/doc/payment/transaction-process",
+	Key:       "none: the merchant's reference must be fetched",
+	Normalize: walleeNormalize,
+}
+
+// walleeStates are what the states mean, by entity.
+var walleeStates = map[string]map[string]schemas.Type{
+	"Transaction": {
+		"CONFIRMED":  schemas.PaymentProcessing,
+		"PROCESSING": schemas.PaymentProcessing,
+		"AUTHORIZED": schemas.PaymentAuthorized,
+		"COMPLETED":  schemas.PaymentCaptured,
+		"FULFILL":    schemas.PaymentCaptured,
+		"FAILED":     schemas.PaymentFailed,
+		"VOIDED":     schemas.PaymentCancelled,
+		"DECLINE":    schemas.FraudRejected, // completed, and not to be delivered
+	},
+	"Refund": {
+		"SCHEDULED":    schemas.RefundPending,
+		"PENDING":      schemas.RefundPending,
+		"MANUAL_CHECK": schemas.RefundPending,
+		"SUCCESSFUL":   schemas.RefundSucceeded,
+		"FAILED":       schemas.RefundFailed,
+	},
+	"Token": {
+		"ACTIVE":   schemas.MandateActive,
+		"INACTIVE": schemas.MandateRevoked,
+		"DELETED":  schemas.MandateRevoked,
+	},
+}
+
+func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		EventID   text   `json:"eventId"`
+		EntityID  text   `json:"entityId"`
+		Entity    string `json:"listenerEntityTechnicalName"`
+		SpaceID   text   `json:"spaceId"`
+		State     string `json:"state"`
+		Timestamp text   `json:"timestamp"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return nil, err
+	}
+	if e.Entity == "" || e.EntityID == "" {
+		return nil, fmt.Errorf("%w: no listenerEntityTechnicalName or no entityId: not a webhook of wallee's", ErrMalformed)
+	}
+	states, ok := walleeStates[e.Entity]
+	if !ok {
+		return []Fact{notUnified(e.Entity)}, nil
+	}
+	event := e.Entity + " " + e.State
+	f := Fact{Type: states[e.State]}
+	if f.Type == "" {
+		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", e.State))}, nil
+	}
+	f.Identity, f.Account = e.Entity+"/"+string(e.EntityID), string(e.SpaceID)
+	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
+	switch f.Type.Family() {
+	case "refund":
+		f.ConnectorRefundID = string(e.EntityID)
+	case "mandate":
+		f.ConnectorMandateID = string(e.EntityID)
+		f.Identity += "/" + string(e.Timestamp) // it can be made inactive and active again
+	default:
+		f.ConnectorTransactionID = string(e.EntityID)
+	}
+	var err error
+	if f.Time, err = timestamp(string(e.Timestamp), "2006-01-02T15:04:05-0700"); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	return []Fact{f}, nil
+}

@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// mercadopago signs "id:<data.id>;request-id:<x-request-id>;ts:<ts>;" with the
+// application's secret signature and sends x-signature: ts=<time>,v1=<hex>.
+// The id is that of the query; what is not there is left out of what is signed.
+// Letters of the id are signed as they are sent, or in lower case, which is
+// what the documents say. The time is in milliseconds, or in seconds.
+//
+// The body is not signed, nothing of it: that something happened to the id of
+// the query is all that is proved. A proxy that makes a new x-request-id breaks
+// every signature. Mercado Pago names no age at which a request is stale, and
+// one is refused only for a tolerance that is set.
+//
+// https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks
+var mercadopago = Connector{
+	Docs:     "https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks",
+	Signs:    `HMAC-SHA256 of "id:<data.id of the query>;request-id:<x-request-id>;ts:<ts>;", hex, in x-signature (ts=, v1=)`,
+	Covers:   CoversNothing,
+	Weakness: "the body is not signed: whoever has seen one webhook can send any other body with it; no age is refused unless tolerance_seconds is set",
+	Headers:  []string{"X-Signature", "X-Request-Id"},
+	Settings: []Setting{tolerance},
+	Verify:   mercadopagoVerify,
+}
+
+func mercadopagoVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	header, err := r.header("X-Signature")
+	if err != nil {
+		return Verified{}, err
+	}
+	pairs := map[string]string{}
+	for pair := range strings.SplitSeq(header, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		if pairs[name] != "" {
+			return Verified{}, fmt.Errorf("%w: x-signature has two %s", ErrMalformed, name)
+		}
+		pairs[name] = value
+	}
+	signature, err := hex.DecodeString(pairs["v1"])
+	sent, wrong := strconv.ParseInt(pairs["ts"], 10, 64)
+	if err != nil || wrong != nil || len(signature) == 0 {
+		return Verified{}, fmt.Errorf("%w: x-signature: want ts=<time>,v1=<hex>", ErrMalformed)
+	}
+	id, request, err := mercadopagoSigned(r)
+	if err != nil {
+		return Verified{}, err
+	}
+	matches := func(id string) bool {
+		return hmac.Equal(signature, sum(sha256.New, []byte(secret), []byte(id+request+"ts:"+pairs["ts"]+";")))
+	}
+	if !matches(id) && !matches(strings.ToLower(id)) {
+		return Verified{}, ErrMismatch
+	}
+	const milliseconds = 1e11 // as seconds it is the year 5138
+	if sent < milliseconds {
+		sent *= 1000
+	}
+	return Verified{Payload: r.Body}, k.within(time.UnixMilli(sent), now, anyAge)
+}
+
+// mercadopagoSigned returns what is signed before the time: the id of the
+// query and the id of the request, each as it is signed, or nothing.
+func mercadopagoSigned(r Request) (id, request string, err error) {
+	address, err := url.Parse(r.URL)
+	if r.URL == "" || err != nil {
+		return "", "", fmt.Errorf("%w: the address that Mercado Pago was given is not configured, and an id in its query is signed", ErrSetting)
+	}
+	query, err := url.ParseQuery(address.RawQuery)
+	if err != nil || len(query["data.id"]) > 1 {
+		return "", "", fmt.Errorf("%w: the query cannot be read, or has several data.id", ErrMalformed)
+	}
+	if id = query.Get("data.id"); id != "" {
+		id = "id:" + id + ";"
+	}
+	if r.Header.Get("X-Request-Id") != "" {
+		if request, err = r.header("X-Request-Id"); err != nil {
+			return "", "", err
+		}
+		request = "request-id:" + request + ";"
+	}
+	if strings.Count(id, ";") > 1 || strings.Count(request, ";") > 1 {
+		return "", "", fmt.Errorf("%w: data.id or x-request-id has a \";\", which separates what is signed", ErrMalformed)
+	}
+	return id, request, nil
+}
