@@ -152,6 +152,7 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		if facts[i].Time.IsZero() {
 			facts[i].Time = created
 		}
+		facts[i].Identity = first(facts[i].Identity, e.ID)
 		facts[i].ConnectorEventID, facts[i].ConnectorEventType = e.ID, e.EventType
 	}
 	return facts, nil

@@ -135,26 +135,43 @@ func (b *tollbridge) stop(t *testing.T) {
 	}
 }
 
-// deliver sends a payload as its processor would, again while it is answered
-// 503: a topic just created has no leader on a busy machine yet.
-func (b *tollbridge) deliver(connector string, payload []byte) (a *http.Response, err error) {
+// deliver sends a payload as its processor would.
+func (b *tollbridge) deliver(connector string, payload []byte) (*http.Response, error) {
+	r, err := b.sign(connector, payload)
+	if err != nil {
+		return nil, err
+	}
+	return b.deliverRequest(r)
+}
+
+// deliverRequest sends a request again while it is answered 503: a topic just
+// created has no leader on a busy machine yet.
+func (b *tollbridge) deliverRequest(r verify.Request) (a *http.Response, err error) {
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if a, err = b.send(connector, payload); err != nil || a.StatusCode != http.StatusServiceUnavailable {
+		if a, err = post(r); err != nil || a.StatusCode != http.StatusServiceUnavailable {
 			break
 		}
 	}
 	return a, err
 }
 
+// sign is a request of the connector's processor.
+func (b *tollbridge) sign(connector string, payload []byte) (verify.Request, error) {
+	keys, private, _ := sign.Dev(connector)
+	return sign.Request(connector, payload, private, keys.Settings, b.url+"/webhooks/"+connector, time.Now())
+}
+
 // send sends a payload once.
 func (b *tollbridge) send(connector string, payload []byte) (*http.Response, error) {
-	keys, private, _ := sign.Dev(connector)
-	url := b.url + "/webhooks/" + connector
-	r, err := sign.Request(connector, payload, private, keys.Settings, url, time.Now())
+	r, err := b.sign(connector, payload)
 	if err != nil {
 		return nil, err
 	}
-	q, err := http.NewRequest(r.Method, url, bytes.NewReader(r.Body))
+	return post(r)
+}
+
+func post(r verify.Request) (*http.Response, error) {
+	q, err := http.NewRequest(r.Method, r.URL, bytes.NewReader(r.Body)) // which may have a query that is signed
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +183,17 @@ func (b *tollbridge) send(connector string, payload []byte) (*http.Response, err
 	defer a.Body.Close()
 	_, err = io.Copy(io.Discard, a.Body)
 	return a, err
+}
+
+// meaning is what normalize says of what is verified of a request: signing may
+// put a time into it.
+func meaning(connector string, r verify.Request) (normalize.Result, error) {
+	keys, _, _ := sign.Dev(connector)
+	v, err := verify.Verify(connector, r, keys, time.Now())
+	if err != nil {
+		return normalize.Result{}, err
+	}
+	return normalize.Normalize(connector, v.Payload, normalize.Options{Settings: keys.Settings, ReceivedAt: time.Now()})
 }
 
 // record is a record where it was found.
@@ -267,7 +295,11 @@ func TestEverySample(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, err := b.deliver(connector, payload)
+			request, err := b.sign(connector, payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := b.deliverRequest(request)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -275,7 +307,7 @@ func TestEverySample(t *testing.T) {
 				t.Errorf("%s %s: answered %s\n%s", connector, name, a.Status, b.log)
 				continue
 			}
-			r, err := normalize.Normalize(connector, payload, normalize.Options{ReceivedAt: time.Now()})
+			r, err := meaning(connector, request)
 			if err != nil {
 				t.Fatal(err)
 			}
