@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 20000x
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race fuzz golden faults compose build clean
+.PHONY: help run test check lint race fuzz golden docs faults compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,10 @@ fuzz: ## every fuzz target for FUZZ (20000x; 60s is a time)
 golden: ## rewrite the golden files, to read what changed
 	$(GO) test ./normalize -run TestGolden -update
 	git diff --stat -- normalize/testdata
+
+docs: ## write docs/connectors.md anew
+	$(GO) run ./cmd/tollbridge connectors --markdown > docs/connectors.md.new
+	mv docs/connectors.md.new docs/connectors.md
 
 faults: ## every fault, against a real Kafka: twenty minutes
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 30m

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -194,6 +195,49 @@ func (e Endpoint) Answer(j Judgement) Answer {
 		a.Headers = map[string]string{"Content-Type": contentType(a.Body)}
 	}
 	return a
+}
+
+// Manners is how a processor is answered.
+type Manners struct {
+	Done      int    // the status that ends redelivery
+	Body      string // of that answer, if it is always the same
+	Made      bool   // or it is made from what was verified
+	Refused   int    // the status of a request that is not verified
+	Handshake bool   // asks whether the endpoint is the merchant's
+	Query     bool   // its webhook is a GET
+	Deadline  time.Duration
+}
+
+// MannersOf returns how a connector's processor is answered.
+func MannersOf(connector string) Manners {
+	d := dialects[connector]
+	c, _ := verify.Lookup(connector)
+	return Manners{
+		Done: cmp.Or(d.done, http.StatusOK), Body: d.body, Made: d.reply != nil || c.Replies,
+		Refused: cmp.Or(d.unverified, http.StatusUnauthorized), Handshake: d.handshake, Query: d.query,
+		Deadline: max(d.deadline, DefaultDeadline),
+	}
+}
+
+// Says is the manners in a line.
+func (m Manners) Says() string {
+	says := strconv.Itoa(m.Done)
+	switch {
+	case m.Made:
+		says += ", its body made of what was verified"
+	case m.Body != "":
+		says += " with the body " + m.Body
+	}
+	if m.Refused != http.StatusUnauthorized {
+		says += "; not verified: " + strconv.Itoa(m.Refused)
+	}
+	if m.Handshake {
+		says += "; its handshake is answered"
+	}
+	if m.Query {
+		says += "; its webhook is a GET"
+	}
+	return says
 }
 
 // ReceiptHeader names the header of a 2xx that says where in Kafka the

@@ -46,6 +46,7 @@ var trustly = Connector{
 		trustlyOrders,
 	},
 	Keyless: true,
+	Replies: true,
 	Check:   trustlyCheck,
 	Verify:  trustlyVerify,
 }

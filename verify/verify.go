@@ -87,6 +87,7 @@ type Connector struct {
 	Headers  []string  // the headers that verification reads
 	Settings []Setting // what an endpoint can or must set beside its secrets
 	Keyless  bool      // verified by public keys: an endpoint has no secrets
+	Replies  bool      // what is verified has the body to answer with: see [Verified.Reply]
 
 	// Check refuses keys that could never verify anything, such as a key that
 	// is not the hex text it should be. Nil has nothing to refuse.

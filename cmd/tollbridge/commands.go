@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
-	"github.com/tollbridge/tollbridge/verify"
 )
 
 func topicsCommand() *cobra.Command {
@@ -105,106 +102,6 @@ func completeNth(args []string, choices ...[]string) []string {
 
 func columns(c *cobra.Command) *tabwriter.Writer {
 	return tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-}
-
-// connectorInfo is what `tollbridge connectors` tells of one.
-type connectorInfo struct {
-	Name     string           `json:"name"`
-	Signs    string           `json:"signs"`
-	Covers   verify.Coverage  `json:"covers"`
-	Weakness string           `json:"weakness,omitempty"`
-	Key      string           `json:"merchant_transaction_id"`
-	Settings []verify.Setting `json:"settings,omitempty"`
-	Keyless  bool             `json:"keyless"`
-	Docs     []string         `json:"docs"`
-	Samples  []string         `json:"samples"`
-}
-
-func connectorsCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:     "connectors [NAME]",
-		Short:   "List the processors, or tell about one",
-		Example: "  tollbridge connectors\n  tollbridge connectors adyen",
-		Args:    cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return completeNth(args, verify.Connectors()), cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				i, err := infoOf(args[0])
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return writeJSON(c.OutOrStdout(), i)
-				}
-				return i.print(c)
-			}
-			return listConnectors(c, asJSON)
-		},
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-	return c
-}
-
-func infoOf(name string) (connectorInfo, error) {
-	v, ok := verify.Lookup(name)
-	if !ok {
-		return connectorInfo{}, usage("connector %q is unknown; there are %s", name, strings.Join(verify.Connectors(), ", "))
-	}
-	n, _ := normalize.Lookup(name)
-	i := connectorInfo{
-		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
-		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: normalize.Samples(name),
-	}
-	for _, s := range n.Settings {
-		i.Settings = append(i.Settings, verify.Setting{Name: s.Name, Says: s.Says})
-	}
-	return i, nil
-}
-
-func listConnectors(c *cobra.Command, asJSON bool) error {
-	var all []connectorInfo
-	for _, name := range verify.Connectors() {
-		i, err := infoOf(name)
-		if err != nil {
-			return err
-		}
-		all = append(all, i)
-	}
-	if asJSON {
-		return writeJSON(c.OutOrStdout(), all)
-	}
-	w := columns(c)
-	for _, i := range all {
-		fmt.Fprintf(w, "%s\t%s\n", i.Name, i.Signs)
-	}
-	return w.Flush()
-}
-
-func (i connectorInfo) print(c *cobra.Command) error {
-	w := columns(c)
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
-		}
-	}
-	line("connector", i.Name)
-	line("signs", i.Signs)
-	line("covers", string(i.Covers))
-	line("weakness", i.Weakness)
-	line("merchant_transaction_id", i.Key)
-	for _, s := range i.Settings {
-		required := ""
-		if s.Required {
-			required = " (required)"
-		}
-		line("setting "+s.Name, s.Says+required)
-	}
-	line("docs", strings.Join(i.Docs, " "))
-	line("samples", strings.Join(i.Samples, ", "))
-	return w.Flush()
 }
 
 func schemasCommand() *cobra.Command {

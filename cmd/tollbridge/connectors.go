@@ -1,0 +1,191 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// connectorInfo is what `tollbridge connectors` tells of one.
+type connectorInfo struct {
+	Name     string           `json:"name"`
+	Signs    string           `json:"signs"`
+	Covers   verify.Coverage  `json:"covers"`
+	Weakness string           `json:"weakness,omitempty"`
+	Key      string           `json:"merchant_transaction_id"`
+	Events   []schemas.Type   `json:"events,omitempty"` // of the samples
+	Answer   string           `json:"answer"`
+	Deadline string           `json:"deadline"`
+	Settings []verify.Setting `json:"settings,omitempty"`
+	Keyless  bool             `json:"keyless"`
+	Docs     []string         `json:"docs"`
+	Samples  []string         `json:"samples"`
+}
+
+func connectorsCommand() *cobra.Command {
+	var asJSON, asMarkdown bool
+	c := &cobra.Command{
+		Use:   "connectors [NAME]",
+		Short: "List the processors, or tell about one",
+		Example: `  tollbridge connectors
+  tollbridge connectors adyen
+  tollbridge connectors --markdown > docs/connectors.md`,
+		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return completeNth(args, verify.Connectors()), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				i, err := infoOf(args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(c.OutOrStdout(), i)
+				}
+				return i.print(c)
+			}
+			return listConnectors(c, asJSON, asMarkdown)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	c.Flags().BoolVar(&asMarkdown, "markdown", false, "print all that is known of each, as Markdown")
+	return c
+}
+
+func infoOf(name string) (connectorInfo, error) {
+	v, ok := verify.Lookup(name)
+	if !ok {
+		return connectorInfo{}, usage("connector %q is unknown; there are %s", name, strings.Join(verify.Connectors(), ", "))
+	}
+	n, _ := normalize.Lookup(name)
+	m := ingest.MannersOf(name)
+	i := connectorInfo{
+		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
+		Answer: m.Says(), Deadline: m.Deadline.String(),
+		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: normalize.Samples(name),
+	}
+	for _, s := range n.Settings {
+		i.Settings = append(i.Settings, verify.Setting{Name: s.Name, Says: s.Says})
+	}
+	var err error
+	i.Events, err = eventsOf(name)
+	return i, err
+}
+
+// eventsOf returns the types that a connector's samples come to: there is one
+// for each that it knows.
+func eventsOf(name string) ([]schemas.Type, error) {
+	known := map[schemas.Type]bool{}
+	keys, _, _ := sign.Dev(name)
+	for _, sample := range normalize.Samples(name) {
+		payload, err := normalize.Sample(name, sample)
+		if err != nil {
+			return nil, err
+		}
+		r, err := normalize.Normalize(name, payload, normalize.Options{Settings: keys.Settings, ReceivedAt: time.Unix(0, 0)})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range r.Events {
+			known[e.Type] = true
+		}
+	}
+	return slices.DeleteFunc(schemas.Types(), func(t schemas.Type) bool { return !known[t] }), nil
+}
+
+func listConnectors(c *cobra.Command, asJSON, asMarkdown bool) error {
+	var all []connectorInfo
+	for _, name := range verify.Connectors() {
+		i, err := infoOf(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, i)
+	}
+	switch {
+	case asJSON:
+		return writeJSON(c.OutOrStdout(), all)
+	case asMarkdown:
+		return writeMarkdown(c.OutOrStdout(), all)
+	}
+	w := columns(c)
+	for _, i := range all {
+		fmt.Fprintf(w, "%s\t%s\n", i.Name, i.Signs)
+	}
+	return w.Flush()
+}
+
+// lines returns what is known, each with its name. Empty values are left out.
+func (i connectorInfo) lines() [][2]string {
+	var types []string
+	for _, t := range i.Events {
+		types = append(types, string(t))
+	}
+	all := [][2]string{
+		{"signs", i.Signs}, {"covers", string(i.Covers)}, {"weakness", i.Weakness}, {"merchant_transaction_id", i.Key},
+		{"events", cmp.Or(strings.Join(types, ", "), "none: its webhooks are kept, and the state must be fetched")},
+		{"answer", i.Answer}, {"deadline", i.Deadline},
+	}
+	for _, s := range i.Settings {
+		required := ""
+		if s.Required {
+			required = " (required)"
+		}
+		all = append(all, [2]string{"setting " + s.Name, s.Says + required})
+	}
+	all = append(all, [2]string{"docs", strings.Join(slices.Compact(slices.Clone(i.Docs)), " ")})
+	return slices.DeleteFunc(all, func(l [2]string) bool { return l[1] == "" })
+}
+
+func (i connectorInfo) print(c *cobra.Command) error {
+	w := columns(c)
+	fmt.Fprintf(w, "connector\t%s\n", i.Name)
+	for _, l := range i.lines() {
+		fmt.Fprintf(w, "%s\t%s\n", l[0], l[1])
+	}
+	fmt.Fprintf(w, "samples\t%s\n", strings.Join(i.Samples, ", "))
+	return w.Flush()
+}
+
+// plainText keeps Markdown from reading a text as its own.
+var plainText = strings.NewReplacer("<", "&lt;", "*", `\*`, "|", `\|`)
+
+// writeMarkdown writes docs/connectors.md.
+func writeMarkdown(w io.Writer, all []connectorInfo) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Connectors
+
+Made by `+"`tollbridge connectors --markdown`"+`; a test asks that it is current. *Covers* is how much of a request the
+signature speaks for: its whole body, some fields, or nothing but who sent it. *Answer* is what ends redelivery.
+
+| connector | covers | weak | events | answer | deadline |
+|---|---|---|---|---|---|
+`)
+	for _, i := range all {
+		weak := ""
+		if i.Weakness != "" {
+			weak = "yes"
+		}
+		fmt.Fprintf(&b, "| [%s](#%[1]s) | %s | %s | %d | %s | %s |\n", i.Name, i.Covers, weak, len(i.Events), i.Answer, i.Deadline)
+	}
+	for _, i := range all {
+		fmt.Fprintf(&b, "\n## %s\n\n", i.Name)
+		for _, l := range i.lines() {
+			fmt.Fprintf(&b, "- **%s:** %s\n", l[0], plainText.Replace(l[1]))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
