@@ -131,6 +131,10 @@ func (j Judgement) Outcome() normalize.Outcome {
 // endpoint is the merchant's.
 const OutcomeHandshake normalize.Outcome = "handshake"
 
+// OutcomeDuplicate is the outcome of a webhook whose events were all published
+// before.
+const OutcomeDuplicate normalize.Outcome = "duplicate"
+
 // Judge verifies a request to the endpoint and normalises what was verified.
 // Keys that must be fetched come through the keyring.
 func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Judgement {

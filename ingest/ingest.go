@@ -5,13 +5,13 @@
 //	verify    is it from whom it says?                       verify
 //	normalize what happened, in our words?                   normalize
 //	admit     was it published before, and under which key?  history
-//	publish   events, and whatever is no event, to Kafka     publish
+//	publish   events, and the webhook as it came, to Kafka   publish
 //	answer    2xx if and only if Kafka has all of it
 //
 // Nothing unverified is parsed, nothing unacknowledged is answered 2xx, and
-// nothing verified is thrown away: a webhook that became no event, or holds an
-// item that did not, is written whole to webhooks.received, or to webhooks.dead
-// if it is not what the processor documents.
+// nothing verified is thrown away: every webhook is also written as it came, to
+// webhooks.received, or to webhooks.dead if something in it is not what the
+// processor documents.
 package ingest
 
 import (

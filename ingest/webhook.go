@@ -142,7 +142,7 @@ func (s *Server) recovered(p any) error {
 }
 
 // records is all that Kafka must have before the webhook is answered: the
-// events that are new, the webhook if it is kept whole, and references.
+// events that are new, the webhook as it came, and references.
 func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
 	var all []publish.Record
 	for _, e := range a.Events {
@@ -155,16 +155,11 @@ func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([
 	for _, e := range p.judgement.Events {
 		p.ids = append(p.ids, e.ID)
 	}
-	topic := ""
-	switch {
-	case p.judgement.Has(normalize.OutcomeMalformed):
+	topic := p.s.Names.Received()
+	if p.judgement.Has(normalize.OutcomeMalformed) {
 		topic = p.s.Names.Dead()
-	case len(p.judgement.Kept) > 0 || len(p.judgement.Events) == 0:
-		topic = p.s.Names.Received()
 	}
-	if topic != "" {
-		all, p.ids = append(all, p.whole(topic, r, body)), append(p.ids, "webhook")
-	}
+	all, p.ids = append(all, p.whole(topic, a, r, body)), append(p.ids, "webhook")
 	return append(all, a.References...), nil
 }
 
@@ -185,11 +180,16 @@ func (p *passage) receive(a *history.Admission, receipts []publish.Receipt) {
 
 // whole is the record of a request as it came: its exact body, and in the
 // headers what is needed to read, and to verify, it again.
-func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Record {
+func (p *passage) whole(topic string, a *history.Admission, r *http.Request, body []byte) publish.Record {
 	j := p.judgement
-	key := p.endpoint.Connector
+	key, outcome := p.endpoint.Connector, j.Outcome()
 	if len(j.Events) > 0 {
 		key = j.Events[0].Subject
+	}
+	if len(a.Events) > 0 {
+		key = a.Events[0].Subject
+	} else if len(j.Events) > 0 {
+		outcome = OutcomeDuplicate
 	}
 	headers := []publish.Header{
 		{Name: "connector", Value: []byte(p.endpoint.Connector)},
@@ -199,7 +199,7 @@ func (p *passage) whole(topic string, r *http.Request, body []byte) publish.Reco
 		{Name: "query", Value: []byte(r.URL.RawQuery)},
 		{Name: "received-at", Value: []byte(p.start.UTC().Format(time.RFC3339Nano))},
 		{Name: "secret", Value: []byte(j.Secret)}, // its name
-		{Name: "outcome", Value: []byte(j.Outcome())},
+		{Name: "outcome", Value: []byte(outcome)},
 		{Name: "reason", Value: []byte(reasons(j.Kept))},
 		{Name: "event-ids", Value: []byte(strings.Join(p.ids, ","))},
 		{Name: "traceparent", Value: []byte(p.trace)},

@@ -20,7 +20,7 @@ type Names struct{ Prefix string }
 // Event returns the topic of a type's events.
 func (n Names) Event(t schemas.Type) string { return n.Prefix + string(t) }
 
-// Received returns the topic of verified webhooks that became no event.
+// Received returns the topic of verified webhooks, as they came.
 func (n Names) Received() string { return n.Prefix + "webhooks.received" }
 
 // Dead returns the topic of verified webhooks that could not be read.
@@ -47,7 +47,10 @@ type Layout struct {
 	Names
 	Partitions  int // of every topic
 	Replication int // copies of each partition
-	MinInSync   int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
+	// Retention is how long records are kept, but for references, which are kept
+	// for good; 0 leaves it to the brokers.
+	Retention time.Duration
+	MinInSync int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
 }
 
 // rawBytes is the largest record of the topics that hold whole webhooks: the
@@ -69,6 +72,8 @@ func (l Layout) configs(topic string) map[string]string {
 	}
 	if topic == l.References() {
 		c["cleanup.policy"] = "compact"
+	} else if l.Retention > 0 {
+		c["retention.ms"] = strconv.FormatInt(l.Retention.Milliseconds(), 10)
 	}
 	return c
 }
@@ -128,6 +133,9 @@ func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
 	case minISR < l.minInSync():
 		f.Drift = fmt.Sprintf("min.insync.replicas is %d, want %d: weaker than asked for; `tollbridge topics apply` sets it", minISR, l.minInSync())
 	}
+	if want := l.configs(t.Name)["retention.ms"]; f.Drift == "" && want != "" && configs["retention.ms"] != want {
+		f.Drift = fmt.Sprintf("retention.ms is %s, want %s: what is gone can neither be replayed nor recognised when it comes again; `tollbridge topics apply` sets it", configs["retention.ms"], want)
+	}
 	if want := l.configs(t.Name)["cleanup.policy"]; f.Drift == "" && want != "" && configs["cleanup.policy"] != want {
 		f.Drift = fmt.Sprintf("cleanup.policy is %s, want %s: references would be forgotten; `tollbridge topics apply` sets it", configs["cleanup.policy"], want)
 	}
@@ -144,7 +152,7 @@ func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kaf
 		if t.Error == nil {
 			resources = append(resources, kafka.DescribeConfigRequestResource{
 				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
-				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy"},
+				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms"},
 			})
 		}
 	}

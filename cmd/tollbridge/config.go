@@ -45,12 +45,13 @@ type config struct {
 }
 
 type kafkaConfig struct {
-	Brokers     []string `yaml:"brokers"`
-	Prefix      string   `yaml:"prefix"` // of every topic's name
-	Partitions  int      `yaml:"partitions"`
-	Replication int      `yaml:"replication"`
-	MinInSync   int      `yaml:"min_insync"` // 0: one fewer than replication
-	ClientID    string   `yaml:"client_id"`
+	Brokers     []string      `yaml:"brokers"`
+	Prefix      string        `yaml:"prefix"` // of every topic's name
+	Partitions  int           `yaml:"partitions"`
+	Replication int           `yaml:"replication"`
+	Retention   time.Duration `yaml:"retention"`  // 0: the brokers'
+	MinInSync   int           `yaml:"min_insync"` // 0: one fewer than replication
+	ClientID    string        `yaml:"client_id"`
 
 	Compression string      `yaml:"compression"` // none, gzip, snappy, lz4 or zstd
 	TLS         *tlsConfig  `yaml:"tls"`         // absent: none; {}: with the system's authorities
@@ -94,7 +95,7 @@ func standard() config {
 		Listen:   "127.0.0.1:8080",
 		Admin:    "127.0.0.1:9090",
 		State:    "./state",
-		Kafka:    kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, ClientID: "tollbridge"},
+		Kafka:    kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
 		Deadline: ingest.DefaultDeadline,
 		LogLevel: "info",
 	}
@@ -376,6 +377,7 @@ func (c config) layout() publish.Layout {
 		Names:       publish.Names{Prefix: c.Kafka.Prefix},
 		Partitions:  c.Kafka.Partitions,
 		Replication: c.Kafka.Replication,
+		Retention:   c.Kafka.Retention,
 		MinInSync:   c.Kafka.MinInSync,
 	}
 }

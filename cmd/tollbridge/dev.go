@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -146,7 +147,11 @@ func (p *printer) print(records []publish.Record, receipts []publish.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {
-		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n%s\n\n", r.Topic, r.Partition, r.Offset, records[i].Key, records[i].Value)
+		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, records[i].Key)
+		if strings.Contains(r.Topic, "webhooks.") {
+			continue // the webhook as it came, and references
+		}
+		fmt.Fprintf(p.out, "%s\n\n", records[i].Value)
 	}
 }
 

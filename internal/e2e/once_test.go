@@ -14,14 +14,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// receiptOf delivers a Stripe webhook and returns its receipt.
+// receiptOf delivers a Stripe webhook and returns the receipt of its event.
 func (b *tollbridge) receiptOf(t *testing.T, payload []byte) string {
 	t.Helper()
 	a, err := b.deliver("stripe", payload)
 	if err != nil || a.StatusCode != http.StatusOK {
 		t.Fatalf("%v %v\n%s", a, err, b.log)
 	}
-	return a.Header.Get("Tollbridge-Receipt")
+	event, _, _ := strings.Cut(a.Header.Get("Tollbridge-Receipt"), ", ")
+	return event
 }
 
 // kill ends the server without a word.
@@ -87,6 +88,16 @@ func TestOnce(t *testing.T) {
 	again(other)
 	if records := b.read(t, b.names.Event(schemas.PaymentCaptured)); len(records) != 1 || times < 100 {
 		t.Errorf("%d deliveries are %d records, want one of at least 100", times, len(records))
+	}
+	outcomes := map[string]int{}
+	for _, r := range b.read(t, b.names.Received()) {
+		if r.value != string(payload) {
+			t.Errorf("kept %q, want the body as it came", r.value)
+		}
+		outcomes[r.headers["outcome"]]++
+	}
+	if outcomes["events"] != 1 || outcomes["duplicate"] != times-1 {
+		t.Errorf("%d deliveries are kept as %v, want one of events and the others duplicates", times, outcomes)
 	}
 	other.stop(t)
 	b.stop(t)
