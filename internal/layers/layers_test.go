@@ -30,6 +30,7 @@ var layers = map[string][]string{
 	"cmd/tollbridge":     {everything},
 	"ingest":             {"verify", "normalize", "history", "publish", "schemas"},
 	"consume":            {"publish"},
+	"replay":             {"consume", "normalize", "publish", "schemas"},
 	"history":            {"consume", "publish", "schemas"},
 	"publish":            {"schemas"},
 	"normalize":          {"schemas"},
