@@ -171,8 +171,10 @@ func (r round) record(record consume.Record) error {
 	merchant := string(record.Key)
 	r.events[id] = merchant
 	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
-	if err := r.set(rowEvent+id, eventRow{at, record.Time.UnixMilli()}); err != nil {
-		return err
+	for _, key := range []string{rowEvent + id, keyRow(merchant) + id} {
+		if err := r.set(key, eventRow{at, record.Time.UnixMilli()}); err != nil {
+			return err
+		}
 	}
 	var n newest
 	if err := r.get(rowNewest+merchant, &n); err != nil {
@@ -198,7 +200,7 @@ func (r round) waiting(value []byte) error {
 	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		var merchant string
 		if err := r.get(rowReference+key, &merchant); err != nil {
 			return err
@@ -207,7 +209,7 @@ func (r round) waiting(value []byte) error {
 			return r.due(e, merchant)
 		}
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		if err := r.batch.Set([]byte(rowWaiting+key+"\x00"+e.ID), value, nil); err != nil {
 			return err
 		}
