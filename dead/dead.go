@@ -99,8 +99,8 @@ func List(ctx context.Context, reader *consume.Reader, names publish.Names, f Fi
 		return nil, err
 	}
 	for _, m := range marks {
-		if l := byID[m.Handles]; l != nil && l.Handled == nil {
-			l.Handled = m
+		if l := byID[m.Handles]; l != nil {
+			l.Handled = m // the last counts
 		}
 	}
 	for _, id := range f.IDs {
