@@ -163,13 +163,16 @@ func (s *search) add(r consume.Record) {
 	}
 	e := *i.Event
 	s.name(e.Subject)
-	switch keys := history.ReferenceKeys(e); {
-	case e.Data.KeySource == schemas.KeyFromConnector, e.Data.KeySource == schemas.KeyFromRequest:
-		for _, key := range keys { // the reference may have come since
-			s.name(key)
+	keys := history.ReferenceKeys(e)
+	stands := e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
+	if s.Where == nil && !stands { // each is another partition to read
+		if e.Data.KeySource != schemas.KeyFromReference {
+			return
 		}
-	case e.Data.KeySource == schemas.KeyFromReference && len(keys) > 0:
-		s.name(keys[0]) // what it was keyed by before, and its redeliveries are
+		keys = keys[:min(1, len(keys))] // what it would have been keyed by, and its redeliveries are
+	}
+	for _, key := range keys {
+		s.name(key)
 	}
 }
 
