@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -171,10 +172,9 @@ func (r round) record(record consume.Record) error {
 	merchant := string(record.Key)
 	r.events[id] = merchant
 	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
-	for _, key := range []string{rowEvent + id, keyRow(merchant) + id} {
-		if err := r.set(key, eventRow{at, record.Time.UnixMilli()}); err != nil {
-			return err
-		}
+	row := eventRow{at, record.Time.UnixMilli()}
+	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
+		return err
 	}
 	var n newest
 	if err := r.get(rowNewest+merchant, &n); err != nil {

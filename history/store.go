@@ -26,7 +26,7 @@ const (
 	rowMeta      = "m"  // whose store it is
 	rowPosition  = "p/" // topic, partition → the next offset
 	rowEvent     = "e/" // event id → where it is
-	rowKey       = "k/" // merchant_transaction_id, NUL, event id → where it is
+	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
 	rowReference = "r/" // connector:account:id → merchant_transaction_id
 	rowNewest    = "n/" // merchant_transaction_id → newest
 	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference
@@ -205,19 +205,26 @@ func (s *store) corrected(id string) error { return s.Delete([]byte(rowDue+id), 
 // forget drops the events that were published before a time.
 func (s *store) forget(ctx context.Context, before time.Time) error {
 	b := s.NewBatch()
-	var err error
-	for _, prefix := range []string{rowEvent, rowKey} {
-		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
-			var row eventRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return err
-			}
-			if row.Time < before.UnixMilli() {
-				return b.Delete(key, nil)
-			}
-			return ctx.Err()
-		}))
+	old := func(key []byte, since int64) error {
+		if since < before.UnixMilli() {
+			return b.Delete(key, nil)
+		}
+		return ctx.Err()
 	}
+	err := s.each(rowEvent, func(key, value []byte) error {
+		var row eventRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return err
+		}
+		return old(key, row.Time)
+	})
+	err = errors.Join(err, s.each(rowKey, func(key, value []byte) error {
+		var since int64
+		if err := json.Unmarshal(value, &since); err != nil {
+			return err
+		}
+		return old(key, since)
+	}))
 	for _, prefix := range []string{rowNewest, rowWaiting} {
 		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
 			var row struct {

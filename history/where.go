@@ -2,7 +2,6 @@ package history
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -60,16 +59,13 @@ func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 // under returns the events of a merchant_transaction_id.
 func (s *store) under(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
-	err = s.each(prefix, func(key, value []byte) error {
+	err = s.each(prefix, func(key, _ []byte) error {
 		id := string(key[len(prefix):])
-		var row eventRow
-		if err := json.Unmarshal(value, &row); err != nil {
-			return err
+		at, ok, err := s.receipt(id) // not if it is of a longer merchant_transaction_id
+		if ok {
+			all = append(all, Located{id, at})
 		}
-		if !strings.Contains(id, "\x00") { // or it is of a longer merchant_transaction_id
-			all = append(all, Located{id, row.Receipt})
-		}
-		return nil
+		return err
 	})
 	return all, err
 }

@@ -314,33 +314,34 @@ func (s *search) webhooks(ctx context.Context) error {
 			}
 		}
 	}
-	for len(missing) > 0 {
-		var one *Item // the earliest: what came with it may have had more of them
-		for _, i := range missing {
-			if one == nil || i.Time.Before(one.Time) {
-				one = i
+	for _, everywhere := range []bool{false, true} { // where its key is, and where that of its batch's first event may be
+		for _, i := range slices.SortedFunc(maps.Values(missing), func(a, b *Item) int { return a.Time.Compare(b.Time) }) {
+			if missing[i.Event.ID] == nil {
+				continue // it came with one before
 			}
-		}
-		delete(missing, one.Event.ID)
-		if err := s.around(ctx, one.Time, missing); err != nil {
-			return err
+			if err := s.around(ctx, i, everywhere, missing); err != nil {
+				return err
+			}
 		}
 	}
 	return s.letters(ctx)
 }
 
-// around looks for the webhooks of events that were written at a time, and
-// takes those off the list that are among what it found.
-func (s *search) around(ctx context.Context, at time.Time, missing map[string]*Item) error {
+// around looks for the webhooks that were written when an event was, in its
+// partition or in all, and takes events off the list that came in them.
+func (s *search) around(ctx context.Context, event *Item, everywhere bool, missing map[string]*Item) error {
 	partitions, err := s.Reader.Partitions(ctx, s.Names.Received(), s.Names.Dead())
 	if err != nil {
 		return err
 	}
-	ranges, err := s.Reader.Since(ctx, partitions, at.Add(-before))
+	if !everywhere {
+		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != event.Partition })
+	}
+	ranges, err := s.Reader.Since(ctx, partitions, event.Time.Add(-before))
 	if err != nil {
 		return err
 	}
-	ends, err := s.Reader.Since(ctx, partitions, at.Add(behind))
+	ends, err := s.Reader.Since(ctx, partitions, event.Time.Add(behind))
 	if err != nil {
 		return err
 	}
