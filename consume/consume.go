@@ -4,6 +4,7 @@
 package consume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -492,7 +493,24 @@ func (s *stretch) deliver(chunks []Chunk) error {
 // Get reads single records. Those that are not there any more are left out.
 func (r *Reader) Get(ctx context.Context, at []publish.Receipt) (map[publish.Receipt]Record, error) {
 	found := map[publish.Receipt]Record{}
-	left := slices.Clone(at)
+	if len(at) == 0 {
+		return found, nil
+	}
+	var partitions []Partition
+	for _, a := range at {
+		partitions = append(partitions, Partition{a.Topic, a.Partition})
+	}
+	slices.SortFunc(partitions, func(a, b Partition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Number, b.Number))
+	})
+	bounds, err := r.Bounds(ctx, slices.Compact(partitions))
+	if err != nil {
+		return nil, err
+	}
+	left := slices.DeleteFunc(slices.Clone(at), func(a publish.Receipt) bool { // or reading would wait for it
+		g := bounds[Partition{a.Topic, a.Partition}]
+		return a.Offset < g.From || a.Offset >= g.To
+	})
 	for len(left) > 0 {
 		ranges := map[Partition]Range{} // one record of each partition at a time
 		left = slices.DeleteFunc(left, func(a publish.Receipt) bool {

@@ -188,8 +188,7 @@ func deadShowCommand() *cobra.Command {
 
 func deadRetryCommand() *cobra.Command {
 	var q picking
-	var publish bool
-	var note string
+	var r retrying
 	c := &cobra.Command{
 		Use:   "retry [ID]...",
 		Short: "Judge dead letters again, and publish what they give now",
@@ -198,19 +197,22 @@ say what they give now. With --publish, publish those of their events that are
 not published yet, as the server would have, and mark the letters of which
 nothing is malformed any more as handled.
 
-The topics are read back first, as a starting server does, so that an event that
-is published is not published again: whoever is interrupted does the same again.
+The topics are read back first, as a server does that starts without its state,
+so that an event that is published is not published again; a million events take
+about a minute, and with --state only the first time. Whoever is interrupted does
+the same again.
 
 Exit codes: 0 done, 1 some letters stay as they are, 2 the command line is wrong.`,
 		Example: `  tollbridge dead retry --config tollbridge.yaml
   tollbridge dead retry 3-17 --config tollbridge.yaml --publish --note "fixed in 1.4"
   tollbridge dead retry --connector adyen --from 7d --config tollbridge.yaml --publish`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error { return q.retry(c, args, publish, note) },
+		RunE: func(c *cobra.Command, args []string) error { return q.retry(c, args, r) },
 	}
 	q.flags(c)
-	c.Flags().BoolVar(&publish, "publish", false, "publish the events and mark the letters")
-	c.Flags().StringVar(&note, "note", "", "why, for whoever looks later")
+	c.Flags().BoolVar(&r.publish, "publish", false, "publish the events and mark the letters")
+	c.Flags().StringVar(&r.note, "note", "", "why, for whoever looks later")
+	c.Flags().StringVar(&r.state, "state", "", "folder, not the server's, to keep what was read back in for the next time")
 	return c
 }
 
@@ -224,7 +226,13 @@ func (readOnly) Publish(context.Context, []publish.Record) ([]publish.Receipt, e
 	return nil, errPlan
 }
 
-func (q *picking) retry(c *cobra.Command, ids []string, forReal bool, note string) error {
+// retrying is how letters are retried.
+type retrying struct {
+	publish     bool
+	note, state string
+}
+
+func (q *picking) retry(c *cobra.Command, ids []string, how retrying) error {
 	w, err := openWindow(c)
 	if err != nil {
 		return err
@@ -235,17 +243,17 @@ func (q *picking) retry(c *cobra.Command, ids []string, forReal bool, note strin
 	if err != nil {
 		return err
 	}
-	d := dead.Desk{Names: w.names, Publisher: readOnly{}, By: whoami(), Note: note}
+	d := dead.Desk{Names: w.names, Publisher: readOnly{}, By: whoami(), Note: how.note}
 	if d.Endpoints, err = w.endpoints(); err != nil {
 		return err
 	}
-	if forReal {
+	if how.publish {
 		producer := publish.NewProducer(w.kafka)
 		defer producer.Close()
 		d.Publisher = producer
 	}
 	if len(all) > 0 {
-		memory, end, err := remember(c, w, d.Publisher)
+		memory, end, err := remember(c, w, how.state, d.Publisher)
 		if err != nil {
 			return err
 		}
@@ -253,20 +261,23 @@ func (q *picking) retry(c *cobra.Command, ids []string, forReal bool, note strin
 		d.History = memory
 	}
 	do := d.Judge
-	if forReal {
+	if how.publish {
 		do = d.Retry
 	}
 	return q.judge(c, all, do)
 }
 
-// remember reads the topics back, into a folder of its own: the server's is the
-// server's. End it.
-func remember(c *cobra.Command, w window, to dead.Publisher) (*history.History, func(), error) {
-	dir, err := os.MkdirTemp("", "tollbridge-")
-	if err != nil {
-		return nil, nil, err
+// remember reads the topics back, into a folder that is given or one that is
+// gone at the end: the server's is the server's. End it.
+func remember(c *cobra.Command, w window, dir string, to dead.Publisher) (*history.History, func(), error) {
+	gone := func() {}
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "tollbridge-"); err != nil {
+			return nil, nil, err
+		}
+		gone = func() { _ = os.RemoveAll(dir) }
 	}
-	gone := func() { _ = os.RemoveAll(dir) }
 	h, err := history.Open(c.Context(), history.Config{Dir: dir, Kafka: w.kafka, Names: w.names, Publisher: to, Log: zerolog.Nop()})
 	if err != nil {
 		gone()
