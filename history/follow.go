@@ -176,11 +176,17 @@ func (r round) record(record consume.Record) error {
 	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
 		return err
 	}
+	typ := schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))
+	if typ.Family() == "dispute" {
+		if err := r.dispute(record.Value, row.Time); err != nil {
+			return err
+		}
+	}
 	var n newest
 	if err := r.get(rowNewest+merchant, &n); err != nil {
 		return err
 	}
-	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))}
+	e := schemas.Event{ID: id, Time: when, Type: typ}
 	if err := r.set(rowNewest+merchant, n.after(e)); err != nil {
 		return err
 	}
@@ -192,6 +198,16 @@ func (r round) record(record consume.Record) error {
 		return r.waiting(record.Value)
 	}
 	return nil
+}
+
+// dispute has an event found by the dispute's id, too: people are told that one,
+// and it is no reference.
+func (r round) dispute(value []byte, since int64) error {
+	var e schemas.Event
+	if json.Unmarshal(value, &e) != nil || e.Data.ConnectorDisputeID == "" {
+		return nil // another's
+	}
+	return r.set(keyRow(e.Data.ConnectorDisputeID)+e.ID, since)
 }
 
 // waiting keeps an event whose merchant's id is not known, unless it is by now.

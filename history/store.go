@@ -26,7 +26,7 @@ const (
 	rowMeta      = "m"  // whose store it is
 	rowPosition  = "p/" // topic, partition → the next offset
 	rowEvent     = "e/" // event id → where it is
-	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
+	rowKey       = "k/" // merchant_transaction_id or processor's id of a dispute, NUL, event id → since when it is there
 	rowReference = "r/" // connector:account:id → merchant_transaction_id
 	rowNewest    = "n/" // merchant_transaction_id → newest
 	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference

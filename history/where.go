@@ -2,7 +2,7 @@ package history
 
 import (
 	"bytes"
-	"slices"
+	"errors"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,38 +25,53 @@ type Located struct {
 }
 
 // Where looks ids up: each may be a merchant_transaction_id, an event's, the
-// processor's id of a payment or refund, or that as connector:account:id. What
-// nobody knows is left out. Events are known for [Config.Remember], and once
-// they are read back. The error wraps [ErrNotReady] until all of them are.
+// processor's of a dispute, or connector:account:id, and what is none of these
+// the processor's id of a payment or refund, with any connector and account. What nobody knows is left
+// out. Events are known for [Config.Remember], and once they are read back. The
+// error wraps [ErrNotReady] until all of them are.
 func (s *History) Where(ids ...string) (p Place, err error) {
 	if err := s.Ready(); err != nil {
 		return p, err
 	}
 	for _, id := range ids {
-		at, ok, err := s.store.receipt(id)
+		one, err := s.store.where(id)
 		if err != nil {
 			return p, err
 		}
-		if ok {
-			p.Events = append(p.Events, Located{id, at})
-		}
-		events, err := s.store.under(id)
-		if err != nil {
-			return p, err
-		}
-		keys, err := s.store.named(id)
-		if err != nil {
-			return p, err
-		}
-		p.Events, p.Keys = append(p.Events, events...), append(p.Keys, keys...)
+		p.Keys, p.Events = append(p.Keys, one.Keys...), append(p.Events, one.Events...)
 	}
 	return p, nil
 }
 
-// keyRow is what the rows of a merchant_transaction_id's events begin with.
+func (s *store) where(id string) (p Place, err error) {
+	at, ok, err := s.receipt(id)
+	if err != nil {
+		return p, err
+	}
+	if p.Events, err = s.under(id); err != nil {
+		return p, err
+	}
+	if ok {
+		p.Events = append(p.Events, Located{id, at})
+	}
+	merchant, err := s.reference(id)
+	if err != nil {
+		return p, err
+	}
+	if merchant != "" {
+		p.Keys = append(p.Keys, merchant)
+	}
+	if len(p.Events)+len(p.Keys) == 0 {
+		p.Keys, err = s.named(id)
+	}
+	return p, err
+}
+
+// keyRow is what the rows of a merchant_transaction_id's, or a dispute's, events
+// begin with.
 func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 
-// under returns the events of a merchant_transaction_id.
+// under returns the events of a merchant_transaction_id or a dispute.
 func (s *store) under(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
 	err = s.each(prefix, func(key, _ []byte) error {
@@ -70,20 +85,10 @@ func (s *store) under(merchant string) (all []Located, err error) {
 	return all, err
 }
 
-// named returns the references that end in a processor's id, or are it, and
-// what they refer to. There are few connectors and accounts, so that it steps
+// named returns the references that end in a processor's id, and what they refer
+// to. There are few connectors and accounts, so that it steps
 // from one to the next and looks for the id in each.
 func (s *store) named(id string) (keys []string, err error) {
-	add := func(key string) error {
-		merchant, err := s.reference(key)
-		if merchant != "" {
-			keys = append(keys, key, merchant)
-		}
-		return err
-	}
-	if err := add(id); err != nil {
-		return nil, err
-	}
 	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(rowReference), UpperBound: []byte(after(rowReference))})
 	if err != nil {
 		return nil, err
@@ -91,16 +96,15 @@ func (s *store) named(id string) (keys []string, err error) {
 	for more := rows.First(); more && err == nil; {
 		account := accountOf(rows.Key())
 		for _, kind := range []string{"", "refund:"} {
-			if err == nil {
-				err = add(strings.TrimPrefix(account, rowReference) + kind + id)
+			key := strings.TrimPrefix(account, rowReference) + kind + id
+			merchant, e := s.reference(key)
+			if err = errors.Join(err, e); merchant != "" {
+				keys = append(keys, key, merchant)
 			}
 		}
 		more = rows.SeekGE([]byte(after(account)))
 	}
-	if e := rows.Close(); err == nil {
-		err = e
-	}
-	return slices.Compact(keys), err
+	return keys, errors.Join(err, rows.Close())
 }
 
 // accountOf is the row's key up to the id: connector:account:.

@@ -465,6 +465,7 @@ func TestAdmin(t *testing.T) {
 		{"/readyz", nil, 200, "ready\n"},
 		{"/readyz", publish.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
 		{"/webhooks/stripe", nil, 404, ""},
+		{"/v1/where?id=order-1", nil, 404, "this server remembers nothing\n"},
 	} {
 		ready = tt.ready
 		w := httptest.NewRecorder()
@@ -474,7 +475,7 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 	// The outside sees none of it.
-	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/where"} {
 		if a := b.do(httptest.NewRequest(http.MethodGet, path, nil)); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the webhooks' listener: %d, want 404", path, a.StatusCode)
 		}

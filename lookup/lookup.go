@@ -84,8 +84,9 @@ type search struct {
 }
 
 // Payment returns all of the payment that id stands for, in the order in which
-// it was written: id is a merchant_transaction_id, an event's, or any id of the
-// processor's that stands in an event. None is no error.
+// it was written: id is a merchant_transaction_id, an event's, or an id of the
+// processor's. Where ids of several processors are the same it is of all their
+// payments. None is no error.
 func (f Finder) Payment(ctx context.Context, id string) ([]*Item, error) {
 	s := &search{Finder: f, ids: map[string]bool{id: false}, found: map[publish.Receipt]*Item{}}
 	look := s.read
@@ -239,7 +240,7 @@ func (s *search) everywhere(ctx context.Context, id string) error {
 	}, func(r consume.Record) {
 		switch {
 		case r.Topic != s.Names.References():
-			if bytes.Contains(r.Value, quoted) {
+			if bytes.Contains(r.Value, quoted) && named(Read(s.Names, r), id) {
 				s.add(r)
 			}
 		case strings.HasSuffix(string(r.Key), ":"+id):
@@ -247,6 +248,17 @@ func (s *search) everywhere(ctx context.Context, id string) error {
 			s.name(string(r.Value))
 		}
 	})
+}
+
+// named reports whether an event is called by an id: its own, the processor's,
+// or that of what it is about.
+func named(i *Item, id string) bool {
+	if i == nil {
+		return false
+	}
+	d := i.Event.Data
+	return slices.Contains(append(d.ConnectorReferences, i.Event.ID, d.ConnectorEventID, d.ConnectorTransactionID, d.NetworkTransactionID,
+		d.ConnectorRefundID, d.MerchantRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID, d.MerchantPayoutID), id)
 }
 
 // each reads the partitions that are wanted, from [Finder.From] to where they

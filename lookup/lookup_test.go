@@ -121,7 +121,7 @@ func TestBatch(t *testing.T) {
 	for _, f := range []lookup.Finder{{Reader: r.reader, Names: r.names}, {Reader: r.reader, Names: r.names, Where: where}} {
 		for id, want := range map[string][]string{
 			"a": {"batch", "event-a"}, other: {"batch", "event-b"}, "pi_a": {"batch", "event-a"}, "du_" + other: {"batch", "event-b"},
-			"event-b": {"batch", "event-b"}, "nobody": nil, "": nil, "event-": nil,
+			"event-b": {"batch", "event-b"}, "nobody": nil, "captured": nil, "stripe": nil, "": nil, "event-": nil,
 		} {
 			if got := find(t, f, id); !slices.Equal(got, want) {
 				t.Errorf("%q: %q, want %q (asking a server: %v)", id, got, want, f.Where != nil)

@@ -239,7 +239,7 @@ func (q rewinding) targets(ctx context.Context, w window, partitions []consume.P
 }
 
 // commit gives the group its offsets. A broker refuses that while the group has
-// members, too.
+// members, also those of the newer protocol, which [vacant] does not see.
 func (q rewinding) commit(ctx context.Context, client *kafka.Client, moves []move) error {
 	topics := map[string][]kafka.OffsetCommit{}
 	for _, m := range moves {
@@ -251,8 +251,11 @@ func (q rewinding) commit(ctx context.Context, client *kafka.Client, moves []mov
 	}
 	for topic, partitions := range r.Topics {
 		for _, p := range partitions {
+			if errors.Is(p.Error, kafka.UnknownMemberId) {
+				return fmt.Errorf("the group %s has members; stop them first", q.group)
+			}
 			if p.Error != nil {
-				return fmt.Errorf("moving the group %s in topic %s, partition %d (has it members by now?): %w", q.group, topic, p.Partition, p.Error)
+				return fmt.Errorf("moving the group %s in topic %s, partition %d: %w", q.group, topic, p.Partition, p.Error)
 			}
 		}
 	}
