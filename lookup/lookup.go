@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tollbridge/tollbridge/consume"
 	"github.com/tollbridge/tollbridge/history"
@@ -42,7 +44,8 @@ type Finder struct {
 	// From leaves out what was written before; zero is all there is.
 	From time.Time
 	// Where asks a server for what it knows of ids: see [history.History.Where].
-	// Nil reads the topics, which also finds webhooks that gave no new event.
+	// Nil reads the topics, which also finds webhooks that gave no new event, and
+	// dead letters that name the payment.
 	Where func(ctx context.Context, ids []string) (history.Place, error)
 	// Progress is told how many records are read, of how many; it may be nil.
 	Progress func(done, all int64)
@@ -336,6 +339,11 @@ func (s *search) webhooks(ctx context.Context) error {
 			}
 		}
 	}
+	if s.Where == nil {
+		if err := s.mentions(ctx); err != nil {
+			return err
+		}
+	}
 	return s.letters(ctx)
 }
 
@@ -376,6 +384,55 @@ func (s *search) around(ctx context.Context, event *Item, everywhere bool, missi
 			delete(missing, id)
 		}
 	})
+}
+
+// mentions finds dead letters that have an id of the payment in their body:
+// nobody could read whose they are, and their key is the connector's name.
+func (s *search) mentions(ctx context.Context) error {
+	ids := map[string]bool{}
+	for id := range s.ids {
+		ids[id] = true
+	}
+	for _, i := range s.found {
+		if i.Event != nil {
+			d := i.Event.Data
+			for _, id := range append(d.ConnectorReferences, d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID) {
+				ids[id] = true
+			}
+		}
+	}
+	return s.each(ctx, func(p consume.Partition) bool { return p.Topic == s.Names.Dead() }, func(r consume.Record) {
+		for id := range ids {
+			if mentioned(r.Value, id) {
+				s.add(r)
+				return
+			}
+		}
+	})
+}
+
+// shortest is how many bytes of an id are no coincidence.
+const shortest = 5
+
+// mentioned reports whether a body has an id as a word of its own.
+func mentioned(body []byte, id string) bool {
+	if len(id) < shortest {
+		return false
+	}
+	word := func(b []byte) bool {
+		r, _ := utf8.DecodeRune(b)
+		return len(b) > 0 && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' || r == '-')
+	}
+	for from := 0; ; {
+		at := bytes.Index(body[from:], []byte(id))
+		if at < 0 {
+			return false
+		}
+		at += from
+		if from = at + len(id); !word(body[from:]) && (at == 0 || !word(body[at-1:at])) {
+			return true
+		}
+	}
 }
 
 // letters reads the dead letters that were found to be handled.

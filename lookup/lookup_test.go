@@ -134,6 +134,25 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestMentions: a dead letter belongs to the payment that it names.
+func TestMentions(t *testing.T) {
+	r := newRig(t)
+	r.write(t, r.event(t, "event-1", "order-1"))
+	for _, body := range []string{`{"id":"order-1"}`, `x=pi_order-1&y`, "order-1", `{"id":"order-10"}`, `{"id":"my-order-1"}`, `order-10 order-1`, "order-1é"} {
+		r.write(t, r.webhook(r.names.Dead(), "stripe", body))
+	}
+	f := lookup.Finder{Reader: r.reader, Names: r.names}
+	want := []string{"event-1", "order-1", "order-10 order-1", "x=pi_order-1&y", `{"id":"order-1"}`}
+	for _, id := range []string{"order-1", "event-1"} {
+		if got := find(t, f, id); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
+	}
+	if got := find(t, f, "order-10"); !slices.Equal(got, []string{"order-10 order-1", `{"id":"order-10"}`}) {
+		t.Errorf("of a payment that has only letters: %q", got)
+	}
+}
+
 // TestAnotherServer: what a server of another cluster says is not believed.
 func TestAnotherServer(t *testing.T) {
 	r := newRig(t)

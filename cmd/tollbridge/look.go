@@ -118,7 +118,7 @@ func (s style) paint(colour, text string) string {
 }
 
 // widths are those of a line's columns; the last one is as long as it is.
-var widths = []int{24, 29, 16, 24, 20}
+var widths = []int{24, 30, 14, 24, 20}
 
 // line joins fields: aligned and coloured at a terminal, with tabs in a pipe.
 func (s style) line(colour string, fields ...string) string {

@@ -29,8 +29,9 @@ type finding struct {
 const findingHelp = `A running server is asked where the events are (--admin): that takes
 milliseconds, and finds the webhooks that the events came in. Without one, or
 with --scan, the payment's partition of every topic is read, which also finds
-redeliveries and webhooks that gave no event; a hundred thousand records take
-about a second, and --from leaves out what is older. An id that is no key and
+redeliveries, webhooks that gave no event, and dead letters that name the
+payment; a hundred thousand records take about a second, and --from leaves out
+what is older. An id that is no key and
 that no server knows is looked for in everything.`
 
 func (q *finding) flags(c *cobra.Command) {
@@ -128,7 +129,7 @@ func printTimeline(c *cobra.Command, all []*lookup.Item, scanned bool) error {
 		}
 	}
 	if !scanned {
-		fmt.Fprintln(c.ErrOrStderr(), "redeliveries, and webhooks without an event, are found with --scan")
+		fmt.Fprintln(c.ErrOrStderr(), "redeliveries, webhooks without an event and dead letters are found with --scan")
 	}
 	return nil
 }
