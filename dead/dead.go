@@ -142,14 +142,14 @@ type Verdict struct {
 	Judgement ingest.Judgement `json:"-"`
 	New       []string         `json:"new,omitempty"`   // ids of events that are not published yet
 	Known     []string         `json:"known,omitempty"` // and of those that are
-	// Malformed is why a letter is no better than it was, or not all of it;
+	// Stays is why the letter is no better than it was, or not all of it;
 	// empty settles it.
-	Malformed string `json:"malformed,omitempty"`
+	Stays string `json:"stays,omitempty"`
 }
 
 // Settled reports whether nothing is left to do once the new events are
 // published.
-func (v Verdict) Settled() bool { return v.Malformed == "" }
+func (v Verdict) Settled() bool { return v.Stays == "" }
 
 // Judge verifies and reads a letter again, with today's code and
 // configuration, and looks its events up. Nothing is written.
@@ -165,17 +165,17 @@ func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admissio
 	v := Verdict{Letter: l}
 	at := slices.IndexFunc(d.Endpoints, func(e ingest.Endpoint) bool { return l.Webhook.Is(e) })
 	if at < 0 {
-		v.Malformed = fmt.Sprintf("the configuration has no endpoint %s/%s", l.Webhook.Connector, l.Webhook.Endpoint)
+		v.Stays = fmt.Sprintf("the configuration has no endpoint %s/%s", l.Webhook.Connector, l.Webhook.Endpoint)
 		return v, nil, nil
 	}
 	v.Judgement = d.Endpoints[at].Rejudge(ctx, &d.keyring, *l.Webhook)
 	if v.Judgement.Err != nil {
-		v.Malformed = "it is not verified any more: " + v.Judgement.Err.Error()
+		v.Stays = "it is not verified any more: " + v.Judgement.Err.Error()
 		return v, nil, ctx.Err()
 	}
 	for _, k := range v.Judgement.Kept {
 		if k.Outcome == normalize.OutcomeMalformed {
-			v.Malformed = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
+			v.Stays = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
 			break
 		}
 	}

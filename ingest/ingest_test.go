@@ -435,6 +435,14 @@ func TestLogAndMetrics(t *testing.T) {
 			t.Errorf("%s is %s, want %s", metric, got, want)
 		}
 	}
+	const letters = `tollbridge_dead_letters_total{connector="stripe",endpoint="default"}`
+	if got := b.metric(letters); got != "0" {
+		t.Errorf("%s dead letters of an event", got)
+	}
+	b.do(signed(t, "stripe", []byte("{")))
+	if got := b.metric(letters); got != "1" {
+		t.Errorf("%s dead letters of a webhook that cannot be read", got)
+	}
 }
 
 // TestLogOfManyItems: what a verified sender can make a line grow to is small.

@@ -314,7 +314,7 @@ func (q *picking) judge(c *cobra.Command, all []*dead.Letter, do func(context.Co
 		state := "would be retried"
 		switch {
 		case !v.Settled():
-			state, stays, says = "stays", errRefused, plain(cut(v.Malformed))
+			state, stays, says = "stays", errRefused, plain(cut(v.Stays))
 		case l.Handled != nil:
 			state = string(l.Handled.Outcome)
 		}
