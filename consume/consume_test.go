@@ -154,6 +154,40 @@ func TestSince(t *testing.T) {
 	}
 }
 
+// TestGet: records are found by their place, and those that are not there are
+// left out.
+func TestGet(t *testing.T) {
+	_, c := rig(t, 20)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := r.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at []publish.Receipt
+	for p, g := range ranges {
+		for offset := g.From - 1; offset <= g.To; offset++ { // one before and one after
+			at = append(at, publish.Receipt{Topic: p.Topic, Partition: p.Number, Offset: offset})
+		}
+	}
+	found, err := r.Get(t.Context(), at)
+	if err != nil || len(found) != 20 {
+		t.Fatalf("%d records, %v, want the 20 that are there", len(found), err)
+	}
+	for a, record := range found {
+		if record.Receipt() != a || record.Header("n") != string(record.Value) {
+			t.Errorf("%+v is %+v", a, record)
+		}
+	}
+	if found, err := r.Get(t.Context(), nil); err != nil || len(found) != 0 {
+		t.Errorf("nothing asked for: %v, %v", found, err)
+	}
+}
+
 // TestEnds: the caller's error ends reading, and so does a cluster that is gone.
 func TestEnds(t *testing.T) {
 	cluster, c := rig(t, 10)

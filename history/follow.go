@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -171,14 +172,21 @@ func (r round) record(record consume.Record) error {
 	merchant := string(record.Key)
 	r.events[id] = merchant
 	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
-	if err := r.set(rowEvent+id, eventRow{at, record.Time.UnixMilli()}); err != nil {
+	row := eventRow{at, record.Time.UnixMilli()}
+	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
 		return err
+	}
+	typ := schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))
+	if typ.Family() == "dispute" {
+		if err := r.dispute(record.Value, row.Time); err != nil {
+			return err
+		}
 	}
 	var n newest
 	if err := r.get(rowNewest+merchant, &n); err != nil {
 		return err
 	}
-	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))}
+	e := schemas.Event{ID: id, Time: when, Type: typ}
 	if err := r.set(rowNewest+merchant, n.after(e)); err != nil {
 		return err
 	}
@@ -192,13 +200,23 @@ func (r round) record(record consume.Record) error {
 	return nil
 }
 
+// dispute has an event found by the dispute's id, too: people are told that one,
+// and it is no reference.
+func (r round) dispute(value []byte, since int64) error {
+	var e schemas.Event
+	if json.Unmarshal(value, &e) != nil || e.Data.ConnectorDisputeID == "" {
+		return nil // another's
+	}
+	return r.set(keyRow(e.Data.ConnectorDisputeID)+e.ID, since)
+}
+
 // waiting keeps an event whose merchant's id is not known, unless it is by now.
 func (r round) waiting(value []byte) error {
 	var e schemas.Event
 	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		var merchant string
 		if err := r.get(rowReference+key, &merchant); err != nil {
 			return err
@@ -207,7 +225,7 @@ func (r round) waiting(value []byte) error {
 			return r.due(e, merchant)
 		}
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		if err := r.batch.Set([]byte(rowWaiting+key+"\x00"+e.ID), value, nil); err != nil {
 			return err
 		}

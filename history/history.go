@@ -249,7 +249,7 @@ func (s *History) find(id string) (publish.Receipt, bool, error) {
 // a later one.
 func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 	if stands(e) {
-		for _, key := range referenceKeys(e) {
+		for _, key := range ReferenceKeys(e) {
 			merchant, err := s.reference(key)
 			if err != nil {
 				return e, err
@@ -299,7 +299,7 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 	if stands(e) {
 		return nil
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		known, err := s.reference(key)
 		if err != nil {
 			return err
@@ -330,10 +330,10 @@ func (s *History) newestOf(merchant string) (newest, error) {
 	return s.store.newest(merchant)
 }
 
-// referenceKeys returns the keys that an event's payment is known by:
+// ReferenceKeys returns the keys that an event's payment is known by:
 // connector:account:id of the payment, and of a refund
 // connector:account:refund:id, since ids of numbers may be of both.
-func referenceKeys(e schemas.Event) []string {
+func ReferenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
 	var keys []string

@@ -435,6 +435,14 @@ func TestLogAndMetrics(t *testing.T) {
 			t.Errorf("%s is %s, want %s", metric, got, want)
 		}
 	}
+	const letters = `tollbridge_dead_letters_total{connector="stripe",endpoint="default"}`
+	if got := b.metric(letters); got != "0" {
+		t.Errorf("%s dead letters of an event", got)
+	}
+	b.do(signed(t, "stripe", []byte("{")))
+	if got := b.metric(letters); got != "1" {
+		t.Errorf("%s dead letters of a webhook that cannot be read", got)
+	}
 }
 
 // TestLogOfManyItems: what a verified sender can make a line grow to is small.
@@ -465,6 +473,7 @@ func TestAdmin(t *testing.T) {
 		{"/readyz", nil, 200, "ready\n"},
 		{"/readyz", publish.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
 		{"/webhooks/stripe", nil, 404, ""},
+		{"/v1/where?id=order-1", nil, 404, "this server remembers nothing\n"},
 	} {
 		ready = tt.ready
 		w := httptest.NewRecorder()
@@ -474,7 +483,7 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 	// The outside sees none of it.
-	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/where"} {
 		if a := b.do(httptest.NewRequest(http.MethodGet, path, nil)); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the webhooks' listener: %d, want 404", path, a.StatusCode)
 		}

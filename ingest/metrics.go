@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/tollbridge/tollbridge/normalize"
 )
 
 // metrics is what ingest tells Prometheus. Labels are words from tables of
@@ -12,6 +14,7 @@ import (
 type metrics struct {
 	webhooks *prometheus.CounterVec
 	events   *prometheus.CounterVec
+	dead     *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	bytes    prometheus.Counter
 	inFlight prometheus.Gauge
@@ -29,6 +32,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tollbridge_events_total",
 			Help: "Events acknowledged by Kafka.",
 		}, []string{"connector", "endpoint", "type"}),
+		dead: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_dead_letters_total",
+			Help: "Webhooks with something malformed in them, kept in webhooks.dead. Somebody should look.",
+		}, []string{"connector", "endpoint"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tollbridge_webhook_duration_seconds",
 			Help:    "From the request's headers to its answer.",
@@ -58,6 +65,9 @@ func (m *metrics) count(p *passage, status int, reason string) {
 	outcome := ""
 	if p.err == nil {
 		outcome = string(p.judgement.Outcome())
+		if p.judgement.Has(normalize.OutcomeMalformed) {
+			m.dead.WithLabelValues(connector, endpoint).Inc()
+		}
 		for _, e := range p.judgement.Events {
 			m.events.WithLabelValues(connector, endpoint, string(e.Type)).Inc()
 		}

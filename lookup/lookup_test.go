@@ -1,0 +1,184 @@
+package lookup_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/history"
+	"github.com/tollbridge/tollbridge/lookup"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+const partitions = 5
+
+// rig is a fake Kafka with the topics.
+type rig struct {
+	names    publish.Names
+	producer *publish.Producer
+	reader   *consume.Reader
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	c := publish.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (publish.Layout{Partitions: partitions, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{producer: publish.NewProducer(c), reader: consume.New(c)}
+	t.Cleanup(r.producer.Close)
+	t.Cleanup(r.reader.Close)
+	return r
+}
+
+func (r *rig) write(t *testing.T, records ...publish.Record) []publish.Receipt {
+	t.Helper()
+	at, err := r.producer.Publish(t.Context(), records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// event is a captured payment's, by the processor's id "pi_" + key.
+func (r *rig) event(t *testing.T, id, key string) publish.Record {
+	t.Helper()
+	now := time.Now().UTC()
+	record, err := publish.EventRecord(r.names, schemas.Event{
+		SpecVersion: schemas.SpecVersion, ID: id, Source: "/webhooks/stripe/default", Type: schemas.PaymentCaptured, Subject: key, Time: now,
+		DataContentType: "application/json", DataSchema: schemas.PaymentCaptured.Schema(),
+		Data: schemas.Data{MerchantTransactionID: key, KeySource: schemas.KeyFromPayload, Connector: "stripe", Endpoint: "default",
+			ConnectorEventType: "x", ConnectorTransactionID: "pi_" + key, ConnectorDisputeID: "du_" + key, Status: "captured", ReceivedAt: now},
+	}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
+}
+
+// webhook is one as it was kept.
+func (r *rig) webhook(topic, key, body string, events ...string) publish.Record {
+	w := publish.Record{Topic: topic, ID: body, Key: []byte(key), Value: []byte(body)}
+	for _, h := range [][2]string{
+		{"connector", "stripe"}, {"endpoint", "default"}, {"received-at", time.Now().UTC().Format(time.RFC3339Nano)},
+		{"outcome", "events"}, {"event-ids", strings.Join(append(events, "webhook"), ",")},
+	} {
+		w.Headers = append(w.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+	}
+	return w
+}
+
+// find returns what is found, as texts: events' ids and webhooks' bodies.
+func find(t *testing.T, f lookup.Finder, id string) (all []string) {
+	t.Helper()
+	items, err := f.Payment(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range items {
+		if i.Event != nil {
+			all = append(all, i.Event.ID)
+		} else {
+			all = append(all, string(i.Webhook.Body))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestBatch: the webhook of a batch is kept under the key of its first event,
+// and belongs to all of them.
+func TestBatch(t *testing.T) {
+	r := newRig(t)
+	other := "b" // in another partition
+	for n := 0; publish.PartitionOf([]byte(other), partitions) == publish.PartitionOf([]byte("a"), partitions); n++ {
+		other = fmt.Sprint("b", n)
+	}
+	at := r.write(t, r.event(t, "event-a", "a"), r.event(t, "event-b", other), r.webhook(r.names.Received(), "a", "batch", "event-a", "event-b"))
+	r.write(t, r.event(t, "event-c", "c"), r.webhook(r.names.Received(), "c", "no batch", "event-c"),
+		publish.Record{Topic: r.names.Event(schemas.PaymentCaptured), Key: []byte("a"), Value: []byte("another's")},
+		publish.Record{Topic: r.names.Received(), Key: []byte("a"), Value: []byte("another's")})
+	where := func(_ context.Context, ids []string) (p history.Place, err error) {
+		for n, key := range []string{"a", other} {
+			if slices.Contains(ids, key) {
+				p.Events = append(p.Events, history.Located{ID: []string{"event-a", "event-b"}[n], Receipt: at[n]})
+			}
+		}
+		return p, nil
+	}
+	for _, f := range []lookup.Finder{{Reader: r.reader, Names: r.names}, {Reader: r.reader, Names: r.names, Where: where}} {
+		for id, want := range map[string][]string{
+			"a": {"batch", "event-a"}, other: {"batch", "event-b"}, "pi_a": {"batch", "event-a"}, "du_" + other: {"batch", "event-b"},
+			"event-b": {"batch", "event-b"}, "nobody": nil, "captured": nil, "stripe": nil, "": nil, "event-": nil,
+		} {
+			if got := find(t, f, id); !slices.Equal(got, want) {
+				t.Errorf("%q: %q, want %q (asking a server: %v)", id, got, want, f.Where != nil)
+			}
+		}
+		f.From = time.Now().Add(time.Hour)
+		if got := find(t, f, "a"); got != nil {
+			t.Errorf("from an hour to come: %q", got)
+		}
+	}
+}
+
+// TestMentions: a dead letter belongs to the payment that it names.
+func TestMentions(t *testing.T) {
+	r := newRig(t)
+	r.write(t, r.event(t, "event-1", "order-1"))
+	for _, body := range []string{`{"id":"order-1"}`, `x=pi_order-1&y`, "order-1", `{"id":"order-10"}`, `{"id":"my-order-1"}`, `order-10 order-1`, "order-1é"} {
+		r.write(t, r.webhook(r.names.Dead(), "stripe", body))
+	}
+	f := lookup.Finder{Reader: r.reader, Names: r.names}
+	want := []string{"event-1", "order-1", "order-10 order-1", "x=pi_order-1&y", `{"id":"order-1"}`}
+	for _, id := range []string{"order-1", "event-1"} {
+		if got := find(t, f, id); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
+	}
+	if got := find(t, f, "order-10"); !slices.Equal(got, []string{"order-10 order-1", `{"id":"order-10"}`}) {
+		t.Errorf("of a payment that has only letters: %q", got)
+	}
+}
+
+// TestAnotherServer: what a server of another cluster says is not believed.
+func TestAnotherServer(t *testing.T) {
+	r := newRig(t)
+	at := r.write(t, r.event(t, "event-a", "a"), r.event(t, "event-c", "c"))
+	gone := at[0]
+	gone.Offset = 99
+	f := lookup.Finder{Reader: r.reader, Names: r.names, Where: func(context.Context, []string) (history.Place, error) {
+		return history.Place{Events: []history.Located{{ID: "event-a", Receipt: at[1]}, {ID: "event-a", Receipt: gone}}}, nil
+	}}
+	if got := find(t, f, "a"); slices.Contains(got, "event-c") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// TestParseLetter: what is written is read, and nothing else.
+func TestParseLetter(t *testing.T) {
+	names := publish.Names{Prefix: "shop-1."}
+	want := publish.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
+	for _, id := range []string{lookup.LetterID(want), "shop-1.webhooks.dead-3-17"} {
+		if got, err := lookup.ParseLetter(names, id); err != nil || got != want {
+			t.Errorf("%s: %v, %v", id, got, err)
+		}
+	}
+	for _, id := range []string{"", "3", "3-", "-17", "3-x", "x-3", "other.webhooks.dead-3-17", "3--1", "99999999999-1"} {
+		if got, err := lookup.ParseLetter(names, id); err == nil {
+			t.Errorf("%q is %v", id, got)
+		}
+	}
+}
