@@ -41,6 +41,10 @@ var layers = map[string][]string{
 	"internal/e2e":       {}, // tests alone
 	"internal/soak":      {"internal/sign", "publish", "schemas"},
 	"internal/faults":    {}, // tests alone
+	"bench/stripe":       {}, // bench is a module of its own; apart from its rivals, tests alone
+	"bench/echo":         {"bench/stripe"},
+	"bench/watermill":    {"bench/stripe"},
+	"bench/bento":        {},
 }
 
 // modules is whose modules the packages may import that connectors are made
