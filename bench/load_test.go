@@ -71,7 +71,7 @@ func generate(in io.Reader, out io.Writer) error {
 func (l load) run() (measured, error) {
 	address := strings.TrimPrefix(l.URL, "http://")
 	host, _, _ := strings.Cut(address, "/")
-	client := &fasthttp.HostClient{Addr: host, MaxConns: l.Connections, ReadTimeout: 10 * time.Second, RetryIf: func(*fasthttp.Request) bool { return false }}
+	client := &fasthttp.HostClient{Addr: host, MaxConns: l.Connections, ReadTimeout: 10 * time.Second, RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	var counts, over atomic.Bool
 	all := make([]answers, l.Connections)
 	var running sync.WaitGroup
