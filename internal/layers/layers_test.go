@@ -41,7 +41,8 @@ var layers = map[string][]string{
 	"internal/e2e":       {}, // tests alone
 	"internal/soak":      {"internal/sign", "publish", "schemas"},
 	"internal/faults":    {}, // tests alone
-	"bench/stripe":       {}, // bench is a module of its own; apart from its rivals, tests alone
+	"bench":              {"normalize"}, // a module of its own: tests alone, and rivals
+	"bench/stripe":       {},
 	"bench/echo":         {"bench/stripe"},
 	"bench/watermill":    {"bench/stripe"},
 	"bench/bento":        {},
