@@ -37,7 +37,7 @@ import (
 var (
 	full    = flag.Bool("full", false, "measure, and write the page")
 	repeats = flag.Int("repeats", 4, "times that each figure is taken")
-	lasting = flag.Duration("cell", 1600*time.Millisecond, "time for each figure, a fifth of it for warming up")
+	lasting = flag.Duration("cell", 1500*time.Millisecond, "time for each figure, a fifth of it for warming up")
 	only    = flag.String("only", "", "names of brokers and contestants, separated by commas; empty is all")
 	page    = flag.String("page", "../docs/benchmarks.md", "the file to write")
 	raw     = flag.String("raw", "../bin/benchmarks.json", "the file for the single figures")
@@ -167,10 +167,11 @@ func (b *bench) at(t *testing.T, s setting, rounds int) {
 	}
 }
 
-// warm has a new broker's code compiled before anything is measured.
+// warm has a new broker's code compiled before anything is measured: a JVM
+// takes a good part of a minute for that.
 func (b *bench) warm(t *testing.T, s setting, at kafkaAt) {
 	kept := b.samples
-	for _, c := range contestants[:1] {
+	for _, c := range contestants[:2] {
 		if err := b.visit(t, s, at, c, 0); err != nil {
 			t.Logf("warming up: %v", err)
 		}
@@ -235,6 +236,11 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 	if err := c.refuses(ctx, p); err != nil {
 		return acked, err
 	}
+	if s.brokers > 0 {
+		if err := rest(at.processes); err != nil {
+			return acked, err
+		}
+	}
 	for i, cell := range c.cells() {
 		l := load{
 			URL: c.url(p), Secret: secret, Run: fmt.Sprintf("%d%02d", b.visits, i),
@@ -252,6 +258,21 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 		b.samples = append(b.samples, sample{s.name, c.name, cell, repeat, m})
 	}
 	return acked, nil
+}
+
+// rest waits, a while at most, until real brokers have done what new topics and
+// deleted ones make them do: until they take less than half a core.
+func rest(brokers []int) error {
+	const pace = 500 * time.Millisecond
+	used, err := cpu(brokers...)
+	for tries := 0; err == nil && tries < 20; tries++ {
+		time.Sleep(pace)
+		before := used
+		if used, err = cpu(brokers...); used-before < pace/2 {
+			break
+		}
+	}
+	return err
 }
 
 // start runs the load in a process of its own.

@@ -55,8 +55,9 @@ type contestant struct {
 
 var contestants = []contestant{
 	{name: "tollbridge", says: "tollbridge serve, everything on", ours: true, path: "/webhooks/stripe", command: tollbridge("tollbridge")},
-	{name: "franz-go", says: "Echo, HMAC, franz-go's ProduceSync, idempotent (its default)", path: "/webhooks", command: echo("franz-go")},
-	{name: "franz-go-1", says: "the same, not idempotent, one request in flight", path: "/webhooks", command: echo("franz-go-1")},
+	{name: "franz-go", says: "Echo, HMAC, franz-go's ProduceSync, idempotent (its default); no key", path: "/webhooks", command: echo("franz-go")},
+	{name: "franz-go-keyed", says: "the same, the merchant's id as the key of its records (gjson)", path: "/webhooks", command: echo("franz-go", "-keyed"), sparse: true},
+	{name: "franz-go-1", says: "Echo, HMAC, franz-go's ProduceSync, not idempotent, one request in flight; no key", path: "/webhooks", command: echo("franz-go-1")},
 	{name: "kafka-go", says: "Echo, HMAC, kafka-go's Writer, RequireAll, BatchTimeout 1 ms", path: "/webhooks", command: echo("kafka-go"), sparse: true},
 	{name: "bento", says: "Bento: http_server, HMAC in Bloblang, kafka_franz, idempotent, max_in_flight 512", path: "/webhooks", command: bento, sparse: true},
 	{name: "watermill", says: "Watermill: HTTP subscriber, HMAC, Kafka publisher (sarama), WaitForAll", path: "/webhooks", command: watermill, sparse: true},
@@ -100,9 +101,9 @@ func (p place) configure() error {
 	return os.WriteFile(filepath.Join(p.dir, "tollbridge.yaml"), config, 0o600)
 }
 
-func echo(producer string) func(place) (*exec.Cmd, error) {
+func echo(producer string, more ...string) func(place) (*exec.Cmd, error) {
 	return func(p place) (*exec.Cmd, error) {
-		return exec.Command(filepath.Join(p.bin, "echo"), append(p.flags(), "-producer", producer)...), nil
+		return exec.Command(filepath.Join(p.bin, "echo"), append(append(p.flags(), "-producer", producer), more...)...), nil
 	}
 }
 

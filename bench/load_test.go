@@ -138,26 +138,28 @@ func (l load) spent() (s spent, err error) {
 	if s.mallocs, err = mallocs(l.Mallocs); err != nil {
 		return s, err
 	}
-	for _, pid := range l.Brokers {
-		used, err := cpu(pid)
-		if err != nil {
-			return s, err
-		}
-		s.brokers += used
+	if s.brokers, err = cpu(l.Brokers...); err != nil {
+		return s, err
 	}
 	s.process, err = cpu(l.Process)
 	s.at = time.Now()
 	return s, err
 }
 
-// cpu is the time that a process has run, to the kernel's tick of 10 ms.
-func cpu(pid int) (time.Duration, error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, err
+// cpu is the time that processes have run, to the kernel's tick of 10 ms.
+func cpu(pids ...int) (used time.Duration, err error) {
+	for _, pid := range pids {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return 0, err
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			return 0, err
+		}
+		used += time.Duration(stat.CPUTime() * float64(time.Second))
 	}
-	stat, err := p.Stat()
-	return time.Duration(stat.CPUTime() * float64(time.Second)), err
+	return used, nil
 }
 
 // mallocsForm is the count of allocations as expvar and as Prometheus tell it.

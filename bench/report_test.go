@@ -11,9 +11,12 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tollbridge/tollbridge/publish"
 )
 
 // base is the contestant that the others are compared with.
@@ -142,7 +145,7 @@ bytes to one topic.
 
 ## Targets
 
-Ratios of medians' repeats: tollbridge's figure by the other's in the same repeat, the median, and from the least to the most.
+Ratios: tollbridge's figure by the other's in the same repeat; the median, and from the least to the most.
 %d connections, %d bytes where nothing else is said.
 `, began.UTC().Format("2006-01-02"), time.Since(began).Minutes(), command, machine(), runtime.Version(), versions(), middle.Connections, middle.Size)
 }
@@ -218,14 +221,18 @@ func (w *pageWriter) tail(faults []string) {
   is a process of its own and not counted. The kernel counts CPU in ticks of 10 ms.
 - Every webhook is new, three of each payment in turn. tollbridge publishes each as an event and as it came, and two references with the
   first of a payment: 2.7 records a webhook. It also reads its own topics back, which is in its CPU and the brokers'.
-- The others know no key and give their records none, so that their clients fill one partition's batch at a time: cheaper than any order
-  by payment. They recognise no redelivery, and those that are not idempotent may write twice after a retry.
+- tollbridge's records have the merchant's id as their key, so that a payment's are in order, and go to as many batches as there are
+  partitions. The others' have none, but for franz-go-keyed's, so that a client can fill one partition's batch at a time: less work for it and
+  for the brokers, and no order by payment. None of them recognises a redelivery, and those that are not idempotent may write twice
+  after a retry.
+- tollbridge has %[2]d topics of %[1]d partitions where the others have one: what brokers do for partitions that nobody writes to is theirs, too.
 - The fake broker is kfake, a process of its own with one thread of work, no disk and no replication. It holds the next request of a
   connection until it has acknowledged the one before, as Apache Kafka does.
-- The topics of every contestant have %d partitions, and are new for each repeat. The brokers have their own defaults, 512 MB of heap, and
-  do not wait for the disk (flush is the operating system's, as is Kafka's default).
+- The topics of every contestant are new for each repeat. The brokers have their own defaults, 512 MB of heap, and
+  do not wait for the disk (flush is the operating system's, as is Kafka's default). Before anything is
+  measured they serve two contestants for a while, and after each creation of topics they come to rest.
 - A contestant whose topics have fewer records than it answered 2xx, or that takes a wrong signature, is not in the tables.
-- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions)
+- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(publish.Names{}.All()))
 	if len(faults) > 0 {
 		w.line("\n## What went wrong\n")
 	}
@@ -249,8 +256,9 @@ func machine() string {
 		}
 		return "unknown"
 	}
-	return fmt.Sprintf("%s, %d cores, %s kB, Linux %s", read("/proc/cpuinfo", `model name\s*: (.*)`), runtime.NumCPU(),
-		read("/proc/meminfo", `MemTotal:\s*(\d+)`), read("/proc/sys/kernel/osrelease", `(.*)`))
+	memory, _ := strconv.Atoi(read("/proc/meminfo", `MemTotal:\s*(\d+)`)) // kB
+	return fmt.Sprintf("%s, %d cores, %d GiB, Linux %s", read("/proc/cpuinfo", `model name\s*: (.*)`), runtime.NumCPU(),
+		memory>>20, read("/proc/sys/kernel/osrelease", `(.*)`))
 }
 
 // versions is the rivals' modules.

@@ -1,6 +1,6 @@
 // Command echo is what one would write by hand: Echo, a check of Stripe's
 // signature, and a producer that waits for all in-sync replicas. It reads
-// nothing of the webhook, so that its records have no key.
+// nothing of the webhook, unless its records are to have a key.
 package main
 
 import (
@@ -17,13 +17,17 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/segmentio/kafka-go"
+	"github.com/tidwall/gjson"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tollbridge/tollbridge/bench/stripe"
 )
 
 // publish returns nil once all in-sync replicas have the value.
-type publish func(ctx context.Context, value []byte) error
+type publish func(ctx context.Context, key, value []byte) error
+
+// reference is where the merchant's id of a payment is.
+const reference = "data.object.metadata.order_id"
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "address of /webhooks")
@@ -32,6 +36,7 @@ func main() {
 	topic := flag.String("topic", "webhooks", "Kafka's")
 	secret := flag.String("secret", "", "the endpoint's")
 	producer := flag.String("producer", "franz-go", "or franz-go-1 or kafka-go")
+	keyed := flag.Bool("keyed", false, "records have the merchant's id as their key, so that a payment's are in order")
 	flag.Parse()
 	if *debug != "" {
 		go func() { log.Fatal(http.ListenAndServe(*debug, nil)) }()
@@ -52,7 +57,11 @@ func main() {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), 4*time.Second)
 		defer cancel()
-		if err := send(ctx, body); err != nil {
+		var key []byte
+		if *keyed {
+			key = []byte(gjson.GetBytes(body, reference).Str)
+		}
+		if err := send(ctx, key, body); err != nil {
 			log.Print(err)
 			return c.NoContent(http.StatusServiceUnavailable)
 		}
@@ -69,8 +78,8 @@ func newProducer(name string, brokers []string, topic string) (publish, error) {
 		return franz(brokers, topic, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	case "kafka-go":
 		w := &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
-		return func(ctx context.Context, value []byte) error {
-			return w.WriteMessages(ctx, kafka.Message{Value: value})
+		return func(ctx context.Context, key, value []byte) error {
+			return w.WriteMessages(ctx, kafka.Message{Key: key, Value: value})
 		}, nil
 	}
 	return nil, fmt.Errorf("unknown producer %q: want franz-go, franz-go-1 or kafka-go", name)
@@ -83,7 +92,7 @@ func franz(brokers []string, topic string, more ...kgo.Opt) (publish, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, value []byte) error {
-		return client.ProduceSync(ctx, &kgo.Record{Value: value}).FirstErr()
+	return func(ctx context.Context, key, value []byte) error {
+		return client.ProduceSync(ctx, &kgo.Record{Key: key, Value: value}).FirstErr()
 	}, nil
 }
