@@ -185,11 +185,17 @@ type kafkaAt struct {
 	processes []int
 }
 
-// visit starts a contestant, takes its figures, and ends it. The fake broker is
-// a new one each time, since it keeps all in memory.
+// visit starts a contestant, takes its figures, and ends it. After an error there
+// are none. The fake broker is a new one each time, since it keeps all in memory.
 func (b *bench) visit(t *testing.T, s setting, at kafkaAt, c contestant, repeat int) (err error) {
 	ctx, cancel := context.WithTimeout(b.ctx, 3*time.Minute)
 	defer cancel()
+	kept := len(b.samples)
+	defer func() {
+		if err != nil {
+			b.samples = b.samples[:kept]
+		}
+	}()
 	dir, err := os.MkdirTemp("", "tollbridge-bench-")
 	if err != nil {
 		return err

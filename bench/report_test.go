@@ -228,9 +228,9 @@ func (w *pageWriter) tail(faults []string) {
 - tollbridge has %[2]d topics of %[1]d partitions where the others have one: what brokers do for partitions that nobody writes to is theirs, too.
 - The fake broker is kfake, a process of its own with one thread of work, no disk and no replication. It holds the next request of a
   connection until it has acknowledged the one before, as Apache Kafka does.
-- The topics of every contestant are new for each repeat. The brokers have their own defaults, 512 MB of heap, and
-  do not wait for the disk (flush is the operating system's, as is Kafka's default). Before anything is
-  measured they serve two contestants for a while, and after each creation of topics they come to rest.
+- The topics of every contestant are new for each repeat. The brokers have Kafka's defaults but for shorter time-outs, 512 MB of
+  heap, and do not wait for the disk, as is its default, too. Before anything is measured they serve two contestants for a while, and
+  after each creation of topics they come to rest.
 - A contestant whose topics have fewer records than it answered 2xx, or that takes a wrong signature, is not in the tables.
 - The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(publish.Names{}.All()))
 	if len(faults) > 0 {
