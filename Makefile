@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 20000x
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race fuzz golden docs faults compose build clean
+.PHONY: help run test check lint race rivals fuzz golden docs faults bench compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -16,7 +16,7 @@ run: ## try it: everything in one process, Kafka included
 build: ## bin/tollbridge
 	$(GO) build -o bin/tollbridge ./cmd/tollbridge
 
-test: lint race fuzz ## all checks, with a real Kafka where one can be had
+test: lint race rivals fuzz ## all checks, with a real Kafka where one can be had
 	@echo; cat $(REPORT)
 
 check: test ## the same
@@ -31,6 +31,10 @@ race: ## the tests, with the race detector
 	@mkdir -p bin; rm -f $(REPORT); touch $(REPORT)
 	$(GO) test -race -run '^$$' ./... >/dev/null # compiles with all cores; brokers under test want them, one package at a time
 	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race -p 1 ./...
+
+rivals: ## what make bench measures, for a moment each, so that it does not rot
+	cd bench && $(GO) vet ./... && $(GO) test ./...
+	cd bench/bento && $(GO) vet ./...
 
 fuzz: ## every fuzz target for FUZZ (20000x; 60s is a time)
 	@$(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | grep . | \
@@ -47,6 +51,9 @@ docs: ## write docs/connectors.md anew
 
 faults: ## every fault, against a real Kafka: twenty minutes
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 30m
+
+bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
+	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)
 
 compose: ## docker-compose.yml up, a webhook in, its event out, down
 	.ci/compose

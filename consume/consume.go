@@ -428,6 +428,10 @@ func (s *stretch) chunk(ctx context.Context, p Partition, g Range, a *fetch.Resp
 		if err != nil {
 			return c, err
 		}
+		record, err := read(p, m)
+		if err != nil {
+			return c, err
+		}
 		if m.Offset < g.From {
 			continue // the batch begins before
 		}
@@ -435,21 +439,27 @@ func (s *stretch) chunk(ctx context.Context, p Partition, g Range, a *fetch.Resp
 		if g.To != Forever && m.Offset >= g.To {
 			continue
 		}
-		record, err := read(p, m)
-		if err != nil {
-			return c, err
-		}
 		c.Records = append(c.Records, record)
 	}
 }
 
 func read(p Partition, m *protocol.Record) (Record, error) {
-	key, err := protocol.ReadAll(m.Key)
+	key, err := take(m.Key)
 	if err != nil {
 		return Record{}, err
 	}
-	value, err := protocol.ReadAll(m.Value)
+	value, err := take(m.Value)
 	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: m.Headers}, err
+}
+
+// take copies bytes and gives back the pages of 64 KiB that they lie in, or
+// kafka-go makes new ones for each batch that comes.
+func take(b protocol.Bytes) ([]byte, error) {
+	if b == nil {
+		return nil, nil
+	}
+	defer b.Close()
+	return protocol.ReadAll(b)
 }
 
 // move has a partition go on at another offset, back even.

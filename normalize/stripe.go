@@ -113,7 +113,7 @@ func stripeIdentified(object jsontext.Value) error {
 	var o struct {
 		ID text `json:"id"`
 	}
-	if err := decode(object, &o); err != nil {
+	if err := redecode(object, &o); err != nil {
 		return err
 	}
 	if o.ID == "" {
@@ -177,7 +177,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 			} `json:"data"`
 		} `json:"charges"`
 	}
-	if err := decode(object, &pi); err != nil {
+	if err := redecode(object, &pi); err != nil {
 		return f, err
 	}
 	f.Type = stripeIntentTypes[event]
@@ -231,7 +231,7 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 			NetworkDeclineCode text `json:"network_decline_code"`
 		} `json:"outcome"`
 	}
-	if err := decode(object, &c); err != nil {
+	if err := redecode(object, &c); err != nil {
 		return f, err
 	}
 	if c.PaymentIntent != "" && event != "charge.expired" {
@@ -277,7 +277,7 @@ func stripeSession(_ string, object jsontext.Value, o Options) (f Fact, err erro
 		Currency          text     `json:"currency"`
 		Metadata          metadata `json:"metadata"`
 	}
-	if err := decode(object, &s); err != nil {
+	if err := redecode(object, &s); err != nil {
 		return f, err
 	}
 	f.Type = schemas.PaymentExpired
@@ -310,7 +310,7 @@ var stripeRefundTypes = map[text]schemas.Type{
 
 func stripeRefund(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var r stripeRefundObject
-	if err := decode(object, &r); err != nil {
+	if err := redecode(object, &r); err != nil {
 		return f, err
 	}
 	return r.fact(event, o)
@@ -350,7 +350,7 @@ func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err
 			Data []stripeRefundObject `json:"data"`
 		} `json:"refunds"`
 	}
-	if err := decode(object, &c); err != nil {
+	if err := redecode(object, &c); err != nil {
 		return f, err
 	}
 	if c.Captured != nil && !*c.Captured {
@@ -402,7 +402,7 @@ func stripeDispute(_ string, object jsontext.Value, o Options) (f Fact, err erro
 			} `json:"card"`
 		} `json:"payment_method_details"`
 	}
-	if err := decode(object, &d); err != nil {
+	if err := redecode(object, &d); err != nil {
 		return f, err
 	}
 	typ, ok := stripeDisputeTypes[d.Status]
@@ -446,7 +446,7 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 		FailureMessage text     `json:"failure_message"`
 		Metadata       metadata `json:"metadata"`
 	}
-	if err := decode(object, &p); err != nil {
+	if err := redecode(object, &p); err != nil {
 		return f, err
 	}
 	f.Type = stripePayoutTypes[event]
@@ -468,7 +468,7 @@ func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err er
 		LastSetupError     *stripeError `json:"last_setup_error"`
 		Metadata           metadata     `json:"metadata"`
 	}
-	if err := decode(object, &s); err != nil {
+	if err := redecode(object, &s); err != nil {
 		return f, err
 	}
 	f.Type = schemas.MandateActive
@@ -493,7 +493,7 @@ func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err 
 		ID     string `json:"id"`
 		Status text   `json:"status"`
 	}
-	if err := decode(object, &m); err != nil {
+	if err := redecode(object, &m); err != nil {
 		return f, err
 	}
 	switch m.Status {
@@ -516,7 +516,7 @@ func stripeWarning(_ string, object jsontext.Value, _ Options) (f Fact, err erro
 		PaymentIntent text   `json:"payment_intent"`
 		FraudType     text   `json:"fraud_type"`
 	}
-	if err := decode(object, &w); err != nil {
+	if err := redecode(object, &w); err != nil {
 		return f, err
 	}
 	f.Type, f.Identity = schemas.FraudReported, w.ID
@@ -533,7 +533,7 @@ func stripeReview(event string, object jsontext.Value, _ Options) (f Fact, err e
 		Charge        text `json:"charge"`
 		PaymentIntent text `json:"payment_intent"`
 	}
-	if err := decode(object, &r); err != nil {
+	if err := redecode(object, &r); err != nil {
 		return f, err
 	}
 	switch r.ClosedReason {

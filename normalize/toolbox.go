@@ -21,8 +21,16 @@ import (
 // decode reads a JSON payload. Names given twice, text that is not UTF-8, and
 // nesting beyond 10,000 levels are refused: a payload that two readers could
 // take for two different things is believed by none.
-func decode(payload []byte, v any) error {
-	err := json.Unmarshal(payload, v)
+func decode(payload []byte, v any) error { return readable(json.Unmarshal(payload, v)) }
+
+// redecode reads a part of a payload that decode has read as a value, and so
+// has refused what it refuses: to look for that once more is half of the work.
+func redecode(part jsontext.Value, v any) error {
+	return readable(json.Unmarshal(part, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)))
+}
+
+// readable puts why a payload cannot be read into words of ours.
+func readable(err error) error {
 	var e *json.SemanticError
 	switch {
 	case err == nil:
@@ -125,21 +133,14 @@ type text string
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	v, err := d.ReadValue()
-	if err != nil {
+	switch d.PeekKind() {
+	case '"', '0', 't', 'f':
+		v, err := d.ReadToken()
+		*t = text(v.String())
 		return err
 	}
-	switch v.Kind() {
-	case '"':
-		raw, err := jsontext.AppendUnquote(nil, v)
-		*t = text(raw)
-		return err
-	case '0', 't', 'f':
-		*t = text(v)
-	default:
-		*t = ""
-	}
-	return nil
+	*t = ""
+	return d.SkipValue()
 }
 
 // others returns the ids of a payment that are there and not its main one.
@@ -158,14 +159,10 @@ type metadata map[string]text
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	v, err := d.ReadValue()
-	if err != nil || v.Kind() != '{' {
-		return err
+	if d.PeekKind() != '{' {
+		return d.SkipValue()
 	}
-	var fields map[string]text
-	err = json.Unmarshal(bytes.Clone(v), &fields)
-	*m = fields
-	return err
+	return json.UnmarshalDecode(d, (*map[string]text)(m))
 }
 
 // merchantID returns the merchant's reference from free metadata, or "".

@@ -78,3 +78,15 @@ func (c *Cluster) each(brokers []int, do func(*process) error) {
 		}
 	}
 }
+
+// Processes returns the process IDs of the brokers, broker i's at i-1. Only the java way has them.
+func (c *Cluster) Processes() (ids []int) {
+	c.t.Helper()
+	for i := range c.nodes {
+		c.each([]int{i + 1}, func(p *process) error {
+			ids = append(ids, p.cmd.Process.Pid)
+			return nil
+		})
+	}
+	return ids
+}

@@ -42,7 +42,12 @@ var layers = map[string][]string{
 	"internal/kafkatest": {}, // for tests: it stands in no other line
 	"internal/e2e":       {}, // tests alone
 	"internal/soak":      {"internal/sign", "publish", "schemas"},
-	"internal/faults":    {}, // tests alone
+	"internal/faults":    {},                       // tests alone
+	"bench":              {"normalize", "publish"}, // a module of its own: tests alone, and rivals
+	"bench/stripe":       {},
+	"bench/echo":         {"bench/stripe"},
+	"bench/watermill":    {"bench/stripe"},
+	"bench/bento":        {},
 }
 
 // modules is whose modules the packages may import that connectors are made

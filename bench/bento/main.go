@@ -1,0 +1,26 @@
+// Command bento is Bento with the components that its configuration for the
+// benchmarks needs. It is a module of its own, so that it has the versions that
+// Bento was released with.
+package main
+
+import (
+	"context"
+	_ "expvar" // allocations, on the debug address
+	"log"
+	"net/http"
+	_ "net/http/pprof"
+	"os"
+
+	_ "github.com/warpstreamlabs/bento/public/components/crypto"
+	_ "github.com/warpstreamlabs/bento/public/components/io"
+	_ "github.com/warpstreamlabs/bento/public/components/kafka"
+	_ "github.com/warpstreamlabs/bento/public/components/pure"
+	"github.com/warpstreamlabs/bento/public/service"
+)
+
+func main() {
+	if debug := os.Getenv("BENCH_DEBUG"); debug != "" {
+		go func() { log.Fatal(http.ListenAndServe(debug, nil)) }()
+	}
+	service.RunCLI(context.Background())
+}

@@ -1,0 +1,324 @@
+//go:build linux
+
+package bench_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+)
+
+// secret is that of every contestant's endpoint.
+const secret = "whsec_bench"
+
+// partitions is the number that every topic has.
+const partitions = 12
+
+// place is where a contestant runs.
+type place struct {
+	bin, dir    string
+	brokers     []string
+	replication int
+	prefix      string // of the names of its topics
+	listen      string // host:port of its webhooks
+	debug       string // host:port of what it tells of itself
+}
+
+func (p place) topic() string { return p.prefix + "webhooks" }
+
+// contestant is a program that takes webhooks to Kafka.
+type contestant struct {
+	name, says string
+	sparse     bool                             // takes part in few cells
+	ours       bool                             // tollbridge
+	command    func(p place) (*exec.Cmd, error) // that serves
+	path       string                           // of its webhooks
+}
+
+var contestants = []contestant{
+	{name: "tollbridge", says: "tollbridge serve, everything on", ours: true, path: "/webhooks/stripe", command: tollbridge("tollbridge")},
+	{name: "franz-go", says: "Echo, HMAC, franz-go's ProduceSync, idempotent (its default); no key", path: "/webhooks", command: echo("franz-go")},
+	{name: "franz-go-keyed", says: "the same, the merchant's id as the key of its records (gjson)", path: "/webhooks", command: echo("franz-go", "-keyed"), sparse: true},
+	{name: "franz-go-1", says: "Echo, HMAC, franz-go's ProduceSync, not idempotent, one request in flight; no key", path: "/webhooks", command: echo("franz-go-1")},
+	{name: "kafka-go", says: "Echo, HMAC, kafka-go's Writer, RequireAll, BatchTimeout 1 ms", path: "/webhooks", command: echo("kafka-go"), sparse: true},
+	{name: "bento", says: "Bento: http_server, HMAC in Bloblang, kafka_franz, idempotent, max_in_flight 512", path: "/webhooks", command: bento, sparse: true},
+	{name: "watermill", says: "Watermill: HTTP subscriber, HMAC, Kafka publisher (sarama), WaitForAll", path: "/webhooks", command: watermill, sparse: true},
+	{name: "no-archive", says: "tollbridge built without keeping webhooks as they came", ours: true, path: "/webhooks/stripe", command: tollbridge("tollbridge-no-archive"), sparse: true},
+}
+
+func (c contestant) cells() []cell {
+	if c.sparse {
+		return sparse
+	}
+	return cells
+}
+
+func (c contestant) url(p place) string { return "http://" + p.listen + c.path }
+
+// mallocs is where a contestant tells how much it has allocated.
+func (c contestant) mallocs(p place) string {
+	if c.ours {
+		return "http://" + p.debug + "/metrics"
+	}
+	return "http://" + p.debug + "/debug/vars"
+}
+
+// tollbridge returns what starts the named build of it.
+func tollbridge(name string) func(place) (*exec.Cmd, error) {
+	return func(p place) (*exec.Cmd, error) {
+		return exec.Command(filepath.Join(p.bin, name), "serve", "--config", filepath.Join(p.dir, "tollbridge.yaml")), nil
+	}
+}
+
+// configure writes tollbridge's configuration: what it must say, and no more.
+func (p place) configure() error {
+	config, err := json.Marshal(map[string]any{
+		"listen": p.listen, "admin": p.debug, "state": filepath.Join(p.dir, "state"),
+		"kafka":     map[string]any{"brokers": p.brokers, "partitions": partitions, "replication": p.replication, "prefix": p.prefix},
+		"endpoints": []any{map[string]any{"connector": "stripe", "secrets": map[string]any{"main": map[string]string{"value": secret}}}},
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(p.dir, "tollbridge.yaml"), config, 0o600)
+}
+
+func echo(producer string, more ...string) func(place) (*exec.Cmd, error) {
+	return func(p place) (*exec.Cmd, error) {
+		return exec.Command(filepath.Join(p.bin, "echo"), append(append(p.flags(), "-producer", producer), more...)...), nil
+	}
+}
+
+func watermill(p place) (*exec.Cmd, error) {
+	return exec.Command(filepath.Join(p.bin, "watermill"), p.flags()...), nil
+}
+
+func (p place) flags() []string {
+	return []string{"-listen", p.listen, "-debug", p.debug, "-brokers", strings.Join(p.brokers, ","), "-topic", p.topic(), "-secret", secret}
+}
+
+// bento has the best settings that were found: of its two outputs to Kafka the
+// faster, and as many records under way as there are connections.
+func bento(p place) (*exec.Cmd, error) {
+	check := `let signed = @."Stripe-Signature".re_find_object("^t=(?P<t>[0-9]+),v1=(?P<v1>[0-9a-f]{64})$")
+let age = (now().ts_unix() - $signed.t.number()).abs()
+let want = ($signed.t + "." + content().string()).hash("hmac_sha256", "` + secret + `").encode("hex")
+root = if $age > 300 || $signed.v1 != $want { throw("not verified") } else { content() }
+`
+	config, err := json.Marshal(map[string]any{
+		"http":  map[string]any{"enabled": false},
+		"input": map[string]any{"http_server": map[string]any{"address": p.listen, "path": "/webhooks", "timeout": "10s"}},
+		"pipeline": map[string]any{"processors": []any{
+			map[string]any{"mapping": check},
+		}},
+		"output": map[string]any{"reject_errored": map[string]any{"kafka_franz": map[string]any{
+			"seed_brokers": p.brokers, "topic": p.topic(), "idempotent_write": true, "max_in_flight": 512, "metadata": map[string]any{},
+		}}},
+		"logger": map[string]any{"level": "ERROR"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(p.dir, "bento.yaml")
+	c := exec.Command(filepath.Join(p.bin, "bento"), "-c", name)
+	c.Env = append(os.Environ(), "BENCH_DEBUG="+p.debug)
+	return c, os.WriteFile(name, config, 0o600)
+}
+
+// topics creates a contestant's topics, and returns those that have one record
+// for every webhook.
+func (c contestant) topics(ctx context.Context, p place) ([]string, error) {
+	if c.ours {
+		if err := p.configure(); err != nil {
+			return nil, err
+		}
+		apply := exec.CommandContext(ctx, filepath.Join(p.bin, "tollbridge"), "topics", "apply", "--config", filepath.Join(p.dir, "tollbridge.yaml"))
+		if out, err := apply.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("topics apply: %w\n%s", err, out)
+		}
+		return []string{p.prefix + "payment.processing", p.prefix + "payment.authorized", p.prefix + "payment.captured"}, nil
+	}
+	client := &kafka.Client{Addr: kafka.TCP(p.brokers...), Timeout: time.Minute, Transport: &kafka.Transport{}}
+	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
+	r, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: p.topic(), NumPartitions: partitions, ReplicationFactor: p.replication,
+		ConfigEntries: []kafka.ConfigEntry{{ConfigName: "min.insync.replicas", ConfigValue: strconv.Itoa(max(1, p.replication-1))}},
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return []string{p.topic()}, r.Errors[p.topic()]
+}
+
+// start starts a contestant.
+func (c contestant) start(ctx context.Context, p place) (*process, error) {
+	command, err := c.command(p)
+	if err != nil {
+		return nil, err
+	}
+	output, err := os.Create(filepath.Join(p.dir, "output"))
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close()
+	command.Stdout, command.Stderr = output, output
+	return launch(command, output.Name())
+}
+
+// await returns once a contestant has answered a webhook 2xx.
+func (c contestant) await(ctx context.Context, p place) (acked int, err error) {
+	w := newWriter("ready"+p.prefix, middle.Size)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		var status int
+		if status, err = c.post(ctx, p, w.next(), secret); err == nil && status/100 == 2 {
+			return 1, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("it answers %d", status)
+		}
+	}
+	return 0, fmt.Errorf("%s is not ready after 30 s: %w", c.name, err)
+}
+
+// refuses returns an error if a contestant takes what was not signed by the
+// endpoint's secret.
+func (c contestant) refuses(ctx context.Context, p place) error {
+	status, err := c.post(ctx, p, newWriter("forged"+p.prefix, middle.Size).next(), "whsec_another")
+	if err == nil && status/100 == 2 {
+		err = fmt.Errorf("%s answers %d to a webhook with a wrong signature", c.name, status)
+	}
+	return err
+}
+
+func (c contestant) post(ctx context.Context, p place, body []byte, secret string) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	signed, err := sign.Request("stripe", body, secret, nil, c.url(p), time.Now())
+	if err != nil {
+		return 0, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url(p), bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	r.Header = signed.Header
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return answer.StatusCode, err
+}
+
+// process is a program that was started here.
+type process struct {
+	cmd    *exec.Cmd
+	output string // the file that gets what it writes
+	ended  chan error
+}
+
+// launch starts a program, which the kernel ends with the thread that calls.
+func launch(command *exec.Cmd, output string) (*process, error) {
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: command, output: output, ended: make(chan error, 1)}
+	go func() { p.ended <- command.Wait() }()
+	return p, nil
+}
+
+// end asks a program to end, and makes it where it does not. How it ended is
+// nobody's concern, unless that was before it was asked to.
+func (p *process) end() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("it ended by itself (%w); its output ends with\n%s", <-p.ended, p.said())
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+	return nil
+}
+
+// said is the end of what a program wrote.
+func (p *process) said() string {
+	text, err := os.ReadFile(p.output)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-1500):])
+}
+
+// fakeBroker is a process that kfake runs in.
+type fakeBroker struct {
+	kafkaAt
+	process *process
+	stdin   io.Closer
+}
+
+// startBroker starts the fake broker.
+func startBroker(ctx context.Context, ack time.Duration) (*fakeBroker, error) {
+	c := exec.CommandContext(ctx, os.Args[0])
+	c.Env = append(os.Environ(), "BENCH_PROCESS=broker", "BENCH_ACK="+ack.String())
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: c, ended: make(chan error, 1)}
+	address, err := bufio.NewReader(out).ReadString('\n')
+	go func() { p.ended <- c.Wait() }()
+	f := &fakeBroker{kafkaAt{[]string{strings.TrimSpace(address)}, []int{c.Process.Pid}}, p, in}
+	if err != nil {
+		f.end()
+		return nil, fmt.Errorf("the fake broker did not tell its address: %w", err)
+	}
+	return f, nil
+}
+
+func (f *fakeBroker) end() {
+	_ = f.stdin.Close()
+	_ = f.process.end()
+}
+
+// freeAddress returns an address that nobody listens on, below those that
+// systems give to outgoing connections.
+func freeAddress() string {
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 18000+rand.IntN(2000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+}

@@ -1,0 +1,273 @@
+package bench_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"github.com/valyala/fasthttp"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+)
+
+// load is what the load generator is to do, which is a process of its own. Each
+// connection has one request under way: the next is sent when it is answered.
+type load struct {
+	URL, Secret string
+	Run         string // tells the runs apart in what they send
+	Connections int
+	Size        int // bytes of a body
+	Warm, For   time.Duration
+	Process     int    // the contestant's
+	Brokers     []int  // their processes
+	Mallocs     string // the address of the contestant's count of allocations
+}
+
+// measured is what came of it. The figures are of the time after warming up,
+// those of CPU and allocations for one webhook.
+type measured struct {
+	Rate      float64 // webhooks answered 2xx, a second
+	P50, P99  float64 // milliseconds from the request to its answer
+	CPU       float64 // microseconds of the contestant's process
+	BrokerCPU float64 // microseconds of the brokers' processes
+	Mallocs   float64
+	Acked     int // answered 2xx, warming up included
+	Failed    int // not answered 2xx
+	Failure   string
+}
+
+// answers is what one connection counted.
+type answers struct {
+	took          []time.Duration // of those within the time that counts
+	acked, failed int
+	failure       string
+}
+
+// generate is the load generator.
+func generate(in io.Reader, out io.Writer) error {
+	var l load
+	if err := json.NewDecoder(in).Decode(&l); err != nil {
+		return err
+	}
+	m, err := l.run()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(m)
+}
+
+func (l load) run() (measured, error) {
+	address := strings.TrimPrefix(l.URL, "http://")
+	host, _, _ := strings.Cut(address, "/")
+	client := &fasthttp.HostClient{Addr: host, MaxConns: l.Connections, ReadTimeout: 10 * time.Second, RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
+	var counts, over atomic.Bool
+	all := make([]answers, l.Connections)
+	var running sync.WaitGroup
+	for i := range all {
+		running.Go(func() { all[i] = l.connection(client, i, &counts, &over) })
+	}
+	time.Sleep(l.Warm)
+	before, err := l.spent()
+	counts.Store(true)
+	time.Sleep(l.For)
+	counts.Store(false)
+	after, err2 := l.spent()
+	over.Store(true)
+	running.Wait()
+	if err := errors.Join(err, err2); err != nil {
+		return measured{}, err
+	}
+	return sum(all, before, after), nil
+}
+
+// connection sends webhooks until it is over.
+func (l load) connection(client *fasthttp.HostClient, number int, counts, over *atomic.Bool) (a answers) {
+	w := newWriter(fmt.Sprintf("%s%04d", l.Run, number), l.Size)
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	for !over.Load() {
+		signed, err := sign.Request("stripe", w.next(), l.Secret, nil, l.URL, time.Now())
+		if err == nil {
+			request.SetRequestURI(l.URL)
+			request.Header.SetMethod(http.MethodPost)
+			for name := range signed.Header {
+				request.Header.Set(name, signed.Header.Get(name))
+			}
+			request.SetBodyRaw(signed.Body)
+			began, counted := time.Now(), counts.Load()
+			err = client.Do(request, response)
+			if status := response.StatusCode(); err == nil && status/100 != 2 {
+				err = fmt.Errorf("answered %d %.200s", status, response.Body())
+			}
+			if took := time.Since(began); err == nil && counted && counts.Load() {
+				a.took = append(a.took, took)
+			}
+		}
+		if err != nil {
+			a.failed++
+			a.failure = err.Error()
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		a.acked++
+	}
+	return a
+}
+
+// spent is what processes had used at a time.
+type spent struct {
+	at               time.Time
+	process, brokers time.Duration
+	mallocs          float64
+}
+
+// spent is asked in the same order before and after, so that what asking costs
+// stays in balance.
+func (l load) spent() (s spent, err error) {
+	if s.mallocs, err = mallocs(l.Mallocs); err != nil {
+		return s, err
+	}
+	if s.brokers, err = cpu(l.Brokers...); err != nil {
+		return s, err
+	}
+	s.process, err = cpu(l.Process)
+	s.at = time.Now()
+	return s, err
+}
+
+// cpu is the time that processes have run, to the kernel's tick of 10 ms.
+func cpu(pids ...int) (used time.Duration, err error) {
+	for _, pid := range pids {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return 0, err
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			return 0, err
+		}
+		used += time.Duration(stat.CPUTime() * float64(time.Second))
+	}
+	return used, nil
+}
+
+// mallocsForm is the count of allocations as expvar and as Prometheus tell it.
+var mallocsForm = regexp.MustCompile(`(?m)(?:"Mallocs": ?|^go_memstats_mallocs_total )([0-9.e+]+)`)
+
+// mallocs asks a process how many objects it has allocated.
+func mallocs(address string) (float64, error) {
+	r, err := http.Get(address)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err
+	}
+	m := mallocsForm.FindSubmatch(text)
+	if m == nil {
+		return 0, fmt.Errorf("%s does not tell how much was allocated", address)
+	}
+	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+func sum(all []answers, before, after spent) measured {
+	var m measured
+	var took []time.Duration
+	for _, a := range all {
+		m.Acked, m.Failed, m.Failure = m.Acked+a.acked, m.Failed+a.failed, cmp.Or(m.Failure, a.failure)
+		took = append(took, a.took...)
+	}
+	if len(took) == 0 {
+		return m
+	}
+	slices.Sort(took)
+	n := float64(len(took))
+	milliseconds := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	m.Rate = n / after.at.Sub(before.at).Seconds()
+	m.P50, m.P99 = milliseconds(took[len(took)/2]), milliseconds(took[len(took)*99/100])
+	m.CPU = float64((after.process - before.process).Microseconds()) / n
+	m.BrokerCPU = float64((after.brokers - before.brokers).Microseconds()) / n
+	m.Mallocs = (after.mallocs - before.mallocs) / n
+	return m
+}
+
+// webhooks of one payment after the other, as Stripe sends them: each payment
+// is processed, authorised and captured.
+var webhookTypes = []string{"payment_intent.processing", "payment_intent.amount_capturable_updated", "payment_intent.succeeded"}
+
+// writer writes webhooks of payments of its own.
+type writer struct {
+	id     string
+	size   int
+	number int
+}
+
+func newWriter(id string, size int) *writer { return &writer{id: id, size: size} }
+
+// next returns a webhook that was not there before. Its size is the one asked
+// for: what the PaymentIntent's fields do not fill, metadata does.
+func (w *writer) next() []byte {
+	payment := fmt.Sprintf("%s%08d", w.id, w.number/len(webhookTypes))
+	kind := w.number % len(webhookTypes)
+	w.number++
+	fields := ""
+	if w.size >= 2<<10 {
+		fields = intentFields
+	}
+	b := fmt.Appendf(make([]byte, 0, w.size), `{"id":"evt_%s%d","object":"event","created":%d,"livemode":true,"type":"%s","data":{"object":{`+
+		`"id":"pi_%[1]s","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":1099,"currency":"eur",`+
+		`"latest_charge":"ch_%[1]s","payment_method_types":["card"],%[5]s"metadata":{"order_id":"%[1]s"`,
+		payment, kind, time.Now().Unix(), webhookTypes[kind], fields)
+	return append(fill(b, w.size-len("}}}}")), "}}}}"...)
+}
+
+// fill adds metadata until size, in values as long as Stripe allows.
+func fill(b []byte, size int) []byte {
+	const most, around = 500, len(`,"note_00":""`)
+	for i := 0; size-len(b) >= around; i++ {
+		n := min(most, size-len(b)-around)
+		if rest := size - len(b) - around - n; rest > 0 && rest < around {
+			n -= around // so that the last one has room
+		}
+		b = fmt.Appendf(b, `,"note_%02d":"%s"`, i, strings.Repeat("lorem ipsum dolor sit amet ", 20)[:n])
+	}
+	return b
+}
+
+// intentFields is what else a PaymentIntent has.
+// https://docs.stripe.com/api/payment_intents/object
+const intentFields = `"amount_details":{"tip":{}},"application":null,"application_fee_amount":null,"automatic_payment_methods":{"allow_redirects":"always","enabled":true},` +
+	`"canceled_at":null,"cancellation_reason":null,"capture_method":"manual","client_secret":null,"confirmation_method":"automatic","created":1767225590,` +
+	`"customer":"cus_PqTb0Bench0001","description":"Order of two books and a lamp","excluded_payment_method_types":null,"last_payment_error":null,"livemode":true,` +
+	`"next_action":null,"on_behalf_of":null,"payment_method":"pm_1PqTb0Bench0001","payment_method_configuration_details":null,` +
+	`"payment_method_options":{"card":{"installments":null,"mandate_options":null,"network":null,"request_three_d_secure":"automatic"}},` +
+	`"processing":null,"receipt_email":null,"review":null,"setup_future_usage":null,"shipping":null,"source":null,"statement_descriptor":null,` +
+	`"statement_descriptor_suffix":null,"status":"succeeded","transfer_data":null,"transfer_group":null,`
+
+// asLoad runs the load generator if this process was started to be it.
+func asLoad() {
+	if os.Getenv("BENCH_PROCESS") == "load" {
+		exit(generate(os.Stdin, os.Stdout))
+	}
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}

@@ -1,0 +1,318 @@
+//go:build linux
+
+package bench_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+// base is the contestant that the others are compared with.
+const base = "franz-go"
+
+// figure is one of those that are measured.
+type figure func(measured) float64
+
+var (
+	rate      figure = func(m measured) float64 { return m.Rate }
+	p50       figure = func(m measured) float64 { return m.P50 }
+	p99       figure = func(m measured) float64 { return m.P99 }
+	cpuOf     figure = func(m measured) float64 { return m.CPU }
+	brokerCPU figure = func(m measured) float64 { return m.BrokerCPU }
+	objects   figure = func(m measured) float64 { return m.Mallocs }
+)
+
+// target is what tollbridge is to reach: of a figure, no more or no less than
+// so many times another contestant's.
+type target struct {
+	says     string
+	settings []string
+	cell     cell
+	of       figure
+	against  string
+	least    float64 // 0: there is a most
+	most     float64
+}
+
+var targets = []target{
+	{"CPU per webhook, at most 1.0x Echo + franz-go's", []string{"fake-0ms", "fake-2ms"}, middle, cpuOf, base, 0, 1},
+	{"webhooks a second, at least 4x Bento's", []string{"fake-0ms", "fake-2ms"}, middle, rate, "bento", 4, 0},
+	{"webhooks a second, at least 1.7x Echo + franz-go's", []string{"kafka-3"}, middle, rate, base, 1.7, 0},
+	{"webhooks a second, at least 2.5x Bento's", []string{"kafka-3"}, middle, rate, "bento", 2.5, 0},
+	{"the brokers' CPU per webhook, at most 0.6x Echo + franz-go's", []string{"kafka-3"}, middle, brokerCPU, base, 0, 0.6},
+	{"p50 at one connection, at most Echo + franz-go's", []string{"fake-0ms", "fake-2ms", "kafka-1", "kafka-3"}, single, p50, base, 0, 1},
+	// 35 % of the whole: the rest is 1/1.54 of it.
+	{"CPU per webhook, at most 1.54x that without keeping webhooks (35 % for it)", []string{"fake-0ms", "fake-2ms"}, middle, cpuOf, "no-archive", 0, 1.0 / 0.65},
+}
+
+// spread is figures of the repeats: the median, the least and the most.
+type spread struct{ median, least, most float64 }
+
+func spreadOf(values []float64) (s spread, ok bool) {
+	if len(values) == 0 {
+		return s, false
+	}
+	slices.Sort(values)
+	n := len(values)
+	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}, true
+}
+
+// results is all samples of a run.
+type results []sample
+
+// of returns a contestant's figures of a cell, in no order.
+func (r results) of(setting string, c cell, contestant string, f figure) (values []float64) {
+	for _, s := range r {
+		if s.Setting == setting && s.Cell == c && s.Contestant == contestant {
+			values = append(values, f(s.measured))
+		}
+	}
+	return values
+}
+
+// ratios returns one contestant's figure by another's, of each repeat that both
+// took part in.
+func (r results) ratios(setting string, c cell, contestant, against string, f figure) (values []float64) {
+	for _, a := range r {
+		for _, b := range r {
+			if a.Setting == setting && b.Setting == setting && a.Cell == c && b.Cell == c && a.Repeat == b.Repeat &&
+				a.Contestant == contestant && b.Contestant == against && f(b.measured) > 0 {
+				values = append(values, f(a.measured)/f(b.measured))
+			}
+		}
+	}
+	return values
+}
+
+// page is docs/benchmarks.md in the making.
+type pageWriter struct {
+	strings.Builder
+	results
+}
+
+func (w *pageWriter) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+
+// write writes the page, and the single figures beside it.
+func (b *bench) write(began time.Time) error {
+	w := pageWriter{results: b.samples}
+	w.head(began)
+	w.targets()
+	for _, s := range settings {
+		w.setting(s)
+	}
+	w.tail(b.faults)
+	figures, err := json.MarshalIndent(b.samples, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(*raw), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(*raw, figures, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(*page, []byte(w.String()), 0o644)
+}
+
+func (w *pageWriter) head(began time.Time) {
+	command := "make bench"
+	if args := given(); args != "" {
+		command += " BENCH='" + args + "'"
+	}
+	w.line(`# Benchmarks
+
+<!-- Written by make bench: what is changed here is lost. -->
+
+Whole programs, over HTTP on loopback: a Stripe webhook comes in, its signature is checked, all in-sync replicas have it, 200 goes
+out. tollbridge also reads it, makes an event of it, looks up whether it was published before, and keeps it as it came; the others copy the
+bytes to one topic.
+
+- %s, %.0f minutes, by `+"`%s`"+`
+- %s
+- %s; %s
+
+## Targets
+
+Ratios: tollbridge's figure by the other's in the same repeat; the median, and from the least to the most.
+%d connections, %d bytes where nothing else is said.
+`, began.UTC().Format("2006-01-02"), time.Since(began).Minutes(), command, machine(), runtime.Version(), versions(), middle.Connections, middle.Size)
+}
+
+func (w *pageWriter) targets() {
+	w.line("| target | Kafka | ratio | |\n|---|---|---|---|")
+	for _, t := range targets {
+		for _, s := range t.settings {
+			ratio, ok := spreadOf(w.ratios(s, t.cell, "tollbridge", t.against, t.of))
+			if !ok {
+				continue
+			}
+			verdict := "met"
+			if t.least > 0 && ratio.median < t.least || t.most > 0 && ratio.median > t.most {
+				verdict = "**missed**"
+			}
+			w.line("| %s | %s | %s | %s |", t.says, s, ratio.text("%.2f"), verdict)
+		}
+	}
+}
+
+func (s spread) text(form string) string {
+	return fmt.Sprintf(form+" ["+form+"..."+form+"]", s.median, s.least, s.most)
+}
+
+// setting writes the tables of one Kafka.
+func (w *pageWriter) setting(s setting) {
+	if !slices.ContainsFunc(w.results, func(x sample) bool { return x.Setting == s.name }) {
+		return
+	}
+	w.line("\n## %s: %s", s.name, s.says)
+	for _, c := range cells {
+		w.line("\n%d connections, %d bytes\n", c.Connections, c.Size)
+		w.line("| | webhooks/s | by %s's | p50 ms | p99 ms | CPU µs | by %[1]s's | brokers' CPU µs | by %[1]s's | objects |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", base)
+		for _, one := range contestants {
+			if len(w.of(s.name, c, one.name, rate)) > 0 {
+				w.row(s.name, c, one.name)
+			}
+		}
+	}
+}
+
+// row writes a contestant's figures of a cell.
+func (w *pageWriter) row(setting string, c cell, contestant string) {
+	median := func(f figure) float64 {
+		s, _ := spreadOf(w.of(setting, c, contestant, f))
+		return s.median
+	}
+	ratio := func(f figure) string {
+		s, ok := spreadOf(w.ratios(setting, c, contestant, base, f))
+		if !ok {
+			return "-"
+		}
+		return s.text("%.2f")
+	}
+	w.line("| %s | %.0f | %s | %.2f | %.2f | %.1f | %s | %.1f | %s | %.0f |", contestant,
+		median(rate), ratio(rate), median(p50), median(p99), median(cpuOf), ratio(cpuOf), median(brokerCPU), ratio(brokerCPU), median(objects))
+}
+
+func (w *pageWriter) tail(faults []string) {
+	w.line("\n## Who takes part\n")
+	for _, c := range contestants {
+		w.line("- `%s`: %s", c.name, c.says)
+	}
+	w.line(`
+## How to read this
+
+- Load, contestant and brokers share the machine's cores. What a contestant saves, the others get; on a larger machine, where each has
+  cores of its own, rates differ by other factors. CPU per webhook carries over better than rates.
+- The load is closed: each connection sends its next webhook when the last one is answered. A latency is one under full load, not
+  that of a steady trickle; only one connection comes near that.
+- CPU and objects (allocations on the heap) are of the contestant's process, per webhook; the load generator, which signs each webhook,
+  is a process of its own and not counted. The kernel counts CPU in ticks of 10 ms.
+- Every webhook is new, three of each payment in turn. tollbridge publishes each as an event and as it came, and two references with the
+  first of a payment: 2.7 records a webhook. It also reads its own topics back, which is in its CPU and the brokers'.
+- tollbridge's records have the merchant's id as their key, so that a payment's are in order, and go to as many batches as there are
+  partitions. The others' have none, but for franz-go-keyed's, so that a client can fill one partition's batch at a time: less work for it and
+  for the brokers, and no order by payment. None of them recognises a redelivery, and those that are not idempotent may write twice
+  after a retry.
+- tollbridge has %[2]d topics of %[1]d partitions where the others have one: what brokers do for partitions that nobody writes to is theirs, too.
+- The fake broker is kfake, a process of its own with one thread of work, no disk and no replication. It holds the next request of a
+  connection until it has acknowledged the one before, as Apache Kafka does.
+- The topics of every contestant are new for each repeat. The brokers have Kafka's defaults but for shorter time-outs, 512 MB of
+  heap, and do not wait for the disk, as is its default, too. Before anything is measured they serve two contestants for a while, and
+  after each creation of topics they come to rest.
+- A contestant whose topics have fewer records than it answered 2xx, or that takes a wrong signature, is not in the tables.
+- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(publish.Names{}.All()))
+	if len(faults) > 0 {
+		w.line("\n## What went wrong\n")
+	}
+	for _, f := range faults {
+		w.line("- %s", strings.ReplaceAll(f, "\n", " "))
+	}
+}
+
+// given is the arguments of the run, but for -full and where files are.
+func given() string {
+	args := os.Args[slices.Index(os.Args, "-full")+1:]
+	return strings.Join(args, " ")
+}
+
+// machine is the processor, the memory and the kernel.
+func machine() string {
+	read := func(name, form string) string {
+		text, _ := os.ReadFile(name)
+		if m := regexp.MustCompile(form).FindSubmatch(text); m != nil {
+			return string(m[1])
+		}
+		return "unknown"
+	}
+	memory, _ := strconv.Atoi(read("/proc/meminfo", `MemTotal:\s*(\d+)`)) // kB
+	return fmt.Sprintf("%s, %d cores, %d GiB, Linux %s", read("/proc/cpuinfo", `model name\s*: (.*)`), runtime.NumCPU(),
+		memory>>20, read("/proc/sys/kernel/osrelease", `(.*)`))
+}
+
+// versions is the rivals' modules.
+func versions() string {
+	var all []string
+	for _, in := range []struct {
+		dir     string
+		modules []string
+	}{
+		{".", []string{"github.com/labstack/echo/v4", "github.com/twmb/franz-go", "github.com/segmentio/kafka-go", "github.com/ThreeDotsLabs/watermill",
+			"github.com/ThreeDotsLabs/watermill-kafka/v3", "github.com/IBM/sarama"}},
+		{"bento", []string{"github.com/warpstreamlabs/bento"}},
+	} {
+		c := exec.Command("go", append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"}, in.modules...)...)
+		c.Dir = in.dir
+		out, err := c.Output()
+		if err != nil {
+			all = append(all, strings.Join(in.modules, ", ")+" of unknown versions")
+			continue
+		}
+		for line := range strings.Lines(string(out)) {
+			all = append(all, strings.TrimPrefix(strings.TrimSpace(line), "github.com/"))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestRatios: ratios are of the same repeat, and a figure's spread is its own.
+func TestRatios(t *testing.T) {
+	at := func(contestant string, repeat int, rate float64) sample {
+		return sample{"kafka-3", contestant, middle, repeat, measured{Rate: rate}}
+	}
+	r := results{at("tollbridge", 0, 200), at(base, 0, 100), at("tollbridge", 1, 90), at(base, 1, 30), at("tollbridge", 2, 70)}
+	got, ok := spreadOf(r.ratios("kafka-3", middle, "tollbridge", base, rate))
+	if want := (spread{2.5, 2, 3}); !ok || got != want {
+		t.Errorf("ratios are %v, want %v", got, want)
+	}
+	if _, ok := spreadOf(r.ratios("kafka-1", middle, "tollbridge", base, rate)); ok {
+		t.Error("there are ratios of a Kafka that was not measured")
+	}
+}
+
+// TestWebhooks: they have the size asked for, are JSON, and none is sent twice.
+func TestWebhooks(t *testing.T) {
+	for _, c := range cells {
+		w := newWriter("1000000", c.Size)
+		seen := map[string]bool{}
+		for range 2 * len(webhookTypes) {
+			body := w.next()
+			var e struct{ ID string }
+			if err := json.Unmarshal(body, &e); err != nil || len(body) != c.Size || seen[e.ID] {
+				t.Errorf("want a new webhook of %d bytes, got %d bytes, id %s, %v", c.Size, len(body), e.ID, err)
+			}
+			seen[e.ID] = true
+		}
+	}
+}
