@@ -1,357 +1,406 @@
 // Package replay makes events anew from the webhooks that were kept, with
-// today's code, and says what that would change before it changes anything.
+// today's code: a mapping was mended, an event type is supported now, a topic
+// was lost. It says what would change before anything does.
 //
 // An event whose id was published and that comes out the same is left alone.
 // One that comes out otherwise is corrected: a copy with an id of its own, made
 // from the first one's and from what it says, whose corrects is the first one's
 // id. One that was not published is published. Each is so recognised by its id
-// when the same stretch is replayed again, however the run before ended.
+// when the same stretch is replayed again, however the run before ended: the
+// event topics themselves are where a replay that was killed goes on.
+//
+// About 300 bytes are held of every event in the topics, so that each can be
+// recognised without a store.
 package replay
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/history"
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
 )
 
-// Judge reads a kept webhook again. Skip leaves it out.
-type Judge func(ctx context.Context, r consume.Record) (result normalize.Result, skip bool, err error)
-
-// Config is what a replay is made of.
-type Config struct {
-	Reader   *consume.Reader
-	Names    publish.Names
-	From, To time.Time // of the webhooks' receipt; a zero To is now
-	Judge    Judge
-	Select   func(schemas.Event) bool // nil is all
-	// Progress is told how many webhooks are read, of how many.
-	Progress func(done, all int64)
+// Filter chooses what is replayed; what is empty chooses all.
+type Filter struct {
+	From, To  time.Time // when the webhook was received: from, up to and without
+	Connector string
+	Endpoint  string
+	Outcome   normalize.Outcome // what became of the webhook when it came
+	Types     []schemas.Type
+	Keys      []string // merchant_transaction_id
 }
 
-// Counts is what a replay came to.
-type Counts struct {
-	Read      int `json:"read"` // webhooks
-	Same      int `json:"same"` // events
-	Changed   int `json:"changed"`
-	New       int `json:"new"`
-	Ignored   int `json:"ignored"` // webhooks, as the next ones
-	Malformed int `json:"malformed"`
-	// Unverified webhooks were kept and cannot be verified any more: their
-	// secret is gone from the configuration.
-	Unverified int `json:"unverified"`
-	Published  int `json:"published"`
+func (f Filter) webhook(a ingest.Archived) bool {
+	return a.Handles == "" && // what became of a dead letter is no webhook
+		(f.From.IsZero() || !a.ReceivedAt.Before(f.From)) && (f.To.IsZero() || a.ReceivedAt.Before(f.To)) &&
+		(f.Connector == "" || f.Connector == a.Connector) && (f.Endpoint == "" || f.Endpoint == a.Endpoint) &&
+		(f.Outcome == "" || f.Outcome == a.Outcome)
 }
 
-// Change is one event that would be published.
-type Change struct {
-	Event schemas.Event `json:"event"`
-	Diff  []string      `json:"diff,omitempty"` // field: was → is; none for a new event
+func (f Filter) event(e schemas.Event) bool {
+	return (len(f.Types) == 0 || slices.Contains(f.Types, e.Type)) && (len(f.Keys) == 0 || slices.Contains(f.Keys, e.Subject))
 }
 
-// Plan is what a replay would do.
-type Plan struct {
-	Counts
-	Changes []Change
-}
-
-// known is what is published of an event id: the latest of it and its
-// corrections.
-type known struct {
-	says  [sha256.Size]byte
-	event []byte // as JSON, for the difference
-}
-
-// published is every event of a stretch of time.
-type published struct {
-	events map[string]known // by id; a correction stands for what it corrects
-	ids    map[string]bool
-	newest map[string]schemas.Event // by key; id and time only
-}
-
-// Make reads the stretch and returns what replaying it would do. Nothing is
-// written.
-func Make(ctx context.Context, c Config) (*Plan, error) {
-	if c.To.IsZero() {
-		c.To = time.Now()
-	}
-	was, err := c.published(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := &Plan{}
-	seen := map[string]bool{}
-	err = c.webhooks(ctx, func(r consume.Record) error {
-		result, skip, err := c.Judge(ctx, r)
-		if skip {
-			return nil
-		}
-		p.Read++
-		switch {
-		case err != nil:
-			p.Unverified++
-			return nil
-		case result.Outcome() == normalize.OutcomeIgnored:
-			p.Ignored++
-		case result.Outcome() == normalize.OutcomeMalformed:
-			p.Malformed++
-		}
-		for _, e := range result.Events {
-			if seen[e.ID] || c.Select != nil && !c.Select(e) {
-				continue // a redelivery was kept, too
-			}
-			seen[e.ID] = true
-			if err := p.add(was, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return p, err
-}
-
-// add decides about one event.
-func (p *Plan) add(was *published, e schemas.Event) error {
-	before, ok := was.events[e.ID]
-	if !ok {
-		p.New++
-		if n := was.newest[e.Subject]; n.Time.After(e.Time) {
-			e.Data.Late, e.Data.NewestEventID = true, n.ID
-		}
-		p.Changes = append(p.Changes, Change{Event: e})
-		return nil
-	}
-	var old schemas.Event
-	if err := json.Unmarshal(before.event, &old); err != nil {
-		return err
-	}
-	is := settled(e, old)
-	says, err := digest(is)
-	if err != nil {
-		return err
-	}
-	if says == before.says {
-		p.Same++
-		return nil
-	}
-	p.Changed++
-	diff, err := difference(old, is)
-	if err != nil {
-		return err
-	}
-	is.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "replay:"+e.ID+":"+hex.EncodeToString(says[:]), e.Type, 0)
-	is.Data.Corrects = e.ID
-	p.Changes = append(p.Changes, Change{Event: is, Diff: diff})
-	return nil
-}
-
-// settled is an event as it would be published beside what was: a key that was
-// found by reference is no change.
-func settled(e, old schemas.Event) schemas.Event {
-	if old.Data.KeySource == schemas.KeyFromReference && e.Data.KeySource != schemas.KeyFromPayload {
-		e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = old.Subject, old.Subject, old.Data.KeySource
-	}
-	if old.Time.Equal(old.Data.ReceivedAt) && e.Time.Equal(e.Data.ReceivedAt) {
-		e.Time = old.Time // the processor does not say when
-	}
-	e.Data.ReceivedAt = old.Data.ReceivedAt // of the first delivery
-	return e
-}
-
-// digest is of what an event says, without what depends on when it was said.
-func digest(e schemas.Event) ([sha256.Size]byte, error) {
-	b, err := json.Marshal(said(e))
-	return sha256.Sum256(b), err
-}
-
-func said(e schemas.Event) schemas.Event {
-	e.ID, e.Data.Corrects = "", ""
-	e.Data.Late, e.Data.NewestEventID, e.Data.Contradicts = false, "", ""
-	return e
-}
-
-// difference names the fields in which two events differ.
-func difference(was, is schemas.Event) ([]string, error) {
-	a, err := fields(said(was))
-	if err != nil {
-		return nil, err
-	}
-	b, err := fields(said(is))
-	if err != nil {
-		return nil, err
-	}
-	var diff []string
-	all := maps.Clone(a)
-	maps.Copy(all, b)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !bytes.Equal(a[name], b[name]) {
-			diff = append(diff, fmt.Sprintf("%s: %s → %s", name, orNone(a[name]), orNone(b[name])))
-		}
-	}
-	return diff, nil
-}
-
-func orNone(b []byte) string {
-	if b == nil {
-		return "none"
-	}
-	return string(b)
-}
-
-// fields returns an event's fields, those of its data by name alone.
-func fields(e schemas.Event) (map[string]json.RawMessage, error) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]json.RawMessage{}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, err
-	}
-	data := map[string]json.RawMessage{}
-	if err := json.Unmarshal(all["data"], &data); err != nil {
-		return nil, err
-	}
-	delete(all, "data")
-	maps.Copy(all, data)
-	return all, nil
-}
-
-// webhooks reads what was kept in the stretch.
-func (c Config) webhooks(ctx context.Context, f func(consume.Record) error) error {
-	ranges, err := c.ranges(ctx, c.Names.Received(), c.Names.Dead())
-	if err != nil {
-		return err
-	}
-	var done, all int64
-	for _, r := range ranges {
-		all += r.To - r.From
-	}
-	return c.Reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
-		for _, chunk := range chunks {
-			for _, r := range chunk.Records {
-				done++
-				if r.Time.After(c.To) {
-					continue
-				}
-				if err := f(r); err != nil {
-					return err
-				}
-			}
-		}
-		if c.Progress != nil {
-			c.Progress(done, all)
-		}
-		return nil
-	})
-}
-
-func (c Config) ranges(ctx context.Context, topics ...string) (map[consume.Partition]consume.Range, error) {
-	partitions, err := c.Reader.Partitions(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	if c.From.IsZero() {
-		return c.Reader.Bounds(ctx, partitions)
-	}
-	return c.Reader.Since(ctx, partitions, c.From)
-}
-
-// published reads the events back that the webhooks of the stretch, and those
-// before whose redeliveries are in it, came to.
-func (c Config) published(ctx context.Context) (*published, error) {
-	all := &published{events: map[string]known{}, ids: map[string]bool{}, newest: map[string]schemas.Event{}}
-	whole := c
-	whole.From = time.Time{} // a redelivery may be of an event long before
-	ranges, err := whole.ranges(ctx, c.Names.Events()...)
-	if err != nil {
-		return nil, err
-	}
-	type correction struct {
-		of    string
-		event known
-		at    time.Time
-	}
-	var corrections []correction
-	err = c.Reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
-		for _, chunk := range chunks {
-			for _, r := range chunk.Records {
-				var e schemas.Event
-				if json.Unmarshal(r.Value, &e) != nil || e.ID == "" {
-					continue // another's
-				}
-				says, err := digest(e)
-				if err != nil {
-					return err
-				}
-				all.ids[e.ID] = true
-				if n := all.newest[e.Subject]; !e.Time.Before(n.Time) {
-					all.newest[e.Subject] = schemas.Event{ID: e.ID, Time: e.Time}
-				}
-				if e.Data.Corrects != "" {
-					corrections = append(corrections, correction{e.Data.Corrects, known{says, r.Value}, r.Time})
-					continue
-				}
-				all.events[e.ID] = known{says, r.Value}
-			}
-		}
-		return nil
-	})
-	slices.SortStableFunc(corrections, func(a, b correction) int { return a.at.Compare(b.at) })
-	for _, x := range corrections {
-		all.events[x.of] = x.event
-	}
-	return all, err
-}
+// whole reports whether every event of a webhook is chosen.
+func (f Filter) whole() bool { return len(f.Types)+len(f.Keys) == 0 }
 
 // Publisher writes records: see [publish.Producer.Publish].
 type Publisher interface {
 	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
 }
 
-// batch is how many events are on their way at once.
-const batch = 200
+// Config is what a replay is made of.
+type Config struct {
+	Reader    *consume.Reader
+	Webhooks  publish.Names // the topics in which they were kept
+	Events    publish.Names // the topics that events go to: the same, or with a prefix of their own
+	Endpoints []ingest.Endpoint
+	History   *history.History // of the topics Events
+	Filter
 
-// Publish writes what the plan found, to the topics of the names: those of the
-// server, or of a prefix of their own. Rate is events a second; 0 is as fast as
-// Kafka takes them. It says which replay it was in the header replay-id.
-func (p *Plan) Publish(ctx context.Context, to Publisher, names publish.Names, replayID string, rate float64, progress func(done, all int64)) error {
-	start := time.Now()
-	for part := range slices.Chunk(p.Changes, batch) {
-		var records []publish.Record
-		for _, c := range part {
-			r, err := publish.EventRecord(names, c.Event, "")
-			if err != nil {
+	// Publisher is nil for a plan: nothing is written.
+	Publisher Publisher
+	ID        string  // of this replay: the header replay-id of what it writes
+	Rate      float64 // events a second that are written; 0 is as fast as Kafka takes them
+
+	// Each is told every change, in the order of its key; Differences asks for
+	// what of a changed event is otherwise.
+	Each        func(Change) error
+	Differences bool
+	// Progress is told how many records of how many are read, at each stage.
+	Progress func(stage string, done, all int64)
+}
+
+// Counts is what a replay came to.
+type Counts struct {
+	Read       int   `json:"read"` // webhooks
+	Same       int   `json:"same"` // events
+	Changed    int   `json:"changed"`
+	New        int   `json:"new"`
+	Gone       int   `json:"gone"`       // events that were made then, and are not today: they stay as they are
+	Ignored    int   `json:"ignored"`    // webhooks, as the next ones
+	Malformed  int   `json:"malformed"`  //
+	Unverified int   `json:"unverified"` // today's configuration has not their endpoint, or not their secret
+	Published  int   `json:"published"`  // events
+	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
+}
+
+// Change is an event that is published, or would be.
+type Change struct {
+	Event schemas.Event `json:"event"`
+	Diff  []string      `json:"diff,omitempty"` // field: was → is; none for a new event
+	was   publish.Receipt
+}
+
+// known is what is published under an event id: by the event, or by the last
+// correction of it.
+type known struct {
+	says [16]byte
+	at   publish.Receipt
+	time int64 // of the record, in milliseconds
+	seen bool  // in this replay
+}
+
+type run struct {
+	Config
+	Counts
+	known   map[string]known
+	keyring verify.Keyring
+	batch   []Change
+	start   time.Time
+}
+
+// Run replays. With an error it returns what was done until then: the same
+// again goes on from there.
+func Run(ctx context.Context, c Config) (Counts, error) {
+	r := &run{Config: c, known: map[string]known{}}
+	if err := r.published(ctx); err != nil {
+		return r.Counts, fmt.Errorf("reading what is published: %w", err)
+	}
+	r.start = time.Now()
+	err := r.webhooks(ctx)
+	if err == nil {
+		err = r.flush(ctx)
+	}
+	return r.Counts, err
+}
+
+// published notes every event of the topics. All of them: a redelivery in the
+// stretch may be of an event long before.
+func (r *run) published(ctx context.Context) error {
+	partitions, err := r.Reader.Partitions(ctx, r.Events.Events()...)
+	if err != nil {
+		return err
+	}
+	ranges, err := r.Reader.Bounds(ctx, partitions)
+	if err != nil {
+		return err
+	}
+	return r.read(ctx, "events", ranges, func(record consume.Record) error {
+		var e schemas.Event
+		if json.Unmarshal(record.Value, &e) != nil || e.ID == "" {
+			return nil // another's
+		}
+		says, err := digest(e)
+		if err != nil {
+			return err
+		}
+		id := e.ID
+		if e.Data.Corrects != "" {
+			id = e.Data.Corrects // which it takes the place of
+		}
+		now := known{says: says, at: record.Receipt(), time: record.Time.UnixMilli()}
+		if was, ok := r.known[id]; !ok || e.Data.Corrects != "" && now.time >= was.time {
+			r.known[id] = now
+		}
+		return nil
+	})
+}
+
+// clockSkew is how much the clocks of replicas and of Kafka may differ by which
+// a stretch is looked up.
+const clockSkew = time.Minute
+
+// webhooks reads the stretch and judges each anew.
+func (r *run) webhooks(ctx context.Context) error {
+	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
+	if err != nil {
+		return err
+	}
+	begin := r.Reader.Bounds
+	if !r.From.IsZero() {
+		begin = func(ctx context.Context, p []consume.Partition) (map[consume.Partition]consume.Range, error) {
+			return r.Reader.Since(ctx, p, r.From.Add(-clockSkew))
+		}
+	}
+	ranges, err := begin(ctx, partitions)
+	if err != nil {
+		return err
+	}
+	return r.read(ctx, "webhooks", ranges, func(record consume.Record) error {
+		headers := make([]publish.Header, len(record.Headers))
+		for i, h := range record.Headers {
+			headers[i] = publish.Header{Name: h.Key, Value: h.Value}
+		}
+		a, err := ingest.ReadArchived(headers, record.Value)
+		if err != nil || !r.webhook(a) {
+			return nil // another's, or not chosen
+		}
+		return r.judge(ctx, a)
+	})
+}
+
+func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partition]consume.Range, f func(consume.Record) error) error {
+	var done, all int64
+	for _, g := range ranges {
+		all += g.To - g.From
+	}
+	return r.Reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
+		for _, chunk := range chunks {
+			for _, record := range chunk.Records {
+				if err := f(record); err != nil {
+					return err
+				}
+				done++
+				if r.Progress != nil && done%100 == 0 {
+					r.Progress(stage, done, all)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// judge reads one webhook with today's code.
+func (r *run) judge(ctx context.Context, a ingest.Archived) error {
+	r.Read++
+	at := slices.IndexFunc(r.Endpoints, a.Is)
+	if at < 0 {
+		r.Unverified++
+		return nil
+	}
+	j := r.Endpoints[at].Rejudge(ctx, &r.keyring, a)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case j.Err != nil:
+		r.Unverified++
+		return nil
+	case j.Outcome() == normalize.OutcomeIgnored:
+		r.Ignored++
+	case j.Outcome() == normalize.OutcomeMalformed:
+		r.Malformed++
+	}
+	r.gone(a, j.Events)
+	for _, e := range j.Events {
+		if !r.event(e) {
+			continue
+		}
+		if err := r.decide(e); err != nil {
+			return err
+		}
+	}
+	if len(r.batch) >= batchEvents {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// gone counts what the webhook came to and does not any more.
+func (r *run) gone(a ingest.Archived, events []schemas.Event) {
+	if !r.whole() {
+		return
+	}
+	for _, id := range a.EventIDs {
+		was, ok := r.known[id]
+		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return e.ID == id }) {
+			was.seen = true
+			r.known[id] = was
+			r.Gone++
+		}
+	}
+}
+
+// decide says what becomes of one event.
+func (r *run) decide(e schemas.Event) error {
+	was, ok := r.known[e.ID]
+	if was.seen {
+		return nil // a redelivery was kept, too
+	}
+	says, err := digest(e)
+	if err != nil {
+		return err
+	}
+	id := e.ID
+	r.known[id] = known{says: says, seen: true}
+	switch {
+	case !ok:
+		r.New++
+	case was.says == says:
+		r.Same++
+		return nil
+	default:
+		r.Changed++
+		e.Data.Corrects = id
+		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "replay:"+id+":"+hex.EncodeToString(says[:]), e.Type, 0)
+	}
+	r.batch = append(r.batch, Change{Event: e, was: was.at})
+	return nil
+}
+
+// batchEvents is how many events are on their way at once.
+const batchEvents = 200
+
+// flush publishes what is decided, or only tells it.
+func (r *run) flush(ctx context.Context) error {
+	batch := r.batch
+	r.batch = nil
+	if len(batch) == 0 {
+		return nil
+	}
+	events := make([]schemas.Event, len(batch))
+	for i, c := range batch {
+		events[i] = c.Event
+	}
+	a, err := r.History.Admit(ctx, events)
+	if err != nil {
+		return err
+	}
+	defer a.Forget() // unless it is done
+	if err := r.tell(ctx, batch, a.Events); err != nil {
+		return err
+	}
+	var records []publish.Record
+	for _, e := range a.Events {
+		record, err := publish.EventRecord(r.Events, e, "")
+		if err != nil {
+			return err
+		}
+		record.Headers = append(record.Headers, publish.Header{Name: "replay-id", Value: []byte(r.ID)})
+		records = append(records, record)
+		r.Bytes += int64(len(record.Key) + len(record.Value))
+	}
+	if r.Publisher == nil {
+		return nil
+	}
+	receipts, err := r.Publisher.Publish(ctx, append(records, a.References...))
+	if err != nil {
+		return fmt.Errorf("%d events are published; run the same again, what is published is recognised: %w", r.Published, err)
+	}
+	a.Done(receipts[:len(a.Events)])
+	r.Published += len(a.Events)
+	return r.pace(ctx)
+}
+
+// tell hands the changes on, under the keys that they have.
+func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event) error {
+	if r.Each == nil {
+		return nil
+	}
+	var before map[publish.Receipt]consume.Record
+	if r.Differences {
+		var at []publish.Receipt
+		for _, c := range batch {
+			if c.was.Topic != "" {
+				at = append(at, c.was)
+			}
+		}
+		var err error
+		if before, err = r.Reader.Get(ctx, at); err != nil {
+			return err
+		}
+	}
+	for _, c := range batch {
+		i := slices.IndexFunc(admitted, func(e schemas.Event) bool { return e.ID == c.Event.ID })
+		if i < 0 {
+			continue // published meanwhile
+		}
+		c.Event = admitted[i]
+		if record, ok := before[c.was]; ok {
+			var was schemas.Event
+			if err := json.Unmarshal(record.Value, &was); err != nil {
 				return err
 			}
-			r.Headers = append(r.Headers, publish.Header{Name: "replay-id", Value: []byte(replayID)})
-			records = append(records, r)
-		}
-		if _, err := to.Publish(ctx, records); err != nil {
-			return fmt.Errorf("%d of %d are published; run the same again, what is published is recognised: %w", p.Published, len(p.Changes), err)
-		}
-		p.Published += len(part)
-		if progress != nil {
-			progress(int64(p.Published), int64(len(p.Changes)))
-		}
-		if rate > 0 {
-			ahead := time.Duration(float64(p.Published)/rate*float64(time.Second)) - time.Since(start)
-			select {
-			case <-time.After(ahead):
-			case <-ctx.Done():
-				return ctx.Err()
+			var err error
+			if c.Diff, err = difference(was, c.Event); err != nil {
+				return err
 			}
+		}
+		if err := r.Each(c); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// pace waits until the rate allows the next batch.
+func (r *run) pace(ctx context.Context) error {
+	if r.Rate <= 0 {
+		return nil
+	}
+	ahead := time.Duration(float64(r.Published)/r.Rate*float64(time.Second)) - time.Since(r.start)
+	select {
+	case <-time.After(ahead):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// digest is of what an event says.
+func digest(e schemas.Event) (d [16]byte, err error) {
+	b, err := json.Marshal(said(e))
+	sum := sha256.Sum256(b)
+	return [16]byte(sum[:]), err
 }

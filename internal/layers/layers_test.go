@@ -32,7 +32,7 @@ var layers = map[string][]string{
 	"consume":            {"publish"},
 	"dead":               {"lookup", "ingest", "consume", "history", "verify", "normalize", "publish"},
 	"lookup":             {"ingest", "consume", "history", "publish", "schemas"},
-	"replay":             {"consume", "normalize", "publish", "schemas"},
+	"replay":             {"ingest", "consume", "history", "verify", "normalize", "publish", "schemas"},
 	"history":            {"consume", "publish", "schemas"},
 	"publish":            {"schemas"},
 	"normalize":          {"schemas"},
