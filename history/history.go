@@ -331,8 +331,8 @@ func (s *History) newestOf(merchant string) (newest, error) {
 }
 
 // referenceKeys returns the keys that an event's payment is known by:
-// connector:account:id of the payment, and of a refund
-// connector:account:refund:id, since ids of numbers may be of both.
+// connector:account:id of the payment, and connector:account:refund:id or
+// connector:account:dispute:id, since ids of numbers may be of both.
 func referenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
@@ -342,10 +342,26 @@ func referenceKeys(e schemas.Event) []string {
 			keys = append(keys, prefix+id)
 		}
 	}
-	if d.ConnectorRefundID != "" && e.Type.Family() == "refund" {
-		keys = append(keys, prefix+"refund:"+d.ConnectorRefundID)
+	if thing := thing(e); thing != "" {
+		keys = append(keys, prefix+thing)
 	}
 	return keys
+}
+
+// thing is the refund or dispute that an event is about, as refund:id or
+// dispute:id; empty if it is about none.
+func thing(e schemas.Event) string {
+	family, id := e.Type.Family(), ""
+	switch family {
+	case "refund":
+		id = e.Data.ConnectorRefundID
+	case "dispute":
+		id = e.Data.ConnectorDisputeID
+	}
+	if id == "" {
+		return ""
+	}
+	return family + ":" + id
 }
 
 // after is what is newest once an event is published.
