@@ -86,26 +86,49 @@ type History struct {
 	read    chan struct{} // closed when ready
 
 	mu         sync.Mutex
-	pending    map[string]chan struct{}   // ids under way here; closed when that is over
-	published  map[string]publish.Receipt // ids that the store has not read back yet
-	references map[string]string          // the same, of references
-	newest     map[string]unread          // the same, by merchant_transaction_id
+	pending    map[string]chan struct{} // ids under way here; closed when that is over
+	published  map[string]unread        // by id, events that the store has not read back yet
+	references map[string]string        // the same, of references
+	newest     overlay[newest]          // the same, by merchant_transaction_id
+	ends       overlay[ends]            // the same, by [endKey]
 }
 
-// unread is what is newest with the events that the store has not read back yet.
+// unread is an event that was published here, and the rows that it changes.
 type unread struct {
-	newest
+	publish.Receipt
+	merchant, end string
+}
+
+// overlay is rows as the events published here make them, until the store has
+// read the last of those back.
+type overlay[T any] map[string]struct {
+	row    T
 	events int
+}
+
+// add puts a row over the store's; an empty key is none.
+func (o overlay[T]) add(key string, row T) {
+	if key != "" {
+		over := o[key]
+		over.row, over.events = row, over.events+1
+		o[key] = over
+	}
+}
+
+// drop takes away what one event put there.
+func (o overlay[T]) drop(key string) {
+	over, ok := o[key]
+	if over.events--; over.events > 0 {
+		o[key] = over
+	} else if ok {
+		delete(o, key)
+	}
 }
 
 // newest is the event of a merchant_transaction_id with the latest time.
 type newest struct {
 	Time time.Time
 	ID   string
-	// Settled is the last event that says that the payment was captured, or
-	// that it never will be; SettledBy its type.
-	Settled   string
-	SettledBy schemas.Type
 }
 
 // Open opens the store, and begins to follow the topics. Close the state.
@@ -126,8 +149,8 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &History{
 		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
-		pending: map[string]chan struct{}{}, published: map[string]publish.Receipt{},
-		references: map[string]string{}, newest: map[string]unread{},
+		pending: map[string]chan struct{}{}, published: map[string]unread{},
+		references: map[string]string{}, newest: overlay[newest]{}, ends: overlay[ends]{},
 	}
 	s.metrics = newMetrics(c.Metrics, s)
 	s.ended.Go(func() { s.follow(ctx) })
@@ -239,14 +262,14 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 
 // find returns where an event is, if it was published.
 func (s *History) find(id string) (publish.Receipt, bool, error) {
-	if at, ok := s.published[id]; ok {
-		return at, true, nil
+	if e, ok := s.published[id]; ok {
+		return e.Receipt, true, nil
 	}
 	return s.store.receipt(id)
 }
 
 // settle gives an event the key that is known for it, and marks it if there is
-// a later one.
+// a later one, or one that it contradicts.
 func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 	if stands(e) {
 		for _, key := range referenceKeys(e) {
@@ -268,9 +291,11 @@ func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 		e.Data.Late, e.Data.NewestEventID = true, n.ID
 		s.metrics.late.Inc()
 	}
-	if contradict(n.SettledBy, e.Type) {
-		e.Data.Contradicts = n.Settled
+	others, err := s.endsOf(endKey(e))
+	if err != nil {
+		return e, err
 	}
+	e.Data.Contradicts = others.against(e)
 	return e, nil
 }
 
@@ -283,15 +308,6 @@ func stands(e schemas.Event) bool {
 func rekeyed(e schemas.Event, merchant string) schemas.Event {
 	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = merchant, merchant, schemas.KeyFromReference
 	return e
-}
-
-// contradict reports whether two types cannot both be the end of a payment.
-func contradict(was, is schemas.Type) bool {
-	return was == schemas.PaymentCaptured && neverCaptured(is) || neverCaptured(was) && is == schemas.PaymentCaptured
-}
-
-func neverCaptured(t schemas.Type) bool {
-	return t == schemas.PaymentCancelled || t == schemas.PaymentExpired
 }
 
 // link adds the references that an event is and that are not known.
@@ -323,16 +339,28 @@ func (s *History) reference(key string) (string, error) {
 	return s.store.reference(key)
 }
 
+// newestOf returns the later of what memory and the store have: either may know
+// of events that the other has not read, or not published.
 func (s *History) newestOf(merchant string) (newest, error) {
-	if n, ok := s.newest[merchant]; ok {
-		return n.newest, nil
+	n, err := s.store.newest(merchant)
+	if here, ok := s.newest[merchant]; ok && !here.row.Time.Before(n.Time) {
+		n = here.row
 	}
-	return s.store.newest(merchant)
+	return n, err
+}
+
+// endsOf returns what memory and the store have together.
+func (s *History) endsOf(key string) (ends, error) {
+	if key == "" {
+		return ends{}, nil
+	}
+	n, err := s.store.ends(key)
+	return n.with(s.ends[key].row.All...), err
 }
 
 // referenceKeys returns the keys that an event's payment is known by:
-// connector:account:id of the payment, and connector:account:refund:id or
-// connector:account:dispute:id, since ids of numbers may be of both.
+// connector:account:id of the payment, and of a refund, dispute or payout
+// connector:account:refund:id and so on, since ids of numbers may be of both.
 func referenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
@@ -348,8 +376,8 @@ func referenceKeys(e schemas.Event) []string {
 	return keys
 }
 
-// thing is the refund or dispute that an event is about, as refund:id or
-// dispute:id; empty if it is about none.
+// thing is the refund, dispute or payout that an event is about, as refund:id;
+// empty if it is about none.
 func thing(e schemas.Event) string {
 	family, id := e.Type.Family(), ""
 	switch family {
@@ -357,6 +385,8 @@ func thing(e schemas.Event) string {
 		id = e.Data.ConnectorRefundID
 	case "dispute":
 		id = e.Data.ConnectorDisputeID
+	case "payout":
+		id = e.Data.ConnectorPayoutID
 	}
 	if id == "" {
 		return ""
@@ -368,9 +398,6 @@ func thing(e schemas.Event) string {
 func (n newest) after(e schemas.Event) newest {
 	if !e.Time.Before(n.Time) {
 		n.Time, n.ID = e.Time, e.ID
-	}
-	if e.Type == schemas.PaymentCaptured || neverCaptured(e.Type) {
-		n.Settled, n.SettledBy = e.ID, e.Type
 	}
 	return n
 }
@@ -390,10 +417,9 @@ func (a *Admission) Done(receipts []publish.Receipt) {
 		if _, there, err := s.store.receipt(e.ID); there && err == nil {
 			continue
 		}
-		s.published[e.ID] = receipts[i]
-		if n, err := s.newestOf(e.Subject); err == nil {
-			s.newest[e.Subject] = unread{n.after(e), s.newest[e.Subject].events + 1}
-		}
+		s.published[e.ID] = unread{receipts[i], e.Subject, endKey(e)}
+		s.newest.add(e.Subject, s.newest[e.Subject].row.after(e))
+		s.ends.add(endKey(e), s.ends[endKey(e)].row.with(end{e.Type, e.ID, e.Time}))
 	}
 	for key, merchant := range a.links {
 		if known, err := s.store.reference(key); known == "" || err != nil {
@@ -423,21 +449,17 @@ func (a *Admission) end() {
 }
 
 // readBack drops from memory what the store has now.
-func (s *History) readBack(events map[string]string, references map[string]string) {
+func (s *History) readBack(events, references []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, merchant := range events {
-		if _, here := s.published[id]; !here {
-			continue
-		}
-		delete(s.published, id)
-		if n := s.newest[merchant]; n.events > 1 {
-			s.newest[merchant] = unread{n.newest, n.events - 1}
-		} else {
-			delete(s.newest, merchant)
+	for _, id := range events {
+		if e, here := s.published[id]; here {
+			delete(s.published, id)
+			s.newest.drop(e.merchant)
+			s.ends.drop(e.end)
 		}
 	}
-	for key := range references {
+	for _, key := range references {
 		delete(s.references, key)
 	}
 }

@@ -265,7 +265,7 @@ func TestNothingStays(t *testing.T) {
 	held := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest)
+		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest) + len(s.ends)
 	}
 	for deadline := time.Now().Add(20 * time.Second); held() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

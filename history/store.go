@@ -28,6 +28,7 @@ const (
 	rowEvent     = "e/" // event id → where it is
 	rowReference = "r/" // connector:account:id → merchant_transaction_id
 	rowNewest    = "n/" // merchant_transaction_id → newest
+	rowEnds      = "s/" // what ended, by endKey → ends
 	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference
 	rowDue       = "d/" // event id → the correction that is due
 )
@@ -40,7 +41,7 @@ type meta struct {
 }
 
 // storeVersion changes with what the rows mean: an older store is rebuilt.
-const storeVersion = 1
+const storeVersion = 2
 
 // identity asks the cluster for its id.
 func identity(ctx context.Context, client *kafka.Client, names publish.Names) (meta, error) {
@@ -161,6 +162,11 @@ func (s *store) newest(merchant string) (n newest, err error) {
 	return n, err
 }
 
+func (s *store) ends(key string) (n ends, err error) {
+	_, err = s.read(rowEnds+key, &n)
+	return n, err
+}
+
 func positionKey(p consume.Partition) string {
 	return fmt.Sprintf("%s%s/%d", rowPosition, p.Topic, p.Number)
 }
@@ -216,10 +222,10 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 		}
 		return ctx.Err()
 	})
-	for _, prefix := range []string{rowNewest, rowWaiting} {
+	for _, prefix := range []string{rowNewest, rowEnds, rowWaiting} {
 		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
 			var row struct {
-				Time time.Time `json:"time"` // newest writes it with a capital, which reads the same
+				Time time.Time `json:"time"` // newest and ends write it with a capital, which reads the same
 			}
 			if err := json.Unmarshal(value, &row); err != nil {
 				return err
