@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,11 @@ func (r Record) Header(name string) string {
 		}
 	}
 	return ""
+}
+
+// Receipt is where the record is.
+func (r Record) Receipt() publish.Receipt {
+	return publish.Receipt{Topic: r.Topic, Partition: r.Number, Offset: r.Offset}
 }
 
 // Chunk is some records of a partition that follow one another.
@@ -481,4 +487,33 @@ func (s *stretch) deliver(chunks []Chunk) error {
 		s.finish(c.Partition)
 	}
 	return nil
+}
+
+// Get reads single records. Those that are not there any more are left out.
+func (r *Reader) Get(ctx context.Context, at []publish.Receipt) (map[publish.Receipt]Record, error) {
+	found := map[publish.Receipt]Record{}
+	left := slices.Clone(at)
+	for len(left) > 0 {
+		ranges := map[Partition]Range{} // one record of each partition at a time
+		left = slices.DeleteFunc(left, func(a publish.Receipt) bool {
+			p := Partition{a.Topic, a.Partition}
+			_, taken := ranges[p]
+			if !taken {
+				ranges[p] = Range{a.Offset, a.Offset + 1}
+			}
+			return !taken
+		})
+		err := r.Read(ctx, ranges, func(chunks []Chunk) error {
+			for _, c := range chunks {
+				for _, record := range c.Records {
+					found[record.Receipt()] = record
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }

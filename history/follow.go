@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -171,7 +172,8 @@ func (r *round) record(record consume.Record) error {
 	merchant := string(record.Key)
 	r.events = append(r.events, id)
 	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
-	if err := r.set(rowEvent+id, eventRow{at, record.Time.UnixMilli()}); err != nil {
+	row := eventRow{at, record.Time.UnixMilli()}
+	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
 		return err
 	}
 	var n newest
@@ -220,7 +222,7 @@ func (r *round) waiting(value []byte) error {
 	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		var merchant string
 		if err := r.get(rowReference+key, &merchant); err != nil {
 			return err
@@ -229,7 +231,7 @@ func (r *round) waiting(value []byte) error {
 			return r.due(e, merchant)
 		}
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		if err := r.batch.Set([]byte(rowWaiting+key+"\x00"+e.ID), value, nil); err != nil {
 			return err
 		}

@@ -272,7 +272,7 @@ func (s *History) find(id string) (publish.Receipt, bool, error) {
 // a later one, or one that it contradicts.
 func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 	if stands(e) {
-		for _, key := range referenceKeys(e) {
+		for _, key := range ReferenceKeys(e) {
 			merchant, err := s.reference(key)
 			if err != nil {
 				return e, err
@@ -315,7 +315,7 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 	if stands(e) {
 		return nil
 	}
-	for _, key := range referenceKeys(e) {
+	for _, key := range ReferenceKeys(e) {
 		known, err := s.reference(key)
 		if err != nil {
 			return err
@@ -358,10 +358,10 @@ func (s *History) endsOf(key string) (ends, error) {
 	return n.with(s.ends[key].row.All...), err
 }
 
-// referenceKeys returns the keys that an event's payment is known by:
+// ReferenceKeys returns the keys that an event's payment is known by:
 // connector:account:id of the payment, and of a refund, dispute or payout
 // connector:account:refund:id and so on, since ids of numbers may be of both.
-func referenceKeys(e schemas.Event) []string {
+func ReferenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
 	var keys []string

@@ -26,6 +26,7 @@ const (
 	rowMeta      = "m"  // whose store it is
 	rowPosition  = "p/" // topic, partition → the next offset
 	rowEvent     = "e/" // event id → where it is
+	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
 	rowReference = "r/" // connector:account:id → merchant_transaction_id
 	rowNewest    = "n/" // merchant_transaction_id → newest
 	rowEnds      = "s/" // what ended, by endKey → ends
@@ -181,9 +182,7 @@ func (s *store) position(p consume.Partition) (int64, error) {
 // each calls f with the rows whose keys begin with prefix. The slices are f's
 // only until it returns.
 func (s *store) each(prefix string, f func(key, value []byte) error) error {
-	end := []byte(prefix)
-	end[len(end)-1]++
-	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: end})
+	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: []byte(after(prefix))})
 	if err != nil {
 		return err
 	}
@@ -212,16 +211,26 @@ func (s *store) corrected(id string) error { return s.Delete([]byte(rowDue+id), 
 // forget drops the events that were published before a time.
 func (s *store) forget(ctx context.Context, before time.Time) error {
 	b := s.NewBatch()
+	old := func(key []byte, since int64) error {
+		if since < before.UnixMilli() {
+			return b.Delete(key, nil)
+		}
+		return ctx.Err()
+	}
 	err := s.each(rowEvent, func(key, value []byte) error {
 		var row eventRow
 		if err := json.Unmarshal(value, &row); err != nil {
 			return err
 		}
-		if row.Time < before.UnixMilli() {
-			return b.Delete(key, nil)
-		}
-		return ctx.Err()
+		return old(key, row.Time)
 	})
+	err = errors.Join(err, s.each(rowKey, func(key, value []byte) error {
+		var since int64
+		if err := json.Unmarshal(value, &since); err != nil {
+			return err
+		}
+		return old(key, since)
+	}))
 	for _, prefix := range []string{rowNewest, rowEnds, rowWaiting} {
 		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
 			var row struct {

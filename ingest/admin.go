@@ -12,14 +12,30 @@ import (
 
 // Admin returns the handler of the second listener, which is not for the
 // outside: /metrics for Prometheus, /healthz while the process lives, /readyz
-// while webhooks can be acknowledged.
+// while webhooks can be acknowledged, and /v1/where?id=… with a
+// [history.Place]: where the events of a payment are, and nothing of what they
+// say.
 func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{})))
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.readyz)
+	e.GET("/v1/where", s.where)
 	return e
+}
+
+// where tells where the events are that the ids of the query stand for.
+func (s *Server) where(c echo.Context) error {
+	if s.History == nil {
+		return c.String(http.StatusNotFound, "this server remembers nothing\n")
+	}
+	place, err := s.History.Where(c.QueryParams()["id"]...)
+	if err != nil {
+		s.Log.Warn().Err(err).Msg("looking for an id")
+		return c.String(http.StatusServiceUnavailable, err.Error()+"\n")
+	}
+	return c.JSON(http.StatusOK, place)
 }
 
 func (s *Server) readyz(c echo.Context) error {

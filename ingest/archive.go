@@ -27,7 +27,16 @@ type Archived struct {
 	Outcome    normalize.Outcome `json:"outcome"`
 	Reason     string            `json:"reason,omitempty"`
 	EventIDs   []string          `json:"event_ids,omitempty"`
+	Trace      string            `json:"traceparent,omitempty"` // W3C
+	// Handles is the place of a dead letter, PARTITION-OFFSET, that this record
+	// says was retried or discarded. Such a record is no webhook: it has no body.
+	Handles string `json:"handles,omitempty"`
+	By      string `json:"by,omitempty"` // whoever did so
 }
+
+// HeaderHandles is the header of a record of webhooks.dead that says what became
+// of a dead letter.
+const HeaderHandles = "handles"
 
 // ReadArchived reads a record of webhooks.received or webhooks.dead.
 func ReadArchived(headers []publish.Header, value []byte) (Archived, error) {
@@ -36,6 +45,7 @@ func ReadArchived(headers []publish.Header, value []byte) (Archived, error) {
 	texts := map[string]*string{
 		"connector": &a.Connector, "endpoint": &a.Endpoint, "method": &a.Method, "path": &a.Path, "query": &a.Query,
 		"secret": &a.Secret, "outcome": (*string)(&a.Outcome), "reason": &a.Reason, "received-at": &received,
+		"traceparent": &a.Trace, HeaderHandles: &a.Handles, "by": &a.By,
 	}
 	for _, h := range headers {
 		if to := texts[h.Name]; to != nil {

@@ -225,7 +225,7 @@ func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) 
 		}
 	}
 	parts := *t.parts.Load()
-	return parts[partitionOf(r.Key, len(parts))], nil
+	return parts[PartitionOf(r.Key, len(parts))], nil
 }
 
 // size returns how many bytes a record takes, or an error if its topic does

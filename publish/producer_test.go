@@ -155,7 +155,7 @@ func TestMurmur2(t *testing.T) {
 	all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 	for n := range 200 {
 		key := fmt.Appendf(nil, "order-%d", n)
-		if got, want := partitionOf(key, 12), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
+		if got, want := PartitionOf(key, 12), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
 			t.Errorf("%s is in partition %d, kafka-go has it in %d", key, got, want)
 		}
 	}

@@ -153,9 +153,9 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	return r, nil
 }
 
-// partitionOf returns the partition of key among n, as the Java client's default
+// PartitionOf returns the partition of key among n, as the Java client's default
 // partitioner does: murmur2, its sign bit cleared, modulo n.
-func partitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
+func PartitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
 
 // murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
 func murmur2(b []byte) uint32 {

@@ -30,6 +30,8 @@ var layers = map[string][]string{
 	"cmd/tollbridge":     {everything},
 	"ingest":             {"verify", "normalize", "history", "publish", "schemas"},
 	"consume":            {"publish"},
+	"dead":               {"lookup", "ingest", "consume", "history", "verify", "normalize", "publish"},
+	"lookup":             {"ingest", "consume", "history", "publish", "schemas"},
 	"replay":             {"consume", "normalize", "publish", "schemas"},
 	"history":            {"consume", "publish", "schemas"},
 	"publish":            {"schemas"},

@@ -1,0 +1,243 @@
+package dead_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/dead"
+	"github.com/tollbridge/tollbridge/history"
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// rig is a fake Kafka with one letter that today's code reads.
+type rig struct {
+	kafka    publish.Config
+	names    publish.Names
+	producer *publish.Producer
+	endpoint ingest.Endpoint
+}
+
+func newRig(t *testing.T, connector, payload string) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	keys, secret, _ := sign.Dev(connector)
+	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: connector, Keys: keys}}
+	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+		t.Fatal(err)
+	}
+	r.producer = publish.NewProducer(r.kafka)
+	t.Cleanup(r.producer.Close)
+	now := time.Now()
+	v, err := sign.Request(connector, []byte(payload), secret, keys.Settings, "", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter := publish.Record{Topic: r.names.Dead(), Key: []byte(connector), Value: v.Body}
+	for _, h := range [][2]string{
+		{"connector", connector}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", now.Format(time.RFC3339Nano)},
+		{"outcome", "malformed"}, {"reason", "by a test"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
+	} {
+		letter.Headers = append(letter.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+	}
+	if _, err := r.producer.Publish(t.Context(), []publish.Record{letter}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// retry is one run of a program that retries all letters, and returns how many
+// there were. It ends where a call is refused.
+func (r *rig) retry(t *testing.T, to dead.Publisher) (int, error) {
+	t.Helper()
+	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: r.names, Publisher: to, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	h.Await(t.Context(), 20*time.Second)
+	d := dead.Desk{Names: r.names, Endpoints: []ingest.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
+	letters := r.letters(t, dead.Filter{})
+	for _, l := range letters {
+		if _, err := d.Retry(t.Context(), l); err != nil {
+			return len(letters), err
+		}
+	}
+	return len(letters), nil
+}
+
+func (r *rig) letters(t *testing.T, f dead.Filter) []*dead.Letter {
+	t.Helper()
+	reader := consume.New(r.kafka)
+	defer reader.Close()
+	all, err := dead.List(t.Context(), reader, r.names, f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// events counts the records of the event topics.
+func (r *rig) events(t *testing.T) (n int64) {
+	t.Helper()
+	reader := consume.New(r.kafka)
+	defer reader.Close()
+	partitions, err := reader.Partitions(t.Context(), r.names.Events()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := reader.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range ranges {
+		n += g.To - g.From
+	}
+	return n
+}
+
+// killed refuses all calls but the first so many.
+type killed struct {
+	dead.Publisher
+	after *int
+}
+
+var errKilled = errors.New("killed")
+
+func (k killed) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	if *k.after == 0 {
+		return nil, errKilled
+	}
+	*k.after--
+	return k.Publisher.Publish(ctx, records)
+}
+
+const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",` +
+	`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1"}}}}`
+
+// TestKilled: whenever a retry is killed, the next one ends it, and the event is
+// there once.
+func TestKilled(t *testing.T) {
+	for calls := range 2 { // before the event is published, and before that is noted
+		r := newRig(t, "stripe", payment)
+		after := calls
+		if n, err := r.retry(t, killed{r.producer, &after}); n != 1 || !errors.Is(err, errKilled) {
+			t.Errorf("killed after %d calls: %d letters, %v", calls, n, err)
+		}
+		if n := r.events(t); n != int64(calls) {
+			t.Errorf("killed after %d calls: %d events", calls, n)
+		}
+		for _, want := range []int{1, 0} {
+			if n, err := r.retry(t, r.producer); n != want || err != nil {
+				t.Errorf("after it was killed: %d letters, %v, want %d", n, err, want)
+			}
+		}
+		if n := r.events(t); n != 1 {
+			t.Errorf("killed after %d calls, and retried twice: %d events, want one", calls, n)
+		}
+		all := r.letters(t, dead.Filter{Handled: true})
+		if len(all) != 1 || all[0].Handled.Outcome != dead.Retried || all[0].Handled.By != "a test" || len(all[0].Handled.EventIDs) != 1 {
+			t.Errorf("the letter says %+v", all[0].Handled)
+		}
+	}
+}
+
+// TestStays: what cannot be read, or verified, by today's configuration stays.
+func TestStays(t *testing.T) {
+	for name, c := range map[string]struct {
+		payload string
+		change  func(*ingest.Endpoint)
+	}{
+		"malformed":         {`{"id":1}`, func(*ingest.Endpoint) {}},
+		"another secret":    {payment, func(e *ingest.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "dev", Value: "whsec_other"}} }},
+		"no such endpoint":  {payment, func(e *ingest.Endpoint) { e.Name = "other" }},
+		"another processor": {payment, func(e *ingest.Endpoint) { e.Connector = "adyen" }},
+	} {
+		r := newRig(t, "stripe", c.payload)
+		c.change(&r.endpoint)
+		if _, err := r.retry(t, r.producer); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := r.events(t); n != 0 || len(r.letters(t, dead.Filter{})) != 1 {
+			t.Errorf("%s: %d events, and the letter is gone", name, n)
+		}
+	}
+}
+
+// TestPartly: of a batch what can be read is published, and the letter stays for
+// the rest.
+func TestPartly(t *testing.T) {
+	var batch struct {
+		Live  string            `json:"live"`
+		Items []json.RawMessage `json:"notificationItems"`
+	}
+	batch.Live = "false"
+	for _, name := range []string{"AUTHORISATION", "malformed-amount"} {
+		b, err := normalize.Sample("adyen", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items := batch.Items
+		batch.Items = nil
+		if err := json.Unmarshal(b, &batch); err != nil {
+			t.Fatal(err)
+		}
+		batch.Items = append(items, batch.Items...)
+	}
+	payload, err := json.Marshal(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, "adyen", string(payload))
+	for range 2 {
+		if n, err := r.retry(t, r.producer); n != 1 || err != nil {
+			t.Errorf("%d letters, %v, want the one to stay", n, err)
+		}
+		if n := r.events(t); n != 1 {
+			t.Errorf("%d events, want one", n)
+		}
+	}
+}
+
+// TestDiscard: nobody discards without a word, and what is discarded by mistake
+// can still be named.
+func TestDiscard(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	l := r.letters(t, dead.Filter{})[0]
+	if err := (&dead.Desk{Names: r.names, Publisher: r.producer}).Discard(t.Context(), l); !errors.Is(err, dead.ErrNote) {
+		t.Errorf("without a note: %v", err)
+	}
+	if err := (&dead.Desk{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if all := r.letters(t, dead.Filter{}); len(all) != 0 {
+		t.Errorf("a discarded letter is listed: %+v", all)
+	}
+	for _, id := range []string{l.ID, "webhooks.dead-" + l.ID, l.SHA256, l.SHA256[:8]} {
+		all := r.letters(t, dead.Filter{IDs: []string{id}, Handled: true})
+		if len(all) != 1 || all[0].Handled.Outcome != dead.Discarded || all[0].Handled.Reason != "ours" {
+			t.Errorf("%s: %+v", id, all)
+		}
+	}
+	reader := consume.New(r.kafka)
+	defer reader.Close()
+	for _, id := range []string{l.SHA256[:7], "9-9", "x", ""} {
+		if all, err := dead.List(t.Context(), reader, r.names, dead.Filter{IDs: []string{id}}, nil); err == nil {
+			t.Errorf("%q names %+v", id, all)
+		}
+	}
+}

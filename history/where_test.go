@@ -1,0 +1,72 @@
+package history
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// TestWhere: every name of a payment leads to its events, and no other's do.
+func TestWhere(t *testing.T) {
+	r := newRig(t)
+	s := r.open(t, "")
+	defer s.Close()
+	refund := event("refund", "pi_1", "order-1", schemas.RefundSucceeded, 11)
+	refund.Data.ConnectorRefundID = "77"
+	for _, e := range []schemas.Event{
+		event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10), refund,
+		event("longer", "pi_2", "order-1\x00x", schemas.PaymentCaptured, 10),
+		event("stranger", "pi_3", "", schemas.PaymentCaptured, 10),
+	} {
+		if e.ID == "longer" {
+			e.Data.Account = "acct_9" // another account's references are stepped over
+		}
+		if _, err := r.put(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, ok, err := s.store.receipt("stranger"); ok || err != nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, c := range []struct {
+		id           string
+		events, keys []string
+	}{
+		{"order-1", []string{"captured", "refund"}, nil},
+		{"captured", []string{"captured"}, nil},
+		{"pi_1", nil, []string{"order-1", "stripe::pi_1"}},
+		{"stripe::pi_1", nil, []string{"order-1", "stripe::pi_1"}},
+		{"77", nil, []string{"order-1", "stripe::refund:77"}},
+		{"pi_2", nil, []string{"order-1\x00x", "stripe:acct_9:pi_2"}},
+		{"stripe::pi_3", []string{"stranger"}, nil},
+		{"pi_", nil, nil},
+		{"", nil, nil},
+	} {
+		p, err := s.Where(c.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var events []string
+		for _, e := range p.Events {
+			if events = append(events, e.ID); e.Receipt == (publish.Receipt{}) {
+				t.Errorf("%q: %s has no receipt", c.id, e.ID)
+			}
+		}
+		slices.Sort(events)
+		slices.Sort(p.Keys)
+		if !slices.Equal(events, c.events) || !slices.Equal(slices.Compact(p.Keys), c.keys) {
+			t.Errorf("%q: events %q, keys %q, want %q, %q", c.id, events, p.Keys, c.events, c.keys)
+		}
+	}
+	if err := s.store.forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Where("order-1"); err != nil || len(p.Events) != 0 {
+		t.Errorf("what is forgotten is found: %v, %v", p, err)
+	}
+}

@@ -1,0 +1,32 @@
+package lookup
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+// LetterID is what a record of webhooks.dead is called: PARTITION-OFFSET.
+func LetterID(at publish.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
+
+// ParseLetter reads what [LetterID] wrote; the topic may stand before it, as in
+// webhooks.dead-3-17.
+func ParseLetter(names publish.Names, id string) (publish.Receipt, error) {
+	at := publish.Receipt{Topic: names.Dead()}
+	partition, offset, ok := strings.Cut(strings.TrimPrefix(id, names.Dead()+"-"), "-")
+	if !ok {
+		return at, fmt.Errorf("dead letter %q: want PARTITION-OFFSET, such as 3-17", id)
+	}
+	n, err := strconv.ParseUint(partition, 10, 31)
+	if err != nil {
+		return at, fmt.Errorf("dead letter %q: the partition %q is no number", id, partition)
+	}
+	m, err := strconv.ParseUint(offset, 10, 63)
+	if err != nil {
+		return at, fmt.Errorf("dead letter %q: the offset %q is no number", id, offset)
+	}
+	at.Partition, at.Offset = int(n), int64(m)
+	return at, nil
+}
