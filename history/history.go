@@ -326,6 +326,7 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 		a.links[key] = e.Subject
 		a.References = append(a.References, publish.Record{
 			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
+			Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}},
 		})
 	}
 	return nil

@@ -80,7 +80,7 @@ the configuration file.`,
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(),
-		tailCommand(), timelineCommand(), showCommand(), deadCommand(), rewindCommand(),
+		tailCommand(), timelineCommand(), showCommand(), deadCommand(), rewindCommand(), referencesCommand(), dedupeCommand(),
 	)
 	for _, c := range root.Commands() {
 		usageArgs(c)
