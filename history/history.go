@@ -21,13 +21,26 @@
 // record is read back (about [consume.Reader.Pace], and what Kafka takes to show
 // it) both publish it, with the same id. So does a process whose killed
 // predecessor's last request reaches its broker only after that broker was read
-// to its end. Consumers handle an id once.
+// to its end. Consumers handle an id once. Such a pair
+//
+//   - says the same, but for received_at, late, newest_event_id and contradicts
+//     and, where the processor tells one fact by several of its events, for what
+//     differs between those;
+//   - has one key, and so one partition, unless the payment's reference was
+//     written within that time, too: one of the two is then under the
+//     processor's id, and is corrected though the other is under the merchant's;
+//   - is one event to later redeliveries, which get the receipt of the second.
+//
+// Of two facts of one payment that two replicas publish within that time, the
+// one is not marked as late after the other, nor as its contradiction.
 //
 // # References
 //
 // Every event that has the processor's id of a payment and the merchant's is a
 // reference. An event without the merchant's id is keyed through it. The first
-// reference of an id counts. What comes before its reference is keyed by
+// reference of an id counts, and no other is written but by two replicas within
+// that time; when Kafka has compacted those, a state that is rebuilt has the
+// second. What comes before its reference is keyed by
 // connector:account:id, and once the reference is there a correction is
 // published under the merchant's id: a copy whose corrects is the first one's
 // id. Each replica does so after a while of its own, unless another has.
@@ -469,6 +482,9 @@ func (s *History) readBack(events, references []string) {
 // correction that no other has.
 const correctionDelay = 3 * time.Second
 
+// correctionsAtOnce bounds the memory of corrections that are due.
+const correctionsAtOnce = 1000
+
 // correct publishes the corrections that are due.
 func (s *History) correct(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -480,7 +496,8 @@ func (s *History) correct(ctx context.Context) {
 		if s.Ready() != nil {
 			continue
 		}
-		due, err := s.store.corrections()
+		due, err := s.store.corrections(correctionsAtOnce)
+		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // or replicas go abreast
 		for i := 0; i < len(due) && err == nil; i++ {
 			err = s.publishCorrection(ctx, due[i])
 		}

@@ -192,9 +192,14 @@ func (s *store) each(prefix string, f func(key, value []byte) error) error {
 	return errors.Join(err, rows.Close())
 }
 
-// corrections returns what is due.
-func (s *store) corrections() (due []schemas.Event, err error) {
+var errEnough = errors.New("enough")
+
+// corrections returns what is due, as many as most.
+func (s *store) corrections(most int) (due []schemas.Event, err error) {
 	err = s.each(rowDue, func(_, value []byte) error {
+		if len(due) == most {
+			return errEnough
+		}
 		var e schemas.Event
 		if err := json.Unmarshal(value, &e); err != nil {
 			return err
@@ -202,6 +207,9 @@ func (s *store) corrections() (due []schemas.Event, err error) {
 		due = append(due, e)
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	return due, err
 }
 
