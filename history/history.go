@@ -99,11 +99,11 @@ type History struct {
 	read    chan struct{} // closed when ready
 
 	mu         sync.Mutex
-	pending    map[string]chan struct{} // ids under way here; closed when that is over
-	published  map[string]unread        // by id, events that the store has not read back yet
-	references map[string]string        // the same, of references
-	newest     overlay[newest]          // the same, by merchant_transaction_id
-	ends       overlay[ends]            // the same, by [endKey]
+	pending    map[string]*Admission // by id, events under way here
+	published  map[string]unread     // by id, events that the store has not read back yet
+	references map[string]string     // the same, of references
+	newest     overlay[newest]       // the same, by merchant_transaction_id
+	ends       overlay[ends]         // the same, by [endKey]
 }
 
 // unread is an event that was published here, and the rows that it changes.
@@ -162,7 +162,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &History{
 		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
-		pending: map[string]chan struct{}{}, published: map[string]unread{},
+		pending: map[string]*Admission{}, published: map[string]unread{},
 		references: map[string]string{}, newest: overlay[newest]{}, ends: overlay[ends]{},
 	}
 	s.metrics = newMetrics(c.Metrics, s)
@@ -211,7 +211,8 @@ type Admission struct {
 	Known map[string]publish.Receipt
 
 	links map[string]string // of References
-	done  chan struct{}
+	read  map[string]bool   // ids that were read back before it was done
+	done  chan struct{}     // closed when it is over
 	ended bool
 }
 
@@ -244,11 +245,11 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
-		if wait, ok := s.pending[e.ID]; ok {
-			return nil, wait, nil
+		if other, ok := s.pending[e.ID]; ok {
+			return nil, other.done, nil
 		}
 	}
-	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, done: make(chan struct{})}
+	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, read: map[string]bool{}, done: make(chan struct{})}
 	for _, e := range events {
 		at, ok, err := s.find(e.ID)
 		switch {
@@ -268,7 +269,7 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 		a.Events = append(a.Events, e)
 	}
 	for _, e := range a.Events {
-		s.pending[e.ID] = a.done
+		s.pending[e.ID] = a
 	}
 	return a, nil, nil
 }
@@ -425,10 +426,9 @@ func (a *Admission) Done(receipts []publish.Receipt) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What the follower has read before the answer came is in the store, and
-	// nobody would take it out of memory.
+	// What was read back before the answer came, nobody would take out of memory.
 	for i, e := range a.Events {
-		if _, there, err := s.store.receipt(e.ID); there && err == nil {
+		if a.read[e.ID] {
 			continue
 		}
 		s.published[e.ID] = unread{receipts[i], e.Subject, endKey(e)}
@@ -471,6 +471,8 @@ func (s *History) readBack(events, references []string) {
 			delete(s.published, id)
 			s.newest.drop(e.merchant)
 			s.ends.drop(e.end)
+		} else if a := s.pending[id]; a != nil {
+			a.read[id] = true
 		}
 	}
 	for _, key := range references {
