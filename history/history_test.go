@@ -245,6 +245,9 @@ func TestExpire(t *testing.T) {
 			t.Errorf("forgetting what is before %s: known %v, %v, want %v", c.before, ok, err, c.want)
 		}
 	}
+	if n, err := s.store.ends("stripe::pi_1"); err != nil || len(n.All) != 0 {
+		t.Errorf("how the payment ended is %v, %v, want it forgotten", n, err)
+	}
 	if merchant, err := s.store.reference("stripe::pi_1"); err != nil || merchant != "order-1" {
 		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
 	}
