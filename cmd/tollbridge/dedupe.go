@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -162,26 +161,36 @@ func (q *dedupe) judged(c *cobra.Command, w window, args []string) ([]schemas.Ev
 	if err != nil {
 		return nil, err
 	}
-	j := ingest.Judgement{Verified: verify.Verified{Payload: body}}
-	if q.payload != "" {
-		j.Result, j.Err = e.Normalize(body, time.Now())
-	} else {
-		r, err := q.request(body)
-		if err != nil {
-			return nil, err
-		}
-		e.Keys.Settings = maps.Clone(e.Keys.Settings)
-		if e.Keys.Settings == nil {
-			e.Keys.Settings = map[string]string{}
-		}
-		e.Keys.Settings["tolerance_seconds"] = "off" // it is of long ago
-		j = e.Judge(c.Context(), new(verify.Keyring), r, time.Now())
-	}
-	if j.Err == nil && len(j.Events) == 0 {
-		j.Err = fmt.Errorf("the webhook comes to no event: it is %s", j.Outcome())
+	j, err := q.judge(c.Context(), e, body)
+	switch {
+	case err != nil:
+		return nil, err
+	case j.Err == nil && len(j.Events) == 0:
+		return nil, fmt.Errorf("the webhook comes to no event: it is %s", j.Outcome())
 	}
 	q.judgement = &j
 	return j.Events, j.Err
+}
+
+// judge judges a request, however long ago it was sent, or a payload.
+func (q *dedupe) judge(ctx context.Context, e ingest.Endpoint, body []byte) (j ingest.Judgement, err error) {
+	if q.payload != "" {
+		j.Payload = body
+		j.Result, j.Err = e.Normalize(body, time.Now())
+		return j, nil
+	}
+	r, err := q.request(body)
+	if err != nil {
+		return j, err
+	}
+	settings := map[string]string{"tolerance_seconds": "off"}
+	for name, value := range e.Keys.Settings {
+		if _, ours := settings[name]; !ours {
+			settings[name] = value
+		}
+	}
+	e.Keys.Settings = settings
+	return e.Judge(ctx, new(verify.Keyring), r, time.Now()), nil
 }
 
 // endpoint is an endpoint as it is configured, or one without keys.
@@ -197,43 +206,81 @@ func (w window) endpoint(connector, name string) (e ingest.Endpoint, configured 
 
 // explain reads where the events, and the webhooks that told them, can be.
 func (q *dedupe) explain(c *cobra.Command, w window, events []schemas.Event) ([]*explanation, error) {
-	var all []*explanation
-	by := map[string]*explanation{}
-	keys := map[string]bool{}
-	for _, e := range events {
-		x := &explanation{EventID: e.ID, Type: e.Type, Key: e.Subject, Published: []found{}, Webhooks: []found{}, event: e}
-		all, by[e.ID] = append(all, x), x
-		for _, key := range append(history.ReferenceKeys(e), e.Subject, e.Data.MerchantRefundID) {
-			if key != "" {
-				keys[key] = true
-			}
-		}
-	}
-	tell, end := progress(c)
-	defer end()
-	err := w.read(c.Context(), keys, false, []string{w.names.References()}, tell, func(r consume.Record) {
-		if keys[string(r.Key)] {
-			keys[string(r.Value)] = true
-		}
-	})
+	from, err := instantOrAgo("--from", q.from, time.Now())
 	if err != nil {
 		return nil, err
 	}
+	tell, end := progress(c)
+	defer end()
+	s := &stretch{window: w, from: from, tell: tell, keys: map[string]bool{}}
+	by := map[string]*explanation{}
+	var all []*explanation
 	var topics []string
 	for _, e := range events {
-		topics = append(topics, w.names.Event(e.Type))
+		x := &explanation{EventID: e.ID, Type: e.Type, Key: e.Subject, Published: []found{}, Webhooks: []found{}, event: e}
+		all, by[e.ID], topics = append(all, x), x, append(topics, w.names.Event(e.Type))
+		s.couldBeUnder(e)
 	}
 	slices.Sort(topics)
-	err = w.read(c.Context(), keys, false, slices.Compact(topics), tell, func(r consume.Record) {
+	if err := s.addReferences(c.Context()); err != nil {
+		return nil, err
+	}
+	if err := s.addEvents(c.Context(), slices.Compact(topics), by); err != nil {
+		return nil, err
+	}
+	s.everywhere = q.all
+	if err := s.addWebhooks(c.Context(), by); err != nil {
+		return nil, err
+	}
+	for _, x := range all {
+		for _, of := range [][]found{x.Published, x.Webhooks} {
+			slices.SortStableFunc(of, func(a, b found) int { return a.Time.Compare(b.Time) })
+		}
+		x.Identity = q.identity(c.Context(), w, x)
+	}
+	return all, nil
+}
+
+// stretch is what is read: the partitions of keys, or all.
+type stretch struct {
+	window
+	from       time.Time // zero is all there is
+	tell       func(done, all int64)
+	keys       map[string]bool
+	everywhere bool
+}
+
+// couldBeUnder adds the keys that an event, and its webhooks, can have.
+func (s *stretch) couldBeUnder(e schemas.Event) {
+	for _, key := range append(history.ReferenceKeys(e), e.Subject, e.Data.MerchantRefundID) {
+		if key != "" {
+			s.keys[key] = true
+		}
+	}
+}
+
+// addReferences adds the merchant's ids that the keys stand for.
+func (s *stretch) addReferences(ctx context.Context) error {
+	return s.read(ctx, []string{s.names.References()}, func(r consume.Record) {
+		if s.keys[string(r.Key)] && len(r.Value) > 0 {
+			s.keys[string(r.Value)] = true
+		}
+	})
+}
+
+// addEvents adds where the events are.
+func (s *stretch) addEvents(ctx context.Context, topics []string, by map[string]*explanation) error {
+	return s.read(ctx, topics, func(r consume.Record) {
 		if x := by[r.Header(publish.HeaderEventID)]; x != nil {
 			x.Published, x.Key = append(x.Published, found{Receipt: r.Receipt(), Time: r.Time.UTC()}), string(r.Key)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	err = w.read(c.Context(), keys, q.all, []string{w.names.Received(), w.names.Dead()}, tell, func(r consume.Record) {
-		i := lookup.Read(w.names, r)
+}
+
+// addWebhooks adds the kept webhooks that told the events.
+func (s *stretch) addWebhooks(ctx context.Context, by map[string]*explanation) error {
+	return s.read(ctx, []string{s.names.Received(), s.names.Dead()}, func(r consume.Record) {
+		i := lookup.Read(s.names, r)
 		if i == nil {
 			return
 		}
@@ -243,31 +290,27 @@ func (q *dedupe) explain(c *cobra.Command, w window, events []schemas.Event) ([]
 			}
 		}
 	})
-	for _, x := range all {
-		for _, of := range [][]found{x.Published, x.Webhooks} {
-			slices.SortStableFunc(of, func(a, b found) int { return a.Time.Compare(b.Time) })
-		}
-		x.Identity = q.identity(c.Context(), w, x)
-	}
-	return all, err
 }
 
-// read calls f with the records of the keys' partitions of topics, or of all.
-func (w window) read(ctx context.Context, keys map[string]bool, everywhere bool, topics []string, tell func(done, all int64), f func(consume.Record)) error {
-	partitions, err := w.reader.Partitions(ctx, topics...)
+// read calls f with the records of topics.
+func (s *stretch) read(ctx context.Context, topics []string, f func(consume.Record)) error {
+	partitions, err := s.reader.Partitions(ctx, topics...)
 	if err != nil {
 		return err
 	}
 	numbers := map[int]bool{}
-	for key := range keys {
+	for key := range s.keys {
 		numbers[publish.PartitionOf([]byte(key), len(partitions)/len(topics))] = true
 	}
-	partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return !everywhere && !numbers[p.Number] })
-	ranges, err := w.reader.Bounds(ctx, partitions)
+	partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return !s.everywhere && !numbers[p.Number] })
+	ranges, err := s.reader.Bounds(ctx, partitions)
+	if err == nil && !s.from.IsZero() && topics[0] != s.names.References() {
+		ranges, err = s.reader.Since(ctx, partitions, s.from)
+	}
 	if err != nil {
 		return err
 	}
-	return lookup.Each(ctx, w.reader, ranges, tell, f)
+	return lookup.Each(ctx, s.reader, ranges, s.tell, f)
 }
 
 // identity tells by what an event is recognised: its id is made of that.
