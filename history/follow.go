@@ -114,13 +114,13 @@ func (p *progress) look() {
 type round struct {
 	s          *History
 	batch      *pebble.Batch // reads what it has, too
-	events     map[string]string
-	references map[string]string
+	events     []string      // their ids
+	references []string      // their keys
 }
 
 // apply writes what was read, and how far, at once or not at all.
 func (s *History) apply(chunks []consume.Chunk) error {
-	r := round{s: s, batch: s.store.NewIndexedBatch(), events: map[string]string{}, references: map[string]string{}}
+	r := round{s: s, batch: s.store.NewIndexedBatch()}
 	defer r.batch.Close()
 	for _, c := range chunks {
 		for _, record := range c.Records {
@@ -139,7 +139,7 @@ func (s *History) apply(chunks []consume.Chunk) error {
 	return nil
 }
 
-func (r round) set(key string, value any) error {
+func (r *round) set(key string, value any) error {
 	b, err := json.Marshal(value)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (r round) set(key string, value any) error {
 }
 
 // get reads a row as the batch leaves it.
-func (r round) get(key string, to any) error {
+func (r *round) get(key string, to any) error {
 	value, closer, err := r.batch.Get([]byte(key))
 	if err == pebble.ErrNotFound {
 		return nil
@@ -160,7 +160,7 @@ func (r round) get(key string, to any) error {
 	return json.Unmarshal(value, to)
 }
 
-func (r round) record(record consume.Record) error {
+func (r *round) record(record consume.Record) error {
 	if record.Topic == r.s.Names.References() {
 		return r.reference(string(record.Key), string(record.Value))
 	}
@@ -170,25 +170,24 @@ func (r round) record(record consume.Record) error {
 		return nil // another's
 	}
 	merchant := string(record.Key)
-	r.events[id] = merchant
+	r.events = append(r.events, id)
 	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
 	row := eventRow{at, record.Time.UnixMilli()}
 	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
 		return err
 	}
-	typ := schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))
-	if typ.Family() == "dispute" {
-		if err := r.dispute(record.Value, row.Time); err != nil {
-			return err
-		}
-	}
 	var n newest
 	if err := r.get(rowNewest+merchant, &n); err != nil {
 		return err
 	}
-	e := schemas.Event{ID: id, Time: when, Type: typ}
+	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))}
 	if err := r.set(rowNewest+merchant, n.after(e)); err != nil {
 		return err
+	}
+	if _, ok := contradictions[e.Type]; ok {
+		if err := r.ended(record.Value); err != nil {
+			return err
+		}
 	}
 	if corrects := record.Header(publish.HeaderCorrects); corrects != "" {
 		return r.batch.Delete([]byte(rowDue+corrects), nil)
@@ -200,18 +199,25 @@ func (r round) record(record consume.Record) error {
 	return nil
 }
 
-// dispute has an event found by the dispute's id, too: people are told that one,
-// and it is no reference.
-func (r round) dispute(value []byte, since int64) error {
+// ended keeps an event of a type that others can contradict.
+func (r *round) ended(value []byte) error {
 	var e schemas.Event
-	if json.Unmarshal(value, &e) != nil || e.Data.ConnectorDisputeID == "" {
+	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
 	}
-	return r.set(keyRow(e.Data.ConnectorDisputeID)+e.ID, since)
+	key := endKey(e)
+	if key == "" {
+		return nil
+	}
+	var was ends
+	if err := r.get(rowEnds+key, &was); err != nil {
+		return err
+	}
+	return r.set(rowEnds+key, was.with(end{e.Type, e.ID, e.Time}))
 }
 
 // waiting keeps an event whose merchant's id is not known, unless it is by now.
-func (r round) waiting(value []byte) error {
+func (r *round) waiting(value []byte) error {
 	var e schemas.Event
 	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
@@ -234,7 +240,7 @@ func (r round) waiting(value []byte) error {
 }
 
 // due has an event corrected, unless its key was right.
-func (r round) due(e schemas.Event, merchant string) error {
+func (r *round) due(e schemas.Event, merchant string) error {
 	if e.Subject == merchant {
 		return nil
 	}
@@ -243,8 +249,8 @@ func (r round) due(e schemas.Event, merchant string) error {
 
 // reference keeps the first merchant's id of a payment, and has the events
 // corrected that waited for it.
-func (r round) reference(key, merchant string) error {
-	r.references[key] = merchant
+func (r *round) reference(key, merchant string) error {
+	r.references = append(r.references, key)
 	if merchant == "" { // a tombstone
 		return r.batch.Delete([]byte(rowReference+key), nil)
 	}

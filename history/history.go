@@ -21,13 +21,26 @@
 // record is read back (about [consume.Reader.Pace], and what Kafka takes to show
 // it) both publish it, with the same id. So does a process whose killed
 // predecessor's last request reaches its broker only after that broker was read
-// to its end. Consumers handle an id once.
+// to its end. Consumers handle an id once. Such a pair
+//
+//   - says the same, but for received_at, late, newest_event_id and contradicts
+//     and, where the processor tells one fact by several of its events, for what
+//     differs between those;
+//   - has one key, and so one partition, unless the payment's reference was
+//     written within that time, too: one of the two is then under the
+//     processor's id, and is corrected though the other is under the merchant's;
+//   - is one event to later redeliveries, which get the receipt of the second.
+//
+// Of two facts of one payment that two replicas publish within that time, the
+// one is not marked as late after the other, nor as its contradiction.
 //
 // # References
 //
 // Every event that has the processor's id of a payment and the merchant's is a
 // reference. An event without the merchant's id is keyed through it. The first
-// reference of an id counts. What comes before its reference is keyed by
+// reference of an id counts, and no other is written but by two replicas within
+// that time; when Kafka has compacted those, a state that is rebuilt has the
+// second. What comes before its reference is keyed by
 // connector:account:id, and once the reference is there a correction is
 // published under the merchant's id: a copy whose corrects is the first one's
 // id. Each replica does so after a while of its own, unless another has.
@@ -86,26 +99,49 @@ type History struct {
 	read    chan struct{} // closed when ready
 
 	mu         sync.Mutex
-	pending    map[string]chan struct{}   // ids under way here; closed when that is over
-	published  map[string]publish.Receipt // ids that the store has not read back yet
-	references map[string]string          // the same, of references
-	newest     map[string]unread          // the same, by merchant_transaction_id
+	pending    map[string]*Admission // by id, events under way here
+	published  map[string]unread     // by id, events that the store has not read back yet
+	references map[string]string     // the same, of references
+	newest     overlay[newest]       // the same, by merchant_transaction_id
+	ends       overlay[ends]         // the same, by [endKey]
 }
 
-// unread is what is newest with the events that the store has not read back yet.
+// unread is an event that was published here, and the rows that it changes.
 type unread struct {
-	newest
+	publish.Receipt
+	merchant, end string
+}
+
+// overlay is rows as the events published here make them, until the store has
+// read the last of those back.
+type overlay[T any] map[string]struct {
+	row    T
 	events int
+}
+
+// add puts a row over the store's; an empty key is none.
+func (o overlay[T]) add(key string, row T) {
+	if key != "" {
+		over := o[key]
+		over.row, over.events = row, over.events+1
+		o[key] = over
+	}
+}
+
+// drop takes away what one event put there.
+func (o overlay[T]) drop(key string) {
+	over, ok := o[key]
+	if over.events--; over.events > 0 {
+		o[key] = over
+	} else if ok {
+		delete(o, key)
+	}
 }
 
 // newest is the event of a merchant_transaction_id with the latest time.
 type newest struct {
 	Time time.Time
 	ID   string
-	// Settled is the last event that says that the payment was captured, or
-	// that it never will be; SettledBy its type.
-	Settled   string
-	SettledBy schemas.Type
 }
 
 // Open opens the store, and begins to follow the topics. Close the state.
@@ -126,8 +162,8 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &History{
 		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
-		pending: map[string]chan struct{}{}, published: map[string]publish.Receipt{},
-		references: map[string]string{}, newest: map[string]unread{},
+		pending: map[string]*Admission{}, published: map[string]unread{},
+		references: map[string]string{}, newest: overlay[newest]{}, ends: overlay[ends]{},
 	}
 	s.metrics = newMetrics(c.Metrics, s)
 	s.ended.Go(func() { s.follow(ctx) })
@@ -175,7 +211,8 @@ type Admission struct {
 	Known map[string]publish.Receipt
 
 	links map[string]string // of References
-	done  chan struct{}
+	read  map[string]bool   // ids that were read back before it was done
+	done  chan struct{}     // closed when it is over
 	ended bool
 }
 
@@ -208,11 +245,11 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
-		if wait, ok := s.pending[e.ID]; ok {
-			return nil, wait, nil
+		if other, ok := s.pending[e.ID]; ok {
+			return nil, other.done, nil
 		}
 	}
-	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, done: make(chan struct{})}
+	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, read: map[string]bool{}, done: make(chan struct{})}
 	for _, e := range events {
 		at, ok, err := s.find(e.ID)
 		switch {
@@ -232,21 +269,21 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 		a.Events = append(a.Events, e)
 	}
 	for _, e := range a.Events {
-		s.pending[e.ID] = a.done
+		s.pending[e.ID] = a
 	}
 	return a, nil, nil
 }
 
 // find returns where an event is, if it was published.
 func (s *History) find(id string) (publish.Receipt, bool, error) {
-	if at, ok := s.published[id]; ok {
-		return at, true, nil
+	if e, ok := s.published[id]; ok {
+		return e.Receipt, true, nil
 	}
 	return s.store.receipt(id)
 }
 
 // settle gives an event the key that is known for it, and marks it if there is
-// a later one.
+// a later one, or one that it contradicts.
 func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 	if stands(e) {
 		for _, key := range ReferenceKeys(e) {
@@ -268,9 +305,11 @@ func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 		e.Data.Late, e.Data.NewestEventID = true, n.ID
 		s.metrics.late.Inc()
 	}
-	if contradict(n.SettledBy, e.Type) {
-		e.Data.Contradicts = n.Settled
+	others, err := s.endsOf(endKey(e))
+	if err != nil {
+		return e, err
 	}
+	e.Data.Contradicts = others.against(e)
 	return e, nil
 }
 
@@ -283,15 +322,6 @@ func stands(e schemas.Event) bool {
 func rekeyed(e schemas.Event, merchant string) schemas.Event {
 	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = merchant, merchant, schemas.KeyFromReference
 	return e
-}
-
-// contradict reports whether two types cannot both be the end of a payment.
-func contradict(was, is schemas.Type) bool {
-	return was == schemas.PaymentCaptured && neverCaptured(is) || neverCaptured(was) && is == schemas.PaymentCaptured
-}
-
-func neverCaptured(t schemas.Type) bool {
-	return t == schemas.PaymentCancelled || t == schemas.PaymentExpired
 }
 
 // link adds the references that an event is and that are not known.
@@ -310,6 +340,7 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 		a.links[key] = e.Subject
 		a.References = append(a.References, publish.Record{
 			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
+			Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}},
 		})
 	}
 	return nil
@@ -323,16 +354,28 @@ func (s *History) reference(key string) (string, error) {
 	return s.store.reference(key)
 }
 
+// newestOf returns the later of what memory and the store have: either may know
+// of events that the other has not read, or not published.
 func (s *History) newestOf(merchant string) (newest, error) {
-	if n, ok := s.newest[merchant]; ok {
-		return n.newest, nil
+	n, err := s.store.newest(merchant)
+	if here, ok := s.newest[merchant]; ok && !here.row.Time.Before(n.Time) {
+		n = here.row
 	}
-	return s.store.newest(merchant)
+	return n, err
+}
+
+// endsOf returns what memory and the store have together.
+func (s *History) endsOf(key string) (ends, error) {
+	if key == "" {
+		return ends{}, nil
+	}
+	n, err := s.store.ends(key)
+	return n.with(s.ends[key].row.All...), err
 }
 
 // ReferenceKeys returns the keys that an event's payment is known by:
-// connector:account:id of the payment, and of a refund
-// connector:account:refund:id, since ids of numbers may be of both.
+// connector:account:id of the payment, and of a refund, dispute or payout
+// connector:account:refund:id and so on, since ids of numbers may be of both.
 func ReferenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
@@ -342,19 +385,34 @@ func ReferenceKeys(e schemas.Event) []string {
 			keys = append(keys, prefix+id)
 		}
 	}
-	if d.ConnectorRefundID != "" && e.Type.Family() == "refund" {
-		keys = append(keys, prefix+"refund:"+d.ConnectorRefundID)
+	if thing := thing(e); thing != "" {
+		keys = append(keys, prefix+thing)
 	}
 	return keys
+}
+
+// thing is the refund, dispute or payout that an event is about, as refund:id;
+// empty if it is about none.
+func thing(e schemas.Event) string {
+	family, id := e.Type.Family(), ""
+	switch family {
+	case "refund":
+		id = e.Data.ConnectorRefundID
+	case "dispute":
+		id = e.Data.ConnectorDisputeID
+	case "payout":
+		id = e.Data.ConnectorPayoutID
+	}
+	if id == "" {
+		return ""
+	}
+	return family + ":" + id
 }
 
 // after is what is newest once an event is published.
 func (n newest) after(e schemas.Event) newest {
 	if !e.Time.Before(n.Time) {
 		n.Time, n.ID = e.Time, e.ID
-	}
-	if e.Type == schemas.PaymentCaptured || neverCaptured(e.Type) {
-		n.Settled, n.SettledBy = e.ID, e.Type
 	}
 	return n
 }
@@ -368,16 +426,14 @@ func (a *Admission) Done(receipts []publish.Receipt) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What the follower has read before the answer came is in the store, and
-	// nobody would take it out of memory.
+	// What was read back before the answer came, nobody would take out of memory.
 	for i, e := range a.Events {
-		if _, there, err := s.store.receipt(e.ID); there && err == nil {
+		if a.read[e.ID] {
 			continue
 		}
-		s.published[e.ID] = receipts[i]
-		if n, err := s.newestOf(e.Subject); err == nil {
-			s.newest[e.Subject] = unread{n.after(e), s.newest[e.Subject].events + 1}
-		}
+		s.published[e.ID] = unread{receipts[i], e.Subject, endKey(e)}
+		s.newest.add(e.Subject, s.newest[e.Subject].row.after(e))
+		s.ends.add(endKey(e), s.ends[endKey(e)].row.with(end{e.Type, e.ID, e.Time}))
 	}
 	for key, merchant := range a.links {
 		if known, err := s.store.reference(key); known == "" || err != nil {
@@ -407,21 +463,19 @@ func (a *Admission) end() {
 }
 
 // readBack drops from memory what the store has now.
-func (s *History) readBack(events map[string]string, references map[string]string) {
+func (s *History) readBack(events, references []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, merchant := range events {
-		if _, here := s.published[id]; !here {
-			continue
-		}
-		delete(s.published, id)
-		if n := s.newest[merchant]; n.events > 1 {
-			s.newest[merchant] = unread{n.newest, n.events - 1}
-		} else {
-			delete(s.newest, merchant)
+	for _, id := range events {
+		if e, here := s.published[id]; here {
+			delete(s.published, id)
+			s.newest.drop(e.merchant)
+			s.ends.drop(e.end)
+		} else if a := s.pending[id]; a != nil {
+			a.read[id] = true
 		}
 	}
-	for key := range references {
+	for _, key := range references {
 		delete(s.references, key)
 	}
 }
@@ -429,6 +483,9 @@ func (s *History) readBack(events map[string]string, references map[string]strin
 // correctionDelay is within which time, at random, a replica publishes a
 // correction that no other has.
 const correctionDelay = 3 * time.Second
+
+// correctionsAtOnce bounds the memory of corrections that are due.
+const correctionsAtOnce = 1000
 
 // correct publishes the corrections that are due.
 func (s *History) correct(ctx context.Context) {
@@ -441,7 +498,8 @@ func (s *History) correct(ctx context.Context) {
 		if s.Ready() != nil {
 			continue
 		}
-		due, err := s.store.corrections()
+		due, err := s.store.corrections(correctionsAtOnce)
+		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // or replicas go abreast
 		for i := 0; i < len(due) && err == nil; i++ {
 			err = s.publishCorrection(ctx, due[i])
 		}

@@ -245,6 +245,9 @@ func TestExpire(t *testing.T) {
 			t.Errorf("forgetting what is before %s: known %v, %v, want %v", c.before, ok, err, c.want)
 		}
 	}
+	if n, err := s.store.ends("stripe::pi_1"); err != nil || len(n.All) != 0 {
+		t.Errorf("how the payment ended is %v, %v, want it forgotten", n, err)
+	}
 	if merchant, err := s.store.reference("stripe::pi_1"); err != nil || merchant != "order-1" {
 		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
 	}
@@ -265,7 +268,7 @@ func TestNothingStays(t *testing.T) {
 	held := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest)
+		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest) + len(s.ends)
 	}
 	for deadline := time.Now().Add(20 * time.Second); held() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
@@ -26,9 +27,10 @@ const (
 	rowMeta      = "m"  // whose store it is
 	rowPosition  = "p/" // topic, partition → the next offset
 	rowEvent     = "e/" // event id → where it is
-	rowKey       = "k/" // merchant_transaction_id or processor's id of a dispute, NUL, event id → since when it is there
+	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
 	rowReference = "r/" // connector:account:id → merchant_transaction_id
 	rowNewest    = "n/" // merchant_transaction_id → newest
+	rowEnds      = "s/" // what ended, by endKey → ends
 	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference
 	rowDue       = "d/" // event id → the correction that is due
 )
@@ -85,6 +87,7 @@ func tryStore(dir string, of meta) (*store, error) {
 	o := &pebble.Options{Cache: cache, MemTableSize: 16 << 20, Logger: silent{}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // half the cost of a look-up
 	}
 	if dir == "" {
 		o.FS = vfs.NewMem()
@@ -162,6 +165,11 @@ func (s *store) newest(merchant string) (n newest, err error) {
 	return n, err
 }
 
+func (s *store) ends(key string) (n ends, err error) {
+	_, err = s.read(rowEnds+key, &n)
+	return n, err
+}
+
 func positionKey(p consume.Partition) string {
 	return fmt.Sprintf("%s%s/%d", rowPosition, p.Topic, p.Number)
 }
@@ -186,9 +194,14 @@ func (s *store) each(prefix string, f func(key, value []byte) error) error {
 	return errors.Join(err, rows.Close())
 }
 
-// corrections returns what is due.
-func (s *store) corrections() (due []schemas.Event, err error) {
+var errEnough = errors.New("enough")
+
+// corrections returns what is due, as many as most.
+func (s *store) corrections(most int) (due []schemas.Event, err error) {
 	err = s.each(rowDue, func(_, value []byte) error {
+		if len(due) == most {
+			return errEnough
+		}
 		var e schemas.Event
 		if err := json.Unmarshal(value, &e); err != nil {
 			return err
@@ -196,6 +209,9 @@ func (s *store) corrections() (due []schemas.Event, err error) {
 		due = append(due, e)
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	return due, err
 }
 
@@ -225,10 +241,10 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 		}
 		return old(key, since)
 	}))
-	for _, prefix := range []string{rowNewest, rowWaiting} {
+	for _, prefix := range []string{rowNewest, rowEnds, rowWaiting} {
 		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
 			var row struct {
-				Time time.Time `json:"time"` // newest writes it with a capital, which reads the same
+				Time time.Time `json:"time"` // newest and ends write it with a capital, which reads the same
 			}
 			if err := json.Unmarshal(value, &row); err != nil {
 				return err

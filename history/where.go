@@ -24,11 +24,11 @@ type Located struct {
 	publish.Receipt
 }
 
-// Where looks ids up: each may be a merchant_transaction_id, an event's, the
-// processor's of a dispute, or connector:account:id, and what is none of these
-// the processor's id of a payment or refund, with any connector and account. What nobody knows is left
-// out. Events are known for [Config.Remember], and once they are read back. The
-// error wraps [ErrNotReady] until all of them are.
+// Where looks ids up: each may be a merchant_transaction_id, an event's, or
+// connector:account:id, and what is none of these the processor's id of a
+// payment, refund, dispute or payout, with any connector and account. What
+// nobody knows is left out. Events are known for [Config.Remember], and once
+// they are read back. The error wraps [ErrNotReady] until all of them are.
 func (s *History) Where(ids ...string) (p Place, err error) {
 	if err := s.Ready(); err != nil {
 		return p, err
@@ -67,11 +67,10 @@ func (s *store) where(id string) (p Place, err error) {
 	return p, err
 }
 
-// keyRow is what the rows of a merchant_transaction_id's, or a dispute's, events
-// begin with.
+// keyRow is what the rows of a merchant_transaction_id's events begin with.
 func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 
-// under returns the events of a merchant_transaction_id or a dispute.
+// under returns the events of a merchant_transaction_id.
 func (s *store) under(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
 	err = s.each(prefix, func(key, _ []byte) error {
@@ -86,8 +85,8 @@ func (s *store) under(merchant string) (all []Located, err error) {
 }
 
 // named returns the references that end in a processor's id, and what they refer
-// to. There are few connectors and accounts, so that it steps
-// from one to the next and looks for the id in each.
+// to. There are few connectors and accounts, so that it steps from one to the
+// next and looks for the id in each.
 func (s *store) named(id string) (keys []string, err error) {
 	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(rowReference), UpperBound: []byte(after(rowReference))})
 	if err != nil {
@@ -95,7 +94,7 @@ func (s *store) named(id string) (keys []string, err error) {
 	}
 	for more := rows.First(); more && err == nil; {
 		account := accountOf(rows.Key())
-		for _, kind := range []string{"", "refund:"} {
+		for _, kind := range []string{"", "refund:", "dispute:", "payout:"} {
 			key := strings.TrimPrefix(account, rowReference) + kind + id
 			merchant, e := s.reference(key)
 			if err = errors.Join(err, e); merchant != "" {

@@ -48,7 +48,7 @@ func TestWhere(t *testing.T) {
 		{"77", nil, []string{"order-1", "stripe::refund:77"}},
 		{"pi_2", nil, []string{"order-1\x00x", "stripe:acct_9:pi_2"}},
 		{"stripe::pi_3", []string{"stranger"}, nil},
-		{"du_4", []string{"opened"}, nil},
+		{"du_4", nil, []string{"order-4", "stripe::dispute:du_4"}},
 		{"pi_", nil, nil},
 		{"", nil, nil},
 	} {

@@ -20,10 +20,14 @@ import (
 // pspReference and success. What else is signed, verify says: additionalData
 // is not.
 //
+// merchantReference is the merchant's of the payment; of what the merchant asks
+// to be done to one, it is that of the request, if that had its own:
+// https://github.com/Adyen/adyen-commercetools/blob/master/docs/adr/0011-matching-adyen-notification.md
+//
 // https://docs.adyen.com/development-resources/webhooks/webhook-types
 var adyen = Connector{
 	Docs:      "https://docs.adyen.com/development-resources/webhooks/webhook-types",
-	Key:       "merchantReference",
+	Key:       "merchantReference; of captures, cancellations and refunds that of the payment in originalReference, if it is known",
 	Normalize: adyenNormalize,
 }
 
@@ -174,6 +178,9 @@ func (i adyenItem) fact() (f Fact, err error) {
 	f.Account, f.ConnectorEventType = string(i.MerchantAccountCode), string(i.EventCode)
 	f.MerchantTransactionID = string(i.MerchantReference)
 	f.ConnectorTransactionID = first(i.OriginalReference, i.PspReference)
+	if i.requested(typ) {
+		f.KeySource = schemas.KeyFromRequest
+	}
 	if f.Amount, err = i.amount(); err != nil {
 		return f, err
 	}
@@ -181,6 +188,13 @@ func (i adyenItem) fact() (f Fact, err error) {
 		return f, err
 	}
 	return f, i.family(&f)
+}
+
+// requested reports whether the item is about what the merchant asked to be
+// done to a payment.
+func (i adyenItem) requested(typ schemas.Type) bool {
+	family := typ.Family()
+	return i.OriginalReference != "" && i.MerchantReference != "" && (family == "payment" || family == "refund")
 }
 
 // typ is what the item says happened, or why that is nothing to tell.
@@ -259,7 +273,7 @@ func (i adyenItem) family(f *Fact) error {
 			f.AuthorizedAmount = f.Amount
 		}
 	case "refund":
-		f.ConnectorRefundID = string(i.PspReference)
+		f.ConnectorRefundID, f.MerchantRefundID = string(i.PspReference), string(i.MerchantReference)
 	case "dispute":
 		return i.dispute(f)
 	case "payout":

@@ -15,6 +15,9 @@ import (
 // disbursed. So the identity is the thing itself, and each of its states, which
 // the event's type names, is one fact.
 //
+// A refund can be given an order id of its own:
+// https://developer.paypal.com/braintree/docs/reference/request/transaction/refund
+//
 // The account is that of the whole notification: a transaction's own merchant
 // account is not in all notifications about it.
 //
@@ -200,6 +203,9 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 	}
 	if typ.Family() == "refund" {
 		f.ConnectorRefundID, f.ConnectorTransactionID = t.ID, first(t.Refunded, t.RefundedOld)
+		if t.OrderID != "" {
+			f.KeySource, f.MerchantRefundID = schemas.KeyFromRequest, t.OrderID
+		}
 		return f, nil
 	}
 	f.ConnectorTransactionID = t.ID

@@ -15,6 +15,10 @@ import (
 // the payment it contests. A payment with a destination pays out: the same
 // event types then speak of a payout.
 //
+// A request to do something to a payment can have a reference of its own, which
+// is then the action's:
+// https://www.checkout.com/docs/previous/payments/manage-payments/void-a-payment
+//
 // Accounts are left out. Only some events name the processing channel, and a
 // payment's id is unique across all of them.
 //
@@ -55,6 +59,18 @@ var checkoutPaymentTypes = map[string]schemas.Type{
 
 	"card_verified":              schemas.MandateActive,
 	"card_verification_declined": schemas.MandateFailed,
+}
+
+// checkoutRequested is what the merchant asks to be done to a payment.
+var checkoutRequested = map[schemas.Type]bool{
+	schemas.PaymentCaptured:              true,
+	schemas.PaymentCaptureFailed:         true,
+	schemas.PaymentCancelled:             true,
+	schemas.PaymentCancelFailed:          true,
+	schemas.PaymentAuthorizationAdjusted: true,
+	schemas.RefundPending:                true,
+	schemas.RefundSucceeded:              true,
+	schemas.RefundFailed:                 true,
 }
 
 var checkoutPayoutTypes = map[string]schemas.Type{
@@ -188,6 +204,9 @@ func (d checkoutData) failure() *schemas.Error {
 func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
 	f.ConnectorTransactionID = string(d.ID)
+	if checkoutRequested[f.Type] && f.MerchantTransactionID != "" {
+		f.KeySource = schemas.KeyFromRequest
+	}
 	f.Error = d.failure()
 	f.PaymentMethod = method(string(d.Source.Type), string(d.Source.Scheme))
 	var err error
@@ -196,7 +215,7 @@ func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 	}
 	switch f.Type.Family() {
 	case "refund":
-		f.ConnectorRefundID = string(d.ActionID)
+		f.ConnectorRefundID, f.MerchantRefundID = string(d.ActionID), string(d.Reference)
 	case "mandate":
 		f.ConnectorMandateID = string(d.Source.ID)
 	default:

@@ -20,7 +20,12 @@ import (
 //
 // The merchant's reference is the invoice id, which PayPal accepts once for a
 // merchant, else the free custom id. The payment is the capture, the sale or
-// the authorization, whichever the event is about. The merchant's account is
+// the authorization, whichever the event is about; a capture has that of its
+// authorization, too, and not the order's, which may be of several payments. A
+// refund can be given references of its own:
+// https://developer.paypal.com/api/payments/v2/captures-refund
+//
+// The merchant's account is
 // in some resources only and is left out: with it, events of one payment would
 // have different keys. Whether it is the sandbox's is told by the host of the
 // event's own links.
@@ -300,11 +305,12 @@ func paypalCapture(event string, resource jsontext.Value) (f Fact, err error) {
 func (p paypalPayment) capture(event string) (Fact, error) {
 	f, err := p.fact(event, paypalCaptureTypes)
 	p.details(&f)
-	authorized := first(string(p.SupplementaryData.RelatedIDs.AuthorizationID), p.Links.id("authorizations", "authorization")) != ""
+	authorization := first(string(p.SupplementaryData.RelatedIDs.AuthorizationID), p.Links.id("authorizations", "authorization"))
+	f.ConnectorReferences = others(f.ConnectorTransactionID, text(authorization))
 	switch {
 	case f.Type == schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
-	case f.Type == schemas.PaymentFailed && authorized:
+	case f.Type == schemas.PaymentFailed && authorization != "":
 		f.Type = schemas.PaymentCaptureFailed
 	}
 	return f, err
@@ -334,6 +340,9 @@ func paypalRefund(event string, resource jsontext.Value) (f Fact, err error) {
 	}
 	f, err = p.fact(event, paypalRefundTypes)
 	p.parent(event, &f)
+	if f.MerchantTransactionID != "" {
+		f.KeySource, f.MerchantRefundID = schemas.KeyFromRequest, f.MerchantTransactionID
+	}
 	f.Reason = first(p.StatusDetails.Reason, p.ReasonCode)
 	return f, err
 }

@@ -132,6 +132,7 @@ func xenditNothing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 // the success.
 func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID) // all that a refund may name
 	if f.Identity = first(d.ID, d.PaymentID, d.PaymentRequestID); f.Identity == "" {
 		return f, xenditNothing()
 	}

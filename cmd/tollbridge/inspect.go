@@ -79,13 +79,9 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body}
-	for _, h := range q.headers {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok {
-			return usage("--header: want 'Name: value', got %q", h)
-		}
-		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	r, err := q.request(body)
+	if err != nil {
+		return err
 	}
 	v := e.Verdict(c.Context(), new(verify.Keyring), r, now)
 	if err := writeJSON(c.OutOrStdout(), v); err != nil {
@@ -95,6 +91,19 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 		return errRefused
 	}
 	return nil
+}
+
+// request is the request that the flags describe.
+func (q inspection) request(body []byte) (verify.Request, error) {
+	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body}
+	for _, h := range q.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return r, usage("--header: want 'Name: value', got %q", h)
+		}
+		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return r, nil
 }
 
 // endpoint is the endpoint that the flags describe. That it lacks a secret is

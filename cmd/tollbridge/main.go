@@ -80,7 +80,8 @@ the configuration file.`,
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(),
-		tailCommand(), timelineCommand(), showCommand(), deadCommand(), replayCommand(), rewindCommand(),
+		tailCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
+		deadCommand(), replayCommand(), rewindCommand(),
 	)
 	for _, c := range root.Commands() {
 		usageArgs(c)

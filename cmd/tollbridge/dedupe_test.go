@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+)
+
+// explained is what explain --json prints, without places and times.
+func explained(t *testing.T, out string) (all []string) {
+	t.Helper()
+	var v []struct {
+		EventID, Identity, Key string
+		ID                     string `json:"event_id"`
+		Published              []found
+		Webhooks               []found
+	}
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, x := range v {
+		says := fmt.Sprintf("%s under %s, published %d", x.ID, x.Key, len(x.Published))
+		for _, w := range x.Webhooks {
+			says += ", " + w.Outcome
+		}
+		by := "unknown"
+		switch x.Identity {
+		case byProcessor:
+			by = "processor"
+		case byDigest:
+			by = "digest"
+		}
+		all = append(all, says+", by "+by)
+	}
+	return all
+}
+
+// TestExplain: an event and each webhook that told it are found, by its id and
+// by its request, under whatever key they went.
+func TestExplain(t *testing.T) {
+	b := startBridge(t)
+	dispute := b.send(t, disputed("7")) // under the processor's id: nobody knows the order
+	capture := b.send(t, paid("7", 0))
+	b.send(t, paid("7", 0))
+	b.send(t, paid("other", 0))
+	b.send(t, []byte(strings.ReplaceAll(string(disputed("7")), "evt_d_7", "evt_again"))) // another event of the same fact
+	b.send(t, disputed("7"))
+	want := []string{capture + " under 7, published 1, events, duplicate, by processor"}
+	for _, args := range [][]string{{capture}, {capture, "--scan"}, {capture, "--all"}} {
+		if got := explained(t, b.run(t, 0, append([]string{"dedupe", "explain", "--json"}, args...)...)); !slices.Equal(got, want) {
+			t.Errorf("explain %s: %q, want %q", args, got, want)
+		}
+	}
+	want[0] = dispute + " under stripe::pi_7, published 1, events, duplicate, duplicate, by processor"
+	if got := explained(t, b.run(t, 0, "dedupe", "explain", "--json", dispute)); !slices.Equal(got, want) {
+		t.Errorf("explain: %q, want %q", got, want)
+	}
+
+	file := filepath.Join(t.TempDir(), "body")
+	if err := os.WriteFile(file, paid("7", 0), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := sign.Request("stripe", paid("7", 0), b.secret, nil, b.url, time.Unix(1767225600, 0)) // of long ago
+	if err != nil {
+		t.Fatal(err)
+	}
+	want[0] = capture + " under 7, published 1, events, duplicate, by processor"
+	for _, args := range [][]string{{"--payload", file}, {"--header", "Stripe-Signature: " + r.Header.Get("Stripe-Signature"), file}} {
+		if got := explained(t, b.run(t, 0, append([]string{"dedupe", "explain", "--json", "--connector", "stripe"}, args...)...)); !slices.Equal(got, want) {
+			t.Errorf("explain %s: %q, want %q", args, got, want)
+		}
+	}
+	out := b.run(t, 0, "dedupe", "explain", capture)
+	for _, says := range []string{"payment.captured of 7\n", "what the processor repeats", "shop.payment.captured-", "webhook: events ", "webhook: duplicate "} {
+		if !strings.Contains(out, says) {
+			t.Errorf("explain does not say %q: %s", says, out)
+		}
+	}
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{2, "want an event's id, or --connector", []string{"7"}},
+		{2, "endpoint stripe/other is not in the configuration", []string{"--connector", "stripe", "--endpoint", "other", file}},
+		{1, "signature missing", []string{"--connector", "stripe", file}},
+		{1, "nothing is known of", []string{"00000000-0000-5000-8000-000000000000"}},
+	} {
+		got := tollbridge(t, "", append([]string{"dedupe", "explain", "--config", b.config}, c.args...)...)
+		if got.code != c.code || !strings.Contains(got.err, c.says) {
+			t.Errorf("explain %s: exit %d, %s, want %d and %q", c.args, got.code, got.err, c.code, c.says)
+		}
+	}
+}
+
+// TestExplainDigest: a fact without an id that the processor repeats is told
+// by its body.
+func TestExplainDigest(t *testing.T) {
+	b := startBridge(t)
+	payload, err := normalize.Sample("razorpay", "payment.dispute.created")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "body")
+	if err := os.WriteFile(file, payload, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := explained(t, b.run(t, 0, "dedupe", "explain", "--json", "--connector", "razorpay", "--payload", file))
+	if len(got) != 1 || !strings.HasSuffix(got[0], "published 0, by digest") {
+		t.Errorf("explain: %q, want one that was never published, by digest", got)
+	}
+}
+
+// TestReferencesCommand: an id is looked up by its key, alone and by the
+// merchant's, and the list has all of them.
+func TestReferencesCommand(t *testing.T) {
+	b := startBridge(t)
+	capture := b.send(t, paid("7", 0))
+	b.send(t, paid("8", 0))
+	b.send(t, disputed("7"))
+	get := func(args ...string) (all []reference) {
+		t.Helper()
+		out := b.run(t, 0, append([]string{"references"}, args...)...)
+		for line := range strings.Lines(out) {
+			var r reference
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			all = append(all, r)
+		}
+		return all
+	}
+	for _, id := range []string{"stripe::pi_7", "pi_7"} {
+		all := get("get", id, "--json")
+		if len(all) != 1 || all[0].Key != "stripe::pi_7" || all[0].MerchantTransactionID != "7" || all[0].EventID != capture || time.Since(all[0].Since) > time.Hour {
+			t.Errorf("references get %s: %+v, want that of 7, by %s", id, all, capture)
+		}
+	}
+	for args, want := range map[string]string{
+		"get 7":                             "stripe::ch_7 stripe::dispute:du_7 stripe::pi_7",
+		"get du_7":                          "stripe::dispute:du_7",
+		"list":                              "stripe::ch_7 stripe::dispute:du_7 stripe::pi_7 stripe::pi_8",
+		"list --connector stripe":           "stripe::ch_7 stripe::dispute:du_7 stripe::pi_7 stripe::pi_8",
+		"list --connector adyen":            "",
+		"list --key-prefix stripe::dispute": "stripe::dispute:du_7",
+	} {
+		var keys []string
+		for _, r := range get(append(strings.Fields(args), "--json")...) {
+			keys = append(keys, r.Key)
+		}
+		slices.Sort(keys)
+		if got := strings.Join(keys, " "); got != want {
+			t.Errorf("references %s: %s, want %s", args, got, want)
+		}
+	}
+	if out := b.run(t, 0, "references", "get", "pi_7"); !strings.Contains(out, "stripe::pi_7  7  ") || !strings.Contains(out, capture) {
+		t.Errorf("references get prints %q", out)
+	}
+	for args, want := range map[string]string{"get nobody": `"nobody" is in no reference`, "get stripe::nobody": "is in no reference"} {
+		got := tollbridge(t, "", append(append([]string{"references"}, strings.Fields(args)...), "--config", b.config)...)
+		if got.code != 1 || !strings.Contains(got.err, want) {
+			t.Errorf("references %s: exit %d, %s", args, got.code, got.err)
+		}
+	}
+}
