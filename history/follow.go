@@ -190,7 +190,9 @@ func (r *round) record(record consume.Record) error {
 		}
 	}
 	if corrects := record.Header(publish.HeaderCorrects); corrects != "" {
-		return r.batch.Delete([]byte(rowDue+corrects), nil)
+		if err := r.corrected(corrects, record.Value); err != nil {
+			return err
+		}
 	}
 	switch schemas.KeySource(record.Header(publish.HeaderKeySource)) {
 	case schemas.KeyFromConnector, schemas.KeyFromRequest:
@@ -214,6 +216,24 @@ func (r *round) ended(value []byte) error {
 		return err
 	}
 	return r.set(rowEnds+key, was.with(end{e.Type, e.ID, e.Time}))
+}
+
+// corrected lets an event wait for nothing more: its correction may.
+func (r *round) corrected(id string, value []byte) error {
+	var e schemas.Event
+	if json.Unmarshal(value, &e) != nil {
+		return nil // another's
+	}
+	rows := []string{rowDue + id}
+	for _, key := range ReferenceKeys(e) {
+		rows = append(rows, rowWaiting+key+"\x00"+id)
+	}
+	for _, row := range rows {
+		if err := r.batch.Delete([]byte(row), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waiting keeps an event whose merchant's id is not known, unless it is by now.
@@ -244,7 +264,8 @@ func (r *round) due(e schemas.Event, merchant string) error {
 	if e.Subject == merchant {
 		return nil
 	}
-	return r.set(rowDue+e.ID, correction(e, merchant))
+	c := correction(e, merchant)
+	return r.set(rowDue+c.Data.Corrects, c)
 }
 
 // reference keeps the first merchant's id of a payment, and has the events

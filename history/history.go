@@ -47,6 +47,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -509,6 +510,26 @@ func (s *History) correct(ctx context.Context) {
 	}
 }
 
+// Settle returns once everything that was published here is read back, and
+// every correction that it made due is published. It is for a process that ends
+// then, where no other may go on.
+func (s *History) Settle(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		unread := len(s.published) + len(s.references)
+		s.mu.Unlock()
+		due, err := s.store.corrections(1)
+		if err != nil || unread+len(due) == 0 {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -542,7 +563,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 func correction(e schemas.Event, merchant string) schemas.Event {
 	c := rekeyed(e, merchant)
 	c.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "corrects:"+e.ID, e.Type, 0)
-	c.Data.Corrects = e.ID
+	c.Data.Corrects = cmp.Or(e.Data.Corrects, e.ID) // the first, where it is a correction itself
 	c.Data.Late, c.Data.NewestEventID, c.Data.Contradicts = false, "", ""
 	return c
 }

@@ -12,22 +12,28 @@ import (
 )
 
 // said is an event without what depends on when it was said, and on what else
-// was known then: a key that is not the webhook's own is no change of it.
+// was known then.
 func said(e schemas.Event) schemas.Event {
 	if e.Time.Equal(e.Data.ReceivedAt) {
 		e.Time = time.Time{} // the processor does not say when
 	}
 	e.ID, e.Data.ReceivedAt = "", time.Time{}
 	e.Data.Corrects, e.Data.Late, e.Data.NewestEventID, e.Data.Contradicts = "", false, "", ""
-	if e.Data.KeySource != schemas.KeyFromPayload {
-		e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = "", "", ""
-	}
+	return e
+}
+
+// keyed is an event under another's key.
+func keyed(e, as schemas.Event) schemas.Event {
+	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = as.Subject, as.Data.MerchantTransactionID, as.Data.KeySource
 	return e
 }
 
 // difference names the fields in which two events differ: those of data by
-// name alone.
+// name alone. A key that is not the webhook's own is no difference.
 func difference(was, is schemas.Event) ([]string, error) {
+	if is.Data.KeySource != schemas.KeyFromPayload {
+		is = keyed(is, was)
+	}
 	a, err := fields(said(was))
 	if err != nil {
 		return nil, err

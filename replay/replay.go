@@ -9,17 +9,18 @@
 // when the same stretch is replayed again, however the run before ended: the
 // event topics themselves are where a replay that was killed goes on.
 //
-// About 300 bytes are held of every event in the topics, so that each can be
+// About 150 bytes are held of every event in the topics, so that each can be
 // recognised without a store.
 package replay
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/consume"
@@ -34,18 +35,44 @@ import (
 // Filter chooses what is replayed; what is empty chooses all.
 type Filter struct {
 	From, To  time.Time // when the webhook was received: from, up to and without
+	Stretch   *Stretch
 	Connector string
 	Endpoint  string
 	Outcome   normalize.Outcome // what became of the webhook when it came
+	Reason    string            // words of why it was ignored or malformed
 	Types     []schemas.Type
 	Keys      []string // merchant_transaction_id
+	Missing   bool     // only events that were not published
+}
+
+// Stretch is some webhooks of one partition of webhooks.received.
+type Stretch struct {
+	Partition int
+	consume.Range
+}
+
+// of returns what the stretch has of what there is.
+func (s Stretch) of(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
+	p := consume.Partition{Topic: topic, Number: s.Partition}
+	all, ok := ranges[p]
+	if !ok {
+		return nil, fmt.Errorf("%s has no partition %d", topic, s.Partition)
+	}
+	g := consume.Range{From: max(all.From, s.From), To: all.To}
+	if s.To != consume.Forever {
+		g.To = min(all.To, s.To)
+	}
+	if g.From >= g.To {
+		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them chosen", topic, s.Partition, all.From, all.To-1)
+	}
+	return map[consume.Partition]consume.Range{p: g}, nil
 }
 
 func (f Filter) webhook(a ingest.Archived) bool {
 	return a.Handles == "" && // what became of a dead letter is no webhook
 		(f.From.IsZero() || !a.ReceivedAt.Before(f.From)) && (f.To.IsZero() || a.ReceivedAt.Before(f.To)) &&
 		(f.Connector == "" || f.Connector == a.Connector) && (f.Endpoint == "" || f.Endpoint == a.Endpoint) &&
-		(f.Outcome == "" || f.Outcome == a.Outcome)
+		(f.Outcome == "" || f.Outcome == a.Outcome) && strings.Contains(a.Reason, f.Reason)
 }
 
 func (f Filter) event(e schemas.Event) bool {
@@ -106,16 +133,25 @@ type Change struct {
 // known is what is published under an event id: by the event, or by the last
 // correction of it.
 type known struct {
-	says [16]byte
-	at   publish.Receipt
-	time int64 // of the record, in milliseconds
-	seen bool  // in this replay
+	says, key sum
+	at        publish.Receipt
+	time      int64 // of the record, in milliseconds
+	received  int64 // when the webhook came, in nanoseconds
+	seen      bool  // in this replay
+}
+
+// sum stands for a text, in few bytes and without a pointer.
+type sum [16]byte
+
+func sumOf(text []byte) sum {
+	s := sha256.Sum256(text)
+	return sum(s[:])
 }
 
 type run struct {
 	Config
 	Counts
-	known   map[string]known
+	known   map[sum]known // by event id
 	keyring verify.Keyring
 	batch   []Change
 	start   time.Time
@@ -124,7 +160,7 @@ type run struct {
 // Run replays. With an error it returns what was done until then: the same
 // again goes on from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, known: map[string]known{}}
+	r := &run{Config: c, known: map[sum]known{}}
 	if err := r.published(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading what is published: %w", err)
 	}
@@ -132,6 +168,9 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	err := r.webhooks(ctx)
 	if err == nil {
 		err = r.flush(ctx)
+	}
+	if err == nil && r.Publisher != nil {
+		err = r.History.Settle(ctx) // topics of their own have no server that corrects keys
 	}
 	return r.Counts, err
 }
@@ -156,11 +195,11 @@ func (r *run) published(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		id := e.ID
-		if e.Data.Corrects != "" {
-			id = e.Data.Corrects // which it takes the place of
+		id := sumOf([]byte(cmp.Or(e.Data.Corrects, e.ID))) // a correction takes the place of the first
+		now := known{
+			says: says, key: sumOf([]byte(e.Subject)), at: record.Receipt(),
+			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(),
 		}
-		now := known{says: says, at: record.Receipt(), time: record.Time.UnixMilli()}
 		if was, ok := r.known[id]; !ok || e.Data.Corrects != "" && now.time >= was.time {
 			r.known[id] = now
 		}
@@ -185,6 +224,9 @@ func (r *run) webhooks(ctx context.Context) error {
 		}
 	}
 	ranges, err := begin(ctx, partitions)
+	if err == nil && r.Stretch != nil {
+		ranges, err = r.Stretch.of(ranges, r.Webhooks.Received())
+	}
 	if err != nil {
 		return err
 	}
@@ -263,10 +305,10 @@ func (r *run) gone(a ingest.Archived, events []schemas.Event) {
 		return
 	}
 	for _, id := range a.EventIDs {
-		was, ok := r.known[id]
+		was, ok := r.known[sumOf([]byte(id))]
 		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return e.ID == id }) {
 			was.seen = true
-			r.known[id] = was
+			r.known[sumOf([]byte(id))] = was
 			r.Gone++
 		}
 	}
@@ -274,26 +316,33 @@ func (r *run) gone(a ingest.Archived, events []schemas.Event) {
 
 // decide says what becomes of one event.
 func (r *run) decide(e schemas.Event) error {
-	was, ok := r.known[e.ID]
-	if was.seen {
-		return nil // a redelivery was kept, too
+	id := sumOf([]byte(e.ID))
+	was, ok := r.known[id]
+	if was.seen || ok && was.received != e.Data.ReceivedAt.UnixNano() {
+		return nil // a redelivery, or the same fact told otherwise: not what was published
 	}
 	says, err := digest(e)
 	if err != nil {
 		return err
 	}
-	id := e.ID
-	r.known[id] = known{says: says, seen: true}
+	was.seen = true
+	r.known[id] = was
 	switch {
 	case !ok:
 		r.New++
-	case was.says == says:
+	case was.says == says && (e.Data.KeySource != schemas.KeyFromPayload || was.key == sumOf([]byte(e.Subject))):
 		r.Same++
 		return nil
 	default:
 		r.Changed++
-		e.Data.Corrects = id
-		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "replay:"+id+":"+hex.EncodeToString(says[:]), e.Type, 0)
+		if r.Missing {
+			return nil
+		}
+		// What it takes the place of is in the id: what was mended twice may say
+		// again what it said once.
+		place := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, says, e.Subject)
+		e.Data.Corrects = e.ID
+		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, place, e.Type, 0)
 	}
 	r.batch = append(r.batch, Change{Event: e, was: was.at})
 	return nil
@@ -398,9 +447,8 @@ func (r *run) pace(ctx context.Context) error {
 	}
 }
 
-// digest is of what an event says.
-func digest(e schemas.Event) (d [16]byte, err error) {
-	b, err := json.Marshal(said(e))
-	sum := sha256.Sum256(b)
-	return [16]byte(sum[:]), err
+// digest is of what an event says, whatever its key.
+func digest(e schemas.Event) (sum, error) {
+	b, err := json.Marshal(keyed(said(e), schemas.Event{}))
+	return sumOf(b), err
 }

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/consume"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/replay"
@@ -43,6 +46,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		Example: `  tollbridge replay --config tollbridge.yaml --from 7d
   tollbridge replay --config tollbridge.yaml --from 7d --connector adyen --type refund.succeeded --publish
   tollbridge replay --config tollbridge.yaml --outcome ignored --publish --rate 500
+  tollbridge replay --config tollbridge.yaml --missing --from 3-120000 --to 3-130000 --publish
   tollbridge topics apply --config tollbridge.yaml --prefix again.
   tollbridge replay --config tollbridge.yaml --to-prefix again. --publish`,
 		Args: cobra.NoArgs,
@@ -50,13 +54,15 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 	}
 	f := c.Flags()
 	kafkaOnly(c)
-	f.StringVar(&q.from, "from", "", "only webhooks received since: RFC 3339, unix seconds, or how long ago: 90m, 7d")
-	f.StringVar(&q.to, "to", "", "only those received before")
+	f.StringVar(&q.from, "from", "", "only webhooks received since: RFC 3339, unix seconds, or how long ago: 90m, 7d;\nor from there on in one partition of webhooks.received: PARTITION-OFFSET")
+	f.StringVar(&q.to, "to", "", "only those received before; or up to there and without it: PARTITION-OFFSET")
 	f.StringVar(&q.Connector, "connector", "", "only of this processor")
 	f.StringVar(&q.Endpoint, "endpoint", "", "only of this endpoint")
 	f.StringVar(&q.outcome, "outcome", "", "only webhooks of which this became: "+fmt.Sprint(outcomes)[1:])
+	f.StringVar(&q.Reason, "reason", "", "only webhooks that were ignored or malformed for a reason with these words")
 	f.StringSliceVar(&q.types, "type", nil, "only events of this type")
 	f.StringSliceVar(&q.Keys, "key", nil, "only events of this merchant_transaction_id, as the webhook says it")
+	f.BoolVar(&q.Missing, "missing", false, "only events that were not published; what changed stays as it is")
 	f.StringVar(&q.toPrefix, "to-prefix", "", "prefix of the topics to publish to, if they are not the live ones")
 	f.BoolVar(&q.publish, "publish", false, "publish what is new and what changed")
 	f.Float64Var(&q.rate, "rate", 0, "events a second to publish at most; 0 is no limit")
@@ -81,11 +87,7 @@ type replaying struct {
 
 // filter reads the flags.
 func (q *replaying) filter() (err error) {
-	now := time.Now()
-	if q.From, err = instantOrAgo("--from", q.from, now); err != nil {
-		return err
-	}
-	if q.To, err = instantOrAgo("--to", q.to, now); err != nil {
+	if err := q.stretch(time.Now()); err != nil {
 		return err
 	}
 	for _, t := range q.types {
@@ -106,6 +108,43 @@ func (q *replaying) filter() (err error) {
 		return usage("--rate: want events a second, or 0 for no limit; got %v", q.rate)
 	}
 	return nil
+}
+
+// stretch reads --from and --to: both times, or both of one partition.
+func (q *replaying) stretch(now time.Time) (err error) {
+	from, atFrom := placed(q.from)
+	to, atTo := placed(q.to)
+	switch {
+	case atFrom && atTo && from.Partition != to.Partition:
+		return usage("--from and --to: want offsets of one partition, got %s and %s", q.from, q.to)
+	case atFrom && atTo:
+		q.Stretch = &replay.Stretch{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
+	case atFrom:
+		from.To = consume.Forever
+		q.Stretch = &from
+	case atTo:
+		q.Stretch = &replay.Stretch{Partition: to.Partition, Range: consume.Range{To: to.From}}
+	}
+	if !atFrom {
+		if q.From, err = instantOrAgo("--from", q.from, now); err != nil {
+			return err
+		}
+	}
+	if !atTo {
+		q.To, err = instantOrAgo("--to", q.to, now)
+	}
+	return err
+}
+
+// placed reads PARTITION-OFFSET, as From.
+func placed(s string) (p replay.Stretch, ok bool) {
+	number, offset, _ := strings.Cut(s, "-")
+	partition, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return p, false
+	}
+	from, err := strconv.ParseUint(offset, 10, 63)
+	return replay.Stretch{Partition: int(partition), Range: consume.Range{From: int64(from)}}, err == nil
 }
 
 func (q *replaying) run(c *cobra.Command) error {
@@ -201,7 +240,11 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 			fmt.Fprintf(w, "%d\t%s\n", line.n, line.what)
 		}
 	}
-	if todo := n.New + n.Changed; !q.publish && todo > 0 {
+	todo := n.New
+	if !q.Missing {
+		todo += n.Changed
+	}
+	if !q.publish && todo > 0 {
 		at := "as fast as Kafka takes them"
 		if q.rate > 0 {
 			at = fmt.Sprintf("%s at --rate %v", time.Duration(float64(todo)/q.rate*float64(time.Second)).Round(time.Second), q.rate)
@@ -228,8 +271,11 @@ func stages(c *cobra.Command) (tell func(stage string, done, all int64), end fun
 			return
 		}
 		last = time.Now()
+		const width = 20
+		full := int(width * done / max(all, 1))
+		bar := strings.Repeat("#", full) + strings.Repeat(".", width-full)
 		rate := float64(done) / max(time.Since(start).Seconds(), 0.1)
 		left := time.Duration(float64(all-done) / cmp.Or(rate, 1) * float64(time.Second))
-		fmt.Fprintf(f, "\r\x1b[K%s: %d of %d, %.0f/s, ends %s", stage, done, all, rate, last.Add(left).Format("15:04:05"))
+		fmt.Fprintf(f, "\r\x1b[K%-8s [%s] %d of %d, %.0f/s, ends %s", stage, bar, done, all, rate, last.Add(left).Format("15:04:05"))
 	}, func() { fmt.Fprint(f, "\r\x1b[K") }
 }

@@ -1,0 +1,537 @@
+package replay_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/history"
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/replay"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// rig is a fake Kafka, and a server that writes to it.
+type rig struct {
+	kafka    publish.Config
+	producer *publish.Producer
+	endpoint ingest.Endpoint
+	reader   *consume.Reader
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	keys, _, _ := sign.Dev("stripe")
+	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: "stripe", Keys: keys}}
+	r.topics(t, "")
+	r.producer = publish.NewProducer(r.kafka)
+	t.Cleanup(r.producer.Close)
+	r.connect(t)
+	return r
+}
+
+func (r *rig) connect(t *testing.T) {
+	r.reader = consume.New(r.kafka)
+	t.Cleanup(r.reader.Close)
+}
+
+func (r *rig) topics(t *testing.T, prefix string) {
+	t.Helper()
+	layout := publish.Layout{Names: publish.Names{Prefix: prefix}, Partitions: 2, Replication: 1}
+	if _, err := layout.Apply(t.Context(), r.kafka); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remember is the history of the topics of a prefix, read back.
+func (r *rig) remember(t *testing.T, names publish.Names, p history.Publisher) *history.History {
+	t.Helper()
+	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: names, Publisher: p, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Await(t.Context(), 20*time.Second)
+	return h
+}
+
+// serve has a server, whose events go through mangle, take webhooks.
+func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...string) {
+	t.Helper()
+	to := mangler{r.producer, mangle}
+	h := r.remember(t, publish.Names{}, to)
+	defer h.Close()
+	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{r.endpoint}, Publisher: to, History: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, _ := sign.Dev("stripe")
+	for _, w := range webhooks {
+		v, err := sign.Request("stripe", []byte(w), secret, r.endpoint.Keys.Settings, "", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := httptest.NewRequest(v.Method, "/webhooks/stripe", bytes.NewReader(v.Body))
+		q.Header = v.Header
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, q)
+		if answer.Code != http.StatusOK {
+			t.Fatalf("%d %s: %s", answer.Code, answer.Body, w)
+		}
+	}
+	if err := h.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mangler is the mapping's mistake that is mended later: what it publishes is
+// not what today's code says.
+type mangler struct {
+	ingest.Publisher
+	mangle func(*schemas.Event)
+}
+
+func (m mangler) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	var mangled []publish.Record
+	for _, r := range records {
+		var e schemas.Event
+		if m.mangle != nil && slices.Contains(publish.Names{}.Events(), r.Topic) {
+			if err := json.Unmarshal(r.Value, &e); err != nil {
+				return nil, err
+			}
+			m.mangle(&e)
+			var err error
+			if r, err = publish.EventRecord(publish.Names{}, e, ""); err != nil {
+				return nil, err
+			}
+		}
+		mangled = append(mangled, r)
+	}
+	return m.Publisher.Publish(ctx, mangled)
+}
+
+// events is what is in the event topics of a prefix, by id.
+func (r *rig) events(t *testing.T, names publish.Names) map[string]schemas.Event {
+	t.Helper()
+	partitions, err := r.reader.Partitions(t.Context(), names.Events()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := r.reader.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]schemas.Event{}
+	err = r.reader.Read(t.Context(), ranges, func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			for _, record := range c.Records {
+				var e schemas.Event
+				if err := json.Unmarshal(record.Value, &e); err != nil {
+					return err
+				}
+				if _, ok := all[e.ID]; ok {
+					t.Errorf("%s is there twice", e.ID)
+				}
+				if again := e.Data.Corrects != "" && record.Header("replay-id") == ""; again && e.Data.KeySource != schemas.KeyFromReference {
+					t.Errorf("%s corrects %s and has no replay-id", e.ID, e.Data.Corrects)
+				}
+				all[e.ID] = e
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// replay is one run of a program that replays.
+func (r *rig) replay(t *testing.T, c replay.Config, p replay.Publisher) (replay.Counts, []replay.Change, error) {
+	t.Helper()
+	r.connect(t) // as a program does that was just started
+	to := p
+	if p == nil {
+		to = refusing{}
+	}
+	h := r.remember(t, c.Events, to)
+	defer h.Close()
+	var changes []replay.Change
+	c.Reader, c.Endpoints, c.History, c.Publisher, c.ID, c.Differences = r.reader, []ingest.Endpoint{r.endpoint}, h, p, "a test", true
+	c.Each = func(x replay.Change) error { changes = append(changes, x); return nil }
+	n, err := replay.Run(t.Context(), c)
+	return n, changes, err
+}
+
+func (r *rig) must(t *testing.T, c replay.Config, p replay.Publisher) (replay.Counts, []replay.Change) {
+	t.Helper()
+	n, changes, err := r.replay(t, c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, changes
+}
+
+type refusing struct{}
+
+func (refusing) Publish(context.Context, []publish.Record) ([]publish.Receipt, error) {
+	return nil, errors.New("a plan publishes nothing")
+}
+
+// killed refuses all calls but the first so many.
+type killed struct {
+	replay.Publisher
+	after *int
+}
+
+var errKilled = errors.New("killed")
+
+func (k killed) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	if *k.after == 0 {
+		return nil, errKilled
+	}
+	*k.after--
+	return k.Publisher.Publish(ctx, records)
+}
+
+// payment is a webhook of an order that was paid in a currency.
+func payment(order int, currency string) string {
+	return fmt.Sprintf(`{"id":"evt_%d","object":"event","created":%d,"livemode":true,"type":"payment_intent.succeeded",`+
+		`"data":{"object":{"id":"pi_%[1]d","object":"payment_intent","amount":500,"amount_received":500,"currency":%[3]q,"metadata":{"order_id":"order-%[1]d"}}}}`,
+		order, 1767225600+order, currency)
+}
+
+// dispute is a webhook that does not know of the order.
+func dispute(order int) string {
+	return fmt.Sprintf(`{"id":"evt_dp_%d","object":"event","created":1767226000,"livemode":true,"type":"charge.dispute.created",`+
+		`"data":{"object":{"id":"dp_%[1]d","object":"dispute","amount":500,"currency":"eur","charge":"ch_%[1]d","payment_intent":"pi_%[1]d","status":"needs_response","reason":"fraudulent","metadata":{}}}}`, order)
+}
+
+// payments is orders up to n, each fifth of them paid in yen.
+func payments(n int) (all []string) {
+	for i := range n {
+		currency := "eur"
+		if i%5 == 0 {
+			currency = "jpy"
+		}
+		all = append(all, payment(i, currency))
+	}
+	return all
+}
+
+// hundredfold is a classic: yen have no hundredth.
+func hundredfold(e *schemas.Event) {
+	for _, a := range []*schemas.Amount{e.Data.Amount, e.Data.CapturedAmount} {
+		if a != nil && a.Currency == "JPY" {
+			a.Value *= 100
+		}
+	}
+}
+
+// TestMendedMapping: the plan shows the events that a mistake changed and no
+// other, publishing corrects those, wherever it is killed, and done once there
+// is nothing left to do.
+func TestMendedMapping(t *testing.T) {
+	const orders, yen = 1000, 200
+	for _, calls := range []int{0, 1, 3} { // of one replay's
+		r := newRig(t)
+		webhooks := payments(orders)
+		r.serve(t, hundredfold, append(webhooks, webhooks[:50]...)...) // some came again
+		before := r.events(t, publish.Names{})
+
+		n, changes := r.must(t, replay.Config{}, nil)
+		if want := (replay.Counts{Read: orders + 50, Same: orders - yen, Changed: yen, Bytes: n.Bytes}); n != want || len(changes) != yen {
+			t.Errorf("the plan: %+v, and %d changes told, want %+v", n, len(changes), want)
+		}
+		for _, c := range changes {
+			want := []string{`amount: {"value":50000,"currency":"JPY"} → {"value":500,"currency":"JPY"}`,
+				`captured_amount: {"value":50000,"currency":"JPY"} → {"value":500,"currency":"JPY"}`}
+			if !slices.Equal(c.Diff, want) {
+				t.Errorf("%s: %q, want %q", c.Event.Subject, c.Diff, want)
+			}
+		}
+		if after := r.events(t, publish.Names{}); !reflect.DeepEqual(after, before) {
+			t.Error("a plan changed the topics")
+		}
+
+		left := calls
+		n, _, err := r.replay(t, replay.Config{}, killed{r.producer, &left})
+		if !errors.Is(err, errKilled) && (err != nil || calls*batch < yen) {
+			t.Errorf("killed after %d calls: %+v, %v", calls, n, err)
+		}
+		first := n.Published
+		n, _ = r.must(t, replay.Config{}, r.producer)
+		if n.Published+first != yen || n.Changed != n.Published {
+			t.Errorf("killed after %d events, then %+v, want %d published in all", first, n, yen)
+		}
+		after := r.events(t, publish.Names{})
+		if len(after) != orders+yen {
+			t.Errorf("%d events are there, want %d and %d corrections", len(after), orders, yen)
+		}
+		for _, e := range after {
+			was := before[e.Data.Corrects]
+			if e.Data.Corrects != "" && (was.Data.Amount.Value != 50000 || e.Data.Amount.Value != 500 || e.Subject != was.Subject || !e.Time.Equal(was.Time)) {
+				t.Errorf("%+v corrects %+v", e, was)
+			}
+		}
+		if n, changes = r.must(t, replay.Config{}, r.producer); n.Published+len(changes) != 0 || n.Same != orders {
+			t.Errorf("the second time: %+v, %d changes", n, len(changes))
+		}
+	}
+}
+
+// batch is how many events a replay publishes at once.
+const batch = 200
+
+// TestMendedTwice: what was mended, broken again and mended as before is
+// corrected each time.
+func TestMendedTwice(t *testing.T) {
+	r := newRig(t)
+	r.serve(t, hundredfold, payment(0, "jpy"))
+	r.must(t, replay.Config{}, r.producer)
+	for id, e := range r.events(t, publish.Names{}) { // somebody's replay with the broken code
+		if e.Data.Corrects != "" {
+			hundredfold(&e)
+			e.ID = schemas.ID("stripe", "default", "again:"+id, e.Type, 0)
+			record, err := publish.EventRecord(publish.Names{}, e, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			record.Headers = append(record.Headers, publish.Header{Name: "replay-id", Value: []byte("broken")})
+			if _, err := r.producer.Publish(t.Context(), []publish.Record{record}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, want := range []int{1, 0} {
+		if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != want {
+			t.Errorf("%+v, want %d published", n, want)
+		}
+	}
+}
+
+// TestMendedKey: an event whose webhook has the merchant's id after all is
+// corrected under it, unless it is there by a reference.
+func TestMendedKey(t *testing.T) {
+	r := newRig(t)
+	lose := func(e *schemas.Event) {
+		if e.Data.ConnectorTransactionID == "pi_1" && e.Data.Corrects == "" {
+			e.Subject = "stripe::pi_1"
+			e.Data.MerchantTransactionID, e.Data.KeySource = e.Subject, schemas.KeyFromConnector
+		}
+	}
+	basket := strings.Replace(payment(3, "eur"), "order_id", "basket", 1)
+	r.serve(t, lose, payment(1, "eur"), payment(2, "eur"), basket)
+	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 || n.Same != 3 {
+		t.Errorf("%+v, want all the same: order-1 has its correction", n)
+	}
+	r.endpoint.MerchantIDKeys = []string{"order_id", "basket"}
+	n, changes := r.must(t, replay.Config{}, r.producer)
+	if n.Published != 1 || len(changes) != 1 || changes[0].Event.Subject != "order-3" ||
+		!slices.Contains(changes[0].Diff, `subject: "stripe::pi_3" → "order-3"`) {
+		t.Errorf("%+v %+v, want order-3 under its key", n, changes)
+	}
+	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 || n.Same != 3 {
+		t.Errorf("the second time: %+v", n)
+	}
+	if all := r.events(t, publish.Names{}); len(all) != 5 {
+		t.Errorf("%d events, want three and two corrections: %+v", len(all), all)
+	}
+}
+
+// TestMendedBeforeItsReference: an event that is corrected while its payment is
+// unknown goes under the merchant's id as it was corrected.
+func TestMendedBeforeItsReference(t *testing.T) {
+	r := newRig(t)
+	r.serve(t, func(e *schemas.Event) { e.Data.Amount.Value *= 2 }, dispute(1))
+	first := ""
+	for first = range r.events(t, publish.Names{}) {
+	}
+	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 1 {
+		t.Errorf("%+v, want one correction", n)
+	}
+	r.serve(t, nil, payment(1, "eur"))
+	var last []schemas.Event
+	for _, e := range r.events(t, publish.Names{}) {
+		if e.Type == schemas.DisputeOpened && e.Subject == "order-1" {
+			last = append(last, e)
+		}
+	}
+	if len(last) != 1 || last[0].Data.Corrects != first || last[0].Data.Amount.Value != 500 {
+		t.Errorf("%+v, want one correction of %s, of 500", last, first)
+	}
+	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 {
+		t.Errorf("the second time: %+v", n)
+	}
+}
+
+// TestToPrefix: topics of their own get what the live ones have, under the same
+// ids, in the order of each key, disputes under their orders although they came
+// before them.
+func TestToPrefix(t *testing.T) {
+	r := newRig(t)
+	var webhooks []string
+	for i := range 300 {
+		webhooks = append(webhooks, dispute(i))
+	}
+	r.serve(t, nil, append(webhooks, payments(300)...)...)
+	live := r.events(t, publish.Names{})
+	again := publish.Names{Prefix: "again."}
+	r.topics(t, again.Prefix)
+	to := replay.Config{Events: again, Rate: 2000}
+	start := time.Now()
+	left := 1
+	if n, _, err := r.replay(t, to, killed{r.producer, &left}); !errors.Is(err, errKilled) || n.Published != batch {
+		t.Errorf("killed: %+v, %v, want a batch of %d published", n, err, batch)
+	}
+	n, _ := r.must(t, to, r.producer)
+	if n.New != 600-batch || n.Same != batch {
+		t.Errorf("%+v, want %d new", n, 600-batch)
+	}
+	if took := time.Since(start); took < 600*time.Second/2000 {
+		t.Errorf("600 events at 2000/s took %s", took)
+	}
+	if n, _ := r.must(t, to, r.producer); n.Published != 0 {
+		t.Errorf("the second time: %+v", n)
+	}
+	got := r.events(t, again)
+	for id, e := range live {
+		if e.Data.KeySource != schemas.KeyFromConnector && e.Data.Corrects == "" && got[id].Subject != e.Subject {
+			t.Errorf("%s is under %q, live under %q", id, got[id].Subject, e.Subject)
+		}
+	}
+	under := map[string]int{} // an order's dispute: itself or its correction
+	for _, e := range got {
+		if e.Type == schemas.DisputeOpened && e.Data.KeySource == schemas.KeyFromReference {
+			under[e.Subject]++
+		}
+	}
+	if len(under) != 300 {
+		t.Errorf("%d disputes are under their orders, want 300", len(under))
+	}
+	if after := r.events(t, publish.Names{}); !reflect.DeepEqual(after, live) {
+		t.Error("the live topics changed")
+	}
+}
+
+// TestFilters: what is chosen, and nothing else, is replayed.
+func TestFilters(t *testing.T) {
+	r := newRig(t)
+	r.serve(t, hundredfold, payment(0, "jpy"), payment(5, "jpy"), payment(1, "eur"), dispute(1),
+		`{"id":"evt_x","object":"event","created":1767225600,"livemode":true,"type":"customer.created","data":{"object":{"id":"cus_1"}}}`, `[]`)
+	again := publish.Names{Prefix: "again."}
+	r.topics(t, again.Prefix)
+	hour := time.Now().Add(-time.Hour)
+	for name, c := range map[string]struct {
+		replay.Config
+		want replay.Counts
+	}{
+		"all":               {replay.Config{}, replay.Counts{Read: 6, Same: 2, Changed: 2, Ignored: 1, Malformed: 1}},
+		"of a key":          {replay.Config{Filter: replay.Filter{Keys: []string{"order-5"}}}, replay.Counts{Read: 6, Changed: 1, Ignored: 1, Malformed: 1}},
+		"of a type":         {replay.Config{Filter: replay.Filter{Types: []schemas.Type{schemas.DisputeOpened}}}, replay.Counts{Read: 6, Same: 1, Ignored: 1, Malformed: 1}},
+		"of an outcome":     {replay.Config{Filter: replay.Filter{Outcome: normalize.OutcomeIgnored}}, replay.Counts{Read: 1, Ignored: 1}},
+		"for a reason":      {replay.Config{Filter: replay.Filter{Reason: "customer.created"}}, replay.Counts{Read: 1, Ignored: 1}},
+		"of another":        {replay.Config{Filter: replay.Filter{Connector: "adyen"}}, replay.Counts{}},
+		"of an endpoint":    {replay.Config{Filter: replay.Filter{Endpoint: "default"}}, replay.Counts{Read: 6, Same: 2, Changed: 2, Ignored: 1, Malformed: 1}},
+		"of another one":    {replay.Config{Filter: replay.Filter{Endpoint: "other"}}, replay.Counts{}},
+		"since an hour":     {replay.Config{Filter: replay.Filter{From: hour}}, replay.Counts{Read: 6, Same: 2, Changed: 2, Ignored: 1, Malformed: 1}},
+		"until an hour ago": {replay.Config{Filter: replay.Filter{To: hour}}, replay.Counts{}},
+		"missing":           {replay.Config{Filter: replay.Filter{Missing: true}}, replay.Counts{Read: 6, Same: 2, Changed: 2, Ignored: 1, Malformed: 1}},
+		"missing elsewhere": {replay.Config{Filter: replay.Filter{Missing: true}, Events: again}, replay.Counts{Read: 6, New: 4, Ignored: 1, Malformed: 1}},
+	} {
+		n, changes := r.must(t, c.Config, nil)
+		told := n.Changed + n.New
+		if c.Missing {
+			told = n.New
+		}
+		n.Bytes = 0
+		if n != c.want || len(changes) != told {
+			t.Errorf("%s: %+v, %d told, want %+v", name, n, len(changes), c.want)
+		}
+	}
+}
+
+// TestStretch: offsets choose webhooks of one partition.
+func TestStretch(t *testing.T) {
+	r := newRig(t)
+	r.serve(t, nil, payments(50)...)
+	read := 0
+	for partition := range 2 {
+		whole := replay.Stretch{Partition: partition, Range: consume.Range{To: consume.Forever}}
+		n, _ := r.must(t, replay.Config{Filter: replay.Filter{Stretch: &whole}}, nil)
+		read += n.Read
+		some := replay.Stretch{Partition: partition, Range: consume.Range{From: 2, To: 5}}
+		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Stretch: &some}}, nil); n.Read != 3 {
+			t.Errorf("offsets 2 to 4: %+v", n)
+		}
+	}
+	if read != 50 {
+		t.Errorf("the partitions have %d webhooks, want 50", read)
+	}
+	for want, s := range map[string]replay.Stretch{
+		"has no partition 2": {Partition: 2, Range: consume.Range{To: 5}},
+		"none of them":       {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
+	} {
+		if _, _, err := r.replay(t, replay.Config{Filter: replay.Filter{Stretch: &s}}, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", s, err, want)
+		}
+	}
+}
+
+// TestGone: what today's code does not make any more is counted and stays, and
+// what today's secret does not verify is no event.
+func TestGone(t *testing.T) {
+	r := newRig(t)
+	r.serve(t, nil, payment(0, "eur"))
+	var e schemas.Event
+	for _, e = range r.events(t, publish.Names{}) {
+		e.ID, e.Subject, e.Data.MerchantTransactionID = schemas.ID("stripe", "default", "older code's", e.Type, 0), "order-9", "order-9"
+	}
+	record, err := publish.EventRecord(publish.Names{}, e, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, secret, _ := sign.Dev("stripe")
+	v, err := sign.Request("stripe", []byte(`{"id":"evt_9","object":"event","created":1,"livemode":true,"type":"customer.created","data":{"object":{"id":"cus_9"}}}`), secret, keys.Settings, "", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := publish.Record{Topic: publish.Names{}.Received(), Key: []byte("order-9"), Value: v.Body}
+	for _, h := range [][2]string{
+		{"connector", "stripe"}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", time.Now().Format(time.RFC3339Nano)},
+		{"outcome", "events"}, {"event-ids", e.ID}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
+	} {
+		kept.Headers = append(kept.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+	}
+	if _, err := r.producer.Publish(t.Context(), []publish.Record{record, kept}); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := r.must(t, replay.Config{}, r.producer); n.Gone != 1 || n.Same != 1 || n.Published != 0 || n.Ignored != 1 {
+		t.Errorf("%+v, want one gone and one the same", n)
+	}
+	r.endpoint.Keys.Secrets = []verify.Secret{{Name: "main", Value: "whsec_another"}}
+	if n, _ := r.must(t, replay.Config{}, nil); n.Unverified != 2 || n.New+n.Same+n.Gone != 0 {
+		t.Errorf("with another secret: %+v", n)
+	}
+}
