@@ -190,7 +190,7 @@ func (r *round) record(record consume.Record) error {
 		}
 	}
 	if corrects := record.Header(publish.HeaderCorrects); corrects != "" {
-		if err := r.corrected(corrects, record.Value); err != nil {
+		if err := r.corrected(corrects, record); err != nil {
 			return err
 		}
 	}
@@ -219,10 +219,13 @@ func (r *round) ended(value []byte) error {
 }
 
 // corrected lets an event wait for nothing more: its correction may.
-func (r *round) corrected(id string, value []byte) error {
+func (r *round) corrected(id string, by consume.Record) error {
 	var e schemas.Event
-	if json.Unmarshal(value, &e) != nil {
+	if json.Unmarshal(by.Value, &e) != nil {
 		return nil // another's
+	}
+	if err := r.set(rowCorrected+id, by.Time.UnixMilli()); err != nil {
+		return err
 	}
 	rows := []string{rowDue + id}
 	for _, key := range ReferenceKeys(e) {
@@ -241,6 +244,10 @@ func (r *round) waiting(value []byte) error {
 	var e schemas.Event
 	if json.Unmarshal(value, &e) != nil {
 		return nil // another's
+	}
+	var since int64
+	if err := r.get(rowCorrected+e.ID, &since); err != nil || since != 0 {
+		return err
 	}
 	for _, key := range ReferenceKeys(e) {
 		var merchant string

@@ -33,6 +33,7 @@ const (
 	rowEnds      = "s/" // what ended, by endKey → ends
 	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference
 	rowDue       = "d/" // event id → the correction that is due
+	rowCorrected = "c/" // event id → since when it has a correction, read back before it or after
 )
 
 // meta tells whether a store is of this cluster and these topics.
@@ -234,13 +235,15 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 		}
 		return old(key, row.Time)
 	})
-	err = errors.Join(err, s.each(rowKey, func(key, value []byte) error {
-		var since int64
-		if err := json.Unmarshal(value, &since); err != nil {
-			return err
-		}
-		return old(key, since)
-	}))
+	for _, prefix := range []string{rowKey, rowCorrected} {
+		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
+			var since int64
+			if err := json.Unmarshal(value, &since); err != nil {
+				return err
+			}
+			return old(key, since)
+		}))
+	}
 	for _, prefix := range []string{rowNewest, rowEnds, rowWaiting} {
 		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
 			var row struct {
