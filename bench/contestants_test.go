@@ -115,7 +115,7 @@ func (p place) flags() []string {
 	return []string{"-listen", p.listen, "-debug", p.debug, "-brokers", strings.Join(p.brokers, ","), "-topic", p.topic(), "-secret", secret}
 }
 
-// bento has the best settings that were found: of its two outputs to Kafka the
+// bento has the settings that were picked, not tuned: of its two outputs to Kafka the
 // faster, and as many records under way as there are connections.
 func bento(p place) (*exec.Cmd, error) {
 	check := `let signed = @."Stripe-Signature".re_find_object("^t=(?P<t>[0-9]+),v1=(?P<v1>[0-9a-f]{64})$")
