@@ -193,19 +193,20 @@ func TestUnknownConnector(t *testing.T) {
 	}
 }
 
-// FuzzVerify looks for a panic, and for a request that verifies under a secret
-// that nothing was signed with.
+// FuzzVerify looks for a panic, for a refusal without a reason or with
+// something of the request, and for a request that verifies under a secret that
+// nothing was signed with.
 func FuzzVerify(f *testing.F) {
+	byConnector := map[string]vector{}
 	for _, v := range vectors(f) {
 		var head bytes.Buffer
 		if err := v.req.Header.Write(&head); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(v.connector, v.req.Method, v.req.URL, head.String(), v.req.Body)
-	}
-	byConnector := map[string]vector{}
-	for _, v := range vectors(f) {
-		byConnector[v.connector] = v
+		if byConnector[v.connector].connector == "" || v.want == nil {
+			byConnector[v.connector] = v
+		}
 	}
 	f.Fuzz(func(t *testing.T, connector, method, url, head string, body []byte) {
 		v, ok := byConnector[connector]
@@ -216,13 +217,20 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		keys := Keys{Settings: v.keys.Settings}
-		if !connectors[connector].Keyless {
-			keys.Secrets = []Secret{{"fuzz", "a3f1c0de5ec2e7000000000000000000"}}
+		request := Request{Method: method, URL: url, Header: r.Header, Body: body}
+		judge := func(k Keys) (Verified, error) {
+			got, err := Verify(connector, request, k, v.now)
+			if err != nil && (ReasonOf(err) == "" || got.Payload != nil || got.Reply != nil || got.Handshake) {
+				t.Errorf("%s refused %q %q with %+v and %v, want nothing and a reason", connector, head, body, got, err)
+			}
+			return got, err
 		}
-		got, err := Verify(connector, Request{Method: method, URL: url, Header: r.Header, Body: body}, keys, v.now)
-		if err == nil && len(keys.Secrets) > 0 && !got.Handshake {
-			t.Fatalf("forged: %s %q %q", connector, head, body)
+		_, _ = judge(v.keys) // may be good
+		if !connectors[connector].Keyless {
+			got, err := judge(Keys{Settings: v.keys.Settings, Secrets: []Secret{{"fuzz", "a3f1c0de5ec2e7000000000000000000"}}})
+			if err == nil && !got.Handshake {
+				t.Errorf("forged: %s %q %q", connector, head, body)
+			}
 		}
 	})
 }
