@@ -2,7 +2,7 @@
 
 GO    ?= go
 TOOL   = $(GO) tool -modfile=.ci/tools.mod
-FUZZ  ?= 20000x
+FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
 .PHONY: help run test check lint race rivals fuzz golden docs faults bench compose build clean
@@ -16,6 +16,7 @@ run: ## try it: everything in one process, Kafka included
 build: ## bin/tollbridge
 	$(GO) build -o bin/tollbridge ./cmd/tollbridge
 
+test: FUZZ = 20000x
 test: lint race rivals fuzz ## all checks, with a real Kafka where one can be had
 	@echo; cat $(REPORT)
 
@@ -36,7 +37,7 @@ rivals: ## what make bench measures, for a moment each, so that it does not rot
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 	cd bench/bento && $(GO) vet ./...
 
-fuzz: ## every fuzz target for FUZZ (20000x; 60s is a time)
+fuzz: ## every fuzz target for FUZZ (60s; a number of runs is 20000x)
 	@$(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | grep . | \
 	xargs grep -oE '^func Fuzz[A-Za-z0-9]+' | sed -E 's|^(.*)/[^/]+:func |\1 |' | sort -u | while read -r dir target; do \
 		echo "fuzz $$target for $(FUZZ)"; $(GO) test "$$dir" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) || exit 1; done

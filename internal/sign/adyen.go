@@ -38,6 +38,9 @@ func adyen(payload []byte, secret string, _ map[string]string, _ string, _ time.
 
 // adyenItem puts the signature into an item, beside what stands there.
 func adyenItem(item map[string]json.RawMessage, key string) error {
+	if item == nil {
+		return errNoObject
+	}
 	var amount, more map[string]json.RawMessage
 	for name, v := range map[string]*map[string]json.RawMessage{"amount": &amount, "additionalData": &more} {
 		if raw, ok := item[name]; ok {

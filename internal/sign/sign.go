@@ -398,6 +398,9 @@ func secretIn(header string) Func {
 	}
 }
 
+// errNoObject is the error of a payload that a signature cannot be put into.
+var errNoObject = errors.New("the payload, or an item of it, is null: want a JSON object")
+
 // request is a body and one or more headers.
 func request(body []byte, contentType string, headers ...string) verify.Request {
 	h := http.Header{"Content-Type": {contentType}}

@@ -44,3 +44,29 @@ func TestEveryConnector(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptySecret: what anyone could sign is not verified, whatever an endpoint
+// has for a secret.
+func TestEmptySecret(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	const url = "http://127.0.0.1:8080/webhooks/x"
+	for _, connector := range verify.Connectors() {
+		keys, _, _ := sign.Dev(connector)
+		if c, _ := verify.Lookup(connector); c.Keyless {
+			continue
+		}
+		payload, err := normalize.Sample(connector, normalize.Samples(connector)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := sign.Request(connector, payload, "", keys.Settings, url, now)
+		if err != nil {
+			continue // its private key cannot be empty
+		}
+		for _, secrets := range [][]verify.Secret{nil, {{Name: "empty"}}, append([]verify.Secret{{Name: "empty"}}, keys.Secrets...), keys.Secrets} {
+			if _, err := verify.Verify(connector, r, verify.Keys{Secrets: secrets, Settings: keys.Settings}, now); err == nil {
+				t.Errorf("%s: accepted what is signed by the empty secret, with %d secrets", connector, len(secrets))
+			}
+		}
+	}
+}

@@ -43,6 +43,9 @@ func wechatpay(payload []byte, private string, _ map[string]string, _ string, no
 	if err := json.Unmarshal(payload, &fields); err != nil {
 		return verify.Request{}, err
 	}
+	if fields == nil {
+		return verify.Request{}, errNoObject
+	}
 	if fields["resource"], err = wechatpaySeal(fields["resource"], wechatpayDevKey); err != nil {
 		return verify.Request{}, err
 	}

@@ -25,6 +25,9 @@ func wompi(payload []byte, secret string, _ map[string]string, _ string, now tim
 	if err := json.Unmarshal(payload, &event); err != nil {
 		return request(payload, "application/json"), err
 	}
+	if fields == nil {
+		return request(payload, "application/json"), errNoObject
+	}
 	properties, signed := []string{}, ""
 	for thing, of := range event.Data {
 		for _, name := range []string{"id", "status", "amount_in_cents", "amountInCents"} {

@@ -1,0 +1,191 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+const form = "application/x-www-form-urlencoded"
+
+// receiver makes of a server what stands in its place, for a test of the tests.
+type receiver func(b *bridge) http.Handler
+
+func right(b *bridge) http.Handler { return b }
+
+// TestConformance: for every connector there is a 2xx for what is verified and
+// in Kafka, and for nothing else; what is refused is neither published nor read.
+func TestConformance(t *testing.T) {
+	for _, connector := range verify.Connectors() {
+		for _, found := range conformance(t, connector, right) {
+			t.Errorf("%s: %s", connector, found)
+		}
+	}
+}
+
+// trial is a request made of a good one, and what comes of it.
+type trial struct {
+	what   string
+	query  string // more of it
+	header http.Header
+	body   []byte
+	kafka  error
+	status int
+}
+
+// trials are a connector's good request, and what must not be taken for it.
+func trials(connector string, good http.Header, body []byte) []trial {
+	c, _ := verify.Lookup(connector)
+	manners := ingest.MannersOf(connector)
+	bare, inQuery := good.Clone(), url.Values{}
+	for _, name := range c.Headers {
+		inQuery.Set(name, good.Get(name))
+		bare.Del(name)
+	}
+	bodyInQuery := string(body)
+	if good.Get("Content-Type") != form {
+		bodyInQuery = url.QueryEscape(bodyInQuery)
+	}
+	all := []trial{
+		{"a good webhook", "", good, body, nil, manners.Done},
+		{"a good webhook that Kafka has not", "", good, body, publish.ErrUnavailable, http.StatusServiceUnavailable},
+		{"half a body that is not signed", "", bare, body[:len(body)/2], nil, manners.Refused},
+		{"nothing", "", bare, nil, nil, manners.Refused},
+		{"a body in the query", bodyInQuery, bare, nil, nil, manners.Refused},
+	}
+	if len(inQuery) > 0 {
+		all = append(all, trial{"a signature in the query", inQuery.Encode(), bare, body, nil, manners.Refused})
+	}
+	return all
+}
+
+// conformance returns what is wrong with how a receiver answers a connector's
+// processor, and those who say they are it.
+func conformance(t *testing.T, connector string, of receiver) (found []string) {
+	t.Helper()
+	good := signed(t, connector, sample(t, connector, normalize.Samples(connector)[0]))
+	body, err := io.ReadAll(good.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manners := ingest.MannersOf(connector)
+	refusal := ingest.Endpoint{Connector: connector}.Answer(ingest.Judgement{Err: verify.ErrMismatch})
+	for _, tt := range trials(connector, good.Header, body) {
+		b := newBridge(t, func(c *ingest.Config) {
+			if tt.kafka != nil {
+				c.Publisher = publisher(func(context.Context, []publish.Record) ([]publish.Receipt, error) { return nil, tt.kafka })
+			}
+		})
+		r := httptest.NewRequest(good.Method, address(good.URL, tt.query), bytes.NewReader(tt.body))
+		r.Header = tt.header.Clone()
+		w := httptest.NewRecorder()
+		of(b).ServeHTTP(w, r)
+		if w.Code != tt.status {
+			found = append(found, fmt.Sprintf("answered %d to %s, want %d", w.Code, tt.what, tt.status))
+		}
+		if in := len(b.published()) > 0; in != (tt.status == manners.Done) {
+			found = append(found, fmt.Sprintf("published %t of %s", in, tt.what))
+		}
+		if tt.status == manners.Refused && w.Body.String() != refusal.Body {
+			found = append(found, fmt.Sprintf("said %q to %s, want %q", w.Body, tt.what, refusal.Body))
+		}
+	}
+	return found
+}
+
+// address is a request's path and query, with more of the query.
+func address(u *url.URL, more string) string {
+	if u.RawQuery == "" {
+		return u.Path + "?" + more
+	}
+	return u.RequestURI() + "&" + more
+}
+
+// TestWrongReceivers: the same finds out who answers 2xx to a failure, and who
+// reads what is not verified, for every connector.
+func TestWrongReceivers(t *testing.T) {
+	for name, wrong := range map[string]struct {
+		receiver
+		says []string // one of them
+	}{
+		"answers 2xx on failure":          {wrongAnswers, []string{"answered 200 to"}},
+		"answers with what is unverified": {wrongEchoes, []string{"said "}},
+		"publishes before it verifies":    {wrongPublishes, []string{"published true of half a body"}},
+		"trusts the query":                {wrongTrusts, []string{"to a signature in the query", "to a body in the query"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, connector := range verify.Connectors() {
+				found := strings.Join(conformance(t, connector, wrong.receiver), "\n")
+				if !slices.ContainsFunc(wrong.says, func(s string) bool { return strings.Contains(found, s) }) {
+					t.Errorf("in place of %s it is not found out: %q", connector, found)
+				}
+			}
+		})
+	}
+}
+
+// after has a server answer, and changes the answer.
+func after(b *bridge, change func(w *httptest.ResponseRecorder, body []byte)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // of a test's own request
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		answer := httptest.NewRecorder()
+		b.ServeHTTP(answer, r)
+		change(answer, body)
+		w.WriteHeader(answer.Code)
+		_, _ = answer.Body.WriteTo(w)
+	})
+}
+
+func wrongAnswers(b *bridge) http.Handler {
+	return after(b, func(w *httptest.ResponseRecorder, _ []byte) { w.Code = http.StatusOK })
+}
+
+func wrongEchoes(b *bridge) http.Handler {
+	return after(b, func(w *httptest.ResponseRecorder, body []byte) { w.Body.Write(body) })
+}
+
+func wrongPublishes(b *bridge) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = b.publish(r.Context(), []publish.Record{{Topic: "webhooks.received"}}) // takes everything
+		b.ServeHTTP(w, r)
+	})
+}
+
+// wrongTrusts takes headers and a body from the query where they are missing.
+func wrongTrusts(b *bridge) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connector := strings.Split(r.URL.Path, "/")[2]
+		c, _ := verify.Lookup(connector)
+		query := r.URL.Query()
+		for _, name := range c.Headers {
+			if value := query.Get(name); value != "" {
+				r.Header.Set(name, value)
+				query.Del(name)
+			}
+		}
+		body, _ := io.ReadAll(r.Body) // of a test's own request
+		if text := r.URL.RawQuery; len(body) == 0 {
+			if r.Header.Get("Content-Type") != form {
+				text, _ = url.QueryUnescape(text)
+			}
+			body, query = []byte(text), nil
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.URL.RawQuery = query.Encode()
+		r.ContentLength = -1
+		b.ServeHTTP(w, r)
+	})
+}

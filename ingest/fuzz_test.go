@@ -1,0 +1,49 @@
+package ingest_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// FuzzJudge signs any payload as its processor would and takes it through
+// verification and normalisation: it looks for a panic, for a refusal without a
+// reason, and for what is verified and means one thing now and another later.
+func FuzzJudge(f *testing.F) {
+	for _, connector := range verify.Connectors() {
+		f.Add(connector, sample(f, connector, normalize.Samples(connector)[0])) // the others are seeds of FuzzNormalize
+	}
+	f.Fuzz(func(t *testing.T, connector string, payload []byte) {
+		keys, private, ok := sign.Dev(connector)
+		if !ok {
+			return
+		}
+		r, err := sign.Request(connector, payload, private, keys.Settings, publicURL+"/webhooks/"+connector, noon)
+		if err != nil {
+			return // no processor would sign it
+		}
+		e := ingest.Endpoint{Connector: connector, Keys: keys}
+		one := e.Judge(t.Context(), nil, r, noon)
+		switch {
+		case one.Err != nil && verify.ReasonOf(one.Err) == "":
+			t.Errorf("%s: refused %q without a reason: %v", connector, r.Body, one.Err)
+		case one.Err != nil || one.Handshake:
+			return
+		case one.Outcome() == "":
+			t.Errorf("%s: %q came to nothing", connector, one.Payload)
+		}
+		for _, k := range one.Kept {
+			if strings.Contains(k.Reason, "panicked") {
+				t.Errorf("%s: %q: %s", connector, one.Payload, k.Reason)
+			}
+		}
+		if two, err := e.Normalize(one.Payload, noon); err != nil || !reflect.DeepEqual(one.Result, two) {
+			t.Errorf("%s: %q is once %+v and once %+v, %v", connector, one.Payload, one.Result, two, err)
+		}
+	})
+}
