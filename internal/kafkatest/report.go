@@ -20,7 +20,7 @@ func judge(t testing.TB, o Options, c *Cluster, err error) {
 			why = ", since there is " + strings.Join(c.missed, ", ")
 		}
 		t.Logf("real Kafka: %s at %s%s", c, strings.Join(c.bootstrap, ","), why)
-		report(t, "real Kafka: %s (package %s)", c, testedPackage())
+		Report(t, "real Kafka: %s (package %s)", c, testedPackage())
 	case !errors.As(err, new(absent)):
 		t.Fatalf("kafkatest: %v", err)
 	default:
@@ -28,7 +28,7 @@ func judge(t testing.TB, o Options, c *Cluster, err error) {
 		if o.Faults {
 			tests = "fault tests"
 		}
-		report(t, "NO REAL KAFKA: package %s skipped its %s against one (%v)", testedPackage(), tests, err)
+		Report(t, "NO REAL KAFKA: package %s skipped its %s against one (%v)", testedPackage(), tests, err)
 		text := fmt.Sprintf("NOT TESTED AGAINST A REAL KAFKA: %s (%v). %s", t.Name(), err, remedy(o))
 		if os.Getenv("TOLLBRIDGE_REQUIRE_KAFKA") != "" {
 			t.Fatal(text + " It fails, not skips, because TOLLBRIDGE_REQUIRE_KAFKA is set.")
@@ -47,8 +47,8 @@ func remedy(o Options) string {
 
 var reported sync.Map
 
-// report appends a line to the file that TOLLBRIDGE_KAFKA_REPORT names, once for each run of a test binary.
-func report(t testing.TB, format string, args ...any) {
+// Report appends a line to the file that TOLLBRIDGE_KAFKA_REPORT names, once for each run of a test binary.
+func Report(t testing.TB, format string, args ...any) {
 	t.Helper()
 	name, line := os.Getenv("TOLLBRIDGE_KAFKA_REPORT"), fmt.Sprintf(format, args...)
 	if _, done := reported.LoadOrStore(name+"\n"+line, true); name == "" || done {

@@ -48,6 +48,7 @@ var layers = map[string][]string{
 	"bench/echo":         {"bench/stripe"},
 	"bench/watermill":    {"bench/stripe"},
 	"bench/bento":        {},
+	"examples/go":        {}, // a module of its own, to be copied
 }
 
 // modules is whose modules the packages may import that connectors are made
