@@ -3,7 +3,10 @@
 package ingest_test
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
 )
 
 // BenchmarkWebhook is what a webhook costs the whole process, and a Kafka in
@@ -65,6 +69,49 @@ func BenchmarkWebhook(b *testing.B) {
 			callers.Wait()
 			b.ReportMetric(float64(spent(b)-before)/float64(b.N), "cpu-ns/op")
 		})
+	}
+}
+
+// BenchmarkEndpoints is what a webhook costs until Kafka is asked, at a server
+// with one endpoint, with eight, and with one for every connector. They take
+// turns, and the median counts, so that whatever else the machine does is in
+// all of them or in none: the ratios say what an endpoint costs the others.
+func BenchmarkEndpoints(b *testing.B) {
+	counts := []int{1, 8, len(verify.Connectors())}
+	servers := make([]*bridge, len(counts))
+	for i, n := range counts {
+		servers[i] = newBridge(b, func(c *ingest.Config) {
+			at := stripeAt(c)
+			c.Endpoints[0], c.Endpoints[at] = c.Endpoints[at], c.Endpoints[0]
+			c.Endpoints, c.Log = c.Endpoints[:n], zerolog.Nop()
+			c.Publisher = publisher(func(_ context.Context, r []publish.Record) ([]publish.Receipt, error) {
+				return make([]publish.Receipt, len(r)), nil
+			})
+		})
+	}
+	took := make([][]time.Duration, len(counts))
+	body := captured(b)
+	for n := range b.N {
+		for turn := range servers {
+			i := (n + turn) % len(servers) // nobody is always first
+			r := signed(b, "stripe", body)
+			start := time.Now()
+			a := servers[i].do(r)
+			took[i] = append(took[i], time.Since(start))
+			if a.StatusCode != http.StatusOK {
+				b.Fatalf("%d endpoints: answered %s", counts[i], a.Status)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of all three, and of making the requests
+	median := func(i int) float64 {
+		slices.Sort(took[i])
+		return float64(took[i][len(took[i])/2])
+	}
+	one := median(0)
+	b.ReportMetric(one, "ns/webhook")
+	for i, n := range counts[1:] {
+		b.ReportMetric(median(i+1)/one, fmt.Sprintf("times-with-%d", n))
 	}
 }
 

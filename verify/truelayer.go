@@ -70,6 +70,9 @@ type truelayerHeader struct {
 	KeySet    string `json:"jku"`
 	Version   string `json:"tl_version"`
 	Headers   string `json:"tl_headers"`
+
+	// Critical names what must be understood, and nothing of it is: RFC 7515, 4.1.11.
+	Critical []string `json:"crit"`
 }
 
 func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
@@ -89,6 +92,9 @@ func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error)
 	}
 	if h.Algorithm != "ES512" || h.Version != "2" {
 		return Verified{}, fmt.Errorf("%w: Tl-Signature has alg %q and tl_version %q, want ES512 and 2", ErrAlgorithm, h.Algorithm, h.Version)
+	}
+	if h.Critical != nil {
+		return Verified{}, fmt.Errorf("%w: the header of Tl-Signature has crit %q, want no extension that must be understood", ErrMalformed, h.Critical)
 	}
 	key, err := h.key(k)
 	if err != nil {
