@@ -42,7 +42,7 @@ public class Fulfilment {
     }
 
     /** Says why a person should look at an event first, or null. That it is late is no reason: the money is there, and
-     *  what matters here of what came before it, a refund, is looked up. */
+     *  the newer event that would matter here, a refund, is looked up. */
     static String hold(Connection db, String type, String order, JsonNode data) throws SQLException {
         if (data.has("corrects") && handled(db, data.get("corrects").textValue()))
             return "it corrects " + data.get("corrects").textValue() + ", which was handled";

@@ -48,8 +48,8 @@ function handle(value) {
   return `${words[type]} ${order} ${amount.value} ${amount.currency}` // minor units: 1099 EUR is 10.99 €
 }
 
-// hold says why a person should look at an event first. That it is late is no reason: the money is there, and what
-// matters here of what came before it, a refund, is looked up.
+// hold says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
+// event that would matter here, a refund, is looked up.
 function hold(type, { merchant_transaction_id: order, key_source, corrects, contradicts, amount }) {
   if (corrects && isHandled.get(corrects)) return `it corrects ${corrects}, which was handled`
   if (!['payload', 'reference'].includes(key_source)) return 'whose order it is is not known yet, a correction may follow'

@@ -38,8 +38,8 @@ def handle(db, value):
 
 
 def hold(db, event):
-    """Says why a person should look at an event first. That it is late is no reason: the money is there, and what
-    matters here of what came before it, a refund, is looked up."""
+    """Says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
+    event that would matter here, a refund, is looked up."""
     data = event["data"]
     if handled(db, data.get("corrects")):
         return f"it corrects {data['corrects']}, which was handled"
