@@ -122,8 +122,8 @@ func handle(db *sql.DB, value []byte) (string, error) {
 	return fmt.Sprintf("%s %s %d %s", word, e.Data.Order, e.Data.Amount.Value, e.Data.Amount.Currency), tx.Commit()
 }
 
-// hold says why a person should look at an event first. That it is late is no reason: the money is there, and what
-// matters here of what came before it, a refund, is looked up.
+// hold says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
+// event that would matter here, a refund, is looked up.
 func hold(e event, corrected, refunded bool) string {
 	switch d := e.Data; {
 	case corrected:

@@ -1,0 +1,112 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.errors.WakeupException;
+import org.apache.kafka.common.serialization.StringDeserializer;
+
+/** Ships every paid order once: see ../README.md. */
+public class Fulfilment {
+    static final List<String> TABLES = List.of(
+        "CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY)",
+        "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL)");
+    static final Map<String, String> WORDS = Map.of("payment.captured", "fulfilled", "refund.succeeded", "refunded");
+    static final ObjectMapper JSON = new ObjectMapper();
+
+    /** Does what an event asks for and remembers its id, in the transaction under way. Returns a line that says what was
+     *  done, or null for an id that was handled before. */
+    static String handle(Connection db, String value) throws Exception {
+        JsonNode event = JSON.readTree(value), data = event.get("data"), amount = data.path("amount");
+        String id = event.get("id").textValue(), type = event.get("type").textValue();
+        String order = data.get("merchant_transaction_id").textValue(), corrects = data.path("corrects").asText(id);
+        if (handled(db, id)) return null;
+        // A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+        execute(db, "DELETE FROM held WHERE id = ?", corrects);
+        String why = hold(db, type, order, data);
+        if (why != null) {
+            execute(db, "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING", id, why, value);
+            return "held " + type + " " + order + ": " + why;
+        }
+        execute(db, "INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", id, corrects);
+        // The work: what ships parcels reads this table. The amount is in minor units: 1099 EUR is 10.99 €.
+        execute(db, "INSERT INTO outbox VALUES (?, ?, ?, ?)", type, order, amount.get("value").longValue(), amount.get("currency").textValue());
+        return WORDS.get(type) + " " + order + " " + amount.get("value") + " " + amount.get("currency").textValue();
+    }
+
+    /** Says why a person should look at an event first, or null. That it is late is no reason: the money is there, and
+     *  the newer event that would matter here, a refund, is looked up. */
+    static String hold(Connection db, String type, String order, JsonNode data) throws SQLException {
+        if (data.has("corrects") && handled(db, data.get("corrects").textValue()))
+            return "it corrects " + data.get("corrects").textValue() + ", which was handled";
+        if (!List.of("payload", "reference").contains(data.get("key_source").textValue()))
+            return "whose order it is is not known yet, a correction may follow";
+        if (data.has("contradicts")) return "it contradicts " + data.get("contradicts").textValue();
+        if (data.path("amount").path("currency").asText("XXX").equals("XXX")) return "it has no amount with a currency";
+        if (type.equals("payment.captured") && exists(db, "SELECT 1 FROM outbox WHERE type = 'refund.succeeded' AND order_id = ?", order))
+            return "it was refunded before it was shipped";
+        return null;
+    }
+
+    static boolean handled(Connection db, String id) throws SQLException {
+        return exists(db, "SELECT 1 FROM handled WHERE id = ?", id);
+    }
+
+    static boolean exists(Connection db, String query, Object... values) throws SQLException {
+        try (PreparedStatement s = bind(db, query, values)) {
+            return s.executeQuery().next();
+        }
+    }
+
+    static void execute(Connection db, String statement, Object... values) throws SQLException {
+        try (PreparedStatement s = bind(db, statement, values)) {
+            s.executeUpdate();
+        }
+    }
+
+    static PreparedStatement bind(Connection db, String statement, Object... values) throws SQLException {
+        PreparedStatement s = db.prepareStatement(statement);
+        for (int i = 0; i < values.length; i++) s.setObject(i + 1, values[i]);
+        return s;
+    }
+
+    public static void main(String[] args) throws Exception {
+        Map<String, String> env = System.getenv();
+        String prefix = env.getOrDefault("TOPIC_PREFIX", "");
+        try (Connection db = DriverManager.getConnection("jdbc:sqlite:" + env.getOrDefault("DATABASE", "fulfilment.db"));
+             KafkaConsumer<String, String> consumer = new KafkaConsumer<>(Map.of(
+                 "bootstrap.servers", env.getOrDefault("KAFKA_BROKERS", "127.0.0.1:9092"),
+                 "group.id", env.getOrDefault("GROUP", "fulfilment"),
+                 "auto.offset.reset", "earliest", // of a group that has committed nothing yet
+                 "enable.auto.commit", "false",
+                 "session.timeout.ms", "10000"), // how long a killed one's partitions stay with nobody
+                 new StringDeserializer(), new StringDeserializer())) {
+            db.setAutoCommit(false);
+            for (String table : TABLES) execute(db, table);
+            db.commit();
+            Thread main = Thread.currentThread();
+            Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+                consumer.wakeup();
+                try { main.join(); } catch (InterruptedException e) { main.interrupt(); }
+            }));
+            consumer.subscribe(List.of(prefix + "payment.captured", prefix + "refund.succeeded"));
+            while (true) {
+                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
+                    String line = handle(db, record.value()); // an exception ends it: nothing is committed, it comes again
+                    db.commit();
+                    if (line != null) System.out.println(line);
+                }
+                consumer.commitSync(); // after the work
+            }
+        } catch (WakeupException e) {
+            // SIGTERM: what was handled and is not committed comes again, and is recognised
+        }
+    }
+}

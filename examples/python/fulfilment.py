@@ -1,0 +1,92 @@
+"""Ships every paid order once: see ../README.md."""
+
+import json
+import os
+import signal
+import sqlite3
+
+from confluent_kafka import Consumer, KafkaException
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL);
+"""
+WORDS = {"payment.captured": "fulfilled", "refund.succeeded": "refunded"}
+
+
+def handle(db, value):
+    """Does what an event asks for and remembers its id, in one transaction. Returns a line that says what was done,
+    or None for an id that was handled before."""
+    event = json.loads(value)
+    data = event["data"]
+    order, corrects = data["merchant_transaction_id"], data.get("corrects")
+    with db:  # commits, or rolls back on an exception
+        db.execute("BEGIN IMMEDIATE")
+        if handled(db, event["id"]):
+            return None
+        # A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+        db.execute("DELETE FROM held WHERE id = ?", [corrects])
+        if why := hold(db, event):
+            db.execute("INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [event["id"], why, value.decode()])
+            return f"held {event['type']} {order}: {why}"
+        db.execute("INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", [event["id"], corrects or event["id"]])
+        # The work: what ships parcels reads this table. The amount is in minor units: 1099 EUR is 10.99 €.
+        amount = data["amount"]
+        db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", [event["type"], order, amount["value"], amount["currency"]])
+    return f"{WORDS[event['type']]} {order} {amount['value']} {amount['currency']}"
+
+
+def hold(db, event):
+    """Says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
+    event that would matter here, a refund, is looked up."""
+    data = event["data"]
+    if handled(db, data.get("corrects")):
+        return f"it corrects {data['corrects']}, which was handled"
+    if data["key_source"] not in ("payload", "reference"):
+        return "whose order it is is not known yet, a correction may follow"
+    if "contradicts" in data:
+        return f"it contradicts {data['contradicts']}"
+    if data.get("amount", {}).get("currency", "XXX") == "XXX":
+        return "it has no amount with a currency"
+    refunded = "SELECT 1 FROM outbox WHERE type = 'refund.succeeded' AND order_id = ?"
+    if event["type"] == "payment.captured" and db.execute(refunded, [data["merchant_transaction_id"]]).fetchone():
+        return "it was refunded before it was shipped"
+    return None
+
+
+def handled(db, event_id):
+    return db.execute("SELECT 1 FROM handled WHERE id = ?", [event_id]).fetchone()
+
+
+def main():
+    stopping = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.append(True))
+    db = sqlite3.connect(os.getenv("DATABASE", "fulfilment.db"), isolation_level=None)  # None: BEGIN is ours
+    db.executescript(TABLES)
+    consumer = Consumer({
+        "bootstrap.servers": os.getenv("KAFKA_BROKERS", "127.0.0.1:9092"),
+        "group.id": os.getenv("GROUP", "fulfilment"),
+        "auto.offset.reset": "earliest",  # of a group that has committed nothing yet
+        "enable.auto.commit": False,
+        "session.timeout.ms": 10_000,  # how long a killed one's partitions stay with nobody
+    })
+    prefix = os.getenv("TOPIC_PREFIX", "")
+    consumer.subscribe([prefix + "payment.captured", prefix + "refund.succeeded"])
+    try:
+        while not stopping:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                raise KafkaException(message.error())
+            if line := handle(db, message.value()):
+                print(line, flush=True)
+            consumer.commit(message, asynchronous=False)  # after the work: what is not committed comes again
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    main()
