@@ -6,17 +6,11 @@ package consume
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tollbridge/tollbridge/publish"
 )
@@ -65,10 +59,13 @@ type Chunk struct {
 	Records []Record // may be none, where the log has a gap
 	Next    int64    // the offset after them
 	End     int64    // where the partition ended when they were read
+
+	moved bool // the partition goes on at Next, wherever it was
 }
 
 // Reader reads from one cluster. It is safe for concurrent use.
 type Reader struct {
+	config publish.Config
 	client *kafka.Client
 	hangUp func()
 	// Pace is the least time between two requests to a broker when there is
@@ -83,7 +80,7 @@ type Reader struct {
 // New returns a reader. Close it.
 func New(c publish.Config) *Reader {
 	client, hangUp := c.Client()
-	return &Reader{client: client, hangUp: hangUp}
+	return &Reader{config: c, client: client, hangUp: hangUp}
 }
 
 // Close ends the connections.
@@ -173,331 +170,12 @@ func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(i
 // Read reads the ranges and calls f with what each request brought, never twice
 // at a time. The records of a partition come in their order, each once. It
 // returns when every range is read, when ctx is done, with f's error, or after
-// [Reader.Patience]. A broker that does not answer, or leads no longer, is asked
-// again. Where the log does not reach back to a range's beginning any more, or
-// was deleted and made anew, reading begins where the log does.
+// [Reader.Patience]. Partitions fail singly: one whose broker does not answer, or
+// leads no longer, is asked for again while the others go on. Where the log does
+// not reach back to a range's beginning any more, or was deleted and made anew,
+// reading begins where the log does.
 func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]Chunk) error) error {
-	s := &stretch{Reader: r, f: f, left: map[Partition]Range{}, alive: time.Now()}
-	for p, g := range ranges {
-		if g.To == Forever || g.From < g.To {
-			s.left[p] = g
-		}
-	}
-	for len(s.left) > 0 {
-		err := s.round(ctx)
-		switch {
-		case s.failed != nil:
-			return s.failed
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && r.Patience > 0 && time.Since(s.alive) > r.Patience:
-			return fmt.Errorf("nothing could be read for %s: %w", r.Patience, err)
-		case err != nil:
-			r.hangUp() // or an old answer about the leaders goes on to count
-			select {
-			case <-time.After(200 * time.Millisecond):
-			case <-ctx.Done():
-			}
-		}
-	}
-	return nil
-}
-
-// stretch is one call of Read on its way.
-type stretch struct {
-	*Reader
-	f func([]Chunk) error
-
-	mu     sync.Mutex
-	left   map[Partition]Range
-	alive  time.Time // when a request was answered last
-	failed error     // f's
-}
-
-// round reads from every leader until all is read, or one of them fails.
-func (s *stretch) round(ctx context.Context) error {
-	leaders, err := s.leaders(ctx)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, partitions := range leaders {
-		g.Go(func() error { return s.follow(ctx, partitions) })
-	}
-	return g.Wait()
-}
-
-// leaders returns the partitions that are not read yet, by their leader.
-func (s *stretch) leaders(ctx context.Context) (map[int][]Partition, error) {
-	names := map[string]bool{}
-	for p := range s.left {
-		names[p.Topic] = true
-	}
-	ask := &kafka.MetadataRequest{}
-	for name := range names {
-		ask.Topics = append(ask.Topics, name)
-	}
-	m, err := s.client.Metadata(ctx, ask)
-	if err != nil {
-		return nil, err
-	}
-	all := map[int][]Partition{}
-	for _, t := range m.Topics {
-		if t.Error != nil {
-			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
-		}
-		for _, p := range t.Partitions {
-			q := Partition{t.Name, p.ID}
-			if _, ok := s.left[q]; !ok {
-				continue
-			}
-			if p.Error != nil && !errors.Is(p.Error, kafka.ReplicaNotAvailable) {
-				return nil, fmt.Errorf("topic %s, partition %d: %w", t.Name, p.ID, p.Error)
-			}
-			all[p.Leader.ID] = append(all[p.Leader.ID], q)
-		}
-	}
-	return all, nil
-}
-
-// Sizes of a request, in bytes, and how long a broker holds it if it has
-// nothing.
-const (
-	partitionBytes = 1 << 20
-	requestBytes   = 8 << 20
-	holdTime       = 500 * time.Millisecond
-	answerTime     = 10 * time.Second
-)
-
-// follow asks one leader until its partitions are read.
-func (s *stretch) follow(ctx context.Context, partitions []Partition) error {
-	pace := s.Pace
-	if pace == 0 {
-		pace = 10 * time.Millisecond
-	}
-	for {
-		ranges := s.open(partitions)
-		if len(ranges) == 0 {
-			return nil
-		}
-		start := time.Now()
-		behind, err := s.ask(ctx, ranges)
-		if err != nil {
-			return err
-		}
-		if behind {
-			continue
-		}
-		select {
-		case <-time.After(pace - time.Since(start)):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// open returns which of the partitions are not read to their end.
-func (s *stretch) open(partitions []Partition) map[Partition]Range {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := map[Partition]Range{}
-	for _, p := range partitions {
-		if g, ok := s.left[p]; ok {
-			all[p] = g
-		}
-	}
-	return all
-}
-
-// ask makes one request for all of the ranges, and reports whether there is
-// more to be had at once.
-func (s *stretch) ask(ctx context.Context, ranges map[Partition]Range) (behind bool, err error) {
-	answer, err := s.fetch(ctx, ranges, requestBytes)
-	if err != nil {
-		return false, err
-	}
-	var chunks []Chunk
-	for _, t := range answer.Topics {
-		for i := range t.Partitions {
-			p := Partition{t.Topic, int(t.Partitions[i].Partition)}
-			c, err := s.chunk(ctx, p, ranges[p], &t.Partitions[i])
-			if err != nil {
-				return false, fmt.Errorf("topic %s, partition %d: %w", p.Topic, p.Number, err)
-			}
-			if c.Next > ranges[p].From {
-				chunks = append(chunks, c)
-			}
-			behind = behind || c.Next < c.End
-		}
-	}
-	if behind && len(chunks) == 0 {
-		if chunks, err = s.gaps(ctx, ranges); err != nil {
-			return false, err
-		}
-	}
-	return behind, s.deliver(chunks)
-}
-
-// gaps steps over offsets that no record is at: of a transaction's end, or of
-// what compaction took away. It is for when a broker shows that there is more
-// and brings nothing.
-func (s *stretch) gaps(ctx context.Context, ranges map[Partition]Range) ([]Chunk, error) {
-	var chunks []Chunk
-	for p, g := range ranges {
-		answer, err := s.fetch(ctx, map[Partition]Range{p: g}, requestBytes)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range answer.Topics {
-			for i := range t.Partitions {
-				c, err := s.chunk(ctx, p, g, &t.Partitions[i])
-				if err != nil {
-					return nil, err
-				}
-				if c.Next == g.From && c.Next < c.End {
-					c.Next++
-				}
-				if c.Next > g.From {
-					chunks = append(chunks, c)
-				}
-			}
-		}
-	}
-	return chunks, nil
-}
-
-func (s *stretch) fetch(ctx context.Context, ranges map[Partition]Range, most int32) (*fetch.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	r := &fetch.Request{
-		ReplicaID: -1, SessionID: -1, SessionEpoch: -1,
-		MaxWaitTime: int32(holdTime.Milliseconds()), MinBytes: 1, MaxBytes: most, IsolationLevel: int8(kafka.ReadCommitted),
-	}
-	topics := map[string]int{}
-	for p, g := range ranges {
-		i, ok := topics[p.Topic]
-		if !ok {
-			i = len(r.Topics)
-			topics[p.Topic] = i
-			r.Topics = append(r.Topics, fetch.RequestTopic{Topic: p.Topic})
-		}
-		r.Topics[i].Partitions = append(r.Topics[i].Partitions, fetch.RequestPartition{
-			Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes,
-		})
-	}
-	m, err := s.client.Transport.RoundTrip(ctx, s.client.Addr, r)
-	if err != nil {
-		return nil, err
-	}
-	answer, ok := m.(*fetch.Response)
-	if !ok {
-		return nil, fmt.Errorf("a fetch was answered by a %T", m)
-	}
-	if answer.ErrorCode != 0 {
-		return nil, kafka.Error(answer.ErrorCode)
-	}
-	return answer, nil
-}
-
-// chunk reads what a request brought of one partition.
-func (s *stretch) chunk(ctx context.Context, p Partition, g Range, a *fetch.ResponsePartition) (Chunk, error) {
-	c := Chunk{Partition: p, Next: g.From, End: a.LastStableOffset}
-	switch err := kafka.Error(a.ErrorCode); {
-	case errors.Is(err, kafka.OffsetOutOfRange):
-		bounds, err := s.Bounds(ctx, []Partition{p})
-		if err != nil {
-			return c, err
-		}
-		c.Next, c.End = bounds[p].From, bounds[p].To
-		s.move(p, c.Next)
-		return c, nil
-	case a.ErrorCode != 0:
-		return c, err
-	}
-	if g.To != Forever {
-		c.End = min(c.End, g.To)
-	}
-	if a.RecordSet.Records == nil {
-		return c, nil
-	}
-	for {
-		m, err := a.RecordSet.Records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		}
-		if err != nil {
-			return c, err
-		}
-		record, err := read(p, m)
-		if err != nil {
-			return c, err
-		}
-		if m.Offset < g.From {
-			continue // the batch begins before
-		}
-		c.Next = m.Offset + 1
-		if g.To != Forever && m.Offset >= g.To {
-			continue
-		}
-		c.Records = append(c.Records, record)
-	}
-}
-
-func read(p Partition, m *protocol.Record) (Record, error) {
-	key, err := take(m.Key)
-	if err != nil {
-		return Record{}, err
-	}
-	value, err := take(m.Value)
-	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: m.Headers}, err
-}
-
-// take copies bytes and gives back the pages of 64 KiB that they lie in, or
-// kafka-go makes new ones for each batch that comes.
-func take(b protocol.Bytes) ([]byte, error) {
-	if b == nil {
-		return nil, nil
-	}
-	defer b.Close()
-	return protocol.ReadAll(b)
-}
-
-// move has a partition go on at another offset, back even.
-func (s *stretch) move(p Partition, to int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if g, ok := s.left[p]; ok {
-		g.From = to
-		s.left[p] = g
-		s.finish(p)
-	}
-}
-
-// finish forgets a partition that is read to its end.
-func (s *stretch) finish(p Partition) {
-	if g := s.left[p]; g.To != Forever && g.From >= g.To {
-		delete(s.left, p)
-	}
-}
-
-// deliver hands chunks on, and notes that they were.
-func (s *stretch) deliver(chunks []Chunk) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alive = time.Now()
-	if len(chunks) == 0 || s.failed != nil {
-		return s.failed
-	}
-	if s.failed = s.f(chunks); s.failed != nil {
-		return s.failed
-	}
-	for _, c := range chunks {
-		g := s.left[c.Partition]
-		g.From = c.Next
-		s.left[c.Partition] = g
-		s.finish(c.Partition)
-	}
-	return nil
+	return r.Reading(ranges, f).Run(ctx)
 }
 
 // Get reads single records. Those that are not there any more are left out.

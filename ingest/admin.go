@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -12,9 +13,9 @@ import (
 
 // Admin returns the handler of the second listener, which is not for the
 // outside: /metrics for Prometheus, /healthz while the process lives, /readyz
-// while webhooks can be acknowledged, and /v1/where?id=… with a
-// [history.Place]: where the events of a payment are, and nothing of what they
-// say.
+// while webhooks can be acknowledged, /v1/where?id=… with a [history.Place]:
+// where the events of a payment are, and nothing of what they say; and Go's
+// profiles under /debug/pprof/.
 func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -22,6 +23,8 @@ func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.readyz)
 	e.GET("/v1/where", s.where)
+	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
+	e.GET("/debug/pprof/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)))
 	return e
 }
 

@@ -2,10 +2,8 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -38,7 +36,7 @@ type cluster struct {
 	next    *round    // the one that begins when the one under way has ended
 	lost    time.Time // since when nobody answers; zero: somebody does
 
-	control *conn // the refresher's own
+	control Control // the refresher's own
 }
 
 // round is one look at the metadata.
@@ -58,7 +56,7 @@ const (
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m},
+		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m},
 		ledger: newLedger(c.RememberFor, c.Remember, m),
 		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
 	}
@@ -123,11 +121,7 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 // refresher looks at the metadata when it is asked to, often while something
 // is wrong, and now and then.
 func (k *cluster) refresher() {
-	defer func() {
-		if k.control != nil {
-			k.control.close()
-		}
-	}()
+	defer k.control.Close()
 	pause := time.NewTimer(metadataAge)
 	defer pause.Stop()
 	for settings := true; ; {
@@ -168,7 +162,7 @@ func (k *cluster) look(settings bool) (whole bool, err error) {
 	if len(names) == 0 {
 		return true, nil
 	}
-	m, err := k.ask(&metadata.Request{TopicNames: names})
+	m, err := k.control.Metadata(k.ctx, names)
 	k.mu.Lock()
 	if err == nil {
 		k.lost = time.Time{}
@@ -183,59 +177,6 @@ func (k *cluster) look(settings bool) (whole bool, err error) {
 		k.readLimits(names)
 	}
 	return k.take(m), nil
-}
-
-// ask asks the broker that answered last, then all others.
-func (k *cluster) ask(q *metadata.Request) (*metadata.Response, error) {
-	if k.control != nil && !k.control.old() {
-		if m, err := k.control.exchange(q, answerTime); err == nil {
-			return m.(*metadata.Response), nil
-		}
-	}
-	if k.control != nil {
-		k.control.close()
-		k.control = nil
-	}
-	var errs []error
-	for _, address := range k.addresses() {
-		c, err := k.dial(k.ctx, address)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		m, err := c.exchange(q, answerTime)
-		if err != nil {
-			c.close()
-			errs = append(errs, fmt.Errorf("broker %s: %w", address, err))
-			continue
-		}
-		k.control = c
-		return m.(*metadata.Response), nil
-	}
-	return nil, errors.Join(errs...)
-}
-
-// addresses returns those of all brokers, and what the configuration says.
-func (k *cluster) addresses() []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var all []string
-	seen := map[string]bool{}
-	add := func(address string) {
-		if !seen[address] {
-			seen[address] = true
-			all = append(all, address)
-		}
-	}
-	for _, b := range k.brokers { // in no order: one that hangs is not always the first
-		b.mu.Lock()
-		add(b.address)
-		b.mu.Unlock()
-	}
-	for _, address := range k.Brokers {
-		add(address)
-	}
-	return all
 }
 
 // unreachable returns an error once no broker has answered for a while.
@@ -254,7 +195,7 @@ func (k *cluster) take(m *metadata.Response) (whole bool) {
 	defer k.mu.Unlock()
 	here := map[int32]*broker{}
 	for _, b := range m.Brokers {
-		here[b.NodeID] = k.broker(b.NodeID, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
+		here[b.NodeID] = k.broker(b.NodeID, Address(b))
 	}
 	whole = true
 	topics := *k.topics.Load()
@@ -327,10 +268,8 @@ func (k *cluster) readLimits(topics []string) {
 			ResourceType: int8(kafka.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
 		})
 	}
-	m, err := k.control.exchange(q, answerTime)
+	m, err := k.control.Ask(k.ctx, q)
 	if err != nil {
-		k.control.close()
-		k.control = nil
 		return
 	}
 	known := *k.topics.Load()

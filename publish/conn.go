@@ -28,22 +28,24 @@ const (
 	produceTime = 10 * time.Second        // a produce request, until its connection is given up
 )
 
-// conn is a connection to a broker, authenticated. One goroutine uses it.
-type conn struct {
-	*protocol.Conn
+// Conn is a connection to a broker, authenticated. One goroutine uses it; any may
+// close it.
+type Conn struct {
+	conn  *protocol.Conn
 	until time.Time // when the SASL session ends; zero: never
 	stop  func() bool
 }
 
-// dial connects to a broker. The connection ends with ctx.
-func (c *Config) dial(ctx context.Context, address string) (*conn, error) {
+// Dial connects to a broker, which is host:port. The connection ends with ctx.
+func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
+	c = c.orElse()
 	d := net.Dialer{Timeout: dialTime}
 	raw, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	giveUp := func(err error) (*conn, error) {
+	giveUp := func(err error) (*Conn, error) {
 		stop()
 		_ = raw.Close()
 		return nil, fmt.Errorf("broker %s: %w", address, err)
@@ -63,7 +65,7 @@ func (c *Config) dial(ctx context.Context, address string) (*conn, error) {
 		}
 		secure = secured
 	}
-	n := &conn{Conn: protocol.NewConn(secure, c.ClientID), stop: stop}
+	n := &Conn{conn: protocol.NewConn(secure, c.ClientID), stop: stop}
 	if err := n.versions(); err != nil {
 		return giveUp(err)
 	}
@@ -76,8 +78,8 @@ func (c *Config) dial(ctx context.Context, address string) (*conn, error) {
 }
 
 // versions agrees on the versions of the requests that are used.
-func (n *conn) versions() error {
-	m, err := n.RoundTrip(new(apiversions.Request))
+func (n *Conn) versions() error {
+	m, err := n.conn.RoundTrip(new(apiversions.Request))
 	if err != nil {
 		return fmt.Errorf("asking for its versions: %w", err)
 	}
@@ -85,19 +87,19 @@ func (n *conn) versions() error {
 	for _, k := range m.(*apiversions.Response).ApiKeys {
 		switch key := protocol.ApiKey(k.ApiKey); key {
 		case protocol.Produce, protocol.Metadata, protocol.InitProducerId, protocol.DescribeConfigs,
-			protocol.SaslHandshake, protocol.SaslAuthenticate:
+			protocol.Fetch, protocol.ListOffsets, protocol.SaslHandshake, protocol.SaslAuthenticate:
 			use[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
 		}
 	}
 	if use[protocol.Produce] < 3 {
 		return errors.New("it is older than Kafka 0.11, the first with idempotent producers")
 	}
-	n.SetVersions(use)
+	n.conn.SetVersions(use)
 	return nil
 }
 
-func (n *conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, address string) error {
-	m, err := n.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
+func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, address string) error {
+	m, err := n.conn.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
 	if err != nil {
 		return err
 	}
@@ -107,7 +109,7 @@ func (n *conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 	host, _, _ := net.SplitHostPort(address)
 	state, say, err := mechanism.Start(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host}))
 	for done := false; !done && err == nil; {
-		if m, err = n.RoundTrip(&saslauthenticate.Request{AuthBytes: say}); err != nil {
+		if m, err = n.conn.RoundTrip(&saslauthenticate.Request{AuthBytes: say}); err != nil {
 			return err
 		}
 		r := m.(*saslauthenticate.Response)
@@ -122,22 +124,23 @@ func (n *conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 	return err
 }
 
-// exchange sends a request and returns its answer. After an error the
+// Exchange sends a request and returns its answer. After an error the
 // connection is of no use.
-func (n *conn) exchange(m protocol.Message, within time.Duration) (protocol.Message, error) {
-	if err := n.SetDeadline(time.Now().Add(within)); err != nil {
+func (n *Conn) Exchange(m protocol.Message, within time.Duration) (protocol.Message, error) {
+	if err := n.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
-	return n.RoundTrip(m)
+	return n.conn.RoundTrip(m)
 }
 
-func (n *conn) close() {
+// Close ends the connection, and whatever waits for an answer on it.
+func (n *Conn) Close() {
 	n.stop()
-	_ = n.Close()
+	_ = n.conn.Close()
 }
 
 // old reports whether the connection's SASL session is about to end.
-func (n *conn) old() bool { return !n.until.IsZero() && time.Now().After(n.until) }
+func (n *Conn) old() bool { return !n.until.IsZero() && time.Now().After(n.until) }
 
 // TLS returns the settings of connections that trust the authorities in the
 // file ca, or the system's if it is empty, and show the certificate in the

@@ -29,7 +29,7 @@ type ids struct {
 // get returns the id in use, and asks the broker for one if there is none. It
 // is asked directly: looking for a transaction coordinator first, as kafka-go's
 // client does, would create the coordinator's topic.
-func (i *ids) get(c *conn) (producerID, error) {
+func (i *ids) get(c *Conn) (producerID, error) {
 	if id := i.current.Load(); id != nil {
 		return *id, nil
 	}
@@ -38,7 +38,7 @@ func (i *ids) get(c *conn) (producerID, error) {
 	if id := i.current.Load(); id != nil {
 		return *id, nil
 	}
-	m, err := c.exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, answerTime)
+	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, answerTime)
 	if err != nil {
 		return producerID{}, fmt.Errorf("asking for a producer id: %w", err)
 	}

@@ -27,7 +27,7 @@ type broker struct {
 	mu      sync.Mutex
 	address string
 	ready   []*partition
-	conn    *conn
+	conn    *Conn
 
 	failing moment // since when it cannot be reached
 	asked   moment // when the request under way was sent
@@ -95,7 +95,7 @@ func (b *broker) hangUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.conn != nil {
-		_ = b.conn.Close()
+		b.conn.Close()
 	}
 }
 
@@ -142,7 +142,7 @@ func (b *broker) send(ctx context.Context) bool {
 	b.compose(current)
 	start := time.Now()
 	b.asked.set(start)
-	m, err := b.conn.exchange(&b.request, produceTime)
+	m, err := b.conn.Exchange(&b.request, produceTime)
 	b.asked.clear()
 	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
 	if err != nil {
@@ -175,7 +175,7 @@ func (b *broker) connect(ctx context.Context) bool {
 	address := b.address
 	b.mu.Unlock()
 	start := time.Now()
-	c, err := b.cluster.dial(ctx, address)
+	c, err := b.cluster.Dial(ctx, address)
 	if err != nil {
 		b.failed(start, err)
 		return false
@@ -191,7 +191,7 @@ func (b *broker) disconnect() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.conn != nil {
-		b.conn.close()
+		b.conn.Close()
 		b.conn = nil
 	}
 }

@@ -1,0 +1,325 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
+
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+// leader is a broker that partitions are read from. Its goroutine alone uses it,
+// but for what the reading's lock guards.
+type leader struct {
+	s        *Reading
+	id       int32
+	address  string
+	answered time.Time // when the last request that was answered was sent; the reading's lock guards it
+
+	conn    *publish.Conn
+	doubts  bool // some partition's are to be settled
+	session session
+}
+
+// session is what a broker keeps of our requests, so that each has only what is
+// new: the hundreds of partitions that nothing happens in cost neither side
+// anything. https://cwiki.apache.org/confluence/x/7h6TBg (KIP-227)
+type session struct {
+	id, epoch int32
+	has       map[Partition]int64 // from which offset it reads each partition
+}
+
+// Sizes of a request, in bytes, and how long a broker holds it if it has
+// nothing.
+const (
+	partitionBytes = 1 << 20
+	requestBytes   = 8 << 20
+	holdTime       = 250 * time.Millisecond
+	answerTime     = 2 * time.Second // beside that
+)
+
+// run reads until the leader has no partitions any more, or does not answer.
+func (l *leader) run(ctx context.Context) {
+	err := l.read(ctx)
+	if l.conn != nil {
+		l.conn.Close()
+	}
+	if err != nil {
+		l.s.abandon(l, err)
+	}
+}
+
+func (l *leader) read(ctx context.Context) (err error) {
+	if l.conn, err = l.s.reader.config.Dial(ctx, l.address); err != nil {
+		return err
+	}
+	pace := l.s.reader.Pace
+	if pace == 0 {
+		pace = 10 * time.Millisecond
+	}
+	for {
+		start := time.Now()
+		if err := l.s.skip(); err != nil {
+			return err
+		}
+		places := l.s.mine(l)
+		if len(places) == 0 {
+			return nil
+		}
+		behind, err := l.ask(places)
+		if err == nil && l.doubts {
+			err = l.s.settle(l)
+		}
+		if err != nil {
+			return err
+		}
+		if behind {
+			continue
+		}
+		select {
+		case <-time.After(pace - time.Since(start)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ask makes one request, and reports whether there is more to be had at once.
+func (l *leader) ask(places []*place) (behind bool, err error) {
+	from := l.positions(places)
+	request := l.request(from)
+	sent := time.Now()
+	answer, err := l.fetch(request)
+	if err != nil {
+		return false, err
+	}
+	if again, err := l.kept(answer); again || err != nil {
+		return again, err
+	}
+	l.s.heard(l, sent)
+	var chunks, gaps []Chunk
+	for _, t := range answer.Topics {
+		for i := range t.Partitions {
+			p := Partition{t.Topic, int(t.Partitions[i].Partition)}
+			at, ok := from[p]
+			if !ok {
+				continue // it is read to its end by now
+			}
+			c, err := l.chunk(p, at, &t.Partitions[i])
+			if err != nil {
+				l.s.abandon(l, fmt.Errorf("topic %s, partition %d: %w", p.Topic, p.Number, err), p)
+				continue
+			}
+			behind = behind || c.Next < c.End
+			if c.Next == at.From && c.Next < c.End {
+				gaps = append(gaps, c)
+			} else {
+				chunks = append(chunks, c)
+			}
+		}
+	}
+	if len(chunks) > 0 {
+		gaps = nil // others filled the answer
+	}
+	for _, c := range gaps {
+		if c, err = l.gap(c, from[c.Partition]); err != nil {
+			return false, err
+		}
+		chunks = append(chunks, c)
+	}
+	return behind, l.s.deliver(l, chunks)
+}
+
+// positions returns what is to be read of the places.
+func (l *leader) positions(places []*place) map[Partition]Range {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	from := make(map[Partition]Range, len(places))
+	for _, q := range places {
+		from[q.Partition] = Range{q.next, q.to}
+	}
+	return from
+}
+
+// request asks for what the session does not have, or for all if there is none.
+func (l *leader) request(from map[Partition]Range) *fetch.Request {
+	r := &fetch.Request{
+		ReplicaID: -1, SessionID: l.session.id, SessionEpoch: l.session.epoch,
+		MaxWaitTime: int32(holdTime.Milliseconds()), MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+	}
+	if !l.s.forever {
+		r.SessionID, r.SessionEpoch = 0, -1 // not worth one
+	}
+	topics := map[string]int{}
+	has := l.session.has
+	if has == nil {
+		has = map[Partition]int64{}
+	}
+	for p, g := range from {
+		if offset, ok := has[p]; ok && offset == g.From && r.SessionID != 0 {
+			continue
+		}
+		has[p] = g.From
+		i, ok := topics[p.Topic]
+		if !ok {
+			i = len(r.Topics)
+			topics[p.Topic] = i
+			r.Topics = append(r.Topics, fetch.RequestTopic{Topic: p.Topic})
+		}
+		r.Topics[i].Partitions = append(r.Topics[i].Partitions, fetch.RequestPartition{
+			Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes,
+		})
+	}
+	if len(has) > len(from) {
+		for p := range has {
+			if _, ok := from[p]; !ok {
+				delete(has, p)
+				r.ForgottenTopics = append(r.ForgottenTopics, fetch.RequestForgottenTopic{Topic: p.Topic, Partitions: []int32{int32(p.Number)}})
+			}
+		}
+	}
+	l.session.has = has
+	return r
+}
+
+// kept takes in what the broker says of the session. It reports whether there is
+// none any more, so that all is to be asked for again.
+func (l *leader) kept(answer *fetch.Response) (again bool, err error) {
+	switch code := kafka.Error(answer.ErrorCode); {
+	case code == kafka.FetchSessionIDNotFound, code == kafka.InvalidFetchSessionEpoch:
+		l.session = session{}
+		return true, nil
+	case code != 0:
+		return false, code
+	case answer.SessionID == 0:
+		l.session = session{}
+	case l.session.epoch == math.MaxInt32:
+		l.session.epoch = 1
+	default:
+		l.session.id = answer.SessionID
+		l.session.epoch++
+	}
+	return false, nil
+}
+
+func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
+	m, err := l.conn.Exchange(r, holdTime+answerTime)
+	if err != nil {
+		return nil, fmt.Errorf("broker %d: %w", l.id, err)
+	}
+	return m.(*fetch.Response), nil
+}
+
+// gap steps over an offset that no record is at: of a transaction's end, or of
+// what compaction took away. It is for when a broker shows that there is more and
+// brings nothing.
+func (l *leader) gap(c Chunk, g Range) (Chunk, error) {
+	p := c.Partition
+	answer, err := l.fetch(&fetch.Request{
+		ReplicaID: -1, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
+			{Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes},
+		}}},
+	})
+	if err != nil || answer.ErrorCode != 0 || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
+		return c, err // the next request tells what is wrong
+	}
+	alone, err := l.chunk(p, g, &answer.Topics[0].Partitions[0])
+	if err != nil {
+		return c, nil // likewise
+	}
+	if alone.Next == g.From && alone.Next < alone.End {
+		alone.Next++
+	}
+	return alone, nil
+}
+
+// chunk reads what a request brought of one partition.
+func (l *leader) chunk(p Partition, g Range, a *fetch.ResponsePartition) (Chunk, error) {
+	c := Chunk{Partition: p, Next: g.From, End: a.LastStableOffset}
+	switch err := kafka.Error(a.ErrorCode); {
+	case errors.Is(err, kafka.OffsetOutOfRange):
+		first, err := l.bound(p, kafka.FirstOffset)
+		if err != nil {
+			return c, err
+		}
+		end, err := l.bound(p, kafka.LastOffset)
+		c.Next, c.End, c.moved = first, end, true
+		return c, err
+	case a.ErrorCode != 0:
+		return c, err
+	}
+	if g.To != Forever {
+		c.End = min(c.End, g.To)
+	}
+	if a.RecordSet.Records == nil {
+		return c, nil
+	}
+	for {
+		m, err := a.RecordSet.Records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return c, nil
+		}
+		if err != nil {
+			return c, err
+		}
+		record, err := read(p, m)
+		if err != nil {
+			return c, err
+		}
+		if m.Offset < g.From {
+			continue // the batch begins before
+		}
+		c.Next = m.Offset + 1
+		if g.To != Forever && m.Offset >= g.To {
+			continue
+		}
+		c.Records = append(c.Records, record)
+	}
+}
+
+// bound asks where a partition begins or ends.
+func (l *leader) bound(p Partition, which int64) (int64, error) {
+	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: -1, IsolationLevel: int8(kafka.ReadCommitted), Topics: []listoffsets.RequestTopic{{
+		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: -1, Timestamp: which}},
+	}}}, answerTime)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range m.(*listoffsets.Response).Topics {
+		for _, q := range t.Partitions {
+			if q.ErrorCode != 0 {
+				return 0, kafka.Error(q.ErrorCode)
+			}
+			return q.Offset, nil
+		}
+	}
+	return 0, errors.New("the broker's answer leaves the partition out")
+}
+
+func read(p Partition, m *protocol.Record) (Record, error) {
+	key, err := take(m.Key)
+	if err != nil {
+		return Record{}, err
+	}
+	value, err := take(m.Value)
+	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: m.Headers}, err
+}
+
+// take copies bytes and gives back the pages of 64 KiB that they lie in, or
+// kafka-go makes new ones for each batch that comes.
+func take(b protocol.Bytes) ([]byte, error) {
+	if b == nil {
+		return nil, nil
+	}
+	defer b.Close()
+	return protocol.ReadAll(b)
+}

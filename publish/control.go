@@ -1,0 +1,88 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+// Control asks whichever broker answers: the one that answered last, else those
+// it has heard of, else the configuration's. One goroutine uses it. Close it.
+type Control struct {
+	Config
+	conn  *Conn
+	heard []string // addresses
+}
+
+// Ask returns the answer to a request that any broker answers.
+func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message, error) {
+	if c.conn != nil && !c.conn.old() {
+		if m, err := c.conn.Exchange(q, answerTime); err == nil {
+			return m, nil
+		}
+	}
+	c.Close()
+	var errs []error
+	for _, address := range c.addresses() {
+		n, err := c.Dial(ctx, address)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m, err := n.Exchange(q, answerTime)
+		if err != nil {
+			n.Close()
+			errs = append(errs, fmt.Errorf("broker %s: %w", address, err))
+			continue
+		}
+		c.conn = n
+		return m, nil
+	}
+	return nil, errors.Join(errs...)
+}
+
+// addresses returns whom to ask, each once.
+func (c *Control) addresses() []string {
+	all := slices.Clone(c.heard)
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // one that hangs is not always the first
+	for _, address := range c.Brokers {
+		if !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
+// Metadata asks where the topics' partitions are.
+func (c *Control) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
+	m, err := c.Ask(ctx, &metadata.Request{TopicNames: topics})
+	if err != nil {
+		return nil, err
+	}
+	r := m.(*metadata.Response)
+	c.heard = c.heard[:0]
+	for _, b := range r.Brokers {
+		c.heard = append(c.heard, Address(b))
+	}
+	return r, nil
+}
+
+// Address is a broker's host:port.
+func Address(b metadata.ResponseBroker) string {
+	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+}
+
+// Close ends the connection; Ask makes another.
+func (c *Control) Close() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
