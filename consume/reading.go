@@ -22,7 +22,8 @@ import (
 type Reading struct {
 	// Known, if it is set, tells of offsets that need not be read, since the
 	// caller of Run knows what is there: each once, in any order, as soon as they
-	// are known. f gets a chunk without records where they were next.
+	// are known. f is called then, with a chunk without records where they are
+	// next.
 	Known func() map[Partition][]int64
 
 	reader  *Reader
@@ -359,9 +360,13 @@ func (s *Reading) skip() error {
 	}
 	s.calling.Lock()
 	defer s.calling.Unlock()
+	known := s.Known()
+	if len(known) == 0 {
+		return nil
+	}
 	s.mu.Lock()
 	var chunks []Chunk
-	for p, offsets := range s.Known() {
+	for p, offsets := range known {
 		q := s.places[p]
 		if q == nil {
 			continue
@@ -415,14 +420,14 @@ func (s *Reading) deliver(l *leader, chunks []Chunk) error {
 		fresh = append(fresh, c)
 	}
 	s.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
 	return s.call(fresh)
 }
 
 // call calls f, and notes how far the partitions are then.
 func (s *Reading) call(chunks []Chunk) error {
-	if len(chunks) == 0 {
-		return nil
-	}
 	s.mu.Lock()
 	failed := s.failed
 	s.mu.Unlock()

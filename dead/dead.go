@@ -215,7 +215,7 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	if err != nil {
 		return v, fmt.Errorf("dead letter %s: %w", l.ID, err)
 	}
-	a.Done(receipts[:len(a.Events)])
+	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	if !v.Settled() {
 		return v, nil
 	}

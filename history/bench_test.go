@@ -41,7 +41,7 @@ func written(b *testing.B) (*History, func(n int, record func(i int) consume.Rec
 			for ; i < n && len(c.Records) < fetched; i++ {
 				c.Records = append(c.Records, record(i))
 			}
-			if err := s.apply([]consume.Chunk{c}); err != nil {
+			if err := s.apply([]consume.Chunk{c}, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -31,19 +35,120 @@ func (s *History) follow(ctx context.Context) {
 
 // readOn reads from where the store is, for ever.
 func (s *History) readOn(ctx context.Context) error {
+	r := &reading{partitions: map[string]int{}, began: time.Now()}
 	ranges, target, err := s.ranges(ctx)
 	if err != nil {
 		return err
 	}
-	p := &progress{s: s, target: target, next: ranges, told: time.Now()}
-	p.look()
-	return s.reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
-		if err := s.apply(chunks); err != nil {
+	p := &progress{s: s, reading: r, target: target, next: maps.Clone(ranges), told: time.Now()}
+	for q := range ranges {
+		r.partitions[q.Topic]++
+	}
+	r.Reading = s.reader.Reading(ranges, func(chunks []consume.Chunk) error {
+		if err := s.apply(chunks, r.known); err != nil {
 			return err
 		}
+		r.known = nil
 		p.update(chunks)
 		return nil
 	})
+	r.Known = func() map[consume.Partition][]int64 { return r.take(s) }
+	s.reading.Store(r)
+	p.look()
+	return r.Run(ctx)
+}
+
+// reading is what follows the topics.
+type reading struct {
+	*consume.Reading
+	partitions map[string]int // of each topic
+	known      []own          // that the store does not have yet
+	began      time.Time      // before it was looked where the partitions end
+	caughtUp   atomic.Bool    // they are read until there
+}
+
+// until returns until when a partition is read.
+func (r *reading) until(p consume.Partition) time.Time {
+	if t := r.Current(p); !t.IsZero() || !r.caughtUp.Load() {
+		return t
+	}
+	return r.began
+}
+
+// take hands on what was published here and not read already.
+func (r *reading) take(s *History) map[consume.Partition][]int64 {
+	s.mu.Lock()
+	fresh := s.own
+	s.own = nil
+	fresh = slices.DeleteFunc(fresh, func(o own) bool {
+		if o.key != "" {
+			_, ours := s.references[o.key]
+			return !ours
+		}
+		_, ours := s.published[o.event.ID]
+		return !ours
+	})
+	s.mu.Unlock()
+	r.known = append(r.known, fresh...)
+	offsets := map[consume.Partition][]int64{}
+	for _, o := range fresh {
+		p := consume.Partition{Topic: o.at.Topic, Number: o.at.Partition}
+		offsets[p] = append(offsets[p], o.at.Offset)
+	}
+	return offsets
+}
+
+// current returns an error if others may have published an event and that cannot
+// be read now. It is longer than a request is held that there is nothing for, and
+// shorter than records wait that were sent and are not answered: a replica that
+// could not tell what became of an event has not refused it yet.
+func (s *History) current(e schemas.Event) error {
+	p, since := s.caught(s.Names.Event(e.Type), e.Subject)
+	if age := time.Since(since); age > consume.Trouble {
+		return fmt.Errorf("%w: topic %s, partition %d is read until %s ago", errBehind, p.Topic, p.Number, age.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// caught returns a key's partition, and until when it is read.
+func (s *History) caught(topic, key string) (p consume.Partition, until time.Time) {
+	r := s.reading.Load()
+	if r == nil || r.partitions[topic] == 0 {
+		return consume.Partition{Topic: topic}, until
+	}
+	p = consume.Partition{Topic: topic, Number: publish.PartitionOf([]byte(key), r.partitions[topic])}
+	return p, r.until(p)
+}
+
+// Follows reports whether a topic is read: see [publish.Log].
+func (s *History) Follows(topic string) bool {
+	r := s.reading.Load()
+	return r != nil && r.partitions[topic] > 0 && topic != s.Names.References()
+}
+
+// Written tells what became of records that were sent and not answered: see
+// [publish.Log].
+func (s *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]publish.Receipt, bool) {
+	if s.closed.Load() {
+		return nil, true // who ends sends nothing again
+	}
+	r := s.reading.Load()
+	if r == nil || r.until(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(consume.Doubt)) {
+		return nil, false
+	}
+	at := map[string]publish.Receipt{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		where, ok, err := s.find(id)
+		if err != nil {
+			return nil, false
+		}
+		if ok {
+			at[id] = where
+		}
+	}
+	return at, true
 }
 
 // ranges returns from where the partitions are to be read, and where they end
@@ -76,6 +181,7 @@ func (s *History) ranges(ctx context.Context) (ranges, target map[consume.Partit
 // progress knows how far the topics are read.
 type progress struct {
 	s            *History
+	reading      *reading
 	target, next map[consume.Partition]consume.Range
 	told         time.Time
 }
@@ -87,7 +193,7 @@ func (p *progress) update(chunks []consume.Chunk) {
 		lag += max(0, c.End-c.Next)
 	}
 	p.s.metrics.lag.Set(float64(lag))
-	if !p.s.ready.Load() {
+	if !p.reading.caughtUp.Load() {
 		p.look()
 	}
 }
@@ -100,6 +206,7 @@ func (p *progress) look() {
 	}
 	switch {
 	case left == 0:
+		p.reading.caughtUp.Store(true)
 		if !p.s.ready.Swap(true) {
 			close(p.s.read)
 		}
@@ -118,17 +225,24 @@ type round struct {
 	references []string      // their keys
 }
 
-// apply writes what was read, and how far, at once or not at all.
-func (s *History) apply(chunks []consume.Chunk) error {
+// apply writes what was read and what is known, and how far that is, at once or
+// not at all.
+func (s *History) apply(chunks []consume.Chunk, known []own) error {
 	r := round{s: s, batch: s.store.NewIndexedBatch()}
 	defer r.batch.Close()
+	now := time.Now()
+	for i := range known {
+		if err := r.own(&known[i], now); err != nil {
+			return err
+		}
+	}
 	for _, c := range chunks {
 		for _, record := range c.Records {
 			if err := r.record(record); err != nil {
 				return err
 			}
 		}
-		if err := r.set(positionKey(c.Partition), c.Next); err != nil {
+		if err := r.put(positionKey(c.Partition), appendNumber(nil, c.Next)); err != nil {
 			return err
 		}
 	}
@@ -147,17 +261,40 @@ func (r *round) set(key string, value any) error {
 	return r.batch.Set([]byte(key), b, nil)
 }
 
-// get reads a row as the batch leaves it.
-func (r *round) get(key string, to any) error {
-	value, closer, err := r.batch.Get([]byte(key))
-	if err == pebble.ErrNotFound {
-		return nil
+// has reports whether there is a row as the batch leaves it.
+func (r *round) has(key string) (bool, error) {
+	_, closer, err := r.batch.Get([]byte(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer closer.Close()
-	return json.Unmarshal(value, to)
+	return true, closer.Close()
+}
+
+// merchant reads a reference as the batch leaves it; empty is none.
+func (r *round) merchant(key string) (string, error) {
+	value, closer, err := r.batch.Get([]byte(rowReference + key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	merchant := string(value)
+	return merchant, closer.Close()
+}
+
+// put writes a row that is no JSON.
+func (r *round) put(key string, value []byte) error { return r.batch.Set([]byte(key), value, nil) }
+
+// own writes what was published here.
+func (r *round) own(o *own, now time.Time) error {
+	if o.key != "" {
+		return r.reference(o.key, o.merchant)
+	}
+	return r.event(o.event, o.at, now)
 }
 
 func (r *round) record(record consume.Record) error {
@@ -169,66 +306,47 @@ func (r *round) record(record consume.Record) error {
 	if id == "" || err != nil {
 		return nil // another's
 	}
-	merchant := string(record.Key)
-	r.events = append(r.events, id)
-	at := publish.Receipt{Topic: record.Topic, Partition: record.Number, Offset: record.Offset}
-	row := eventRow{at, record.Time.UnixMilli()}
-	if err := errors.Join(r.set(rowEvent+id, row), r.set(keyRow(merchant)+id, row.Time)); err != nil {
-		return err
-	}
-	var n newest
-	if err := r.get(rowNewest+merchant, &n); err != nil {
-		return err
-	}
-	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix))}
-	if err := r.set(rowNewest+merchant, n.after(e)); err != nil {
-		return err
-	}
-	if _, ok := contradictions[e.Type]; ok {
-		if err := r.ended(record.Value); err != nil {
-			return err
+	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix)), Subject: string(record.Key)}
+	e.Data.KeySource = schemas.KeySource(record.Header(publish.HeaderKeySource))
+	e.Data.Corrects = record.Header(publish.HeaderCorrects)
+	if _, ok := contradictions[e.Type]; ok || e.Data.Corrects != "" || stands(e) {
+		var whole schemas.Event
+		if json.Unmarshal(record.Value, &whole) == nil { // else another's
+			e = whole
 		}
 	}
-	if corrects := record.Header(publish.HeaderCorrects); corrects != "" {
-		if err := r.corrected(corrects, record); err != nil {
-			return err
-		}
-	}
-	switch schemas.KeySource(record.Header(publish.HeaderKeySource)) {
-	case schemas.KeyFromConnector, schemas.KeyFromRequest:
-		return r.waiting(record.Value)
-	}
-	return nil
+	return r.event(e, record.Receipt(), record.Time)
 }
 
-// ended keeps an event of a type that others can contradict.
-func (r *round) ended(value []byte) error {
-	var e schemas.Event
-	if json.Unmarshal(value, &e) != nil {
-		return nil // another's
+// event writes the rows of an event. One of another's has what its headers say.
+func (r *round) event(e schemas.Event, at publish.Receipt, since time.Time) error {
+	r.events = append(r.events, e.ID)
+	err := errors.Join(
+		r.put(rowEvent+e.ID, appendReceipt(appendNumber(nil, since.UnixMilli()), at)),
+		r.put(keyRow(e.Subject)+e.ID, appendNumber(nil, since.UnixMilli())),
+		r.batch.Merge([]byte(rowNewest+e.Subject), newest{e.Time, e.ID}.encode(), nil),
+	)
+	if key := endKey(e); key != "" {
+		one := ends{}.with(end{e.Type, e.ID, e.Time})
+		err = errors.Join(err, r.batch.Merge([]byte(rowEnds+key), one.encode(), nil))
 	}
-	key := endKey(e)
-	if key == "" {
-		return nil
+	if e.Data.Corrects != "" {
+		err = errors.Join(err, r.corrected(e, since))
 	}
-	var was ends
-	if err := r.get(rowEnds+key, &was); err != nil {
-		return err
+	if stands(e) {
+		err = errors.Join(err, r.waiting(e))
 	}
-	return r.set(rowEnds+key, was.with(end{e.Type, e.ID, e.Time}))
+	return err
 }
 
 // corrected lets an event wait for nothing more: its correction may.
-func (r *round) corrected(id string, by consume.Record) error {
-	var e schemas.Event
-	if json.Unmarshal(by.Value, &e) != nil {
-		return nil // another's
-	}
-	if err := r.set(rowCorrected+id, by.Time.UnixMilli()); err != nil {
+func (r *round) corrected(by schemas.Event, since time.Time) error {
+	id := by.Data.Corrects
+	if err := r.put(rowCorrected+id, appendNumber(nil, since.UnixMilli())); err != nil {
 		return err
 	}
 	rows := []string{rowDue + id}
-	for _, key := range ReferenceKeys(e) {
+	for _, key := range ReferenceKeys(by) {
 		rows = append(rows, rowWaiting+key+"\x00"+id)
 	}
 	for _, row := range rows {
@@ -240,23 +358,22 @@ func (r *round) corrected(id string, by consume.Record) error {
 }
 
 // waiting keeps an event whose merchant's id is not known, unless it is by now.
-func (r *round) waiting(value []byte) error {
-	var e schemas.Event
-	if json.Unmarshal(value, &e) != nil {
-		return nil // another's
-	}
-	var since int64
-	if err := r.get(rowCorrected+e.ID, &since); err != nil || since != 0 {
+func (r *round) waiting(e schemas.Event) error {
+	if corrected, err := r.has(rowCorrected + e.ID); err != nil || corrected {
 		return err
 	}
 	for _, key := range ReferenceKeys(e) {
-		var merchant string
-		if err := r.get(rowReference+key, &merchant); err != nil {
+		merchant, err := r.merchant(key)
+		if err != nil {
 			return err
 		}
 		if merchant != "" {
 			return r.due(e, merchant)
 		}
+	}
+	value, err := json.Marshal(e)
+	if err != nil {
+		return err
 	}
 	for _, key := range ReferenceKeys(e) {
 		if err := r.batch.Set([]byte(rowWaiting+key+"\x00"+e.ID), value, nil); err != nil {
@@ -282,11 +399,10 @@ func (r *round) reference(key, merchant string) error {
 	if merchant == "" { // a tombstone
 		return r.batch.Delete([]byte(rowReference+key), nil)
 	}
-	var known string
-	if err := r.get(rowReference+key, &known); err != nil || known != "" {
+	if known, err := r.has(rowReference + key); err != nil || known {
 		return err
 	}
-	if err := r.set(rowReference+key, merchant); err != nil {
+	if err := r.put(rowReference+key, []byte(merchant)); err != nil {
 		return err
 	}
 	prefix := []byte(rowWaiting + key + "\x00")

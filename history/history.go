@@ -8,7 +8,8 @@
 //	                                                 looked up in ├─▶ Admit
 //	event topics, references ──follow──▶ store ───────────────────┘
 //
-// Memory holds what this process published until the store has read it back.
+// Memory holds what this process published until the store has it: it is written
+// there as it was published, and only what others published is read.
 //
 // # What is guaranteed
 //
@@ -52,6 +53,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +90,9 @@ type Config struct {
 // [publish.ErrUnavailable]: the processor sends again.
 var ErrNotReady = fmt.Errorf("%w: the state is not read back yet", publish.ErrUnavailable)
 
+// errBehind is wrapped while nobody can tell whether an event was published.
+var errBehind = fmt.Errorf("%w: it cannot be read whether another replica published it", publish.ErrUnavailable)
+
 // History is safe for concurrent use.
 type History struct {
 	Config
@@ -98,13 +103,24 @@ type History struct {
 	ended   sync.WaitGroup
 	ready   atomic.Bool
 	read    chan struct{} // closed when ready
+	reading atomic.Pointer[reading]
+	closed  atomic.Bool
 
 	mu         sync.Mutex
 	pending    map[string]*Admission // by id, events under way here
-	published  map[string]unread     // by id, events that the store has not read back yet
+	published  map[string]unread     // by id, events that the store does not have yet
 	references map[string]string     // the same, of references
 	newest     overlay[newest]       // the same, by merchant_transaction_id
 	ends       overlay[ends]         // the same, by [endKey]
+	own        []own                 // what was published here since the follower asked last
+}
+
+// own is a record that was published here, so that it need not be read: an event
+// or, if that has no id, a reference.
+type own struct {
+	event         schemas.Event
+	key, merchant string
+	at            publish.Receipt
 }
 
 // unread is an event that was published here, and the rows that it changes.
@@ -175,6 +191,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 
 // Close ends the following and closes the store.
 func (s *History) Close() error {
+	s.closed.Store(true)
 	s.stop()
 	s.ended.Wait()
 	s.reader.Close()
@@ -211,9 +228,7 @@ type Admission struct {
 	// Known has the receipts of the others, by event id.
 	Known map[string]publish.Receipt
 
-	links map[string]string // of References
-	read  map[string]bool   // ids that were read back before it was done
-	done  chan struct{}     // closed when it is over
+	done  chan struct{} // closed when it is over
 	ended bool
 }
 
@@ -250,7 +265,7 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 			return nil, other.done, nil
 		}
 	}
-	a := &Admission{s: s, Known: map[string]publish.Receipt{}, links: map[string]string{}, read: map[string]bool{}, done: make(chan struct{})}
+	a := &Admission{s: s, Known: map[string]publish.Receipt{}, done: make(chan struct{})}
 	for _, e := range events {
 		at, ok, err := s.find(e.ID)
 		switch {
@@ -262,6 +277,9 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 			continue
 		}
 		if e, err = s.settle(e); err != nil {
+			return nil, nil, err
+		}
+		if err := s.current(e); err != nil {
 			return nil, nil, err
 		}
 		if err := s.link(a, e); err != nil {
@@ -335,10 +353,9 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 		if err != nil {
 			return err
 		}
-		if _, here := a.links[key]; known != "" || here {
+		if known != "" || slices.ContainsFunc(a.References, func(r publish.Record) bool { return string(r.Key) == key }) {
 			continue
 		}
-		a.links[key] = e.Subject
 		a.References = append(a.References, publish.Record{
 			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
 			Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}},
@@ -419,27 +436,27 @@ func (n newest) after(e schemas.Event) newest {
 }
 
 // Done tells that Kafka has the events and the references; the receipts are of
-// the events, in their order.
-func (a *Admission) Done(receipts []publish.Receipt) {
+// the events, in their order, and of the references in theirs.
+func (a *Admission) Done(events, references []publish.Receipt) {
 	s := a.s
 	if s == nil || a.ended {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What was read back before the answer came, nobody would take out of memory.
 	for i, e := range a.Events {
-		if a.read[e.ID] {
-			continue
-		}
-		s.published[e.ID] = unread{receipts[i], e.Subject, endKey(e)}
+		key := endKey(e)
+		s.published[e.ID] = unread{events[i], e.Subject, key}
+		s.own = append(s.own, own{event: e, at: events[i]})
 		s.newest.add(e.Subject, s.newest[e.Subject].row.after(e))
-		s.ends.add(endKey(e), s.ends[endKey(e)].row.with(end{e.Type, e.ID, e.Time}))
-	}
-	for key, merchant := range a.links {
-		if known, err := s.store.reference(key); known == "" || err != nil {
-			s.references[key] = merchant
+		if key != "" {
+			s.ends.add(key, s.ends[key].row.with(end{e.Type, e.ID, e.Time}))
 		}
+	}
+	for i, r := range a.References {
+		o := own{key: string(r.Key), merchant: string(r.Value), at: references[i]}
+		s.references[o.key] = o.merchant
+		s.own = append(s.own, o)
 	}
 	a.end()
 }
@@ -472,8 +489,6 @@ func (s *History) readBack(events, references []string) {
 			delete(s.published, id)
 			s.newest.drop(e.merchant)
 			s.ends.drop(e.end)
-		} else if a := s.pending[id]; a != nil {
-			a.read[id] = true
 		}
 	}
 	for _, key := range references {
@@ -551,7 +566,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 		a.Forget()
 		return err
 	}
-	a.Done(receipts[:len(a.Events)])
+	a.Done(receipts[:len(a.Events)], receipts[len(a.Events):])
 	if len(a.Events) > 0 {
 		s.metrics.corrections.Inc()
 	}

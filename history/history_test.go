@@ -75,7 +75,7 @@ func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Ad
 		a.Forget()
 		return nil, err
 	}
-	a.Done(receipts[:len(a.Events)])
+	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	return a, nil
 }
 

@@ -21,18 +21,19 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// What a key of the store begins with. What stands behind it is JSON but for
-// texts.
+// What a key of the store begins with. What stands behind it is in rows.go, or
+// JSON for what is rare. Times are of Kafka's records, or of when they were
+// published here.
 const (
-	rowMeta      = "m"  // whose store it is
+	rowMeta      = "m"  // whose store it is, JSON
 	rowPosition  = "p/" // topic, partition → the next offset
-	rowEvent     = "e/" // event id → where it is
+	rowEvent     = "e/" // event id → since when, and where, it is
 	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
-	rowReference = "r/" // connector:account:id → merchant_transaction_id
-	rowNewest    = "n/" // merchant_transaction_id → newest
-	rowEnds      = "s/" // what ended, by endKey → ends
-	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference
-	rowDue       = "d/" // event id → the correction that is due
+	rowReference = "r/" // connector:account:id → merchant_transaction_id, as it is
+	rowNewest    = "n/" // merchant_transaction_id → newest; merged
+	rowEnds      = "s/" // what ended, by endKey → ends; merged
+	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference, JSON
+	rowDue       = "d/" // event id → the correction that is due, JSON
 	rowCorrected = "c/" // event id → since when it has a correction, read back before it or after
 )
 
@@ -44,7 +45,7 @@ type meta struct {
 }
 
 // storeVersion changes with what the rows mean: an older store is rebuilt.
-const storeVersion = 2
+const storeVersion = 3
 
 // identity asks the cluster for its id.
 func identity(ctx context.Context, client *kafka.Client, names publish.Names) (meta, error) {
@@ -62,9 +63,13 @@ type store struct{ *pebble.DB }
 // cacheBytes bounds the memory of look-ups.
 const cacheBytes = 32 << 20
 
+// memTableBytes is how much is in memory before it is a file. Looking through
+// more costs more than writing smaller files.
+const memTableBytes = 4 << 20
+
 func openStore(dir string, of meta, log zerolog.Logger) (*store, error) {
 	if dir != "" {
-		dir = filepath.Join(dir, "published") // ours alone: it may have to go
+		dir = filepath.Join(dir, "history") // ours alone: it may have to go
 	}
 	s, err := tryStore(dir, of)
 	if err == nil || dir == "" {
@@ -85,7 +90,7 @@ var errForeign = errors.New("it is of another cluster, prefix or version")
 func tryStore(dir string, of meta) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	o := &pebble.Options{Cache: cache, MemTableSize: 16 << 20, Logger: silent{}}
+	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, Merger: merger, Logger: silent{}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // half the cost of a look-up
@@ -121,7 +126,9 @@ func (silent) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf("state store: "+format, args...))
 }
 
-func (s *store) read(key string, to any) (bool, error) {
+// value calls f with a row's value, which is f's until it returns, if there is
+// such a row.
+func (s *store) value(key string, f func([]byte) error) (bool, error) {
 	value, closer, err := s.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
@@ -130,10 +137,15 @@ func (s *store) read(key string, to any) (bool, error) {
 		return false, fmt.Errorf("state store: %w", err)
 	}
 	defer closer.Close()
-	if err := json.Unmarshal(value, to); err != nil {
+	if err := f(value); err != nil {
 		return false, fmt.Errorf("state store: row %q: %w", key, err)
 	}
 	return true, nil
+}
+
+// read reads a row of JSON.
+func (s *store) read(key string, to any) (bool, error) {
+	return s.value(key, func(value []byte) error { return json.Unmarshal(value, to) })
 }
 
 func (s *store) write(key string, value any) error {
@@ -144,30 +156,35 @@ func (s *store) write(key string, value any) error {
 	return s.Set([]byte(key), b, pebble.NoSync)
 }
 
-// eventRow is where an event is, and since when.
-type eventRow struct {
-	publish.Receipt
-	Time int64 // milliseconds since 1970, Kafka's
-}
-
-func (s *store) receipt(id string) (publish.Receipt, bool, error) {
-	var row eventRow
-	ok, err := s.read(rowEvent+id, &row)
-	return row.Receipt, ok, err
+func (s *store) receipt(id string) (at publish.Receipt, ok bool, err error) {
+	ok, err = s.value(rowEvent+id, func(value []byte) (err error) {
+		_, at, err = readReceipt(value)
+		return err
+	})
+	return at, ok, err
 }
 
 func (s *store) reference(key string) (merchant string, err error) {
-	_, err = s.read(rowReference+key, &merchant)
+	_, err = s.value(rowReference+key, func(value []byte) error {
+		merchant = string(value)
+		return nil
+	})
 	return merchant, err
 }
 
 func (s *store) newest(merchant string) (n newest, err error) {
-	_, err = s.read(rowNewest+merchant, &n)
+	_, err = s.value(rowNewest+merchant, func(value []byte) (err error) {
+		n, err = readNewest(value)
+		return err
+	})
 	return n, err
 }
 
 func (s *store) ends(key string) (n ends, err error) {
-	_, err = s.read(rowEnds+key, &n)
+	_, err = s.value(rowEnds+key, func(value []byte) (err error) {
+		n, err = readEnds(value)
+		return err
+	})
 	return n, err
 }
 
@@ -178,7 +195,10 @@ func positionKey(p consume.Partition) string {
 // position returns the next offset to read of a partition, or -1.
 func (s *store) position(p consume.Partition) (int64, error) {
 	next := int64(-1)
-	_, err := s.read(positionKey(p), &next)
+	_, err := s.value(positionKey(p), func(value []byte) (err error) {
+		next, _, err = readNumber(value)
+		return err
+	})
 	return next, err
 }
 
@@ -222,43 +242,26 @@ func (s *store) corrected(id string) error { return s.Delete([]byte(rowDue+id), 
 // forget drops the events that were published before a time.
 func (s *store) forget(ctx context.Context, before time.Time) error {
 	b := s.NewBatch()
-	old := func(key []byte, since int64) error {
-		if since < before.UnixMilli() {
-			return b.Delete(key, nil)
-		}
-		return ctx.Err()
-	}
-	err := s.each(rowEvent, func(key, value []byte) error {
-		var row eventRow
-		if err := json.Unmarshal(value, &row); err != nil {
-			return err
-		}
-		return old(key, row.Time)
-	})
-	for _, prefix := range []string{rowKey, rowCorrected} {
-		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
-			var since int64
-			if err := json.Unmarshal(value, &since); err != nil {
-				return err
+	var errs []error
+	for prefix, since := range map[string]func(value []byte) (time.Time, error){
+		rowEvent: readSince, rowKey: readSince, rowCorrected: readSince,
+		rowNewest: func(value []byte) (time.Time, error) { n, err := readNewest(value); return n.Time, err },
+		rowEnds:   func(value []byte) (time.Time, error) { n, err := readEnds(value); return n.Time, err },
+		rowWaiting: func(value []byte) (time.Time, error) {
+			var e schemas.Event
+			err := json.Unmarshal(value, &e)
+			return e.Time, err
+		},
+	} {
+		errs = append(errs, s.each(prefix, func(key, value []byte) error {
+			t, err := since(value)
+			if err == nil && t.Before(before) {
+				err = b.Delete(key, nil)
 			}
-			return old(key, since)
+			return errors.Join(err, ctx.Err())
 		}))
 	}
-	for _, prefix := range []string{rowNewest, rowEnds, rowWaiting} {
-		err = errors.Join(err, s.each(prefix, func(key, value []byte) error {
-			var row struct {
-				Time time.Time `json:"time"` // newest and ends write it with a capital, which reads the same
-			}
-			if err := json.Unmarshal(value, &row); err != nil {
-				return err
-			}
-			if row.Time.Before(before) {
-				return b.Delete(key, nil)
-			}
-			return ctx.Err()
-		}))
-	}
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	return b.Commit(pebble.NoSync)

@@ -126,7 +126,7 @@ func (p *passage) run(c echo.Context) (err error) {
 	if len(receipts) != len(records) {
 		return fmt.Errorf("%w: %d of %d", errReceipts, len(receipts), len(records))
 	}
-	admission.Done(receipts[:len(admission.Events)])
+	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
 	p.receive(admission, receipts)
 	return nil
 }

@@ -387,7 +387,7 @@ func (r *run) flush(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%d events are published; run the same again, what is published is recognised: %w", r.Published, err)
 	}
-	a.Done(receipts[:len(a.Events)])
+	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	r.Published += len(a.Events)
 	return r.pace(ctx)
 }
