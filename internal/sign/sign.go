@@ -31,7 +31,7 @@ var connectors = map[string]Signer{
 	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"authorizenet":          {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
-	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
+	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: billplz},
 	"braintree":             {Dev: braintreeKeys, Sign: braintree},
 	"btcpay":                {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
 	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
@@ -258,15 +258,22 @@ func inForm(field string, signature func(f url.Values, secret string) string) Fu
 	}
 }
 
-// billplz: hex of HMAC-SHA256 over name and value of each field, sorted
-// without regard to case and joined by "|".
-func billplz(f url.Values, secret string) string {
-	var fields []string
-	for name := range f {
-		fields = append(fields, name+f.Get(name))
+// billplz: x_signature of a bill, checksum of a payment order.
+func billplz(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	if !strings.Contains(string(payload), "paid=") {
+		return inForm("checksum", func(f url.Values, secret string) string {
+			text := f.Get("id") + f.Get("bank_account_number") + f.Get("status") + f.Get("total") + f.Get("reference_id") + f.Get("epoch")
+			return hex.EncodeToString(mac(sha512.New, secret, text))
+		})(payload, secret, settings, address, now)
 	}
-	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+	return inForm("x_signature", func(f url.Values, secret string) string {
+		var fields []string
+		for name := range f {
+			fields = append(fields, name+f.Get(name))
+		}
+		slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+		return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+	})(payload, secret, settings, address, now)
 }
 
 // robokassa: hex of MD5 over the sum, the invoice, the password and the
