@@ -47,7 +47,8 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"TECHNICAL_CANCEL":         {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
 	"EXPIRE":                   {schemas.PaymentExpired, ""},
 	"OFFER_CLOSED":             {schemas.PaymentExpired, ""},
-	"CANCEL_OR_REFUND":         {}, // see cancelOrRefund
+	"CANCEL_OR_REFUND":         {}, // see reversal
+	"REVERSAL":                 {},
 
 	"REFUND":              {schemas.RefundSucceeded, schemas.RefundFailed},
 	"REFUND_WITH_DATA":    {schemas.RefundSucceeded, schemas.RefundFailed},
@@ -206,10 +207,10 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 		return "", notUnified(string(i.EventCode)).Why, nil
 	case i.Success != "true" && i.Success != "false":
 		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
-	case i.EventCode == "CANCEL_OR_REFUND":
-		return i.cancelOrRefund()
+	case i.EventCode == "CANCEL_OR_REFUND" || i.EventCode == "REVERSAL":
+		return i.reversal()
 	case i.EventCode == "VOID_PENDING_REFUND" && i.Success == "false":
-		return "", "the refund could not be cancelled and goes on: its own event tells", nil
+		return "", adyenRefundGoesOn, nil
 	case i.Success == "false":
 		t = known.no
 	case disputed:
@@ -223,11 +224,20 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 	return t, "", nil
 }
 
-// cancelOrRefund is the request that became one or the other. Of one that
-// failed, Adyen need not say which it would have been: the payment stands.
+const adyenRefundGoesOn = "the refund could not be cancelled and goes on: its own event tells"
+
+// adyenVoids are the actions of a reversal that cancels a refund. The page says
+// that there is one, and not how it is written: these are the names by which
+// Adyen's own requests go, in lower case.
+var adyenVoids = map[string]bool{"voidpendingrefund": true, "void_pending_refund": true, "cancelrefund": true, "cancel_refund": true}
+
+// reversal is the request that became a cancellation or a refund, or the end of
+// a refund. Of one that failed, Adyen need not say which it would have been:
+// the payment stands.
 //
 // https://docs.adyen.com/online-payments/reversal
-func (i adyenItem) cancelOrRefund() (t schemas.Type, why string, err error) {
+// https://docs.adyen.com/api-explorer/Webhooks/1/post/REVERSAL
+func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
 	ok := i.Success == "true"
 	switch action := i.More["modification.action"]; {
 	case action == "refund" && ok:
@@ -236,6 +246,10 @@ func (i adyenItem) cancelOrRefund() (t schemas.Type, why string, err error) {
 		return schemas.RefundFailed, "", nil
 	case action == "cancel" && ok:
 		return schemas.PaymentCancelled, "", nil
+	case adyenVoids[strings.ToLower(string(action))] && ok:
+		return schemas.RefundCancelled, "", nil
+	case adyenVoids[strings.ToLower(string(action))]:
+		return "", adyenRefundGoesOn, nil
 	case !ok:
 		return schemas.PaymentCancelFailed, "", nil
 	default:
