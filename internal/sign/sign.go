@@ -12,6 +12,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -302,13 +303,27 @@ func ipay88(f url.Values, key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// fiuuMolpay: skey of a payment, Signature of a refund.
+// fiuuMolpay: skey of a payment, Signature of a refund, in a form or in JSON.
 func fiuuMolpay(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	refund := func(f url.Values, secret string) string {
+		return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
+	}
+	if payload[0] == '{' {
+		var fields map[string]string
+		if err := json.Unmarshal(payload, &fields); err != nil {
+			return verify.Request{}, err
+		}
+		f := url.Values{}
+		for name, value := range fields {
+			f.Set(name, value)
+		}
+		fields["Signature"] = refund(f, secret)
+		body, err := json.Marshal(fields)
+		return request(body, "application/json"), err
+	}
 	if !strings.Contains(string(payload), "skey=") {
-		return inForm("Signature", func(f url.Values, secret string) string {
-			return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
-		})(payload, secret, settings, address, now)
+		return inForm("Signature", refund)(payload, secret, settings, address, now)
 	}
 	return inForm("skey", func(f url.Values, secret string) string {
 		key := hash(f.Get("tranID") + f.Get("orderid") + f.Get("status") + f.Get("domain") + f.Get("amount") + f.Get("currency"))
