@@ -338,7 +338,7 @@ func globalpaymentsRealex(f url.Values, secret string) string {
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
 }
 
-// liqpay: base64 of SHA-1 over the data between the private key and itself.
+// liqpay: base64 of SHA-1 (before version 7 of the API) over the data between the private key and itself.
 func liqpay(f url.Values, key string) string {
 	data := f.Get("data")
 	if data == "" {
