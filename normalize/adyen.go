@@ -73,6 +73,7 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 // disputeStatus says otherwise.
 //
 // https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
+// https://github.com/Adyen/php-webhook-module
 var adyenDisputes = map[text]struct {
 	stage  schemas.Stage
 	typ    schemas.Type
@@ -80,7 +81,8 @@ var adyenDisputes = map[text]struct {
 }{
 	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenStatuses},
 	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses},
-	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses}, // debited; without a status there is no defence
+	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses}, // of Adyen's plugins; the page has not got it
+	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},   // debited; without a status there is no defence
 	"INFORMATION_SUPPLIED":              {schemas.StageDispute, schemas.DisputeChallenged, nil},
 	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},
 	"ISSUER_RESPONSE_TIMEFRAME_EXPIRED": {schemas.StageDispute, schemas.DisputeWon, nil},
