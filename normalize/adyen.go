@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,8 +11,9 @@ import (
 )
 
 // adyen: a batch of items, {"live", "notificationItems":
-// [{"NotificationRequestItem"}]}. eventCode says what was tried and success
-// whether it worked; of a dispute, additionalData.disputeStatus says more.
+// [{"NotificationRequestItem"}]}, or a form that is one item (see verify).
+// eventCode says what was tried and success whether it worked; of a dispute,
+// additionalData.disputeStatus says more.
 //
 // pspReference is the item's own id: of the payment for AUTHORISATION, of the
 // request for what is done to a payment, and one for all that happens in a
@@ -137,25 +139,17 @@ type adyenItem struct {
 }
 
 func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var n struct {
-		Live  text `json:"live"`
-		Items []struct {
-			Item adyenItem `json:"NotificationRequestItem"`
-		} `json:"notificationItems"`
-	}
-	if err := decode(payload, &n); err != nil {
+	live, items, err := adyenDecode(payload)
+	if err != nil {
 		return nil, err
 	}
-	if len(n.Items) == 0 {
-		return nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
-	}
 	var facts []Fact
-	for _, i := range n.Items {
-		f, err := i.Item.fact()
+	for _, i := range items {
+		f, err := i.fact()
 		if err != nil {
-			f = malformed(string(i.Item.EventCode), err)
+			f = malformed(string(i.EventCode), err)
 		}
-		switch n.Live {
+		switch live {
 		case "true":
 			f.Mode = ModeLive
 		case "false":
@@ -164,6 +158,49 @@ func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
 		facts = append(facts, f)
 	}
 	return facts, nil
+}
+
+func adyenDecode(payload []byte) (live text, items []adyenItem, err error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
+		return adyenForm(payload)
+	}
+	var n struct {
+		Live  text `json:"live"`
+		Items []struct {
+			Item adyenItem `json:"NotificationRequestItem"`
+		} `json:"notificationItems"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return "", nil, err
+	}
+	if len(n.Items) == 0 {
+		return "", nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
+	}
+	for _, i := range n.Items {
+		items = append(items, i.Item)
+	}
+	return n.Live, items, nil
+}
+
+func adyenForm(payload []byte) (live text, items []adyenItem, err error) {
+	form, err := decodeForm(payload)
+	if err != nil {
+		return "", nil, err
+	}
+	f := func(name string) text { return text(form[name]) }
+	i := adyenItem{
+		PspReference: f("pspReference"), OriginalReference: f("originalReference"),
+		MerchantAccountCode: f("merchantAccountCode"), MerchantReference: f("merchantReference"),
+		EventCode: f("eventCode"), EventDate: f("eventDate"), Success: f("success"), Reason: f("reason"),
+		PaymentMethod: f("paymentMethod"), More: metadata{},
+	}
+	i.Amount.Value, i.Amount.Currency = f("value"), f("currency")
+	for name := range form {
+		if key, more := strings.CutPrefix(name, "additionalData."); more {
+			i.More[key] = f(name)
+		}
+	}
+	return f("live"), []adyenItem{i}, nil
 }
 
 func (i adyenItem) fact() (f Fact, err error) {
