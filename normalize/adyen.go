@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,8 +11,9 @@ import (
 )
 
 // adyen: a batch of items, {"live", "notificationItems":
-// [{"NotificationRequestItem"}]}. eventCode says what was tried and success
-// whether it worked; of a dispute, additionalData.disputeStatus says more.
+// [{"NotificationRequestItem"}]}, or a form that is one item (see verify).
+// eventCode says what was tried and success whether it worked; of a dispute,
+// additionalData.disputeStatus says more.
 //
 // pspReference is the item's own id: of the payment for AUTHORISATION, of the
 // request for what is done to a payment, and one for all that happens in a
@@ -47,7 +49,8 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"TECHNICAL_CANCEL":         {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
 	"EXPIRE":                   {schemas.PaymentExpired, ""},
 	"OFFER_CLOSED":             {schemas.PaymentExpired, ""},
-	"CANCEL_OR_REFUND":         {}, // see cancelOrRefund
+	"CANCEL_OR_REFUND":         {}, // see reversal
+	"REVERSAL":                 {},
 
 	"REFUND":              {schemas.RefundSucceeded, schemas.RefundFailed},
 	"REFUND_WITH_DATA":    {schemas.RefundSucceeded, schemas.RefundFailed},
@@ -72,6 +75,7 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 // disputeStatus says otherwise.
 //
 // https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
+// https://github.com/Adyen/php-webhook-module
 var adyenDisputes = map[text]struct {
 	stage  schemas.Stage
 	typ    schemas.Type
@@ -79,7 +83,8 @@ var adyenDisputes = map[text]struct {
 }{
 	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenStatuses},
 	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses},
-	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses}, // debited; without a status there is no defence
+	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses}, // of Adyen's plugins; the page has not got it
+	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},   // debited; without a status there is no defence
 	"INFORMATION_SUPPLIED":              {schemas.StageDispute, schemas.DisputeChallenged, nil},
 	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},
 	"ISSUER_RESPONSE_TIMEFRAME_EXPIRED": {schemas.StageDispute, schemas.DisputeWon, nil},
@@ -134,25 +139,17 @@ type adyenItem struct {
 }
 
 func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var n struct {
-		Live  text `json:"live"`
-		Items []struct {
-			Item adyenItem `json:"NotificationRequestItem"`
-		} `json:"notificationItems"`
-	}
-	if err := decode(payload, &n); err != nil {
+	live, items, err := adyenDecode(payload)
+	if err != nil {
 		return nil, err
 	}
-	if len(n.Items) == 0 {
-		return nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
-	}
 	var facts []Fact
-	for _, i := range n.Items {
-		f, err := i.Item.fact()
+	for _, i := range items {
+		f, err := i.fact()
 		if err != nil {
-			f = malformed(string(i.Item.EventCode), err)
+			f = malformed(string(i.EventCode), err)
 		}
-		switch n.Live {
+		switch live {
 		case "true":
 			f.Mode = ModeLive
 		case "false":
@@ -161,6 +158,49 @@ func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
 		facts = append(facts, f)
 	}
 	return facts, nil
+}
+
+func adyenDecode(payload []byte) (live text, items []adyenItem, err error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
+		return adyenForm(payload)
+	}
+	var n struct {
+		Live  text `json:"live"`
+		Items []struct {
+			Item adyenItem `json:"NotificationRequestItem"`
+		} `json:"notificationItems"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return "", nil, err
+	}
+	if len(n.Items) == 0 {
+		return "", nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
+	}
+	for _, i := range n.Items {
+		items = append(items, i.Item)
+	}
+	return n.Live, items, nil
+}
+
+func adyenForm(payload []byte) (live text, items []adyenItem, err error) {
+	form, err := decodeForm(payload)
+	if err != nil {
+		return "", nil, err
+	}
+	f := func(name string) text { return text(form[name]) }
+	i := adyenItem{
+		PspReference: f("pspReference"), OriginalReference: f("originalReference"),
+		MerchantAccountCode: f("merchantAccountCode"), MerchantReference: f("merchantReference"),
+		EventCode: f("eventCode"), EventDate: f("eventDate"), Success: f("success"), Reason: f("reason"),
+		PaymentMethod: f("paymentMethod"), More: metadata{},
+	}
+	i.Amount.Value, i.Amount.Currency = f("value"), f("currency")
+	for name := range form {
+		if key, more := strings.CutPrefix(name, "additionalData."); more {
+			i.More[key] = f(name)
+		}
+	}
+	return f("live"), []adyenItem{i}, nil
 }
 
 func (i adyenItem) fact() (f Fact, err error) {
@@ -206,10 +246,10 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 		return "", notUnified(string(i.EventCode)).Why, nil
 	case i.Success != "true" && i.Success != "false":
 		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
-	case i.EventCode == "CANCEL_OR_REFUND":
-		return i.cancelOrRefund()
+	case i.EventCode == "CANCEL_OR_REFUND" || i.EventCode == "REVERSAL":
+		return i.reversal()
 	case i.EventCode == "VOID_PENDING_REFUND" && i.Success == "false":
-		return "", "the refund could not be cancelled and goes on: its own event tells", nil
+		return "", adyenRefundGoesOn, nil
 	case i.Success == "false":
 		t = known.no
 	case disputed:
@@ -223,11 +263,20 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 	return t, "", nil
 }
 
-// cancelOrRefund is the request that became one or the other. Of one that
-// failed, Adyen need not say which it would have been: the payment stands.
+const adyenRefundGoesOn = "the refund could not be cancelled and goes on: its own event tells"
+
+// adyenVoids are the actions of a reversal that cancels a refund. The page says
+// that there is one, and not how it is written: these are the names by which
+// Adyen's own requests go, in lower case.
+var adyenVoids = map[string]bool{"voidpendingrefund": true, "void_pending_refund": true, "cancelrefund": true, "cancel_refund": true}
+
+// reversal is the request that became a cancellation or a refund, or the end of
+// a refund. Of one that failed, Adyen need not say which it would have been:
+// the payment stands.
 //
 // https://docs.adyen.com/online-payments/reversal
-func (i adyenItem) cancelOrRefund() (t schemas.Type, why string, err error) {
+// https://docs.adyen.com/api-explorer/Webhooks/1/post/REVERSAL
+func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
 	ok := i.Success == "true"
 	switch action := i.More["modification.action"]; {
 	case action == "refund" && ok:
@@ -236,6 +285,10 @@ func (i adyenItem) cancelOrRefund() (t schemas.Type, why string, err error) {
 		return schemas.RefundFailed, "", nil
 	case action == "cancel" && ok:
 		return schemas.PaymentCancelled, "", nil
+	case adyenVoids[strings.ToLower(string(action))] && ok:
+		return schemas.RefundCancelled, "", nil
+	case adyenVoids[strings.ToLower(string(action))]:
+		return "", adyenRefundGoesOn, nil
 	case !ok:
 		return schemas.PaymentCancelFailed, "", nil
 	default:

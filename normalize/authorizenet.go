@@ -14,13 +14,21 @@ import (
 // have no currency: it is that of the merchant's account, and has hundredths.
 //
 // A capture repeats the authorization's transaction id; a refund has one of
-// its own, and does not name the payment.
+// its own, and does not name the payment. merchantReferenceId is that of the
+// request: of a capture, a void or a refund it need not be the payment's.
 //
 // https://developer.authorize.net/api/reference/features/webhooks.html
 var authorizenet = Connector{
 	Docs:      "https://developer.authorize.net/api/reference/features/webhooks.html",
-	Key:       "payload.merchantReferenceId",
+	Key:       "payload.merchantReferenceId, else payload.invoiceNumber",
 	Normalize: authorizenetNormalize,
+}
+
+// authorizenetRequested is what the merchant asks to be done to a payment.
+var authorizenetRequested = map[string]bool{
+	"net.authorize.payment.priorAuthCapture.created": true,
+	"net.authorize.payment.void.created":             true,
+	"net.authorize.payment.refund.created":           true,
 }
 
 // authorizenetTypes are what a transaction event means if it was approved, and
@@ -42,6 +50,7 @@ var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.customer.subscription.cancelled":  {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.terminated": {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.expired":    {schemas.MandateRevoked, ""},
+	"net.authorize.customer.subscription.failed":     {schemas.PaymentFailed, ""}, // its charge; the transaction is not named
 }
 
 type authorizenetEvent struct {
@@ -56,6 +65,7 @@ type authorizenetEvent struct {
 		AuthAmount          text `json:"authAmount"`
 		SettleAmount        text `json:"settleAmount"`
 		MessageText         text `json:"messageText"`
+		Amount              text `json:"amount"` // of subscriptions
 		InvoiceNumber       text `json:"invoiceNumber"`
 	} `json:"payload"`
 }
@@ -108,8 +118,11 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 		f.Error = failure(string(p.ResponseCode), string(p.MessageText), "")
 	}
 	f.MerchantTransactionID = first(p.MerchantReferenceID, p.InvoiceNumber)
+	if authorizenetRequested[e.EventType] && f.MerchantTransactionID != "" {
+		f.KeySource = schemas.KeyFromRequest
+	}
 	if f.Type.Family() == "refund" {
-		f.ConnectorRefundID = string(p.ID)
+		f.ConnectorRefundID, f.MerchantRefundID = string(p.ID), string(p.MerchantReferenceID)
 	} else {
 		f.ConnectorTransactionID = string(p.ID)
 	}
@@ -153,5 +166,9 @@ func authorizenetMandate(e authorizenetEvent, typ, _ schemas.Type) (f Fact, err 
 	if strings.HasSuffix(string(e.Payload.EntityName), "subscription") {
 		f.MerchantTransactionID = string(e.Payload.MerchantReferenceID)
 	}
-	return f, nil
+	if typ == schemas.PaymentFailed {
+		f.ConnectorMandateID, f.MandateID = "", string(e.Payload.ID)
+		f.Amount, err = authorizenetAmount(string(e.Payload.Amount))
+	}
+	return f, err
 }

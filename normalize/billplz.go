@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -14,10 +15,15 @@ import (
 // The form has no reference of the merchant's: the bill's id stands in. The
 // identity is the bill once it is paid, and the attempt before that.
 //
+// A form without paid is about a payment order, which pays out to a bank
+// account: of what is signed there, id, status, total, reference_id and the
+// time are read. Each of its states is told once.
+//
+// https://www.billplz.com/api#v5-payment-order-callback
 // https://www.billplz.com/api#x-signature-callback-url
 var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
-	Key:       "none in the form: the bill's id stands in",
+	Key:       "none in the form: the bill's id stands in; reference_id of payment orders",
 	Normalize: billplzNormalize,
 }
 
@@ -28,6 +34,9 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	if b["id"] == "" {
 		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
+	}
+	if _, bill := b["paid"]; !bill && b["total"] != "" {
+		return billplzOrder(b)
 	}
 	var f Fact
 	switch paid, status := b["paid"], b["transaction_status"]; {
@@ -56,6 +65,36 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	if f.Type == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
+	}
+	return []Fact{f}, nil
+}
+
+// billplzOrders are the states of a payment order. What is refunded did not
+// reach its recipient, and is the merchant's again.
+var billplzOrders = map[string]schemas.Type{
+	"processing": schemas.PayoutProcessing,
+	"enquiring":  schemas.PayoutProcessing,
+	"executing":  schemas.PayoutProcessing,
+	"reviewing":  schemas.PayoutProcessing,
+	"completed":  schemas.PayoutSucceeded,
+	"refunded":   schemas.PayoutReversed,
+	"cancelled":  schemas.PayoutCancelled,
+}
+
+func billplzOrder(b map[string]string) (facts []Fact, err error) {
+	var f Fact
+	status := b["status"]
+	if f.Type = billplzOrders[status]; f.Type == "" {
+		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is none that is known", status))}, nil
+	}
+	f.Identity, f.ConnectorEventType = b["id"], status
+	f.ConnectorPayoutID = b["id"]
+	f.MerchantTransactionID, f.MerchantPayoutID = b["reference_id"], b["reference_id"]
+	if sent, err := strconv.ParseInt(b["epoch"], 10, 64); err == nil {
+		f.Time = unixOrMilli(sent)
+	}
+	if f.Amount, err = minorText(b["total"], "MYR"); err != nil {
+		return []Fact{malformed(status, err)}, nil
 	}
 	return []Fact{f}, nil
 }

@@ -19,35 +19,43 @@ import (
 // https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
 var cashfree = Connector{
 	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
-	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; transfer_id of payouts; payment_id of subscriptions' payments",
+	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
 	Normalize: cashfreeNormalize,
 }
 
 // cashfreeReaders is what reads the data of each event type.
 var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
-	"PAYMENT_SUCCESS_WEBHOOK":      cashfreePayment,
-	"PAYMENT_FAILED_WEBHOOK":       cashfreePayment,
-	"PAYMENT_USER_DROPPED_WEBHOOK": cashfreePayment,
-	"PAYMENT_LINK_EVENT":           cashfreeLink,
-	"REFUND_STATUS_WEBHOOK":        cashfreeRefund,
-	"AUTO_REFUND_STATUS_WEBHOOK":   cashfreeRefund,
-	"DISPUTE_CREATED":              cashfreeDispute,
-	"DISPUTE_UPDATED":              cashfreeDispute,
-	"DISPUTE_CLOSED":               cashfreeDispute,
-	"SETTLEMENT_INITIATED":         cashfreeSettlement(schemas.PayoutProcessing),
-	"SETTLEMENT_SUCCESS":           cashfreeSettlement(schemas.PayoutSucceeded),
-	"SETTLEMENT_FAILED":            cashfreeSettlement(schemas.PayoutFailed),
-	"SETTLEMENT_REVERSED":          cashfreeSettlement(schemas.PayoutReversed),
-	"TRANSFER_ACKNOWLEDGED":        cashfreeTransfer(schemas.PayoutProcessing), // the beneficiary's bank has it, the money may come back
-	"TRANSFER_SUCCESS":             cashfreeTransfer(schemas.PayoutSucceeded),
-	"TRANSFER_FAILED":              cashfreeTransfer(schemas.PayoutFailed),
-	"TRANSFER_REJECTED":            cashfreeTransfer(schemas.PayoutFailed),
-	"TRANSFER_REVERSED":            cashfreeTransfer(schemas.PayoutReversed),
-	"SUBSCRIPTION_STATUS_CHANGED":  cashfreeSubscription,
-	"SUBSCRIPTION_STATUS_CHANGE":   cashfreeSubscription, // as older versions call it
-	"SUBSCRIPTION_PAYMENT_SUCCESS": cashfreeCharge,
-	"SUBSCRIPTION_PAYMENT_FAILED":  cashfreeCharge,
-	"SUBSCRIPTION_REFUND_STATUS":   cashfreeRefund,
+	"PAYMENT_SUCCESS_WEBHOOK":        cashfreePayment,
+	"PAYMENT_FAILED_WEBHOOK":         cashfreePayment,
+	"PAYMENT_USER_DROPPED_WEBHOOK":   cashfreePayment,
+	"PAYMENT_LINK_EVENT":             cashfreeLink,
+	"REFUND_STATUS_WEBHOOK":          cashfreeRefund,
+	"AUTO_REFUND_STATUS_WEBHOOK":     cashfreeRefund,
+	"DISPUTE_CREATED":                cashfreeDispute,
+	"DISPUTE_UPDATED":                cashfreeDispute,
+	"DISPUTE_CLOSED":                 cashfreeDispute,
+	"PAYMENT_FORM_ORDER_WEBHOOK":     cashfreeForm,
+	"SETTLEMENT_INITIATED":           cashfreeSettlement(schemas.PayoutProcessing),
+	"SETTLEMENT_SUCCESS":             cashfreeSettlement(schemas.PayoutSucceeded),
+	"SETTLEMENT_FAILED":              cashfreeSettlement(schemas.PayoutFailed),
+	"SETTLEMENT_REVERSED":            cashfreeSettlement(schemas.PayoutReversed),
+	"VENDOR_SETTLEMENT_INITIATED":    cashfreeSettlement(schemas.PayoutProcessing),
+	"VENDOR_SETTLEMENT_CREATED":      cashfreeSettlement(schemas.PayoutProcessing), // as the initiated one's sample calls it
+	"VENDOR_SETTLEMENT_SUCCESS":      cashfreeSettlement(schemas.PayoutSucceeded),
+	"VENDOR_SETTLEMENT_FAILED":       cashfreeSettlement(schemas.PayoutFailed),
+	"VENDOR_SETTLEMENT_REVERSED":     cashfreeSettlement(schemas.PayoutReversed),
+	"TRANSFER_ACKNOWLEDGED":          cashfreeTransfer(schemas.PayoutProcessing), // the beneficiary's bank has it, the money may come back
+	"TRANSFER_SUCCESS":               cashfreeTransfer(schemas.PayoutSucceeded),
+	"TRANSFER_FAILED":                cashfreeTransfer(schemas.PayoutFailed),
+	"TRANSFER_REJECTED":              cashfreeTransfer(schemas.PayoutFailed),
+	"TRANSFER_REVERSED":              cashfreeTransfer(schemas.PayoutReversed),
+	"SUBSCRIPTION_STATUS_CHANGED":    cashfreeSubscription,
+	"SUBSCRIPTION_STATUS_CHANGE":     cashfreeSubscription, // as older versions call it
+	"SUBSCRIPTION_AUTH_STATUS":       cashfreeAuthorization,
+	"SUBSCRIPTION_PAYMENT_SUCCESS":   cashfreeCharge,
+	"SUBSCRIPTION_PAYMENT_FAILED":    cashfreeCharge,
+	"SUBSCRIPTION_PAYMENT_CANCELLED": cashfreeCharge,
+	"SUBSCRIPTION_REFUND_STATUS":     cashfreeRefund,
 }
 
 var cashfreePaymentTypes = map[text]schemas.Type{
@@ -59,6 +67,12 @@ var cashfreePaymentTypes = map[text]schemas.Type{
 	"PENDING":       schemas.PaymentProcessing,
 	"FLAGGED":       schemas.PaymentProcessing, // held for a look at its risk
 	"NOT_ATTEMPTED": schemas.PaymentActionRequired,
+}
+
+var cashfreeFormTypes = map[text]schemas.Type{
+	"PAID":           schemas.PaymentCaptured,
+	"PARTIALLY_PAID": schemas.PaymentCaptured,
+	"FAILED":         schemas.PaymentFailed,
 }
 
 var cashfreeRefundTypes = map[text]schemas.Type{
@@ -116,13 +130,18 @@ type cashfreeEvent struct {
 			ID       text `json:"settlement_id"`
 			CFID     text `json:"cf_settlement_id"`
 			Amount   text `json:"amount_settled"`
+			Asked    text `json:"settlement_amount"`
 			Currency text `json:"settlement_currency"`
 			Reason   text `json:"reason"`
 		} `json:"settlement"`
 		Subscription struct {
 			CFID   text `json:"cf_subscription_id"`
+			ID     text `json:"subscription_id"`
 			Status text `json:"subscription_status"`
 		} `json:"subscription_details"`
+		Form struct {
+			Currency text `json:"form_currency"`
+		} `json:"form"`
 
 		// The fields of links, transfers, and subscriptions' payments and
 		// refunds stand in the data itself.
@@ -142,6 +161,7 @@ type cashfreeEvent struct {
 		PaymentAmount   text `json:"payment_amount"`
 		PaymentCurrency text `json:"payment_currency"`
 		SubscriptionID  text `json:"cf_subscription_id"`
+		SubscriptionRef text `json:"subscription_id"`
 		FailureDetails  struct {
 			Reason text `json:"failure_reason"`
 		} `json:"failure_details"`
@@ -156,8 +176,9 @@ type cashfreeOrder struct {
 	CFPaymentID     text     `json:"cf_payment_id"`
 	PaymentAmount   text     `json:"payment_amount"`
 	PaymentCurrency text     `json:"payment_currency"`
-	TransactionID   text     `json:"transaction_id"` // of links: the payment's id
+	TransactionID   text     `json:"transaction_id"` // of links and forms: the payment's id
 	Status          text     `json:"transaction_status"`
+	FormStatus      text     `json:"order_status"`
 }
 
 type cashfreePaymentData struct {
@@ -304,6 +325,25 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
+// cashfreeForm is the payment of a form's order. Neither its status nor its
+// amount tells a part from the whole: the amount is the order's.
+//
+// https://www.cashfree.com/docs/payments/no-code/payment-forms/webhooks
+func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
+	o := e.Data.Order
+	id := first(o.TransactionID, o.ID)
+	if id == "" {
+		return f, cashfreeNothing("order.transaction_id")
+	}
+	typ, ok := cashfreeFormTypes[o.FormStatus]
+	if !ok {
+		return cashfreeNew(e.Type, "order_status", o.FormStatus), nil
+	}
+	f.Type, f.Identity = typ, id
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), id
+	return cashfreePaid(f, o.Amount, first(o.Currency, e.Data.Form.Currency))
+}
+
 func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
 	r, key := e.Data.Refund, ""
 	switch e.Type {
@@ -356,7 +396,8 @@ func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
-// cashfreeSettlement is a payout to the merchant's own account, in rupees.
+// cashfreeSettlement is a payout to the merchant's own account, or to that of a
+// vendor, in rupees. Vendors' settlements are counted apart.
 func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 	return func(e cashfreeEvent) (f Fact, err error) {
 		s := e.Data.Settlement
@@ -364,10 +405,13 @@ func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 		if f.Identity = f.ConnectorPayoutID; f.Identity == "" {
 			return f, cashfreeNothing("settlement.settlement_id")
 		}
+		if strings.HasPrefix(e.Type, "VENDOR_") {
+			f.Identity = "vendor " + f.Identity
+		}
 		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
 			f.Error = failure("", string(s.Reason), "")
 		}
-		f.Amount, err = major(string(s.Amount), first(s.Currency, "INR"))
+		f.Amount, err = major(first(s.Amount, s.Asked), first(s.Currency, "INR"))
 		return f, err
 	}
 }
@@ -400,6 +444,28 @@ func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
 		return cashfreeNew(e.Type, "subscription_status", s.Status), nil
 	}
 	f.Type, f.ConnectorMandateID = typ, string(s.CFID)
+	f.MerchantTransactionID = string(s.ID)
+	return f, nil
+}
+
+// cashfreeAuthorization is how the payer's consent to a subscription ended. The
+// small payment that may prove it mostly goes back, and is not told as one.
+func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
+	d := e.Data
+	if d.SubscriptionID == "" {
+		return f, cashfreeNothing("cf_subscription_id")
+	}
+	switch d.PaymentStatus {
+	case "SUCCESS":
+		f.Type = schemas.MandateActive
+	case "FAILED", "CANCELLED":
+		f.Type = schemas.MandateFailed
+		f.Error = failure("", string(d.FailureDetails.Reason), "")
+	default:
+		return cashfreeNew(e.Type, "payment_status", d.PaymentStatus), nil
+	}
+	f.Identity = first(d.CFPaymentID, d.PaymentID, d.SubscriptionID)
+	f.MerchantTransactionID, f.ConnectorMandateID = string(d.SubscriptionRef), string(d.SubscriptionID)
 	return f, nil
 }
 

@@ -85,6 +85,14 @@ var checkoutPayoutTypes = map[string]schemas.Type{
 	"payment_returned":          schemas.PayoutReversed,
 }
 
+// checkoutPlatformTypes are of the scheduled payouts to a platform's sub-entities.
+// https://www.checkout.com/docs/developer-resources/event-notifications/event-types/payout_declined
+var checkoutPlatformTypes = map[string]schemas.Type{
+	"payout_paid":     schemas.PayoutSucceeded,
+	"payout_declined": schemas.PayoutFailed,
+	"payout_returned": schemas.PayoutReversed,
+}
+
 var checkoutDisputeTypes = map[string]schemas.Type{
 	"request_for_information_received":        schemas.DisputeOpened,
 	"dispute_received":                        schemas.DisputeOpened,
@@ -165,6 +173,26 @@ type checkoutData struct {
 		TotalCaptured   *int64 `json:"total_captured"`
 	} `json:"balances"`
 
+	PayoutID    text `json:"payout_id"`
+	Instruction struct {
+		SourceAmount        *int64 `json:"source_amount"`
+		SourceCurrency      string `json:"source_currency"`
+		DestinationAmount   *int64 `json:"destination_amount"`
+		DestinationCurrency string `json:"destination_currency"`
+	} `json:"instruction"`
+
+	Payment struct {
+		ID text `json:"id"`
+	} `json:"payment"`
+	Fraud struct {
+		Reason text `json:"reason"`
+		Type   text `json:"type"`
+		Amount struct {
+			Value    text   `json:"value"`
+			Currency string `json:"currency"`
+		} `json:"amount"`
+	} `json:"fraud"`
+
 	PaymentID          text `json:"payment_id"`
 	PaymentReference   text `json:"payment_reference"`
 	PaymentMethod      text `json:"payment_method"`
@@ -176,6 +204,11 @@ type checkoutData struct {
 func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
 	dispute, payment, payout := checkoutDisputeTypes[event], checkoutPaymentTypes[event], checkoutPayoutTypes[event]
 	switch {
+	case event == "fraud_reported":
+		return d.fraud()
+	case checkoutPlatformTypes[event] != "":
+		f.Type = checkoutPlatformTypes[event]
+		return d.platform(f)
 	case dispute == "" && payment == "" && payout == "":
 		return notUnified(event), nil
 	case d.ID == "":
@@ -237,6 +270,36 @@ func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
 	f.Error = d.failure()
 	var err error
 	f.Amount, err = minor(d.Amount, d.Currency, checkoutExponents)
+	return f, err
+}
+
+// platform is a payout to a sub-entity: what arrives there.
+func (d checkoutData) platform(f Fact) (Fact, error) {
+	if d.PayoutID == "" {
+		return f, fmt.Errorf("%w: no data.payout_id: it is not told what the event is about", ErrMalformed)
+	}
+	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
+	f.ConnectorPayoutID, f.Error = string(d.PayoutID), d.failure()
+	amount, currency := d.Instruction.DestinationAmount, d.Instruction.DestinationCurrency
+	if amount == nil {
+		amount, currency = d.Instruction.SourceAmount, d.Instruction.SourceCurrency
+	}
+	var err error
+	f.Amount, err = minor(amount, currency, checkoutExponents)
+	return f, err
+}
+
+// fraud is a payment that was reported as fraudulent. Its amounts, unlike all
+// others, are decimal text in major units.
+// https://www.checkout.com/docs/developer-resources/event-notifications/event-types/fraud_reported
+func (d checkoutData) fraud() (f Fact, err error) {
+	if d.Payment.ID == "" {
+		return f, fmt.Errorf("%w: no data.payment.id: it is not told what the event is about", ErrMalformed)
+	}
+	f.Type = schemas.FraudReported
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.Payment.ID)
+	f.Reason = first(d.Fraud.Reason, d.Fraud.Type)
+	f.Amount, err = major(string(d.Fraud.Amount.Value), d.Fraud.Amount.Currency)
 	return f, err
 }
 

@@ -7,9 +7,10 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// fiuuMolpay: a form about one payment, which has skey, or one refund. One
-// payment is told of several times, by each of three ways: its id and its
-// status, which are signed, are the identity. The time is Malaysia's.
+// fiuuMolpay: a form about one payment, which has skey, or one refund; or a
+// JSON object of the same fields. One payment is told of several times, by each
+// of three ways: its id and its status, which are signed, are the identity. The
+// time is Malaysia's.
 //
 // A form about a refund has Fiuu's id of the payment and the merchant's
 // reference of the refund, and neither a currency nor the order.
@@ -27,7 +28,7 @@ var (
 )
 
 func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
-	p, err := decodeForm(payload)
+	p, err := fiuuMolpayDecode(payload)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +52,21 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f.Type, f.ConnectorEventType = typ, status
 	return []Fact{f}, nil
+}
+
+func fiuuMolpayDecode(payload []byte) (map[string]string, error) {
+	if len(payload) == 0 || payload[0] != '{' {
+		return decodeForm(payload)
+	}
+	var fields map[string]text
+	if err := decode(payload, &fields); err != nil {
+		return nil, err
+	}
+	p := make(map[string]string, len(fields))
+	for name, value := range fields {
+		p[name] = string(value)
+	}
+	return p, nil
 }
 
 func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error) {

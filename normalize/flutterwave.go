@@ -2,8 +2,12 @@ package normalize
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -12,18 +16,22 @@ import (
 // "data"}. An event is called "completed" whether it succeeded or failed: the
 // status decides. Amounts are numbers in major units.
 //
-// Version 3 has no event id, and version 4's is as little signed as the rest.
-// The identity is the id of the thing; its state makes the type.
+// Accounts that never chose version 3's webhooks, and its test mode, send what
+// version 2 did: no event, the payment's fields beside "event.type", or
+// "event.type" and "transfer".
+//
+// Version 3 has no event id, and version 4's need not be signed. The identity
+// is the id of the thing; its state makes the type.
 //
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{
 	Docs:      "https://developer.flutterwave.com/docs/webhooks",
-	Key:       "data.tx_ref or, in version 4, data.reference; data.reference of transfers",
+	Key:       "data.tx_ref or, in version 4, data.reference; data.reference of transfers; txRef and transfer.reference in version 2",
 	Normalize: flutterwaveNormalize,
 }
 
 // flutterwaveReaders is what reads the data, by the first word of the event.
-var flutterwaveReaders = map[string]func(flutterwaveEvent) (Fact, error){
+var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (Fact, error){
 	"charge":     flutterwaveCharge,
 	"transfer":   flutterwaveTransfer,
 	"refund":     flutterwaveRefund,
@@ -43,6 +51,7 @@ var flutterwaveChargeTypes = map[string]schemas.Type{
 
 var flutterwaveTransferTypes = map[string]schemas.Type{
 	"new":        schemas.PayoutCreated,
+	"initiated":  schemas.PayoutProcessing,
 	"pending":    schemas.PayoutProcessing,
 	"successful": schemas.PayoutSucceeded,
 	"succeeded":  schemas.PayoutSucceeded,
@@ -76,36 +85,77 @@ var flutterwaveChargebackTypes = map[string]schemas.Type{
 }
 
 type flutterwaveEvent struct {
-	Event string `json:"event"`
-	Type  string `json:"type"`
-	Data  struct {
-		ID                text `json:"id"`
-		TxRef             text `json:"tx_ref"`
-		TxID              text `json:"tx_id"`
-		ChargeID          text `json:"charge_id"`
-		TransactionID     text `json:"transaction_id"`
-		Reference         text `json:"reference"`
-		Status            text `json:"status"`
-		Amount            text `json:"amount"`
-		AmountRefunded    text `json:"amount_refunded"`
-		Currency          text `json:"currency"`
-		PaymentType       text `json:"payment_type"`
-		Created           text `json:"created_at"`
-		CreatedV4         text `json:"created_datetime"`
-		ProcessorResponse text `json:"processor_response"`
-		CompleteMessage   text `json:"complete_message"`
-		Comment           text `json:"comment"`
-		Reason            text `json:"reason"`
-		Card              struct {
-			Type text `json:"type"`
+	Event    string          `json:"event"`
+	Type     string          `json:"type"`
+	OldType  string          `json:"event.type"`
+	SentAt   text            `json:"timestamp"` // of version 4
+	Data     flutterwaveData `json:"data"`
+	Transfer flutterwaveData `json:"transfer"` // of version 2
+}
+
+type flutterwaveData struct {
+	ID                  text                `json:"id"`
+	TxRef               text                `json:"tx_ref"`
+	TxRefV2             text                `json:"txRef"`
+	TxID                text                `json:"tx_id"`
+	ChargeID            text                `json:"charge_id"`
+	TransactionID       text                `json:"transaction_id"`
+	Reference           text                `json:"reference"`
+	Status              text                `json:"status"`
+	Amount              flutterwaveAmount   `json:"amount"`
+	AmountRefunded      text                `json:"amount_refunded"`
+	Currency            text                `json:"currency"`
+	DestinationCurrency text                `json:"destination_currency"` // of version 4's transfers
+	PaymentType         text                `json:"payment_type"`
+	Created             text                `json:"created_at"`
+	CreatedV4           text                `json:"created_datetime"`
+	CreatedV2           text                `json:"createdAt"`
+	DateCreated         text                `json:"date_created"` // of version 2's transfers
+	Response            flutterwaveResponse `json:"processor_response"`
+	CompleteMessage     text                `json:"complete_message"`
+	Comment             text                `json:"comment"`
+	Reason              text                `json:"reason"`
+	Card                struct {
+		Type text `json:"type"`
+	} `json:"card"`
+	PaymentMethod struct {
+		Type text `json:"type"`
+		Card struct {
+			Network text `json:"network"`
 		} `json:"card"`
-		PaymentMethod struct {
-			Type text `json:"type"`
-			Card struct {
-				Network text `json:"network"`
-			} `json:"card"`
-		} `json:"payment_method"`
-	} `json:"data"`
+	} `json:"payment_method"`
+}
+
+// flutterwaveAmount is a number or, where version 4 says which currency it
+// counts, an object with the number as its value.
+type flutterwaveAmount text
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (a *flutterwaveAmount) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return json.UnmarshalDecode(d, (*text)(a))
+	}
+	var of struct {
+		Value text `json:"value"`
+	}
+	err := json.UnmarshalDecode(d, &of)
+	*a = flutterwaveAmount(of.Value)
+	return err
+}
+
+// flutterwaveResponse is the bank's answer: a text or, in version 4, an object.
+type flutterwaveResponse struct {
+	Code text `json:"code"`
+	Text text `json:"type"`
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (r *flutterwaveResponse) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	type object flutterwaveResponse
+	if d.PeekKind() != '{' {
+		return json.UnmarshalDecode(d, &r.Text)
+	}
+	return json.UnmarshalDecode(d, (*object)(r))
 }
 
 func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -113,42 +163,56 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	event := first(e.Event, e.Type)
-	if event == "" {
-		return nil, fmt.Errorf("%w: no event: not a webhook of Flutterwave's", ErrMalformed)
+	event, thing, d := first(e.Event, e.Type), "", e.Data
+	switch {
+	case event != "":
+		thing, _, _ = strings.Cut(event, ".")
+	case e.Transfer.ID != "":
+		event, thing, d = e.OldType, "transfer", e.Transfer
+	default:
+		d = flutterwaveData{}
+		if err := redecode(payload, &d); err != nil {
+			return nil, err
+		}
+		if d.TxRefV2 == "" {
+			return nil, fmt.Errorf("%w: no event: not a webhook of Flutterwave's", ErrMalformed)
+		}
+		event, thing = e.OldType, "charge"
+		d.PaymentType = text(strings.TrimSuffix(strings.ToLower(event), "_transaction")) // MPESA_TRANSACTION
 	}
-	thing, _, _ := strings.Cut(event, ".")
 	read, ok := flutterwaveReaders[thing]
 	if !ok {
 		return []Fact{notUnified(event)}, nil
 	}
-	if e.Data.ID == "" {
+	if d.ID == "" {
 		return []Fact{malformed(event, fmt.Errorf("%w: no data.id", ErrMalformed))}, nil
 	}
-	f, err := read(e)
+	f, err := read(event, d)
 	if err == nil {
-		f.Time, err = timestamp(first(e.Data.Created, e.Data.CreatedV4), time.RFC3339)
+		f.Time, err = timestamp(first(d.Created, d.CreatedV4, d.CreatedV2, d.DateCreated), time.RFC3339)
+	}
+	if sent, err := strconv.ParseInt(string(e.SentAt), 10, 64); err == nil && f.Time.IsZero() {
+		f.Time = unixOrMilli(sent)
 	}
 	switch {
 	case err != nil:
 		return []Fact{malformed(event, err)}, nil
 	case f.Type == "":
-		return []Fact{ignored(event, fmt.Sprintf("status %q is not one that tollbridge unifies", e.Data.Status))}, nil
+		return []Fact{ignored(event, fmt.Sprintf("status %q is not one that tollbridge unifies", d.Status))}, nil
 	}
-	f.Identity, f.ConnectorEventType = string(e.Data.ID), event
+	f.Identity, f.ConnectorEventType = string(d.ID), event
 	return []Fact{f}, nil
 }
 
 // status is in either case.
-func (e flutterwaveEvent) status() string { return strings.ToLower(string(e.Data.Status)) }
+func (d flutterwaveData) status() string { return strings.ToLower(string(d.Status)) }
 
-func flutterwaveCharge(e flutterwaveEvent) (f Fact, err error) {
-	d := e.Data
-	f.Type = flutterwaveChargeTypes[e.status()]
-	f.MerchantTransactionID, f.ConnectorTransactionID = first(d.TxRef, d.Reference), string(d.ID)
+func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
+	f.Type = flutterwaveChargeTypes[d.status()]
+	f.MerchantTransactionID, f.ConnectorTransactionID = first(d.TxRef, d.TxRefV2, d.Reference), string(d.ID)
 	f.PaymentMethod = method(first(d.PaymentType, d.PaymentMethod.Type), first(d.Card.Type, d.PaymentMethod.Card.Network))
 	if f.Type == schemas.PaymentFailed {
-		f.Error = failure("", string(d.ProcessorResponse), "")
+		f.Error = failure(string(d.Response.Code), string(d.Response.Text), "")
 	}
 	f.Amount, err = major(string(d.Amount), string(d.Currency))
 	if f.Type == schemas.PaymentCaptured {
@@ -157,33 +221,33 @@ func flutterwaveCharge(e flutterwaveEvent) (f Fact, err error) {
 	return f, err
 }
 
-func flutterwaveTransfer(e flutterwaveEvent) (f Fact, err error) {
-	d := e.Data
-	f.Type = flutterwaveTransferTypes[e.status()]
+func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
+	f.Type = flutterwaveTransferTypes[d.status()]
+	if event == "transfer.reversal" && f.Type == schemas.PayoutSucceeded { // the reversal did
+		f.Type = schemas.PayoutReversed
+	}
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID = string(d.ID)
 	if f.Type == schemas.PayoutFailed || f.Type == schemas.PayoutReversed {
 		f.Error = failure("", string(d.CompleteMessage), "")
 	}
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
+	f.Amount, err = major(string(d.Amount), first(d.Currency, d.DestinationCurrency))
 	return f, err
 }
 
 // flutterwaveRefund names the payment by Flutterwave's id only.
-func flutterwaveRefund(e flutterwaveEvent) (f Fact, err error) {
-	d := e.Data
-	f.Type = flutterwaveRefundTypes[e.status()]
+func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
+	f.Type = flutterwaveRefundTypes[d.status()]
 	f.MerchantTransactionID = string(d.TxRef)
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)
 	f.ConnectorRefundID, f.MerchantRefundID = string(d.ID), string(d.Reference)
 	f.Reason = first(d.Reason, d.Comment)
-	f.Amount, err = major(first(d.AmountRefunded, d.Amount), string(d.Currency))
+	f.Amount, err = major(first(d.AmountRefunded, text(d.Amount)), string(d.Currency))
 	return f, err
 }
 
-func flutterwaveChargeback(e flutterwaveEvent) (f Fact, err error) {
-	d := e.Data
-	f.Type, f.Stage = flutterwaveChargebackTypes[e.status()], schemas.StageDispute
+func flutterwaveChargeback(_ string, d flutterwaveData) (f Fact, err error) {
+	f.Type, f.Stage = flutterwaveChargebackTypes[d.status()], schemas.StageDispute
 	f.MerchantTransactionID = string(d.TxRef)
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)
 	f.ConnectorDisputeID, f.Reason = string(d.ID), first(d.Reason, d.Comment)

@@ -51,7 +51,8 @@ var gocardlessTypes = map[string]schemas.Type{
 	"mandates.suspended_by_payer": schemas.MandateRevoked,
 	"mandates.replaced":           schemas.MandateRevoked, // another mandate goes on
 
-	"payouts.paid": schemas.PayoutSucceeded,
+	"payouts.paid":             schemas.PayoutSucceeded,
+	"creditors.bounced_payout": schemas.PayoutReversed, // which one is not told
 
 	"outbound_payments.created":                 schemas.PayoutCreated,
 	"outbound_payments.set_to_pending_approval": schemas.PayoutCreated,
@@ -162,8 +163,13 @@ func (e gocardlessEvent) linked(typ schemas.Type) (f Fact, err error) {
 		}
 	case "payout":
 		id = e.Links.Payout
-		if e.ResourceType == "outbound_payments" {
+		switch e.ResourceType {
+		case "outbound_payments":
 			id = e.Links.OutboundPayment
+		case "creditors":
+			f.Error = failure(string(e.Details.Cause), string(e.Details.Description), string(e.Details.ReasonCode))
+			f.PaymentMethod = nil
+			return f, nil
 		}
 		f.ConnectorTransactionID, f.ConnectorPayoutID, f.PaymentMethod = "", string(id), nil
 	}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,7 +15,9 @@ import (
 // joined by ":" and not escaped. A batch is good if every item is; an empty
 // one, which nobody signed, is malformed. Because nothing is escaped, a ":" is
 // let through in merchantReference alone: elsewhere it could only be the trace
-// of somebody who moved text from one field to its neighbour.
+// of somebody who moved text from one field to its neighbour. A webhook of the
+// method "HTTP POST" is one item as a form, its additionalData spelled out as
+// additionalData.hmacSignature and so on.
 //
 // Nothing else is signed. Whoever has seen one signed item can send it again
 // with another eventDate, reason, paymentMethod, live or additionalData: a
@@ -25,6 +28,7 @@ import (
 // front of the endpoint keeps strangers from trying.
 //
 // https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
+// https://docs.adyen.com/development-resources/webhooks/understand-notifications
 var adyen = Connector{
 	Docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures",
 	Signs: "HMAC-SHA256 (hex key) of pspReference:originalReference:merchantAccountCode:merchantReference:value:currency:eventCode:success, " +
@@ -58,23 +62,55 @@ func adyenVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error
 	if err != nil {
 		return Verified{}, err
 	}
+	items, err := adyenItems(r)
+	if err != nil {
+		return Verified{}, err
+	}
+	for n, i := range items {
+		if err := i.verify(key); err != nil {
+			return Verified{}, fmt.Errorf("item %d: %w", n, err)
+		}
+	}
+	return Verified{Payload: r.Body}, nil
+}
+
+func adyenItems(r Request) (items []adyenItem, err error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(r.Body, " \t\r\n"), []byte("{")) {
+		return adyenForm(r)
+	}
 	var body struct {
 		Items []struct {
 			Item adyenItem `json:"NotificationRequestItem"`
 		} `json:"notificationItems"`
 	}
 	if err := decodeJSON(r.Body, &body); err != nil {
-		return Verified{}, err
+		return nil, err
 	}
 	if len(body.Items) == 0 {
-		return Verified{}, fmt.Errorf("%w: the body has no notificationItems", ErrMalformed)
+		return nil, fmt.Errorf("%w: the body has no notificationItems", ErrMalformed)
 	}
-	for n, i := range body.Items {
-		if err := i.Item.verify(key); err != nil {
-			return Verified{}, fmt.Errorf("item %d: %w", n, err)
-		}
+	for _, i := range body.Items {
+		items = append(items, i.Item)
 	}
-	return Verified{Payload: r.Body}, nil
+	return items, nil
+}
+
+func adyenForm(r Request) ([]adyenItem, error) {
+	f, err := r.form()
+	if err != nil {
+		return nil, err
+	}
+	if f["pspReference"] == "" {
+		return nil, fmt.Errorf("%w: neither JSON nor a form with pspReference", ErrMalformed)
+	}
+	i := adyenItem{
+		PspReference: text(f["pspReference"]), OriginalReference: text(f["originalReference"]),
+		MerchantAccountCode: text(f["merchantAccountCode"]), MerchantReference: text(f["merchantReference"]),
+		EventCode: text(f["eventCode"]), Success: text(f["success"]),
+	}
+	i.Amount.Value, i.Amount.Currency = text(f["value"]), text(f["currency"])
+	i.AdditionalData.Signature = f["additionalData.hmacSignature"]
+	return []adyenItem{i}, nil
 }
 
 func (i adyenItem) verify(key []byte) error {

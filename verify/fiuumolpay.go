@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"time"
 )
 
@@ -15,11 +16,12 @@ import (
 //
 // Nothing stands between the fields: where tranID ends and orderid begins is
 // not signed. Neither are the channel, the error and the kind of notification.
+// The fields may come as a JSON object instead of a form.
 //
 // https://docs.fiuu.dev/docs/payment-status-notification
 var fiuuMolpay = Connector{
 	Docs:     "https://docs.fiuu.dev/docs/payment-status-notification",
-	Signs:    "MD5 of the fields of the payment and the secret key, hex, in the field skey; of a refund, in the field Signature",
+	Signs:    "MD5 of the fields of the payment and the secret key, hex, in the field skey; of a refund, in the field Signature; a form, or JSON",
 	Covers:   CoversFields,
 	Weakness: "MD5, no HMAC; where tranID ends and orderid begins is not signed; channel, error_code and others are not signed; no timestamp to judge by",
 	Verify:   fiuuMolpayVerify,
@@ -31,14 +33,31 @@ var (
 )
 
 func fiuuMolpayVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	sent := r.Body
+	if len(sent) > 0 && sent[0] == '{' {
+		var fields map[string]text
+		if err := decodeJSON(sent, &fields); err != nil {
+			return Verified{}, err
+		}
+		values := url.Values{}
+		for name, value := range fields {
+			values.Set(name, string(value))
+		}
+		r.Body = []byte(values.Encode())
+	}
 	f, err := r.form()
 	if err != nil {
 		return Verified{}, err
 	}
+	scheme := fiuuMolpayPayment
 	if _, payment := f["skey"]; !payment && f["Signature"] != "" {
-		return fiuuMolpayRefund.verify(r, secret, k, now)
+		scheme = fiuuMolpayRefund
 	}
-	return fiuuMolpayPayment.verify(r, secret, k, now)
+	v, err := scheme.verify(r, secret, k, now)
+	if err == nil {
+		v.Payload = sent
+	}
+	return v, err
 }
 
 func fiuuMolpayPaymentWant(f form, secret string, _ Keys) ([]byte, error) {

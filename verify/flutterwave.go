@@ -1,15 +1,36 @@
 package verify
 
-// flutterwave sends the webhook's secret hash itself in the header verif-hash.
-// Nothing is signed: whoever has seen one webhook can make any other, and so
-// what one says should be fetched from Flutterwave before goods leave.
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+)
+
+// flutterwave signs the body with the webhook's secret hash, text used as it
+// is, and sends flutterwave-signature: <base64>. So does version 4; version 3
+// sends the secret hash itself in verif-hash and signs nothing: whoever has
+// seen one such webhook can make any other, and signatures too, and so what one
+// says should be fetched from Flutterwave before goods leave. Where there is a
+// signature it decides, and verif-hash beside it is not looked at.
 //
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{
 	Docs:     "https://developer.flutterwave.com/docs/webhooks",
-	Signs:    "nothing; the secret itself stands in verif-hash",
+	Signs:    "HMAC-SHA256 of the body, base64, in flutterwave-signature; without that header nothing: the secret itself stands in verif-hash",
 	Covers:   CoversNothing,
-	Weakness: "a shared value proves the sender and nothing of what is sent; it can be read from any one webhook",
-	Headers:  []string{"verif-hash"},
-	Verify:   sharedValue("verif-hash"),
+	Weakness: "verif-hash proves the sender and nothing of what is sent, and the secret can be read from any one such webhook; no timestamp: a captured request can be sent again",
+	Headers:  []string{"flutterwave-signature", "verif-hash"},
+	Verify:   flutterwaveVerify,
+}
+
+var (
+	flutterwaveMAC   = mac{hash: sha256.New, header: "flutterwave-signature", decode: base64.StdEncoding.Strict().DecodeString}
+	flutterwavePlain = sharedValue("verif-hash")
+)
+
+func flutterwaveVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
+	if len(r.Header.Values(flutterwaveMAC.header)) > 0 {
+		return flutterwaveMAC.verify(r, secret, k, now)
+	}
+	return flutterwavePlain(r, secret, k, now)
 }

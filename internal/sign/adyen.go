@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"net/url"
 	"strings"
 	"time"
 
@@ -12,11 +13,14 @@ import (
 )
 
 // adyen: each item's additionalData.hmacSignature is the base64 of the
-// HMAC-SHA256 over eight of its fields, joined by ":".
-func adyen(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+// HMAC-SHA256 over eight of its fields, joined by ":"; a form is one item.
+func adyen(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	key, err := hex.DecodeString(secret)
 	if err != nil {
 		return verify.Request{}, err
+	}
+	if strings.Contains(string(payload), "pspReference=") {
+		return inForm("additionalData.hmacSignature", adyenForm)(payload, string(key), settings, address, now)
 	}
 	var n struct {
 		Live  json.RawMessage `json:"live,omitempty"`
@@ -34,6 +38,14 @@ func adyen(payload []byte, secret string, _ map[string]string, _ string, _ time.
 	}
 	body, err := json.Marshal(n)
 	return request(body, "application/json"), err
+}
+
+func adyenForm(f url.Values, key string) string {
+	var fields []string
+	for _, name := range []string{"pspReference", "originalReference", "merchantAccountCode", "merchantReference", "value", "currency", "eventCode", "success"} {
+		fields = append(fields, f.Get(name))
+	}
+	return base64.StdEncoding.EncodeToString(mac(sha256.New, key, strings.Join(fields, ":")))
 }
 
 // adyenItem puts the signature into an item, beside what stands there.

@@ -12,6 +12,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -31,7 +32,7 @@ var connectors = map[string]Signer{
 	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"authorizenet":          {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
-	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: inForm("x_signature", billplz)},
+	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: billplz},
 	"braintree":             {Dev: braintreeKeys, Sign: braintree},
 	"btcpay":                {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
 	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
@@ -258,15 +259,22 @@ func inForm(field string, signature func(f url.Values, secret string) string) Fu
 	}
 }
 
-// billplz: hex of HMAC-SHA256 over name and value of each field, sorted
-// without regard to case and joined by "|".
-func billplz(f url.Values, secret string) string {
-	var fields []string
-	for name := range f {
-		fields = append(fields, name+f.Get(name))
+// billplz: x_signature of a bill, checksum of a payment order.
+func billplz(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	if !strings.Contains(string(payload), "paid=") {
+		return inForm("checksum", func(f url.Values, secret string) string {
+			text := f.Get("id") + f.Get("bank_account_number") + f.Get("status") + f.Get("total") + f.Get("reference_id") + f.Get("epoch")
+			return hex.EncodeToString(mac(sha512.New, secret, text))
+		})(payload, secret, settings, address, now)
 	}
-	slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+	return inForm("x_signature", func(f url.Values, secret string) string {
+		var fields []string
+		for name := range f {
+			fields = append(fields, name+f.Get(name))
+		}
+		slices.SortFunc(fields, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+		return hex.EncodeToString(mac(sha256.New, secret, strings.Join(fields, "|")))
+	})(payload, secret, settings, address, now)
 }
 
 // robokassa: hex of MD5 over the sum, the invoice, the password and the
@@ -295,13 +303,27 @@ func ipay88(f url.Values, key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// fiuuMolpay: skey of a payment, Signature of a refund.
+// fiuuMolpay: skey of a payment, Signature of a refund, in a form or in JSON.
 func fiuuMolpay(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	refund := func(f url.Values, secret string) string {
+		return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
+	}
+	if payload[0] == '{' {
+		var fields map[string]string
+		if err := json.Unmarshal(payload, &fields); err != nil {
+			return verify.Request{}, err
+		}
+		f := url.Values{}
+		for name, value := range fields {
+			f.Set(name, value)
+		}
+		fields["Signature"] = refund(f, secret)
+		body, err := json.Marshal(fields)
+		return request(body, "application/json"), err
+	}
 	if !strings.Contains(string(payload), "skey=") {
-		return inForm("Signature", func(f url.Values, secret string) string {
-			return hash(f.Get("RefundType") + f.Get("MerchantID") + f.Get("RefID") + f.Get("RefundID") + f.Get("TxnID") + f.Get("Amount") + f.Get("Status") + secret)
-		})(payload, secret, settings, address, now)
+		return inForm("Signature", refund)(payload, secret, settings, address, now)
 	}
 	return inForm("skey", func(f url.Values, secret string) string {
 		key := hash(f.Get("tranID") + f.Get("orderid") + f.Get("status") + f.Get("domain") + f.Get("amount") + f.Get("currency"))
@@ -316,7 +338,7 @@ func globalpaymentsRealex(f url.Values, secret string) string {
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
 }
 
-// liqpay: base64 of SHA-1 over the data between the private key and itself.
+// liqpay: base64 of SHA-1 (before version 7 of the API) over the data between the private key and itself.
 func liqpay(f url.Values, key string) string {
 	data := f.Get("data")
 	if data == "" {
