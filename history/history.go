@@ -18,11 +18,18 @@
 // and by any replica from the moment its record is read back. [History.Ready]
 // tells when all that was there at the start is read.
 //
+// A replica that cannot read a partition for [consume.Trouble] admits no new event
+// to it: another may have published it, and have refused it since it does not know.
+// That one does not send it again once it has refused it, but looks for it as well
+// ([History.Written]). Both begin again [consume.Doubt] after the partition's leader
+// answers, when what was sent before has come to it.
+//
 // Two replicas that are given the same webhook within the time in which a
 // record is read back (about [consume.Reader.Pace], and what Kafka takes to show
 // it) both publish it, with the same id. So does a process whose killed
 // predecessor's last request reaches its broker only after that broker was read
-// to its end. Consumers handle an id once. Such a pair
+// to its end, and a replica's last request if it reaches its broker only after
+// both times. Consumers handle an id once. Such a pair
 //
 //   - says the same, but for received_at, late, newest_event_id and contradicts
 //     and, where the processor tells one fact by several of its events, for what

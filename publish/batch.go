@@ -36,6 +36,7 @@ type batch struct {
 	unknown bool
 	sealed  bool // nothing may be added
 	tries   int
+	tried   time.Time // when the last attempt ended
 	since   time.Time // when its first record was given
 }
 

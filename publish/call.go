@@ -26,8 +26,9 @@ type slot struct {
 	call  *call
 	part  *partition // nil: not placed yet, or known by the ledger
 	batch *batch
-	index int   // in the batch
-	size  int64 // bytes reserved for it
+	id    string // [Record.ID]
+	index int    // in the batch
+	size  int64  // bytes reserved for it
 	fate  fate
 	at    Receipt
 	err   error

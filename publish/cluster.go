@@ -25,6 +25,7 @@ type cluster struct {
 	ledger  *ledger
 	held    atomic.Int64 // bytes of records not settled
 	topics  atomic.Pointer[map[string]*topic]
+	log     atomic.Pointer[Log] // nil: nobody reads
 
 	ctx     context.Context
 	end     context.CancelFunc

@@ -85,7 +85,7 @@ func (p *partition) place(r *Record, s *slot, now time.Time) error {
 		b.since = now
 		p.queue = append(p.queue, b)
 	}
-	s.part = p
+	s.part, s.id = p, r.ID
 	b.add(r, now.UnixMilli(), s)
 	b.reserved += s.size
 	p.list()
@@ -118,6 +118,12 @@ func (p *partition) next(to *broker, room int) *batch {
 	for len(p.queue) > 0 && !p.queue[0].inFlight {
 		b := p.queue[0]
 		if !b.unknown && !p.prune() {
+			continue
+		}
+		if log := p.reader(b); log != nil {
+			if !p.look(b, *log) {
+				return nil
+			}
 			continue
 		}
 		if b = p.queue[0]; len(b.buf) > room {
@@ -154,6 +160,51 @@ func (p *partition) prune() bool {
 	return true
 }
 
+// reader returns who can tell what became of a batch that may be in the log and
+// that nobody waits for any more, or nil.
+func (p *partition) reader(b *batch) *Log {
+	log := p.cluster.log.Load()
+	if log == nil || !b.unknown || !(*log).Follows(p.topic.name) {
+		return nil
+	}
+	for _, s := range b.slots {
+		if s.fate == waiting || s.id == "" {
+			return nil
+		}
+	}
+	return log
+}
+
+// lookPace is between looks at what the log has.
+const lookPace = 20 * time.Millisecond
+
+// look settles a batch by what the log has, and reports whether it could. The
+// batch is not sent again: its redelivery may have come to another replica, and
+// what is not in the log by now is to be written by that one.
+func (p *partition) look(b *batch, log Log) bool {
+	ids := make([]string, len(b.slots))
+	for i, s := range b.slots {
+		ids[i] = s.id
+	}
+	at, ok := log.Written(p.topic.name, int(p.number), b.tried, ids)
+	if !ok {
+		p.pause(lookPace)
+		return false
+	}
+	for _, s := range b.slots {
+		var there bool
+		if s.at, there = at[s.id]; there {
+			p.endSlot(s, stored, nil)
+		} else {
+			p.endSlot(s, unwritten, errLate)
+		}
+	}
+	p.newID() // its sequence may have been used
+	p.failing, p.why = time.Time{}, nil
+	p.drop(b)
+	return true
+}
+
 // drop takes the first batch out of the queue, for good.
 func (p *partition) drop(b *batch) {
 	p.queue = append(p.queue[:0], p.queue[1:]...)
@@ -179,6 +230,7 @@ func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) 
 	defer p.mu.Unlock()
 	b.inFlight = false
 	b.tries++
+	b.tried = time.Now()
 	v := unknown
 	if err == nil {
 		if v = judge(code, b.unknown); v != written {
@@ -261,9 +313,12 @@ func (p *partition) retry(b *batch) {
 	if b.tries <= 1 {
 		return // at once
 	}
+	p.pause(min(10*time.Millisecond<<min(b.tries, 6), 500*time.Millisecond))
+}
+
+func (p *partition) pause(rest time.Duration) {
 	p.paused = true
-	pause := min(10*time.Millisecond<<min(b.tries, 6), 500*time.Millisecond)
-	time.AfterFunc(pause, func() {
+	time.AfterFunc(rest, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.resume()

@@ -125,3 +125,72 @@ func TestOrphanRefused(t *testing.T) {
 		t.Errorf("%d records are remembered, and none is written", n)
 	}
 }
+
+// told is a log that says what a test has it say.
+type told struct {
+	at    map[string]Receipt
+	known bool
+	asked time.Time
+}
+
+func (r *told) Follows(topic string) bool { return topic == "a" }
+
+func (r *told) Written(_ string, _ int, sent time.Time, _ []string) (map[string]Receipt, bool) {
+	r.asked = sent
+	return r.at, r.known
+}
+
+// TestConsulted: what may be written and nobody waits for is not sent again but
+// looked for, and the redelivery of each record is told what was found.
+func TestConsulted(t *testing.T) {
+	first := producerID{id: 1, given: true}
+	p, b := byHand(t)
+	log := &told{}
+	var l Log = log
+	p.cluster.log.Store(&l)
+	place := func(ids ...string) *call {
+		var records []Record
+		for _, id := range ids {
+			records = append(records, Record{Topic: "a", ID: id, Key: []byte("k")})
+		}
+		c := newCall(records)
+		for i := range c.records {
+			if err := p.place(&c.records[i], &c.slots[i], time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c
+	}
+	c := place("1", "2")
+	records := c.records
+	sent := p.next(b, 1<<20)
+	p.sealFor(sent, first)
+	p.answered(sent, 0, -1, io.EOF)
+	if p.next(b, 1<<20) != sent || !log.asked.IsZero() {
+		t.Fatal("what its caller waits for is not sent again")
+	}
+	before := time.Now()
+	p.answered(sent, 0, -1, io.EOF)
+	c.leave(errLate)
+	_, _ = c.result(p.cluster.ledger)
+	p.resume()
+	if p.next(b, 1<<20) != nil || !p.paused || log.asked.Before(before) {
+		t.Fatalf("it is sent again, or looked for as of %s, before the last attempt ended", log.asked)
+	}
+	log.at, log.known = map[string]Receipt{"2": {Topic: "a", Offset: 9}}, true
+	p.resume()
+	if p.next(b, 1<<20) != nil || len(p.queue) != 0 {
+		t.Fatal("it is sent again though it is known what became of it")
+	}
+	if e := p.cluster.ledger.find(identity(&records[0])); e != nil {
+		t.Errorf("what is not there is remembered: %+v", e)
+	}
+	if e := p.cluster.ledger.find(identity(&records[1])); e == nil || e.fate != stored || e.at.Offset != 9 {
+		t.Errorf("what is there is %+v, want its receipt", e)
+	}
+	place("3")
+	next := p.next(b, 1<<20)
+	if p.sealFor(next, producerID{id: 2, given: true}); p.id == first || p.sequence != 0 {
+		t.Error("the producer id goes on, with a sequence that may have been used")
+	}
+}

@@ -79,6 +79,21 @@ type Producer struct {
 // [Producer.Ready].
 func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.orElse())} }
 
+// Log is what can be read of Kafka.
+type Log interface {
+	// Follows reports whether a topic is read at all.
+	Follows(topic string) bool
+	// Written returns where records are, by [Record.ID], whoever wrote them. It
+	// returns false as long as something may be in the partition, or come into it,
+	// that was sent until a time and is not read.
+	Written(topic string, partition int, sent time.Time, ids []string) (map[string]Receipt, bool)
+}
+
+// Consult has what was sent and not answered, and what nobody waits for any more,
+// looked for in the log in place of being sent again, as it must be where other
+// replicas write the same records.
+func (p *Producer) Consult(l Log) { p.cluster.log.Store(&l) }
+
 // Ready returns nil if the topics are there and have a leader each.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	if err := p.cluster.refresh(ctx, topics...); err != nil {

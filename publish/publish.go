@@ -35,7 +35,9 @@
 //     caller was refused. The ledger knows it by its [Record.ID]: its
 //     redelivery waits for the outcome, gets the first one's receipt if it is
 //     written, and is written anew if it is not. Meanwhile the partition takes
-//     nothing else, and its callers are refused at once;
+//     nothing else, and its callers are refused at once. Where somebody reads the
+//     topic ([Producer.Consult]) a batch that nobody waits for is not sent again
+//     but looked for: its redelivery may have come to another replica;
 //   - if the broker refuses the batch for good after an attempt without an
 //     answer (its producer id is fenced, or it is not allowed any more), nobody
 //     can tell. The record is counted as tollbridge_kafka_unknown_records_total

@@ -135,6 +135,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		return err
 	}
 	defer memory.Close()
+	producer.Consult(memory)
 	memory.Await(ctx, readBackTime)
 	server, err := ingest.New(ingest.Config{
 		Endpoints: endpoints, Publisher: publisher, History: memory, Names: names,
