@@ -68,77 +68,73 @@ func wrapped(body []byte) (all []form) {
 
 // writing is one way to write the same text.
 type writing struct {
-	how   string // empty leaves it as it is
+	how   string
 	write func(string) string
 }
 
-func asItIs(s string) string { return s }
-
 // written returns a body in other ways of writing the same, those first that
 // change least.
-func written(body string) (all []form) {
-	most := 4
+func written(body string) []form {
+	stages, most := [][]writing{texts, ends}, 4
+	if json.Valid([]byte(strings.TrimPrefix(body, bom))) {
+		stages = [][]writing{slices.Concat(texts, jsons), escapes, slashings, ends}
+	}
 	if len(body) > manyBytes {
 		most = 1 // what is large is tried with one change at a time
 	}
-	layouts, characters, slashes := texts, []writing{{"", asItIs}}, []writing{{"", asItIs}}
-	if json.Valid([]byte(strings.TrimPrefix(body, bom))) {
-		layouts, characters, slashes = append(slices.Clone(texts), jsons...), append(characters, escapes...), append(slashes, slashings...)
+	type text struct {
+		text string
+		how  []string
 	}
-	type counted struct {
-		form
-		changes int
-	}
-	var found []counted
-	for _, layout := range layouts {
-		for _, character := range characters {
-			for _, slash := range slashes {
-				for _, end := range ends {
-					var how []string
-					for _, w := range []writing{layout, character, slash, end} {
-						if w.how != "" {
-							how = append(how, w.how)
-						}
-					}
-					if len(how) == 0 || len(how) > most {
-						continue
-					}
-					text := end.write(slash.write(character.write(layout.write(body))))
-					found = append(found, counted{form{what: strings.Join(how, ", "), text: text}, len(how)})
+	all := []text{{text: body}}
+	for _, stage := range stages {
+		for _, t := range slices.Clone(all) {
+			for _, w := range stage {
+				if other := w.write(t.text); other != t.text && len(t.how) < most {
+					all = append(all, text{other, append(slices.Clone(t.how), w.how)})
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(found, func(a, b counted) int { return a.changes - b.changes })
-	for _, f := range found {
-		all = append(all, f.form)
+	slices.SortStableFunc(all, func(a, b text) int { return len(a.how) - len(b.how) })
+	var found []form
+	for _, t := range all[1:] {
+		found = append(found, form{what: strings.Join(t.how, ", "), text: t.text})
 	}
-	return all
+	return found
 }
 
 const bom = "\ufeff"
 
 // texts are the ways to write any text.
 var texts = []writing{
-	{"", asItIs},
 	{"with LF at the ends of its lines", func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }},
 	{"with CRLF at the ends of its lines", crlf},
 }
 
 // jsons are the ways to write JSON.
 var jsons = []writing{
-	{"compact", compact},
-	{"indented by 2 spaces", indent("  ")},
-	{"indented by 4 spaces", indent("    ")},
-	{"indented by a space", indent(" ")},
-	{"indented by tabs", indent("\t")},
-	{"indented by 2 spaces with CRLF", func(s string) string { return crlf(indent("  ")(s)) }},
-	{"indented by 4 spaces with CRLF", func(s string) string { return crlf(indent("    ")(s)) }},
-	{"with a space after each colon and comma", spaced},
-	{"with sorted names, compact", sorted},
-	{"with sorted names, indented by 2 spaces", func(s string) string { return indent("  ")(sorted(s)) }},
-	{"with sorted names, indented by 4 spaces", func(s string) string { return indent("    ")(sorted(s)) }},
-	{"with sorted names, a space after each colon and comma", func(s string) string { return spaced(sorted(s)) }},
+	anew("compact", compact),
+	anew("indented by 2 spaces", indent("  ")),
+	anew("indented by 4 spaces", indent("    ")),
+	anew("indented by a space", indent(" ")),
+	anew("indented by tabs", indent("\t")),
+	anew("indented by 2 spaces with CRLF", func(s string) string { return crlf(indent("  ")(s)) }),
+	anew("indented by 4 spaces with CRLF", func(s string) string { return crlf(indent("    ")(s)) }),
+	anew("with a space after each colon and comma", spaced),
+	anew("with sorted names, compact", sorted),
+	anew("with sorted names, indented by 2 spaces", func(s string) string { return indent("  ")(sorted(s)) }),
+	anew("with sorted names, indented by 4 spaces", func(s string) string { return indent("    ")(sorted(s)) }),
+	anew("with sorted names, a space after each colon and comma", func(s string) string { return spaced(sorted(s)) }),
+}
+
+// anew writes JSON and leaves alone what stands around it.
+func anew(how string, write func(string) string) writing {
+	return writing{how, func(s string) string {
+		core := bareText(s)
+		before, after, _ := strings.Cut(s, core)
+		return before + write(core) + after
+	}}
 }
 
 // escapes are the ways to write characters in JSON.
@@ -160,7 +156,6 @@ var slashings = []writing{
 
 // ends are the ways to begin and end a text.
 var ends = []writing{
-	{"", asItIs},
 	{"with nothing before or after it", bareText},
 	{"with a newline at its end", func(s string) string { return bareText(s) + "\n" }},
 	{"with CRLF at its end", func(s string) string { return bareText(s) + "\r\n" }},
@@ -176,7 +171,7 @@ func crlf(s string) string {
 
 func compact(s string) string {
 	var b bytes.Buffer
-	if json.Compact(&b, []byte(strings.TrimPrefix(s, bom))) != nil {
+	if json.Compact(&b, []byte(s)) != nil {
 		return s
 	}
 	return b.String()
@@ -185,7 +180,7 @@ func compact(s string) string {
 func indent(by string) func(string) string {
 	return func(s string) string {
 		var b bytes.Buffer
-		if json.Indent(&b, []byte(bareText(s)), "", by) != nil {
+		if json.Indent(&b, []byte(s), "", by) != nil {
 			return s
 		}
 		return b.String()
@@ -214,7 +209,7 @@ func spaced(s string) string {
 
 // sorted writes names in their order, as encoding/json does.
 func sorted(s string) string {
-	v, err := decode([]byte(strings.TrimPrefix(s, bom)))
+	v, err := decode([]byte(s))
 	if err != nil {
 		return s
 	}
@@ -251,6 +246,9 @@ func unescaped(s string) string {
 
 // escaped writes some characters as \u escapes, those beyond 16 bits as two.
 func escaped(s, format string, which func(rune) bool) string {
+	if strings.IndexFunc(s, which) < 0 {
+		return s
+	}
 	var b strings.Builder
 	for _, r := range s {
 		switch {

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/ingest"
-	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -140,7 +139,6 @@ const manyBytes = 16 << 10
 // search looks for the change that explains a refusal or, where none does, for
 // two that do together. It returns the case as it is without them.
 func (c Case) search(d *Diagnosis) ([]Finding, Case) {
-	groups := c.changes()
 	try := func(all ...change) (Case, bool) {
 		d.Tried++
 		mended := c
@@ -149,10 +147,15 @@ func (c Case) search(d *Diagnosis) ([]Finding, Case) {
 		}
 		return mended, mended.signed()
 	}
-	for _, one := range slices.Concat(groups...) {
-		if mended, ok := try(one); ok {
-			return []Finding{one.Finding}, mended
+	var groups [][]change
+	for _, changes := range c.changes() {
+		group := changes()
+		for _, one := range group {
+			if mended, ok := try(one); ok {
+				return []Finding{one.Finding}, mended
+			}
 		}
+		groups = append(groups, group)
 	}
 	if c.connector().Keyless || len(c.Request.Body) > manyBytes {
 		return nil, c // public keys, and hashes of much, take their time
@@ -173,15 +176,15 @@ func (c Case) search(d *Diagnosis) ([]Finding, Case) {
 
 // changes is what is tried, the likeliest first. Two of one group change the
 // same part of a case, two of different groups can be made together.
-func (c Case) changes() [][]change {
-	groups := [][]change{
-		c.connectors(),
-		slices.Concat(c.secrets(), c.settings()),
-		slices.Concat(c.headers(), c.units(), c.signatures()),
-		c.bodies(),
+func (c Case) changes() []func() []change {
+	groups := []func() []change{
+		c.connectors,
+		func() []change { return slices.Concat(c.secrets(), c.settings()) },
+		func() []change { return slices.Concat(c.headers(), c.units(), c.signatures()) },
+		c.bodies,
 	}
 	if c.signsAddress() {
-		groups = append(groups, c.addresses())
+		groups = append(groups, c.addresses)
 	}
 	return groups
 }
@@ -219,11 +222,11 @@ func (c Case) ignored(v verify.Verified) []Finding {
 	if !c.Endpoint.Live || v.Handshake {
 		return nil
 	}
-	live, err := c.Endpoint.Normalize(v.Payload, c.Now)
+	live, _ := c.Endpoint.Normalize(v.Payload, c.Now)
 	e := c.Endpoint
 	e.Live = false
 	test, _ := e.Normalize(v.Payload, c.Now)
-	if err != nil || live.Outcome() != normalize.OutcomeIgnored || test.Outcome() != normalize.OutcomeEvents {
+	if len(live.Events) > 0 || len(test.Events) == 0 {
 		return nil
 	}
 	return []Finding{{TestEvent, "it is verified, and ignored: it is a test, and the endpoint is live",

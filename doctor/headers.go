@@ -48,14 +48,20 @@ func (c Case) header(f Finding, values map[string]string) change {
 
 // headers tries headers that came twice, under another name or in the query.
 func (c Case) headers() (all []change) {
+	first, where := map[string]string{}, []string{}
+	const fix = "have whatever adds it on the way stop that"
 	for _, name := range c.connector().Headers {
 		values := c.Request.Header.Values(name)
-		for _, value := range values {
-			if len(values) > 1 {
-				all = append(all, c.header(Finding{HeaderTwice, fmt.Sprintf("the header %s came %d times", name, len(values)),
-					"have whatever adds it on the way stop that"}, map[string]string{name: value}))
-			}
+		if len(values) < 2 {
+			continue
 		}
+		first[name], where = values[0], append(where, fmt.Sprintf("the header %s came %d times", name, len(values)))
+		for _, value := range values {
+			all = append(all, c.header(Finding{HeaderTwice, where[len(where)-1], fix}, map[string]string{name: value}))
+		}
+	}
+	if len(first) > 1 {
+		all = append(all, c.header(Finding{HeaderTwice, strings.Join(where, ", "), fix}, first))
 	}
 	if missing := c.missing(); len(missing) > 0 {
 		all = slices.Concat(all, c.renamed(missing), c.queried(missing))
@@ -66,10 +72,10 @@ func (c Case) headers() (all []change) {
 // bare is a header's name without what proxies and gateways do to it.
 func bare(header string) string {
 	s := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(header))
-	for _, prefix := range []string{"http", "xoriginal", "xforwarded", "x"} {
+	for _, prefix := range []string{"http", "xoriginal", "xforwarded"} {
 		s = strings.TrimPrefix(s, prefix)
 	}
-	return s
+	return strings.TrimLeft(s, "x")
 }
 
 // renamed looks for missing headers under other names: all of them under like

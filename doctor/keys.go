@@ -122,6 +122,7 @@ func encodings(secret string) []form {
 		all = append(all,
 			form{"is base64, and the text it stands for is meant", "give the secret as text: decode the base64", string(b)},
 			form{"is base64, and hex is meant", "give the same bytes as hex", hex.EncodeToString(b)},
+			form{"is base64, and hex is meant, in upper case", "give the same bytes as hex", strings.ToUpper(hex.EncodeToString(b))},
 			form{"is base64 of another alphabet or padding", "give it as standard base64", base64.StdEncoding.EncodeToString(b)})
 	}
 	return all

@@ -48,7 +48,7 @@ func describe(value string, covers verify.Coverage) string {
 	}
 	return part.ReplaceAllStringFunc(value, func(s string) string {
 		_, err := strconv.ParseUint(s, 10, 64)
-		if bare := strings.TrimSuffix(s, "="); err == nil || bare != s && len(bare) < 12 {
+		if bare := strings.TrimSuffix(s, "="); err == nil && len(s) <= 13 || bare != s && len(bare) < 12 {
 			return s
 		}
 		return fmt.Sprintf("<%d characters>", len(s))

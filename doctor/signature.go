@@ -11,7 +11,7 @@ import (
 
 // token is what a signature may look like, in a header or in a body: hex or
 // base64, as it is or escaped.
-var token = regexp.MustCompile(`(?:[0-9A-Za-z+/_-]|%2[BFbf]|\\/){24,}(?:=|%3[Dd]){0,2}`)
+var token = regexp.MustCompile(`(?:[0-9A-Za-z+/_-]|%2[BFbf]|\\/){20,}(?:=|%3[Dd]){0,2}`)
 
 // manyTokens bounds what is tried of a body that is full of what looks like
 // signatures.
@@ -63,9 +63,11 @@ func recoded(value string, prefixes []string) (all []form) {
 	if text, err := url.PathUnescape(value); err == nil {
 		add("is percent-encoded", "pass the header on as it came", text)
 	}
+	written := value
 	for _, p := range prefixes {
-		add(fmt.Sprintf("has not %q as it is written", p), "pass the header on as it came", regexp.MustCompile("(?i)"+regexp.QuoteMeta(p)).ReplaceAllLiteralString(value, p))
+		written = regexp.MustCompile(`(?i)\b`+regexp.QuoteMeta(p)).ReplaceAllLiteralString(written, p)
 	}
+	add("has names that are not as they are written: "+strings.Join(prefixes, " "), "pass the header on as it came", written)
 	for _, at := range token.FindAllStringIndex(value, manyTokens) {
 		head, tail := value[:at[0]], value[at[0]:]
 		for _, p := range prefixes {
