@@ -499,6 +499,18 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestHandshake: a question that is answered to anyone says nothing of who asks.
+func TestHandshake(t *testing.T) {
+	c := Case{Endpoint: ingest.Endpoint{Connector: "checkout", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "not-guessed"}}}}, Now: time.Unix(0, 0),
+		Request: verify.Request{Method: http.MethodGet, Header: http.Header{"X-Gcs-Webhooks-Endpoint-Verification": {"e6b8c1d0"}}}}
+	if v, err := verify.Verify("worldline-connect", c.Request, c.Endpoint.Keys, c.Now); err != nil || !v.Handshake {
+		t.Fatalf("no handshake: %v", err)
+	}
+	if d := c.Diagnose(); d == nil || d.Cause != Cause(verify.ErrMissing) {
+		t.Errorf("want %s, got %s", verify.ErrMissing, text(t, d))
+	}
+}
+
 // TestClocks: of what is too old or too new it is said by how much, and whether
 // the signature is right.
 func TestClocks(t *testing.T) {
