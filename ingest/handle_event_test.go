@@ -75,6 +75,9 @@ func TestHandleEventOverHTTP(t *testing.T) {
 			if !json.Valid([]byte(got)) || strings.Contains(got, "whsec_") {
 				t.Errorf("want JSON without a secret, got %s", got)
 			}
+			if strings.Contains(got, "diagnosis") {
+				t.Errorf("a sender is told what would mend its request: %s", got)
+			}
 			if len(b.published()) > 0 {
 				t.Error("handle_event published")
 			}

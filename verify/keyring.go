@@ -70,6 +70,20 @@ func (k *Keyring) Verify(ctx context.Context, connector string, r Request, keys 
 	return Verify(connector, r, keys, now)
 }
 
+// Held returns the keys that were fetched, by URL: [Keys.Fetched] for whoever
+// goes on with [Verify].
+func (k *Keyring) Held() map[string][]byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	held := map[string][]byte{}
+	for at, e := range k.keys {
+		if e.good() {
+			held[at] = e.body
+		}
+	}
+	return held
+}
+
 // get returns what an address holds. Whoever asks while it is being fetched
 // waits for the same fetch.
 func (k *Keyring) get(ctx context.Context, need *KeyNeeded) ([]byte, error) {

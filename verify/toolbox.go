@@ -57,8 +57,7 @@ func (k Keys) notBefore(sent, now time.Time, standard time.Duration) error {
 		return err
 	}
 	if t != anyAge && now.Sub(sent) > t {
-		return fmt.Errorf("%w: sent at %s, %s before %s; %s is the most", ErrStale,
-			sent.UTC().Format(time.RFC3339), now.Sub(sent).Round(time.Second), now.UTC().Format(time.RFC3339), t)
+		return &Untimely{ErrStale, sent, now, t}
 	}
 	return nil
 }
@@ -74,8 +73,7 @@ func (k Keys) within(sent, now time.Time, standard time.Duration) error {
 		return err
 	}
 	if t != anyAge && sent.Sub(now) > t {
-		return fmt.Errorf("%w: sent at %s, %s after %s; %s is the most", ErrFuture,
-			sent.UTC().Format(time.RFC3339), sent.Sub(now).Round(time.Second), now.UTC().Format(time.RFC3339), t)
+		return &Untimely{ErrFuture, sent, now, t}
 	}
 	return nil
 }

@@ -182,6 +182,26 @@ func ReasonOf(err error) Reason {
 	return r
 }
 
+// Untimely is the error of a request that is signed rightly, and was sent
+// further from the time it is judged at than is tolerated.
+type Untimely struct {
+	Reason    Reason // ErrStale or ErrFuture
+	Sent, Now time.Time
+	Tolerance time.Duration
+}
+
+func (u *Untimely) Error() string {
+	by, side := u.Now.Sub(u.Sent), "before"
+	if by < 0 {
+		by, side = -by, "after"
+	}
+	return fmt.Sprintf("%v: sent at %s, %s %s %s; %s is the most", u.Reason,
+		u.Sent.UTC().Format(time.RFC3339), by.Round(time.Second), side, u.Now.UTC().Format(time.RFC3339), u.Tolerance)
+}
+
+// Unwrap makes it the reason that it has.
+func (u *Untimely) Unwrap() error { return u.Reason }
+
 // KeyNeeded is the error of a connector that can go on only with what URL
 // holds. The connector has made sure that URL is the processor's own.
 type KeyNeeded struct {

@@ -3,14 +3,17 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/doctor"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -23,12 +26,23 @@ func inspectCommand() *cobra.Command {
 		Long: `Say what would become of a request, and why, as one JSON object. Nothing is
 published. FILE, or the standard input, is the exact body.
 
+If it is refused, "diagnosis" says what is signed, the mistake and the fix: the
+body written anew, another secret or one in another form, a header that was
+moved, another address, a clock. Each is tried; the one is named with which the
+signature matches. No secret and no right signature is printed.
+
+With --config FILE the endpoint's keys, address and mode are those of the
+configuration, unless flags give others, and the diagnosis also tries the other
+endpoints' keys.
+
 With --payload FILE, judge only what a payload means: "verified" is null.
 
 Exit codes: 0 verified (or a payload was judged), 1 refused, 2 the command
 line is wrong.`,
 		Example: `  tollbridge inspect --connector stripe --secret whsec_… \
       --header 'Stripe-Signature: t=1767225600,v1=…' --at 1767225610 body.json
+  tollbridge inspect --connector square --config tollbridge.yaml --endpoint eu \
+      --header 'X-Square-Hmacsha256-Signature: …' --header 'Host: pay.example.com' body.json
   tollbridge inspect --connector adyen --payload notification.json
   tollbridge inspect --connector braintree --method GET --secret … --set public_key=… \
       --url 'https://pay.example.com/webhooks/braintree?bt_challenge=…' /dev/null`,
@@ -37,6 +51,8 @@ line is wrong.`,
 	}
 	f := c.Flags()
 	f.StringVar(&q.connector, "connector", "", "whose webhook it is (required)")
+	f.StringP("config", "c", "", "configuration file (YAML) whose endpoint it came to")
+	f.StringVar(&q.name, "endpoint", "default", "the endpoint's name in the configuration")
 	f.StringArrayVar(&q.secrets, "secret", nil, "a secret to verify with; repeat it for several")
 	f.StringArrayVar(&q.settings, "set", nil, "KEY=VALUE: a setting of the endpoint; tolerance_seconds=off accepts any age")
 	f.StringArrayVar(&q.headers, "header", nil, "'Name: value' of the request")
@@ -50,13 +66,13 @@ line is wrong.`,
 }
 
 type inspection struct {
-	connector, method, url, at, payload        string
+	connector, name, method, url, at, payload  string
 	secrets, settings, headers, merchantIDKeys []string
 	live                                       bool
 }
 
 func (q inspection) run(c *cobra.Command, args []string) error {
-	e, err := q.endpoint()
+	e, others, err := q.endpoints(c)
 	if err != nil {
 		return err
 	}
@@ -83,7 +99,13 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	v := e.Verdict(c.Context(), new(verify.Keyring), r, now)
+	if r.URL == "" {
+		r.URL = given(e)
+	}
+	var keyring verify.Keyring
+	v := inspected{Verdict: e.Verdict(c.Context(), &keyring, r, now)}
+	e.Keys.Fetched = keyring.Held()
+	v.Diagnosis = doctor.Case{Endpoint: e, Request: r, Now: now, Others: others}.Diagnose()
 	if err := writeJSON(c.OutOrStdout(), v); err != nil {
 		return err
 	}
@@ -91,6 +113,21 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 		return errRefused
 	}
 	return nil
+}
+
+// inspected is a verdict and, where something is wrong, what it is.
+type inspected struct {
+	ingest.Verdict
+	Diagnosis *doctor.Diagnosis `json:"diagnosis,omitempty"`
+}
+
+// given is the address that the processor was given, as far as it is
+// configured.
+func given(e ingest.Endpoint) string {
+	if e.URL == "" && e.PublicURL != "" {
+		return strings.TrimSuffix(e.PublicURL, "/") + e.Path()
+	}
+	return e.URL
 }
 
 // request is the request that the flags describe.
@@ -106,19 +143,60 @@ func (q inspection) request(body []byte) (verify.Request, error) {
 	return r, nil
 }
 
-// endpoint is the endpoint that the flags describe. That it lacks a secret is
-// part of what is judged.
-func (q inspection) endpoint() (ingest.Endpoint, error) {
-	e := ingest.Endpoint{Connector: q.connector, Live: q.live, MerchantIDKeys: q.merchantIDKeys}
+// endpoints returns the endpoint that the flags and the configuration describe,
+// and the configuration's others. That it lacks a secret is part of what is
+// judged.
+func (q inspection) endpoints(c *cobra.Command) (e ingest.Endpoint, others []ingest.Endpoint, err error) {
 	if _, ok := verify.Lookup(q.connector); !ok {
-		return e, usage("--connector: %q is unknown; there are %s", q.connector, strings.Join(verify.Connectors(), ", "))
+		return e, nil, usage("--connector: %q is unknown; there are %s", q.connector, strings.Join(verify.Connectors(), ", "))
+	}
+	e = ingest.Endpoint{Connector: q.connector}
+	if c.Flags().Changed("config") {
+		if e, others, err = q.configured(c); err != nil {
+			return e, nil, err
+		}
+	}
+	err = q.overlay(c, &e)
+	return e, others, err
+}
+
+// configured returns the endpoint of the configuration, without keys if it is
+// not there, and the others.
+func (q inspection) configured(c *cobra.Command) (e ingest.Endpoint, others []ingest.Endpoint, err error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return e, nil, err
+	}
+	all, err := cfg.endpoints()
+	e = ingest.Endpoint{Connector: q.connector, Name: q.name, PublicURL: cfg.PublicURL}
+	for _, one := range all {
+		if one.Path() == e.Path() {
+			e = one
+		} else {
+			others = append(others, one)
+		}
+	}
+	return e, others, err
+}
+
+// overlay puts the flags that were given over the endpoint.
+func (q inspection) overlay(c *cobra.Command, e *ingest.Endpoint) error {
+	if c.Flags().Changed("live") {
+		e.Live = q.live
+	}
+	e.MerchantIDKeys = append(slices.Clone(q.merchantIDKeys), e.MerchantIDKeys...)
+	if len(q.secrets) > 0 {
+		e.Keys.Secrets = nil
 	}
 	for i, s := range q.secrets {
 		e.Keys.Secrets = append(e.Keys.Secrets, verify.Secret{Name: strconv.Itoa(i + 1), Value: s})
 	}
 	settings, err := assignments("--set", q.settings)
-	e.Keys.Settings = settings
-	return e, err
+	if e.Keys.Settings == nil {
+		e.Keys.Settings = map[string]string{}
+	}
+	maps.Copy(e.Keys.Settings, settings)
+	return err
 }
 
 // assignments reads KEY=VALUE flags.

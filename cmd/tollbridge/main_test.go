@@ -167,6 +167,64 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestInspectDiagnoses: a refusal says what mends it, with the keys that flags
+// give or a configuration has, and no secret.
+func TestInspectDiagnoses(t *testing.T) {
+	body, signature, _ := captured(t)
+	config := filepath.Join(t.TempDir(), "tollbridge.yaml")
+	err := os.WriteFile(config, []byte(`
+public_url: https://pay.example.com
+endpoints:
+  - {connector: stripe, secrets: {main: {value: whsec_of_default}}}
+  - {connector: stripe, name: eu, live: false, secrets: {blue: {value: whsec_test}, green: {value: whsec_of_green}}}
+  - {connector: stripe, name: live, secrets: {main: {value: whsec_test}}}
+  - {connector: checkout, secrets: {cko: {value: of-checkout}}}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, body string
+		args       []string
+		code       int
+		want       string // of the diagnosis: the cause, and what is said; nothing is "<nil> <nil>"
+	}{
+		{"verified", body, []string{"--secret", "whsec_test"}, 0, "<nil> <nil>"},
+		{"a newline in the secret", body, []string{"--secret", "whsec_test\n"}, 1, `secret_form the secret "1" has white space around it`},
+		{"two newlines at the end of the body", body + "\n", []string{"--secret", "whsec_test"}, 1, "body_changed the body was changed on its way: it was signed with a newline at its end"},
+		{"too late", body, []string{"--secret", "whsec_test", "--at", "2026-01-01T01:00:00Z"}, 1, "clock_off the signature is right; it was sent 3600 seconds before"},
+		{"forged", body, []string{"--secret", "whsec_other"}, 1, "unexplained no known mistake explains it"},
+		{"a test at a live endpoint", body, []string{"--secret", "whsec_test", "--live"}, 0, "test_event it is verified, and ignored"},
+
+		{"an endpoint of the configuration", body, []string{"--config", config, "--endpoint", "eu"}, 0, "<nil> <nil>"},
+		{"a live endpoint of the configuration", body, []string{"--config", config, "--endpoint", "live"}, 0, "test_event it is verified, and ignored"},
+		{"that endpoint, not live", body, []string{"--config", config, "--endpoint", "live", "--live=false"}, 0, "<nil> <nil>"},
+		{"another endpoint of the configuration", body, []string{"--config", config}, 1,
+			`other_secret it is signed with the secret "blue" of the endpoint stripe/eu, which is for tests, and this one is live`},
+		{"no endpoint of the configuration", body, []string{"--config", config, "--endpoint", "us"}, 1, `other_secret it is signed with the secret "blue" of the endpoint stripe/eu`},
+		{"a flag's secret wins", body, []string{"--config", config, "--endpoint", "eu", "--secret", "whsec_other"}, 1, `other_secret it is signed with the secret "main" of the endpoint stripe/live`},
+		{"another connector's", body, []string{"--connector", "checkout", "--config", config}, 1, "other_connector it is of stripe, for the endpoint stripe/eu, and judged as of checkout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := append([]string{"inspect", "--connector", "stripe", "--header", signature, "--at", "1767225601"}, tt.args...)
+			got := tollbridge(t, tt.body, args...)
+			var v struct{ Diagnosis map[string]any }
+			if err := json.Unmarshal([]byte(got.out), &v); err != nil || got.code != tt.code {
+				t.Fatalf("exit %d, %v, %s", got.code, err, got.err)
+			}
+			if says := fmt.Sprint(v.Diagnosis["cause"], " ", v.Diagnosis["mistake"]); !strings.HasPrefix(says, tt.want) {
+				t.Errorf("got %q, want %q", says, tt.want)
+			}
+			if strings.Contains(got.out, "whsec_") || strings.Contains(got.out, "of-checkout") {
+				t.Errorf("a secret is in %s", got.out)
+			}
+		})
+	}
+	if got := tollbridge(t, "", "inspect", "--connector", "stripe", "--config", "/not/there"); got.code != 2 || !strings.Contains(got.err, "--config") {
+		t.Errorf("no such configuration: exit %d, %s", got.code, got.err)
+	}
+}
+
 // contractOf is the part of an inspection that does not change, in one line.
 func contractOf(t *testing.T, out string) string {
 	t.Helper()

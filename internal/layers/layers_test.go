@@ -31,6 +31,7 @@ var layers = map[string][]string{
 	"ingest":             {"verify", "normalize", "history", "publish", "schemas"},
 	"consume":            {"publish"},
 	"dead":               {"lookup", "ingest", "consume", "history", "verify", "normalize", "publish"},
+	"doctor":             {"ingest", "verify", "normalize"}, // for commands alone: what ingest could import, senders could ask
 	"lookup":             {"ingest", "consume", "history", "publish", "schemas"},
 	"replay":             {"ingest", "consume", "history", "verify", "normalize", "publish", "schemas"},
 	"history":            {"consume", "publish", "schemas"},
