@@ -112,7 +112,10 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	case "refund":
 		f.Identity += string(t.RefundAmount)
 		f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(t.RefundID), string(t.RefundKey), string(t.Reason)
-		amount = text(first(t.RefundAmount, t.GrossAmount))
+		if t.TransactionStatus == "partial_refund" {
+			amount = "" // the gross amount is the whole payment's
+		}
+		amount = text(first(t.RefundAmount, amount))
 		if n := len(t.Refunds); n > 0 { // the newest is the last
 			last := t.Refunds[n-1]
 			amount = text(first(last.Amount, amount))
@@ -122,7 +125,8 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	case "dispute":
 		f.Stage, f.ConnectorDisputeID = schemas.StageDispute, string(t.RefundID)
 		if t.TransactionStatus == "partial_chargeback" {
-			amount = "" // the part is not told
+			f.Identity += "partial" // the whole may follow
+			amount = ""             // the part is not told
 		}
 	}
 	if when != "" {
