@@ -10,8 +10,9 @@ import (
 // status_code and gross_amount are signed, and so transaction_status is
 // believed as far as status_code agrees: what moves money needs 200.
 //
-// The identity is the signed fields, with the amount refunded so far, which
-// tells partial refunds apart. A settlement after a capture is the same fact.
+// The identity is the signed fields. Those of a refund have the amount refunded
+// so far with them, which is not signed: nothing else tells partial refunds
+// apart, and none may be lost. A settlement after a capture is the same fact.
 // Times are Jakarta's.
 //
 // https://docs.midtrans.com/docs/https-notification-webhooks
@@ -58,6 +59,9 @@ type midtransTransaction struct {
 	ResponseCode      text `json:"channel_response_code"`
 	ResponseMessage   text `json:"channel_response_message"`
 	RefundAmount      text `json:"refund_amount"`
+	RefundID          text `json:"refund_chargeback_id"` // of the only one, where there is no list
+	RefundKey         text `json:"refund_key"`
+	Reason            text `json:"reason"`
 	Refunds           []struct {
 		ID      text `json:"refund_chargeback_id"`
 		Key     text `json:"refund_key"`
@@ -96,24 +100,33 @@ func midtransNormalize(payload []byte, _ Options) ([]Fact, error) {
 
 func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	f.Type = typ
-	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " " + t.RefundAmount)
+	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(t.OrderID), string(t.TransactionID)
 	f.PaymentMethod = method(string(t.PaymentType), first(t.Issuer, t.Store))
 	when := first(t.SettlementTime, t.TransactionTime)
 	amount := t.GrossAmount
+	if typ.Family() != "payment" { // these are the payment's times
+		when = ""
+	}
 	switch typ.Family() {
 	case "refund":
-		amount = text(first(t.RefundAmount, t.GrossAmount))
+		f.Identity += string(t.RefundAmount)
+		f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(t.RefundID), string(t.RefundKey), string(t.Reason)
+		if t.TransactionStatus == "partial_refund" {
+			amount = "" // the gross amount is the whole payment's
+		}
+		amount = text(first(t.RefundAmount, amount))
 		if n := len(t.Refunds); n > 0 { // the newest is the last
 			last := t.Refunds[n-1]
 			amount = text(first(last.Amount, amount))
 			f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(last.ID), string(last.Key), string(last.Reason)
-			when = first(last.Created, text(when))
+			when = string(last.Created)
 		}
 	case "dispute":
-		f.Stage = schemas.StageDispute
+		f.Stage, f.ConnectorDisputeID = schemas.StageDispute, string(t.RefundID)
 		if t.TransactionStatus == "partial_chargeback" {
-			amount = "" // the part is not told
+			f.Identity += "partial" // the whole may follow
+			amount = ""             // the part is not told
 		}
 	}
 	if when != "" {

@@ -3,17 +3,28 @@ package normalize
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // mollie: one event a next-gen webhook, {"resource": "event", "id", "type",
 // "entityId", "createdAt"}, with the entity as it was then in _embedded, unless
-// the webhook is set up without it. A classic webhook, id=<id>, is only a hint
-// to fetch.
+// the webhook is set up without it. It stands there as "entity", in older
+// webhooks by the name of what it is. A classic webhook, id=<id>, is only a
+// hint to fetch.
+//
+// A refund and a capture have metadata of their own, which need not be the
+// payment's. For whom a dispute was decided is read from its status, which
+// Mollie has not documented yet: a word that is not known is kept.
 //
 // https://docs.mollie.com/reference/webhooks-new
+// https://docs.mollie.com/reference/payouts-api-webhooks
+// https://docs.mollie.com/reference/transfers-api-webhooks
 var mollie = Connector{
 	Docs:      "https://docs.mollie.com/reference/webhooks-new",
 	Key:       "_embedded.entity.metadata.<merchant_id_keys>",
@@ -28,6 +39,7 @@ var mollieTypes = map[string]schemas.Type{
 	"payment.canceled":   schemas.PaymentCancelled,
 	"payment.expired":    schemas.PaymentExpired,
 	"payment-link.paid":  schemas.PaymentCaptured,
+	"sales-invoice.paid": schemas.PaymentCaptured,
 	"capture.succeeded":  schemas.PaymentCaptured,
 	"capture.failed":     schemas.PaymentCaptureFailed,
 
@@ -40,34 +52,95 @@ var mollieTypes = map[string]schemas.Type{
 
 	"chargeback.received": schemas.DisputeOpened,
 	"chargeback.reversed": schemas.DisputeWon,
+	"dispute.created":     schemas.DisputeOpened,
+	"dispute.updated":     "", // the status decides
+	"dispute.resolved":    "",
+
+	"payout.initiated":          schemas.PayoutProcessing,
+	"payout.processing-at-bank": schemas.PayoutProcessing,
+	"payout.completed":          schemas.PayoutSucceeded,
+	"payout.failed":             schemas.PayoutFailed,
+	"payout.canceled":           schemas.PayoutCancelled,
+
+	"business-account-transfer.requested":      schemas.PayoutCreated,
+	"business-account-transfer.initiated":      schemas.PayoutProcessing,
+	"business-account-transfer.pending-review": schemas.PayoutProcessing,
+	"business-account-transfer.processed":      schemas.PayoutSucceeded,
+	"business-account-transfer.failed":         schemas.PayoutFailed,
+	"business-account-transfer.blocked":        schemas.PayoutFailed,
+	"business-account-transfer.returned":       schemas.PayoutReversed,
+}
+
+// mollieDisputes is what the status of a dispute means.
+var mollieDisputes = map[text]schemas.Type{
+	"won":  schemas.DisputeWon,
+	"lost": schemas.DisputeLost,
 }
 
 type mollieEvent struct {
-	ID        string `json:"id"`
-	Type      string `json:"type"`
-	EntityID  text   `json:"entityId"`
-	CreatedAt string `json:"createdAt"`
-	Embedded  struct {
-		Entity struct {
-			Mode      text     `json:"mode"`
-			PaymentID text     `json:"paymentId"`
-			MandateID text     `json:"mandateId"`
-			Method    text     `json:"method"`
-			Metadata  metadata `json:"metadata"`
-			Amount    struct {
-				Value    text `json:"value"`
-				Currency text `json:"currency"`
-			} `json:"amount"`
-			StatusReason struct {
-				Code    text `json:"code"`
-				Message text `json:"message"`
-			} `json:"statusReason"`
-			Reason struct {
-				Code        text `json:"code"`
-				Description text `json:"description"`
-			} `json:"reason"`
-		} `json:"entity"`
-	} `json:"_embedded"`
+	ID        string         `json:"id"`
+	Type      string         `json:"type"`
+	EntityID  text           `json:"entityId"`
+	CreatedAt string         `json:"createdAt"`
+	Embedded  jsontext.Value `json:"_embedded"` // an empty array where there is nothing
+}
+
+type mollieAmount struct {
+	Value    text `json:"value"`
+	Currency text `json:"currency"`
+}
+
+type mollieEntity struct {
+	Mode           text         `json:"mode"`
+	Status         text         `json:"status"`
+	PaymentID      text         `json:"paymentId"`
+	MandateID      text         `json:"mandateId"`
+	Method         text         `json:"method"`
+	Metadata       metadata     `json:"metadata"`
+	Amount         mollieAmount `json:"amount"`
+	AmountCaptured mollieAmount `json:"amountCaptured"`
+	TotalAmount    mollieAmount `json:"totalAmount"`          // of invoices
+	Indicator      text         `json:"creditDebitIndicator"` // of transfers
+	StatusReason   struct {
+		Code    text `json:"code"`
+		Message text `json:"message"`
+	} `json:"statusReason"`
+	Reason mollieReason `json:"reason"`
+}
+
+// mollieReason is why a payment was charged back: an object, or one word.
+type mollieReason struct{ code, description text }
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (r *mollieReason) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return r.description.UnmarshalJSONFrom(d)
+	}
+	var o struct {
+		Code        text `json:"code"`
+		Description text `json:"description"`
+	}
+	err := json.UnmarshalDecode(d, &o)
+	r.code, r.description = o.Code, o.Description
+	return err
+}
+
+// entity is what the event is about; empty if that is not there.
+func (e mollieEvent) entity() (d mollieEntity, err error) {
+	if e.Embedded.Kind() != '{' {
+		return d, nil
+	}
+	var embedded map[string]jsontext.Value
+	if err := redecode(e.Embedded, &embedded); err != nil {
+		return d, err
+	}
+	resource, _, _ := strings.Cut(e.Type, ".")
+	for _, name := range []string{"entity", resource} {
+		if v := embedded[name]; v.Kind() == '{' {
+			return d, redecode(v, &d)
+		}
+	}
+	return d, nil
 }
 
 func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
@@ -96,7 +169,18 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	if e.EntityID == "" {
 		return f, fmt.Errorf("%w: no entityId", ErrMalformed)
 	}
-	d := e.Embedded.Entity
+	d, err := e.entity()
+	if err != nil {
+		return f, err
+	}
+	switch {
+	case typ == "":
+		if typ = mollieDisputes[d.Status]; typ == "" {
+			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
+		}
+	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
+		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
+	}
 	f.Type, f.Identity = typ, e.ID
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, e.Type
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
@@ -108,20 +192,39 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	case "payment":
 		f.ConnectorTransactionID = first(d.PaymentID, e.EntityID)
 		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
+		if d.PaymentID != "" && f.MerchantTransactionID != "" { // a capture
+			f.KeySource = schemas.KeyFromRequest
+		}
 	case "refund":
 		f.ConnectorTransactionID, f.ConnectorRefundID = string(d.PaymentID), string(e.EntityID)
+		if f.MerchantTransactionID != "" {
+			f.KeySource = schemas.KeyFromRequest
+		}
+		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
+	case "payout":
+		f.ConnectorPayoutID, f.PaymentMethod = string(e.EntityID), nil
+		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
 	case "dispute":
 		f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(e.EntityID)
-		f.Stage, f.Reason, f.ReasonCode = schemas.StageDispute, string(d.Reason.Description), string(d.Reason.Code)
+		f.Stage, f.Reason, f.ReasonCode = schemas.StageDispute, string(d.Reason.description), string(d.Reason.code)
 	}
 	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
 		return f, err
 	}
-	f.Amount, err = major(string(d.Amount.Value), string(d.Amount.Currency))
-	switch typ {
-	case schemas.PaymentAuthorized:
+	for _, amount := range []mollieAmount{d.TotalAmount, d.Amount} {
+		if f.Amount == nil {
+			if f.Amount, err = major(string(amount.Value), string(amount.Currency)); err != nil {
+				return f, err
+			}
+		}
+	}
+	switch {
+	case typ == schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
+	case typ == schemas.PaymentCaptured && d.AmountCaptured.Value != "":
+		f.CapturedAmount, err = major(string(d.AmountCaptured.Value), string(d.AmountCaptured.Currency))
+		f.Amount = f.CapturedAmount // which can be a part of what was authorized
+	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture tells its own amount, and not those before it
 		f.CapturedAmount = f.Amount
 	}
 	return f, err

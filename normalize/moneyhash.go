@@ -13,7 +13,7 @@ import (
 // transaction, an attempt to pay it, with its operations. Those of intents say
 // that nothing more will be tried. Amounts are numbers in major units, taken
 // as they are written. An operation and its status have ids, which together
-// are the identity.
+// are the identity. A card that is stored is a token with its own id.
 //
 // https://docs.moneyhash.io/docs/webhook-types
 var moneyhash = Connector{
@@ -70,6 +70,12 @@ var moneyhashIntents = map[[2]string]schemas.Type{
 	{"intent.closed", "PAYOUT"}:        schemas.PayoutCancelled,
 }
 
+// moneyhashCards is what becomes of a stored card.
+var moneyhashCards = map[string]schemas.Type{
+	"card_token.created": schemas.MandateActive,
+	"card_token.deleted": schemas.MandateRevoked,
+}
+
 type moneyhashEvent struct {
 	Type        string `json:"type"`
 	StatusID    text   `json:"status_id"`
@@ -112,6 +118,12 @@ type moneyhashEvent struct {
 			AmountCurrency    string   `json:"amount_currency"`
 			IsLive            *bool    `json:"is_live"`
 		} `json:"intent"`
+		CardToken struct {
+			ID           text     `json:"id"`
+			CustomFields metadata `json:"custom_fields"`
+			Brand        text     `json:"brand"`
+			IsLive       *bool    `json:"is_live"`
+		} `json:"card_token"`
 	} `json:"data"`
 }
 
@@ -148,6 +160,8 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{ignored(e.Type, "the transaction that it was processed by has events of its own")}, nil
 	case parts[0] == "intent" && moneyhashIntents[[2]string{e.Type, e.IntentType}] != "":
 		f, err = e.intent(o)
+	case moneyhashCards[e.Type] != "":
+		f, err = e.card(o)
 	case len(parts) == 3 && parts[0] == "transaction" && moneyhashTypes[parts[1]][parts[2]] != "":
 		f, err = e.transaction(moneyhashTypes[parts[1]][parts[2]], o)
 	default:
@@ -178,6 +192,20 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	}
 	f.Amount, err = major(string(i.Amount), i.AmountCurrency)
 	return f, err
+}
+
+func (e moneyhashEvent) card(o Options) (f Fact, err error) {
+	c := e.Data.CardToken
+	if c.ID == "" {
+		return f, fmt.Errorf("%w: no data.card_token.id", ErrMalformed)
+	}
+	f.Type, f.Identity = moneyhashCards[e.Type], string(c.ID)
+	f.MerchantTransactionID, f.ConnectorMandateID = o.merchantID(c.CustomFields), string(c.ID)
+	f.PaymentMethod = method("card", string(c.Brand))
+	if c.IsLive != nil {
+		f.Mode = mode(*c.IsLive)
+	}
+	return f, nil
 }
 
 func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err error) {

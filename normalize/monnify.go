@@ -7,7 +7,8 @@ import (
 )
 
 // monnify: one event a webhook, {"eventType", "eventData"}. Events have no id:
-// the reference of the transaction, refund or settlement is the identity.
+// the reference of the transaction, refund or settlement is the identity, and
+// of a transaction that is paid in parts, or too much, the amount with it.
 // Amounts are in naira, not kobo, as a number or as text, and often name no
 // currency: Monnify knows no other. Times have no zone; they are Nigeria's,
 // which is always an hour ahead of UTC.
@@ -15,7 +16,7 @@ import (
 // https://developers.monnify.com/docs/webhooks
 var monnify = Connector{
 	Docs:      "https://developers.monnify.com/docs/webhooks",
-	Key:       "eventData.paymentReference; eventData.reference of disbursements",
+	Key:       "eventData.paymentReference; eventData.reference of disbursements, eventData.externalMandateReference of mandates",
 	Normalize: monnifyNormalize,
 }
 
@@ -48,12 +49,14 @@ var monnifyMandateStates = map[text]schemas.Type{
 type monnifyData struct {
 	TransactionReference   text   `json:"transactionReference"`
 	PaymentReference       text   `json:"paymentReference"`
+	PaymentStatus          text   `json:"paymentStatus"`
 	AmountPaid             text   `json:"amountPaid"`
 	Amount                 text   `json:"amount"`
 	Currency               string `json:"currency"`
 	PaymentMethod          text   `json:"paymentMethod"`
 	TransactionDescription text   `json:"transactionDescription"`
 	PaidOn                 text   `json:"paidOn"`
+	CreatedOn              text   `json:"created_on"` // of rejected payments
 	CompletedOn            text   `json:"completedOn"`
 	SettlementTime         text   `json:"settlementTime"`
 	Rejection              struct {
@@ -65,6 +68,7 @@ type monnifyData struct {
 	Reference           text `json:"reference"`
 	SettlementReference text `json:"settlementReference"`
 	MandateCode         text `json:"mandateCode"`
+	MandateReference    text `json:"externalMandateReference"`
 	MandateStatus       text `json:"mandateStatus"`
 }
 
@@ -84,7 +88,7 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{notUnified(e.EventType)}, nil
 	}
 	f, err := event.read(e.EventData, event.typ)
-	if at := first(e.EventData.PaidOn, e.EventData.CompletedOn, e.EventData.SettlementTime); at != "" && err == nil {
+	if at := first(e.EventData.PaidOn, e.EventData.CompletedOn, e.EventData.SettlementTime, e.EventData.CreatedOn); at != "" && err == nil {
 		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
 	}
 	if err != nil {
@@ -106,6 +110,9 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 		return f, monnifyNothing("transactionReference")
 	}
 	f.Type, f.Identity = typ, string(d.TransactionReference)
+	if typ == schemas.PaymentCaptured && d.PaymentStatus != "" && d.PaymentStatus != "PAID" {
+		f.Identity += "/" + string(d.AmountPaid)
+	}
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentReference), string(d.TransactionReference)
 	f.PaymentMethod = method(string(d.PaymentMethod), "")
 	f.Error = failure(string(d.Rejection.Reason), "", "")
@@ -159,6 +166,6 @@ func (d monnifyData) mandate(schemas.Type) (f Fact, err error) {
 	if f.Type = monnifyMandateStates[d.MandateStatus]; f.Type == "" {
 		return ignored("", fmt.Sprintf("mandateStatus %q is neither active nor at its end", d.MandateStatus)), nil
 	}
-	f.ConnectorMandateID = string(d.MandateCode)
+	f.MerchantTransactionID, f.ConnectorMandateID = string(d.MandateReference), string(d.MandateCode)
 	return f, nil
 }

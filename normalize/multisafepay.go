@@ -11,6 +11,11 @@ import (
 // some, each is a fact, and those told before have the ids they had. A repeated
 // notification has the same status and is the same facts.
 //
+// An order that is completed while its financial_status is uncleared is paid
+// later: the money is promised and not collected. Void is cancelled; the
+// general table has a row in which it is a chargeback, and the tables of the
+// payment methods do not.
+//
 // Its times have no zone, and are left out.
 //
 // https://docs.multisafepay.com/docs/webhook
@@ -32,6 +37,7 @@ var multisafepayTypes = map[string]schemas.Type{
 	"cancelled":   schemas.PaymentCancelled,
 	"canceled":    schemas.PaymentCancelled,
 	"chargedback": schemas.DisputeOpened,
+	"chargeback":  schemas.DisputeOpened,
 
 	"refunded":         schemas.RefundSucceeded,
 	"partial_refunded": schemas.RefundSucceeded,
@@ -80,8 +86,11 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no order_id or no status: not an order of MultiSafepay's", ErrMalformed)
 	}
 	status := p.Status
-	if status == "shipped" && p.FinancialStatus == "completed" { // what is paid later is captured when it was shipped
+	switch {
+	case status == "shipped" && p.FinancialStatus == "completed": // what is paid later is captured when it was shipped
 		status = p.FinancialStatus
+	case status == "completed" && p.FinancialStatus == "uncleared":
+		status = "reserved"
 	}
 	typ := multisafepayTypes[status]
 	if typ == "" {

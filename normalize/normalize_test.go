@@ -183,6 +183,38 @@ func TestTestModeOnLiveEndpoint(t *testing.T) {
 	}
 }
 
+// TestPayuIndiaRefund: nobody can sign one, and so it is no sample.
+func TestPayuIndiaRefund(t *testing.T) {
+	const refund = `{"additionalValue1":null,"bank_arn":600101,"key":"tbKEY1","amt":"200.00","remark":null,"status":"%s","token":"refund-31","mihpayid":" 27550000123 ","request_id":"140551","merchantTxnId":"order-3101","action":"refund"%s}`
+	for _, tt := range []struct {
+		status, more string
+		outcome      Outcome
+		want         schemas.Type
+	}{
+		{"success", "", OutcomeEvents, schemas.RefundSucceeded},
+		{"failure", "", OutcomeEvents, schemas.RefundFailed},
+		{"queued", "", OutcomeIgnored, ""},
+		{"success", `,"cb_id":1`, OutcomeEvents, schemas.DisputeOpened}, // whatever is beside what is signed
+	} {
+		r, err := Normalize("payu-india", fmt.Appendf(nil, refund, tt.status, tt.more), Options{ReceivedAt: received})
+		if err != nil || r.Outcome() != tt.outcome {
+			t.Errorf("%s%s: %s, %v, want %s", tt.status, tt.more, r.Outcome(), err, tt.outcome)
+			continue
+		}
+		if tt.want == "" {
+			continue
+		}
+		e := r.Events[0]
+		if e.Type != tt.want {
+			t.Errorf("%s%s: %s, want %s", tt.status, tt.more, e.Type, tt.want)
+		}
+		if d := e.Data; e.Type != schemas.DisputeOpened && (d.MerchantTransactionID != "order-3101" || d.ConnectorTransactionID != "27550000123" ||
+			d.ConnectorRefundID != "140551" || d.MerchantRefundID != "refund-31" || *d.Amount != schemas.Amount{Value: 20000, Currency: "INR"}) {
+			t.Errorf("%s: %+v, amount %+v", tt.status, d, *d.Amount)
+		}
+	}
+}
+
 // TestDeterministic: the same payload is the same events, whenever it is read.
 func TestDeterministic(t *testing.T) {
 	for connector, files := range inputs(t) {

@@ -12,7 +12,8 @@ import (
 // "data"}, where the data is the transaction, the adjustment, the payout or the
 // payment method. The event_id is the same for all destinations and attempts.
 // A transaction is paid, and a moment later completed: both say that the money
-// is taken, so that the identity of it is the transaction.
+// is taken, so that the identity of it is the transaction. An attempt to pay
+// that failed is one fact, too, when the transaction is past due for it.
 //
 // An adjustment is what happens to a transaction afterwards; each of its states
 // is one fact, however often it is updated. It names the transaction and not
@@ -33,6 +34,7 @@ var paddleEvents = map[string]struct {
 }{
 	"transaction.billed":         {paddleTransaction, schemas.PaymentActionRequired}, // the invoice is issued, and the customer has to pay it
 	"transaction.payment_failed": {paddleTransaction, schemas.PaymentFailed},
+	"transaction.past_due":       {paddlePastDue, schemas.PaymentFailed},
 	"transaction.paid":           {paddleTransaction, schemas.PaymentCaptured},
 	"transaction.completed":      {paddleTransaction, schemas.PaymentCaptured},
 	"transaction.canceled":       {paddleTransaction, schemas.PaymentCancelled},
@@ -73,6 +75,7 @@ type paddleData struct {
 		} `json:"totals"`
 	} `json:"details"`
 	Payments []struct { // the newest attempt is the first
+		AttemptID           text `json:"payment_attempt_id"`
 		ErrorCode           text `json:"error_code"`
 		StoredPaymentMethod text `json:"stored_payment_method_id"`
 		PaymentMethodID     text `json:"payment_method_id"`
@@ -152,10 +155,18 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 		f.PaymentMethod = method(string(p.MethodDetails.Type), string(p.MethodDetails.Card.Type))
 		f.MandateID = first(p.PaymentMethodID, p.StoredPaymentMethod)
 		if typ == schemas.PaymentFailed {
-			f.Error = failure(string(p.ErrorCode), "", "")
+			f.Identity, f.Error = string(p.AttemptID), failure(string(p.ErrorCode), "", "")
 		}
 	}
 	return f, nil
+}
+
+// paddlePastDue: an invoice can be past due without that anybody tried to pay.
+func paddlePastDue(d paddleData, typ schemas.Type, o Options) (Fact, error) {
+	if len(d.Payments) == 0 || d.Payments[0].ErrorCode == "" {
+		return ignored("", "nobody tried to pay in time, and it can still be paid"), nil
+	}
+	return paddleTransaction(d, typ, o)
 }
 
 func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -33,7 +34,7 @@ import (
 // https://developer.paypal.com/api/rest/webhooks/event-names/
 var paypal = Connector{
 	Docs:      "https://developer.paypal.com/api/rest/webhooks/event-names/",
-	Key:       "resource.invoice_id, else resource.custom_id; of orders, purchase_units' invoice_id, custom_id or reference_id; of payouts, sender_item_id",
+	Key:       "resource.invoice_id, else resource.custom_id; of orders, purchase_units' invoice_id, custom_id or reference_id; of invoices, their number; of payouts, sender_item_id",
 	Normalize: paypalNormalize,
 }
 
@@ -69,6 +70,10 @@ var paypalReaders = map[string]paypalReader{
 	"CHECKOUT.ORDER.VOIDED":              paypalOrder,
 	"CHECKOUT.PAYMENT-APPROVAL.REVERSED": paypalOrder,
 	"CHECKOUT.ORDER.COMPLETED":           paypalCompleted,
+
+	"INVOICING.INVOICE.PAID":      paypalInvoicePaid,
+	"INVOICING.INVOICE.REFUNDED":  paypalInvoiceRefunded,
+	"INVOICING.INVOICE.CANCELLED": paypalOne(paypalInvoiceCancelled),
 
 	"CUSTOMER.DISPUTE.CREATED":  paypalOne(paypalDispute),
 	"CUSTOMER.DISPUTE.UPDATED":  paypalOne(paypalDispute),
@@ -481,6 +486,160 @@ func paypalCompleted(event string, resource jsontext.Value) ([]Fact, error) {
 		return []Fact{ignored(event, "the order holds no payments; their own events tell")}, nil
 	}
 	return facts, nil
+}
+
+// paypalInvoice is an invoice that PayPal sends to a payer. Its payments and
+// refunds are the same facts as in events of their own.
+// https://developer.paypal.com/docs/api/invoicing/v2/
+type paypalInvoice struct {
+	ID     text   `json:"id"`
+	Number text   `json:"number"` // v1
+	Status string `json:"status"`
+	Detail struct {
+		Number text `json:"invoice_number"`
+	} `json:"detail"`
+	Amount      paypalMoney            `json:"amount"`
+	TotalAmount paypalMoney            `json:"total_amount"` // v1
+	Payments    paypalInvoiceMovements `json:"payments"`
+	Refunds     paypalInvoiceMovements `json:"refunds"`
+}
+
+// paypalInvoiceMovement is a payment or a refund. What is EXTERNAL did not go
+// through PayPal: the merchant says so.
+type paypalInvoiceMovement struct {
+	Type          text        `json:"type"`
+	PaymentID     text        `json:"payment_id"`
+	RefundID      text        `json:"refund_id"`
+	TransactionID text        `json:"transaction_id"` // v1
+	Amount        paypalMoney `json:"amount"`
+}
+
+// paypalInvoiceMovements is a list of v1, which stands in an object in v2.
+type paypalInvoiceMovements []paypalInvoiceMovement
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (m *paypalInvoiceMovements) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() == '[' {
+		return json.UnmarshalDecode(d, (*[]paypalInvoiceMovement)(m))
+	}
+	var o struct {
+		Transactions []paypalInvoiceMovement `json:"transactions"`
+	}
+	err := json.UnmarshalDecode(d, &o)
+	*m = o.Transactions
+	return err
+}
+
+// id is that of the last payment through PayPal, else the invoice's.
+func (i paypalInvoice) id() string {
+	for n := len(i.Payments) - 1; n >= 0; n-- {
+		if id := first(i.Payments[n].PaymentID, i.Payments[n].TransactionID); id != "" && i.Payments[n].Type != "EXTERNAL" {
+			return id
+		}
+	}
+	return string(i.ID)
+}
+
+func paypalReadInvoice(resource jsontext.Value) (i paypalInvoice, err error) {
+	var r struct {
+		Invoice jsontext.Value `json:"invoice"`
+	}
+	if err := decode(resource, &r); err != nil {
+		return i, err
+	}
+	if r.Invoice.Kind() == '{' {
+		resource = r.Invoice
+	}
+	if err := redecode(resource, &i); err != nil {
+		return i, err
+	}
+	if i.ID == "" {
+		return i, fmt.Errorf("%w: no id of the invoice", ErrMalformed)
+	}
+	return i, nil
+}
+
+// fact is what the facts of an invoice have in common.
+func (i paypalInvoice) fact(typ schemas.Type, m paypalMoney) (f Fact, err error) {
+	f.Type, f.ConnectorTransactionID = typ, i.id()
+	f.MerchantTransactionID = first(i.Detail.Number, i.Number)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, i.ID)
+	f.Amount, err = m.amount()
+	return f, err
+}
+
+func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
+	i, err := paypalReadInvoice(resource)
+	if err != nil {
+		return nil, err
+	}
+	var facts []Fact
+	for _, p := range i.Payments {
+		id := first(p.PaymentID, p.TransactionID)
+		if id == "" || p.Type == "EXTERNAL" {
+			continue
+		}
+		f, err := i.fact(schemas.PaymentCaptured, p.Amount)
+		if err != nil {
+			return nil, err
+		}
+		f.Identity, f.ConnectorTransactionID, f.CapturedAmount = id, id, f.Amount
+		f.ConnectorReferences = others(id, i.ID)
+		facts = append(facts, f)
+	}
+	switch {
+	case len(facts) > 0:
+		return facts, nil
+	case len(i.Payments) > 0 || i.Status == "MARKED_AS_PAID":
+		return []Fact{ignored(event, "the merchant says that it was paid, and not through PayPal")}, nil
+	}
+	f, err := i.fact(schemas.PaymentCaptured, i.total())
+	f.CapturedAmount = f.Amount
+	return []Fact{f}, err
+}
+
+func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]Fact, error) {
+	i, err := paypalReadInvoice(resource)
+	if err != nil {
+		return nil, err
+	}
+	var facts []Fact
+	for _, r := range i.Refunds {
+		id := first(r.RefundID, r.TransactionID)
+		if id == "" || r.Type == "EXTERNAL" {
+			continue
+		}
+		f, err := i.fact(schemas.RefundSucceeded, r.Amount)
+		if err != nil {
+			return nil, err
+		}
+		f.Identity, f.ConnectorRefundID = id, id
+		facts = append(facts, f)
+	}
+	switch {
+	case len(facts) > 0:
+		return facts, nil
+	case len(i.Refunds) > 0 || i.Status == "MARKED_AS_REFUNDED":
+		return []Fact{ignored(event, "the merchant says that it was refunded, and not through PayPal")}, nil
+	}
+	f, err := i.fact(schemas.RefundSucceeded, paypalMoney{}) // how much of it is not told
+	return []Fact{f}, err
+}
+
+func paypalInvoiceCancelled(_ string, resource jsontext.Value) (f Fact, err error) {
+	i, err := paypalReadInvoice(resource)
+	if err != nil {
+		return f, err
+	}
+	return i.fact(schemas.PaymentCancelled, i.total())
+}
+
+// total is the invoice's amount, of v2 or v1.
+func (i paypalInvoice) total() paypalMoney {
+	if i.Amount.Value != "" {
+		return i.Amount
+	}
+	return i.TotalAmount
 }
 
 // paypalSource is how it was paid: an object with one member, by whose name it

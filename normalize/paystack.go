@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -14,7 +16,9 @@ import (
 // hash of the body.
 //
 // The reference of a transaction is the merchant's own, and refunds and
-// disputes repeat it. A payment request that is paid is told twice: as itself,
+// disputes repeat it. A preauthorization becomes a transaction when it is
+// captured; whether charge.success tells of that one, too, Paystack does not
+// say, and if it does both are one fact. A payment request that is paid is told twice: as itself,
 // by its own id, and as the transaction that paid it.
 //
 // https://paystack.com/docs/payments/webhooks/#types-of-events
@@ -25,9 +29,10 @@ var paystack = Connector{
 }
 
 // paystackExponents are Paystack's subunits that differ from ISO 4217's minor
-// units: francs are counted in hundredths that they do not have.
+// units: francs are counted in hundredths that they do not have, in the
+// documents those of XOF, in Paystack's own plugin for WooCommerce all.
 // https://paystack.com/docs/api/#supported-currency
-var paystackExponents = map[string]int{"XOF": 2}
+var paystackExponents = map[string]int{"RWF": 2, "XOF": 2}
 
 // paystackEvents are what the events mean, and what reads their data. The type
 // is empty where the data decides.
@@ -39,6 +44,14 @@ var paystackEvents = map[string]struct {
 	"charge.failed":          {paystackData.charge, schemas.PaymentFailed},
 	"invoice.payment_failed": {paystackData.invoice, schemas.PaymentFailed},
 	"paymentrequest.success": {paystackData.request, schemas.PaymentCaptured},
+	"bank.transfer.rejected": {paystackData.transferIn, schemas.PaymentFailed}, // not the amount that was asked for
+
+	"preauthorization.reserve.success": {paystackData.preauthorization, schemas.PaymentAuthorized},
+	"preauthorization.reserve.failed":  {paystackData.preauthorization, schemas.PaymentFailed},
+	"preauthorization.capture.success": {paystackData.preauthorization, schemas.PaymentCaptured},
+	"preauthorization.capture.failed":  {paystackData.preauthorization, schemas.PaymentCaptureFailed},
+	"preauthorization.release.success": {paystackData.preauthorization, schemas.PaymentCancelled},
+	"preauthorization.release.failed":  {paystackData.preauthorization, schemas.PaymentCancelFailed},
 
 	"refund.pending":         {paystackData.refund, schemas.RefundPending},
 	"refund.processing":      {paystackData.refund, schemas.RefundPending},
@@ -78,8 +91,8 @@ var paystackResolutions = map[text]schemas.Type{
 
 func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		Event string       `json:"event"`
-		Data  paystackData `json:"data"`
+		Event string         `json:"event"`
+		Data  jsontext.Value `json:"data"` // of some events an array
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -93,15 +106,21 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	} else if !ok {
 		return []Fact{notUnified(e.Event)}, nil
 	}
-	f, err := event.read(e.Data, event.typ)
+	var d paystackData
+	if len(e.Data) > 0 {
+		if err := redecode(e.Data, &d); err != nil {
+			return nil, err
+		}
+	}
+	f, err := event.read(d, event.typ)
 	if err == nil {
-		f.Time, err = e.Data.time(event.typ)
+		f.Time, err = d.time(event.typ)
 	}
 	if err != nil {
 		return []Fact{malformed(e.Event, err)}, nil
 	}
-	if e.Data.Domain != "" {
-		f.Mode = mode(e.Data.Domain == "live")
+	if d.Domain != "" {
+		f.Mode = mode(d.Domain == "live")
 	}
 	f.ConnectorEventType = e.Event
 	return []Fact{f}, nil
@@ -116,6 +135,7 @@ type paystackData struct {
 	Currency         string `json:"currency"`
 	Channel          text   `json:"channel"`
 	GatewayResponse  text   `json:"gateway_response"`
+	Message          text   `json:"message"`
 	PaidAt           text   `json:"paid_at"`
 	CreatedAt        text   `json:"created_at"`
 	UpdatedAt        text   `json:"updated_at"`
@@ -137,7 +157,16 @@ type paystackData struct {
 	Resolution           text `json:"resolution"`
 	Category             text `json:"category"`
 	DueAt                text `json:"dueAt"`
-	Transaction          struct {
+	CapturedAmount       text `json:"captured_amount"`
+	CapturedAt           text `json:"captured_at"`
+	TransactionID        text `json:"transaction_id"`
+	BankTransfer         struct {
+		Amount        text `json:"amount"`
+		Message       text `json:"message"`
+		MessageType   text `json:"message_type"`
+		TransactionID text `json:"transaction_id"`
+	} `json:"bank_transfer"`
+	Transaction struct {
 		ID        text   `json:"id"`
 		Reference text   `json:"reference"`
 		Channel   text   `json:"channel"`
@@ -147,7 +176,7 @@ type paystackData struct {
 
 // time is when it happened: what is new was made then, the rest changed then.
 func (d paystackData) time(typ schemas.Type) (time.Time, error) {
-	at := first(d.PaidAt, d.UpdatedAt, d.UpdatedAtCamel, d.CreatedAt, d.CreatedAtCamel)
+	at := first(d.PaidAt, d.CapturedAt, d.UpdatedAt, d.UpdatedAtCamel, d.CreatedAt, d.CreatedAtCamel)
 	if typ == schemas.DisputeOpened && d.CreatedAt != "" {
 		at = string(d.CreatedAt)
 	}
@@ -211,6 +240,45 @@ func (d paystackData) request(typ schemas.Type) (Fact, error) {
 	}
 	d.ID = d.RequestCode
 	return d.charge(typ)
+}
+
+// preauthorization has a number of its own until it is captured; then it is
+// the transaction that it became.
+func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
+	if d.ID == "" {
+		return f, paystackNothing("id")
+	}
+	message := d.Message
+	switch typ {
+	case schemas.PaymentCaptured:
+		d.ID, d.Amount, d.Status = text(first(d.TransactionID, d.ID)), text(first(d.CapturedAmount, d.Amount)), "success"
+	case schemas.PaymentCaptureFailed:
+		d.ID, d.Amount = text(first(d.TransactionID, d.ID)), text(first(d.CapturedAmount, d.Amount))
+	}
+	if f, err = d.charge(typ); err != nil {
+		return f, err
+	}
+	switch typ {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelFailed:
+		f.Error = failure("", string(message), "")
+	}
+	return f, nil
+}
+
+// transferIn is a bank transfer by the payer that went back. It can be tried
+// again, and all that is told of the payment is its number.
+func (d paystackData) transferIn(typ schemas.Type) (f Fact, err error) {
+	t := d.BankTransfer
+	if t.TransactionID == "" {
+		return f, paystackNothing("bank_transfer.transaction_id")
+	}
+	f.Type, f.ConnectorTransactionID = typ, string(t.TransactionID)
+	f.PaymentMethod = method("bank_transfer", "")
+	f.Error = failure(string(t.MessageType), string(t.Message), "")
+	f.Amount, err = paystackMoney(t.Amount, "")
+	return f, err
 }
 
 func (d paystackData) refund(typ schemas.Type) (f Fact, err error) {

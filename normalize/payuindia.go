@@ -1,7 +1,10 @@
 package normalize
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -11,10 +14,16 @@ import (
 // says less than the status: a success that is "auth" is not yet captured. The
 // identity is the merchant's txnid, unique by PayU's rule, and the status.
 //
+// Disputes and refunds are JSON. A dispute has PayU's id of the payment and not
+// the merchant's; its identity is all that is signed of it. PayU signs no
+// refunds: they are read for who looks into one, and none is ever verified.
+//
 // https://docs.payu.in/docs/webhook-events-and-sample-payloads
+// https://docs.payu.in/docs/webhooks-for-chargeback
+// https://docs.payu.in/docs/chargeback-types
 var payuIndia = Connector{
 	Docs:      "https://docs.payu.in/docs/webhook-events-and-sample-payloads",
-	Key:       "txnid",
+	Key:       "txnid; disputes have none",
 	Normalize: payuIndiaNormalize,
 }
 
@@ -25,7 +34,16 @@ var payuIndiaTypes = map[string]schemas.Type{
 	"pending": schemas.PaymentProcessing,
 }
 
+// payuIndiaRefundTypes is what the statuses of a refund mean.
+var payuIndiaRefundTypes = map[text]schemas.Type{
+	"success": schemas.RefundSucceeded,
+	"failure": schemas.RefundFailed,
+}
+
 func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{")) { // as verification tells them apart
+		return payuIndiaJSON(payload)
+	}
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -57,4 +75,94 @@ func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Error = failure(p["error"], first(p["error_Message"], p["field9"]), "")
 	}
 	return []Fact{f}, nil
+}
+
+// payuIndiaCase is a dispute or a refund.
+type payuIndiaCase struct {
+	DisputeID text `json:"cb_id"`
+	Payment   text `json:"txn_id"`
+	Disputed  text `json:"cb_amount"`
+	Type      text `json:"cb_type"`
+	State     text `json:"cb_status"`
+	Reason    text `json:"reason_code"`
+	Merchant  text `json:"mid"`
+	Due       text `json:"due_date"`
+	Updated   text `json:"updated_at"`
+
+	RefundID text `json:"request_id"`
+	Token    text `json:"token"`
+	TxnID    text `json:"merchantTxnId"`
+	PayuID   text `json:"mihpayid"`
+	Amount   text `json:"amt"`
+	Status   text `json:"status"`
+	Remark   text `json:"remark"`
+	Key      text `json:"key"`
+}
+
+func payuIndiaJSON(payload []byte) ([]Fact, error) {
+	var c payuIndiaCase
+	if err := decode(payload, &c); err != nil {
+		return nil, err
+	}
+	event, read := first(string(c.State), "dispute"), c.dispute // whatever else, what is signed comes first
+	switch {
+	case c.DisputeID != "":
+	case c.RefundID == "":
+		return nil, fmt.Errorf("%w: no cb_id and no request_id: neither a dispute nor a refund of PayU's", ErrMalformed)
+	case payuIndiaRefundTypes[c.Status] == "":
+		return []Fact{ignored(string(c.Status), fmt.Sprintf("the refund status %q is none that is known", c.Status))}, nil
+	default:
+		event, read = string(c.Status), c.refund
+	}
+	f, err := read()
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	f.ConnectorEventType = event
+	return []Fact{f}, nil
+}
+
+// dispute has older and newer words for its status, in several spellings. Until
+// it is closed, what is not with PayU or the bank waits for the merchant.
+func (c payuIndiaCase) dispute() (f Fact, err error) {
+	state := strings.ToLower(strings.ReplaceAll(string(c.State), " ", ""))
+	switch closed := strings.HasPrefix(state, "closed"); {
+	case closed && strings.Contains(state, "customer"):
+		f.Type = schemas.DisputeLost
+	case closed: // for the merchant, or PayU bears the loss
+		f.Type = schemas.DisputeWon
+	case state == "pendingdocreview", state == "submittedtobank", state == "mecommreceived", state == "bankcommsent":
+		f.Type = schemas.DisputeChallenged
+	default:
+		f.Type = schemas.DisputeOpened
+	}
+	f.Identity = strings.Join([]string{string(c.DisputeID), state, string(c.Type), string(c.Disputed)}, "/")
+	f.Account, f.ConnectorTransactionID, f.ConnectorDisputeID = string(c.Merchant), string(c.Payment), string(c.DisputeID)
+	f.Reason, f.Stage = string(c.Reason), schemas.StageDispute
+	if strings.Contains(strings.ToLower(string(c.Type)), "arb") { // Pre-arb, Arbitration
+		f.Stage = schemas.StagePreArbitration
+	}
+	if f.Time, err = timestamp(string(c.Updated), time.RFC3339); err != nil {
+		return f, err
+	}
+	due, err := timestamp(string(c.Due), time.DateOnly)
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(due)
+	f.Amount, err = major(string(c.Disputed), "INR")
+	return f, err
+}
+
+func (c payuIndiaCase) refund() (f Fact, err error) {
+	f.Type = payuIndiaRefundTypes[c.Status]
+	f.Identity = string(c.RefundID + "/" + c.Status)
+	f.Account, f.MerchantTransactionID = string(c.Key), string(c.TxnID)
+	f.ConnectorTransactionID = strings.TrimSpace(string(c.PayuID)) // PayU's own samples have spaces around it
+	f.ConnectorRefundID, f.MerchantRefundID = string(c.RefundID), string(c.Token)
+	if f.Type == schemas.RefundFailed {
+		f.Error = failure("", string(c.Remark), "")
+	}
+	f.Amount, err = major(string(c.Amount), "INR")
+	return f, err
 }

@@ -21,7 +21,7 @@ import (
 var razorpay = Connector{
 	Docs: "https://razorpay.com/docs/webhooks/all/",
 	Key: "payload.payment.entity.notes.<merchant_id_keys>, else payload.order.entity.receipt, else payload.payment.entity.order_id; " +
-		"reference_id of payouts and payment links",
+		"reference_id of payouts and payment links, receipt of payout links",
 	Normalize: razorpayNormalize,
 }
 
@@ -43,6 +43,7 @@ var razorpayEvents = map[string]struct {
 	"payment_link.paid":           {razorpayPaid, ""},
 	"payment_link.partially_paid": {razorpayPaid, ""},
 	"subscription.charged":        {razorpayPaid, ""},
+	"subscription.pending":        {razorpayRefused, ""},
 	"virtual_account.credited":    {razorpayPaid, ""},
 	"qr_code.credited":            {razorpayPaid, ""},
 
@@ -72,11 +73,29 @@ var razorpayEvents = map[string]struct {
 	"payout.updated":       {razorpayPayout, ""},
 	"settlement.processed": {razorpaySettlement, schemas.PayoutProcessing}, // the transfer is made; that it arrived is not told
 
+	// A link by which somebody tells where to send the money. It is a payout of
+	// its own, by its own id: the payouts that carry it out have their events.
+	"payout_link.pending":    {razorpayPayoutLink, schemas.PayoutCreated},
+	"payout_link.issued":     {razorpayPayoutLink, schemas.PayoutCreated},
+	"payout_link.processing": {razorpayPayoutLink, schemas.PayoutProcessing},
+	"payout_link.processed":  {razorpayPayoutLink, schemas.PayoutSucceeded},
+	"payout_link.attempted":  {razorpayPayoutLink, schemas.PayoutReversed}, // and can be tried again
+	"payout_link.cancelled":  {razorpayPayoutLink, schemas.PayoutCancelled},
+	"payout_link.rejected":   {razorpayPayoutLink, schemas.PayoutCancelled}, // by the merchant's own approvers
+	"payout_link.expired":    {razorpayPayoutLink, schemas.PayoutExpired},
+
 	"token.confirmed":            {razorpayToken, schemas.MandateActive},
 	"token.rejected":             {razorpayToken, schemas.MandateFailed},
+	"token.paused":               {razorpayToken, schemas.MandateRevoked}, // by the payer, who can let it go on
 	"token.cancelled":            {razorpayToken, schemas.MandateRevoked},
+	"token.activated":            {razorpayToken, schemas.MandateActive},  // from here, of stored cards
+	"token.suspended":            {razorpayToken, schemas.MandateRevoked}, // by the bank, until it is activated again
+	"token.deactivated":          {razorpayToken, schemas.MandateRevoked},
 	"subscription.authenticated": {razorpaySubscription, schemas.MandateActive},
 	"subscription.activated":     {razorpaySubscription, schemas.MandateActive},
+	"subscription.resumed":       {razorpaySubscription, schemas.MandateActive},
+	"subscription.paused":        {razorpaySubscription, schemas.MandateRevoked}, // until it is resumed
+	"subscription.halted":        {razorpaySubscription, schemas.MandateRevoked}, // until the payer mends it: no retry is left
 	"subscription.cancelled":     {razorpaySubscription, schemas.MandateRevoked},
 	"subscription.completed":     {razorpaySubscription, schemas.MandateRevoked},
 }
@@ -94,6 +113,7 @@ type razorpayEvent struct {
 		Refund       razorpayEntity[razorpayRefundData]  `json:"refund"`
 		Dispute      razorpayEntity[razorpayDisputeData] `json:"dispute"`
 		Payout       razorpayEntity[razorpayPayoutData]  `json:"payout"`
+		PayoutLink   razorpayEntity[razorpayPayoutData]  `json:"payout_link"`
 		Settlement   razorpayEntity[razorpayPayoutData]  `json:"settlement"`
 		Token        razorpayEntity[razorpayMandateData] `json:"token"`
 		Subscription razorpayEntity[razorpayMandateData] `json:"subscription"`
@@ -166,6 +186,14 @@ func razorpayPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
 		return ignored(e.Event, fmt.Sprintf("the payment is %q; its own event tells", status)), nil
 	}
 	return razorpayPayment(e, schemas.PaymentCaptured, o)
+}
+
+// razorpayRefused is a payment of a subscription that failed, if it was tried.
+func razorpayRefused(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
+	if e.Payload.Payment.Entity.Status != "failed" {
+		return ignored(e.Event, "the subscription waits for a payment; payment.failed tells which failed"), nil
+	}
+	return razorpayPayment(e, schemas.PaymentFailed, o)
 }
 
 func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
@@ -286,7 +314,9 @@ type razorpayPayoutData struct {
 	Amount        *int64   `json:"amount"`
 	Currency      string   `json:"currency"` // settlements have none
 	ReferenceID   text     `json:"reference_id"`
+	Receipt       text     `json:"receipt"` // of links
 	Notes         metadata `json:"notes"`
+	FailureReason text     `json:"failure_reason"` // before there were details
 	StatusDetails struct {
 		Reason      text `json:"reason"`
 		Description text `json:"description"`
@@ -308,8 +338,24 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	f.MerchantPayoutID = string(p.ReferenceID)
 	switch typ {
 	case schemas.PayoutFailed, schemas.PayoutReversed, schemas.PayoutCancelled:
-		f.Error = failure(string(p.StatusDetails.Reason), string(p.StatusDetails.Description), "")
+		f.Error = failure(string(p.StatusDetails.Reason), first(p.StatusDetails.Description, p.FailureReason), "")
 	}
+	return f, nil
+}
+
+// razorpayPayoutLink: a link can be tried again, so that each of its events is
+// a fact.
+func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+	l := e.Payload.PayoutLink.Entity
+	if l.ID == "" {
+		return f, razorpayNothing("payout_link")
+	}
+	if f, err = l.fact(typ); err != nil {
+		return f, err
+	}
+	f.Identity = ""
+	f.MerchantTransactionID = first(o.merchantID(l.Notes), string(l.Receipt))
+	f.MerchantPayoutID = string(l.Receipt)
 	return f, nil
 }
 

@@ -3,13 +3,16 @@ package verify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
+	"time"
 )
 
 // mollie signs the body of its next-gen webhooks with the webhook's signing
-// secret and sends X-Mollie-Signature: sha256=<hex>, or the hex alone. No time
-// is signed. Its classic webhooks, id=<id>, are not signed at all, and so they
-// are refused.
+// secret and sends X-Mollie-Signature: sha256=<hex>, or the hex alone. For a day
+// after the secret was replaced both have signed, each in a header of its own,
+// which some proxies join by commas. No time is signed. Its classic webhooks,
+// id=<id>, are not signed at all, and so they are refused.
 //
 // https://docs.mollie.com/reference/webhooks-new
 var mollie = Connector{
@@ -18,9 +21,24 @@ var mollie = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again, and its event id tells",
 	Headers:  []string{"X-Mollie-Signature"},
-	Verify: mac{
-		hash:   sha256.New,
-		header: "X-Mollie-Signature",
-		decode: func(value string) ([]byte, error) { return hex.DecodeString(strings.TrimPrefix(value, "sha256=")) },
-	}.verify,
+	Verify:   mollieVerify,
+}
+
+func mollieVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+	header := strings.Join(r.Header.Values("X-Mollie-Signature"), ",")
+	if header == "" {
+		return Verified{}, fmt.Errorf("%w: no X-Mollie-Signature header", ErrMissing)
+	}
+	var signatures [][]byte
+	for one := range strings.SplitSeq(header, ",") {
+		s, err := hex.DecodeString(strings.TrimPrefix(strings.TrimSpace(one), "sha256="))
+		if err != nil {
+			return Verified{}, fmt.Errorf("%w: X-Mollie-Signature: %v", ErrMalformed, err)
+		}
+		signatures = append(signatures, s)
+	}
+	if !among(signatures, sum(sha256.New, []byte(secret), r.Body)) {
+		return Verified{}, ErrMismatch
+	}
+	return Verified{Payload: r.Body}, nil
 }

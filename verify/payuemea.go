@@ -16,7 +16,8 @@ import (
 // payuEmea hashes the body with the second key behind it and sends
 // OpenPayu-Signature: sender=...;signature=<hex>;algorithm=MD5;content=DOCUMENT.
 // The algorithm is MD5 unless PayU was asked for another; the header names it,
-// and it is one of PayU's list.
+// and PayU's own library takes whichever of its list stands there. The library
+// reads X-OpenPayU-Signature, too, which says the same.
 //
 // It is a plain hash, not an HMAC: with MD5 and SHA-1, whoever can make PayU
 // sign a body of their choice could have prepared a second one with the same
@@ -25,10 +26,10 @@ import (
 // https://developers.payu.com/europe/docs/webhooks/signature/
 var payuEmea = Connector{
 	Docs:     "https://developers.payu.com/europe/docs/webhooks/signature/",
-	Signs:    "MD5 (or SHA-1, SHA-256, SHA-512) of the body and the second key, hex, in OpenPayu-Signature (signature=, algorithm=)",
+	Signs:    "MD5 (or SHA-1, SHA-256, SHA-512) of the body and the second key, hex, in OpenPayu-Signature, or X-OpenPayU-Signature (signature=, algorithm=)",
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC, MD5 by default; no timestamp: a captured request can be sent again",
-	Headers:  []string{"OpenPayu-Signature"},
+	Headers:  []string{"OpenPayu-Signature", "X-OpenPayU-Signature"},
 	Verify:   payuEmeaVerify,
 }
 
@@ -45,7 +46,11 @@ var payuEmeaHashes = map[string]func() hash.Hash{
 }
 
 func payuEmeaVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
-	header, err := r.header("OpenPayu-Signature")
+	name := "OpenPayu-Signature"
+	if r.Header.Get(name) == "" {
+		name = "X-OpenPayU-Signature"
+	}
+	header, err := r.header(name)
 	if err != nil {
 		return Verified{}, err
 	}

@@ -42,7 +42,7 @@ func signsInHeaders(_ string, c Connector) bool { return len(c.Headers) > 0 }
 func secretive(_ string, c Connector) bool      { return !c.Keyless }
 
 func rolling(name string, _ Connector) bool {
-	return slices.Contains([]string{"braintree", "lithic", "paddle", "portone", "recurly", "standardwebhooks", "stripe", "svix"}, name)
+	return slices.Contains([]string{"braintree", "lithic", "mollie", "paddle", "portone", "recurly", "standardwebhooks", "stripe", "svix"}, name)
 }
 
 func namesAlgorithm(name string, _ Connector) bool {

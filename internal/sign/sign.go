@@ -59,7 +59,7 @@ var connectors = map[string]Signer{
 	"paypal":                {Dev: paypalDev(), Private: devKey, Sign: paypal},
 	"paystack":              {Dev: secret("dev-paystack-secret-key"), Sign: hexOfBody(sha512.New, "X-Paystack-Signature")},
 	"payu-emea":             {Dev: secret("dev-payu-emea-second-key"), Sign: payuEmea},
-	"payu-india":            {Dev: secret("dev-payu-india-salt"), Sign: inForm("hash", payuIndia)},
+	"payu-india":            {Dev: payuIndiaKeys, Sign: payuIndia},
 	"portone":               {Dev: secret("ZGV2LXBvcnRvbmUtc2VjcmV0IQ=="), Sign: standard("Webhook")},
 	"quickpay":              {Dev: secret("dev-quickpay-private-key"), Sign: hexOfBody(sha256.New, "QuickPay-Checksum-Sha256")},
 	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
@@ -399,10 +399,39 @@ func sofort(f url.Values, password string) string {
 	return fmt.Sprintf("%x", sha1.Sum([]byte(text.String()+password)))
 }
 
-// payuIndia: hex of SHA-512 over the salt and the fields in reverse order.
-func payuIndia(f url.Values, salt string) string {
+// payuIndiaKeys have the merchant key of the samples: disputes are signed with it.
+var payuIndiaKeys = verify.Keys{
+	Secrets:  []verify.Secret{{Name: "dev", Value: "dev-payu-india-salt"}},
+	Settings: map[string]string{"merchant_key": "tbKEY1"},
+}
+
+// payuIndia: the hash of a form in it, that of a dispute in a header.
+func payuIndia(payload []byte, salt string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
+	if !strings.HasPrefix(string(payload), "{") {
+		return inForm("hash", payuIndiaForm)(payload, salt, settings, address, now)
+	}
+	var d struct {
+		TxnID    string      `json:"txn_id"`
+		CbAmount string      `json:"cb_amount"`
+		CbID     json.Number `json:"cb_id"`
+		CbType   string      `json:"cb_type"`
+		CbStatus string      `json:"cb_status"`
+	}
+	if err := json.Unmarshal(payload, &d); err != nil {
+		return verify.Request{}, err
+	}
+	text := strings.Join([]string{settings["merchant_key"], d.TxnID, d.CbAmount, d.CbID.String(), d.CbType, strings.Join(strings.Fields(d.CbStatus), ""), salt}, "|")
+	return request(payload, "application/json", "X-PayU-Dispute-Webhook-Signature-V2", fmt.Sprintf("%x", sha512.Sum512([]byte(text)))), nil
+}
+
+// payuIndiaForm: hex of SHA-512 over the salt and the fields in reverse order.
+func payuIndiaForm(f url.Values, salt string) string {
 	text := salt + "|" + f.Get("status")
-	for n := 10; n > 0; n-- {
+	if split := f.Get("splitInfo"); split != "" {
+		text += "|" + split
+	}
+	text += "|||||" // five places that PayU leaves empty
+	for n := 5; n > 0; n-- {
 		text += "|" + f.Get("udf"+strconv.Itoa(n))
 	}
 	text += "|" + f.Get("email") + "|" + f.Get("firstname") + "|" + f.Get("productinfo")
