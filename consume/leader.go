@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -104,7 +105,6 @@ func (l *leader) ask(places []*place) (behind bool, err error) {
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
 	}
-	l.s.heard(l, sent)
 	var chunks, gaps []Chunk
 	for _, t := range answer.Topics {
 		for i := range t.Partitions {
@@ -126,6 +126,7 @@ func (l *leader) ask(places []*place) (behind bool, err error) {
 			}
 		}
 	}
+	l.s.heard(l, sent, append(slices.Clip(chunks), gaps...))
 	if len(chunks) > 0 {
 		gaps = nil // others filled the answer
 	}

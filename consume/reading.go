@@ -260,11 +260,17 @@ func (s *Reading) mine(l *leader) []*place {
 	return all
 }
 
-// heard notes that a leader answered a request that was sent at a time.
-func (s *Reading) heard(l *leader, sent time.Time) {
+// heard notes that a leader answered a request that was sent at a time, and how
+// far its partitions go by that.
+func (s *Reading) heard(l *leader, sent time.Time, chunks []Chunk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alive = time.Now()
+	for _, c := range chunks {
+		if q := s.places[c.Partition]; q != nil && q.leader == l {
+			q.caught, q.end = q.current(), c.End
+		}
+	}
 	for _, q := range s.places {
 		if q.leader != l {
 			continue
@@ -409,7 +415,7 @@ func (s *Reading) deliver(l *leader, chunks []Chunk) error {
 		if q == nil || q.leader != l {
 			continue // it is another's by now
 		}
-		if q.end = c.End; c.moved {
+		if c.moved {
 			q.next, q.known = c.Next, nil
 		} else if c.Next <= q.next {
 			continue // it was known
