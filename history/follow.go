@@ -263,6 +263,9 @@ func (r *round) set(key string, value any) error {
 
 // has reports whether there is a row as the batch leaves it.
 func (r *round) has(key string) (bool, error) {
+	if strings.HasPrefix(key, rowReference) && !r.s.store.absent.has(key) {
+		return false, nil
+	}
 	_, closer, err := r.batch.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
@@ -275,6 +278,9 @@ func (r *round) has(key string) (bool, error) {
 
 // merchant reads a reference as the batch leaves it; empty is none.
 func (r *round) merchant(key string) (string, error) {
+	if !r.s.store.absent.has(rowReference + key) {
+		return "", nil
+	}
 	value, closer, err := r.batch.Get([]byte(rowReference + key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return "", nil
@@ -288,6 +294,12 @@ func (r *round) merchant(key string) (string, error) {
 
 // put writes a row that is no JSON.
 func (r *round) put(key string, value []byte) error { return r.batch.Set([]byte(key), value, nil) }
+
+// seek writes a row that is [sought].
+func (r *round) seek(key string, write func(key, value []byte, _ *pebble.WriteOptions) error, value []byte) error {
+	r.s.store.absent.add(key)
+	return write([]byte(key), value, nil)
+}
 
 // own writes what was published here.
 func (r *round) own(o *own, now time.Time) error {
@@ -322,13 +334,13 @@ func (r *round) record(record consume.Record) error {
 func (r *round) event(e schemas.Event, at publish.Receipt, since time.Time) error {
 	r.events = append(r.events, e.ID)
 	err := errors.Join(
-		r.put(rowEvent+e.ID, appendReceipt(appendNumber(nil, since.UnixMilli()), at)),
+		r.seek(rowEvent+e.ID, r.batch.Set, appendReceipt(appendNumber(nil, since.UnixMilli()), at)),
 		r.put(keyRow(e.Subject)+e.ID, appendNumber(nil, since.UnixMilli())),
-		r.batch.Merge([]byte(rowNewest+e.Subject), newest{e.Time, e.ID}.encode(), nil),
+		r.seek(rowNewest+e.Subject, r.batch.Merge, newest{e.Time, e.ID}.encode()),
 	)
 	if key := endKey(e); key != "" {
 		one := ends{}.with(end{e.Type, e.ID, e.Time})
-		err = errors.Join(err, r.batch.Merge([]byte(rowEnds+key), one.encode(), nil))
+		err = errors.Join(err, r.seek(rowEnds+key, r.batch.Merge, one.encode()))
 	}
 	if e.Data.Corrects != "" {
 		err = errors.Join(err, r.corrected(e, since))
@@ -402,7 +414,7 @@ func (r *round) reference(key, merchant string) error {
 	if known, err := r.has(rowReference + key); err != nil || known {
 		return err
 	}
-	if err := r.put(rowReference+key, []byte(merchant)); err != nil {
+	if err := r.seek(rowReference+key, r.batch.Set, []byte(merchant)); err != nil {
 		return err
 	}
 	prefix := []byte(rowWaiting + key + "\x00")

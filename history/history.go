@@ -190,6 +190,11 @@ func Open(ctx context.Context, c Config) (*History, error) {
 		references: map[string]string{}, newest: overlay[newest]{}, ends: overlay[ends]{},
 	}
 	s.metrics = newMetrics(c.Metrics, s)
+	s.ended.Go(func() {
+		if err := db.fill(ctx); err != nil && ctx.Err() == nil {
+			c.Log.Warn().Err(err).Msg("look-ups in the state go without their filter")
+		}
+	})
 	s.ended.Go(func() { s.follow(ctx) })
 	s.ended.Go(func() { s.correct(ctx) })
 	s.ended.Go(func() { s.expire(ctx) })

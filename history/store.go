@@ -58,14 +58,20 @@ func identity(ctx context.Context, client *kafka.Client, names publish.Names) (m
 
 // store is what the topics said, in the state directory. Only the follower and
 // the corrections write it, without fsync: what a crash takes is read again.
-type store struct{ *pebble.DB }
+type store struct {
+	*pebble.DB
+	absent *absent // of rows that are looked for while a webhook waits
+}
+
+// sought are the rows that absent knows.
+var sought = []string{rowEvent, rowReference, rowNewest, rowEnds}
 
 // cacheBytes bounds the memory of look-ups.
 const cacheBytes = 32 << 20
 
 // memTableBytes is how much is in memory before it is a file. Looking through
 // more costs more than writing smaller files.
-const memTableBytes = 4 << 20
+const memTableBytes = 8 << 20
 
 func openStore(dir string, of meta, log zerolog.Logger) (*store, error) {
 	if dir != "" {
@@ -90,7 +96,7 @@ var errForeign = errors.New("it is of another cluster, prefix or version")
 func tryStore(dir string, of meta) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, Merger: merger, Logger: silent{}}
+	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, MemTableStopWritesThreshold: 4, Merger: merger, Logger: silent{}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // half the cost of a look-up
@@ -102,7 +108,7 @@ func tryStore(dir string, of meta) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{db}
+	s := &store{db, newAbsent(absentMost)}
 	var was meta
 	found, err := s.read(rowMeta, &was)
 	if err == nil && found && was != of {
@@ -115,6 +121,20 @@ func tryStore(dir string, of meta) (*store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// fill tells absent of what was there at the start.
+func (s *store) fill(ctx context.Context) error {
+	for _, prefix := range sought {
+		if err := s.each(prefix, func(key, _ []byte) error {
+			s.absent.add(string(key))
+			return ctx.Err()
+		}); err != nil {
+			return err
+		}
+	}
+	s.absent.filled()
+	return nil
 }
 
 // silent keeps Pebble's own log out of ours.
@@ -156,8 +176,16 @@ func (s *store) write(key string, value any) error {
 	return s.Set([]byte(key), b, pebble.NoSync)
 }
 
+// look is value for the rows that are sought.
+func (s *store) look(key string, f func([]byte) error) (bool, error) {
+	if !s.absent.has(key) {
+		return false, nil
+	}
+	return s.value(key, f)
+}
+
 func (s *store) receipt(id string) (at publish.Receipt, ok bool, err error) {
-	ok, err = s.value(rowEvent+id, func(value []byte) (err error) {
+	ok, err = s.look(rowEvent+id, func(value []byte) (err error) {
 		_, at, err = readReceipt(value)
 		return err
 	})
@@ -165,7 +193,7 @@ func (s *store) receipt(id string) (at publish.Receipt, ok bool, err error) {
 }
 
 func (s *store) reference(key string) (merchant string, err error) {
-	_, err = s.value(rowReference+key, func(value []byte) error {
+	_, err = s.look(rowReference+key, func(value []byte) error {
 		merchant = string(value)
 		return nil
 	})
@@ -173,7 +201,7 @@ func (s *store) reference(key string) (merchant string, err error) {
 }
 
 func (s *store) newest(merchant string) (n newest, err error) {
-	_, err = s.value(rowNewest+merchant, func(value []byte) (err error) {
+	_, err = s.look(rowNewest+merchant, func(value []byte) (err error) {
 		n, err = readNewest(value)
 		return err
 	})
@@ -181,7 +209,7 @@ func (s *store) newest(merchant string) (n newest, err error) {
 }
 
 func (s *store) ends(key string) (n ends, err error) {
-	_, err = s.value(rowEnds+key, func(value []byte) (err error) {
+	_, err = s.look(rowEnds+key, func(value []byte) (err error) {
 		n, err = readEnds(value)
 		return err
 	})
