@@ -132,8 +132,9 @@ type wechatpayTransaction struct {
 	TradeType      text             `json:"trade_type"`
 	SuccessTime    text             `json:"success_time"`
 	MchID          text             `json:"mchid"`
-	TransferMchID  text             `json:"mch_id"`
+	OtherMchID     text             `json:"mch_id"` // of transfers and WeChat Pay Score
 	SpMchID        text             `json:"sp_mchid"`
+	OtherSubMchID  text             `json:"sub_mch_id"`
 	SubMchID       text             `json:"sub_mchid"`
 	Amount         wechatpayAmounts `json:"amount"`
 
@@ -145,7 +146,7 @@ type wechatpayTransaction struct {
 
 // account is the merchant, and not the partner who acts for it.
 func (t wechatpayTransaction) account() string {
-	return first(t.SubMchID, t.MchID, t.TransferMchID, t.SpMchID)
+	return first(t.SubMchID, t.OtherSubMchID, t.MchID, t.OtherMchID, t.SpMchID)
 }
 
 type wechatpayResource struct {
@@ -178,6 +179,7 @@ type wechatpayResource struct {
 	SignPlanNo        text `json:"merchant_sign_plan_no"`
 	OutContractCode   text `json:"out_contract_code"`
 	OpenID            text `json:"openid"`
+	SubOpenID         text `json:"sub_openid"`
 
 	BatchID       text `json:"batch_id"`
 	OutBatchNo    text `json:"out_batch_no"`
@@ -469,7 +471,7 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 func wechatpayMandate(typ schemas.Type) func(r wechatpayResource) ([]Fact, error) {
 	return func(r wechatpayResource) ([]Fact, error) {
 		f := Fact{Type: typ}
-		f.ConnectorMandateID = first(r.ContractID, r.Contract.ID, r.SignPlanID, r.AuthorizationCode, r.OutContractCode, r.OpenID)
+		f.ConnectorMandateID = first(r.ContractID, r.Contract.ID, r.SignPlanID, r.AuthorizationCode, r.OutContractCode, r.OpenID, r.SubOpenID)
 		if f.ConnectorMandateID == "" {
 			return []Fact{ignored("", "the consent has no id: neither contract_id nor authorization_code nor openid")}, nil
 		}
