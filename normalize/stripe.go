@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -67,6 +69,7 @@ var stripeReaders = map[string]func(event string, object jsontext.Value, o Optio
 	"setup_intent.succeeded":    stripeSetup,
 	"setup_intent.setup_failed": stripeSetup,
 	"mandate.updated":           stripeMandate,
+	"payment_method.detached":   stripeDetached,
 
 	"radar.early_fraud_warning.created": stripeWarning,
 	"radar.early_fraud_warning.updated": stripeWarning,
@@ -85,6 +88,9 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 		} `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
+		if f, ok := stripeThin(payload); ok {
+			return []Fact{f}, nil
+		}
 		return nil, err
 	}
 	if e.ID == "" || e.Type == "" {
@@ -106,6 +112,45 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.Account = string(e.Account)
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, e.Type
 	return []Fact{f}, nil
+}
+
+// stripeThin: an event of the newer kind, which names its object and does not
+// hold it, so that the event's name is all that is known. An account can have
+// both kinds sent, and they have different ids: they are two facts.
+//
+// https://docs.stripe.com/event-destinations
+func stripeThin(payload []byte) (f Fact, ok bool) {
+	var e struct {
+		ID            string    `json:"id"`
+		Object        string    `json:"object"`
+		Type          string    `json:"type"`
+		Context       text      `json:"context"`
+		Created       time.Time `json:"created"`
+		Livemode      bool      `json:"livemode"`
+		RelatedObject struct {
+			ID text `json:"id"`
+		} `json:"related_object"`
+	}
+	if err := decode(payload, &e); err != nil || e.Object != "v2.core.event" || e.ID == "" || e.Type == "" {
+		return f, false
+	}
+	name, id := strings.TrimPrefix(e.Type, "v1."), string(e.RelatedObject.ID)
+	switch {
+	case id == "" || name == e.Type || stripeReaders[name] == nil:
+		return notUnified(e.Type), true
+	case stripeIntentTypes[name] != "":
+		if name == "payment_intent.amount_capturable_updated" {
+			return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), true
+		}
+		f.Type, f.ConnectorTransactionID = stripeIntentTypes[name], id
+	case stripePayoutTypes[name] != "":
+		f.Type, f.ConnectorPayoutID = stripePayoutTypes[name], id
+	default:
+		return ignored(e.Type, "a thin event does not say what became of "+id), true
+	}
+	f.Time, f.Mode, f.Identity = e.Created.UTC(), mode(e.Livemode), e.ID
+	f.Account, f.ConnectorEventID, f.ConnectorEventType = string(e.Context), e.ID, e.Type
+	return f, true
 }
 
 // stripeIdentified asks that an object has an id: null reads as one without.
@@ -159,6 +204,11 @@ var stripeIntentTypes = map[string]schemas.Type{
 }
 
 // stripeIntent: https://docs.stripe.com/api/payment_intents/object
+//
+// An intent that can be captured several times says at each capture, too, that
+// less can be captured now; how much that one took it does not say, and the
+// last one is told by payment_intent.succeeded:
+// https://docs.stripe.com/payments/multicapture
 func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
@@ -190,6 +240,14 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		amount = pi.AmountReceived
 		f.CapturedAmount, err = minor(amount, pi.Currency, stripeExponents)
 	case schemas.PaymentAuthorized:
+		if taken := pi.AmountReceived; taken != nil && *taken > 0 {
+			if left := pi.AmountCapturable; left == nil || *left == 0 {
+				return ignored(event, "nothing is left to capture; payment_intent.succeeded tells"), nil
+			}
+			f.Type, amount = schemas.PaymentCaptured, nil
+			f.CapturedAmount, err = minor(taken, pi.Currency, stripeExponents)
+			break
+		}
 		amount = pi.AmountCapturable
 		f.AuthorizedAmount, err = minor(amount, pi.Currency, stripeExponents)
 	case schemas.PaymentFailed:
@@ -268,17 +326,21 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 }
 
 // stripeSession: https://docs.stripe.com/api/checkout/sessions/object
-func stripeSession(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeSession(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var s struct {
 		ID                string   `json:"id"`
 		PaymentIntent     text     `json:"payment_intent"`
 		ClientReferenceID text     `json:"client_reference_id"`
 		AmountTotal       *int64   `json:"amount_total"`
 		Currency          text     `json:"currency"`
+		Mode              text     `json:"mode"`
 		Metadata          metadata `json:"metadata"`
 	}
 	if err := redecode(object, &s); err != nil {
 		return f, err
+	}
+	if s.Mode == "setup" {
+		return ignored(event, "the session was to save a payment method, not to pay"), nil
 	}
 	f.Type = schemas.PaymentExpired
 	f.MerchantTransactionID = first(o.merchantID(s.Metadata), string(s.ClientReferenceID))
@@ -505,6 +567,23 @@ func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err 
 		return ignored(event, fmt.Sprintf("mandate status %q is neither active nor inactive", m.Status)), nil
 	}
 	f.ConnectorMandateID = m.ID
+	return f, nil
+}
+
+// stripeDetached: a payment method that was saved with its customer and, from
+// now on, cannot be used: https://docs.stripe.com/api/payment_methods/detach
+func stripeDetached(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+	var m struct {
+		ID       string   `json:"id"`
+		Metadata metadata `json:"metadata"`
+		stripeDetails
+	}
+	if err := redecode(object, &m); err != nil {
+		return f, err
+	}
+	f.Type = schemas.MandateRevoked
+	f.MerchantTransactionID = o.merchantID(m.Metadata)
+	f.ConnectorMandateID, f.PaymentMethod = m.ID, m.method()
 	return f, nil
 }
 
