@@ -1,7 +1,9 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -357,6 +359,7 @@ type stripeRefundObject struct {
 	Currency      string   `json:"currency"`
 	Charge        text     `json:"charge"`
 	PaymentIntent text     `json:"payment_intent"`
+	Created       int64    `json:"created"`
 	Reason        text     `json:"reason"`
 	FailureReason text     `json:"failure_reason"`
 	Metadata      metadata `json:"metadata"`
@@ -389,7 +392,9 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 	if !ok {
 		return f, fmt.Errorf("%w: refund status %q", ErrMalformed, r.Status)
 	}
-	f.Type, f.Identity = typ, r.ID+":"+string(r.Status)
+	if f.Type = typ; r.ID != "" {
+		f.Identity = r.ID + ":" + string(r.Status)
+	}
 	f.MerchantTransactionID = o.merchantID(r.Metadata)
 	f.ConnectorRefundID = r.ID
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
@@ -405,28 +410,50 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 // 2025-03-31, giving up a charge that was never captured was a refund, too.
 func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var c struct {
-		PaymentIntent text     `json:"payment_intent"`
-		Captured      *bool    `json:"captured"`
-		Metadata      metadata `json:"metadata"`
-		Refunds       struct {
-			Data []stripeRefundObject `json:"data"`
-		} `json:"refunds"`
+		ID            string         `json:"id"`
+		PaymentIntent text           `json:"payment_intent"`
+		Captured      *bool          `json:"captured"`
+		Metadata      metadata       `json:"metadata"`
+		Refunds       jsontext.Value `json:"refunds"`
 	}
 	if err := redecode(object, &c); err != nil {
+		return f, err
+	}
+	refunds, err := stripeRefunds(c.Refunds)
+	if err != nil {
 		return f, err
 	}
 	if c.Captured != nil && !*c.Captured {
 		return ignored(event, "the charge was never captured, so it was cancelled and not refunded"), nil
 	}
-	if len(c.Refunds.Data) == 0 {
+	if len(refunds) == 0 {
 		return ignored(event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
 	}
-	if f, err = c.Refunds.Data[0].fact(event, o); err != nil || f.Type == "" {
+	if f, err = refunds[0].fact(event, o); err != nil || f.Type == "" {
 		return f, err
 	}
 	f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
-	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID)
+	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID, c.ID)
 	return f, err
+}
+
+// stripeRefunds is the refunds that a charge holds, newest first: a list object
+// or, until API version 2014-06-17, an array of refunds that have no id and are
+// in no order that is documented.
+func stripeRefunds(refunds jsontext.Value) ([]stripeRefundObject, error) {
+	var list struct {
+		Data []stripeRefundObject `json:"data"`
+	}
+	switch {
+	case len(refunds) == 0:
+		return nil, nil
+	case refunds.Kind() != '[':
+		err := redecode(refunds, &list)
+		return list.Data, err
+	}
+	err := redecode(refunds, &list.Data)
+	slices.SortStableFunc(list.Data, func(a, b stripeRefundObject) int { return cmp.Compare(b.Created, a.Created) })
+	return list.Data, err
 }
 
 var stripeDisputeTypes = map[text]schemas.Type{
