@@ -67,6 +67,8 @@ var stripeReaders = map[string]func(event string, object jsontext.Value, o Optio
 	"payout.paid":     stripePayout,
 	"payout.failed":   stripePayout,
 	"payout.canceled": stripePayout,
+	"transfer.paid":   stripeTransfer,
+	"transfer.failed": stripeTransfer,
 
 	"setup_intent.succeeded":    stripeSetup,
 	"setup_intent.setup_failed": stripeSetup,
@@ -523,6 +525,8 @@ var stripePayoutTypes = map[string]schemas.Type{
 	"payout.paid":     schemas.PayoutSucceeded,
 	"payout.failed":   schemas.PayoutFailed,
 	"payout.canceled": schemas.PayoutCancelled,
+	"transfer.paid":   schemas.PayoutSucceeded,
+	"transfer.failed": schemas.PayoutFailed,
 }
 
 // stripePayout: https://docs.stripe.com/api/payouts/object
@@ -545,6 +549,23 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 	// Payouts in HUF and TWD, too, are in hundredths, as ISO 4217 has them.
 	f.Amount, err = minor(p.Amount, p.Currency, stripeExponents)
 	return f, err
+}
+
+// stripeTransfer: until API version 2017-04-06 a payout was a transfer, and so
+// was money that a platform moves to an account of Stripe's, which is none.
+//
+// https://docs.stripe.com/transfer-payout-split
+func stripeTransfer(event string, object jsontext.Value, o Options) (f Fact, err error) {
+	var t struct {
+		Type text `json:"type"`
+	}
+	if err := redecode(object, &t); err != nil {
+		return f, err
+	}
+	if t.Type == "stripe_account" {
+		return ignored(event, "the transfer is between accounts of Stripe's, and no payout"), nil
+	}
+	return stripePayout(event, object, o)
 }
 
 // stripeSetup: https://docs.stripe.com/api/setup_intents/object
