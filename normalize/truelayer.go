@@ -14,10 +14,12 @@ import (
 // executed says that the payer's bank has accepted it, and creditable that
 // TrueLayer vouches for it. A payment to an account elsewhere is never told of
 // again, since TrueLayer does not see it arrive; which of the two it is, the
-// event does not say and the endpoint can.
+// event does not say and the endpoint can. A payout that the bank sends back
+// fails after it was executed.
 //
 // https://docs.truelayer.com/docs/payment-webhook-specifications
 // https://docs.truelayer.com/docs/payout-webhooks
+// https://docs.truelayer.com/docs/payout-and-refund-returns
 var truelayer = Connector{
 	Docs:      "https://docs.truelayer.com/docs/payment-webhook-specifications",
 	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
@@ -94,6 +96,9 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	if e.Type == "payment_executed" && o.Settings[truelayerBeneficiary.Name] == "external_account" {
 		typ = schemas.PaymentCaptured
+	}
+	if e.Type == "payout_failed" && e.FailureReason == "returned" {
+		typ = schemas.PayoutReversed
 	}
 	f, err := e.fact(typ, o)
 	if err != nil {
