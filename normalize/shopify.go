@@ -15,12 +15,15 @@ import (
 // A transaction moves money for an order. A refund is told as the transactions
 // that it consists of, with the identity that they have by themselves. An
 // order tells of its payment too, for those who subscribe to orders only. The
-// order's id is all that they have in common, and the key.
+// order's id is all that they have in common, and the key. A subscription's
+// billing attempt has an order only if it succeeded, and that order tells; one
+// that failed has the key that the merchant gave it. Tender transactions say
+// once more what transactions say, under other ids, and are ignored.
 //
 // https://shopify.dev/docs/api/webhooks
 var shopify = Connector{
 	Docs:      "https://shopify.dev/docs/api/webhooks",
-	Key:       "id of orders, order_id of transactions, refunds and disputes",
+	Key:       "id of orders, order_id of transactions, refunds and disputes, idempotency_key of billing attempts",
 	Normalize: shopifyNormalize,
 }
 
@@ -88,6 +91,7 @@ type shopifyResource struct {
 	Kind           text `json:"kind"`
 	Message        text `json:"message"`
 	ErrorCode      text `json:"error_code"`
+	ErrorMessage   text `json:"error_message"`
 	Gateway        text `json:"gateway"`
 	PaymentDetails struct {
 		Company text `json:"credit_card_company"`
@@ -96,6 +100,9 @@ type shopifyResource struct {
 	Transactions    []shopifyResource `json:"transactions"`
 	RefundLineItems *[]struct{}       `json:"refund_line_items"`
 	Note            text              `json:"note"`
+
+	SubscriptionContractID text `json:"subscription_contract_id"`
+	IdempotencyKey         text `json:"idempotency_key"`
 
 	Type              text `json:"type"`
 	Reason            text `json:"reason"`
@@ -117,10 +124,12 @@ func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return r.refund(), nil
 	case r.FinancialStatus != "":
 		return []Fact{r.fact("order."+string(r.FinancialStatus), r.UpdatedAt, r.order)}, nil
+	case r.SubscriptionContractID != "" && r.IdempotencyKey != "":
+		return []Fact{r.attempt()}, nil
 	case shopifyStages[r.Type] != "":
 		return []Fact{r.fact("dispute."+string(r.Status), text(first(r.FinalizedOn, r.InitiatedAt)), r.dispute)}, nil
 	}
-	return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund or dispute")}, nil
+	return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
 }
 
 // fact is what read makes of the resource. Its name is the resource and its
@@ -203,6 +212,22 @@ func (r shopifyResource) refund() []Fact {
 		}
 	}
 	return facts
+}
+
+func (r shopifyResource) attempt() Fact {
+	if r.ErrorCode == "" {
+		return ignored("subscription_billing_attempt", "it did not fail: the order that it makes tells")
+	}
+	f := r.fact("subscription_billing_attempt.failure", "", func(f *Fact) (schemas.Type, error) {
+		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
+		f.MandateID = string(r.SubscriptionContractID)
+		f.Error = failure(string(r.ErrorCode), string(r.ErrorMessage), "")
+		return schemas.PaymentFailed, nil
+	})
+	if r.OrderID == "" {
+		f.ConnectorTransactionID = string(r.ID)
+	}
+	return f
 }
 
 func (r shopifyResource) dispute(f *Fact) (_ schemas.Type, err error) {

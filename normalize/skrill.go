@@ -6,19 +6,24 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// skrill: a form about one payment and its status. The merchant's reference,
-// the status and mb_amount, which is in the currency of the merchant's account,
-// are signed, and they are the identity. Where that amount was converted it can
-// have more decimals than its currency: no exact amount. Then, and only then,
-// amount and currency stand in, which are what the merchant asked for and not
-// signed.
+// skrill: a form about one payment, or payout, and its status. Which of them it
+// does not say, but the endpoint can: a payout names the address for its
+// reports. The merchant's reference, the status and mb_amount, which is in the
+// currency of the merchant's account, are signed, and they are the identity.
+// Where that amount was converted it can have more decimals than its currency:
+// no exact amount. Then, and only then, amount and currency stand in, which are
+// what the merchant asked for and not signed.
 //
 // https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf
+// https://docs.paysafe.com/docs/digital-wallets/unlinked-merchant-bank-payouts/payout-status-notification
 var skrill = Connector{
 	Docs:      "https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf",
 	Key:       "transaction_id",
+	Settings:  []Setting{skrillReports},
 	Normalize: skrillNormalize,
 }
+
+var skrillReports = Setting{Name: "reports", Says: "payouts, if the endpoint is the status_url of payouts"}
 
 var skrillTypes = map[string]schemas.Type{
 	"2":  schemas.PaymentCaptured,
@@ -28,7 +33,16 @@ var skrillTypes = map[string]schemas.Type{
 	"-3": schemas.DisputeOpened, // a chargeback
 }
 
-func skrillNormalize(payload []byte, _ Options) ([]Fact, error) {
+var skrillPayoutTypes = map[string]schemas.Type{
+	"0":  schemas.PayoutProcessing,
+	"1":  schemas.PayoutProcessing, // scheduled
+	"2":  schemas.PayoutSucceeded,
+	"-1": schemas.PayoutCancelled,
+	"-2": schemas.PayoutFailed,
+	"-4": schemas.PayoutReversed, // the recipient's bank sent it back
+}
+
+func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -38,7 +52,10 @@ func skrillNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no status or no transaction_id: not a status report of Skrill's", ErrMalformed)
 	}
 	var f Fact
-	if f.Type = skrillTypes[status]; f.Type == "" {
+	if f.Type = skrillTypes[status]; f.Type == "" || o.Settings[skrillReports.Name] == "payouts" {
+		f.Type = skrillPayoutTypes[status]
+	}
+	if f.Type == "" {
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
 	}
 	f.Identity = p["transaction_id"] + "/" + status + "/" + p["mb_amount"] + "/" + p["mb_currency"]
@@ -51,10 +68,14 @@ func skrillNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err != nil {
 		return []Fact{malformed(status, err)}, nil
 	}
+	if f.Type.Family() == "payout" {
+		f.PaymentMethod = nil
+		f.ConnectorTransactionID, f.ConnectorPayoutID, f.MerchantPayoutID = "", p["mb_transaction_id"], p["transaction_id"]
+	}
 	switch f.Type {
 	case schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
+	case schemas.PaymentFailed, schemas.PayoutFailed:
 		f.Error = failure(p["failed_reason_code"], "", "")
 	case schemas.DisputeOpened:
 		f.Stage = schemas.StageDispute

@@ -9,7 +9,12 @@ import (
 
 // sofort: a form about one transfer, made by the payer at the bank. A project
 // without a status is told of transfers that were carried out, and of nothing
-// else. The identity is the transfer and its status.
+// else. Where the merchant's account is not with the bank that Sofort looks
+// into, a transfer is untraceable: ordered, and never told of again.
+//
+// The identity is the transfer and its status. It can be refunded in parts: the
+// time of the status, which is signed, tells them apart, and the amount is the
+// whole transfer's, which is not what went back.
 //
 // https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/
 var sofort = Connector{
@@ -24,6 +29,8 @@ var sofortTypes = map[string]schemas.Type{
 	"pending":  schemas.PaymentProcessing, // ordered at the bank, not yet on the account
 	"loss":     schemas.PaymentFailed,     // it never came
 	"refunded": schemas.RefundSucceeded,
+
+	"untraceable": schemas.PaymentProcessing,
 }
 
 func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -40,6 +47,9 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{ignored(event, fmt.Sprintf("the status %q says nothing of the money", event))}, nil
 	}
 	f.Identity = p["transaction"] + "/" + p["status"]
+	if f.Type == schemas.RefundSucceeded {
+		f.Identity += "/" + p["status_modified"]
+	}
 	f.Account, f.ConnectorEventType = p["project_id"], event
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["user_variable_0"], p["transaction"]
 	// The times have no zone.
@@ -49,8 +59,11 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Amount, err = major(p["amount"], p["currency_id"]); err != nil {
 		return []Fact{malformed(event, err)}, nil
 	}
-	if f.Type == schemas.PaymentCaptured {
+	switch f.Type {
+	case schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
+	case schemas.RefundSucceeded:
+		f.Amount = nil
 	}
 	return []Fact{f}, nil
 }

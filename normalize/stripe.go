@@ -1,7 +1,11 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -63,10 +67,13 @@ var stripeReaders = map[string]func(event string, object jsontext.Value, o Optio
 	"payout.paid":     stripePayout,
 	"payout.failed":   stripePayout,
 	"payout.canceled": stripePayout,
+	"transfer.paid":   stripeTransfer,
+	"transfer.failed": stripeTransfer,
 
 	"setup_intent.succeeded":    stripeSetup,
 	"setup_intent.setup_failed": stripeSetup,
 	"mandate.updated":           stripeMandate,
+	"payment_method.detached":   stripeDetached,
 
 	"radar.early_fraud_warning.created": stripeWarning,
 	"radar.early_fraud_warning.updated": stripeWarning,
@@ -85,6 +92,9 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 		} `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
+		if f, ok := stripeThin(payload); ok {
+			return []Fact{f}, nil
+		}
 		return nil, err
 	}
 	if e.ID == "" || e.Type == "" {
@@ -106,6 +116,45 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.Account = string(e.Account)
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, e.Type
 	return []Fact{f}, nil
+}
+
+// stripeThin: an event of the newer kind, which names its object and does not
+// hold it, so that the event's name is all that is known. An account can have
+// both kinds sent, and they have different ids: they are two facts.
+//
+// https://docs.stripe.com/event-destinations
+func stripeThin(payload []byte) (f Fact, ok bool) {
+	var e struct {
+		ID            string    `json:"id"`
+		Object        string    `json:"object"`
+		Type          string    `json:"type"`
+		Context       text      `json:"context"`
+		Created       time.Time `json:"created"`
+		Livemode      bool      `json:"livemode"`
+		RelatedObject struct {
+			ID text `json:"id"`
+		} `json:"related_object"`
+	}
+	if err := decode(payload, &e); err != nil || e.Object != "v2.core.event" || e.ID == "" || e.Type == "" {
+		return f, false
+	}
+	name, id := strings.TrimPrefix(e.Type, "v1."), string(e.RelatedObject.ID)
+	switch {
+	case id == "" || name == e.Type || stripeReaders[name] == nil:
+		return notUnified(e.Type), true
+	case stripeIntentTypes[name] != "":
+		if name == "payment_intent.amount_capturable_updated" {
+			return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), true
+		}
+		f.Type, f.ConnectorTransactionID = stripeIntentTypes[name], id
+	case stripePayoutTypes[name] != "":
+		f.Type, f.ConnectorPayoutID = stripePayoutTypes[name], id
+	default:
+		return ignored(e.Type, "a thin event does not say what became of "+id), true
+	}
+	f.Time, f.Mode, f.Identity = e.Created.UTC(), mode(e.Livemode), e.ID
+	f.Account, f.ConnectorEventID, f.ConnectorEventType = string(e.Context), e.ID, e.Type
+	return f, true
 }
 
 // stripeIdentified asks that an object has an id: null reads as one without.
@@ -159,6 +208,11 @@ var stripeIntentTypes = map[string]schemas.Type{
 }
 
 // stripeIntent: https://docs.stripe.com/api/payment_intents/object
+//
+// An intent that can be captured several times says at each capture, too, that
+// less can be captured now; how much that one took it does not say, and the
+// last one is told by payment_intent.succeeded:
+// https://docs.stripe.com/payments/multicapture
 func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
@@ -190,6 +244,14 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		amount = pi.AmountReceived
 		f.CapturedAmount, err = minor(amount, pi.Currency, stripeExponents)
 	case schemas.PaymentAuthorized:
+		if taken := pi.AmountReceived; taken != nil && *taken > 0 {
+			if left := pi.AmountCapturable; left == nil || *left == 0 {
+				return ignored(event, "nothing is left to capture; payment_intent.succeeded tells"), nil
+			}
+			f.Type, amount = schemas.PaymentCaptured, nil
+			f.CapturedAmount, err = minor(taken, pi.Currency, stripeExponents)
+			break
+		}
 		amount = pi.AmountCapturable
 		f.AuthorizedAmount, err = minor(amount, pi.Currency, stripeExponents)
 	case schemas.PaymentFailed:
@@ -268,17 +330,21 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 }
 
 // stripeSession: https://docs.stripe.com/api/checkout/sessions/object
-func stripeSession(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeSession(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var s struct {
 		ID                string   `json:"id"`
 		PaymentIntent     text     `json:"payment_intent"`
 		ClientReferenceID text     `json:"client_reference_id"`
 		AmountTotal       *int64   `json:"amount_total"`
 		Currency          text     `json:"currency"`
+		Mode              text     `json:"mode"`
 		Metadata          metadata `json:"metadata"`
 	}
 	if err := redecode(object, &s); err != nil {
 		return f, err
+	}
+	if s.Mode == "setup" {
+		return ignored(event, "the session was to save a payment method, not to pay"), nil
 	}
 	f.Type = schemas.PaymentExpired
 	f.MerchantTransactionID = first(o.merchantID(s.Metadata), string(s.ClientReferenceID))
@@ -295,6 +361,7 @@ type stripeRefundObject struct {
 	Currency      string   `json:"currency"`
 	Charge        text     `json:"charge"`
 	PaymentIntent text     `json:"payment_intent"`
+	Created       int64    `json:"created"`
 	Reason        text     `json:"reason"`
 	FailureReason text     `json:"failure_reason"`
 	Metadata      metadata `json:"metadata"`
@@ -327,7 +394,9 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 	if !ok {
 		return f, fmt.Errorf("%w: refund status %q", ErrMalformed, r.Status)
 	}
-	f.Type, f.Identity = typ, r.ID+":"+string(r.Status)
+	if f.Type = typ; r.ID != "" {
+		f.Identity = r.ID + ":" + string(r.Status)
+	}
 	f.MerchantTransactionID = o.merchantID(r.Metadata)
 	f.ConnectorRefundID = r.ID
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
@@ -343,28 +412,50 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 // 2025-03-31, giving up a charge that was never captured was a refund, too.
 func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err error) {
 	var c struct {
-		PaymentIntent text     `json:"payment_intent"`
-		Captured      *bool    `json:"captured"`
-		Metadata      metadata `json:"metadata"`
-		Refunds       struct {
-			Data []stripeRefundObject `json:"data"`
-		} `json:"refunds"`
+		ID            string         `json:"id"`
+		PaymentIntent text           `json:"payment_intent"`
+		Captured      *bool          `json:"captured"`
+		Metadata      metadata       `json:"metadata"`
+		Refunds       jsontext.Value `json:"refunds"`
 	}
 	if err := redecode(object, &c); err != nil {
+		return f, err
+	}
+	refunds, err := stripeRefunds(c.Refunds)
+	if err != nil {
 		return f, err
 	}
 	if c.Captured != nil && !*c.Captured {
 		return ignored(event, "the charge was never captured, so it was cancelled and not refunded"), nil
 	}
-	if len(c.Refunds.Data) == 0 {
+	if len(refunds) == 0 {
 		return ignored(event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
 	}
-	if f, err = c.Refunds.Data[0].fact(event, o); err != nil || f.Type == "" {
+	if f, err = refunds[0].fact(event, o); err != nil || f.Type == "" {
 		return f, err
 	}
 	f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
-	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID)
+	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID, c.ID)
 	return f, err
+}
+
+// stripeRefunds is the refunds that a charge holds, newest first: a list object
+// or, until API version 2014-06-17, an array of refunds that have no id and are
+// in no order that is documented.
+func stripeRefunds(refunds jsontext.Value) ([]stripeRefundObject, error) {
+	var list struct {
+		Data []stripeRefundObject `json:"data"`
+	}
+	switch {
+	case len(refunds) == 0:
+		return nil, nil
+	case refunds.Kind() != '[':
+		err := redecode(refunds, &list)
+		return list.Data, err
+	}
+	err := redecode(refunds, &list.Data)
+	slices.SortStableFunc(list.Data, func(a, b stripeRefundObject) int { return cmp.Compare(b.Created, a.Created) })
+	return list.Data, err
 }
 
 var stripeDisputeTypes = map[text]schemas.Type{
@@ -434,6 +525,8 @@ var stripePayoutTypes = map[string]schemas.Type{
 	"payout.paid":     schemas.PayoutSucceeded,
 	"payout.failed":   schemas.PayoutFailed,
 	"payout.canceled": schemas.PayoutCancelled,
+	"transfer.paid":   schemas.PayoutSucceeded,
+	"transfer.failed": schemas.PayoutFailed,
 }
 
 // stripePayout: https://docs.stripe.com/api/payouts/object
@@ -456,6 +549,23 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 	// Payouts in HUF and TWD, too, are in hundredths, as ISO 4217 has them.
 	f.Amount, err = minor(p.Amount, p.Currency, stripeExponents)
 	return f, err
+}
+
+// stripeTransfer: until API version 2017-04-06 a payout was a transfer, and so
+// was money that a platform moves to an account of Stripe's, which is none.
+//
+// https://docs.stripe.com/transfer-payout-split
+func stripeTransfer(event string, object jsontext.Value, o Options) (f Fact, err error) {
+	var t struct {
+		Type text `json:"type"`
+	}
+	if err := redecode(object, &t); err != nil {
+		return f, err
+	}
+	if t.Type == "stripe_account" {
+		return ignored(event, "the transfer is between accounts of Stripe's, and no payout"), nil
+	}
+	return stripePayout(event, object, o)
 }
 
 // stripeSetup: https://docs.stripe.com/api/setup_intents/object
@@ -505,6 +615,23 @@ func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err 
 		return ignored(event, fmt.Sprintf("mandate status %q is neither active nor inactive", m.Status)), nil
 	}
 	f.ConnectorMandateID = m.ID
+	return f, nil
+}
+
+// stripeDetached: a payment method that was saved with its customer and, from
+// now on, cannot be used: https://docs.stripe.com/api/payment_methods/detach
+func stripeDetached(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+	var m struct {
+		ID       string   `json:"id"`
+		Metadata metadata `json:"metadata"`
+		stripeDetails
+	}
+	if err := redecode(object, &m); err != nil {
+		return f, err
+	}
+	f.Type = schemas.MandateRevoked
+	f.MerchantTransactionID = o.merchantID(m.Metadata)
+	f.ConnectorMandateID, f.PaymentMethod = m.ID, m.method()
 	return f, nil
 }
 

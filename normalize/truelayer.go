@@ -12,16 +12,22 @@ import (
 //
 // A payment to a merchant account is taken when it is settled. Before that,
 // executed says that the payer's bank has accepted it, and creditable that
-// TrueLayer vouches for it; a payment to an account elsewhere is never told of
-// again, since TrueLayer does not see it arrive.
+// TrueLayer vouches for it. A payment to an account elsewhere is never told of
+// again, since TrueLayer does not see it arrive; which of the two it is, the
+// event does not say and the endpoint can. A payout that the bank sends back
+// fails after it was executed.
 //
 // https://docs.truelayer.com/docs/payment-webhook-specifications
 // https://docs.truelayer.com/docs/payout-webhooks
+// https://docs.truelayer.com/docs/payout-and-refund-returns
 var truelayer = Connector{
 	Docs:      "https://docs.truelayer.com/docs/payment-webhook-specifications",
 	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
+	Settings:  []Setting{truelayerBeneficiary},
 	Normalize: truelayerNormalize,
 }
+
+var truelayerBeneficiary = Setting{Name: "beneficiary", Says: "external_account, if payments go to accounts elsewhere: executed is the last that is told of them, and then counts as captured"}
 
 var truelayerTypes = map[string]schemas.Type{
 	"payment_authorized":         schemas.PaymentProcessing, // by the payer; the bank has yet to act
@@ -87,6 +93,12 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	typ, ok := truelayerTypes[e.Type]
 	if !ok {
 		return []Fact{notUnified(e.Type)}, nil
+	}
+	if e.Type == "payment_executed" && o.Settings[truelayerBeneficiary.Name] == "external_account" {
+		typ = schemas.PaymentCaptured
+	}
+	if e.Type == "payout_failed" && e.FailureReason == "returned" {
+		typ = schemas.PayoutReversed
 	}
 	f, err := e.fact(typ, o)
 	if err != nil {

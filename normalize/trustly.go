@@ -11,8 +11,11 @@ import (
 // credit is a deposit that arrived, or a payout that came back. An order's
 // notifications go to the address that it was made with, so that the endpoint
 // can say by its setting which they are; of a debit nothing is said without it.
+// A payout is confirmed in the same words where it is a deposit's refund, and
+// without the setting it is called what Trustly calls it.
 //
 // https://eu.developers.trustly.com/doc/reference/notifications-overview
+// https://eu.developers.trustly.com/doc/reference/payout-confirmation
 var trustly = Connector{
 	Docs:      "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Key:       "params.data.messageid",
@@ -71,10 +74,13 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{ignored(call.Method, "the account was told, and is no mandate that can be charged")}, nil
 	}
 	typ := types.deposit
-	if orders == "payouts" {
+	if orders == "payouts" || orders == "" && types.payout.Family() == "payout" && types.deposit.Family() == "refund" {
 		typ = types.payout
 	}
 	f, err := d.fact(typ)
+	if orders == "" && f.Type.Family() == "payout" { // a deposit's, perhaps
+		f.ConnectorTransactionID = string(d.OrderID)
+	}
 	if err != nil {
 		return []Fact{malformed(call.Method, err)}, nil
 	}

@@ -9,7 +9,9 @@ import (
 // wallee: a webhook names an entity, its id and its state, {"eventId",
 // "entityId", "listenerEntityTechnicalName", "state", "spaceId", "timestamp"},
 // and nothing else: amounts and the merchant's reference must be fetched. A
-// refund does not name its transaction.
+// refund does not name its transaction, nor do completions and voids, which are
+// ignored: the transaction tells those that went through, and one that failed
+// must be looked up.
 //
 // The identity is the entity, so that two states that tell one fact are one: a
 // transaction that may be fulfilled is one that was completed.

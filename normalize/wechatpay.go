@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -20,11 +21,15 @@ import (
 // transaction, refund or transfer and its state. Amounts without a currency are
 // in fen.
 //
+// Notifications of a batch of transfers tell how many of them arrived and how
+// many failed, and not which. Older API versions send XML, which is not read.
+//
 // https://pay.weixin.qq.com/doc/v3/merchant/4012075420
 // https://pay.weixin.qq.com/doc/v3/merchant/4012082022
+// https://pay.weixin.qq.com/docs/merchant/apis/entrusted-payment/contract-alter-notify.html
 var wechatpay = Connector{
 	Docs:      "https://pay.weixin.qq.com/doc/v3/merchant/4012075420",
-	Key:       "resource.out_trade_no; out_order_no of WeChat Pay Score, out_bill_no of transfers",
+	Key:       "resource.out_trade_no; out_order_no of WeChat Pay Score, out_bill_no of transfers, out_request_no of withdrawals, out_contract_code of contracts",
 	Normalize: wechatpayNormalize,
 }
 
@@ -40,25 +45,45 @@ var wechatpayReaders = map[string]func(r wechatpayResource) ([]Fact, error){
 	"REFUND.CLOSED":   wechatpayRefund,
 	"REFUND.ABNORMAL": wechatpayRefund,
 
-	"MCHTRANSFER.BILL.FINISHED": wechatpayTransfer,
+	"MEDICAL_INSURANCE.SUCCESS": wechatpayMedical,
+	"DISCOUNT_CARD.USER_PAID":   wechatpayCardPaid,
+	"RISKTRADE.IDENTIFICATION":  wechatpayRisk,
 
-	"PAYSCORE.USER_PAID":          wechatpayScorePaid,
-	"PAYSCORE.USER_OPEN_SERVICE":  wechatpayMandate(schemas.MandateActive),
-	"PAYSCORE.USER_CLOSE_SERVICE": wechatpayMandate(schemas.MandateRevoked),
-	"ENTRUST.SIGNING":             wechatpayMandate(schemas.MandateActive),
-	"ENTRUST.RELEASE":             wechatpayMandate(schemas.MandateRevoked),
+	"MCHTRANSFER.BILL.FINISHED":         wechatpayTransfer,
+	"MCHTRANSFER.QQWALLETBILL.FINISHED": wechatpayTransfer,
+	"MCHTRANSFER.BATCH.FINISHED":        wechatpayBatch,
+	"MCHTRANSFER.BATCH.CLOSED":          wechatpayBatch,
+	"MCHWITHDRAW.CHANGE":                wechatpayWithdrawal,
+
+	"PAYSCORE.USER_PAID":             wechatpayScorePaid,
+	"PAYSCORE.USER_OPEN_SERVICE":     wechatpayMandate(schemas.MandateActive),
+	"PAYSCORE.USER_CLOSE_SERVICE":    wechatpayMandate(schemas.MandateRevoked),
+	"PAYSCORE.USER_SIGN_PLAN":        wechatpayMandate(schemas.MandateActive),
+	"PAYSCORE.USER_CANCEL_SIGN_PLAN": wechatpayMandate(schemas.MandateRevoked),
+	"ENTRUST.SIGN":                   wechatpayMandate(schemas.MandateActive),
+	"ENTRUST.TERMINATE":              wechatpayMandate(schemas.MandateRevoked),
+	"ENTRUST.SIGNING":                wechatpayMandate(schemas.MandateActive), // of school fees
+	"ENTRUST.RELEASE":                wechatpayMandate(schemas.MandateRevoked),
+	"INSURANCE_ENTRUST.SIGN":         wechatpayMandate(schemas.MandateActive),
+	"INSURANCE_ENTRUST.TERMINATE":    wechatpayMandate(schemas.MandateRevoked),
+	"ECOMMERCE_ENTRUST.SIGN":         wechatpayMandate(schemas.MandateActive),
+	"ECOMMERCE_ENTRUST.TERMINATE":    wechatpayMandate(schemas.MandateRevoked),
+	"PAPAY.SIGN":                     wechatpayMandate(schemas.MandateActive), // outside of China
+	"PAPAY.TERMINATE":                wechatpayMandate(schemas.MandateRevoked),
 }
 
-// wechatpayTypes are the states of payments, refunds and transfers.
+// wechatpayTypes are the states of payments, refunds, transfers and withdrawals.
 var (
 	wechatpayPaymentTypes = map[string]schemas.Type{
 		"SUCCESS":    schemas.PaymentCaptured,
 		"PAYERROR":   schemas.PaymentFailed,
+		"PAY_FAIL":   schemas.PaymentFailed, // of what is charged by consent
 		"CLOSED":     schemas.PaymentCancelled,
 		"REVOKED":    schemas.PaymentCancelled,
 		"USERPAYING": schemas.PaymentProcessing,
 		"NOTPAY":     schemas.PaymentProcessing,
 		"ACCEPT":     schemas.PaymentProcessing,
+		"ACCEPTED":   schemas.PaymentProcessing,
 	}
 	wechatpayRefundTypes = map[string]schemas.Type{
 		"SUCCESS":    schemas.RefundSucceeded,
@@ -71,26 +96,61 @@ var (
 		"FAIL":      schemas.PayoutFailed,
 		"CANCELLED": schemas.PayoutCancelled,
 	}
+	wechatpayWithdrawalTypes = map[string]schemas.Type{
+		"CREATE_SUCCESS": schemas.PayoutProcessing,
+		"SUCCESS":        schemas.PayoutSucceeded,
+		"FAIL":           schemas.PayoutFailed,
+		"REFUND":         schemas.PayoutReversed, // the bank sent it back
+		"CLOSE":          schemas.PayoutCancelled,
+	}
 )
 
+// wechatpayAmounts is what a notification says of money: of withdrawals, a
+// number.
+type wechatpayAmounts struct {
+	Total       *int64 `json:"total"`
+	TotalAmount *int64 `json:"total_amount"` // of one order of several
+	Refund      *int64 `json:"refund"`
+	Currency    text   `json:"currency"`
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (a *wechatpayAmounts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() == '0' {
+		return json.UnmarshalDecode(d, &a.Total)
+	}
+	type object wechatpayAmounts
+	return json.UnmarshalDecode(d, (*object)(a))
+}
+
 type wechatpayTransaction struct {
-	TransactionID  string `json:"transaction_id"`
-	OutTradeNo     string `json:"out_trade_no"`
-	TradeState     string `json:"trade_state"`
-	TradeStateDesc text   `json:"trade_state_desc"`
-	TradeType      text   `json:"trade_type"`
-	SuccessTime    text   `json:"success_time"`
-	MchID          text   `json:"mchid"`
-	SubMchID       text   `json:"sub_mchid"`
-	Amount         struct {
-		Total       *int64 `json:"total"`
-		TotalAmount *int64 `json:"total_amount"` // of one order of several
-		Refund      *int64 `json:"refund"`
-		Currency    text   `json:"currency"`
-	} `json:"amount"`
+	TransactionID  string           `json:"transaction_id"`
+	OutTradeNo     string           `json:"out_trade_no"`
+	TradeState     string           `json:"trade_state"`
+	TradeStateDesc text             `json:"trade_state_desc"`
+	Description    text             `json:"trade_state_description"` // its other name
+	TradeType      text             `json:"trade_type"`
+	SuccessTime    text             `json:"success_time"`
+	MchID          text             `json:"mchid"`
+	OtherMchID     text             `json:"mch_id"` // of transfers and WeChat Pay Score
+	SpMchID        text             `json:"sp_mchid"`
+	OtherSubMchID  text             `json:"sub_mch_id"`
+	SubMchID       text             `json:"sub_mchid"`
+	Amount         wechatpayAmounts `json:"amount"`
+
+	ContractID text `json:"contract_id"`
+	Contract   struct {
+		ID text `json:"contract_id"`
+	} `json:"contract_information"`
+}
+
+// account is the merchant, and not the partner who acts for it.
+func (t wechatpayTransaction) account() string {
+	return first(t.SubMchID, t.OtherSubMchID, t.MchID, t.OtherMchID, t.SpMchID)
 }
 
 type wechatpayResource struct {
+	event string
 	wechatpayTransaction
 	SubOrders []wechatpayTransaction `json:"sub_orders"`
 
@@ -107,16 +167,48 @@ type wechatpayResource struct {
 
 	OrderID     string `json:"order_id"`
 	OutOrderNo  text   `json:"out_order_no"`
-	TotalAmount *int64 `json:"total_amount"`
+	TotalAmount text   `json:"total_amount"`
 	Collection  struct {
 		Details []struct {
 			TransactionID string `json:"transaction_id"`
 		} `json:"details"`
 	} `json:"collection"`
 
-	ContractID        text `json:"contract_id"`
 	AuthorizationCode text `json:"authorization_code"`
+	SignPlanID        text `json:"sign_plan_id"`
+	SignPlanNo        text `json:"merchant_sign_plan_no"`
+	OutContractCode   text `json:"out_contract_code"`
 	OpenID            text `json:"openid"`
+	SubOpenID         text `json:"sub_openid"`
+
+	BatchID       text `json:"batch_id"`
+	OutBatchNo    text `json:"out_batch_no"`
+	BatchStatus   text `json:"batch_status"`
+	SuccessNum    int  `json:"success_num"`
+	SuccessAmount text `json:"success_amount"`
+	FailNum       int  `json:"fail_num"`
+	FailAmount    text `json:"fail_amount"`
+	CloseReason   text `json:"close_reason"`
+
+	WithdrawID   string `json:"withdraw_id"`
+	OutRequestNo text   `json:"out_request_no"`
+	Status       string `json:"status"`
+	Reason       text   `json:"reason"`
+
+	MixTradeNo string `json:"mix_trade_no"`
+	PaidTime   text   `json:"paid_time"`
+	TotalFee   text   `json:"total_fee"`
+
+	OutCardCode text `json:"out_card_code"`
+	CardPayment struct {
+		TransactionID string `json:"transaction_id"`
+		State         text   `json:"pay_state"`
+		Amount        text   `json:"pay_amount"`
+		Time          text   `json:"pay_time"`
+	} `json:"pay_information"`
+
+	RiskType  text `json:"risk_type"`
+	RiskLevel text `json:"risk_level"`
 }
 
 func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -144,6 +236,7 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.event = e.EventType
 	facts, err := read(r)
 	if err != nil {
 		return []Fact{malformed(e.EventType, err)}, nil
@@ -169,7 +262,7 @@ func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
 		transactions = []wechatpayTransaction{r.wechatpayTransaction}
 	}
 	for _, t := range transactions {
-		f, err := t.fact()
+		f, err := t.fact(r.event)
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +271,10 @@ func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
 	return facts, nil
 }
 
-func (t wechatpayTransaction) fact() (f Fact, err error) {
+func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
+	if t.TradeState == "" && (event == "TRANSACTION.FAIL" || event == "TRANSACTION.INDUSTRY_FAILED") {
+		t.TradeState = "PAY_FAIL"
+	}
 	var ok bool
 	switch f.Type, ok = wechatpayPaymentTypes[t.TradeState]; {
 	case t.TradeState == "":
@@ -189,9 +285,9 @@ func (t wechatpayTransaction) fact() (f Fact, err error) {
 		return f, fmt.Errorf("%w: no transaction_id and no out_trade_no", ErrMalformed)
 	}
 	f.Identity = t.OutTradeNo + "/" + t.TransactionID + "/" + t.TradeState
-	f.Account = first(t.SubMchID, t.MchID)
+	f.Account = t.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = t.OutTradeNo, t.TransactionID
-	f.PaymentMethod = method(string(t.TradeType), "")
+	f.PaymentMethod, f.MandateID = method(string(t.TradeType), ""), first(t.ContractID, t.Contract.ID)
 	if f.Time, err = timestamp(string(t.SuccessTime), time.RFC3339); err != nil {
 		return f, err
 	}
@@ -200,7 +296,7 @@ func (t wechatpayTransaction) fact() (f Fact, err error) {
 	case schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed:
-		f.Error = failure(t.TradeState, string(t.TradeStateDesc), "")
+		f.Error = failure(t.TradeState, first(t.TradeStateDesc, t.Description), "")
 	}
 	return f, err
 }
@@ -215,7 +311,7 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	case f.Type == schemas.RefundFailed:
 		f.Error = failure(r.RefundStatus, "", "")
 	}
-	f.Identity, f.Account = r.RefundID+"/"+r.RefundStatus, first(r.SubMchID, r.MchID)
+	f.Identity, f.Account = r.RefundID+"/"+r.RefundStatus, r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = r.OutTradeNo, r.TransactionID
 	f.ConnectorRefundID, f.MerchantRefundID = r.RefundID, string(r.OutRefundNo)
 	var err error
@@ -234,7 +330,7 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	case f.Type == "":
 		return []Fact{ignored("", fmt.Sprintf("the state %q of a transfer is none that is known", r.State))}, nil
 	}
-	f.Identity, f.Account = r.TransferBillNo+"/"+r.State, string(r.MchID)
+	f.Identity, f.Account = r.TransferBillNo+"/"+r.State, r.account()
 	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutBillNo), string(r.OutBillNo), r.TransferBillNo
 	f.Error = failure(string(r.FailReason), "", "")
 	var err error
@@ -245,13 +341,119 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
+// wechatpayBatch is how many transfers of a batch arrived, and how many failed.
+func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
+	id := first(r.BatchID, r.OutBatchNo)
+	if id == "" {
+		return nil, fmt.Errorf("%w: no batch_id and no out_batch_no", ErrMalformed)
+	}
+	for _, part := range []struct {
+		told   bool
+		typ    schemas.Type
+		amount text
+	}{
+		{r.SuccessNum > 0, schemas.PayoutSucceeded, r.SuccessAmount},
+		{r.FailNum > 0, schemas.PayoutFailed, r.FailAmount},
+		{r.BatchStatus == "CLOSED" && r.SuccessNum+r.FailNum == 0, schemas.PayoutCancelled, r.TotalAmount},
+	} {
+		if !part.told {
+			continue
+		}
+		f := Fact{Type: part.typ, Identity: id + "/" + string(r.BatchStatus)}
+		f.Account, f.ConnectorPayoutID = r.account(), id
+		f.MerchantTransactionID, f.MerchantPayoutID = string(r.OutBatchNo), string(r.OutBatchNo)
+		f.Reason = string(r.CloseReason)
+		if f.Time, err = timestamp(string(r.UpdateTime), time.RFC3339); err != nil {
+			return nil, err
+		}
+		if f.Amount, err = minorText(string(part.amount), "CNY"); err != nil {
+			return nil, err
+		}
+		facts = append(facts, f)
+	}
+	if len(facts) == 0 {
+		return []Fact{ignored("", "it is not told how many transfers of the batch arrived and how many failed")}, nil
+	}
+	return facts, nil
+}
+
+// wechatpayWithdrawal is money of the merchant's on its way to its bank.
+func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
+	f := Fact{Type: wechatpayWithdrawalTypes[r.Status]}
+	switch {
+	case r.WithdrawID == "":
+		return nil, fmt.Errorf("%w: no withdraw_id", ErrMalformed)
+	case f.Type == "":
+		return []Fact{ignored("", fmt.Sprintf("the status %q of a withdrawal changes nothing, or is not known", r.Status))}, nil
+	case f.Type == schemas.PayoutFailed, f.Type == schemas.PayoutReversed:
+		f.Error = failure("", string(r.Reason), "")
+	}
+	f.Identity, f.Account = r.WithdrawID+"/"+r.Status, r.account()
+	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutRequestNo), string(r.OutRequestNo), r.WithdrawID
+	var err error
+	if f.Time, err = timestamp(string(r.UpdateTime), time.RFC3339); err != nil {
+		return nil, err
+	}
+	f.Amount, err = wechatpayAmount(r.Amount.Total, "")
+	return []Fact{f}, err
+}
+
+// wechatpayMedical is an order that the health insurance and the payer paid.
+func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
+	if r.MixTradeNo == "" {
+		return nil, fmt.Errorf("%w: no mix_trade_no", ErrMalformed)
+	}
+	f := Fact{Type: schemas.PaymentCaptured, Identity: r.MixTradeNo}
+	f.Account = r.account()
+	f.MerchantTransactionID, f.ConnectorTransactionID = r.OutTradeNo, r.MixTradeNo
+	var err error
+	if f.Time, err = timestamp(string(r.PaidTime), time.RFC3339); err != nil {
+		return nil, err
+	}
+	f.Amount, err = minorText(string(r.TotalFee), "CNY")
+	f.CapturedAmount = f.Amount
+	return []Fact{f}, err
+}
+
+// wechatpayCardPaid is what was charged for a discount card.
+func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
+	p := r.CardPayment
+	switch {
+	case p.State != "PAID":
+		return []Fact{ignored("", fmt.Sprintf("the charge of the card has the state %q", p.State))}, nil
+	case p.TransactionID == "":
+		return nil, fmt.Errorf("%w: no pay_information.transaction_id", ErrMalformed)
+	}
+	f := Fact{Type: schemas.PaymentCaptured, Identity: p.TransactionID}
+	f.Account = r.account()
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutCardCode), p.TransactionID
+	var err error
+	if f.Time, err = timestamp(string(p.Time), time.RFC3339); err != nil {
+		return nil, err
+	}
+	f.Amount, err = minorText(string(p.Amount), "CNY")
+	f.CapturedAmount = f.Amount
+	return []Fact{f}, err
+}
+
+// wechatpayRisk is an order that WeChat Pay warns of.
+func wechatpayRisk(r wechatpayResource) ([]Fact, error) {
+	if r.OutTradeNo == "" {
+		return nil, fmt.Errorf("%w: no out_trade_no", ErrMalformed)
+	}
+	f := Fact{Type: schemas.FraudReported, Identity: fmt.Sprintf("%s/%s/%s", r.OutTradeNo, r.RiskType, r.RiskLevel)}
+	f.Account, f.MerchantTransactionID, f.ConnectorTransactionID = r.account(), r.OutTradeNo, r.TransactionID
+	f.Reason = string(r.RiskType)
+	return []Fact{f}, nil
+}
+
 // wechatpayScorePaid is an order of WeChat Pay Score whose whole sum was taken.
 func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	if r.OrderID == "" && r.OutOrderNo == "" {
 		return nil, fmt.Errorf("%w: no order_id and no out_order_no", ErrMalformed)
 	}
 	f := Fact{Type: schemas.PaymentCaptured, Identity: string(r.OutOrderNo) + "/" + r.OrderID}
-	f.Account = first(r.SubMchID, r.MchID)
+	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutOrderNo), r.OrderID
 	for _, d := range r.Collection.Details { // refunds name the transaction that took the money
 		if d.TransactionID != "" {
@@ -259,7 +461,7 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 		}
 	}
 	var err error
-	f.Amount, err = wechatpayAmount(r.TotalAmount, "")
+	f.Amount, err = minorText(string(r.TotalAmount), "CNY")
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }
@@ -269,11 +471,12 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 func wechatpayMandate(typ schemas.Type) func(r wechatpayResource) ([]Fact, error) {
 	return func(r wechatpayResource) ([]Fact, error) {
 		f := Fact{Type: typ}
-		f.ConnectorMandateID = first(r.ContractID, r.AuthorizationCode, r.OpenID)
+		f.ConnectorMandateID = first(r.ContractID, r.Contract.ID, r.SignPlanID, r.AuthorizationCode, r.OutContractCode, r.OpenID, r.SubOpenID)
 		if f.ConnectorMandateID == "" {
 			return []Fact{ignored("", "the consent has no id: neither contract_id nor authorization_code nor openid")}, nil
 		}
-		f.Account = first(r.SubMchID, r.MchID)
+		f.MerchantTransactionID = first(r.OutContractCode, r.SignPlanNo)
+		f.Account = r.account()
 		return []Fact{f}, nil
 	}
 }

@@ -14,14 +14,26 @@ import (
 // days later, that its money came: the identity is the thing and its type, of
 // a captured payment with how much was captured, not the event.
 //
-// A refund has a reference of its own and does not name its payment. What
-// Worldline calls a dispute is the merchant's answer to a chargeback.
+// A refund has a reference of its own and does not name its payment; that a
+// payment was refunded may tell the same once more, and does not name the
+// refund. Both are told, so that none is lost. What Worldline calls a dispute is
+// the merchant's answer to a chargeback.
 //
 // https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/
 var worldlineConnect = Connector{
 	Docs:      "https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/",
 	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs",
 	Normalize: worldlineConnectNormalize,
+}
+
+// worldlineConnectExponents: every amount has two decimals, whatever the
+// currency has.
+// https://apireference.connect.worldline-solutions.com/s2sapi/v1/en_US/nodejs/services/convertAmount.html
+var worldlineConnectExponents = map[string]int{
+	"BIF": 2, "CLP": 2, "DJF": 2, "GNF": 2, "ISK": 2, "JPY": 2, "KMF": 2, "KRW": 2, "PYG": 2, "RWF": 2,
+	"UGX": 2, "UYI": 2, "VND": 2, "VUV": 2, "XAF": 2, "XOF": 2, "XPF": 2,
+	"BHD": 2, "IQD": 2, "JOD": 2, "KWD": 2, "LYD": 2, "OMR": 2, "TND": 2,
+	"CLF": 2, "UYW": 2,
 }
 
 // worldlineConnectTypes is what events mean; those without a type change
@@ -131,7 +143,7 @@ type worldlineConnectOutput struct {
 }
 
 func (o worldlineConnectOutput) amount(value *int64) (*schemas.Amount, error) {
-	return minor(value, o.AmountOfMoney.CurrencyCode, nil)
+	return minor(value, o.AmountOfMoney.CurrencyCode, worldlineConnectExponents)
 }
 
 func (o worldlineConnectOutput) reference() string {

@@ -2,20 +2,28 @@ package normalize
 
 import (
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // xendit: one event a webhook, {"event", "business_id", "created", "data"}.
-// Invoices and the older QR codes send their fields without data, invoices
-// without an event too. Amounts are numbers in major units. The identity is
-// the id of the thing; its state makes the type.
+// Disputes and the older webhooks send their fields without data, and invoices,
+// virtual accounts, retail outlets and disbursements, which may come as a
+// batch, without an event too. Amounts are numbers in major units; only those
+// of payouts of version 3 are in minor ones. The identity is the id of the
+// thing; its state makes the type.
 //
 // https://docs.xendit.co/docs/payments-api-webhooks
+// https://docs.xendit.co/apidocs/dispute-webhook-notifications
+// https://docs.xendit.co/apidocs/payout-v3-webhook
 var xendit = Connector{
 	Docs:      "https://docs.xendit.co/docs/payments-api-webhooks",
-	Key:       "data.reference_id of payments and payouts; external_id of invoices and QR codes; data.metadata.<merchant_id_keys> of refunds",
+	Key:       "data.reference_id of payments and payouts, reference_id of disputes; external_id of the older ones; data.metadata.<merchant_id_keys> of refunds",
 	Normalize: xenditNormalize,
 }
 
@@ -39,14 +47,33 @@ var xenditEvents = map[string]struct {
 	"qr.payment":               {xenditPayment, schemas.PaymentCaptured},
 	"ewallet.capture":          {xenditPayment, schemas.PaymentCaptured},
 	"ewallet.void":             {xenditPayment, schemas.PaymentCancelled},
+	"ewallet.payment":          {xenditPayment, schemas.PaymentCaptured},
+	"direct_debit.payment":     {xenditPayment, schemas.PaymentCaptured},
+
+	"payment_session.completed": {xenditSession, schemas.PaymentCaptured},
+	"payment_session.expired":   {xenditSession, schemas.PaymentExpired},
 
 	"refund.succeeded": {xenditRefund, schemas.RefundSucceeded},
 	"refund.failed":    {xenditRefund, schemas.RefundFailed},
+	"ewallet.refund":   {xenditRefund, schemas.RefundSucceeded},
+	"qr.refund":        {xenditRefund, schemas.RefundSucceeded},
+
+	"dispute.action_required":      {xenditDispute, schemas.DisputeOpened},
+	"dispute.due_date_approaching": {xenditDispute, schemas.DisputeOpened}, // that it is open, once more
+	"dispute.under_review":         {xenditDispute, schemas.DisputeChallenged},
+	"dispute.won":                  {xenditDispute, schemas.DisputeWon},
+	"dispute.lost":                 {xenditDispute, schemas.DisputeLost},
 
 	"payout.succeeded": {xenditPayout, schemas.PayoutSucceeded},
 	"payout.failed":    {xenditPayout, schemas.PayoutFailed},
 	"payout.expired":   {xenditPayout, schemas.PayoutExpired},
 	"payout.reversed":  {xenditPayout, schemas.PayoutReversed},
+
+	"v3_payout.succeeded":          {xenditPayout, schemas.PayoutSucceeded},
+	"v3_payout.failed":             {xenditPayout, schemas.PayoutFailed},
+	"v3_payout.rejected":           {xenditPayout, schemas.PayoutFailed},
+	"v3_payout.reversed":           {xenditPayout, schemas.PayoutReversed},
+	"v3_payout.pending_compliance": {xenditPayout, schemas.PayoutProcessing},
 
 	"payment_token.activation": {xenditToken, schemas.MandateActive},
 	"payment_token.failure":    {xenditToken, schemas.MandateFailed},
@@ -57,40 +84,120 @@ var xenditEvents = map[string]struct {
 	"invoice PAID":    {xenditPayment, schemas.PaymentCaptured},
 	"invoice SETTLED": {xenditPayment, schemas.PaymentCaptured},
 	"invoice EXPIRED": {xenditPayment, schemas.PaymentExpired},
+
+	"virtual account paid": {xenditPayment, schemas.PaymentCaptured},
+	"retail outlet paid":   {xenditPayment, schemas.PaymentCaptured},
+
+	"disbursement PENDING":   {xenditPayout, schemas.PayoutProcessing},
+	"disbursement COMPLETED": {xenditPayout, schemas.PayoutSucceeded},
+	"disbursement FAILED":    {xenditPayout, schemas.PayoutFailed},
 }
 
+// xenditExponents: version 3 of payouts counts rupiahs, which ISO 4217 divides.
+var xenditExponents = map[string]int{"IDR": 0}
+
 type xenditEvent struct {
-	Event   string      `json:"event"`
-	Created text        `json:"created"`
-	Data    *xenditData `json:"data"`
+	Event         string       `json:"event"`
+	Created       text         `json:"created"`
+	Data          *xenditData  `json:"data"`
+	Disbursements []xenditData `json:"disbursements"` // of a batch
 }
 
 type xenditData struct {
-	ID               text     `json:"id"`
-	PaymentID        text     `json:"payment_id"`
-	PaymentRequestID text     `json:"payment_request_id"`
-	PaymentTokenID   text     `json:"payment_token_id"`
-	InvoiceID        text     `json:"invoice_id"`
-	ReferenceID      text     `json:"reference_id"`
-	ExternalID       text     `json:"external_id"`
-	Status           text     `json:"status"`
-	Currency         text     `json:"currency"`
-	RequestAmount    text     `json:"request_amount"`
-	CaptureAmount    text     `json:"capture_amount"`
-	ChargeAmount     text     `json:"charge_amount"`
-	PaidAmount       text     `json:"paid_amount"`
-	Amount           text     `json:"amount"`
-	ChannelCode      text     `json:"channel_code"`
-	PaymentChannel   text     `json:"payment_channel"`
-	FailureCode      text     `json:"failure_code"`
-	Reason           text     `json:"reason"`
-	Created          text     `json:"created"`
-	Updated          text     `json:"updated"`
-	PaidAt           text     `json:"paid_at"`
-	Metadata         metadata `json:"metadata"`
+	ID               text         `json:"id"`
+	PaymentID        text         `json:"payment_id"`
+	PaymentRequestID text         `json:"payment_request_id"`
+	PaymentTokenID   text         `json:"payment_token_id"`
+	InvoiceID        text         `json:"invoice_id"`
+	ReferenceID      text         `json:"reference_id"`
+	ExternalID       text         `json:"external_id"`
+	Status           text         `json:"status"`
+	Currency         text         `json:"currency"`
+	RequestAmount    text         `json:"request_amount"`
+	CaptureAmount    text         `json:"capture_amount"`
+	ChargeAmount     text         `json:"charge_amount"`
+	PaidAmount       text         `json:"paid_amount"`
+	Amount           xenditAmount `json:"amount"`
+	ChannelCode      text         `json:"channel_code"`
+	PaymentChannel   text         `json:"payment_channel"`
+	FailureCode      text         `json:"failure_code"`
+	Reason           text         `json:"reason"`
+	Created          text         `json:"created"`
+	Updated          text         `json:"updated"`
+	PaidAt           text         `json:"paid_at"`
+	Metadata         metadata     `json:"metadata"`
 	QRCode           struct {
 		ExternalID text `json:"external_id"`
 	} `json:"qr_code"`
+	Data *xenditData `json:"data"` // refunds are documented in an event that is in an event
+
+	ChargeID       text `json:"charge_id"`       // of refunds: the payment of an ewallet
+	DirectDebitID  text `json:"direct_debit_id"` // and that of an account
+	RefundAmount   text `json:"refund_amount"`
+	CapturedAmount text `json:"captured_amount"`
+	Captures       []struct {
+		ID     text `json:"capture_id"`
+		Amount text `json:"capture_amount"`
+	} `json:"captures"`
+	CaptureMethod    text         `json:"capture_method"`
+	PaymentMethod    xenditMethod `json:"payment_method"`
+	PaymentMethodID  text         `json:"payment_method_id"`
+	PaymentSessionID text         `json:"payment_session_id"`
+	SessionType      text         `json:"session_type"`
+
+	PayoutID            text `json:"payout_id"` // of version 3
+	DestinationAmount   text `json:"destination_amount"`
+	DestinationCurrency text `json:"destination_currency"`
+
+	CardBrands   text `json:"card_brands"` // of disputes
+	StatusReason text `json:"status_reason"`
+	DueDate      text `json:"due_date"`
+	Category     struct {
+		Name text `json:"name"`
+	} `json:"category"`
+	CreatedAt text `json:"created_at"`
+	UpdatedAt text `json:"updated_at"`
+
+	// Of virtual accounts, retail outlets, ewallets and disbursements, which are
+	// older and of Indonesia.
+	VirtualAccountID        text `json:"callback_virtual_account_id"`
+	PaymentCodeID           text `json:"fixed_payment_code_id"`
+	DisbursementDescription text `json:"disbursement_description"`
+	AccountHolderName       text `json:"account_holder_name"`
+	TransactionTimestamp    text `json:"transaction_timestamp"`
+	BankCode                text `json:"bank_code"`
+	RetailOutletName        text `json:"retail_outlet_name"`
+	EwalletType             text `json:"ewallet_type"`
+}
+
+// xenditMethod is payment_method: a stored method with its type, or, in
+// invoices, a word.
+type xenditMethod struct {
+	ID   text `json:"id"`
+	Type text `json:"type"`
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (m *xenditMethod) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return m.Type.UnmarshalJSONFrom(d)
+	}
+	type object xenditMethod
+	return json.UnmarshalDecode(d, (*object)(m))
+}
+
+// xenditAmount is an amount, or, in disputes, what was contested at first.
+type xenditAmount struct {
+	Initial text `json:"initial"`
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (a *xenditAmount) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return a.Initial.UnmarshalJSONFrom(d)
+	}
+	type object xenditAmount
+	return json.UnmarshalDecode(d, (*object)(a))
 }
 
 func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
@@ -98,86 +205,231 @@ func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
+	if e.Event == "" && len(e.Disbursements) > 0 {
+		facts := make([]Fact, len(e.Disbursements))
+		for i, d := range e.Disbursements {
+			facts[i] = xenditFact("disbursement "+string(d.Status), d, e.Created, o)
+		}
+		return facts, nil
+	}
 	if e.Data == nil { // an older webhook, whose fields stand outside
 		e.Data = new(xenditData)
 		if err := decode(payload, e.Data); err != nil {
 			return nil, err
 		}
 	}
-	if e.Event == "" {
-		if e.Data.ExternalID == "" || e.Data.Status == "" {
-			return nil, fmt.Errorf("%w: no event and no invoice: not a webhook of Xendit's", ErrMalformed)
+	d := *e.Data
+	if d.Data != nil {
+		d = *d.Data
+	}
+	event := first(e.Event, d.event())
+	if event == "" {
+		return nil, fmt.Errorf("%w: no event and no invoice: not a webhook of Xendit's", ErrMalformed)
+	}
+	return []Fact{xenditFact(event, d, e.Created, o)}, nil
+}
+
+// event is what a webhook without an event is about.
+func (d xenditData) event() string {
+	switch {
+	case d.VirtualAccountID != "" && d.PaymentID != "":
+		return "virtual account paid"
+	case d.PaymentCodeID != "" && d.PaymentID != "":
+		return "retail outlet paid"
+	case d.Status == "":
+		return ""
+	case d.DisbursementDescription != "" || d.AccountHolderName != "":
+		return "disbursement " + string(d.Status)
+	case d.ExternalID != "":
+		return "invoice " + string(d.Status)
+	}
+	return ""
+}
+
+// currency of an amount: the older webhooks do not name that of Indonesia.
+func (d xenditData) currency() string {
+	for _, id := range []text{d.VirtualAccountID, d.PaymentCodeID, d.QRCode.ExternalID, d.EwalletType, d.BankCode, d.AccountHolderName, d.DisbursementDescription} {
+		if id != "" {
+			return first(d.Currency, "IDR")
 		}
-		e.Event = "invoice " + string(e.Data.Status)
 	}
-	event, ok := xenditEvents[e.Event]
+	return string(d.Currency)
+}
+
+// method of payment: the channel, else the kind of method.
+func (d xenditData) method() *schemas.PaymentMethod {
+	return method(first(d.ChannelCode, d.PaymentChannel, d.EwalletType, d.RetailOutletName, d.PaymentMethod.Type, d.BankCode), string(d.CardBrands))
+}
+
+func xenditFact(name string, d xenditData, created text, o Options) Fact {
+	event, ok := xenditEvents[name]
 	if !ok {
-		return []Fact{notUnified(e.Event)}, nil
+		return notUnified(name)
 	}
-	f, err := event.read(*e.Data, event.typ, o)
+	f, err := event.read(d, event.typ, o)
 	if err == nil {
-		f.Time, err = timestamp(first(e.Data.PaidAt, e.Data.Updated, e.Created, e.Data.Created), time.RFC3339)
+		f.Time, err = timestamp(first(d.PaidAt, d.TransactionTimestamp, d.Updated, d.UpdatedAt, created, d.Created, d.CreatedAt), time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(e.Event, err)}, nil
+	switch {
+	case err != nil:
+		return malformed(name, err)
+	case f.Type == "":
+		return ignored(name, f.Why)
 	}
-	f.ConnectorEventType = e.Event
-	return []Fact{f}, nil
+	f.ConnectorEventType = name
+	return f
 }
 
 // xenditNothing is the error of an event without the thing it is about.
 func xenditNothing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 
-// xenditPayment: ewallets and QR codes may tell of a failure under the name of
-// the success.
+// xenditPayment: ewallets, accounts and QR codes may tell of a failure under
+// the name of the success. What was captured more than once has an event for
+// each, and all of them hold the first.
 func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID) // all that a refund may name
 	if f.Identity = first(d.ID, d.PaymentID, d.PaymentRequestID); f.Identity == "" {
 		return f, xenditNothing()
 	}
-	if typ == schemas.PaymentCaptured && d.Status == "FAILED" {
-		typ = schemas.PaymentFailed
+	if typ == schemas.PaymentCaptured {
+		switch d.Status {
+		case "FAILED":
+			typ = schemas.PaymentFailed
+		case "PENDING":
+			typ = schemas.PaymentProcessing
+		}
 	}
 	f.Type = typ
 	f.MerchantTransactionID = first(d.ReferenceID, d.ExternalID, d.QRCode.ExternalID)
-	f.PaymentMethod = method(first(d.ChannelCode, d.PaymentChannel), "")
+	f.PaymentMethod, f.MandateID = d.method(), first(d.PaymentTokenID, d.PaymentMethodID, d.PaymentMethod.ID)
 	f.Error = failure(string(d.FailureCode), "", "")
-	if d.QRCode.ExternalID != "" {
-		d.Currency = text(first(d.Currency, "IDR")) // the older QR codes are Indonesia's
+	if f.Amount, err = major(first(d.CapturedAmount, d.CaptureAmount, d.PaidAmount, d.RequestAmount, d.ChargeAmount, d.Amount.Initial), d.currency()); err != nil {
+		return f, err
 	}
-	f.Amount, err = major(first(d.CaptureAmount, d.PaidAmount, d.RequestAmount, d.ChargeAmount, d.Amount), string(d.Currency))
 	switch typ {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
+		if f.CapturedAmount = f.Amount; len(d.Captures) > 0 {
+			err = d.captured(&f)
+		}
 	}
 	return f, err
 }
 
-// xenditRefund: the reference is the refund's own.
+// captured is how much the last capture took, and all of them together.
+func (d xenditData) captured(f *Fact) error {
+	var all schemas.Amount
+	for _, c := range d.Captures {
+		a, err := major(string(c.Amount), d.currency())
+		if err != nil || a == nil {
+			return err
+		}
+		all = schemas.Amount{Value: all.Value + a.Value, Currency: a.Currency}
+		f.Amount = a
+	}
+	f.CapturedAmount = &all
+	if n := len(d.Captures); n > 1 {
+		f.Identity += "/" + first(d.Captures[n-1].ID, text(strconv.Itoa(n)))
+	}
+	return nil
+}
+
+// xenditSession is a page on which the payer pays or stores a method. That it
+// was paid is what the payment's own event tells, and has its identity.
+func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
+	paid := typ == schemas.PaymentCaptured
+	switch {
+	case d.SessionType == "SAVE":
+		f.Why = "a session that stores a payment method; payment_token.activation tells"
+		return f, nil
+	case paid && d.PaymentID == "":
+		f.Why = "the session does not name its payment, whose own event tells"
+		return f, nil
+	case paid && d.CaptureMethod == "MANUAL":
+		typ = schemas.PaymentAuthorized
+	case !paid && d.PaymentID == "" && d.PaymentRequestID == "":
+		d.PaymentID = d.PaymentSessionID
+	}
+	d.ID, d.Status = "", ""
+	return xenditPayment(d, typ, o)
+}
+
+// xenditRefund: the reference is the refund's own. Those of ewallets and QR
+// codes tell of a failure under the name of the success.
 func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
 	if d.ID == "" {
 		return f, xenditNothing()
 	}
+	switch d.Status {
+	case "FAILED":
+		typ = schemas.RefundFailed
+	case "PENDING":
+		typ = schemas.RefundPending
+	case "CANCELLED":
+		typ = schemas.RefundCancelled
+	}
 	f.Type, f.Identity, f.ConnectorRefundID = typ, string(d.ID), string(d.ID)
 	f.MerchantTransactionID, f.MerchantRefundID = o.merchantID(d.Metadata), string(d.ReferenceID)
-	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.InvoiceID)
-	f.PaymentMethod = method(string(d.ChannelCode), "")
+	f.ConnectorTransactionID = first(d.PaymentID, d.ChargeID, d.DirectDebitID, d.PaymentRequestID, d.InvoiceID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID, d.InvoiceID)
+	f.PaymentMethod = d.method()
 	f.Reason, f.Error = string(d.Reason), failure(string(d.FailureCode), "", "")
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
+	f.Amount, err = major(first(d.RefundAmount, d.Amount.Initial), string(d.Currency))
 	return f, err
 }
 
-func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+// xenditDispute: the bank can ask for more, and then the dispute is open again.
+func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	if d.ID == "" {
 		return f, xenditNothing()
 	}
-	f.Type, f.Identity, f.ConnectorPayoutID = typ, string(d.ID), string(d.ID)
-	f.MerchantTransactionID, f.MerchantPayoutID = string(d.ReferenceID), string(d.ReferenceID)
+	switch {
+	case typ == schemas.DisputeLost && d.StatusReason == "ACCEPTED":
+		typ = schemas.DisputeAccepted
+	case typ == schemas.DisputeWon && d.StatusReason == "WITHDRAWN":
+		typ = schemas.DisputeCancelled
+	}
+	f.Type, f.Identity, f.ConnectorDisputeID = typ, string(d.ID), string(d.ID)
+	if d.StatusReason != "" {
+		f.Identity += "/" + string(d.StatusReason)
+	}
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.ReferenceID), string(d.PaymentID)
+	f.Reason, f.Stage, f.PaymentMethod = string(d.Category.Name), schemas.StageDispute, d.method()
+	if d.StatusReason == "ARBITRATION" {
+		f.Stage = schemas.StagePreArbitration
+	}
+	due, err := timestamp(string(d.DueDate), time.RFC3339)
+	if err != nil {
+		return f, err
+	}
+	f.RespondBy = deadline(due)
+	f.Amount, err = major(string(d.Amount.Initial), string(d.Currency))
+	return f, err
+}
+
+// xenditPayout: of one that changes the currency, what arrives is the amount.
+func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+	f.ConnectorPayoutID = first(d.PayoutID, d.ID)
+	if f.Type, f.Identity = typ, f.ConnectorPayoutID; f.Identity == "" {
+		return f, xenditNothing()
+	}
+	f.MerchantPayoutID = first(d.ReferenceID, d.ExternalID)
+	f.MerchantTransactionID = f.MerchantPayoutID
 	f.Error = failure(string(d.FailureCode), "", "")
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
+	if d.PayoutID == "" {
+		f.Amount, err = major(string(d.Amount.Initial), d.currency())
+		return f, err
+	}
+	if d.DestinationAmount == "" {
+		return f, nil
+	}
+	n, err := strconv.ParseInt(string(d.DestinationAmount), 10, 64)
+	if err != nil {
+		return f, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, d.DestinationAmount)
+	}
+	f.Amount, err = minor(&n, string(d.DestinationCurrency), xenditExponents)
 	return f, err
 }
 
