@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -157,18 +158,33 @@ func stripeThin(payload []byte) (f Fact, ok bool) {
 	return f, true
 }
 
-// stripeIdentified asks that an object has an id: null reads as one without.
+// stripeIdentified asks that an object has an id: null reads as one without. It
+// is nearly always the first of its fields, so that the others are not read.
 func stripeIdentified(object jsontext.Value) error {
-	var o struct {
-		ID text `json:"id"`
+	d := jsontext.NewDecoder(bytes.NewBuffer(object), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return fmt.Errorf("%w: data.object is not an object", ErrMalformed)
 	}
-	if err := redecode(object, &o); err != nil {
-		return err
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return readable(err)
+		}
+		if name.String() != "id" {
+			if err := d.SkipValue(); err != nil {
+				return readable(err)
+			}
+			continue
+		}
+		var id text
+		if err := id.UnmarshalJSONFrom(d); err != nil {
+			return readable(err)
+		}
+		if id != "" {
+			return nil
+		}
 	}
-	if o.ID == "" {
-		return fmt.Errorf("%w: data.object has no id", ErrMalformed)
-	}
-	return nil
+	return fmt.Errorf("%w: data.object has no id", ErrMalformed)
 }
 
 // stripeDetails is how a charge was paid, or a payment method.

@@ -21,10 +21,15 @@ import (
 // decode reads a JSON payload. Names given twice, text that is not UTF-8, and
 // nesting beyond 10,000 levels are refused: a payload that two readers could
 // take for two different things is believed by none.
-func decode(payload []byte, v any) error { return readable(json.Unmarshal(payload, v)) }
+func decode(payload []byte, v any) error {
+	if plain(payload) {
+		return redecode(payload, v)
+	}
+	return readable(json.Unmarshal(payload, v))
+}
 
-// redecode reads a part of a payload that decode has read as a value, and so
-// has refused what it refuses: to look for that once more is half of the work.
+// redecode reads a payload that is plain, or a part of one that decode has read as
+// a value, and so has refused what it refuses: to look for that is half of the work.
 func redecode(part jsontext.Value, v any) error {
 	return readable(json.Unmarshal(part, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)))
 }

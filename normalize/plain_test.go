@@ -1,0 +1,84 @@
+package normalize
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+)
+
+// TestPlain: nearly all that processors send is plain, and what is ambiguous is
+// not.
+func TestPlain(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	if err != nil || len(files) < 500 {
+		t.Fatalf("%d samples, %v", len(files), err)
+	}
+	unusual := 0
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !plain(b) {
+			unusual++
+		}
+	}
+	if unusual > len(files)/10 {
+		t.Errorf("%d of %d samples are read the slow way", unusual, len(files))
+	}
+	for text, want := range map[string]bool{
+		`{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}]}`: true,
+		`{"a":"\"},{","b":"\\"}`:                    true,
+		`[]`:                                        true,
+		`{"a":1,"a":2}`:                             false,
+		`{"a":{"b":1,"c":2,"b":3}}`:                 false,
+		`[{"x":[1,{"y":1}],"x":2}]`:                 false,
+		`{"a":1,"\u0061":2}`:                        false,
+		`{"a":"\ud800"}`:                            false,
+		"{\"a\":\"\xff\"}":                          false,
+	} {
+		if plain([]byte(text)) != want {
+			t.Errorf("%s is plain %v, want %v", text, !want, want)
+		}
+	}
+}
+
+// FuzzPlain: reading what is plain without a look refuses what the library's own
+// look refuses, and reads the same.
+func FuzzPlain(f *testing.F) {
+	for _, text := range []string{`{"a":1,"b":{"a":"\n"},"c":[{"a":3},{"a":4}]}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"a":"\ud800"}`, `["",{"":0,"":1}]`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var strict, lax any
+		want := json.Unmarshal(text, &strict)
+		if got := decode(text, &lax); (got == nil) != (want == nil) {
+			t.Fatalf("read with %v, by the library with %v", got, want)
+		}
+		if want != nil {
+			return
+		}
+		a, err := json.Marshal(strict, json.Deterministic(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := json.Marshal(lax, json.Deterministic(true)); err != nil || string(a) != string(b) {
+			t.Errorf("read as %s (%v), by the library as %s", b, err, a)
+		}
+	})
+}
+
+func BenchmarkPlain(b *testing.B) {
+	text, err := os.ReadFile("testdata/stripe/payment_intent.succeeded.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if !plain(text) {
+			b.Fatal("it is not")
+		}
+	}
+}
