@@ -67,7 +67,6 @@ func (l *leader) read(ctx context.Context) (err error) {
 		pace = 10 * time.Millisecond
 	}
 	for {
-		start := time.Now()
 		if err := l.s.skip(); err != nil {
 			return err
 		}
@@ -75,7 +74,7 @@ func (l *leader) read(ctx context.Context) (err error) {
 		if len(places) == 0 {
 			return nil
 		}
-		behind, err := l.ask(places)
+		behind, err := l.ask(ctx, places, pace/2)
 		if err == nil && l.doubts {
 			err = l.s.settle(l)
 		}
@@ -85,16 +84,25 @@ func (l *leader) read(ctx context.Context) (err error) {
 		if behind {
 			continue
 		}
-		select {
-		case <-time.After(pace - time.Since(start)):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := sleep(ctx, pace/2); err != nil {
+			return err
 		}
 	}
 }
 
-// ask makes one request, and reports whether there is more to be had at once.
-func (l *leader) ask(places []*place) (behind bool, err error) {
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ask makes one request, and reports whether there is more to be had at once. An
+// answer rests for a moment where the caller may come to know of what is in it:
+// what is known by then is not decoded.
+func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (behind bool, err error) {
 	from := l.positions(places)
 	request := l.request(from)
 	sent := time.Now()
@@ -104,6 +112,19 @@ func (l *leader) ask(places []*place) (behind bool, err error) {
 	}
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
+	}
+	if l.s.Known != nil {
+		if err := sleep(ctx, rest); err != nil {
+			return false, err
+		}
+		if err := l.s.skip(); err != nil {
+			return false, err
+		}
+		for p, g := range l.positions(places) {
+			if at, ok := from[p]; ok && g.From > at.From {
+				from[p] = g
+			}
+		}
 	}
 	var chunks, gaps []Chunk
 	for _, t := range answer.Topics {
@@ -261,7 +282,7 @@ func (l *leader) chunk(p Partition, g Range, a *fetch.ResponsePartition) (Chunk,
 	if g.To != Forever {
 		c.End = min(c.End, g.To)
 	}
-	if a.RecordSet.Records == nil {
+	if a.RecordSet.Records == nil || c.Next >= c.End {
 		return c, nil
 	}
 	for {

@@ -78,7 +78,7 @@ const (
 	// Trouble is for how long a partition may not have been read until that is
 	// doubtful. It is less than for how long records wait that were sent and are
 	// not answered: see [publish.Config.Patience].
-	Trouble = time.Second
+	Trouble = 1250 * time.Millisecond
 	// Doubt is how long it lasts from when its leader answers again.
 	Doubt = time.Second
 )

@@ -221,8 +221,8 @@ func (p *progress) look() {
 type round struct {
 	s          *History
 	batch      *pebble.Batch // reads what it has, too
-	events     []string      // their ids
-	references []string      // their keys
+	events     []schemas.Event
+	references []string // their keys
 }
 
 // apply writes what was read and what is known, and how far that is, at once or
@@ -332,7 +332,7 @@ func (r *round) record(record consume.Record) error {
 
 // event writes the rows of an event. One of another's has what its headers say.
 func (r *round) event(e schemas.Event, at publish.Receipt, since time.Time) error {
-	r.events = append(r.events, e.ID)
+	r.events = append(r.events, e)
 	err := errors.Join(
 		r.seek(rowEvent+e.ID, r.batch.Set, appendReceipt(appendNumber(nil, since.UnixMilli()), at)),
 		r.put(keyRow(e.Subject)+e.ID, appendNumber(nil, since.UnixMilli())),

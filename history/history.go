@@ -120,6 +120,11 @@ type History struct {
 	newest     overlay[newest]       // the same, by merchant_transaction_id
 	ends       overlay[ends]         // the same, by [endKey]
 	own        []own                 // what was published here since the follower asked last
+
+	// Rows of the store, as they are there.
+	recentNewest     recent[newest]
+	recentEnds       recent[ends]
+	recentReferences recent[string] // only of what there is
 }
 
 // own is a record that was published here, so that it need not be read: an event
@@ -381,17 +386,31 @@ func (s *History) reference(key string) (string, error) {
 	if merchant, ok := s.references[key]; ok {
 		return merchant, nil
 	}
-	return s.store.reference(key)
+	if merchant, ok := s.recentReferences.get(key); ok {
+		return merchant, nil
+	}
+	merchant, err := s.store.reference(key)
+	if err == nil && merchant != "" {
+		s.recentReferences.put(key, merchant)
+	}
+	return merchant, err
 }
 
 // newestOf returns the later of what memory and the store have: either may know
 // of events that the other has not read, or not published.
 func (s *History) newestOf(merchant string) (newest, error) {
-	n, err := s.store.newest(merchant)
+	n, ok := s.recentNewest.get(merchant)
+	if !ok {
+		var err error
+		if n, err = s.store.newest(merchant); err != nil {
+			return n, err
+		}
+		s.recentNewest.put(merchant, n)
+	}
 	if here, ok := s.newest[merchant]; ok && !here.row.Time.Before(n.Time) {
 		n = here.row
 	}
-	return n, err
+	return n, nil
 }
 
 // endsOf returns what memory and the store have together.
@@ -399,8 +418,18 @@ func (s *History) endsOf(key string) (ends, error) {
 	if key == "" {
 		return ends{}, nil
 	}
-	n, err := s.store.ends(key)
-	return n.with(s.ends[key].row.All...), err
+	n, ok := s.recentEnds.get(key)
+	if !ok {
+		var err error
+		if n, err = s.store.ends(key); err != nil {
+			return n, err
+		}
+		s.recentEnds.put(key, n)
+	}
+	if here, ok := s.ends[key]; ok {
+		n = n.with(here.row.All...)
+	}
+	return n, nil
 }
 
 // ReferenceKeys returns the keys that an event's payment is known by:
@@ -493,18 +522,23 @@ func (a *Admission) end() {
 }
 
 // readBack drops from memory what the store has now.
-func (s *History) readBack(events, references []string) {
+func (s *History) readBack(events []schemas.Event, references []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range events {
-		if e, here := s.published[id]; here {
-			delete(s.published, id)
-			s.newest.drop(e.merchant)
-			s.ends.drop(e.end)
+	for _, e := range events {
+		s.recentNewest.change(e.Subject, func(n newest) newest { return n.after(e) })
+		if key := endKey(e); key != "" {
+			s.recentEnds.change(key, func(n ends) ends { return n.with(end{e.Type, e.ID, e.Time}) })
+		}
+		if u, here := s.published[e.ID]; here {
+			delete(s.published, e.ID)
+			s.newest.drop(u.merchant)
+			s.ends.drop(u.end)
 		}
 	}
 	for _, key := range references {
 		delete(s.references, key)
+		s.recentReferences.drop(key)
 	}
 }
 

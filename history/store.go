@@ -96,7 +96,10 @@ var errForeign = errors.New("it is of another cluster, prefix or version")
 func tryStore(dir string, of meta) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, MemTableStopWritesThreshold: 4, Merger: merger, Logger: silent{}}
+	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, Merger: merger, Logger: silent{}}
+	// Whoever does not follow admits nothing: writing never waits for files to be
+	// put together, however busy the machine is.
+	o.MemTableStopWritesThreshold, o.L0StopWritesThreshold = 8, 100
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // half the cost of a look-up

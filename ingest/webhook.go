@@ -285,9 +285,24 @@ func (p *passage) log(r *http.Request, status int, reason string) {
 		line.Int("duplicates", p.duplicates)
 	}
 	if len(p.receipts) > 0 {
-		line.Strs("ids", p.ids).Any("receipts", p.receipts)
+		line.Strs("ids", p.ids).Array("receipts", logged(p.receipts))
 	}
 	line.Msg("webhook")
+}
+
+// logged is receipts as they are in JSON.
+type logged []publish.Receipt
+
+func (all logged) MarshalZerologArray(a *zerolog.Array) {
+	for i := range all {
+		a.Object(loggedReceipt(all[i]))
+	}
+}
+
+type loggedReceipt publish.Receipt
+
+func (r loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
+	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)
 }
 
 // loggable reports whether an error's text is ours. That of a signature or

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -119,6 +121,9 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	if err != nil {
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	kafka.Metrics = metrics
@@ -152,6 +157,10 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
 	return listen(ctx, log, map[net.Listener]http.Handler{l.webhooks: server, l.admin: server.Admin(metrics)})
 }
+
+// gcPercent is Go's GOGC where that is not set: hardly anything that a webhook
+// makes stays, so that memory is cheaper than looking for it often.
+const gcPercent = 300
 
 // readBackTime is how long webhooks wait for the state to be read back before
 // they are taken. Longer, and they are answered 503 until it is.

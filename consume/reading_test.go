@@ -1,0 +1,162 @@
+package consume_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+// everything is the partitions of the topic, from their beginning and for ever.
+func everything(t *testing.T, r *consume.Reader) map[consume.Partition]consume.Range {
+	t.Helper()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges := map[consume.Partition]consume.Range{}
+	for _, p := range partitions {
+		ranges[p] = consume.Range{To: consume.Forever}
+	}
+	return ranges
+}
+
+// in waits until something is so, for a while at most.
+func in(t *testing.T, atMost time.Duration, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(atMost); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s", what, atMost)
+		}
+	}
+}
+
+// TestCurrent: until when a partition is read goes on while its leader answers,
+// stands still when it does not, and goes on again only some time after it does.
+func TestCurrent(t *testing.T) {
+	cluster, c := rig(t, 30)
+	var hangs atomic.Bool
+	cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		cluster.SleepControl(func() {
+			for hangs.Load() {
+				time.Sleep(time.Millisecond)
+			}
+		})
+		return nil, nil, false
+	})
+	r := consume.New(c)
+	defer r.Close()
+	var read atomic.Int64
+	ranges := everything(t, r)
+	reading := r.Reading(ranges, func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			read.Add(int64(len(c.Records)))
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = reading.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	fresh := func() bool {
+		for p := range ranges {
+			if time.Since(reading.Current(p)) > consume.Trouble {
+				return false
+			}
+		}
+		return true
+	}
+	in(t, 10*time.Second, "all is read and current", func() bool { return read.Load() == 30 && fresh() })
+	for end := time.Now().Add(2 * consume.Trouble); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if !fresh() {
+			t.Fatal("it is not current while its leaders answer")
+		}
+	}
+	hangs.Store(true)
+	in(t, 10*time.Second, "not current while the leaders hang", func() bool { return !fresh() })
+	var stood time.Time
+	for p := range ranges {
+		stood = reading.Current(p)
+	}
+	write(t, c, 30, 35)
+	time.Sleep(consume.Trouble / 2)
+	answers := time.Now()
+	hangs.Store(false)
+	in(t, 10*time.Second, "what came meanwhile is read", func() bool { return read.Load() == 35 })
+	in(t, 10*time.Second, "current again", fresh)
+	if took := time.Since(answers); took < consume.Doubt {
+		t.Errorf("current %s after the leaders answer, and %s before that all was read until %s", took, consume.Doubt, stood)
+	}
+}
+
+// TestKnown: what the caller says that it knows is not read, in whatever order it
+// says so, and the partition goes on behind it.
+func TestKnown(t *testing.T) {
+	_, c := rig(t, 0)
+	p := publish.NewProducer(c)
+	defer p.Close()
+	var ours []publish.Receipt
+	var theirs []string
+	for i := range 60 {
+		value := fmt.Sprint(i)
+		at, err := p.Publish(t.Context(), []publish.Record{{Topic: topic, Key: []byte("order-1"), Value: []byte(value), Headers: []publish.Header{{Name: "n", Value: []byte(value)}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < 20 || i >= 30 {
+			ours = append([]publish.Receipt{at[0]}, ours...)
+		} else {
+			theirs = append(theirs, value)
+		}
+	}
+	r := consume.New(c)
+	defer r.Close()
+	got, next := map[string]int{}, int64(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reading := r.Reading(everything(t, r), func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			for _, record := range c.Records {
+				got[string(record.Value)]++
+			}
+			if next = max(next, c.Next); next == 60 {
+				cancel()
+			}
+		}
+		return nil
+	})
+	reading.Known = func() map[consume.Partition][]int64 {
+		all := map[consume.Partition][]int64{}
+		for _, at := range ours {
+			p := consume.Partition{Topic: at.Topic, Number: at.Partition}
+			all[p] = append(all[p], at.Offset)
+		}
+		ours = nil
+		return all
+	}
+	timer := time.AfterFunc(20*time.Second, cancel)
+	defer timer.Stop()
+	_ = reading.Run(ctx)
+	if next != 60 || len(got) < len(theirs) {
+		t.Fatalf("read up to %d, %d records, want 60 and %d at least", next, len(got), len(theirs))
+	}
+	for _, value := range theirs {
+		if got[value] != 1 {
+			t.Errorf("record %s was read %d times", value, got[value])
+		}
+	}
+	for i := range 20 {
+		if got[fmt.Sprint(i)] != 0 {
+			t.Errorf("record %d, which is known, was read", i)
+		}
+	}
+}
