@@ -148,7 +148,7 @@ func TestMillion(t *testing.T) {
 	defer g.end(syscall.SIGTERM)
 	_, secret, _ := sign.Dev("stripe")
 	run, err := soak.Start(t.Context(), soak.Config{
-		URL: g.url + "/webhooks/stripe", Secret: secret, Kafka: g.kafka,
+		URLs: []string{g.url + "/webhooks/stripe"}, Secret: secret, Kafka: g.kafka,
 		Rate: 10_000, Count: count, Keys: 2000, Alone: true,
 	})
 	if err != nil {
@@ -188,7 +188,7 @@ func (g *rig) play(t *testing.T, via bool, does func(*rig)) {
 	defer g.end(syscall.SIGTERM)
 	_, secret, _ := sign.Dev("stripe")
 	run, err := soak.Start(t.Context(), soak.Config{
-		URL: g.url + "/webhooks/stripe", Secret: secret, Kafka: g.kafka,
+		URLs: []string{g.url + "/webhooks/stripe"}, Secret: secret, Kafka: g.kafka,
 		Rate: rate, Keys: 300, Alone: true, Patience: 40 * time.Second,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -20,12 +21,27 @@ import (
 type webhook struct {
 	key, topic  string // of its record
 	kind        int    // of kinds
-	attempts    int
-	status      int           // of the last answer; 0 is none
-	first, last time.Duration // since the run began: first sent, last answered
-	acked       bool
-	excused     bool // its topic was deleted after it was answered 2xx
-	receipt     place
+	tries       []try
+	receipts    []place // of its 2xx, one each, in their order
+	twin        bool    // two replicas got it at one instant
+	unconfirmed bool    // delivered again, and not answered 2xx since
+	excused     bool    // its topic was deleted after it was answered 2xx
+}
+
+func (w webhook) acked() bool { return len(w.receipts) > 0 }
+
+// try is one request and its answer.
+type try struct {
+	at, took        time.Duration // since the run began, and from then on
+	replica, status int           // 0 is no answer
+	receipt         string
+}
+
+// delivery is what is due: a webhook, until it is answered 2xx.
+type delivery struct {
+	number, key int
+	again       bool // it was answered 2xx before
+	tries       int
 }
 
 // place is where a record is.
@@ -96,13 +112,12 @@ func (r *Run) begin(key int) {
 	r.sent = append(r.sent, webhook{
 		key: r.intern("soak" + r.id + "-" + strconv.Itoa(key)), kind: k,
 		topic: r.intern(r.cfg.Names.Event(kinds[k].typ)),
-		first: time.Since(r.began),
 	})
-	r.current[key] = len(r.sent) - 1
+	d := delivery{number: len(r.sent) - 1, key: key}
 	r.turns[key]++
 	r.tally.waiting++
 	r.mu.Unlock()
-	r.ready <- key
+	r.due <- d
 }
 
 // intern returns the one copy of a text that stands in many webhooks.
@@ -120,44 +135,105 @@ func (r *Run) end() {
 	r.deadline = time.Now().Add(r.cfg.Patience)
 }
 
-// attempt delivers the webhook of a key once, and says what comes next: the
-// key's next one, or another attempt.
-func (r *Run) attempt(key int) {
+// attempt makes a delivery once, and says what comes next: the key's next
+// webhook, or another attempt.
+func (r *Run) attempt(d delivery) {
 	r.mu.Lock()
-	number := r.current[key]
-	due := r.sent[number]
+	due := r.sent[d.number]
 	r.mu.Unlock()
-
-	began := time.Now()
-	r.inFlight.Add(1)
-	status, receipt := r.post(r.payload(number, due))
-	r.inFlight.Add(-1)
+	tries := r.deliver(r.payload(d.number, due), r.targets(d))
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := &r.sent[number]
-	w.attempts++
-	w.status, w.last = status, time.Since(r.began)
+	w := &r.sent[d.number]
+	w.twin = w.twin || len(tries) > 1 && tries[0].replica != tries[1].replica
+	answered := false
+	for _, t := range tries {
+		answered = r.note(w, t) || answered
+	}
+	late := !r.deadline.IsZero() && time.Now().After(r.deadline)
 	switch {
-	case status/100 == 2:
-		r.acked(w, receipt)
+	case answered && d.again:
+		w.unconfirmed = false
+		r.waiting.Done()
+	case answered:
+		r.acked(w)
+		r.redeliver(w, d.number)
 		r.leave()
-		r.idle <- key
-		return
-	case status == 0:
+		r.idle <- d.key
+	case r.tally.fatal == nil && !late:
+		d.tries++
+		time.AfterFunc(backoff(d.tries), func() { r.due <- d })
+	case d.again:
+		r.waiting.Done()
+	default:
+		r.leave() // and the key is not used again: its order would have no meaning
+	}
+}
+
+// targets returns which replicas get the next attempt of a delivery.
+func (r *Run) targets(d delivery) []int {
+	n := len(r.cfg.URLs)
+	one := rand.IntN(n)
+	if d.again || d.tries > 0 || rand.Float64() >= r.cfg.Twice {
+		return []int{one}
+	}
+	return []int{one, (one + 1 + rand.IntN(max(n-1, 1))) % n}
+}
+
+// deliver sends a body to replicas at one instant.
+func (r *Run) deliver(body []byte, replicas []int) []try {
+	tries := make([]try, len(replicas))
+	var answers sync.WaitGroup
+	for i, replica := range replicas {
+		answers.Go(func() {
+			t := try{at: time.Since(r.began), replica: replica}
+			r.inFlight.Add(1)
+			t.status, t.receipt = r.post(body, r.cfg.URLs[replica])
+			r.inFlight.Add(-1)
+			t.took = time.Since(r.began) - t.at
+			tries[i] = t
+		})
+	}
+	answers.Wait()
+	return tries
+}
+
+// note takes down a request and its answer, and reports whether that is 2xx.
+func (r *Run) note(w *webhook, t try) bool {
+	receipt := t.receipt
+	t.receipt = "" // there may be millions of tries
+	w.tries = append(w.tries, t)
+	switch {
+	case t.status/100 == 2:
+		p := parseReceipt(receipt)
+		p.topic = r.intern(p.topic)
+		w.receipts = append(w.receipts, p)
+		return true
+	case t.status == 0:
 		r.tally.unanswered++
 	default:
 		r.tally.refused++
 	}
-	if status == http.StatusServiceUnavailable {
-		r.tally.max503 = max(r.tally.max503, time.Since(began))
+	if t.status == http.StatusServiceUnavailable {
+		r.tally.max503 = max(r.tally.max503, t.took)
 	}
-	r.fail(status)
-	if r.tally.fatal != nil || !r.deadline.IsZero() && time.Now().After(r.deadline) {
-		r.leave() // and the key is not used again: its order would have no meaning
+	r.fail(t)
+	return false
+}
+
+// soonest is the least time between a 2xx and the redelivery that follows.
+const soonest = 50 * time.Millisecond
+
+// redeliver has a share of the webhooks delivered again, some time later.
+func (r *Run) redeliver(w *webhook, number int) {
+	if r.tally.fatal != nil || rand.Float64() >= r.cfg.Redeliver {
 		return
 	}
-	time.AfterFunc(backoff(w.attempts), func() { r.ready <- key })
+	w.unconfirmed = true
+	r.tally.redelivered++
+	r.waiting.Add(1)
+	time.AfterFunc(soonest+rand.N(r.cfg.Within), func() { r.due <- delivery{number: number, again: true} })
 }
 
 // backoff is how long a webhook waits for its next attempt: far shorter than a
@@ -167,30 +243,27 @@ func backoff(attempts int) time.Duration {
 	return most/2 + rand.N(most/2)
 }
 
-// acked notes a webhook's 2xx.
-func (r *Run) acked(w *webhook, receipt string) {
+// acked notes a webhook's first 2xx.
+func (r *Run) acked(w *webhook) {
 	now := time.Now()
 	r.tally.maxPause = max(r.tally.maxPause, now.Sub(r.tally.lastAck))
 	r.tally.lastAck = now
 	r.tally.acked++
-	w.acked = true
-	w.receipt = parseReceipt(receipt)
-	w.receipt.topic = r.intern(w.receipt.topic)
-	if r.tally.acked == 1 && w.receipt.topic != w.topic {
-		r.giveUp(fmt.Errorf("the first webhook went to %q, not to %s: the endpoint must be Stripe's, with `live: false`, and publish to the topics that are read", w.receipt.topic, w.topic))
+	if topic := w.receipts[0].topic; r.tally.acked == 1 && topic != w.topic {
+		r.giveUp(fmt.Errorf("the first webhook went to %q, not to %s: the endpoint must be Stripe's, with `live: false`, and publish to the topics that are read", topic, w.topic))
 	}
 }
 
 // fail ends a run whose first webhooks are refused for what they are.
-func (r *Run) fail(status int) {
-	if status/100 != 4 || r.tally.acked > 0 {
+func (r *Run) fail(t try) {
+	if t.status/100 != 4 || r.tally.acked > 0 {
 		return
 	}
 	why := "is the URL that of Stripe's endpoint?"
-	if status == http.StatusUnauthorized {
+	if t.status == http.StatusUnauthorized {
 		why = "is the secret that of the endpoint?"
 	}
-	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URL, status, http.StatusText(status), why))
+	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URLs[t.replica], t.status, http.StatusText(t.status), why))
 }
 
 // giveUp ends the run without a verdict.
@@ -205,13 +278,13 @@ func (r *Run) leave() {
 	r.waiting.Done()
 }
 
-// post delivers a body and returns the answer's status, 0 for none, and its receipt.
-func (r *Run) post(body []byte) (status int, receipt string) {
-	signed, err := sign.Request("stripe", body, r.cfg.Secret, nil, r.cfg.URL, time.Now())
+// post sends a body, signed now, and returns the answer's status, 0 for none, and its receipt.
+func (r *Run) post(body []byte, url string) (status int, receipt string) {
+	signed, err := sign.Request("stripe", body, r.cfg.Secret, nil, url, time.Now())
 	if err != nil {
 		return 0, ""
 	}
-	q, err := http.NewRequest(signed.Method, r.cfg.URL, bytes.NewReader(signed.Body))
+	q, err := http.NewRequest(signed.Method, url, bytes.NewReader(signed.Body))
 	if err != nil {
 		return 0, ""
 	}
