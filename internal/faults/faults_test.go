@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +65,7 @@ type replica struct {
 type setting struct {
 	via      bool // the proxies stand before the brokers
 	clock    bool // the program's clock can be set
+	disk     bool // a broker has one that can be filled
 	replicas int  // how many
 	spare    int  // and how many may join them
 }
@@ -72,6 +74,7 @@ var (
 	alone   = setting{replicas: 1}
 	proxied = setting{replicas: 1, via: true}
 	clocked = setting{replicas: 1, clock: true}
+	filled  = setting{replicas: 1, disk: true}
 	pair    = setting{replicas: 2}
 	scaled  = setting{replicas: 2, spare: 1}
 )
@@ -154,6 +157,16 @@ var scenarios = []struct {
 			g.serve(i, pair)
 		}
 	}},
+	{"a broker's disk is full", false, filled, func(g *rig) {
+		g.cluster.FillDisk()
+		g.await("without a disk", func() error { return g.halfInSync(1) })
+		g.sleep(8)
+		if err := g.halfInSync(1); err != nil {
+			g.Error(err)
+		}
+		g.cluster.Stop(1)
+		g.cluster.Restart(1)
+	}},
 	{"its clock jumps by an hour", false, clocked, func(g *rig) {
 		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
 			g.jump(by)
@@ -162,7 +175,12 @@ var scenarios = []struct {
 	}},
 	{"its clock is further ahead than brokers take", false, clocked, func(g *rig) {
 		g.jump(2 * time.Hour)
-		g.sleep(5)
+		g.sleep(1) // for what was under way
+		_, before := g.run.Sent()
+		g.sleep(4)
+		if _, acked := g.run.Sent(); acked > before {
+			g.Errorf("%d webhooks were answered 2xx, want none: brokers refuse their records", acked-before)
+		}
 		g.jump(0)
 	}},
 	{"replicas come and go", false, scaled, func(g *rig) {
@@ -240,6 +258,10 @@ func TestMillion(t *testing.T) {
 // its name says.
 func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	g.T, g.mayDup = t, 0
+	if err := g.cluster.Disk(); in.disk && err != nil {
+		kafkatest.Report(t, "NO FULL DISK: package faults skipped it (%v)", err)
+		t.Skipf("NOT TESTED WITH A FULL DISK: %v. It needs Linux, mkfs.ext4, and the right to mount.", err)
+	}
 	g.inSync()
 	defer g.endAll()
 	_, secret, _ := sign.Dev("stripe")
@@ -285,7 +307,7 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 
 func newRig(t *testing.T, brokers int) *rig {
 	t.Helper()
-	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true}), dir: t.TempDir()}
+	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true, Disk: full && brokers > 1}), dir: t.TempDir()}
 	g.kafka = publish.Config{Brokers: g.cluster.Bootstrap()}
 	g.proxies = interpose(t, g.cluster.Via())
 	g.binary = filepath.Join(g.dir, "tollbridge")
@@ -467,6 +489,29 @@ func (g *rig) inSync() {
 		}
 		return err
 	})
+}
+
+// halfInSync reports whether a broker has lost some of its partitions, and goes
+// on with the others.
+func (g *rig) halfInSync(broker int) error {
+	topics, err := g.topics()
+	if err != nil {
+		return err
+	}
+	var with, without int
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if slices.ContainsFunc(p.Isr, func(b kafka.Broker) bool { return b.ID == broker }) {
+				with++
+			} else {
+				without++
+			}
+		}
+	}
+	if with == 0 || without == 0 {
+		return fmt.Errorf("broker %d is in sync in %d partitions, and not in %d; want some of both", broker, with, without)
+	}
+	return nil
 }
 
 // leader returns the broker that leads most of the partitions.
