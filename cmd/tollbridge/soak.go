@@ -70,7 +70,7 @@ redeliveries; 1 they are not, or there is no verdict.`,
 	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to send again, after the last new webhook")
 	f.Float64Var(&s.Redeliver, "redeliver", 0, "share of the webhooks answered 2xx that is delivered again")
 	f.DurationVar(&s.Within, "within", 10*time.Second, "how long after its 2xx that is at most")
-	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks that is delivered to two replicas at one instant")
+	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks that is delivered to two replicas at one instant, or twice to the only one")
 	f.BoolVar(&s.json, "json", false, "print the verdict as one line of JSON")
 	return c
 }

@@ -48,7 +48,7 @@ func init() {
 )
 
 // clockwork returns the binary whose clock can be set. It is built once, with
-// all that knows of time.
+// all that knows of time, which takes minutes where no build cache has it.
 func (g *rig) clockwork() string {
 	g.Helper()
 	if g.clock != "" {

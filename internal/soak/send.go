@@ -222,9 +222,6 @@ func (r *Run) note(w *webhook, t try) bool {
 	return false
 }
 
-// soonest is the least time between a 2xx and the redelivery that follows.
-const soonest = 50 * time.Millisecond
-
 // redeliver has a share of the webhooks delivered again, some time later.
 func (r *Run) redeliver(w *webhook, number int) {
 	if r.tally.fatal != nil || rand.Float64() >= r.cfg.Redeliver {
@@ -233,7 +230,7 @@ func (r *Run) redeliver(w *webhook, number int) {
 	w.unconfirmed = true
 	r.tally.redelivered++
 	r.waiting.Add(1)
-	time.AfterFunc(soonest+rand.N(r.cfg.Within), func() { r.due <- delivery{number: number, again: true} })
+	time.AfterFunc(r.cfg.After+rand.N(r.cfg.Within), func() { r.due <- delivery{number: number, again: true} })
 }
 
 // backoff is how long a webhook waits for its next attempt: far shorter than a

@@ -49,7 +49,8 @@ type Config struct {
 	Keys    int           // and the most webhooks that wait for their 2xx; 0 is 500
 
 	Redeliver float64       // share of those answered 2xx that is delivered again
-	Within    time.Duration // of the 2xx, at random, for that; 0 is 10 s
+	After     time.Duration // the 2xx, for that, at the earliest; 0 is 50 ms
+	Within    time.Duration // and from then on at the latest, at random; 0 is 10 s
 	Twice     float64       // share that is delivered to two replicas at one instant, or twice to the only one
 
 	Timeout  time.Duration // of one request; 0 is 10 s
@@ -66,6 +67,7 @@ func (c Config) orElse() Config {
 	c.Rate = cmp.Or(c.Rate, 100)
 	c.Callers = cmp.Or(c.Callers, 64)
 	c.Keys = cmp.Or(c.Keys, 500)
+	c.After = cmp.Or(c.After, 50*time.Millisecond)
 	c.Within = cmp.Or(c.Within, 10*time.Second)
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
 	c.Patience = cmp.Or(c.Patience, time.Minute)
