@@ -303,7 +303,7 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	t.Log(r)
 	if r.Lost+r.Phantom+r.Order+r.WrongReceipts+r.Unconfirmed+r.GivenUp > 0 || r.Dup > g.mayDup {
 		t.Errorf("want LOST, PHANTOM, ORDER, wrong receipts, unconfirmed and given up 0, DUP %d at most\n%s", g.mayDup, strings.Join(r.Details, "\n"))
-		t.Logf("the program's log: %s", g.log.Name())
+		t.Logf("the program's log ends with\n%s", g.logged())
 	}
 }
 
