@@ -55,12 +55,13 @@ func (p place) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.parti
 
 // kinds is what is sent of a key, in turn.
 var kinds = []struct {
-	event string // Stripe's word for it
-	typ   schemas.Type
+	event                string // Stripe's word for it
+	capturable, received int    // of the amount
+	typ                  schemas.Type
 }{
-	{"payment_intent.processing", schemas.PaymentProcessing},
-	{"payment_intent.amount_capturable_updated", schemas.PaymentAuthorized},
-	{"payment_intent.succeeded", schemas.PaymentCaptured},
+	{"payment_intent.processing", 0, 0, schemas.PaymentProcessing},
+	{"payment_intent.amount_capturable_updated", 1099, 0, schemas.PaymentAuthorized},
+	{"payment_intent.succeeded", 0, 1099, schemas.PaymentCaptured},
 }
 
 // eventID is the processor's identity of a webhook.
@@ -68,10 +69,11 @@ func eventID(run string, number int) string { return "evt_soak" + run + "_" + st
 
 // payload is a webhook's body, the same in each of its deliveries.
 func (r *Run) payload(number int, w webhook) []byte {
+	k := kinds[w.kind]
 	return fmt.Appendf(nil, `{"id":"%s","object":"event","created":%d,"livemode":false,"type":"%s","data":{"object":{`+
-		`"id":"pi_soak%s_%d","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":1099,"currency":"eur","livemode":false,`+
-		`"metadata":{"merchant_transaction_id":"%s","order_id":"%[6]s"},"payment_method_types":["card"]}}}`,
-		eventID(r.id, number), r.began.Unix(), kinds[w.kind].event, r.id, number, w.key)
+		`"id":"pi_soak%s_%d","object":"payment_intent","amount":1099,"amount_capturable":%d,"amount_received":%d,"currency":"eur","livemode":false,`+
+		`"metadata":{"merchant_transaction_id":"%s","order_id":"%[8]s"},"payment_method_types":["card"]}}}`,
+		eventID(r.id, number), r.began.Unix(), k.event, r.id, number, k.capturable, k.received, w.key)
 }
 
 // schedule makes the webhooks due, one after the other at a steady rate that
