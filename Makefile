@@ -54,8 +54,8 @@ docs: ## write docs/connectors.md anew
 	$(GO) run ./cmd/tollbridge connectors --markdown > docs/connectors.md.new
 	mv docs/connectors.md.new docs/connectors.md
 
-faults: ## every fault, against a real Kafka: twenty minutes
-	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 30m
+faults: ## every fault, against a real Kafka: half an hour
+	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 60m
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)

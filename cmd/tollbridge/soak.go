@@ -29,7 +29,14 @@ back and count:
   PHANTOM  in Kafka, and not as it was sent
   ORDER    behind a later one of the same payment
 
-Disturb the cluster meanwhile: restart brokers, move leaders, pull cables.
+With --redeliver, a share of what was answered 2xx comes again some time later:
+it must be answered 2xx with the receipt of the first, and is written no more.
+With several --url, replicas of the server, each attempt goes to one at random.
+With --twice, two of them get a share at one instant: they may both write it,
+with one event id, and such twins are counted apart.
+
+Disturb the cluster meanwhile: restart brokers, move leaders, pull cables, kill
+replicas.
 
 WARNING: it writes test events into the event topics, where consumers see them
 ('"live":false', payments named soak…). It needs a Stripe endpoint with 'live: false',
@@ -39,15 +46,18 @@ With --config, the endpoint, its secret and Kafka are those of the server's
 configuration; without, those of 'tollbridge dev'. An interrupt ends the
 sending; the verdict still comes.
 
-Exit codes: 0 all of them are 0, 1 they are not, or there is no verdict.`,
+Exit codes: 0 all of them are 0, as are wrong receipts and unconfirmed
+redeliveries; 1 they are not, or there is no verdict.`,
 		Example: `  tollbridge soak --for 10s                           against 'tollbridge dev'
   tollbridge soak --config tollbridge.yaml --rate 500 --for 1h
-  tollbridge soak --to https://pay.example.com/webhooks/stripe/test --secret whsec_… --brokers kafka-1:9092 --count 100000`,
+  tollbridge soak --url https://pay.example.com/webhooks/stripe/test --secret whsec_… --brokers kafka-1:9092 --count 100000
+  tollbridge soak --url http://10.0.0.1:8080/webhooks/stripe --url http://10.0.0.2:8080/webhooks/stripe \
+    --secret whsec_… --brokers kafka-1:9092 --redeliver 0.2 --twice 0.01`,
 		RunE: func(c *cobra.Command, _ []string) error { return s.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&s.URL, "to", "", "the endpoint's URL (default: that of the configuration, or http://127.0.0.1:8080/webhooks/stripe/default)")
-	f.StringVar(&s.URL, "url", "", "the same as --to")
+	f.StringArrayVar(&s.URLs, "url", nil, "the endpoint's URL, once for each replica (default: that of the configuration, or http://127.0.0.1:8080/webhooks/stripe/default)")
+	f.StringArrayVar(&s.to, "to", nil, "the same as --url")
 	f.StringVar(&s.Secret, "secret", "", "the endpoint's secret (default: the configuration's, or that of 'tollbridge dev')")
 	f.StringP("config", "c", "", "the server's configuration file (YAML)")
 	f.StringSlice("brokers", nil, "Kafka brokers, host:port")
@@ -58,12 +68,16 @@ Exit codes: 0 all of them are 0, 1 they are not, or there is no verdict.`,
 	f.IntVar(&s.Callers, "callers", 64, "requests at once")
 	f.IntVar(&s.Keys, "keys", 500, "payments, each with one webhook under way at most")
 	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to send again, after the last new webhook")
+	f.Float64Var(&s.Redeliver, "redeliver", 0, "share of the webhooks answered 2xx that is delivered again")
+	f.DurationVar(&s.Within, "within", 10*time.Second, "how long after its 2xx that is at most")
+	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks that is delivered to two replicas at one instant, or twice to the only one")
 	f.BoolVar(&s.json, "json", false, "print the verdict as one line of JSON")
 	return c
 }
 
 type soaking struct {
 	soak.Config
+	to   []string // URLs, too
 	json bool
 }
 
@@ -72,8 +86,11 @@ func (s soaking) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if s.Rate <= 0 || s.Count < 0 || s.For < 0 || s.Callers < 1 || s.Keys < 1 || s.Patience <= 0 {
-		return usage("--rate, --callers, --keys and --patience must be positive, --count and --for not negative")
+	if s.Rate <= 0 || s.Count < 0 || s.For < 0 || s.Callers < 1 || s.Keys < 1 || s.Patience <= 0 || s.Within <= 0 {
+		return usage("--rate, --callers, --keys, --patience and --within must be positive, --count and --for not negative")
+	}
+	if s.Redeliver < 0 || s.Redeliver > 1 || s.Twice < 0 || s.Twice > 1 {
+		return usage("--redeliver and --twice are shares, from 0 to 1")
 	}
 	if s.For == 0 && s.Count == 0 {
 		s.For = time.Minute
@@ -82,6 +99,7 @@ func (s soaking) run(c *cobra.Command) error {
 		return err
 	}
 	s.Names = cfg.layout().Names
+	s.URLs = append(s.URLs, s.to...)
 	if err := s.endpoint(cfg); err != nil {
 		return err
 	}
@@ -100,9 +118,9 @@ func (s soaking) run(c *cobra.Command) error {
 	return s.print(c, report)
 }
 
-// endpoint finds the URL and the secret that no flag names.
+// endpoint finds the URLs and the secret that no flag names.
 func (s *soaking) endpoint(cfg config) error {
-	if s.URL != "" && s.Secret != "" {
+	if len(s.URLs) > 0 && s.Secret != "" {
 		return nil
 	}
 	endpoints, err := cfg.endpoints()
@@ -118,10 +136,10 @@ func (s *soaking) endpoint(cfg config) error {
 		}
 	}
 	if len(endpoints) > 0 && len(e.Keys.Secrets) == 0 {
-		return usage("the configuration has no Stripe endpoint with 'live: false': add one, or name another with --to and --secret")
+		return usage("the configuration has no Stripe endpoint with 'live: false': add one, or name another with --url and --secret")
 	}
-	if s.URL == "" {
-		s.URL = "http://" + cfg.Listen + e.Path()
+	if len(s.URLs) == 0 {
+		s.URLs = []string{"http://" + cfg.Listen + e.Path()}
 	}
 	if s.Secret == "" {
 		s.Secret = secret
@@ -168,6 +186,8 @@ func table(c *cobra.Command, r soak.Report) error {
 		{"PHANTOM", r.Phantom, "in Kafka, and not as sent"},
 		{"ORDER", r.Order, "behind a later one of the same payment"},
 		{"wrong receipts", r.WrongReceipts, "named another place than the record's"},
+		{"redelivered", r.Redelivered, fmt.Sprintf("after their 2xx; %d of them were not answered 2xx again", r.Unconfirmed)},
+		{"twice at once", r.Twice, fmt.Sprintf("to two replicas; %d of them are in Kafka twice", r.Twins)},
 		{"given up", r.GivenUp, fmt.Sprintf("never answered 2xx; %d of them are in Kafka", r.UnackedWritten)},
 		{"refused", r.Refused, fmt.Sprintf("answers that were not 2xx; the slowest 503 took %v", r.Max503.Round(time.Millisecond))},
 		{"unanswered", r.Unanswered, "requests"},

@@ -30,6 +30,15 @@ func TestSoak(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || r.Sent != 100 || r.Acked != 100 || r.Lost+r.Dup+r.Phantom+r.Order != 0 {
 		t.Errorf("soak --json: exit %d, %s%s", got.code, got.out, got.err)
 	}
+	var again struct{ Redelivered, Unconfirmed, Dup, Twice int }
+	got = tollbridge(t, "", append(args, "--url", m[1]+"/webhooks/stripe/default", "--count", "100", "--redeliver", "1", "--within", "1s", "--twice", "1", "--json")...)
+	if err := json.Unmarshal([]byte(got.out), &again); err != nil || got.code != 0 || again.Redelivered != 100 || again.Twice != 100 || again.Unconfirmed+again.Dup != 0 {
+		t.Errorf("soak of two URLs, with redeliveries: exit %d, %s%s", got.code, got.out, got.err)
+	}
+	got = tollbridge(t, "", append(args, "--redeliver", "2")...)
+	if got.code != 2 || !strings.Contains(got.err, "share") {
+		t.Errorf("soak --redeliver 2: exit %d, %s, want 2 and why", got.code, got.err)
+	}
 	got = tollbridge(t, "", append(args, "--count", "10", "--secret", "whsec_other")...)
 	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "secret") {
 		t.Errorf("soak with another secret: exit %d, %s%s, want 1 and why", got.code, got.out, got.err)

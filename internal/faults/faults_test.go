@@ -1,7 +1,8 @@
 // Package faults_test runs the program beside a real Kafka of three brokers,
 // with replication 3 and min.insync.replicas 2, hurts one or the other while
-// webhooks come, and asks package soak what became of them. It has no code of
-// its own.
+// webhooks come, and asks package soak what became of them: a replica alone or
+// several, the network between, the wall clock, a disk. It has no code of its
+// own.
 //
 // TOLLBRIDGE_FAULTS=full runs all scenarios, else a short cut of them.
 package faults_test
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,83 +39,157 @@ const (
 	tail       = 3 * time.Second // of a run, after the fault
 )
 
-// rig is what the scenarios share: brokers that are warm, and topics. A
-// scenario has a program of its own.
+// rig is what the scenarios share: brokers that are warm, topics, and what
+// replicas of the program are started from. Their processes are a scenario's own.
 type rig struct {
-	*testing.T  // of the scenario under way
-	cluster     *kafkatest.Cluster
-	kafka       publish.Config
-	client      *kafka.Client
-	proxies     *proxies
-	dir, binary string
-	url, admin  string
-	process     *exec.Cmd
-	log         *os.File
-	run         *soak.Run
-	mayDup      int // records that the program's own death may have doubled
+	*testing.T // of the scenario under way
+	cluster    *kafkatest.Cluster
+	kafka      publish.Config
+	client     *kafka.Client
+	proxies    *proxies
+	dir        string
+	binary     string
+	clock      string     // the binary whose clock can be set, once it is built
+	replicas   []*replica // each knows nothing of the others
+	log        *os.File   // of all of them
+	run        *soak.Run
+	mayDup     int // records that the program's own death may have doubled
 }
+
+// replica is a process of the program, with an address and a state directory of its own.
+type replica struct {
+	url, admin, state string
+	process           *exec.Cmd // nil is none
+}
+
+// setting is what a scenario begins with.
+type setting struct {
+	via      bool // the proxies stand before the brokers
+	clock    bool // the program's clock can be set
+	disk     bool // a broker has one that can be filled
+	replicas int  // how many
+	spare    int  // and how many may join them
+}
+
+var (
+	alone   = setting{replicas: 1}
+	proxied = setting{replicas: 1, via: true}
+	clocked = setting{replicas: 1, clock: true}
+	filled  = setting{replicas: 1, disk: true}
+	pair    = setting{replicas: 2}
+	scaled  = setting{replicas: 2, spare: 1}
+)
 
 var scenarios = []struct {
 	name  string
 	short bool // in the short cut, too
-	via   bool // through the proxies
+	in    setting
 	does  func(*rig)
 }{
-	{"a leader is stopped", false, false, func(g *rig) {
+	{"a leader is stopped", false, alone, func(g *rig) {
 		b := g.leader()
 		g.cluster.Stop(b)
 		g.sleep(5)
 		g.cluster.Restart(b)
 	}},
-	{"all brokers are restarted, one after the other", false, false, func(g *rig) {
+	{"all brokers are restarted, one after the other", false, alone, func(g *rig) {
 		for b := 1; b <= 3; b++ {
 			g.cluster.Stop(b)
 			g.cluster.Restart(b)
 			g.inSync()
 		}
 	}},
-	{"a leader hangs for 5 s", true, false, func(g *rig) { g.hang(5) }},
-	{"a leader hangs for 40 s", false, false, func(g *rig) { g.hang(40) }},
-	{"leaders move", false, false, func(g *rig) {
+	{"a leader hangs for 5 s", true, alone, func(g *rig) { g.hang(5) }},
+	{"a leader hangs for 40 s", false, alone, func(g *rig) { g.hang(40) }},
+	{"leaders move", false, alone, func(g *rig) {
 		for range 4 {
 			g.move()
 			g.sleep(2)
 		}
 	}},
-	{"all brokers are down for 10 s", false, false, func(g *rig) {
+	{"all brokers are down for 10 s", false, alone, func(g *rig) {
 		g.cluster.Kill(1, 2, 3)
 		g.sleep(10)
 		g.cluster.Restart(1, 2, 3)
 	}},
-	{"too few replicas are in sync", false, false, func(g *rig) {
+	{"too few replicas are in sync", false, alone, func(g *rig) {
 		g.cluster.Stop(2, 3)
 		g.sleep(8)
 		g.cluster.Restart(2, 3)
 	}},
-	{"a topic is deleted and created anew", false, false, func(g *rig) { g.renew(schemas.PaymentCaptured) }},
-	{"replies are lost", true, true, func(g *rig) { g.hurt(noReply, 8) }},
-	{"requests are cut in their middle", false, true, func(g *rig) { g.hurt(halfSent, 8) }},
-	{"the network is slow", false, true, func(g *rig) { g.hurt(slow, 8) }},
-	{"writes are throttled", false, false, func(g *rig) { g.throttle(10) }},
-	{"tollbridge is killed", true, false, func(g *rig) {
+	{"a topic is deleted and created anew", false, alone, func(g *rig) { g.renew(schemas.PaymentCaptured) }},
+	{"replies are lost", true, proxied, func(g *rig) { g.hurt(noReply, 8) }},
+	{"requests are cut in their middle", false, proxied, func(g *rig) { g.hurt(halfSent, 8) }},
+	{"the network is slow", false, proxied, func(g *rig) { g.hurt(slow, 8) }},
+	{"writes are throttled", false, alone, func(g *rig) { g.throttle(10) }},
+	{"tollbridge is killed", true, alone, func(g *rig) {
 		g.sleep(2)
 		// What was written and not answered is a second record when it is sent
 		// again: what was delivered is remembered in memory only.
 		g.mayDup = g.run.InFlight() + 1 // one may begin before the signal is there
-		g.end(syscall.SIGKILL)
-		g.serve(false)
+		g.end(0, syscall.SIGKILL)
+		g.serve(0, alone)
 	}},
-	{"tollbridge is stopped", false, false, func(g *rig) {
+	{"tollbridge is stopped", false, alone, func(g *rig) {
 		g.sleep(2)
-		g.end(syscall.SIGTERM)
-		g.serve(false)
+		g.end(0, syscall.SIGTERM)
+		g.serve(0, alone)
 	}},
-	{"a leader is killed", true, false, func(g *rig) {
+	{"a leader is killed", false, alone, func(g *rig) {
+		b := g.leader()
+		g.cluster.Kill(b)
+		g.sleep(8)
+		g.cluster.Restart(b)
+	}},
+	{"two replicas, undisturbed", false, pair, func(g *rig) { g.sleep(10) }},
+	{"two replicas, and a leader is killed", true, pair, func(g *rig) {
 		b := g.leader()
 		g.cluster.Kill(b)
 		g.sleep(8)
 		if full { // its recovery takes half a minute, and the short cut ends here
 			g.cluster.Restart(b)
+		}
+	}},
+	{"one of two replicas is killed", false, pair, func(g *rig) {
+		for i := range 2 {
+			g.sleep(2)
+			g.end(i, syscall.SIGKILL)
+			g.sleep(2)
+			g.serve(i, pair)
+		}
+	}},
+	{"a broker's disk is full", false, filled, func(g *rig) {
+		g.cluster.FillDisk()
+		g.await("without a disk", func() error { return g.halfInSync(1) })
+		g.sleep(8)
+		if err := g.halfInSync(1); err != nil {
+			g.Error(err)
+		}
+		g.cluster.Stop(1)
+		g.cluster.Restart(1)
+	}},
+	{"its clock jumps by an hour", false, clocked, func(g *rig) {
+		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
+			g.jump(by)
+			g.sleep(3)
+		}
+	}},
+	{"its clock is further ahead than brokers take", false, clocked, func(g *rig) {
+		g.jump(2 * time.Hour)
+		g.sleep(1) // for what was under way
+		_, before := g.run.Sent()
+		g.sleep(4)
+		if _, acked := g.run.Sent(); acked > before {
+			g.Errorf("%d webhooks were answered 2xx, want none: brokers refuse their records", acked-before)
+		}
+		g.jump(0)
+	}},
+	{"replicas come and go", false, scaled, func(g *rig) {
+		for i := range 3 {
+			g.serve((i+2)%3, scaled)
+			g.sleep(2)
+			g.end(i, syscall.SIGTERM)
+			g.sleep(2)
 		}
 	}},
 }
@@ -132,7 +208,7 @@ func TestFaults(t *testing.T) {
 		if !s.short && !full {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) { g.play(t, s.via, s.does) })
+		t.Run(s.name, func(t *testing.T) { g.play(t, s.in, s.does) })
 	}
 }
 
@@ -144,11 +220,11 @@ func TestMillion(t *testing.T) {
 	}
 	const count, parts = 1_000_000, 5 // the first is the warm-up
 	g := newRig(t, 1)
-	g.serve(false)
-	defer g.end(syscall.SIGTERM)
+	g.serve(0, alone)
+	defer g.end(0, syscall.SIGTERM)
 	_, secret, _ := sign.Dev("stripe")
 	run, err := soak.Start(t.Context(), soak.Config{
-		URL: g.url + "/webhooks/stripe", Secret: secret, Kafka: g.kafka,
+		URLs: []string{g.replicas[0].url}, Secret: secret, Kafka: g.kafka,
 		Rate: 10_000, Count: count, Keys: 2000, Alone: true,
 	})
 	if err != nil {
@@ -181,16 +257,32 @@ func TestMillion(t *testing.T) {
 
 // play runs one scenario: webhooks come before, while and after it does what
 // its name says.
-func (g *rig) play(t *testing.T, via bool, does func(*rig)) {
+func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	g.T, g.mayDup = t, 0
+	if err := g.cluster.Disk(); in.disk && err != nil {
+		kafkatest.Report(t, "NO FULL DISK: package faults skipped it (%v)", err)
+		t.Skipf("NOT TESTED WITH A FULL DISK: %v. It needs Linux, mkfs.ext4, and the right to mount.", err)
+	}
 	g.inSync()
-	g.serve(via)
-	defer g.end(syscall.SIGTERM)
+	defer g.endAll()
 	_, secret, _ := sign.Dev("stripe")
-	run, err := soak.Start(t.Context(), soak.Config{
-		URL: g.url + "/webhooks/stripe", Secret: secret, Kafka: g.kafka,
-		Rate: rate, Keys: 300, Alone: true, Patience: 40 * time.Second,
-	})
+	c := soak.Config{
+		Secret: secret, Kafka: g.kafka, Rate: rate, Keys: 300, Alone: true, Patience: 40 * time.Second,
+	}
+	for i := range in.replicas {
+		g.serve(i, in)
+	}
+	for _, r := range g.replicas[:in.replicas+in.spare] {
+		c.URLs = append(c.URLs, r.url)
+	}
+	if full || in.replicas > 1 {
+		c.Redeliver, c.Within = 0.2, 5*time.Second
+		c.After = 250 * time.Millisecond // a busy machine shows a record late
+	}
+	if in.replicas > 1 {
+		c.Twice = 0.01
+	}
+	run, err := soak.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,19 +301,24 @@ func (g *rig) play(t *testing.T, via bool, does func(*rig)) {
 		t.Fatalf("%v\n%s", err, g.logged())
 	}
 	t.Log(r)
-	if r.Lost+r.Phantom+r.Order+r.WrongReceipts+r.GivenUp > 0 || r.Dup > g.mayDup {
-		t.Errorf("want LOST, PHANTOM, ORDER, wrong receipts and given up 0, DUP %d at most\n%s", g.mayDup, strings.Join(r.Details, "\n"))
-		t.Logf("the program's log: %s", g.log.Name())
+	if r.Lost+r.Phantom+r.Order+r.WrongReceipts+r.Unconfirmed+r.GivenUp > 0 || r.Dup > g.mayDup {
+		t.Errorf("want LOST, PHANTOM, ORDER, wrong receipts, unconfirmed and given up 0, DUP %d at most\n%s", g.mayDup, strings.Join(r.Details, "\n"))
+		t.Logf("the program's log ends with\n%s", g.logged())
 	}
 }
 
 func newRig(t *testing.T, brokers int) *rig {
 	t.Helper()
-	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true}), dir: t.TempDir()}
+	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true, Disk: full && brokers > 1}), dir: t.TempDir()}
 	g.kafka = publish.Config{Brokers: g.cluster.Bootstrap()}
 	g.proxies = interpose(t, g.cluster.Via())
 	g.binary = filepath.Join(g.dir, "tollbridge")
-	g.url, g.admin = "http://"+freeAddress(t), "http://"+freeAddress(t)
+	for free := freeAddresses(t, 6); len(free) > 0; free = free[2:] {
+		g.replicas = append(g.replicas, &replica{
+			url: "http://" + free[0] + "/webhooks/stripe", admin: "http://" + free[1],
+			state: filepath.Join(g.dir, fmt.Sprintf("state-%d", len(g.replicas))),
+		})
+	}
 	if out, err := exec.Command("go", "build", "-o", g.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -235,15 +332,9 @@ func newRig(t *testing.T, brokers int) *rig {
 	g.client, hangUp = g.kafka.Client()
 	g.client.Timeout = 20 * time.Second
 	t.Cleanup(hangUp)
-	var front []string
-	for _, v := range g.cluster.Via() {
-		front = append(front, v.Front)
-	}
-	g.configure("direct.yaml", g.cluster.Bootstrap())
-	g.configure("via.yaml", front)
 	var out []byte
 	for range 5 { // the brokers that are up may not all have found each other
-		if out, err = exec.Command(g.binary, "topics", "apply", "--config", filepath.Join(g.dir, "direct.yaml")).CombinedOutput(); err == nil {
+		if out, err = g.applyTopics(); err == nil {
 			return g
 		}
 		time.Sleep(time.Second)
@@ -252,61 +343,91 @@ func newRig(t *testing.T, brokers int) *rig {
 	return nil
 }
 
-// configure writes a configuration file: JSON is YAML.
-func (g *rig) configure(name string, brokers []string) {
+// applyTopics creates the topics that are missing.
+func (g *rig) applyTopics() ([]byte, error) {
+	g.Helper()
+	return exec.Command(g.binary, "topics", "apply", "--config", g.configure(0, alone)).CombinedOutput()
+}
+
+// configure writes a replica's configuration file: JSON is YAML.
+func (g *rig) configure(i int, in setting) string {
 	g.Helper()
 	_, secret, _ := sign.Dev("stripe")
+	r, brokers := g.replicas[i], g.cluster.Bootstrap()
+	if in.via {
+		brokers = nil
+		for _, v := range g.cluster.Via() {
+			brokers = append(brokers, v.Front)
+		}
+	}
+	endpoint := map[string]any{"connector": "stripe", "live": false, "secrets": map[string]any{"main": map[string]string{"value": secret}}}
+	if in.clock { // the processor's goes on, and signs the time
+		endpoint["settings"] = map[string]any{"tolerance_seconds": 4 * 3600}
+	}
+	listen, _, _ := strings.Cut(strings.TrimPrefix(r.url, "http://"), "/")
 	file, err := json.Marshal(map[string]any{
-		"listen": strings.TrimPrefix(g.url, "http://"), "admin": strings.TrimPrefix(g.admin, "http://"),
-		"state": filepath.Join(g.dir, "state"),
-		"kafka": map[string]any{"brokers": brokers, "partitions": partitions, "replication": len(g.cluster.Bootstrap())},
-		"endpoints": []any{map[string]any{
-			"connector": "stripe", "live": false, "secrets": map[string]any{"main": map[string]string{"value": secret}},
-		}},
+		"listen": listen, "admin": strings.TrimPrefix(r.admin, "http://"), "state": r.state,
+		"kafka":     map[string]any{"brokers": brokers, "partitions": partitions, "replication": len(g.cluster.Bootstrap())},
+		"endpoints": []any{endpoint},
 	})
 	if err != nil {
 		g.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(g.dir, name), file, 0o600); err != nil {
+	name := filepath.Join(g.dir, fmt.Sprintf("%d.yaml", i))
+	if err := os.WriteFile(name, file, 0o600); err != nil {
 		g.Fatal(err)
 	}
+	return name
 }
 
-// serve starts the program and waits until it is ready.
-func (g *rig) serve(via bool) {
+// serve starts a replica and waits until it is ready.
+func (g *rig) serve(i int, in setting) {
 	g.Helper()
-	config := "direct.yaml"
-	if via {
-		config = "via.yaml"
+	r, binary := g.replicas[i], g.binary
+	if in.clock {
+		binary = g.clockwork()
 	}
-	p := exec.Command(g.binary, "serve", "--config", filepath.Join(g.dir, config), "--log-level", "warn")
+	p := exec.Command(binary, "serve", "--config", g.configure(i, in), "--log-level", "warn")
 	p.Stdout, p.Stderr = g.log, g.log
+	p.Env = append(os.Environ(), "CLOCK_AHEAD="+filepath.Join(g.dir, ahead)) // the other binary does not ask
 	if err := p.Start(); err != nil {
 		g.Fatal(err)
 	}
-	g.process = p
+	r.process = p
 	g.Cleanup(func() { _ = p.Process.Kill() }) // it has ended where the test passed
 	g.await("ready", func() error {
-		r, err := http.Get(g.admin + "/readyz")
+		a, err := http.Get(r.admin + "/readyz")
 		if err != nil {
 			return err
 		}
-		r.Body.Close()
-		if r.StatusCode != http.StatusOK {
-			return fmt.Errorf("/readyz: %s", r.Status)
+		a.Body.Close()
+		if a.StatusCode != http.StatusOK {
+			return fmt.Errorf("/readyz: %s", a.Status)
 		}
 		return nil
 	})
 }
 
-// end ends the program with a signal, and waits for it.
-func (g *rig) end(s syscall.Signal) {
+// end ends a replica with a signal, and waits for it.
+func (g *rig) end(i int, s syscall.Signal) {
 	g.Helper()
-	if err := g.process.Process.Signal(s); err != nil {
+	p := g.replicas[i].process
+	g.replicas[i].process = nil
+	if err := p.Process.Signal(s); err != nil {
 		g.Errorf("signal: %v", err)
 	}
-	if err := g.process.Wait(); err != nil && s == syscall.SIGTERM {
+	if err := p.Wait(); err != nil && s == syscall.SIGTERM {
 		g.Errorf("after SIGTERM: %v\n%s", err, g.logged())
+	}
+}
+
+// endAll ends the replicas that run.
+func (g *rig) endAll() {
+	g.Helper()
+	for i, r := range g.replicas {
+		if r.process != nil {
+			g.end(i, syscall.SIGTERM)
+		}
 	}
 }
 
@@ -370,6 +491,29 @@ func (g *rig) inSync() {
 		}
 		return err
 	})
+}
+
+// halfInSync reports whether a broker has lost some of its partitions, and goes
+// on with the others.
+func (g *rig) halfInSync(broker int) error {
+	topics, err := g.topics()
+	if err != nil {
+		return err
+	}
+	var with, without int
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if slices.ContainsFunc(p.Isr, func(b kafka.Broker) bool { return b.ID == broker }) {
+				with++
+			} else {
+				without++
+			}
+		}
+	}
+	if with == 0 || without == 0 {
+		return fmt.Errorf("broker %d is in sync in %d partitions, and not in %d; want some of both", broker, with, without)
+	}
+	return nil
 }
 
 // leader returns the broker that leads most of the partitions.
@@ -436,10 +580,10 @@ func (g *rig) throttle(seconds int) {
 	}
 }
 
-// metric returns a gauge or counter of the program's.
+// metric returns a gauge or counter of the first replica's.
 func (g *rig) metric(name string) (value float64) {
 	g.Helper()
-	r, err := http.Get(g.admin + "/metrics")
+	r, err := http.Get(g.replicas[0].admin + "/metrics")
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -494,23 +638,26 @@ func (g *rig) renew(typ schemas.Type) {
 	}
 	g.sleep(6)
 	g.run.Renewed(names.Event(typ))
-	if out, err := exec.Command(g.binary, "topics", "apply", "--config", filepath.Join(g.dir, "direct.yaml")).CombinedOutput(); err != nil {
+	if out, err := g.applyTopics(); err != nil {
 		g.Fatalf("topics apply: %v\n%s", err, out)
 	}
 	g.sleep(5)
 }
 
-// freeAddress returns an address that nobody listens on, below those that
+// freeAddresses returns addresses that nobody listens on, below those that
 // systems give to outgoing connections.
-func freeAddress(t *testing.T) string {
+func freeAddresses(t *testing.T, n int) (all []string) {
 	t.Helper()
-	for range 100 {
+	for range 100 * n {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 18000+rand.IntN(2000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
+		if err != nil {
+			continue
+		}
+		defer l.Close() // at the end, so that none is found twice
+		if all = append(all, l.Addr().String()); len(all) == n {
+			return all
 		}
 	}
-	t.Fatal("no free port")
-	return ""
+	t.Fatal("no free ports")
+	return nil
 }

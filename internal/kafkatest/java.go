@@ -118,24 +118,37 @@ func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
 		c.bootstrap = append(c.bootstrap, loopback(client[i]))
 		c.via = append(c.via, Via{Front: loopback(front[i]), Behind: loopback(behind[i])})
 	}
+	if c.disk = errors.New("none was asked for"); o.Disk {
+		c.disk = makeDisk(homeOf(dir, 1))
+	}
 	processes, errs := make([]*process, brokers), make([]error, brokers)
 	var formats sync.WaitGroup
 	for i := range brokers {
-		home := filepath.Join(dir, fmt.Sprintf("broker-%d", i+1))
+		home := homeOf(dir, i+1)
 		s := settings(i+1, voters)
 		s["listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,CONTROLLER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(controller[i]), loopback(behind[i]))
 		s["advertised.listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(front[i]))
 		c.listen(s, o.Listeners)
 		s["log.dirs"] = filepath.ToSlash(filepath.Join(home, "data"))
+		run := func(args ...string) []string { return args }
+		if i == 0 && c.disk == nil {
+			s["metadata.log.dir"] = s["log.dirs"]
+			s["log.dirs"] += "," + filepath.ToSlash(filepath.Join(diskOf(home), "data"))
+			run = func(args ...string) []string { return onDisk(home, args...) }
+		}
 		properties := filepath.Join(home, "server.properties")
 		processes[i] = &process{
-			args:   []string{"java", "-Xmx512m", "-cp", filepath.Join(jars, "*"), "kafka.Kafka", properties},
+			args:   run("java", "-Xmx512m", "-cp", filepath.Join(jars, "*"), "kafka.Kafka", properties),
 			output: filepath.Join(home, "broker.log"),
 		}
-		formats.Go(func() { errs[i] = format(properties, jars, s, o.Users) })
+		formats.Go(func() { errs[i] = format(properties, jars, s, o.Users, run) })
 	}
 	formats.Wait()
 	return processes, cmp.Or(errs...) // one speaks for all
+}
+
+func homeOf(dir string, broker int) string {
+	return filepath.Join(dir, fmt.Sprintf("broker-%d", broker))
 }
 
 // listen adds further listeners to a broker's configuration, and notes their addresses.
@@ -156,12 +169,12 @@ func (c *Cluster) listen(settings map[string]string, listeners []Listener) {
 	}
 }
 
-func format(properties, jars string, settings, users map[string]string) error {
+func format(properties, jars string, settings, users map[string]string, run func(...string) []string) error {
 	var text strings.Builder
 	for key, value := range settings {
 		fmt.Fprintf(&text, "%s=%s\n", key, value)
 	}
-	if err := os.Mkdir(filepath.Dir(properties), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(properties), 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(properties, []byte(text.String()), 0o644); err != nil {
@@ -169,14 +182,15 @@ func format(properties, jars string, settings, users map[string]string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	args := []string{"-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*"),
+	args := []string{"java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*"),
 		"kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties}
 	for name, password := range users {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, name, password))
 		}
 	}
-	out, err := exec.CommandContext(ctx, "java", args...).CombinedOutput()
+	args = run(args...)
+	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 	if err != nil { // a java that is too old, or the stand-in for one that some systems have
 		return absentf("a java that cannot run Kafka %s: %v: %s", version, err, tail(string(out)))
 	}

@@ -44,6 +44,9 @@ type Options struct {
 	Brokers int
 	// Faults asks for Kill, Stop, Pause, Resume and Restart. Only the java way has them.
 	Faults bool
+	// Disk gives broker 1 a disk of its own beside the one that it has, for FillDisk, where that is allowed: see
+	// Cluster.Disk. Only the java way has it.
+	Disk bool
 	// Listeners are further ones of every broker: see Cluster.Listener. Only the java way has them.
 	Listeners []Listener
 	// Users may authenticate by SCRAM-SHA-256 and SCRAM-SHA-512: passwords by name. Only the java way has them.
@@ -53,7 +56,7 @@ type Options struct {
 }
 
 // java reports whether only the java way will do.
-func (o Options) java() bool { return o.Faults || len(o.Listeners) > 0 || len(o.Users) > 0 }
+func (o Options) java() bool { return o.Faults || o.Disk || len(o.Listeners) > 0 || len(o.Users) > 0 }
 
 // Listener is where a broker is reached by other means than plain TCP, such as TLS.
 type Listener struct {
@@ -71,6 +74,7 @@ type Cluster struct {
 	missed    []string // why no way before this one was taken
 	via       []Via
 	listeners map[string][]string
+	disk      error        // why there is none
 	nodes     []node       // broker i is nodes[i-1]; none in a cluster that ran before
 	tidy      func() error // removes what the nodes leave
 }

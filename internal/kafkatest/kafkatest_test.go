@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,10 +77,11 @@ func TestJava(t *testing.T) {
 	t.Parallel()
 	var c *Cluster
 	t.Run("three brokers", func(t *testing.T) {
-		c = Start(t, Options{Brokers: 3, Faults: true})
+		c = Start(t, Options{Brokers: 3, Faults: true, Disk: true})
 		createTopic(t, c.Bootstrap(), "java")
 		roundTrip(t, c.Bootstrap(), "java")
 		testFaults(t, c)
+		testDisk(t, c)
 	})
 	if c == nil {
 		return
@@ -113,6 +115,32 @@ func testFaults(t *testing.T, c *Cluster) {
 	c.Kill(2)
 	c.Restart(1, 2, 3)
 	roundTrip(t, c.Bootstrap(), "java")
+}
+
+// testDisk: a full disk is one to its broker alone, and empty when that is back.
+func testDisk(t *testing.T, c *Cluster) {
+	if err := c.Disk(); err != nil {
+		t.Logf("NOT TESTED WITH A FULL DISK: %v", err)
+		return
+	}
+	write := func() error {
+		name := filepath.Join(fmt.Sprintf("/proc/%d/root", c.Processes()[0]), diskOf(filepath.Dir(c.nodes[0].(*process).output)), "test")
+		defer os.Remove(name)
+		return os.WriteFile(name, make([]byte, 1<<20), 0o644)
+	}
+	if err := write(); err != nil {
+		t.Errorf("the disk has room: %v", err)
+	}
+	c.FillDisk()
+	if err := write(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("the disk is full: got %v", err)
+	}
+	roundTrip(t, c.Bootstrap(), "java")
+	c.Stop(1)
+	c.Restart(1)
+	if err := write(); err != nil {
+		t.Errorf("the disk has room again: %v", err)
+	}
 }
 
 // TestAbsent hides every Kafka from Start.

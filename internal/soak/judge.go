@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,7 +18,11 @@ type Report struct {
 	Phantom int // records that no webhook stands for, or with another key or topic than it
 	Order   int // records behind a later one of the same key, in the same partition
 
-	WrongReceipts  int // answered 2xx with a place that is not the record's
+	WrongReceipts  int // answers 2xx with a place that is not the record's
+	Redelivered    int // webhooks that were delivered again after their 2xx
+	Unconfirmed    int // of those, not answered 2xx then
+	Twice          int // webhooks that two replicas got at one instant
+	Twins          int // of those, written by both
 	GivenUp        int // never answered 2xx
 	UnackedWritten int // never answered 2xx, and in Kafka: the processor would go on to send it
 	Others         int // records of others in the same topics
@@ -33,7 +38,7 @@ type Report struct {
 
 // OK reports whether the promise was kept.
 func (r Report) OK() bool {
-	return r.Lost == 0 && r.Dup == 0 && r.Phantom == 0 && r.Order == 0 && r.WrongReceipts == 0
+	return r.Lost == 0 && r.Dup == 0 && r.Phantom == 0 && r.Order == 0 && r.WrongReceipts == 0 && r.Unconfirmed == 0
 }
 
 // MarshalJSON gives the names that scripts rely on.
@@ -48,6 +53,10 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		MaxPause       int64    `json:"max_pause_ms"`
 		Max503         int64    `json:"max_503_ms"`
 		WrongReceipts  int      `json:"wrong_receipts"`
+		Redelivered    int      `json:"redelivered"`
+		Unconfirmed    int      `json:"unconfirmed"`
+		Twice          int      `json:"twice"`
+		Twins          int      `json:"twins"`
 		GivenUp        int      `json:"given_up"`
 		UnackedWritten int      `json:"unacked_written"`
 		Others         int      `json:"others"`
@@ -57,20 +66,21 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Details        []string `json:"details,omitempty"`
 	}{
 		r.Sent, r.Acked, r.Lost, r.Dup, r.Phantom, r.Order, r.MaxPause.Milliseconds(), r.Max503.Milliseconds(),
-		r.WrongReceipts, r.GivenUp, r.UnackedWritten, r.Others, r.Refused, r.Unanswered, r.Took.Milliseconds(), r.Details,
+		r.WrongReceipts, r.Redelivered, r.Unconfirmed, r.Twice, r.Twins, r.GivenUp, r.UnackedWritten, r.Others, r.Refused, r.Unanswered, r.Took.Milliseconds(), r.Details,
 	})
 }
 
 // String is the verdict in one line.
 func (r Report) String() string {
-	return fmt.Sprintf("sent %d, acked %d, LOST %d, DUP %d, PHANTOM %d, ORDER %d, wrong receipts %d, given up %d (written %d), others %d, refused %d, unanswered %d, longest pause %v, slowest 503 %v",
-		r.Sent, r.Acked, r.Lost, r.Dup, r.Phantom, r.Order, r.WrongReceipts, r.GivenUp, r.UnackedWritten, r.Others,
+	return fmt.Sprintf("sent %d, acked %d, LOST %d, DUP %d, PHANTOM %d, ORDER %d, wrong receipts %d, redelivered %d (unconfirmed %d), twice %d (twins %d), given up %d (written %d), others %d, refused %d, unanswered %d, longest pause %v, slowest 503 %v",
+		r.Sent, r.Acked, r.Lost, r.Dup, r.Phantom, r.Order, r.WrongReceipts,
+		r.Redelivered, r.Unconfirmed, r.Twice, r.Twins, r.GivenUp, r.UnackedWritten, r.Others,
 		r.Refused, r.Unanswered, r.MaxPause.Round(time.Millisecond), r.Max503.Round(time.Millisecond))
 }
 
 // add takes over what was counted while sending.
 func (r *Report) add(t tally) {
-	r.Refused, r.Unanswered = t.refused, t.unanswered
+	r.Redelivered, r.Refused, r.Unanswered = t.redelivered, t.refused, t.unanswered
 	r.MaxPause, r.Max503 = t.maxPause, t.max503
 }
 
@@ -104,22 +114,17 @@ func judge(sent []webhook, found []record, alone bool) Report {
 		return cmp.Or(cmp.Compare(a.at.topic, b.at.topic), cmp.Compare(a.at.partition, b.at.partition), cmp.Compare(a.at.offset, b.at.offset))
 	})
 	r := Report{Sent: len(sent)}
-	first := make([]*place, len(sent)) // where each was found first
-	confirmed := make([]bool, len(sent))
+	where := make([][]place, len(sent)) // each was found
 	last := map[lane]int{}
-	for i := range found {
-		f := &found[i]
-		if !r.sentSo(sent, *f, alone) {
+	for _, f := range found {
+		if !r.sentSo(sent, f, alone) {
 			continue
 		}
 		n := f.number
-		confirmed[n] = confirmed[n] || sent[n].receipt == f.at
-		if first[n] != nil {
-			r.Dup++
-			r.detail("DUP: webhook %d (%s) is at %v and %v", n, sent[n].story(), *first[n], f.at)
+		if where[n] = append(where[n], f.at); len(where[n]) > 1 {
+			r.doubled(n, sent[n], where[n])
 			continue // that a copy comes late is no second fault
 		}
-		first[n] = &f.at
 		in := lane{f.at.topic, f.at.partition, f.key}
 		if before, ok := last[in]; ok && n < before {
 			r.Order++
@@ -128,9 +133,19 @@ func judge(sent []webhook, found []record, alone bool) Report {
 		last[in] = max(last[in], n)
 	}
 	for n, w := range sent {
-		r.account(n, w, first[n], confirmed[n])
+		r.account(n, w, where[n])
 	}
 	return r
+}
+
+// doubled judges a record of a webhook beside its first.
+func (r *Report) doubled(n int, w webhook, where []place) {
+	if w.twin && len(where) == 2 {
+		r.Twins++
+		return
+	}
+	r.Dup++
+	r.detail("DUP: webhook %d (%s) is at %v", n, w.story(), where)
 }
 
 // sentSo reports whether a record is that of a webhook which was sent; if not,
@@ -156,26 +171,52 @@ func (r *Report) sentSo(sent []webhook, f record, alone bool) bool {
 	return true
 }
 
-// account judges one webhook by where it was found first, if it was.
-func (r *Report) account(n int, w webhook, first *place, confirmed bool) {
+// account judges one webhook by where it was found.
+func (r *Report) account(n int, w webhook, where []place) {
+	if w.twin {
+		r.Twice++
+	}
+	if w.unconfirmed {
+		r.Unconfirmed++
+		r.detail("unconfirmed: webhook %d (%s)", n, w.story())
+	}
 	switch {
-	case !w.acked:
+	case !w.acked():
 		r.GivenUp++
-		if first != nil {
+		if len(where) > 0 {
 			r.UnackedWritten++
 		}
 		return
-	case first == nil && !w.excused:
+	case w.excused:
+	case len(where) == 0:
 		r.Lost++
-		r.detail("LOST: webhook %d (%s), receipt %v", n, w.story(), w.receipt)
-	case first != nil && !confirmed && !w.excused:
-		r.WrongReceipts++
-		r.detail("wrong receipt: webhook %d (%s) is at %v, its receipt says %v", n, w.story(), *first, w.receipt)
+		r.detail("LOST: webhook %d (%s), receipt %v", n, w.story(), w.receipts[0])
+	default:
+		r.receipts(n, w, where)
 	}
 	r.Acked++
 }
 
-// story is how a webhook's delivery went.
+// receipts judges the places that a webhook's answers name. A redelivery that
+// repeats the first one's fault adds none.
+func (r *Report) receipts(n int, w webhook, where []place) {
+	for i, receipt := range w.receipts {
+		if !slices.Contains(where, receipt) && (i == 0 || receipt != w.receipts[0]) {
+			r.WrongReceipts++
+			r.detail("wrong receipt: webhook %d (%s) is at %v, the receipt of its 2xx number %d says %v", n, w.story(), where, i+1, receipt)
+		}
+	}
+}
+
+// story is how a webhook's deliveries went: the first and the last of them.
 func (w webhook) story() string {
-	return fmt.Sprintf("sent at %.3f s, %d attempts, status %d at %.3f s", w.first.Seconds(), w.attempts, w.status, w.last.Seconds())
+	var all []string
+	for i, t := range w.tries {
+		if i < 3 || i >= len(w.tries)-3 {
+			all = append(all, fmt.Sprintf("at %.3f s replica %d: %d in %.3f s", t.at.Seconds(), t.replica+1, t.status, t.took.Seconds()))
+		} else if i == 3 {
+			all = append(all, fmt.Sprintf("%d more", len(w.tries)-6))
+		}
+	}
+	return strings.Join(all, ", ")
 }

@@ -9,10 +9,15 @@ import (
 // receipts say.
 func run(n int) (sent []webhook, found []record) {
 	for i := range n {
-		w := webhook{key: []string{"a", "b"}[i%2], topic: "t", acked: true, attempts: 1, status: 200, receipt: place{"t", i % 2, int64(i / 2)}}
-		sent, found = append(sent, w), append(found, record{i, w.key, w.receipt})
+		w := webhook{key: []string{"a", "b"}[i%2], topic: "t", tries: []try{{status: 200}}, receipts: []place{{"t", i % 2, int64(i / 2)}}}
+		sent, found = append(sent, w), append(found, record{i, w.key, w.receipts[0]})
 	}
 	return sent, found
+}
+
+// answered notes a further 2xx.
+func (w *webhook) answered(receipt place) {
+	w.tries, w.receipts = append(w.tries, try{status: 200}), append(w.receipts, receipt)
 }
 
 // TestJudge plants each fault and expects it to be seen, and nothing else.
@@ -34,7 +39,7 @@ func TestJudge(t *testing.T) {
 			*found = append(*found, record{10, "a", place{"t", 0, 90}})
 		}, want: Report{Phantom: 1}},
 		"another key": {plant: func(sent *[]webhook, found *[]record) {
-			(*sent)[4].acked, (*found)[4].key = false, "b"
+			(*sent)[4].receipts, (*found)[4].key = nil, "b"
 		}, want: Report{Phantom: 1, GivenUp: 1}},
 		"another's record": {plant: func(_ *[]webhook, found *[]record) {
 			*found = append(*found, record{-1, "x", place{"t", 0, 90}})
@@ -43,18 +48,54 @@ func TestJudge(t *testing.T) {
 			*found = append(*found, record{-1, "x", place{"t", 0, 90}})
 		}, alone: true, want: Report{Phantom: 1}},
 		"a reorder": {plant: func(sent *[]webhook, found *[]record) {
-			(*sent)[4].receipt, (*sent)[6].receipt = (*sent)[6].receipt, (*sent)[4].receipt
+			(*sent)[4].receipts, (*sent)[6].receipts = (*sent)[6].receipts, (*sent)[4].receipts
 			(*found)[4].at, (*found)[6].at = (*found)[6].at, (*found)[4].at
 		}, want: Report{Order: 1}},
-		"a wrong receipt": {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipt.offset++ }, want: Report{WrongReceipts: 1}},
-		"no receipt":      {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipt = place{} }, want: Report{WrongReceipts: 1}},
-		"never answered":  {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].acked = false }, want: Report{GivenUp: 1, UnackedWritten: 1}},
+		"a wrong receipt": {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts[0].offset++ }, want: Report{WrongReceipts: 1}},
+		"no receipt":      {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts[0] = place{} }, want: Report{WrongReceipts: 1}},
+		"never answered":  {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts = nil }, want: Report{GivenUp: 1, UnackedWritten: 1}},
 		"never answered and not written": {plant: func(sent *[]webhook, found *[]record) {
-			(*sent)[4].acked, *found = false, slices.Delete(*found, 4, 5)
+			(*sent)[4].receipts, *found = nil, slices.Delete(*found, 4, 5)
 		}, want: Report{GivenUp: 1}},
 		"its topic was deleted": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].excused, *found = true, slices.Delete(*found, 4, 5)
 		}},
+		"a redelivery": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].answered(place{"t", 0, 2})
+		}},
+		"a redelivery with another receipt": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].answered(place{"t", 0, 3})
+		}, want: Report{WrongReceipts: 1}},
+		"a redelivery without a receipt": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].answered(place{})
+		}, want: Report{WrongReceipts: 1}},
+		"a redelivery that repeats a wrong receipt": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].receipts[0].offset = 90
+			(*sent)[4].answered(place{"t", 0, 90})
+		}, want: Report{WrongReceipts: 1}},
+		"a redelivery that is written": {plant: func(sent *[]webhook, found *[]record) {
+			(*sent)[4].answered(place{"t", 0, 90})
+			*found = append(*found, record{4, "a", place{"t", 0, 90}})
+		}, want: Report{Dup: 1}},
+		"a redelivery that is never answered": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].unconfirmed = true
+		}, want: Report{Unconfirmed: 1}},
+		"twins of which one is written": {plant: func(sent *[]webhook, _ *[]record) {
+			(*sent)[4].twin = true
+			(*sent)[4].answered(place{"t", 0, 2})
+		}, want: Report{Twice: 1}},
+		"twins": {plant: func(sent *[]webhook, found *[]record) {
+			(*sent)[4].twin = true
+			(*sent)[4].answered(place{"t", 0, 90})
+			*found = append(*found, record{4, "a", place{"t", 0, 90}})
+		}, want: Report{Twice: 1, Twins: 1}},
+		"triplets": {plant: func(sent *[]webhook, found *[]record) {
+			(*sent)[4].twin = true
+			*found = append(*found, record{4, "a", place{"t", 0, 90}}, record{4, "a", place{"t", 0, 91}})
+		}, want: Report{Twice: 1, Twins: 1, Dup: 1}},
+		"a lost twin": {plant: func(sent *[]webhook, found *[]record) {
+			(*sent)[4].twin, *found = true, slices.Delete(*found, 4, 5)
+		}, want: Report{Twice: 1, Lost: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sent, found := run(10)
@@ -62,7 +103,7 @@ func TestJudge(t *testing.T) {
 			slices.Reverse(found) // how they were read must not matter
 			got := judge(sent, found, c.alone)
 			c.want.Sent, c.want.Acked = 10, 10-c.want.GivenUp
-			wrong := c.want.Lost + c.want.Dup + c.want.Phantom + c.want.Order + c.want.WrongReceipts
+			wrong := c.want.Lost + c.want.Dup + c.want.Phantom + c.want.Order + c.want.WrongReceipts + c.want.Unconfirmed
 			if len(got.Details) != wrong || got.OK() != (wrong == 0) {
 				t.Errorf("OK is %v, details are %q, want %d", got.OK(), got.Details, wrong)
 			}

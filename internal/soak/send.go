@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -20,12 +21,27 @@ import (
 type webhook struct {
 	key, topic  string // of its record
 	kind        int    // of kinds
-	attempts    int
-	status      int           // of the last answer; 0 is none
-	first, last time.Duration // since the run began: first sent, last answered
-	acked       bool
-	excused     bool // its topic was deleted after it was answered 2xx
-	receipt     place
+	tries       []try
+	receipts    []place // of its 2xx, one each, in their order
+	twin        bool    // two replicas got it at one instant
+	unconfirmed bool    // delivered again, and not answered 2xx since
+	excused     bool    // its topic was deleted after it was answered 2xx
+}
+
+func (w webhook) acked() bool { return len(w.receipts) > 0 }
+
+// try is one request and its answer.
+type try struct {
+	at, took        time.Duration // since the run began, and from then on
+	replica, status int           // 0 is no answer
+	receipt         string
+}
+
+// delivery is what is due: a webhook, until it is answered 2xx.
+type delivery struct {
+	number, key int
+	again       bool // it was answered 2xx before
+	tries       int
 }
 
 // place is where a record is.
@@ -39,12 +55,13 @@ func (p place) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.parti
 
 // kinds is what is sent of a key, in turn.
 var kinds = []struct {
-	event string // Stripe's word for it
-	typ   schemas.Type
+	event                string // Stripe's word for it
+	capturable, received int    // of the amount
+	typ                  schemas.Type
 }{
-	{"payment_intent.processing", schemas.PaymentProcessing},
-	{"payment_intent.amount_capturable_updated", schemas.PaymentAuthorized},
-	{"payment_intent.succeeded", schemas.PaymentCaptured},
+	{"payment_intent.processing", 0, 0, schemas.PaymentProcessing},
+	{"payment_intent.amount_capturable_updated", 1099, 0, schemas.PaymentAuthorized},
+	{"payment_intent.succeeded", 0, 1099, schemas.PaymentCaptured},
 }
 
 // eventID is the processor's identity of a webhook.
@@ -52,10 +69,11 @@ func eventID(run string, number int) string { return "evt_soak" + run + "_" + st
 
 // payload is a webhook's body, the same in each of its deliveries.
 func (r *Run) payload(number int, w webhook) []byte {
+	k := kinds[w.kind]
 	return fmt.Appendf(nil, `{"id":"%s","object":"event","created":%d,"livemode":false,"type":"%s","data":{"object":{`+
-		`"id":"pi_soak%s_%d","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":1099,"currency":"eur","livemode":false,`+
-		`"metadata":{"merchant_transaction_id":"%s","order_id":"%[6]s"},"payment_method_types":["card"]}}}`,
-		eventID(r.id, number), r.began.Unix(), kinds[w.kind].event, r.id, number, w.key)
+		`"id":"pi_soak%s_%d","object":"payment_intent","amount":1099,"amount_capturable":%d,"amount_received":%d,"currency":"eur","livemode":false,`+
+		`"metadata":{"merchant_transaction_id":"%s","order_id":"%[8]s"},"payment_method_types":["card"]}}}`,
+		eventID(r.id, number), r.began.Unix(), k.event, r.id, number, k.capturable, k.received, w.key)
 }
 
 // schedule makes the webhooks due, one after the other at a steady rate that
@@ -96,13 +114,12 @@ func (r *Run) begin(key int) {
 	r.sent = append(r.sent, webhook{
 		key: r.intern("soak" + r.id + "-" + strconv.Itoa(key)), kind: k,
 		topic: r.intern(r.cfg.Names.Event(kinds[k].typ)),
-		first: time.Since(r.began),
 	})
-	r.current[key] = len(r.sent) - 1
+	d := delivery{number: len(r.sent) - 1, key: key}
 	r.turns[key]++
 	r.tally.waiting++
 	r.mu.Unlock()
-	r.ready <- key
+	r.due <- d
 }
 
 // intern returns the one copy of a text that stands in many webhooks.
@@ -120,44 +137,102 @@ func (r *Run) end() {
 	r.deadline = time.Now().Add(r.cfg.Patience)
 }
 
-// attempt delivers the webhook of a key once, and says what comes next: the
-// key's next one, or another attempt.
-func (r *Run) attempt(key int) {
+// attempt makes a delivery once, and says what comes next: the key's next
+// webhook, or another attempt.
+func (r *Run) attempt(d delivery) {
 	r.mu.Lock()
-	number := r.current[key]
-	due := r.sent[number]
+	due := r.sent[d.number]
 	r.mu.Unlock()
-
-	began := time.Now()
-	r.inFlight.Add(1)
-	status, receipt := r.post(r.payload(number, due))
-	r.inFlight.Add(-1)
+	tries := r.deliver(r.payload(d.number, due), r.targets(d))
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := &r.sent[number]
-	w.attempts++
-	w.status, w.last = status, time.Since(r.began)
+	w := &r.sent[d.number]
+	w.twin = w.twin || len(tries) > 1 && tries[0].replica != tries[1].replica
+	answered := false
+	for _, t := range tries {
+		answered = r.note(w, t) || answered
+	}
+	late := !r.deadline.IsZero() && time.Now().After(r.deadline)
 	switch {
-	case status/100 == 2:
-		r.acked(w, receipt)
+	case answered && d.again:
+		w.unconfirmed = false
+		r.waiting.Done()
+	case answered:
+		r.acked(w)
+		r.redeliver(w, d.number)
 		r.leave()
-		r.idle <- key
-		return
-	case status == 0:
+		r.idle <- d.key
+	case r.tally.fatal == nil && !late:
+		d.tries++
+		time.AfterFunc(backoff(d.tries), func() { r.due <- d })
+	case d.again:
+		r.waiting.Done()
+	default:
+		r.leave() // and the key is not used again: its order would have no meaning
+	}
+}
+
+// targets returns which replicas get the next attempt of a delivery.
+func (r *Run) targets(d delivery) []int {
+	n := len(r.cfg.URLs)
+	one := rand.IntN(n)
+	if d.again || d.tries > 0 || rand.Float64() >= r.cfg.Twice {
+		return []int{one}
+	}
+	return []int{one, (one + 1 + rand.IntN(max(n-1, 1))) % n}
+}
+
+// deliver sends a body to replicas at one instant.
+func (r *Run) deliver(body []byte, replicas []int) []try {
+	tries := make([]try, len(replicas))
+	var answers sync.WaitGroup
+	for i, replica := range replicas {
+		answers.Go(func() {
+			t := try{at: time.Since(r.began), replica: replica}
+			r.inFlight.Add(1)
+			t.status, t.receipt = r.post(body, r.cfg.URLs[replica])
+			r.inFlight.Add(-1)
+			t.took = time.Since(r.began) - t.at
+			tries[i] = t
+		})
+	}
+	answers.Wait()
+	return tries
+}
+
+// note takes down a request and its answer, and reports whether that is 2xx.
+func (r *Run) note(w *webhook, t try) bool {
+	receipt := t.receipt
+	t.receipt = "" // there may be millions of tries
+	w.tries = append(w.tries, t)
+	switch {
+	case t.status/100 == 2:
+		p := parseReceipt(receipt)
+		p.topic = r.intern(p.topic)
+		w.receipts = append(w.receipts, p)
+		return true
+	case t.status == 0:
 		r.tally.unanswered++
 	default:
 		r.tally.refused++
 	}
-	if status == http.StatusServiceUnavailable {
-		r.tally.max503 = max(r.tally.max503, time.Since(began))
+	if t.status == http.StatusServiceUnavailable {
+		r.tally.max503 = max(r.tally.max503, t.took)
 	}
-	r.fail(status)
-	if r.tally.fatal != nil || !r.deadline.IsZero() && time.Now().After(r.deadline) {
-		r.leave() // and the key is not used again: its order would have no meaning
+	r.fail(t)
+	return false
+}
+
+// redeliver has a share of the webhooks delivered again, some time later.
+func (r *Run) redeliver(w *webhook, number int) {
+	if r.tally.fatal != nil || rand.Float64() >= r.cfg.Redeliver {
 		return
 	}
-	time.AfterFunc(backoff(w.attempts), func() { r.ready <- key })
+	w.unconfirmed = true
+	r.tally.redelivered++
+	r.waiting.Add(1)
+	time.AfterFunc(r.cfg.After+rand.N(r.cfg.Within), func() { r.due <- delivery{number: number, again: true} })
 }
 
 // backoff is how long a webhook waits for its next attempt: far shorter than a
@@ -167,30 +242,27 @@ func backoff(attempts int) time.Duration {
 	return most/2 + rand.N(most/2)
 }
 
-// acked notes a webhook's 2xx.
-func (r *Run) acked(w *webhook, receipt string) {
+// acked notes a webhook's first 2xx.
+func (r *Run) acked(w *webhook) {
 	now := time.Now()
 	r.tally.maxPause = max(r.tally.maxPause, now.Sub(r.tally.lastAck))
 	r.tally.lastAck = now
 	r.tally.acked++
-	w.acked = true
-	w.receipt = parseReceipt(receipt)
-	w.receipt.topic = r.intern(w.receipt.topic)
-	if r.tally.acked == 1 && w.receipt.topic != w.topic {
-		r.giveUp(fmt.Errorf("the first webhook went to %q, not to %s: the endpoint must be Stripe's, with `live: false`, and publish to the topics that are read", w.receipt.topic, w.topic))
+	if topic := w.receipts[0].topic; r.tally.acked == 1 && topic != w.topic {
+		r.giveUp(fmt.Errorf("the first webhook went to %q, not to %s: the endpoint must be Stripe's, with `live: false`, and publish to the topics that are read", topic, w.topic))
 	}
 }
 
 // fail ends a run whose first webhooks are refused for what they are.
-func (r *Run) fail(status int) {
-	if status/100 != 4 || r.tally.acked > 0 {
+func (r *Run) fail(t try) {
+	if t.status/100 != 4 || r.tally.acked > 0 {
 		return
 	}
 	why := "is the URL that of Stripe's endpoint?"
-	if status == http.StatusUnauthorized {
+	if t.status == http.StatusUnauthorized {
 		why = "is the secret that of the endpoint?"
 	}
-	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URL, status, http.StatusText(status), why))
+	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URLs[t.replica], t.status, http.StatusText(t.status), why))
 }
 
 // giveUp ends the run without a verdict.
@@ -205,13 +277,13 @@ func (r *Run) leave() {
 	r.waiting.Done()
 }
 
-// post delivers a body and returns the answer's status, 0 for none, and its receipt.
-func (r *Run) post(body []byte) (status int, receipt string) {
-	signed, err := sign.Request("stripe", body, r.cfg.Secret, nil, r.cfg.URL, time.Now())
+// post sends a body, signed now, and returns the answer's status, 0 for none, and its receipt.
+func (r *Run) post(body []byte, url string) (status int, receipt string) {
+	signed, err := sign.Request("stripe", body, r.cfg.Secret, nil, url, time.Now())
 	if err != nil {
 		return 0, ""
 	}
-	q, err := http.NewRequest(signed.Method, r.cfg.URL, bytes.NewReader(signed.Body))
+	q, err := http.NewRequest(signed.Method, url, bytes.NewReader(signed.Body))
 	if err != nil {
 		return 0, ""
 	}

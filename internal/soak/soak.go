@@ -7,6 +7,12 @@
 //	PHANTOM   in Kafka, and never sent, or not as it was sent
 //	ORDER     behind a later one of the same key, in the same partition
 //
+// Each attempt goes to one of the replicas at random. A share of what was
+// answered 2xx is delivered again some time later: the answer must be the first
+// one's receipt, and nothing may be written. Another share is delivered to two
+// replicas at one instant. Those may both write it, and that is counted apart,
+// as twins.
+//
 // The webhooks are Stripe's, in test mode, of a few event types, so that
 // several topics have their share. All webhooks of one key are sent one after
 // the other, the next when the one before is answered 2xx: only then has their
@@ -28,10 +34,10 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// Config is what to send, where to, and where to read it back. URL, Secret and
+// Config is what to send, where to, and where to read it back. URLs, Secret and
 // Kafka must be set; every zero value has the meaning its comment says.
 type Config struct {
-	URL    string         // of an endpoint of Stripe's that takes test mode
+	URLs   []string       // of an endpoint of Stripe's that takes test mode, one a replica
 	Secret string         // of that endpoint
 	Kafka  publish.Config // of the cluster that the endpoint publishes to
 	Names  publish.Names  // of its topics
@@ -41,6 +47,11 @@ type Config struct {
 	For     time.Duration // to send new ones; 0 is no limit
 	Callers int           // requests at once; 0 is 64
 	Keys    int           // and the most webhooks that wait for their 2xx; 0 is 500
+
+	Redeliver float64       // share of those answered 2xx that is delivered again
+	After     time.Duration // the 2xx, for that, at the earliest; 0 is 50 ms
+	Within    time.Duration // and from then on at the latest, at random; 0 is 10 s
+	Twice     float64       // share that is delivered to two replicas at one instant, or twice to the only one
 
 	Timeout  time.Duration // of one request; 0 is 10 s
 	Patience time.Duration // after the last new webhook, until redelivery is given up; 0 is 1 min
@@ -56,6 +67,8 @@ func (c Config) orElse() Config {
 	c.Rate = cmp.Or(c.Rate, 100)
 	c.Callers = cmp.Or(c.Callers, 64)
 	c.Keys = cmp.Or(c.Keys, 500)
+	c.After = cmp.Or(c.After, 50*time.Millisecond)
+	c.Within = cmp.Or(c.Within, 10*time.Second)
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
 	c.Patience = cmp.Or(c.Patience, time.Minute)
 	c.Settle = cmp.Or(c.Settle, 2*time.Second)
@@ -79,14 +92,14 @@ type Run struct {
 	client *http.Client
 	topics reader
 
-	idle, ready chan int // keys: without a webhook under way, and with one that is due
-	waiting     sync.WaitGroup
-	inFlight    atomic.Int64
-	stop        context.CancelCauseFunc // no new webhooks
+	idle     chan int      // keys without a webhook under way
+	due      chan delivery // to be made now
+	waiting  sync.WaitGroup
+	inFlight atomic.Int64
+	stop     context.CancelCauseFunc // no new webhooks
 
 	mu       sync.Mutex
 	sent     []webhook // by number
-	current  []int     // the number under way, by key
 	turns    []int     // how many there were, by key
 	known    map[string]string
 	tally    tally
@@ -95,10 +108,10 @@ type Run struct {
 
 // tally is what is counted while sending.
 type tally struct {
-	acked, waiting, refused, unanswered int
-	lastAck                             time.Time
-	maxPause, max503                    time.Duration
-	fatal                               error
+	acked, waiting, redelivered, refused, unanswered int
+	lastAck                                          time.Time
+	maxPause, max503                                 time.Duration
+	fatal                                            error
 }
 
 // Start notes where the topics end and begins to send, until Count or For is
@@ -108,8 +121,8 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 	r := &Run{
 		cfg: c, id: strconv.FormatUint(rand.Uint64(), 36),
 		client: &http.Client{Timeout: c.Timeout, Transport: &http.Transport{MaxIdleConnsPerHost: c.Callers}},
-		idle:   make(chan int, c.Keys), ready: make(chan int, c.Keys),
-		current: make([]int, c.Keys), turns: make([]int, c.Keys), known: map[string]string{},
+		idle:   make(chan int, c.Keys), due: make(chan delivery, c.Keys),
+		turns: make([]int, c.Keys), known: map[string]string{},
 	}
 	var err error
 	if r.topics, err = newReader(ctx, c, r.id); err != nil {
@@ -126,8 +139,8 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 	r.tally.lastAck = r.began
 	for range c.Callers {
 		go func() {
-			for key := range r.ready {
-				r.attempt(key)
+			for d := range r.due {
+				r.attempt(d)
 			}
 		}()
 	}
@@ -159,7 +172,7 @@ func (r *Run) Renewed(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.sent {
-		if w := &r.sent[i]; w.topic == topic && w.acked {
+		if w := &r.sent[i]; w.topic == topic && w.acked() {
 			w.excused = true
 		}
 	}
@@ -172,7 +185,7 @@ func (r *Run) Wait() (Report, error) {
 	done := make(chan struct{})
 	go func() { r.waiting.Wait(); close(done) }()
 	r.show("sending", done)
-	close(r.ready)
+	close(r.due)
 	r.client.CloseIdleConnections()
 	if err := r.tally.fatal; err != nil {
 		return Report{}, err
@@ -219,14 +232,15 @@ func (r *Run) show(stage string, done <-chan struct{}) {
 func (r *Run) farthest() map[string]map[int]int64 {
 	ends := map[string]map[int]int64{}
 	for _, w := range r.sent {
-		if !w.acked || w.excused || w.receipt.topic == "" {
-			continue
+		for _, p := range w.receipts {
+			if w.excused || p.topic == "" {
+				continue
+			}
+			if ends[p.topic] == nil {
+				ends[p.topic] = map[int]int64{}
+			}
+			ends[p.topic][p.partition] = max(ends[p.topic][p.partition], p.offset+1)
 		}
-		if ends[w.receipt.topic] == nil {
-			ends[w.receipt.topic] = map[int]int64{}
-		}
-		at := ends[w.receipt.topic]
-		at[w.receipt.partition] = max(at[w.receipt.partition], w.receipt.offset+1)
 	}
 	return ends
 }

@@ -1,8 +1,12 @@
 package soak_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -10,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/internal/soak"
@@ -24,7 +30,7 @@ type liar struct {
 	ingest.Publisher
 	kafka publish.Config
 	calls atomic.Int64
-	lie   func(l *liar, call int64, records []publish.Record) (receipts []publish.Receipt, err error, lied bool)
+	lie   lie
 }
 
 func (l *liar) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
@@ -50,8 +56,27 @@ func receipts(records []publish.Record) []publish.Receipt {
 	return claimed
 }
 
-// bench serves an endpoint of Stripe's in front of a fake Kafka.
-func bench(t *testing.T, lie func(*liar, int64, []publish.Record) ([]publish.Receipt, error, bool)) soak.Config {
+// lie is what a [liar] does instead of publishing, if it does.
+type lie func(l *liar, call int64, records []publish.Record) (receipts []publish.Receipt, err error, lied bool)
+
+func honest(*liar, int64, []publish.Record) ([]publish.Receipt, error, bool) { return nil, nil, false }
+
+// loser is a lie about one webhook, whenever and wherever it comes.
+func loser() lie {
+	var mu sync.Mutex
+	victim := ""
+	return func(_ *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if call == 100 && victim == "" {
+			victim = r[0].ID
+		}
+		return receipts(r), nil, r[0].ID == victim
+	}
+}
+
+// topics returns a fake Kafka that has them.
+func topics(t *testing.T) publish.Config {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -62,22 +87,57 @@ func bench(t *testing.T, lie func(*liar, int64, []publish.Record) ([]publish.Rec
 	if _, err := (publish.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// replica serves an endpoint of Stripe's. Without a memory, every delivery is
+// a first one.
+func replica(t *testing.T, c publish.Config, does lie, remembers bool) *ingest.Server {
+	t.Helper()
 	producer := publish.NewProducer(c)
 	t.Cleanup(producer.Close)
-	keys, secret, _ := sign.Dev("stripe")
+	publisher := &liar{Publisher: producer, kafka: c, lie: does}
+	var memory *history.History
+	if remembers {
+		var err error
+		if memory, err = history.Open(t.Context(), history.Config{Kafka: c, Publisher: publisher, Log: zerolog.Nop()}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = memory.Close() })
+		memory.Await(t.Context(), time.Minute)
+	}
+	keys, _, _ := sign.Dev("stripe")
 	server, err := ingest.New(ingest.Config{
 		Endpoints: []ingest.Endpoint{{Connector: "stripe", Keys: keys, MerchantIDKeys: []string{"merchant_transaction_id"}}},
-		Publisher: &liar{Publisher: producer, kafka: c, lie: lie},
+		Publisher: publisher, History: memory,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(server)
-	t.Cleanup(front.Close)
-	return soak.Config{
-		URL: front.URL + "/webhooks/stripe", Secret: secret, Kafka: c,
+	return server
+}
+
+// against is a run against servers that publish to one Kafka.
+func against(t *testing.T, c publish.Config, servers ...http.Handler) soak.Config {
+	t.Helper()
+	_, secret, _ := sign.Dev("stripe")
+	run := soak.Config{
+		Secret: secret, Kafka: c,
 		Rate: 500, Count: 600, Keys: 50, Patience: 20 * time.Second, Settle: time.Millisecond, Alone: true,
 	}
+	for _, s := range servers {
+		front := httptest.NewServer(s)
+		t.Cleanup(front.Close)
+		run.URLs = append(run.URLs, front.URL+"/webhooks/stripe")
+	}
+	return run
+}
+
+// bench is one server without a memory, in front of a fake Kafka.
+func bench(t *testing.T, does lie) soak.Config {
+	t.Helper()
+	c := topics(t)
+	return against(t, c, replica(t, c, does, false))
 }
 
 func soaked(t *testing.T, c soak.Config) soak.Report {
@@ -98,10 +158,10 @@ func soaked(t *testing.T, c soak.Config) soak.Report {
 // expects it to be seen.
 func TestPlanted(t *testing.T) {
 	for name, c := range map[string]struct {
-		lie  func(l *liar, call int64, records []publish.Record) ([]publish.Receipt, error, bool)
+		lie  lie
 		want soak.Report
 	}{
-		"nothing": {func(*liar, int64, []publish.Record) ([]publish.Receipt, error, bool) { return nil, nil, false }, soak.Report{}},
+		"nothing": {honest, soak.Report{}},
 		"a loss": {func(_ *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
 			return receipts(r), nil, call == 300
 		}, soak.Report{Lost: 1}},
@@ -163,6 +223,129 @@ func TestPlantedReorder(t *testing.T) {
 	}
 }
 
+// forger stands before servers and does something about the first webhook that
+// comes again.
+type forger struct {
+	forge func(w http.ResponseWriter, answer *httptest.ResponseRecorder) // nil is nothing
+
+	mu     sync.Mutex
+	seen   map[string]bool // bodies
+	victim string
+}
+
+func (f *forger) before(server http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		q.Body = io.NopCloser(bytes.NewReader(body))
+		chosen := f.chooses(string(body))
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, q)
+		if chosen {
+			f.forge(w, answer)
+			return
+		}
+		repeat(w, answer)
+	})
+}
+
+func (f *forger) chooses(body string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.victim == "" && f.seen[body] {
+		f.victim = body
+	}
+	f.seen[body] = true
+	return f.forge != nil && f.victim == body
+}
+
+func repeat(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes()) // a caller who left has no answer, and soak sees it
+}
+
+// TestPlantedRedelivery: two replicas that remember, but for the fault, get
+// webhooks again that they answered, and some at one instant.
+func TestPlantedRedelivery(t *testing.T) {
+	for name, c := range map[string]struct {
+		lie   lie // of each
+		forge func(w http.ResponseWriter, answer *httptest.ResponseRecorder)
+		want  soak.Report
+	}{
+		"nothing": {lie: honest},
+		"another receipt": {lie: honest, forge: func(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+			at := answer.Header().Get(ingest.ReceiptHeader)
+			answer.Header().Set(ingest.ReceiptHeader, strings.Replace(at, `topic="`, `topic="other.`, 1))
+			repeat(w, answer)
+		}, want: soak.Report{WrongReceipts: 1}},
+		"no receipt": {lie: honest, forge: func(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+			answer.Header().Del(ingest.ReceiptHeader)
+			repeat(w, answer)
+		}, want: soak.Report{WrongReceipts: 1}},
+		"no 2xx any more": {lie: honest, forge: func(w http.ResponseWriter, _ *httptest.ResponseRecorder) {
+			w.WriteHeader(http.StatusInternalServerError)
+		}, want: soak.Report{Unconfirmed: 1}},
+		"a loss": {lie: loser(), want: soak.Report{Lost: 1}},
+		"an invented webhook": {lie: func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+			if call == 100 {
+				l.again([]publish.Record{{Topic: r[0].Topic, Key: []byte("x"), Value: []byte(`{}`)}})
+			}
+			return nil, nil, false
+		}, want: soak.Report{Phantom: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kafka := topics(t)
+			f := &forger{forge: c.forge, seen: map[string]bool{}}
+			run := against(t, kafka, f.before(replica(t, kafka, c.lie, true)), f.before(replica(t, kafka, c.lie, true)))
+			run.Redeliver, run.Patience = 0.5, 3*time.Second
+			run.After, run.Within = time.Second, time.Second // a busy machine reads back late
+			r := soaked(t, run)
+			if r.Sent != 600 || r.Acked != 600 || r.GivenUp != 0 || r.Redelivered < 200 || r.OK() != (name == "nothing") {
+				t.Errorf("sent %d, acked %d, given up %d, redelivered %d, OK is %v", r.Sent, r.Acked, r.GivenUp, r.Redelivered, r.OK())
+			}
+			got := [...]int{r.Lost, r.Dup, r.Phantom, r.Order, r.WrongReceipts, r.Unconfirmed}
+			w := c.want
+			if want := [...]int{w.Lost, w.Dup, w.Phantom, w.Order, w.WrongReceipts, w.Unconfirmed}; got != want {
+				t.Errorf("lost, dup, phantom, order, wrong receipts, unconfirmed: %v, want %v\n%s", got, want, strings.Join(r.Details, "\n"))
+			}
+		})
+	}
+}
+
+// TestForgotten: replicas without a memory write every redelivery, and every
+// one of two deliveries at one instant.
+func TestForgotten(t *testing.T) {
+	kafka := topics(t)
+	one, other := replica(t, kafka, honest, false), replica(t, kafka, honest, false)
+	for name, c := range map[string]struct {
+		servers          []http.Handler
+		redeliver, twice float64
+	}{
+		"a redelivery":             {[]http.Handler{one, other}, 0.5, 0},
+		"two at once":              {[]http.Handler{one, other}, 0, 0.5},
+		"two at once, one replica": {[]http.Handler{one}, 0, 0.5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := against(t, kafka, c.servers...)
+			run.Count, run.Redeliver, run.Within, run.Twice = 200, c.redeliver, 100*time.Millisecond, c.twice
+			r := soaked(t, run)
+			if r.Dup+r.Twins < 50 || r.Lost+r.Phantom+r.Order+r.WrongReceipts+r.Unconfirmed > 0 {
+				t.Errorf("got %v, want DUP or twins alone\n%s", r, strings.Join(r.Details, "\n"))
+			}
+			if twins := len(c.servers) > 1 && c.twice > 0; twins && r.Twins != r.Twice || !twins && r.Twins+r.Twice > 0 {
+				t.Errorf("%d of %d twins, DUP %d: only what two replicas wrote are twins, and they all are", r.Twins, r.Twice, r.Dup)
+			}
+			if c.redeliver > 0 && r.Dup != r.Redelivered {
+				t.Errorf("DUP %d of %d redeliveries, want all", r.Dup, r.Redelivered)
+			}
+		})
+	}
+}
+
 // TestGivenUp: what is never answered 2xx and yet written is counted apart.
 func TestGivenUp(t *testing.T) {
 	var mu sync.Mutex
@@ -185,10 +368,9 @@ func TestGivenUp(t *testing.T) {
 
 // TestNoVerdict: a run that cannot be right from the start says why.
 func TestNoVerdict(t *testing.T) {
-	honest := func(*liar, int64, []publish.Record) ([]publish.Receipt, error, bool) { return nil, nil, false }
 	for want, spoil := range map[string]func(*soak.Config){
 		"secret": func(c *soak.Config) { c.Secret = "whsec_other" },
-		"URL":    func(c *soak.Config) { c.URL += "/other" },
+		"URL":    func(c *soak.Config) { c.URLs[0] += "/other" },
 	} {
 		c := bench(t, honest)
 		spoil(&c)
@@ -209,8 +391,8 @@ func TestNoVerdict(t *testing.T) {
 
 // TestJSON: the names that scripts rely on, in their order.
 func TestJSON(t *testing.T) {
-	b, err := json.Marshal(soak.Report{Sent: 9, Acked: 8, Lost: 7, Dup: 6, Phantom: 5, Order: 4, MaxPause: 3 * time.Millisecond, Max503: 2 * time.Millisecond})
-	want := `{"sent":9,"acked":8,"lost":7,"dup":6,"phantom":5,"order":4,"max_pause_ms":3,"max_503_ms":2,`
+	b, err := json.Marshal(soak.Report{Sent: 9, Acked: 8, Lost: 7, Dup: 6, Phantom: 5, Order: 4, MaxPause: 3 * time.Millisecond, Max503: 2 * time.Millisecond, WrongReceipts: 1, Redelivered: 2, Unconfirmed: 3, Twice: 4, Twins: 5})
+	want := `{"sent":9,"acked":8,"lost":7,"dup":6,"phantom":5,"order":4,"max_pause_ms":3,"max_503_ms":2,"wrong_receipts":1,"redelivered":2,"unconfirmed":3,"twice":4,"twins":5,`
 	if err != nil || !strings.HasPrefix(string(b), want) {
 		t.Errorf("got %s, %v; want it to begin with %s", b, err, want)
 	}

@@ -1,0 +1,74 @@
+package kafkatest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// diskSize is far more than tests write. The file holds what is written only.
+const diskSize = 256 << 20
+
+// filler is the file that takes what is free of a disk.
+const filler = "filler"
+
+// Disk returns why no broker has a disk of its own, or nil if broker 1 has, with about half of its partitions. It needs
+// Options.Disk, and the right to mount a file system.
+func (c *Cluster) Disk() error { return c.disk }
+
+// FillDisk leaves no byte free on broker 1's disk, until Restart.
+func (c *Cluster) FillDisk() {
+	c.t.Helper()
+	if c.disk != nil {
+		c.t.Fatalf("kafkatest: broker 1 has no disk of its own: %v", c.disk)
+	}
+	c.each([]int{1}, func(p *process) error {
+		// Nobody else sees the broker's mount.
+		f, err := os.Create(filepath.Join(fmt.Sprintf("/proc/%d/root", p.cmd.Process.Pid), diskOf(filepath.Dir(p.output)), filler))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+			if _, err = f.Write(chunk); err != nil {
+				chunk = chunk[:len(chunk)/2]
+			}
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			return fmt.Errorf("filling the disk: %w", err)
+		}
+		return nil
+	})
+}
+
+func diskOf(home string) string { return filepath.Join(home, "disk") }
+
+// makeDisk makes the disk of a broker's folder and tries it.
+func makeDisk(home string) error {
+	if err := os.MkdirAll(diskOf(home), 0o755); err != nil {
+		return err
+	}
+	image := diskOf(home) + ".img"
+	if err := os.WriteFile(image, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Truncate(image, diskSize); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"mkfs.ext4", "-q", "-F", "-m", "0", image}, onDisk(home, "true")} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
+// onDisk is a command with the disk mounted for it and its children alone: the mount ends with them, whichever way.
+func onDisk(home string, args ...string) []string {
+	const script = `mount -o loop "$0.img" "$0" && rm -f "$0/` + filler + `" && exec "$@"`
+	return append([]string{"unshare", "-m", "sh", "-c", script, diskOf(home)}, args...)
+}
