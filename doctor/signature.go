@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -80,18 +81,29 @@ func recoded(value string, prefixes []string) (all []form) {
 	return append(all, recodedTokens(value, manyTokens, false)...)
 }
 
-// recodedTokens returns a text with each of its tokens in another encoding.
-// Those of a form are escaped.
+// recodedTokens returns a text with each of its tokens in another encoding, and
+// with all of them: during a rotation there are two. Those of a form are escaped.
 func recodedTokens(text string, most int, isForm bool) (all []form) {
+	together, tokens := map[form]string{}, 0 // without its text → the text
+	defer func() {
+		for f, changed := range together {
+			if tokens > 1 {
+				all = append(all, form{f.what, f.fix, changed})
+			}
+		}
+	}()
 	for _, at := range token.FindAllStringIndex(text, most) {
 		was := strings.ReplaceAll(text[at[0]:at[1]], `\/`, "/")
 		if plain, err := url.PathUnescape(was); err == nil {
 			was = plain
 		}
+		tokens++
 		for _, f := range encodingsOfSignature(was) {
 			if f.text == was {
 				continue
 			}
+			kind := form{what: f.what, fix: f.fix}
+			together[kind] = strings.ReplaceAll(cmp.Or(together[kind], text), text[at[0]:at[1]], f.text)
 			if isForm {
 				f.text = url.QueryEscape(f.text)
 			}
