@@ -208,6 +208,9 @@ func sum(all []answers, before, after spent) measured {
 // is processed, authorised and captured.
 var webhookTypes = []string{"payment_intent.processing", "payment_intent.amount_capturable_updated", "payment_intent.succeeded"}
 
+// received is how much of each payment was captured by then, in cents.
+var received = []int{0, 0, 1099}
+
 // writer writes webhooks of payments of its own.
 type writer struct {
 	id     string
@@ -228,9 +231,9 @@ func (w *writer) next() []byte {
 		fields = intentFields
 	}
 	b := fmt.Appendf(make([]byte, 0, w.size), `{"id":"evt_%s%d","object":"event","created":%d,"livemode":true,"type":"%s","data":{"object":{`+
-		`"id":"pi_%[1]s","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":1099,"currency":"eur",`+
+		`"id":"pi_%[1]s","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":%[6]d,"currency":"eur",`+
 		`"latest_charge":"ch_%[1]s","payment_method_types":["card"],%[5]s"metadata":{"order_id":"%[1]s"`,
-		payment, kind, time.Now().Unix(), webhookTypes[kind], fields)
+		payment, kind, time.Now().Unix(), webhookTypes[kind], fields, received[kind])
 	return append(fill(b, w.size-len("}}}}")), "}}}}"...)
 }
 

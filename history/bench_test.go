@@ -34,6 +34,9 @@ func written(b *testing.B) (*History, func(n int, record func(i int) consume.Rec
 			b.Error(err)
 		}
 	})
+	if err := db.fill(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	s := &History{store: db, newest: overlay[newest]{}, ends: overlay[ends]{}}
 	return s, func(n int, record func(i int) consume.Record) {
 		for i := 0; i < n; {
@@ -66,6 +69,9 @@ func BenchmarkReferences(b *testing.B) {
 			follow(n, referenceRecord)
 			if err := s.store.Flush(); err != nil {
 				b.Fatal(err)
+			}
+			for s.store.Metrics().Compact.NumInProgress > 0 {
+				time.Sleep(100 * time.Millisecond)
 			}
 			perSecond := float64(n) / time.Since(start).Seconds()
 			bytes := float64(s.store.Metrics().DiskSpaceUsage()) / float64(n)

@@ -388,7 +388,8 @@ func (r *round) waiting(e schemas.Event) error {
 		return err
 	}
 	for _, key := range ReferenceKeys(e) {
-		if err := r.batch.Set([]byte(rowWaiting+key+"\x00"+e.ID), value, nil); err != nil {
+		r.s.store.absent.add(rowWaiting + key)
+		if err := r.put(rowWaiting+key+"\x00"+e.ID, value); err != nil {
 			return err
 		}
 	}
@@ -416,6 +417,9 @@ func (r *round) reference(key, merchant string) error {
 	}
 	if err := r.seek(rowReference+key, r.batch.Set, []byte(merchant)); err != nil {
 		return err
+	}
+	if !r.s.store.absent.has(rowWaiting + key) {
+		return nil
 	}
 	prefix := []byte(rowWaiting + key + "\x00")
 	rows, err := r.batch.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: append(prefix[:len(prefix)-1:len(prefix)-1], 1)})

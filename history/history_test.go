@@ -274,3 +274,40 @@ func TestNothingStays(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitsThroughRestart: an event that waits for its reference is corrected
+// though the state was closed and opened meanwhile, and its filter filled anew.
+func TestWaitsThroughRestart(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	s := r.open(t, dir)
+	if _, err := r.put(t.Context(), s, event("dispute", "pi_\x001", "", schemas.DisputeOpened, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = r.open(t, dir)
+	defer s.Close()
+	for !s.store.absent.ready.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := r.put(t.Context(), s, event("paid", "pi_\x001", "order-1", schemas.PaymentCaptured, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		p, err := s.Where("order-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Events) == 2 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("order-1 has %+v, want the payment and the dispute's correction", p.Events)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -63,8 +64,8 @@ type store struct {
 	absent *absent // of rows that are looked for while a webhook waits
 }
 
-// sought are the rows that absent knows.
-var sought = []string{rowEvent, rowReference, rowNewest, rowEnds}
+// sought are the rows that absent knows, those that wait by what they wait for.
+var sought = []string{rowEvent, rowReference, rowNewest, rowEnds, rowWaiting}
 
 // cacheBytes bounds the memory of look-ups.
 const cacheBytes = 32 << 20
@@ -130,7 +131,11 @@ func tryStore(dir string, of meta) (*store, error) {
 func (s *store) fill(ctx context.Context) error {
 	for _, prefix := range sought {
 		if err := s.each(prefix, func(key, _ []byte) error {
-			s.absent.add(string(key))
+			row := string(key)
+			if prefix == rowWaiting {
+				row = row[:strings.LastIndexByte(row, 0)]
+			}
+			s.absent.add(row)
 			return ctx.Err()
 		}); err != nil {
 			return err
