@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -17,16 +16,14 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// leader is a broker that partitions are read from. Its goroutine alone uses it,
-// but for what the reading's lock guards.
+// leader is a broker that partitions are read from. Its goroutine alone uses it.
 type leader struct {
-	s        *Reading
-	id       int32
-	address  string
-	answered time.Time // when the last request that was answered was sent; the reading's lock guards it
+	s       *Reading
+	id      int32
+	address string
 
 	conn    *publish.Conn
-	doubts  bool // some partition's are to be settled
+	asked   time.Time // when it was asked last where its logs end
 	session session
 }
 
@@ -43,7 +40,7 @@ type session struct {
 const (
 	partitionBytes = 1 << 20
 	requestBytes   = 8 << 20
-	holdTime       = 250 * time.Millisecond
+	holdTime       = 100 * time.Millisecond
 	answerTime     = 2 * time.Second // beside that
 )
 
@@ -74,10 +71,13 @@ func (l *leader) read(ctx context.Context) (err error) {
 		if len(places) == 0 {
 			return nil
 		}
-		behind, err := l.ask(ctx, places, pace/2)
-		if err == nil && l.doubts {
-			err = l.s.settle(l)
+		if l.s.forever && time.Since(l.asked) > endsPace {
+			if err := l.s.ends(l, places); err != nil {
+				return err
+			}
+			l.asked = time.Now()
 		}
+		behind, err := l.ask(ctx, places, pace/2)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (behind bool, err error) {
 	from := l.positions(places)
 	request := l.request(from)
-	sent := time.Now()
 	answer, err := l.fetch(request)
 	if err != nil {
 		return false, err
@@ -147,7 +146,6 @@ func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (
 			}
 		}
 	}
-	l.s.heard(l, sent, append(slices.Clip(chunks), gaps...))
 	if len(chunks) > 0 {
 		gaps = nil // others filled the answer
 	}
@@ -157,7 +155,11 @@ func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (
 		}
 		chunks = append(chunks, c)
 	}
-	return behind, l.s.deliver(l, chunks)
+	if err := l.s.deliver(l, chunks); err != nil {
+		return false, err
+	}
+	l.s.heard(l)
+	return behind, nil
 }
 
 // positions returns what is to be read of the places.

@@ -45,16 +45,15 @@ type Reading struct {
 type place struct {
 	Partition
 	next, to int64
-	end      int64              // where it ended when it was looked at last
 	known    map[int64]struct{} // offsets from next on that need not be read
 	leader   *leader            // nil: looked for
-	// caught is until when everything in it was read, where its leader's own
-	// time does not say so.
-	caught time.Time
-	// doubt is since when it is doubtful whether its leader shows all there is;
-	// zero: it is not. When it was settled, until what end it is to be read for
-	// that. See [Reading.Current].
-	doubt, settled time.Time
+
+	// When its leader was asked where its log ends, and where that is; the zero
+	// time: it is read until there.
+	asked    time.Time
+	askedEnd int64
+	current  time.Time // see [Reading.Current]
+	doubt    time.Time // since when current stands still; zero: it does not
 }
 
 // Reading prepares to read ranges.
@@ -66,7 +65,7 @@ func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Rea
 	for p, g := range ranges {
 		s.forever = s.forever || g.To == Forever
 		if g.To == Forever || g.From < g.To {
-			s.places[p] = &place{Partition: p, next: g.From, to: g.To, end: g.From}
+			s.places[p] = &place{Partition: p, next: g.From, to: g.To}
 		}
 	}
 	return s
@@ -75,35 +74,29 @@ func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Rea
 // Times of a reading.
 const (
 	lookPace = 100 * time.Millisecond // between looks at who leads
-	// Trouble is for how long a partition may not have been read until that is
+	endsPace = 150 * time.Millisecond // between questions where logs end
+	// Trouble is how old what is read of a partition may be until that is
 	// doubtful. It is less than for how long records wait that were sent and are
 	// not answered: see [publish.Config.Patience].
 	Trouble = 1250 * time.Millisecond
-	// Doubt is how long it lasts from when its leader answers again.
+	// Doubt is how long it lasts from when the partition can be read again.
 	Doubt = time.Second
 )
 
-// Current returns until when everything that was in a partition is read; zero if
-// that was never so, or nobody reads it.
+// Current returns a time at which a partition's leader had nothing in its log that
+// is not read by now, and of what was not committed then it is known whether it
+// is; zero if there is none, or nobody reads the partition.
 //
-// After [Trouble], such as a leader that hangs or falls, the time stands still
-// until the partition is read to an end that its leader names [Doubt] later:
-// meanwhile a new leader may not know yet what its replicas have, and requests
-// that a writer has sent before may still reach it.
+// After [Trouble], such as a leader that hangs or falls, or replicas that do not
+// follow, the time stands still for [Doubt]: requests that a writer has sent
+// before may still reach the leader.
 func (s *Reading) Current(p Partition) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q := s.places[p]; q != nil {
-		return q.current()
+		return q.current
 	}
 	return time.Time{}
-}
-
-func (q *place) current() time.Time {
-	if q.leader == nil || !q.doubt.IsZero() || q.next < q.end || q.leader.answered.Before(q.caught) {
-		return q.caught
-	}
-	return q.leader.answered
 }
 
 // Run reads, as [Reader.Read] says.
@@ -234,7 +227,7 @@ func (s *Reading) abandon(l *leader, err error, only ...Partition) {
 	}
 	for _, p := range only {
 		if q := s.places[p]; q != nil && q.leader == l {
-			q.caught, q.leader = q.current(), nil
+			q.leader, q.asked = nil, time.Time{} // another's log may end before
 		}
 	}
 	select {
@@ -260,59 +253,51 @@ func (s *Reading) mine(l *leader) []*place {
 	return all
 }
 
-// heard notes that a leader answered a request that was sent at a time, and how
-// far its partitions go by that.
-func (s *Reading) heard(l *leader, sent time.Time, chunks []Chunk) {
+// heard notes that a leader answered.
+func (s *Reading) heard(l *leader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alive = time.Now()
-	for _, c := range chunks {
-		if q := s.places[c.Partition]; q != nil && q.leader == l {
-			q.caught, q.end = q.current(), c.End
-		}
-	}
 	for _, q := range s.places {
-		if q.leader != l {
-			continue
-		}
-		was := q.current()
-		if q.doubt.IsZero() && !was.IsZero() && sent.Sub(later(was, q.settled)) > Trouble {
-			q.caught, q.doubt, q.settled = was, time.Now(), time.Time{}
-			l.doubts = true
+		if q.leader == l {
+			q.settle()
 		}
 	}
-	l.answered = sent
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// settle sees whether all is read that was in the log when that was asked. It is
+// called when the leader has answered a request since: else another was it.
+func (q *place) settle() {
+	if q.asked.IsZero() || q.next < q.askedEnd {
+		return
 	}
-	return b
+	at := q.asked
+	q.asked = time.Time{}
+	switch {
+	case q.doubt.IsZero() && !q.current.IsZero() && at.Sub(q.current) > Trouble:
+		q.doubt = time.Now()
+	case q.doubt.IsZero() || at.Sub(q.doubt) > Doubt:
+		q.current, q.doubt = at, time.Time{}
+	}
 }
 
-// settle asks a leader where its doubtful partitions end, once the doubts are old
-// enough. A new leader that does not know that yet says so.
-func (s *Reading) settle(l *leader) error {
-	request, left := &listoffsets.Request{ReplicaID: -1}, false
-	s.mu.Lock()
-	for p, q := range s.places {
-		switch {
-		case q.leader != l || q.doubt.IsZero():
-		case time.Since(q.doubt) < Doubt:
-			left = true
-		default:
-			request.Topics = append(request.Topics, listoffsets.RequestTopic{Topic: p.Topic, Partitions: []listoffsets.RequestPartition{
-				{Partition: int32(p.Number), CurrentLeaderEpoch: -1, Timestamp: kafka.LastOffset},
-			}})
+// ends asks a leader where its partitions' logs end, also what is not committed.
+// Who asks as a consumer is told of that only once it is.
+func (s *Reading) ends(l *leader, places []*place) error {
+	const debugging = -2 // Kafka's id of who looks at all there is
+	request := &listoffsets.Request{ReplicaID: debugging}
+	topics := map[string]int{}
+	for _, q := range places {
+		i, ok := topics[q.Topic]
+		if !ok {
+			i = len(request.Topics)
+			topics[q.Topic] = i
+			request.Topics = append(request.Topics, listoffsets.RequestTopic{Topic: q.Topic})
 		}
+		request.Topics[i].Partitions = append(request.Topics[i].Partitions, listoffsets.RequestPartition{
+			Partition: int32(q.Number), CurrentLeaderEpoch: -1, Timestamp: kafka.LastOffset,
+		})
 	}
-	s.mu.Unlock()
-	l.doubts = left
-	if len(request.Topics) == 0 {
-		return nil
-	}
-	request.Topics = merged(request.Topics)
 	sent := time.Now()
 	m, err := l.conn.Exchange(request, answerTime)
 	if err != nil {
@@ -322,41 +307,13 @@ func (s *Reading) settle(l *leader) error {
 	defer s.mu.Unlock()
 	for _, t := range m.(*listoffsets.Response).Topics {
 		for _, p := range t.Partitions {
-			q := s.places[Partition{t.Topic, int(p.Partition)}]
-			switch {
-			case q == nil || q.leader != l:
-			case p.ErrorCode != 0:
-				l.doubts = true
-			default:
-				q.end, q.doubt, q.settled = max(q.end, p.Offset), time.Time{}, sent
-				q.settle()
+			// An earlier question that is open still is settled first.
+			if q := s.places[Partition{t.Topic, int(p.Partition)}]; q != nil && q.leader == l && p.ErrorCode == 0 && q.asked.IsZero() {
+				q.asked, q.askedEnd = sent, p.Offset
 			}
 		}
 	}
 	return nil
-}
-
-// settle ends what is left of a doubt once the partition is read to the end that
-// its leader named.
-func (q *place) settle() {
-	if !q.settled.IsZero() && q.next >= q.end {
-		q.caught, q.settled = q.settled, time.Time{}
-	}
-}
-
-// merged has each topic once, as brokers want it.
-func merged(topics []listoffsets.RequestTopic) (all []listoffsets.RequestTopic) {
-	at := map[string]int{}
-	for _, t := range topics {
-		i, ok := at[t.Topic]
-		if !ok {
-			i = len(all)
-			at[t.Topic] = i
-			all = append(all, listoffsets.RequestTopic{Topic: t.Topic})
-		}
-		all[i].Partitions = append(all[i].Partitions, t.Partitions...)
-	}
-	return all
 }
 
 // skip goes over what the caller knows.
@@ -386,7 +343,7 @@ func (s *Reading) skip() error {
 			}
 		}
 		if next := q.over(q.next); next > q.next {
-			chunks = append(chunks, Chunk{Partition: p, Next: next, End: max(next, q.end)})
+			chunks = append(chunks, Chunk{Partition: p, Next: next, End: next})
 		}
 	}
 	s.mu.Unlock()
@@ -458,9 +415,7 @@ func (s *Reading) call(chunks []Chunk) error {
 		for offset := q.next; len(q.known) > 0 && offset < c.Next; offset++ {
 			delete(q.known, offset)
 		}
-		q.next = c.Next
-		q.settle()
-		if q.to != Forever && q.next >= q.to {
+		if q.next = c.Next; q.to != Forever && q.next >= q.to {
 			delete(s.places, c.Partition)
 			select {
 			case s.lost <- struct{}{}: // everything may be read

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +126,53 @@ func TestLate(t *testing.T) {
 	}
 	if other := readBack(t, c, "b", 3); len(other) != 1 {
 		t.Errorf("the record without an id is there %d times", len(other))
+	}
+}
+
+// TestThrottled: while a broker's quota is used up nothing is sent to it, where it
+// would lie unread and be written late, and callers who cannot wait so long are
+// refused at once.
+func TestThrottled(t *testing.T) {
+	cluster := fake(t)
+	var asked []time.Time
+	rest := []int32{300, 5000, 0}
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		q := r.(*kmsg.ProduceRequest)
+		answer := q.ResponseKind().(*kmsg.ProduceResponse)
+		answer.ThrottleMillis = rest[min(len(asked), len(rest)-1)]
+		asked = append(asked, time.Now())
+		for _, t := range q.Topics {
+			to := kmsg.NewProduceResponseTopic()
+			to.Topic = t.Topic
+			for _, p := range t.Partitions {
+				of := kmsg.NewProduceResponseTopicPartition()
+				of.Partition = p.Partition
+				to.Partitions = append(to.Partitions, of)
+			}
+			answer.Topics = append(answer.Topics, to)
+		}
+		return answer, nil, true
+	})
+	p := start(t, Config{Brokers: cluster.ListenAddrs(), Patience: time.Second})
+	put := func(id string) error {
+		_, err := p.Publish(within(t, 4*time.Second), []Record{{Topic: "a", ID: id, Key: []byte("k"), Value: []byte(id)}})
+		return err
+	}
+	for _, id := range []string{"1", "2"} {
+		if err := put(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := time.Now()
+	if err := put("3"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "quota") {
+		t.Errorf("while the broker rests for 5 s: %v, want that a quota is used up", err)
+	}
+	if took := time.Since(begin); took > 200*time.Millisecond {
+		t.Errorf("that took %s", took)
+	}
+	if len(asked) != 2 || asked[1].Sub(asked[0]) < 300*time.Millisecond {
+		t.Errorf("%d requests, want a second one 300 ms after the first at least", len(asked))
 	}
 }
 

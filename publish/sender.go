@@ -31,6 +31,7 @@ type broker struct {
 
 	failing moment // since when it cannot be reached
 	asked   moment // when the request under way was sent
+	rests   moment // until when it takes no request, since a quota of ours is used up
 
 	// The sender's own.
 	tries   int       // to connect, in vain
@@ -84,10 +85,13 @@ func (b *broker) silent(limit time.Time) error {
 	if since == nil {
 		since = b.asked.before(limit)
 	}
-	if since == nil {
-		return nil
+	if since != nil {
+		return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
 	}
-	return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
+	if until := b.rests.at.Load(); until != nil && time.Until(*until) > b.cluster.Patience {
+		return fmt.Errorf("broker %d takes nothing until %s: a client quota of Kafka's is used up", b.id, until.UTC().Format(time.TimeOnly))
+	}
+	return nil
 }
 
 // hangUp cuts the connection, and so the request under way.
@@ -151,9 +155,23 @@ func (b *broker) send(ctx context.Context) bool {
 		return false
 	}
 	answer := m.(*produce.Response)
-	b.cluster.metrics.throttled.Add(float64(answer.ThrottleTimeMs) / 1000)
+	b.rest(time.Duration(answer.ThrottleTimeMs) * time.Millisecond)
 	b.answer(answer, nil, true)
 	return true
+}
+
+// rest has nothing sent for the time that the broker asks for. It would not read
+// the request: that would lie in its socket, and be written though its records'
+// callers were refused long ago and the connection is gone.
+// https://cwiki.apache.org/confluence/x/OCngB (KIP-219)
+func (b *broker) rest(d time.Duration) {
+	if d == 0 {
+		b.rests.clear()
+		return
+	}
+	b.cluster.metrics.throttled.Add(d.Seconds())
+	b.notYet = time.Now().Add(d)
+	b.rests.set(b.notYet)
 }
 
 // busy reports whether there is something to do.
