@@ -78,7 +78,7 @@ const (
 	// Trouble is how old what is read of a partition may be until that is
 	// doubtful. It is less than for how long records wait that were sent and are
 	// not answered: see [publish.Config.Patience].
-	Trouble = 1250 * time.Millisecond
+	Trouble = 1100 * time.Millisecond
 	// Doubt is how long it lasts from when the partition can be read again.
 	Doubt = time.Second
 )

@@ -27,7 +27,7 @@ type Config struct {
 	MaxRequest  int               // bytes of a request with more than one batch; 0 is 8 MiB
 
 	// Patience is how long a partition may not be writable until its callers
-	// are refused, and new ones at once; 0 is 1.75 s.
+	// are refused, and new ones at once; 0 is 1.6 s.
 	Patience time.Duration
 	// Drain is how long [Producer.Close] waits for what is under way; 0 is 10 s.
 	Drain time.Duration
@@ -46,7 +46,7 @@ func (c Config) orElse() Config {
 	set(&c.MaxBytes, 64<<20)
 	set(&c.MaxBatch, 1<<20)
 	set(&c.MaxRequest, 8<<20)
-	set(&c.Patience, 1750*time.Millisecond)
+	set(&c.Patience, 1600*time.Millisecond)
 	set(&c.Drain, 10*time.Second)
 	set(&c.RememberFor, 72*time.Hour)
 	set(&c.Remember, 100_000)
