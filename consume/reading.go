@@ -52,6 +52,7 @@ type place struct {
 	// time: it is read until there.
 	asked    time.Time
 	askedEnd int64
+	whole    time.Time // when it was asked last of what is read
 	current  time.Time // see [Reading.Current]
 	doubt    time.Time // since when current stands still; zero: it does not
 }
@@ -271,10 +272,10 @@ func (q *place) settle() {
 	if q.asked.IsZero() || q.next < q.askedEnd {
 		return
 	}
-	at := q.asked
-	q.asked = time.Time{}
+	at, before := q.asked, q.whole
+	q.asked, q.whole = time.Time{}, at
 	switch {
-	case q.doubt.IsZero() && !q.current.IsZero() && at.Sub(q.current) > Trouble:
+	case !before.IsZero() && at.Sub(before) > Trouble:
 		q.doubt = time.Now()
 	case q.doubt.IsZero() || at.Sub(q.doubt) > Doubt:
 		q.current, q.doubt = at, time.Time{}
@@ -373,7 +374,7 @@ func (s *Reading) deliver(l *leader, chunks []Chunk) error {
 			continue // it is another's by now
 		}
 		if c.moved {
-			q.next, q.known = c.Next, nil
+			q.next, q.known, q.asked = c.Next, nil, time.Time{}
 		} else if c.Next <= q.next {
 			continue // it was known
 		}

@@ -99,9 +99,9 @@ func (r *reading) take(s *History) map[consume.Partition][]int64 {
 }
 
 // current returns an error if others may have published an event and that cannot
-// be read now. It is longer than a request is held that there is nothing for, and
-// shorter than records wait that were sent and are not answered: a replica that
-// could not tell what became of an event has not refused it yet.
+// be read now: if the partition was not for [consume.Trouble]. Records that were
+// sent and not answered wait longer, so that a replica that cannot tell what became
+// of an event has not refused it before.
 func (s *History) current(e schemas.Event) error {
 	p, since := s.caught(s.Names.Event(e.Type), e.Subject)
 	if age := time.Since(since); age > consume.Trouble {
