@@ -24,6 +24,7 @@ type leader struct {
 
 	conn    *publish.Conn
 	asked   time.Time // when it was asked last where its logs end
+	busy    time.Time // when something came last
 	session session
 }
 
@@ -35,13 +36,16 @@ type session struct {
 	has       map[Partition]int64 // from which offset it reads each partition
 }
 
-// Sizes of a request, in bytes, and how long a broker holds it if it has
-// nothing.
+// Sizes of a request, in bytes, and how long a broker holds it if it has nothing,
+// and nothing came for a while. A request that is held is noted at each of its
+// partitions, and stays there when one of them ends it: at hundreds of partitions
+// and as many requests a second each write has to go through thousands of those.
 const (
 	partitionBytes = 1 << 20
 	requestBytes   = 8 << 20
 	holdTime       = 100 * time.Millisecond
-	answerTime     = 2 * time.Second // beside that
+	busyTime       = 500 * time.Millisecond
+	answerTime     = 2 * time.Second // beside holdTime
 )
 
 // run reads until the leader has no partitions any more, or does not answer.
@@ -64,7 +68,7 @@ func (l *leader) read(ctx context.Context) (err error) {
 		pace = 10 * time.Millisecond
 	}
 	for {
-		if err := l.s.skip(); err != nil {
+		if err := l.skip(); err != nil {
 			return err
 		}
 		places := l.s.mine(l)
@@ -88,6 +92,15 @@ func (l *leader) read(ctx context.Context) (err error) {
 			return err
 		}
 	}
+}
+
+// skip goes over what the caller knows.
+func (l *leader) skip() error {
+	known, err := l.s.skip()
+	if known {
+		l.busy = time.Now()
+	}
+	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -116,7 +129,7 @@ func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (
 		if err := sleep(ctx, rest); err != nil {
 			return false, err
 		}
-		if err := l.s.skip(); err != nil {
+		if err := l.skip(); err != nil {
 			return false, err
 		}
 		for p, g := range l.positions(places) {
@@ -155,6 +168,9 @@ func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (
 		}
 		chunks = append(chunks, c)
 	}
+	if len(chunks) > 0 {
+		l.busy = time.Now()
+	}
 	if err := l.s.deliver(l, chunks); err != nil {
 		return false, err
 	}
@@ -177,7 +193,10 @@ func (l *leader) positions(places []*place) map[Partition]Range {
 func (l *leader) request(from map[Partition]Range) *fetch.Request {
 	r := &fetch.Request{
 		ReplicaID: -1, SessionID: l.session.id, SessionEpoch: l.session.epoch,
-		MaxWaitTime: int32(holdTime.Milliseconds()), MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+	}
+	if time.Since(l.busy) > busyTime {
+		r.MaxWaitTime = int32(holdTime.Milliseconds())
 	}
 	if !l.s.forever {
 		r.SessionID, r.SessionEpoch = 0, -1 // not worth one

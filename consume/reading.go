@@ -317,16 +317,16 @@ func (s *Reading) ends(l *leader, places []*place) error {
 	return nil
 }
 
-// skip goes over what the caller knows.
-func (s *Reading) skip() error {
+// skip goes over what the caller knows, and reports whether that was anything.
+func (s *Reading) skip() (any bool, err error) {
 	if s.Known == nil {
-		return nil
+		return false, nil
 	}
 	s.calling.Lock()
 	defer s.calling.Unlock()
 	known := s.Known()
 	if len(known) == 0 {
-		return nil
+		return false, nil
 	}
 	s.mu.Lock()
 	var chunks []Chunk
@@ -348,7 +348,7 @@ func (s *Reading) skip() error {
 		}
 	}
 	s.mu.Unlock()
-	return s.call(chunks)
+	return true, s.call(chunks)
 }
 
 // over is the first offset from one on that is not known.
