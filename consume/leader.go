@@ -337,15 +337,15 @@ func (l *leader) bound(p Partition, which int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range m.(*listoffsets.Response).Topics {
-		for _, q := range t.Partitions {
-			if q.ErrorCode != 0 {
-				return 0, kafka.Error(q.ErrorCode)
-			}
-			return q.Offset, nil
-		}
+	topics := m.(*listoffsets.Response).Topics
+	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
+		return 0, errors.New("the broker's answer leaves the partition out")
 	}
-	return 0, errors.New("the broker's answer leaves the partition out")
+	of := topics[0].Partitions[0]
+	if of.ErrorCode != 0 {
+		return 0, kafka.Error(of.ErrorCode)
+	}
+	return of.Offset, nil
 }
 
 func read(p Partition, m *protocol.Record) (Record, error) {
