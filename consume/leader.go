@@ -23,6 +23,7 @@ type leader struct {
 	address string
 
 	conn    *publish.Conn
+	asks    int32     // as whom it is asked where its logs end
 	asked   time.Time // when it was asked last where its logs end
 	busy    time.Time // when something came last
 	session session

@@ -205,7 +205,7 @@ func (s *Reading) assign(ctx context.Context, running *sync.WaitGroup, topics ma
 func (s *Reading) leader(ctx context.Context, running *sync.WaitGroup, id int32, address string) *leader {
 	l := s.leaders[id]
 	if l == nil || l.address != address {
-		l = &leader{s: s, id: id, address: address}
+		l = &leader{s: s, id: id, address: address, asks: debugging}
 		s.leaders[id] = l
 		running.Go(func() { l.run(ctx) })
 	}
@@ -282,11 +282,16 @@ func (q *place) settle() {
 	}
 }
 
+// The ids of who asks where a log ends: a consumer, who is told of what is not
+// committed only once it is, and who looks at all there is.
+const (
+	consumer  = -1
+	debugging = -2
+)
+
 // ends asks a leader where its partitions' logs end, also what is not committed.
-// Who asks as a consumer is told of that only once it is.
 func (s *Reading) ends(l *leader, places []*place) error {
-	const debugging = -2 // Kafka's id of who looks at all there is
-	request := &listoffsets.Request{ReplicaID: debugging}
+	request := &listoffsets.Request{ReplicaID: l.asks}
 	topics := map[string]int{}
 	for _, q := range places {
 		i, ok := topics[q.Topic]
@@ -308,8 +313,11 @@ func (s *Reading) ends(l *leader, places []*place) error {
 	defer s.mu.Unlock()
 	for _, t := range m.(*listoffsets.Response).Topics {
 		for _, p := range t.Partitions {
-			// An earlier question that is open still is settled first.
-			if q := s.places[Partition{t.Topic, int(p.Partition)}]; q != nil && q.leader == l && p.ErrorCode == 0 && q.asked.IsZero() {
+			q := s.places[Partition{t.Topic, int(p.Partition)}]
+			switch code := kafka.Error(p.ErrorCode); {
+			case code == kafka.InvalidRequest, code == kafka.UnsupportedVersion, code == kafka.Unknown:
+				l.asks = consumer // not every Kafka is Apache's
+			case code == 0 && q != nil && q.leader == l && q.asked.IsZero(): // an earlier question is settled first
 				q.asked, q.askedEnd = sent, p.Offset
 			}
 		}

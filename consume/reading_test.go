@@ -160,3 +160,50 @@ func TestKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestNotDebugging: a Kafka that does not know who looks at all there is, is asked
+// as by a consumer.
+func TestNotDebugging(t *testing.T) {
+	cluster, c := rig(t, 10)
+	var refused atomic.Int64
+	cluster.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		q := r.(*kmsg.ListOffsetsRequest)
+		if q.ReplicaID != -2 {
+			return nil, nil, false
+		}
+		refused.Add(1)
+		answer := q.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range q.Topics {
+			to := kmsg.NewListOffsetsResponseTopic()
+			to.Topic = t.Topic
+			for _, p := range t.Partitions {
+				of := kmsg.NewListOffsetsResponseTopicPartition()
+				of.Partition, of.ErrorCode = p.Partition, 42 // INVALID_REQUEST
+				to.Partitions = append(to.Partitions, of)
+			}
+			answer.Topics = append(answer.Topics, to)
+		}
+		return answer, nil, true
+	})
+	r := consume.New(c)
+	defer r.Close()
+	ranges := everything(t, r)
+	reading := r.Reading(ranges, func([]consume.Chunk) error { return nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = reading.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	in(t, 10*time.Second, "current", func() bool {
+		for p := range ranges {
+			if reading.Current(p).IsZero() {
+				return false
+			}
+		}
+		return true
+	})
+	if refused.Load() == 0 {
+		t.Error("nobody was asked as by who looks at all there is")
+	}
+}

@@ -103,6 +103,11 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 	if err := h.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	reads := r.remember(t, publish.Names{}, to) // what is there, which h does not: it knows what it had published
+	defer reads.Close()
+	if err := reads.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // mangler is the mapping's mistake that is mended later: what it publishes is
