@@ -65,7 +65,7 @@ func kafkaJars() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	jars := filepath.Join(cache, "tollbridge-kafka", "libs-"+version)
+	jars := filepath.Join(cache, "tollbridge-kafkatest", "libs-"+version) // with no more than a broker needs
 	marker := filepath.Join(jars, ".complete")
 	if _, err := os.Stat(marker); err == nil {
 		return jars, nil
