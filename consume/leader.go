@@ -193,7 +193,7 @@ func (l *leader) positions(places []*place) map[Partition]Range {
 // request asks for what the session does not have, or for all if there is none.
 func (l *leader) request(from map[Partition]Range) *fetch.Request {
 	r := &fetch.Request{
-		ReplicaID: -1, SessionID: l.session.id, SessionEpoch: l.session.epoch,
+		ReplicaID: consumer, SessionID: l.session.id, SessionEpoch: l.session.epoch,
 		MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
 	}
 	if time.Since(l.busy) > busyTime {
@@ -268,7 +268,7 @@ func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
 func (l *leader) gap(c Chunk, g Range) (Chunk, error) {
 	p := c.Partition
 	answer, err := l.fetch(&fetch.Request{
-		ReplicaID: -1, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
 			{Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes},
 		}}},
@@ -332,7 +332,7 @@ func (l *leader) chunk(p Partition, g Range, a *fetch.ResponsePartition) (Chunk,
 
 // bound asks where a partition begins or ends.
 func (l *leader) bound(p Partition, which int64) (int64, error) {
-	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: -1, IsolationLevel: int8(kafka.ReadCommitted), Topics: []listoffsets.RequestTopic{{
+	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafka.ReadCommitted), Topics: []listoffsets.RequestTopic{{
 		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: -1, Timestamp: which}},
 	}}}, answerTime)
 	if err != nil {

@@ -31,7 +31,7 @@ type Reading struct {
 	f       func([]Chunk) error
 	calling sync.Mutex    // held while f is called
 	forever bool          // some range has no end
-	lost    chan struct{} // has a place for the one message that a partition has no leader
+	lost    chan struct{} // has a place for the one message that a partition has no leader, or is read, or f failed
 
 	mu      sync.Mutex
 	places  map[Partition]*place // that are not read to their end
@@ -156,6 +156,14 @@ func (s *Reading) state() (homeless map[string]bool, err error) {
 	return homeless, nil
 }
 
+// wake has Run see what has changed.
+func (s *Reading) wake() {
+	select {
+	case s.lost <- struct{}{}:
+	default:
+	}
+}
+
 // told notes why something could not be read.
 func (s *Reading) told(err error) {
 	s.mu.Lock()
@@ -231,10 +239,7 @@ func (s *Reading) abandon(l *leader, err error, only ...Partition) {
 			q.leader, q.asked = nil, time.Time{} // another's log may end before
 		}
 	}
-	select {
-	case s.lost <- struct{}{}:
-	default:
-	}
+	s.wake()
 }
 
 // mine returns the partitions of a leader. Without any it is done with, and gets
@@ -326,7 +331,7 @@ func (s *Reading) ends(l *leader, places []*place) error {
 }
 
 // skip goes over what the caller knows, and reports whether that was anything.
-func (s *Reading) skip() (any bool, err error) {
+func (s *Reading) skip() (some bool, err error) {
 	if s.Known == nil {
 		return false, nil
 	}
@@ -410,10 +415,7 @@ func (s *Reading) call(chunks []Chunk) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed = err; err != nil {
-		select {
-		case s.lost <- struct{}{}:
-		default:
-		}
+		s.wake()
 		return err
 	}
 	for _, c := range chunks {
@@ -426,10 +428,7 @@ func (s *Reading) call(chunks []Chunk) error {
 		}
 		if q.next = c.Next; q.to != Forever && q.next >= q.to {
 			delete(s.places, c.Partition)
-			select {
-			case s.lost <- struct{}{}: // everything may be read
-			default:
-			}
+			s.wake()
 		}
 	}
 	return nil
