@@ -70,7 +70,7 @@ type Reader struct {
 	hangUp func()
 	// Pace is the least time between two requests to a broker when there is
 	// nothing more to read than what comes in: each costs the broker a look at
-	// every partition. 0 is 10 ms.
+	// every partition. 0 is 10 ms. A broker that is busy rests longer, up to 100 ms.
 	Pace time.Duration
 	// Patience is how long no request may be answered until Read gives up; 0 is
 	// for ever.

@@ -23,9 +23,10 @@ type leader struct {
 	address string
 
 	conn    *publish.Conn
-	asks    int32     // as whom it is asked where its logs end
-	asked   time.Time // when it was asked last where its logs end
-	busy    time.Time // when something came last
+	asks    int32         // as whom it is asked where its logs end
+	asked   time.Time     // when it was asked last where its logs end
+	busy    time.Time     // when something came last
+	rest    time.Duration // until the next request
 	session session
 }
 
@@ -46,7 +47,9 @@ const (
 	requestBytes   = 8 << 20
 	holdTime       = 100 * time.Millisecond
 	busyTime       = 500 * time.Millisecond
-	answerTime     = 2 * time.Second // beside holdTime
+	restTime       = 100 * time.Millisecond // the most that a broker rests
+	restFactor     = 4                      // as long as its answer took
+	answerTime     = 2 * time.Second        // beside holdTime
 )
 
 // run reads until the leader has no partitions any more, or does not answer.
@@ -64,10 +67,6 @@ func (l *leader) read(ctx context.Context) (err error) {
 	if l.conn, err = l.s.reader.config.Dial(ctx, l.address); err != nil {
 		return err
 	}
-	pace := l.s.reader.Pace
-	if pace == 0 {
-		pace = 10 * time.Millisecond
-	}
 	for {
 		if err := l.skip(); err != nil {
 			return err
@@ -82,17 +81,27 @@ func (l *leader) read(ctx context.Context) (err error) {
 			}
 			l.asked = time.Now()
 		}
-		behind, err := l.ask(ctx, places, pace/2)
+		behind, err := l.ask(ctx, places)
 		if err != nil {
 			return err
 		}
 		if behind {
 			continue
 		}
-		if err := sleep(ctx, pace/2); err != nil {
+		if err := sleep(ctx, l.rest/2); err != nil {
 			return err
 		}
 	}
+}
+
+// rested says how long a broker rests that took some time for an answer: the reader's
+// pace, or what has it spend no more than a fifth of its time on us.
+func (r *Reader) rested(took time.Duration) time.Duration {
+	pace := r.Pace
+	if pace == 0 {
+		pace = 10 * time.Millisecond
+	}
+	return max(pace, min(restFactor*took, restTime))
 }
 
 // skip goes over what the caller knows.
@@ -116,18 +125,23 @@ func sleep(ctx context.Context, d time.Duration) error {
 // ask makes one request, and reports whether there is more to be had at once. An
 // answer rests for a moment where the caller may come to know of what is in it:
 // what is known by then is not decoded.
-func (l *leader) ask(ctx context.Context, places []*place, rest time.Duration) (behind bool, err error) {
+func (l *leader) ask(ctx context.Context, places []*place) (behind bool, err error) {
 	from := l.positions(places)
 	request := l.request(from)
+	start := time.Now()
 	answer, err := l.fetch(request)
 	if err != nil {
 		return false, err
+	}
+	l.rest = l.s.reader.rested(0)
+	if request.MaxWaitTime == 0 {
+		l.rest = l.s.reader.rested(time.Since(start))
 	}
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
 	}
 	if l.s.Known != nil {
-		if err := sleep(ctx, rest); err != nil {
+		if err := sleep(ctx, l.rest/2); err != nil {
 			return false, err
 		}
 		if err := l.skip(); err != nil {

@@ -187,25 +187,17 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 	}
 	client, hangUp := c.Client()
 	defer hangUp()
-	var create []kafka.TopicConfig
+	var create []string
 	var mend []kafka.IncrementalAlterConfigsRequestResource
 	for _, f := range before {
 		if !f.Exists {
-			create = append(create, l.topicConfig(f.Topic))
+			create = append(create, f.Topic)
 		} else if f.Drift != "" {
 			mend = append(mend, l.alteration(f.Topic))
 		}
 	}
-	if len(create) > 0 {
-		r, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: create})
-		if err != nil {
-			return nil, fmt.Errorf("creating topics: %w", err)
-		}
-		for topic, err := range r.Errors {
-			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // another replica was faster
-				return nil, fmt.Errorf("creating topic %s: %w", topic, err)
-			}
-		}
+	if err := l.create(ctx, client, create); err != nil {
+		return nil, err
 	}
 	if len(mend) > 0 {
 		r, err := client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{Resources: mend})
@@ -221,8 +213,90 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 	return before, l.settle(ctx, client, create)
 }
 
+// create creates topics. Kafka places the partitions of the first, and those of
+// the others go where these are: a payment's events, and the webhook that they came
+// in, are then in partitions of one broker, and written with one request. A Kafka
+// that lets nobody place partitions places all of them.
+func (l Layout) create(ctx context.Context, client *kafka.Client, topics []string) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	places, err := l.places(ctx, client)
+	if err != nil {
+		return err
+	}
+	if places == nil {
+		if err := l.createAt(ctx, client, nil, topics[0]); err != nil {
+			return err
+		}
+		if topics = topics[1:]; len(topics) == 0 {
+			return nil
+		}
+		if places, err = l.places(ctx, client); err != nil {
+			return err
+		}
+	}
+	if places != nil && l.createAt(ctx, client, places, topics...) == nil {
+		return nil
+	}
+	return l.createAt(ctx, client, nil, topics...)
+}
+
+// places returns the replicas of each partition of a topic that is as it should be,
+// or nil.
+func (l Layout) places(ctx context.Context, client *kafka.Client) ([]kafka.ReplicaAssignment, error) {
+	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()})
+	if err != nil {
+		return nil, fmt.Errorf("asking %s where its topics are: %w", client.Addr, err)
+	}
+	for _, t := range m.Topics {
+		if t.Error != nil || len(t.Partitions) != l.Partitions {
+			continue
+		}
+		var places []kafka.ReplicaAssignment
+		for _, p := range t.Partitions {
+			if len(p.Replicas) == l.Replication {
+				at := kafka.ReplicaAssignment{Partition: p.ID}
+				for _, b := range p.Replicas {
+					at.Replicas = append(at.Replicas, b.ID)
+				}
+				places = append(places, at)
+			}
+		}
+		if len(places) == l.Partitions {
+			return places, nil
+		}
+	}
+	return nil, nil
+}
+
+// createAt creates topics at places, or where Kafka wants them.
+func (l Layout) createAt(ctx context.Context, client *kafka.Client, places []kafka.ReplicaAssignment, topics ...string) error {
+	r := &kafka.CreateTopicsRequest{}
+	for _, topic := range topics {
+		t := kafka.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
+		if places != nil {
+			t.NumPartitions, t.ReplicationFactor, t.ReplicaAssignments = -1, -1, places
+		}
+		for name, value := range l.configs(topic) {
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+		}
+		r.Topics = append(r.Topics, t)
+	}
+	answer, err := client.CreateTopics(ctx, r)
+	if err != nil {
+		return fmt.Errorf("creating topics: %w", err)
+	}
+	for topic, err := range answer.Errors {
+		if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // another replica was faster
+			return fmt.Errorf("creating topic %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
 // settle waits until the leaders of new topics' partitions answer as such.
-func (l Layout) settle(ctx context.Context, client *kafka.Client, created []kafka.TopicConfig) error {
+func (l Layout) settle(ctx context.Context, client *kafka.Client, created []string) error {
 	if len(created) == 0 {
 		return nil
 	}
@@ -231,7 +305,7 @@ func (l Layout) settle(ctx context.Context, client *kafka.Client, created []kafk
 	ask := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
 	for _, t := range created {
 		for p := range l.Partitions {
-			ask.Topics[t.Topic] = append(ask.Topics[t.Topic], kafka.LastOffsetOf(p))
+			ask.Topics[t] = append(ask.Topics[t], kafka.LastOffsetOf(p))
 		}
 	}
 	for {
@@ -265,14 +339,6 @@ func led(r *kafka.ListOffsetsResponse, err error) error {
 		}
 	}
 	return nil
-}
-
-func (l Layout) topicConfig(topic string) kafka.TopicConfig {
-	t := kafka.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
-	for name, value := range l.configs(topic) {
-		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
-	}
-	return t
 }
 
 func (l Layout) alteration(topic string) kafka.IncrementalAlterConfigsRequestResource {

@@ -1,0 +1,23 @@
+package consume
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRested(t *testing.T) {
+	const ms = time.Millisecond
+	for _, test := range []struct{ pace, took, want time.Duration }{
+		{0, 0, 10 * ms},
+		{0, 2 * ms, 10 * ms},
+		{0, 12 * ms, 48 * ms},
+		{0, time.Second, 100 * ms},
+		{50 * ms, 12 * ms, 50 * ms},
+		{50 * ms, 20 * ms, 80 * ms},
+		{time.Second, 20 * ms, time.Second},
+	} {
+		if got := (&Reader{Pace: test.pace}).rested(test.took); got != test.want {
+			t.Errorf("of a pace of %s, after an answer that took %s: %s, want %s", test.pace, test.took, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package publish
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
+)
+
+// replicas returns the ids of the brokers that have each partition of each topic.
+func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
+	t.Helper()
+	client, hangUp := c.Client()
+	defer hangUp()
+	m, err := client.Metadata(within(t, 10*time.Second), &kafka.MetadataRequest{Topics: l.All()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]map[int][]int{}
+	for _, topic := range m.Topics {
+		if topic.Error != nil {
+			t.Fatalf("topic %s: %v", topic.Name, topic.Error)
+		}
+		all[topic.Name] = map[int][]int{}
+		for _, p := range topic.Partitions {
+			for _, b := range p.Replicas {
+				all[topic.Name][p.ID] = append(all[topic.Name][p.ID], b.ID)
+			}
+		}
+	}
+	return all
+}
+
+// TestPlaces wants a partition's number to be on the same brokers in every topic,
+// also in those that are made later.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	c := Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 3}).Bootstrap()}
+	l := Layout{Names: Names{"a."}, Partitions: 6, Replication: 3}
+	ctx := within(t, time.Minute)
+	apply := func() {
+		t.Helper()
+		if _, err := l.Apply(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply()
+	client, hangUp := c.Client()
+	defer hangUp()
+	gone := []string{l.All()[0], l.Received()}
+	r, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: gone})
+	if err := errors.Join(err, r.Errors[gone[0]], r.Errors[gone[1]]); err != nil {
+		t.Fatal(err)
+	}
+	apply()
+	all := replicas(t, l, c)
+	want := all[l.References()]
+	if len(want) != l.Partitions || len(want[0]) != l.Replication {
+		t.Fatalf("references are on %v", want)
+	}
+	leaders := map[int]bool{}
+	for _, on := range want {
+		leaders[on[0]] = true
+	}
+	if len(leaders) != 3 {
+		t.Errorf("%d of 3 brokers lead partitions: %v", len(leaders), want)
+	}
+	for topic, on := range all {
+		if !reflect.DeepEqual(on, want) {
+			t.Errorf("%s is on %v, the references on %v", topic, on, want)
+		}
+	}
+}
+
+// TestPlacesRefused has a Kafka that places partitions itself.
+func TestPlacesRefused(t *testing.T) {
+	cluster := fake(t, kfake.NumBrokers(3))
+	refused := 0
+	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		q := r.(*kmsg.CreateTopicsRequest)
+		if len(q.Topics[0].ReplicaAssignment) == 0 {
+			return nil, nil, false
+		}
+		refused++
+		answer := q.ResponseKind().(*kmsg.CreateTopicsResponse)
+		for i := range q.Topics {
+			topic := kmsg.NewCreateTopicsResponseTopic()
+			topic.Topic, topic.ErrorCode = q.Topics[i].Topic, kerr.PolicyViolation.Code
+			answer.Topics = append(answer.Topics, topic)
+		}
+		return answer, nil, true
+	})
+	l := Layout{Partitions: 4, Replication: 3}
+	c := Config{Brokers: cluster.ListenAddrs()}
+	if _, err := l.Apply(within(t, time.Minute), c); err != nil {
+		t.Fatal(err)
+	}
+	all := replicas(t, l, c)
+	if len(all) != len(l.All()) || refused != 1 {
+		t.Errorf("%d topics of %d, and places were refused %d times", len(all), len(l.All()), refused)
+	}
+}
