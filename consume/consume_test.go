@@ -94,6 +94,36 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestAnswers: batches of one small record come a few thousand at a time. Each
+// takes 64 KiB until it is read.
+func TestAnswers(t *testing.T) {
+	const all, most = 20_000, 7000 // records
+	_, c := rig(t, all)
+	r := consume.New(c)
+	defer r.Close()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := r.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	if err := r.Read(t.Context(), ranges, func(chunks []consume.Chunk) error {
+		n := 0
+		for _, c := range chunks {
+			n += len(c.Records)
+		}
+		if got += n; n > most {
+			t.Errorf("%d records in one answer, want %d at most", n, most)
+		}
+		return nil
+	}); err != nil || got != all {
+		t.Errorf("%d of %d records, %v", got, all, err)
+	}
+}
+
 // TestForever: what comes in later is read, until the reader is told to end.
 func TestForever(t *testing.T) {
 	_, c := rig(t, 5)

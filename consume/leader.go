@@ -27,6 +27,7 @@ type leader struct {
 	asked   time.Time     // when it was asked last where its logs end
 	busy    time.Time     // when something came last
 	rest    time.Duration // until the next request
+	behind  bool          // there is more to be had at once
 	session session
 }
 
@@ -38,18 +39,20 @@ type session struct {
 	has       map[Partition]int64 // from which offset it reads each partition
 }
 
-// Sizes of a request, in bytes, and how long a broker holds it if it has nothing,
-// and nothing came for a while. A request that is held is noted at each of its
-// partitions, and stays there when one of them ends it: at hundreds of partitions
-// and as many requests a second each write has to go through thousands of those.
+// A request's answer is at most this large, in bytes, or one batch. kafka-go takes
+// 64 KiB for each batch of it, and ours may be one record of 200 bytes.
+const answerBytes = 512 << 10
+
+// Times of requests. A broker holds one if it has nothing, and nothing came for a
+// while. A request that is held is noted at each of its partitions, and stays there
+// when one of them ends it: at hundreds of partitions and as many requests a second
+// each write has to go through thousands of those.
 const (
-	partitionBytes = 1 << 20
-	requestBytes   = 8 << 20
-	holdTime       = 100 * time.Millisecond
-	busyTime       = 500 * time.Millisecond
-	restTime       = 100 * time.Millisecond // the most that a broker rests
-	restFactor     = 4                      // as long as its answer took
-	answerTime     = 2 * time.Second        // beside holdTime
+	holdTime   = 100 * time.Millisecond
+	busyTime   = 500 * time.Millisecond
+	answerTime = 2 * time.Second        // beside holdTime
+	restTime   = 100 * time.Millisecond // the most that a broker rests
+	restFactor = 4                      // as long as its answer took
 )
 
 // run reads until the leader has no partitions any more, or does not answer.
@@ -81,11 +84,10 @@ func (l *leader) read(ctx context.Context) (err error) {
 			}
 			l.asked = time.Now()
 		}
-		behind, err := l.ask(ctx, places)
-		if err != nil {
+		if l.behind, err = l.ask(ctx, places); err != nil {
 			return err
 		}
-		if behind {
+		if l.behind {
 			continue
 		}
 		if err := sleep(ctx, l.rest/2); err != nil {
@@ -124,7 +126,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // ask makes one request, and reports whether there is more to be had at once. An
 // answer rests for a moment where the caller may come to know of what is in it:
-// what is known by then is not decoded.
+// what is known by then is not decoded. That is not for what was written before.
 func (l *leader) ask(ctx context.Context, places []*place) (behind bool, err error) {
 	from := l.positions(places)
 	request := l.request(from)
@@ -140,7 +142,7 @@ func (l *leader) ask(ctx context.Context, places []*place) (behind bool, err err
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
 	}
-	if l.s.Known != nil {
+	if l.s.Known != nil && !l.behind {
 		if err := sleep(ctx, l.rest/2); err != nil {
 			return false, err
 		}
@@ -208,7 +210,7 @@ func (l *leader) positions(places []*place) map[Partition]Range {
 func (l *leader) request(from map[Partition]Range) *fetch.Request {
 	r := &fetch.Request{
 		ReplicaID: consumer, SessionID: l.session.id, SessionEpoch: l.session.epoch,
-		MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
 	}
 	if time.Since(l.busy) > busyTime {
 		r.MaxWaitTime = int32(holdTime.Milliseconds())
@@ -233,7 +235,7 @@ func (l *leader) request(from map[Partition]Range) *fetch.Request {
 			r.Topics = append(r.Topics, fetch.RequestTopic{Topic: p.Topic})
 		}
 		r.Topics[i].Partitions = append(r.Topics[i].Partitions, fetch.RequestPartition{
-			Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes,
+			Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes,
 		})
 	}
 	if len(has) > len(from) {
@@ -282,9 +284,9 @@ func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
 func (l *leader) gap(c Chunk, g Range) (Chunk, error) {
 	p := c.Partition
 	answer, err := l.fetch(&fetch.Request{
-		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: requestBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
-			{Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: partitionBytes},
+			{Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes},
 		}}},
 	})
 	if err != nil || answer.ErrorCode != 0 || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
