@@ -262,13 +262,21 @@ func (p *process) end() error {
 	return nil
 }
 
-// said is the end of what a program wrote.
+// said is the end of what a program wrote, and before it the errors that it told
+// of in JSON.
 func (p *process) said() string {
 	text, err := os.ReadFile(p.output)
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-1500):])
+	const most = 1500
+	var errs strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, `"level":"error"`) && errs.Len()+len(line) <= most {
+			errs.WriteString(line)
+		}
+	}
+	return errs.String() + string(text[max(0, len(text)-most+errs.Len()):])
 }
 
 // fakeBroker is a process that kfake runs in.
