@@ -25,8 +25,8 @@
 // answers, when what was sent before has come to it.
 //
 // Two replicas that are given the same webhook within the time in which a
-// record is read back (about [consume.Reader.Pace], and what Kafka takes to show
-// it) both publish it, with the same id. So does a process whose killed
+// record is read back (about [consume.Reader.Pace], more where Kafka is busy, and
+// what it takes to show it) both publish it, with the same id. So does a process whose killed
 // predecessor's last request reaches its broker only after that broker was read
 // to its end, and a replica's last request if it reaches its broker only after
 // both times. Consumers handle an id once. Such a pair

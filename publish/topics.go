@@ -102,7 +102,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 	}
 	var findings []Finding
 	for _, t := range m.Topics {
-		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
 			findings = append(findings, Finding{Topic: t.Name})
 			continue
 		}
@@ -145,7 +145,8 @@ func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
 	return f
 }
 
-// describe returns the settings of the topics that are there.
+// describe returns the settings of the topics that are there. One may be gone since
+// the metadata was made.
 func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kafka.Topic) (map[string]map[string]string, error) {
 	var resources []kafka.DescribeConfigRequestResource
 	for _, t := range topics {
@@ -165,6 +166,9 @@ func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kaf
 		return nil, fmt.Errorf("asking for the topics' settings: %w", err)
 	}
 	for _, resource := range r.Resources {
+		if errors.Is(resource.Error, kafka.UnknownTopicOrPartition) {
+			continue
+		}
 		if resource.Error != nil {
 			return nil, fmt.Errorf("asking for the settings of topic %s: %w", resource.ResourceName, resource.Error)
 		}

@@ -3,6 +3,7 @@ package publish
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,20 +15,23 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
-// replicas returns the ids of the brokers that have each partition of each topic.
+// replicas returns the ids of the brokers that have each partition of each topic,
+// once the broker that is asked knows of all.
 func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 	t.Helper()
 	client, hangUp := c.Client()
 	defer hangUp()
-	m, err := client.Metadata(within(t, 10*time.Second), &kafka.MetadataRequest{Topics: l.All()})
-	if err != nil {
-		t.Fatal(err)
+	ctx := within(t, 10*time.Second)
+	var m *kafka.MetadataResponse
+	for known := false; !known; time.Sleep(50 * time.Millisecond) {
+		var err error
+		if m, err = client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()}); err != nil {
+			t.Fatal(err)
+		}
+		known = !slices.ContainsFunc(m.Topics, func(t kafka.Topic) bool { return t.Error != nil })
 	}
 	all := map[string]map[int][]int{}
 	for _, topic := range m.Topics {
-		if topic.Error != nil {
-			t.Fatalf("topic %s: %v", topic.Name, topic.Error)
-		}
 		all[topic.Name] = map[int][]int{}
 		for _, p := range topic.Partitions {
 			for _, b := range p.Replicas {
@@ -58,6 +62,16 @@ func TestPlaces(t *testing.T) {
 	r, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: gone})
 	if err := errors.Join(err, r.Errors[gone[0]], r.Errors[gone[1]]); err != nil {
 		t.Fatal(err)
+	}
+	for looks := 0; looks < 10; time.Sleep(50 * time.Millisecond) { // brokers hear of it one after the other
+		findings, err := l.Plan(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		looks++
+		if slices.ContainsFunc(findings, func(f Finding) bool { return f.Exists && slices.Contains(gone, f.Topic) }) {
+			looks = 0
+		}
 	}
 	apply()
 	all := replicas(t, l, c)
@@ -106,5 +120,39 @@ func TestPlacesRefused(t *testing.T) {
 	all := replicas(t, l, c)
 	if len(all) != len(l.All()) || refused != 1 {
 		t.Errorf("%d topics of %d, and places were refused %d times", len(all), len(l.All()), refused)
+	}
+}
+
+// TestGone has a topic deleted between two questions of a plan: it is missing, and
+// no error.
+func TestGone(t *testing.T) {
+	cluster := fake(t)
+	l := Layout{Partitions: 2, Replication: 1}
+	c := Config{Brokers: cluster.ListenAddrs()}
+	ctx := within(t, time.Minute)
+	if _, err := l.Apply(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	cluster.ControlKey(int16(kmsg.DescribeConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		answer := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, q := range r.(*kmsg.DescribeConfigsRequest).Resources {
+			resource := kmsg.NewDescribeConfigsResponseResource()
+			resource.ResourceType, resource.ResourceName = q.ResourceType, q.ResourceName
+			if q.ResourceName == l.Dead() {
+				resource.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			}
+			answer.Resources = append(answer.Resources, resource)
+		}
+		return answer, nil, true
+	})
+	findings, err := l.Plan(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		if f.Exists == (f.Topic == l.Dead()) {
+			t.Errorf("%s: exists is %v", f.Topic, f.Exists)
+		}
 	}
 }

@@ -27,7 +27,11 @@ func topicsCommand() *cobra.Command {
 			Use:   "apply",
 			Short: "Create the topics that are missing and set the settings of those that are there",
 			Long: `Create the topics that are missing and set the settings of those that are
-there. It never changes a number of partitions or replicas, and deletes nothing.`,
+there. It never changes a number of partitions or replicas, and deletes nothing.
+
+New topics get their partitions on the brokers that have those of the same number
+in the topics before them, so that a webhook goes to few brokers: make
+kafka.partitions a multiple of the number of brokers.`,
 		}, publish.Layout.Apply, "created"),
 	)
 	return topics
