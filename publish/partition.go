@@ -290,6 +290,7 @@ func (p *partition) fails(b *batch, code kafka.Error, err error) {
 func (p *partition) acknowledged(b *batch, base int64) {
 	p.failing, p.why = time.Time{}, nil
 	p.sequence = sequenceAfter(p.sequence, len(b.slots))
+	p.drop(b) // before its callers go on: they find its bytes free
 	for i, s := range b.slots {
 		s.at = Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
 		if base >= 0 {
@@ -297,7 +298,6 @@ func (p *partition) acknowledged(b *batch, base int64) {
 		}
 		p.endSlot(s, stored, nil)
 	}
-	p.drop(b)
 }
 
 func (p *partition) endSlot(s *slot, f fate, err error) {
