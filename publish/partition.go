@@ -191,6 +191,7 @@ func (p *partition) look(b *batch, log Log) bool {
 		p.pause(lookPace)
 		return false
 	}
+	p.drop(b)
 	for _, s := range b.slots {
 		var there bool
 		if s.at, there = at[s.id]; there {
@@ -201,11 +202,11 @@ func (p *partition) look(b *batch, log Log) bool {
 	}
 	p.newID() // its sequence may have been used
 	p.failing, p.why = time.Time{}, nil
-	p.drop(b)
 	return true
 }
 
-// drop takes the first batch out of the queue, for good.
+// drop takes the first batch out of the queue, for good. Its slots end after that:
+// their callers find its bytes free.
 func (p *partition) drop(b *batch) {
 	p.queue = append(p.queue[:0], p.queue[1:]...)
 	p.cluster.release(b.reserved)
@@ -290,7 +291,7 @@ func (p *partition) fails(b *batch, code kafka.Error, err error) {
 func (p *partition) acknowledged(b *batch, base int64) {
 	p.failing, p.why = time.Time{}, nil
 	p.sequence = sequenceAfter(p.sequence, len(b.slots))
-	p.drop(b) // before its callers go on: they find its bytes free
+	p.drop(b)
 	for i, s := range b.slots {
 		s.at = Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
 		if base >= 0 {
@@ -386,10 +387,10 @@ func (p *partition) refuse(b *batch, err error) {
 
 // end ends the first batch with nothing written.
 func (p *partition) end(b *batch, f fate, err error) {
+	p.drop(b)
 	for _, s := range b.slots {
 		p.endSlot(s, f, err)
 	}
-	p.drop(b)
 }
 
 // giveUp ends a batch that may be in the log and that no broker will ever tell
