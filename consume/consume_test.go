@@ -64,6 +64,20 @@ func collect(t *testing.T, into map[string]int) func([]consume.Chunk) error {
 	}
 }
 
+// there is the topic's partitions with what they have now.
+func there(t *testing.T, r *consume.Reader) map[consume.Partition]consume.Range {
+	t.Helper()
+	partitions, err := r.Partitions(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := r.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ranges
+}
+
 func TestRead(t *testing.T) {
 	_, c := rig(t, 200)
 	r := consume.New(c)
@@ -101,14 +115,7 @@ func TestAnswers(t *testing.T) {
 	_, c := rig(t, all)
 	r := consume.New(c)
 	defer r.Close()
-	partitions, err := r.Partitions(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranges, err := r.Bounds(t.Context(), partitions)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ranges := there(t, r)
 	got := 0
 	if err := r.Read(t.Context(), ranges, func(chunks []consume.Chunk) error {
 		n := 0
@@ -129,20 +136,13 @@ func TestForever(t *testing.T) {
 	_, c := rig(t, 5)
 	r := consume.New(c)
 	defer r.Close()
-	partitions, err := r.Partitions(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranges := map[consume.Partition]consume.Range{}
-	for _, p := range partitions {
-		ranges[p] = consume.Range{To: consume.Forever}
-	}
+	ranges := everything(t, r)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	got := map[string]int{}
 	add := collect(t, got)
 	later := false
-	err = r.Read(ctx, ranges, func(chunks []consume.Chunk) error {
+	err := r.Read(ctx, ranges, func(chunks []consume.Chunk) error {
 		if err := add(chunks); err != nil {
 			return err
 		}
@@ -190,14 +190,7 @@ func TestGet(t *testing.T) {
 	_, c := rig(t, 20)
 	r := consume.New(c)
 	defer r.Close()
-	partitions, err := r.Partitions(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranges, err := r.Bounds(t.Context(), partitions)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ranges := there(t, r)
 	var at []publish.Receipt
 	for p, g := range ranges {
 		for offset := g.From - 1; offset <= g.To; offset++ { // one before and one after
@@ -223,14 +216,7 @@ func TestEnds(t *testing.T) {
 	cluster, c := rig(t, 10)
 	r := consume.New(c)
 	defer r.Close()
-	partitions, err := r.Partitions(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranges, err := r.Bounds(t.Context(), partitions)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ranges := there(t, r)
 	enough := errors.New("enough")
 	if err := r.Read(t.Context(), ranges, func([]consume.Chunk) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("%v, want the caller's error", err)

@@ -27,7 +27,6 @@ type leader struct {
 	asked   time.Time     // when it was asked last where its logs end
 	busy    time.Time     // when something came last
 	rest    time.Duration // until the next request
-	behind  bool          // there is more to be had at once
 	session session
 }
 
@@ -70,7 +69,7 @@ func (l *leader) read(ctx context.Context) (err error) {
 	if l.conn, err = l.s.reader.config.Dial(ctx, l.address); err != nil {
 		return err
 	}
-	for {
+	for behind := false; ; {
 		if err := l.skip(); err != nil {
 			return err
 		}
@@ -84,10 +83,10 @@ func (l *leader) read(ctx context.Context) (err error) {
 			}
 			l.asked = time.Now()
 		}
-		if l.behind, err = l.ask(ctx, places); err != nil {
+		if behind, err = l.ask(ctx, places, behind); err != nil {
 			return err
 		}
-		if l.behind {
+		if behind {
 			continue
 		}
 		if err := sleep(ctx, l.rest/2); err != nil {
@@ -126,8 +125,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // ask makes one request, and reports whether there is more to be had at once. An
 // answer rests for a moment where the caller may come to know of what is in it:
-// what is known by then is not decoded. That is not for what was written before.
-func (l *leader) ask(ctx context.Context, places []*place) (behind bool, err error) {
+// what is known by then is not decoded. Where it was behind before, it does not:
+// that was written long ago.
+func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behind bool, err error) {
 	from := l.positions(places)
 	request := l.request(from)
 	start := time.Now()
@@ -135,14 +135,15 @@ func (l *leader) ask(ctx context.Context, places []*place) (behind bool, err err
 	if err != nil {
 		return false, err
 	}
-	l.rest = l.s.reader.rested(0)
-	if request.MaxWaitTime == 0 {
-		l.rest = l.s.reader.rested(time.Since(start))
+	took := time.Since(start)
+	if request.MaxWaitTime > 0 {
+		took = 0 // it was held
 	}
+	l.rest = l.s.reader.rested(took)
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
 	}
-	if l.s.Known != nil && !l.behind {
+	if l.s.Known != nil && !wasBehind {
 		if err := sleep(ctx, l.rest/2); err != nil {
 			return false, err
 		}

@@ -26,10 +26,10 @@
 //
 // Two replicas that are given the same webhook within the time in which a
 // record is read back (about [consume.Reader.Pace], more where Kafka is busy, and
-// what it takes to show it) both publish it, with the same id. So does a process whose killed
-// predecessor's last request reaches its broker only after that broker was read
-// to its end, and a replica's last request if it reaches its broker only after
-// both times. Consumers handle an id once. Such a pair
+// what it takes to show it) both publish it, with the same id. So does a process
+// whose killed predecessor's last request reaches its broker only after that
+// broker was read to its end, and a replica's last request if it reaches its
+// broker only after both times. Consumers handle an id once. Such a pair
 //
 //   - says the same, but for received_at, late, newest_event_id and contradicts
 //     and, where the processor tells one fact by several of its events, for what
