@@ -132,7 +132,7 @@ func schemaOf(t testing.TB) map[schemas.Type]*jsonschema.Schema {
 	t.Helper()
 	by := map[schemas.Type]*jsonschema.Schema{}
 	for _, typ := range schemas.Types() {
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemas.JSONSchema(typ)))
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemas.StrictJSONSchema(typ)))
 		if err != nil {
 			t.Fatalf("schema of %s: %v", typ, err)
 		}

@@ -6,7 +6,8 @@ import (
 )
 
 // eventSchema is what the schemas of all types have in common, with the fields
-// of each family in its definitions.
+// of each family in its definitions. The examples of a field are all values
+// that this version writes.
 //
 //go:embed event.schema.json
 var eventSchema []byte
@@ -15,6 +16,7 @@ var eventSchema []byte
 type schema struct {
 	Schema      string                     `json:"$schema,omitempty"`
 	ID          string                     `json:"$id,omitempty"`
+	Comment     string                     `json:"$comment,omitempty"`
 	Title       string                     `json:"title"`
 	Description string                     `json:"description"`
 	Type        string                     `json:"type"`
@@ -24,9 +26,33 @@ type schema struct {
 }
 
 // JSONSchema returns the JSON Schema (2020-12) of t's events, indented. Its
-// $id is [Type.Schema]. It is strict, which is right for testing a producer;
-// consumers should let fields pass that they do not know.
+// $id is [Type.Schema]. It accepts fields that it does not know, as consumers
+// should: a later version may add some. [StrictJSONSchema] refuses them.
 func JSONSchema(t Type) []byte { return indented(schemaOf(t)) }
+
+// StrictJSONSchema returns the JSON Schema of t's events as this version
+// writes them: it refuses fields and values that this version does not have.
+// It is for tests of what produces events, not for consumers.
+func StrictJSONSchema(t Type) []byte {
+	var s any
+	if err := json.Unmarshal(JSONSchema(t), &s); err != nil {
+		panic("schemas: " + err.Error()) // it was encoded here
+	}
+	root := s.(map[string]any)
+	root["properties"].(map[string]any)["data"].(map[string]any)["unevaluatedProperties"] = false
+	for name, def := range root["$defs"].(map[string]any) {
+		def := def.(map[string]any)
+		if def["type"] == "object" && name != "data" { // data is one part of an allOf
+			def["additionalProperties"] = false
+		}
+		for _, field := range def["properties"].(map[string]any) {
+			if field := field.(map[string]any); field["examples"] != nil {
+				field["enum"] = field["examples"]
+			}
+		}
+	}
+	return indented(s)
+}
 
 func schemaOf(t Type) schema {
 	var s schema
@@ -38,8 +64,7 @@ func schemaOf(t Type) schema {
 	ref := func(name string) any { return map[string]string{"$ref": "#/$defs/" + name} }
 	s.Properties["type"], s.Properties["dataschema"] = is(string(t)), is(t.Schema())
 	s.Properties["data"] = map[string]any{
-		"allOf":                 []any{ref("data"), ref(t.Family()), map[string]any{"properties": map[string]any{"status": is(t.Status())}}},
-		"unevaluatedProperties": false,
+		"allOf": []any{ref("data"), ref(t.Family()), map[string]any{"properties": map[string]any{"status": is(t.Status())}}},
 	}
 	for _, other := range types {
 		if f := other.t.Family(); f != t.Family() {
