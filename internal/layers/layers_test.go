@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -20,37 +21,74 @@ import (
 )
 
 const (
-	root       = "../.."
-	module     = "github.com/tollbridge/tollbridge/"
-	everything = "*"
+	root   = "../.."
+	module = "github.com/tollbridge/tollbridge/"
+	all    = "all"
 )
 
-// layers is who may import whom of ours: arrows point down only.
-var layers = map[string][]string{
-	"cmd/tollbridge":     {everything},
-	"ingest":             {"verify", "normalize", "history", "publish", "schemas"},
-	"consume":            {"publish"},
-	"dead":               {"lookup", "ingest", "consume", "history", "verify", "normalize", "publish"},
-	"doctor":             {"ingest", "verify", "normalize"}, // for commands alone: what ingest could import, senders could ask
-	"lookup":             {"ingest", "consume", "history", "publish", "schemas"},
-	"replay":             {"ingest", "consume", "history", "verify", "normalize", "publish", "schemas"},
-	"history":            {"consume", "publish", "schemas"},
-	"publish":            {"schemas"},
-	"normalize":          {"schemas"},
-	"verify":             {},
-	"schemas":            {},
-	"internal/sign":      {"verify"},
-	"internal/kafkatest": {}, // for tests: it stands in no other line
-	"internal/e2e":       {}, // tests alone
-	"internal/soak":      {"internal/sign", "publish", "schemas"},
-	"internal/faults":    {},                       // tests alone
-	"bench":              {"normalize", "publish"}, // a module of its own: tests alone, and rivals
-	"bench/stripe":       {},
-	"bench/echo":         {"bench/stripe"},
-	"bench/watermill":    {"bench/stripe"},
-	"bench/bento":        {},
-	"examples/go":        {}, // a module of its own, to be copied
+// layers returns which packages of ours each package may import: the table in
+// README.md, and with each package that a row names those that that one may.
+func layers(t *testing.T) map[string][]string {
+	t.Helper()
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(readme), "| package | owns | may import |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	if !found {
+		t.Fatal("README.md has no table of packages, which says who may import whom")
+	}
+	rows := map[string][]string{}
+	for row := range strings.SplitSeq(table, "\n") {
+		cells := strings.Split(row, "|")
+		if len(cells) != 5 {
+			t.Fatalf("README.md: want three columns of packages, got the row %q", row)
+		}
+		may := quoted(cells[3])
+		switch says := strings.TrimSpace(cells[3]); {
+		case says == all:
+			may = []string{all}
+		case len(may) == 0 && says != "the standard library":
+			t.Fatalf("README.md: %q: want packages in backquotes, %q or \"the standard library\"", row, all)
+		}
+		for _, name := range quoted(cells[1]) {
+			rows[name] = may
+		}
+	}
+	for name, may := range rows {
+		may = slices.Clone(may)
+		for i := 0; i < len(may); i++ { // grows
+			below, listed := rows[may[i]]
+			if may[i] != all && !listed {
+				t.Errorf("README.md: the row of %s names %s, which has no row", name, may[i])
+			}
+			for _, b := range below {
+				if b == name {
+					t.Errorf("README.md: %s may import itself, through %s", name, may[i])
+				} else if !slices.Contains(may, b) {
+					may = append(may, b)
+				}
+			}
+		}
+		rows[name] = may
+	}
+	return rows
 }
+
+// quoted returns what stands in backquotes.
+func quoted(text string) (names []string) {
+	for i, part := range strings.Split(text, "`") {
+		if i%2 == 1 {
+			names = append(names, part)
+		}
+	}
+	return names
+}
+
+// elsewhere is modules of their own, with their tests: they import tollbridge as
+// anybody may, or are copied.
+var elsewhere = []string{"bench", "examples"}
 
 // modules is whose modules the packages may import that connectors are made
 // of: a connector brings no dependency. Packages not listed may import any.
@@ -134,10 +172,16 @@ func (f file) imports() map[string]string {
 // TestLayers: arrows point down only. A test may import what its package may,
 // and the internal packages; their tests may import everything.
 func TestLayers(t *testing.T) {
+	rows := layers(t)
+	present := map[string]bool{}
 	for _, f := range files(t) {
-		allowed, listed := layers[f.pkg]
+		present[f.pkg] = true
+		if top, _, _ := strings.Cut(f.pkg, "/"); slices.Contains(elsewhere, top) {
+			continue
+		}
+		allowed, listed := rows[f.pkg]
 		if !listed && !f.test {
-			t.Errorf("%s: the package %s is new: add it to layers in internal/layers/layers_test.go, with what it may import", f.path, f.pkg)
+			t.Errorf("%s: the package %s is new: add it to the table of packages in README.md, with what it may import", f.path, f.pkg)
 			continue
 		}
 		for imported := range f.imports() {
@@ -145,7 +189,7 @@ func TestLayers(t *testing.T) {
 			if !ours {
 				continue
 			}
-			ok := slices.Contains(allowed, pkg) || slices.Contains(allowed, everything)
+			ok := slices.Contains(allowed, pkg) || slices.Contains(allowed, all)
 			if f.test {
 				ok = ok || pkg == f.pkg || strings.HasPrefix(pkg, "internal/") || strings.HasPrefix(f.pkg, "internal/")
 			}
@@ -153,8 +197,13 @@ func TestLayers(t *testing.T) {
 			case pkg == "internal/kafkatest" && !f.test:
 				t.Errorf("%s imports %s, which is for tests", f.path, pkg)
 			case !ok:
-				t.Errorf("%s imports %s, and may import %s of ours: see layers in internal/layers/layers_test.go", f.path, pkg, list(allowed))
+				t.Errorf("%s imports %s, and may import %s of ours: see the table of packages in README.md", f.path, pkg, list(allowed))
 			}
+		}
+	}
+	for name := range rows {
+		if !present[name] {
+			t.Errorf("README.md has a row for the package %s, which is not there", name)
 		}
 	}
 }
