@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/describegroups"
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/consume"
@@ -121,15 +122,17 @@ func (q rewinding) plan(ctx context.Context, client *kafka.Client, w window) ([]
 }
 
 // vacant refuses a group that has members: they would go on where they are, and
-// commit that.
+// commit that. Of the members it reads ids and hosts only: metadata and
+// assignments are each client's own format, and kafka-go's DescribeGroups fails
+// where it cannot decode those of Java or librdkafka.
 func vacant(ctx context.Context, client *kafka.Client, group string) error {
-	r, err := client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	answer, err := client.Transport.RoundTrip(ctx, client.Addr, &describegroups.Request{Groups: []string{group}})
 	if err != nil {
 		return fmt.Errorf("asking about the group %s: %w", group, err)
 	}
-	for _, g := range r.Groups {
-		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
-			return fmt.Errorf("asking about the group %s: %w", group, g.Error)
+	for _, g := range answer.(*describegroups.Response).Groups {
+		if err := kafka.Error(g.ErrorCode); err != 0 && err != kafka.GroupIdNotFound {
+			return fmt.Errorf("asking about the group %s: %w", group, err)
 		}
 		if len(g.Members) == 0 && g.GroupState != "Stable" {
 			continue

@@ -321,6 +321,11 @@ func (b *tollbridge) untilRead(t *testing.T, c *exec.Cmd, group string) []string
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+	// Whatever its language puts into its membership, rewind sees that it is there.
+	says, err := exec.Command(b.binary, "rewind", group, "--to", "earliest", "--apply", "--config", b.config).CombinedOutput()
+	if err == nil || !strings.Contains(string(says), " members; stop them first: ") {
+		t.Errorf("rewind while it is a member: %v: %s", err, says)
+	}
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
