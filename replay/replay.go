@@ -9,7 +9,7 @@
 // when the same stretch is replayed again, however the run before ended: the
 // event topics themselves are where a replay that was killed goes on.
 //
-// About 150 bytes are held of every event in the topics, so that each can be
+// About 170 bytes are held of every event in the topics, so that each can be
 // recognised without a store.
 package replay
 
@@ -137,7 +137,14 @@ type known struct {
 	at        publish.Receipt
 	time      int64 // of the record, in milliseconds
 	received  int64 // when the webhook came, in nanoseconds
+	telling   sum   // see [telling]
 	seen      bool  // in this replay
+}
+
+// redelivery is an archived webhook that gives a published event again.
+type redelivery struct {
+	at       publish.Receipt
+	received int64 // in nanoseconds
 }
 
 // sum stands for a text, in few bytes and without a pointer.
@@ -151,7 +158,8 @@ func sumOf(text []byte) sum {
 type run struct {
 	Config
 	Counts
-	known   map[sum]known // by event id
+	known   map[sum]known      // by event id
+	again   map[sum]redelivery // the first redelivery of events whose own webhook is not read yet, by event id
 	keyring verify.Keyring
 	batch   []Change
 	start   time.Time
@@ -160,12 +168,15 @@ type run struct {
 // Run replays. With an error it returns what was done until then: the same
 // again goes on from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, known: map[sum]known{}}
+	r := &run{Config: c, known: map[sum]known{}, again: map[sum]redelivery{}}
 	if err := r.published(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading what is published: %w", err)
 	}
 	r.start = time.Now()
 	err := r.webhooks(ctx)
+	if err == nil {
+		err = r.redeliveries(ctx)
+	}
 	if err == nil {
 		err = r.flush(ctx)
 	}
@@ -198,7 +209,7 @@ func (r *run) published(ctx context.Context) error {
 		id := sumOf([]byte(cmp.Or(e.Data.Corrects, e.ID))) // a correction takes the place of the first
 		now := known{
 			says: says, key: sumOf([]byte(e.Subject)), at: record.Receipt(),
-			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(),
+			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(), telling: telling(e),
 		}
 		if was, ok := r.known[id]; !ok || e.Data.Corrects != "" && now.time >= was.time {
 			r.known[id] = now
@@ -231,16 +242,101 @@ func (r *run) webhooks(ctx context.Context) error {
 		return err
 	}
 	return r.read(ctx, "webhooks", ranges, func(record consume.Record) error {
-		headers := make([]publish.Header, len(record.Headers))
-		for i, h := range record.Headers {
-			headers[i] = publish.Header{Name: h.Key, Value: h.Value}
+		a, err := archived(record)
+		if err != nil {
+			return nil // another's
 		}
-		a, err := ingest.ReadArchived(headers, record.Value)
-		if err != nil || !r.webhook(a) {
-			return nil // another's, or not chosen
+		if !r.webhook(a) {
+			r.leave(a)
+			return nil
 		}
-		return r.judge(ctx, a)
+		return r.judge(ctx, a, record.Receipt())
 	})
+}
+
+// leave leaves the events of a webhook that is not chosen alone: no redelivery
+// of it speaks for them.
+func (r *run) leave(a ingest.Archived) {
+	for _, text := range a.EventIDs {
+		id := sumOf([]byte(text))
+		if was, ok := r.known[id]; ok && was.received == a.ReceivedAt.UnixNano() {
+			was.seen = true
+			r.known[id] = was
+			delete(r.again, id)
+		}
+	}
+}
+
+func archived(record consume.Record) (ingest.Archived, error) {
+	headers := make([]publish.Header, len(record.Headers))
+	for i, h := range record.Headers {
+		headers[i] = publish.Header{Name: h.Key, Value: h.Value}
+	}
+	return ingest.ReadArchived(headers, record.Value)
+}
+
+// redeliveriesAtOnce bounds the memory of webhooks that are read a second time.
+const redeliveriesAtOnce = 16
+
+// redeliveries compares the events whose own webhook was not archived, or was not
+// chosen, with what their first redelivery gives. Writing to the archive may
+// fail where writing the event does not; the processor then sends it again.
+func (r *run) redeliveries(ctx context.Context) error {
+	var all []publish.Receipt
+	received := map[publish.Receipt]int64{}
+	for _, d := range r.again {
+		if _, ok := received[d.at]; !ok { // one webhook may give several events
+			all, received[d.at] = append(all, d.at), d.received
+		}
+	}
+	slices.SortFunc(all, func(a, b publish.Receipt) int {
+		return cmp.Or(cmp.Compare(received[a], received[b]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	for some := range slices.Chunk(all, redeliveriesAtOnce) {
+		records, err := r.Reader.Get(ctx, some)
+		if err != nil {
+			return err
+		}
+		for _, at := range some {
+			record, ok := records[at]
+			if !ok {
+				continue // retention deleted it meanwhile
+			}
+			a, err := archived(record)
+			if err != nil {
+				return err
+			}
+			if err := r.redelivery(ctx, a, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// redelivery compares the events that wait for a redelivery with what it gives.
+func (r *run) redelivery(ctx context.Context, a ingest.Archived, at publish.Receipt) error {
+	n := slices.IndexFunc(r.Endpoints, a.Is)
+	if n < 0 {
+		return nil
+	}
+	j := r.Endpoints[n].Rejudge(ctx, &r.keyring, a)
+	if j.Err != nil {
+		return ctx.Err()
+	}
+	for _, e := range j.Events {
+		id := sumOf([]byte(e.ID))
+		if r.again[id].at != at || !r.event(e) {
+			continue
+		}
+		if err := r.compare(e, id); err != nil {
+			return err
+		}
+	}
+	if len(r.batch) >= batchEvents {
+		return r.flush(ctx)
+	}
+	return nil
 }
 
 func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partition]consume.Range, f func(consume.Record) error) error {
@@ -264,15 +360,15 @@ func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partiti
 	})
 }
 
-// judge reads one webhook with today's code.
-func (r *run) judge(ctx context.Context, a ingest.Archived) error {
+// judge reads one webhook, which is at a place of the archive, with today's code.
+func (r *run) judge(ctx context.Context, a ingest.Archived, at publish.Receipt) error {
 	r.Read++
-	at := slices.IndexFunc(r.Endpoints, a.Is)
-	if at < 0 {
+	n := slices.IndexFunc(r.Endpoints, a.Is)
+	if n < 0 {
 		r.Unverified++
 		return nil
 	}
-	j := r.Endpoints[at].Rejudge(ctx, &r.keyring, a)
+	j := r.Endpoints[n].Rejudge(ctx, &r.keyring, a)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -289,7 +385,7 @@ func (r *run) judge(ctx context.Context, a ingest.Archived) error {
 		if !r.event(e) {
 			continue
 		}
-		if err := r.decide(e); err != nil {
+		if err := r.decide(e, at); err != nil {
 			return err
 		}
 	}
@@ -314,13 +410,30 @@ func (r *run) gone(a ingest.Archived, events []schemas.Event) {
 	}
 }
 
-// decide says what becomes of one event.
-func (r *run) decide(e schemas.Event) error {
+// decide says what becomes of one event of a webhook that is at a place of the
+// archive. A published event is compared with what its own webhook gives; a
+// redelivery of that is noted, for [run.redeliveries], and the same fact that
+// another of the processor's events told is no concern of ours.
+func (r *run) decide(e schemas.Event, at publish.Receipt) error {
 	id := sumOf([]byte(e.ID))
 	was, ok := r.known[id]
-	if was.seen || ok && was.received != e.Data.ReceivedAt.UnixNano() {
-		return nil // a redelivery, or the same fact told otherwise: not what was published
+	switch received := e.Data.ReceivedAt.UnixNano(); {
+	case was.seen:
+		return nil
+	case !ok || was.received == received:
+		delete(r.again, id)
+		return r.compare(e, id)
+	case was.telling == telling(e):
+		if other, ok := r.again[id]; !ok || received < other.received {
+			r.again[id] = redelivery{at, received}
+		}
 	}
+	return nil
+}
+
+// compare compares an event with what is published under its id.
+func (r *run) compare(e schemas.Event, id sum) error {
+	was, ok := r.known[id]
 	says, err := digest(e)
 	if err != nil {
 		return err
@@ -445,6 +558,12 @@ func (r *run) pace(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// telling is which of the processor's events an event was made from. A processor
+// may tell one fact by several, and what each says of it differs.
+func telling(e schemas.Event) sum {
+	return sumOf([]byte(e.Data.ConnectorEventType + "\x00" + e.Data.ConnectorEventID))
 }
 
 // digest is of what an event says, whatever its key.

@@ -34,6 +34,8 @@ type rig struct {
 	producer *publish.Producer
 	endpoint ingest.Endpoint
 	reader   *consume.Reader
+
+	archiveFails bool // the servers write nothing to the archive
 }
 
 func newRig(t *testing.T) *rig {
@@ -79,7 +81,10 @@ func (r *rig) remember(t *testing.T, names publish.Names, p history.Publisher) *
 // serve has a server, whose events go through mangle, take webhooks.
 func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...string) {
 	t.Helper()
-	to := mangler{r.producer, mangle}
+	var to ingest.Publisher = mangler{r.producer, mangle}
+	if r.archiveFails {
+		to = without{to}
+	}
 	h := r.remember(t, publish.Names{}, to)
 	defer h.Close()
 	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{r.endpoint}, Publisher: to, History: h})
@@ -303,6 +308,57 @@ func TestMendedMapping(t *testing.T) {
 		if n, changes = r.must(t, replay.Config{}, r.producer); n.Published+len(changes) != 0 || n.Same != orders {
 			t.Errorf("the second time: %+v, %d changes", n, len(changes))
 		}
+	}
+}
+
+// without writes no record to the archive: the first delivery's events are there
+// and its webhook is not, as after a write of which a part failed.
+type without struct{ ingest.Publisher }
+
+func (w without) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	receipts := make([]publish.Receipt, len(records))
+	for i, r := range records {
+		if r.Topic == (publish.Names{}).Received() {
+			continue
+		}
+		written, err := w.Publisher.Publish(ctx, []publish.Record{r})
+		if err != nil {
+			return nil, err
+		}
+		receipts[i] = written[0]
+	}
+	return receipts, nil
+}
+
+// TestArchivedRedelivery: an event whose own webhook was not archived is
+// corrected by what its redelivery gives, whatever that was archived as; one
+// that a redelivery tells otherwise while its own webhook is there is not.
+func TestArchivedRedelivery(t *testing.T) {
+	r := newRig(t)
+	r.archiveFails = true
+	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(5, "jpy"))
+	r.archiveFails = false
+	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(0, "jpy")) // of order-5 there is no webhook at all
+	r.serve(t, hundredfold, payment(2, "eur"))
+	r.serve(t, nil, strings.Replace(payment(2, "eur"), `"amount_received":500`, `"amount_received":400`, 1)) // its own counts
+	want := replay.Counts{Read: 5, Same: 2, Changed: 1}
+	n, changes := r.must(t, replay.Config{}, nil)
+	if n.Bytes = 0; n != want || len(changes) != 1 || changes[0].Event.Subject != "order-0" || len(changes[0].Diff) != 2 {
+		t.Errorf("the plan: %+v, %+v, want %+v and order-0 told", n, changes, want)
+	}
+	for _, outcome := range []normalize.Outcome{ingest.OutcomeDuplicate, normalize.OutcomeEvents} {
+		want := map[normalize.Outcome]int{ingest.OutcomeDuplicate: 1}[outcome]
+		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Outcome: outcome}}, nil); n.Changed != want {
+			t.Errorf("of the webhooks that became %s: %+v, want %d changed", outcome, n, want)
+		}
+	}
+	for _, want := range []int{1, 0} {
+		if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != want {
+			t.Errorf("%+v, want %d published", n, want)
+		}
+	}
+	if all := r.events(t, publish.Names{}); len(all) != 5 {
+		t.Errorf("%d events, want four and a correction", len(all))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/replay"
@@ -36,6 +37,9 @@ topics or to those of a --to-prefix of their own:
   changed    a correction: under an id of its own, corrects names the first one's
   new        published, and marked if it is late
   gone       nothing; today's code does not make it, and what is published stays
+
+A published event is compared with what its own webhook gives or, if that is not
+in the archive, its first redelivery.
 
 What was published is recognised by its id. So a replay that was interrupted goes
 on when it is run again, and one that is run twice publishes nothing the second
@@ -74,7 +78,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 }
 
 // outcomes are what a webhook was kept with.
-var outcomes = []normalize.Outcome{normalize.OutcomeEvents, normalize.OutcomeIgnored, normalize.OutcomeMalformed}
+var outcomes = []normalize.Outcome{normalize.OutcomeEvents, ingest.OutcomeDuplicate, normalize.OutcomeIgnored, normalize.OutcomeMalformed}
 
 type replaying struct {
 	replay.Filter
