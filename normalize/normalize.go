@@ -164,8 +164,8 @@ type Result struct {
 	Kept   []Kept          `json:"kept,omitempty"` // the items without an event
 }
 
-// Kept is an item that became no event, and why. Whoever normalises keeps the
-// payload it came in.
+// Kept is an item that became no event, and why; or, where there is an event of
+// it, what was left out of that. Whoever normalises keeps the payload it came in.
 type Kept struct {
 	Item    int     `json:"item"` // its place in the payload, from 0
 	Type    string  `json:"connector_event_type,omitempty"`
@@ -212,6 +212,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	if len(o.MerchantIDKeys) == 0 {
 		o.MerchantIDKeys = DefaultMerchantIDKeys
 	}
+	payload = withoutMark(payload)
 	facts, err := c.read(payload, o)
 	if err != nil {
 		facts = []Fact{malformed("", err)}
@@ -227,6 +228,9 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		case !seen[e.ID]: // the same fact twice in one payload is one event
 			seen[e.ID] = true
 			r.Events = append(r.Events, e)
+			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
+				r.Kept = append(r.Kept, Kept{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
+			}
 		}
 	}
 	return r, nil
@@ -261,7 +265,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	d.Connector, d.Endpoint, d.Status = connector, o.Endpoint, f.Type.Status()
 	d.ReceivedAt = o.ReceivedAt.UTC()
 	d.Live = f.Mode == ModeLive || f.Mode == ModeUnknown && o.Live
-	if d.MerchantTransactionID != "" {
+	if schemas.CheckReference(d.MerchantTransactionID) == nil {
 		d.KeySource = cmp.Or(d.KeySource, schemas.KeyFromPayload)
 	} else {
 		d.KeySource = schemas.KeyFromConnector

@@ -18,19 +18,34 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
+// withoutMark returns text without the UTF-8 byte order mark that some senders,
+// and the proxies before them, put in front. No format that is read here has
+// one, and none reads differently without it.
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+
 // decode reads a JSON payload. Names given twice, text that is not UTF-8, and
 // nesting beyond 10,000 levels are refused: a payload that two readers could
-// take for two different things is believed by none.
+// take for two different things is believed by none. A byte order mark is
+// skipped.
+//
+// Of a payload whose events have names, decode reads the name and leaves the
+// rest a [jsontext.Value]: an event that is not known may have any other shape,
+// and is no error. [redecode] reads the rest once the name is known.
 func decode(payload []byte, v any) error {
+	payload = withoutMark(payload)
 	if plain(payload) {
 		return redecode(payload, v)
 	}
 	return readable(json.Unmarshal(payload, v))
 }
 
-// redecode reads a payload that is plain, or a part of one that decode has read as
-// a value, and so has refused what it refuses: to look for that is half of the work.
+// redecode reads a payload that is plain, or one, or a part of one, that decode
+// has read and so has refused what it refuses: to look for that is half of the
+// work. A part that is not there is read as null.
 func redecode(part jsontext.Value, v any) error {
+	if len(part) == 0 {
+		return nil
+	}
 	return readable(json.Unmarshal(part, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)))
 }
 
@@ -53,6 +68,7 @@ func readable(err error) error {
 // declarations, and nesting beyond what any processor sends, are refused:
 // nothing here declares entities or is deep.
 func decodeXML(payload []byte, v any) error {
+	payload = withoutMark(payload)
 	const deepest = 100
 	roots, depth := 0, 0
 	for d := xml.NewDecoder(bytes.NewReader(payload)); ; {
@@ -85,7 +101,7 @@ func decodeXML(payload []byte, v any) error {
 
 // decodeForm reads a form-encoded payload. A field given twice is refused.
 func decodeForm(payload []byte) (map[string]string, error) {
-	values, err := url.ParseQuery(string(payload))
+	values, err := url.ParseQuery(string(withoutMark(payload)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: not a form: %v", ErrMalformed, err)
 	}
@@ -266,13 +282,33 @@ func major(decimal, currency string) (*schemas.Amount, error) {
 	return &a, nil
 }
 
-// method is how it was paid; nil if the processor does not say.
+// method is how it was paid; nil if the processor does not say. Where a processor
+// writes a card network in place of the kind, such as Visa, the kind is "card".
 func method(kind, brand string) *schemas.PaymentMethod {
-	if kind == "" {
+	kind, brand = strings.ToLower(kind), strings.ToLower(brand)
+	switch {
+	case cardBrands[kind]:
+		kind, brand = "card", kind
+	case kind == "" && cardBrands[brand]:
+		kind = "card"
+	case kind == "":
 		return nil
 	}
-	return &schemas.PaymentMethod{Type: strings.ToLower(kind), Brand: strings.ToLower(brand)}
+	return &schemas.PaymentMethod{Type: kind, Brand: brand}
 }
+
+// cardBrands are the names of card networks, as the processors write them in
+// place of a kind of payment method.
+var cardBrands = func() map[string]bool {
+	m := map[string]bool{}
+	for _, name := range strings.Split("accel,american express,american_express,americanexpress,amex,bcmc,cartasi,carte_bancaire,cartebancaire,cartes bancaires,"+
+		"cartes_bancaires,cb,china_union_pay,cup,dankort,diners,diners club,diners_club,dinersclub,discover,eftpos_australia,electron,elo,"+
+		"hiper,hipercard,interac,jcb,maestro,mastercard,mastercard_debit,mc,mir,nyce,pulse,rupay,star,troy,uatp,union_pay,unionpay,verve,"+
+		"visa,visa electron,visa_debit,visa_electron,visaelectron,vpay", ",") {
+		m[name] = true
+	}
+	return m
+}()
 
 // failure is why something did not succeed; nil if the processor does not say.
 func failure(code, message, networkCode string) *schemas.Error {

@@ -14,8 +14,11 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -145,6 +148,30 @@ const (
 	StagePreArbitration Stage = "pre_arbitration" // a second chargeback, pre-arbitration or arbitration
 )
 
+// CheckReference returns why a text cannot be a merchant_transaction_id and so a
+// Kafka key, or nil. It must be UTF-8, or JSON would change it and the key not,
+// and have no control characters (U+0000 to U+001F, U+007F to U+009F): no
+// merchant has one in a reference, and stores, files and terminals take them for
+// the end of something.
+func CheckReference(s string) error {
+	switch {
+	case s == "":
+		return errors.New("it is empty")
+	case !utf8.ValidString(s):
+		return errors.New("it is not UTF-8")
+	}
+	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("it has a control character at byte %d", i)
+	}
+	return nil
+}
+
+// ids are the account and the processor's ids that [Validate] holds to the same
+// rule as the merchant's reference: other events find this one by them.
+func (d Data) ids() []string {
+	return append([]string{d.Account, d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID}, d.ConnectorReferences...)
+}
+
 // Validate returns what is wrong with an event, or nil. It asks for what every
 // consumer builds on; the JSON Schemas ask for the rest.
 func (e Event) Validate() error {
@@ -155,8 +182,8 @@ func (e Event) Validate() error {
 		return fmt.Errorf("event %s: type %q is not one of tollbridge's", e.ID, e.Type)
 	case e.Subject == "":
 		return fmt.Errorf("event %s: subject is empty, it is the Kafka key", e.ID)
-	case !utf8.ValidString(e.Subject):
-		return fmt.Errorf("event %s: subject %q is not UTF-8, JSON would change it and the Kafka key not", e.ID, e.Subject)
+	case CheckReference(e.Subject) != nil:
+		return fmt.Errorf("event %s: subject %q: %w", e.ID, e.Subject, CheckReference(e.Subject))
 	case e.Subject != e.Data.MerchantTransactionID:
 		return fmt.Errorf("event %s: subject %q differs from merchant_transaction_id %q", e.ID, e.Subject, e.Data.MerchantTransactionID)
 	case e.Time.IsZero():
@@ -165,6 +192,11 @@ func (e Event) Validate() error {
 		return fmt.Errorf("event %s: time is in the year %d, and JSON has 0 to 9999", e.ID, e.Time.Year())
 	case e.Data.RespondBy != nil && !writable(*e.Data.RespondBy):
 		return fmt.Errorf("event %s: respond_by is in the year %d, and JSON has 0 to 9999", e.ID, e.Data.RespondBy.Year())
+	}
+	for _, id := range e.Data.ids() {
+		if err := CheckReference(id); id != "" && err != nil {
+			return fmt.Errorf("event %s: an id of the processor's, %q: %w", e.ID, id, err)
+		}
 	}
 	return nil
 }
