@@ -3,8 +3,8 @@ package schemas
 import "bytes"
 
 // AsyncAPI returns an AsyncAPI 3.0 document of the topics that tollbridge
-// writes events to: a channel a type, and what its records look like. Its
-// address is the type after prefix, as the topic's name is.
+// writes events to, with one channel for each type. A channel's address is the
+// topic's name: prefix, then the type.
 //
 // https://www.asyncapi.com/docs/reference/specification/v3.0.0
 func AsyncAPI(prefix string) []byte {
@@ -15,14 +15,14 @@ func AsyncAPI(prefix string) []byte {
 	channels, operations, messages, components := object{}, object{}, object{}, object{}
 	for _, t := range types {
 		name := string(t.t)
-		channels[name] = object{"address": prefix + name, "description": t.says, "messages": object{name: ref("components/messages/" + name)}}
+		channels[name] = object{"address": prefix + name, "description": t.description, "messages": object{name: ref("components/messages/" + name)}}
 		operations[name] = object{"action": "send", "channel": ref("channels/" + name)}
-		messages[name] = object{"name": name, "summary": t.says, "traits": []any{ref("components/messageTraits/event")}, "payload": ref("components/schemas/" + name)}
+		messages[name] = object{"name": name, "summary": t.description, "traits": []any{ref("components/messageTraits/event")}, "payload": ref("components/schemas/" + name)}
 		s := schemaOf(t.t)
 		for name, def := range s.Defs {
 			components[name] = def
 		}
-		s.Schema, s.ID, s.Defs = "", "", nil // one document, with one set of definitions
+		s.Schema, s.ID, s.Defs = "", "", nil // the document has one set of definitions
 		components[name] = s
 	}
 	b := indented(object{
@@ -30,7 +30,7 @@ func AsyncAPI(prefix string) []byte {
 		"info": object{
 			"title":       "tollbridge",
 			"version":     "1",
-			"description": "What payment processors' webhooks say, in one vocabulary: CloudEvents " + SpecVersion + " in JSON, structured mode.",
+			"description": "The webhooks of payment processors as one stream of events: CloudEvents " + SpecVersion + " in JSON, structured mode.",
 		},
 		"defaultContentType": ContentType,
 		"channels":           channels,
@@ -44,13 +44,13 @@ func AsyncAPI(prefix string) []byte {
 					"required": []string{"content-type", "event-id", "event-type", "event-time", "key-source", "connector"},
 					"properties": object{
 						"content-type": object{"const": ContentType},
-						"event-id":     text("The event's id. Handle an id once."),
+						"event-id":     text("The event's id. Process each id once."),
 						"event-type":   text("The event's type."),
 						"event-time":   text("The event's time, RFC 3339."),
 						"key-source":   text("The event's data.key_source."),
-						"corrects":     text("The id of the event that this one takes the place of."),
+						"corrects":     text("The id of the event that this one replaces."),
 						"connector":    text("The processor."),
-						"traceparent":  text("W3C trace context of the webhook that the event came in."),
+						"traceparent":  text("The W3C trace context of the webhook."),
 					},
 				},
 				"bindings": object{"kafka": object{"key": text("The merchant_transaction_id."), "bindingVersion": "0.5.0"}},

@@ -63,7 +63,7 @@ func TestAsyncAPI(t *testing.T) {
 				{"the operation's channel", operation.Channel.Ref, "#/channels/" + name},
 				{"the channel's message", channel.Messages[name].Ref, "#/components/messages/" + name},
 				{"the message's name", message.Name, name},
-				{"the message's summary", message.Summary, typ.Says()},
+				{"the message's summary", message.Summary, typ.Description()},
 				{"the message's payload", message.Payload.Ref, "#/components/schemas/" + name},
 			} {
 				if c.got != c.want {

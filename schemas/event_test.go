@@ -86,7 +86,7 @@ func TestValidate(t *testing.T) {
 		change func(*schemas.Event)
 	}{
 		{"has no id", func(e *schemas.Event) { e.ID = "" }},
-		{`type "payment.done" is not one of tollbridge's`, func(e *schemas.Event) { e.Type = "payment.done" }},
+		{`unknown type "payment.done"`, func(e *schemas.Event) { e.Type = "payment.done" }},
 		{"subject is empty", func(e *schemas.Event) { e.Subject, e.Data.MerchantTransactionID = "", "" }},
 		{"not UTF-8", func(e *schemas.Event) { e.Subject, e.Data.MerchantTransactionID = "\xff", "\xff" }},
 		{`subject "order-44" differs from merchant_transaction_id "order-43"`, func(e *schemas.Event) { e.Subject = "order-44" }},

@@ -6,17 +6,18 @@ import (
 	"strconv"
 )
 
-// namespace is the UUID that tollbridge's event ids are made in: the UUIDv5 of
-// "urn:tollbridge:event" in RFC 9562's URL namespace. It never changes, or
-// every consumer would see every event anew.
+// namespace is the UUID namespace of event ids: the UUIDv5 of
+// "urn:tollbridge:event" in the URL namespace of RFC 9562. It must never
+// change: consumers would take every event for a new one.
 var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}, "urn:tollbridge:event")
 
 // ID returns the id of an event: a UUIDv5 (RFC 9562, section 5.5) of the
-// connector, the endpoint, what identifies the fact at the processor, the
-// event's type, and its place among the events of that fact. The same fact has
-// the same id however often, and through whichever replica, it comes.
+// connector, the endpoint, the identity of the fact at the processor, the
+// event's type, and the index of the event among those of the fact. A fact has
+// the same id in every delivery and on every replica.
 func ID(connector, endpoint, identity string, t Type, item int) string {
-	// Lengths go before the parts, so that no two lists of parts read alike.
+	// Each part has its length before it, so that different parts never give
+	// the same text.
 	var name []byte
 	for _, part := range []string{connector, endpoint, identity, string(t), strconv.Itoa(item)} {
 		name = strconv.AppendInt(name, int64(len(part)), 10)

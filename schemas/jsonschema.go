@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 )
 
-// eventSchema is what the schemas of all types have in common, with the fields
+// eventSchema is the common part of the schemas of all types, with the fields
 // of each family in its definitions. The examples of a field are all values
 // that this version writes.
 //
@@ -59,7 +59,7 @@ func schemaOf(t Type) schema {
 	if err := json.Unmarshal(eventSchema, &s); err != nil {
 		panic("schemas: event.schema.json: " + err.Error()) // embedded: it cannot differ between runs
 	}
-	s.ID, s.Title, s.Description = t.Schema(), string(t), t.Says()
+	s.ID, s.Title, s.Description = t.Schema(), string(t), t.Description()
 	is := func(value string) any { return map[string]string{"const": value} }
 	ref := func(name string) any { return map[string]string{"$ref": "#/$defs/" + name} }
 	s.Properties["type"], s.Properties["dataschema"] = is(string(t)), is(t.Schema())
@@ -74,7 +74,7 @@ func schemaOf(t Type) schema {
 	return s
 }
 
-// indented is the JSON of v, which has nothing in it that cannot be encoded.
+// indented returns the JSON of v, which must be encodable.
 func indented(v any) []byte {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -59,7 +59,7 @@ func TestJSONSchema(t *testing.T) {
 			if err := meta.Validate(doc); err != nil {
 				t.Errorf("the metaschema refuses it: %v", err)
 			}
-			for key, want := range map[string]string{"$id": typ.Schema(), "title": string(typ), "description": typ.Says()} {
+			for key, want := range map[string]string{"$id": typ.Schema(), "title": string(typ), "description": typ.Description()} {
 				if got := doc.(map[string]any)[key]; got != want {
 					t.Errorf("%s is %v, want %q", key, got, want)
 				}

@@ -9,22 +9,22 @@ import (
 )
 
 // Amount is money in the minor unit of its currency: {1099, "EUR"} is €10.99,
-// {1099, "JPY"} is ¥1099. Value and currency are always together.
+// {1099, "JPY"} is ¥1099.
 type Amount struct {
 	Value    int64  `json:"value"`
 	Currency string `json:"currency"` // ISO 4217, upper case; see [NoCurrency]
 }
 
-// NoCurrency is ISO 4217's code for "no currency". An amount has it when the
-// processor sent a number and did not say of what.
+// NoCurrency is the code of ISO 4217 for "no currency". An amount has it if the
+// processor sent a number without a currency.
 const NoCurrency = "XXX"
 
 // ErrAmount is wrapped by every error about money.
 var ErrAmount = errors.New("amount")
 
-// decimals is the currencies of ISO 4217 by how many decimals they have:
+// decimals lists the currencies of ISO 4217 by their number of decimals:
 // https://www.six-group.com/en/products-services/financial-information/market-reference-data/data-standards.html
-// (list one, 2026-01-01, and withdrawn codes that payments still name: those since 2020, and RUR).
+// (list one, 2026-01-01, and withdrawn codes that payments still use: those withdrawn since 2020, and RUR).
 var decimals = []string{
 	0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
 	2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW " +
@@ -36,7 +36,7 @@ var decimals = []string{
 	4: "CLF UYW",
 }
 
-// exponents is decimals the other way round.
+// exponents is the number of decimals by currency.
 var exponents = func() map[string]int {
 	m := map[string]int{}
 	for exponent, codes := range decimals {
@@ -47,25 +47,26 @@ var exponents = func() map[string]int {
 	return m
 }()
 
-// Exponent returns how many decimals currency has in ISO 4217, and whether it
-// is known. The code may be in either case.
+// Exponent returns the number of decimals of a currency in ISO 4217, and
+// whether the currency is known. The code may be in upper or lower case.
 func Exponent(currency string) (int, bool) {
-	code, _ := code(currency) // in error it is empty, and no currency's
+	code, _ := code(currency) // after an error it is empty, which is no currency
 	e, ok := exponents[code]
 	return e, ok
 }
 
-// Minor returns an amount that a processor sent in minor units. Where the
-// processor's minor unit is not ISO 4217's, theirs has its number of decimals
-// by currency: Stripe counts ISK in hundredths, so {"ISK": 2}, and 500 is
-// ISK 5. What cannot be told exactly is an error, never rounded.
+// Minor returns an amount that a processor sent in minor units. If the
+// processor's minor unit differs from that of ISO 4217, theirs holds its number
+// of decimals by currency: Stripe counts ISK in hundredths, so theirs has
+// "ISK": 2, and 500 is ISK 5. An amount that would have to be rounded is an
+// error that wraps [ErrAmount].
 func Minor(value int64, currency string, theirs map[string]int) (Amount, error) {
 	code, err := code(currency)
 	if err != nil {
 		return Amount{}, err
 	}
 	if value == math.MinInt64 {
-		return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, value, code) // it has no opposite: see Abs
+		return Amount{}, fmt.Errorf("%w: %d %s is too large", ErrAmount, value, code) // Abs could not negate it
 	}
 	exponent, ok := theirs[code]
 	if !ok || code == NoCurrency {
@@ -73,7 +74,7 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 	}
 	iso, known := exponents[code]
 	if !known {
-		return Amount{}, fmt.Errorf("%w: %d %s: the currency's decimals are not known", ErrAmount, value, code)
+		return Amount{}, fmt.Errorf("%w: %d %s: the number of decimals of this currency is not known", ErrAmount, value, code)
 	}
 	sent := value
 	for ; exponent > iso; exponent-- {
@@ -93,10 +94,10 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 
 // Major returns an amount that a processor sent in major units as decimal
 // text: ("10.5", "EUR") is {1050, "EUR"}. The text may have a sign, and zeros
-// beyond the currency's decimals; digits that would be lost are an error. A
-// point has digits on both sides.
-// Without a currency the decimals that stand there are taken for the
-// currency's own: ("10.00", "") is {1000, "XXX"}.
+// beyond the currency's decimals; any other digit there is an error, since it
+// would be lost. A decimal point needs digits on both sides. Without a currency
+// the number of decimals in the text counts: ("10.00", "") is {1000, "XXX"}.
+// An error wraps [ErrAmount].
 func Major(decimal, currency string) (Amount, error) {
 	code, err := code(currency)
 	if err != nil {
@@ -108,7 +109,7 @@ func Major(decimal, currency string) (Amount, error) {
 	case code == NoCurrency:
 		exponent = len(fraction)
 	case !known:
-		return Amount{}, fmt.Errorf("%w: %q %s: the currency's decimals are not known", ErrAmount, decimal, code)
+		return Amount{}, fmt.Errorf("%w: %q %s: the number of decimals of this currency is not known", ErrAmount, decimal, code)
 	}
 	unsigned, negative := strings.CutPrefix(whole, "-")
 	if !negative {
@@ -124,17 +125,17 @@ func Major(decimal, currency string) (Amount, error) {
 		fraction = fraction[:exponent]
 	}
 	value, err := strconv.ParseInt(whole+fraction+strings.Repeat("0", exponent-len(fraction)), 10, 64)
-	if err != nil || value == math.MinInt64 { // the latter has no opposite: see Abs
+	if err != nil || value == math.MinInt64 { // Abs could not negate the latter
 		return Amount{}, fmt.Errorf("%w: %q %s is too large", ErrAmount, decimal, code)
 	}
 	return Amount{value, code}, nil
 }
 
-// digits reports whether s is one or more of 0 to 9.
+// digits reports whether s consists of one or more digits.
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// Abs returns a without its sign, for processors that send refunds as
-// negative amounts. What an event moved is told by its type.
+// Abs returns a without its sign, for processors that send refunds as negative
+// amounts. The direction of the money follows from the event's type.
 func (a Amount) Abs() Amount {
 	if a.Value < 0 {
 		a.Value = -a.Value
@@ -150,5 +151,5 @@ func code(currency string) (string, error) {
 	if len(currency) != 3 || strings.Trim(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
 		return "", fmt.Errorf("%w: currency %q is not a three-letter code of ISO 4217", ErrAmount, currency)
 	}
-	return strings.ToUpper(currency), nil // after the check: some letters beyond ASCII have ASCII capitals
+	return strings.ToUpper(currency), nil // after the check: some non-ASCII letters have ASCII capitals
 }

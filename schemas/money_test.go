@@ -74,7 +74,7 @@ func TestMajorRefuses(t *testing.T) {
 		{"-92233720368547758.08", "EUR", "too large"}, // fits, and has no opposite
 		{"9223372036854775807", "EUR", "too large"},
 		{"1.00000000000000000000", "", "too large"},
-		{"1", "ABC", "decimals are not known"},
+		{"1", "ABC", "number of decimals of this currency is not known"},
 		{"1", "EURO", "three-letter code"},
 		{"1", "E1R", "three-letter code"},
 		{"1", "€", "three-letter code"}, // three bytes
@@ -125,7 +125,7 @@ func TestMinor(t *testing.T) {
 		{-math.MaxInt64/10 - 1, "KWD", "too large"},
 		{math.MaxInt64 / 10, "MGA", "too large"}, // at the second step
 		{math.MinInt64, "EUR", "too large"},      // it has no opposite
-		{1, "ABC", "decimals are not known"},
+		{1, "ABC", "number of decimals of this currency is not known"},
 		{1, "EU", "three-letter code"},
 	} {
 		got, err := schemas.Minor(c.value, c.currency, theirs)

@@ -2,11 +2,11 @@ package schemas
 
 import "strings"
 
-// Type says what happened, in words that belong to no processor. It is also
-// the name of the event's topic, after the configured prefix.
+// Type is what happened, in terms that are the same for all processors. It is
+// also the name of the event's topic, after the configured prefix.
 type Type string
 
-// The event types. A new one is a line here, a line in [types] and a topic.
+// The event types. A new type is a line here and a line in [types].
 const (
 	PaymentAuthorized            Type = "payment.authorized"
 	PaymentCaptured              Type = "payment.captured"
@@ -50,11 +50,11 @@ const (
 	FraudReported Type = "fraud.reported"
 )
 
-// types is every type with the sentence that explains it, in the order they
-// are shown: the life of a payment, then what may follow it.
+// types lists every type with its description, in the order in which they are
+// shown: the steps of a payment, then what may follow it.
 var types = []struct {
-	t    Type
-	says string
+	t           Type
+	description string
 }{
 	{PaymentAuthorized, "The amount is reserved and not yet taken."},
 	{PaymentCaptured, "The money is taken, wholly or in part; where authorization and capture are one step, the payment succeeded."},
@@ -93,16 +93,16 @@ var types = []struct {
 	{FraudReported, "The card network or the bank reported the payment as fraudulent; no money has moved."},
 }
 
-// says is types by type.
-var says = func() map[Type]string {
+// descriptions is the description of each type.
+var descriptions = func() map[Type]string {
 	m := make(map[Type]string, len(types))
 	for _, t := range types {
-		m[t.t] = t.says
+		m[t.t] = t.description
 	}
 	return m
 }()
 
-// Types returns every type, in the order they are shown.
+// Types returns all event types, in the order in which they are shown.
 func Types() []Type {
 	all := make([]Type, len(types))
 	for i, t := range types {
@@ -113,26 +113,26 @@ func Types() []Type {
 
 // Known reports whether t is one of [Types].
 func (t Type) Known() bool {
-	_, ok := says[t]
+	_, ok := descriptions[t]
 	return ok
 }
 
-// Says returns the sentence that explains t, or "" if t is not known.
-func (t Type) Says() string { return says[t] }
+// Description returns the sentence that explains t, or "" if t is not known.
+func (t Type) Description() string { return descriptions[t] }
 
-// Family is the first word of t: payment, refund, dispute, payout, mandate or fraud.
+// Family returns the first word of t: payment, refund, dispute, payout, mandate or fraud.
 func (t Type) Family() string {
 	family, _, _ := strings.Cut(string(t), ".")
 	return family
 }
 
-// Status is the second word of t: captured.
+// Status returns the second word of t: captured.
 func (t Type) Status() string {
 	_, status, _ := strings.Cut(string(t), ".")
 	return status
 }
 
-// Schema is the URI of the JSON Schema of t's events, their dataschema. Its
-// last part is the version, which changes when an event of the version before
-// would no longer be valid.
+// Schema returns the URI of the JSON Schema of t's events, which is their
+// dataschema. Its last part is the version: it changes with the first change
+// that is not compatible.
 func (t Type) Schema() string { return "urn:tollbridge:schemas/" + string(t) + "/1" }

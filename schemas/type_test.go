@@ -27,13 +27,13 @@ func TestTypes(t *testing.T) {
 		if !typ.Known() {
 			t.Errorf("%s is not known", typ)
 		}
-		if says := typ.Says(); !regexp.MustCompile(`^[A-Z].*[^.]\.$`).MatchString(says) {
+		if says := typ.Description(); !regexp.MustCompile(`^[A-Z].*[^.]\.$`).MatchString(says) {
 			t.Errorf("%s says %q, want a sentence with a full stop", typ, says)
 		}
-		if other, ok := said[typ.Says()]; ok {
+		if other, ok := said[typ.Description()]; ok {
 			t.Errorf("%s and %s say the same", typ, other)
 		}
-		said[typ.Says()] = typ
+		said[typ.Description()] = typ
 		if got := typ.Family() + "." + typ.Status(); got != string(typ) {
 			t.Errorf("family and status of %s are %s", typ, got)
 		}
@@ -50,8 +50,8 @@ func TestTypes(t *testing.T) {
 
 func TestUnknownTypes(t *testing.T) {
 	for _, typ := range []schemas.Type{"", "payment", "payment.", "payment.Captured", "payment.captured ", "charge.succeeded"} {
-		if typ.Known() || typ.Says() != "" {
-			t.Errorf("%q is known, and says %q", typ, typ.Says())
+		if typ.Known() || typ.Description() != "" {
+			t.Errorf("%q is known, and says %q", typ, typ.Description())
 		}
 	}
 	if f, s := schemas.Type("payment").Family(), schemas.Type("payment").Status(); f != "payment" || s != "" {

@@ -136,7 +136,7 @@ func schemasCommand() *cobra.Command {
 			case len(args) == 0:
 				w := columns(c)
 				for _, t := range schemas.Types() {
-					fmt.Fprintf(w, "%s\t%s\n", t, t.Says())
+					fmt.Fprintf(w, "%s\t%s\n", t, t.Description())
 				}
 				return w.Flush()
 			case !schemas.Type(args[0]).Known():
