@@ -25,6 +25,7 @@ type leader struct {
 	conn    *publish.Conn
 	asks    int32         // as whom it is asked where its logs end
 	asked   time.Time     // when it was asked last where its logs end
+	looked  time.Time     // when it was asked last who leads
 	busy    time.Time     // when something came last
 	rest    time.Duration // until the next request
 	session session
@@ -35,7 +36,13 @@ type leader struct {
 // anything. https://cwiki.apache.org/confluence/x/7h6TBg (KIP-227)
 type session struct {
 	id, epoch int32
-	has       map[Partition]int64 // from which offset it reads each partition
+	has       map[Partition]position // what it reads of each partition
+}
+
+// position is what is to be read of a partition, and in which leader epoch.
+type position struct {
+	Range
+	epoch int32
 }
 
 // A request's answer is at most this large, in bytes, or one batch. kafka-go takes
@@ -60,9 +67,15 @@ func (l *leader) run(ctx context.Context) {
 	if l.conn != nil {
 		l.conn.Close()
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		l.s.abandon(l, err)
 	}
+}
+
+// refused looks for the leader of one partition anew: the broker does not lead it,
+// or not in the epoch that it was asked in, or its answer cannot be read.
+func (l *leader) refused(p Partition, why error) {
+	l.s.abandon(l, fmt.Errorf("topic %s, partition %d, broker %d: %w", p.Topic, p.Number, l.id, why), p)
 }
 
 func (l *leader) read(ctx context.Context) (err error) {
@@ -77,9 +90,15 @@ func (l *leader) read(ctx context.Context) (err error) {
 		if len(places) == 0 {
 			return nil
 		}
+		if time.Since(l.looked) > metadataPace {
+			if err := l.s.checkLeaders(ctx, l); err != nil {
+				return fmt.Errorf("broker %d: %w", l.id, err)
+			}
+			l.looked = time.Now()
+		}
 		if l.s.forever && time.Since(l.asked) > endsPace {
 			if err := l.s.ends(l, places); err != nil {
-				return err
+				return fmt.Errorf("broker %d: %w", l.id, err)
 			}
 			l.asked = time.Now()
 		}
@@ -152,7 +171,8 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 		}
 		for p, g := range l.positions(places) {
 			if at, ok := from[p]; ok && g.From > at.From {
-				from[p] = g
+				at.From = g.From
+				from[p] = at
 			}
 		}
 	}
@@ -166,7 +186,7 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 			}
 			c, err := l.chunk(p, at, &t.Partitions[i])
 			if err != nil {
-				l.s.abandon(l, fmt.Errorf("topic %s, partition %d: %w", p.Topic, p.Number, err), p)
+				l.refused(p, err)
 				continue
 			}
 			behind = behind || c.Next < c.End
@@ -197,18 +217,18 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 }
 
 // positions returns what is to be read of the places.
-func (l *leader) positions(places []*place) map[Partition]Range {
+func (l *leader) positions(places []*place) map[Partition]position {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	from := make(map[Partition]Range, len(places))
+	from := make(map[Partition]position, len(places))
 	for _, q := range places {
-		from[q.Partition] = Range{q.next, q.to}
+		from[q.Partition] = position{Range{q.next, q.to}, q.epoch}
 	}
 	return from
 }
 
 // request asks for what the session does not have, or for all if there is none.
-func (l *leader) request(from map[Partition]Range) *fetch.Request {
+func (l *leader) request(from map[Partition]position) *fetch.Request {
 	r := &fetch.Request{
 		ReplicaID: consumer, SessionID: l.session.id, SessionEpoch: l.session.epoch,
 		MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
@@ -222,13 +242,13 @@ func (l *leader) request(from map[Partition]Range) *fetch.Request {
 	topics := map[string]int{}
 	has := l.session.has
 	if has == nil {
-		has = map[Partition]int64{}
+		has = map[Partition]position{}
 	}
 	for p, g := range from {
-		if offset, ok := has[p]; ok && offset == g.From && r.SessionID != 0 {
+		if before, ok := has[p]; ok && before == g && r.SessionID != 0 {
 			continue
 		}
-		has[p] = g.From
+		has[p] = g
 		i, ok := topics[p.Topic]
 		if !ok {
 			i = len(r.Topics)
@@ -236,7 +256,7 @@ func (l *leader) request(from map[Partition]Range) *fetch.Request {
 			r.Topics = append(r.Topics, fetch.RequestTopic{Topic: p.Topic})
 		}
 		r.Topics[i].Partitions = append(r.Topics[i].Partitions, fetch.RequestPartition{
-			Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes,
+			Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes,
 		})
 	}
 	if len(has) > len(from) {
@@ -282,12 +302,12 @@ func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
 // gap steps over an offset that no record is at: of a transaction's end, or of
 // what compaction took away. It is for when a broker shows that there is more and
 // brings nothing.
-func (l *leader) gap(c Chunk, g Range) (Chunk, error) {
+func (l *leader) gap(c Chunk, g position) (Chunk, error) {
 	p := c.Partition
 	answer, err := l.fetch(&fetch.Request{
 		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
-			{Partition: int32(p.Number), CurrentLeaderEpoch: -1, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes},
+			{Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes},
 		}}},
 	})
 	if err != nil || answer.ErrorCode != 0 || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
@@ -304,15 +324,15 @@ func (l *leader) gap(c Chunk, g Range) (Chunk, error) {
 }
 
 // chunk reads what a request brought of one partition.
-func (l *leader) chunk(p Partition, g Range, a *fetch.ResponsePartition) (Chunk, error) {
+func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chunk, error) {
 	c := Chunk{Partition: p, Next: g.From, End: a.LastStableOffset}
 	switch err := kafka.Error(a.ErrorCode); {
 	case errors.Is(err, kafka.OffsetOutOfRange):
-		first, err := l.bound(p, kafka.FirstOffset)
+		first, err := l.bound(p, g.epoch, kafka.FirstOffset)
 		if err != nil {
 			return c, err
 		}
-		end, err := l.bound(p, kafka.LastOffset)
+		end, err := l.bound(p, g.epoch, kafka.LastOffset)
 		c.Next, c.End, c.moved = first, end, true
 		return c, err
 	case a.ErrorCode != 0:
@@ -348,9 +368,9 @@ func (l *leader) chunk(p Partition, g Range, a *fetch.ResponsePartition) (Chunk,
 }
 
 // bound asks where a partition begins or ends.
-func (l *leader) bound(p Partition, which int64) (int64, error) {
+func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
 	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafka.ReadCommitted), Topics: []listoffsets.RequestTopic{{
-		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: -1, Timestamp: which}},
+		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: epoch, Timestamp: which}},
 	}}}, answerTime)
 	if err != nil {
 		return 0, err

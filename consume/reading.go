@@ -3,11 +3,14 @@ package consume
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
+	"github.com/segmentio/kafka-go/protocol/metadata"
 
 	"github.com/tollbridge/tollbridge/publish"
 )
@@ -19,19 +22,35 @@ import (
 //	   ▲                 │
 //	assigned          what failed: looked for again, alone
 //	   └──── metadata ◀──┘
+//
+// # Leaders
+//
+// Only a partition's leader has every record that was acknowledged: a follower may
+// lag. A broker answers as a follower without saying so, or does not know yet that
+// it leads no longer. So each request names the leader epoch that the metadata
+// shows, and a broker that is in another one refuses it. Every leader is asked for
+// the metadata now and then, beside the fetches: any broker that knows of a newer
+// leader moves the partition there. The metadata never moves it back, as that of a
+// broker which does not know yet would: an older epoch counts only where nobody has
+// shown the newer one for [epochGrace], as of a topic that was deleted and made anew.
 type Reading struct {
 	// Known, if it is set, tells of offsets that need not be read, since the
 	// caller of Run knows what is there: each once, in any order, as soon as they
 	// are known. f is called then, with a chunk without records where they are
 	// next.
 	Known func() map[Partition][]int64
+	// Failed, if it is set, is told every error that is tried again: a broker that
+	// does not answer, a partition without a leader. Several goroutines call it, up to
+	// ten times a second for a partition; what it does must be quick.
+	Failed func(error)
 
 	reader  *Reader
 	control publish.Control
 	f       func([]Chunk) error
-	calling sync.Mutex    // held while f is called
-	forever bool          // some range has no end
-	lost    chan struct{} // has a place for the one message that a partition has no leader, or is read, or f failed
+	calling sync.Mutex     // held while f is called
+	forever bool           // some range has no end
+	running sync.WaitGroup // the leaders' goroutines
+	lost    chan struct{}  // has a place for the one message that a partition has no leader, or is read, or f failed
 
 	mu      sync.Mutex
 	places  map[Partition]*place // that are not read to their end
@@ -48,6 +67,9 @@ type place struct {
 	known    map[int64]struct{} // offsets from next on that need not be read
 	leader   *leader            // nil: looked for
 
+	epoch int32     // the leader epoch that requests name; -1: none
+	shown time.Time // when the metadata showed that epoch last
+	end   int64     // where the log ended when the leader told that last
 	// When its leader was asked where its log ends, and where that is; the zero
 	// time: it is read until there.
 	asked    time.Time
@@ -66,7 +88,7 @@ func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Rea
 	for p, g := range ranges {
 		s.forever = s.forever || g.To == Forever
 		if g.To == Forever || g.From < g.To {
-			s.places[p] = &place{Partition: p, next: g.From, to: g.To}
+			s.places[p] = &place{Partition: p, next: g.From, to: g.To, epoch: -1, end: g.From}
 		}
 	}
 	return s
@@ -74,8 +96,14 @@ func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Rea
 
 // Times of a reading.
 const (
-	lookPace = 100 * time.Millisecond // between looks at who leads
-	endsPace = 150 * time.Millisecond // between questions where logs end
+	lookPace = 100 * time.Millisecond // between looks at who leads, at first
+	slowPace = 800 * time.Millisecond // and at last, where looking does not help
+	// metadataPace is how often every leader is asked who leads.
+	metadataPace = time.Second
+	// epochGrace is for how long nobody may have shown a leader epoch until an older
+	// one counts: longer than brokers take to hear of a new leader.
+	epochGrace = 5 * time.Second
+	endsPace   = 150 * time.Millisecond // between questions where logs end
 	// Trouble is how old what is read of a partition may be until that is
 	// doubtful. It is less than for how long records wait that were sent and are
 	// not answered: see [publish.Config.Patience].
@@ -100,27 +128,50 @@ func (s *Reading) Current(p Partition) time.Time {
 	return time.Time{}
 }
 
+// Lag returns how many records the partitions' logs have that are not read, as far
+// as their leaders have told, and the oldest of the times that [Reading.Current]
+// returns: zero if it returns none for some partition.
+func (s *Reading) Lag() (records int64, current time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := true
+	for _, q := range s.places {
+		records += max(0, q.end-q.next)
+		if first || q.current.Before(current) {
+			current, first = q.current, false
+		}
+	}
+	return records, current
+}
+
 // Run reads, as [Reader.Read] says.
 func (s *Reading) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var leaders sync.WaitGroup
-	defer leaders.Wait()
+	defer s.running.Wait()
 	defer cancel()
 	defer s.control.Close()
 	var looked time.Time
+	looks := 0 // in a row that have not helped
 	for {
 		homeless, err := s.state()
 		if err != nil || homeless == nil {
 			return err
 		}
+		if time.Since(looked) > 2*slowPace {
+			looks = 0
+		}
+		pace := min(lookPace<<(looks/10), slowPace)
 		pause := time.Second
-		switch rest := time.Until(looked.Add(lookPace)); {
+		switch rest := time.Until(looked.Add(pace)); {
 		case len(homeless) == 0:
 		case rest > 0:
 			pause = rest
 		default:
-			looked, pause = time.Now(), lookPace
-			if err := s.assign(ctx, &leaders, homeless); err != nil {
+			looked, pause = time.Now(), pace
+			if looks++; looks%5 == 0 {
+				s.control.Close() // what this broker shows does not help: another is asked
+			}
+			if err := s.assign(ctx, homeless); err != nil && ctx.Err() == nil {
 				s.told(err)
 			}
 		}
@@ -167,21 +218,43 @@ func (s *Reading) wake() {
 // told notes why something could not be read.
 func (s *Reading) told(err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.why = err
+	s.mu.Unlock()
+	if s.Failed != nil {
+		s.Failed(err)
+	}
 }
 
 // assign gives the partitions of the topics that have no leader to the one that
 // they have now.
-func (s *Reading) assign(ctx context.Context, running *sync.WaitGroup, topics map[string]bool) error {
-	names := make([]string, 0, len(topics))
-	for name := range topics {
-		names = append(names, name)
-	}
-	m, err := s.control.Metadata(ctx, names)
+func (s *Reading) assign(ctx context.Context, topics map[string]bool) error {
+	m, err := s.control.Metadata(ctx, slices.Collect(maps.Keys(topics)))
 	if err != nil {
 		return err
 	}
+	return s.applyMetadata(ctx, m, topics)
+}
+
+// checkLeaders asks a leader for the metadata of all topics that are read, and gives
+// partitions to newer leaders.
+func (s *Reading) checkLeaders(ctx context.Context, l *leader) error {
+	s.mu.Lock()
+	topics := map[string]bool{}
+	for p := range s.places {
+		topics[p.Topic] = true
+	}
+	s.mu.Unlock()
+	m, err := l.conn.Metadata(slices.Collect(maps.Keys(topics)))
+	if err != nil {
+		return err
+	}
+	_ = s.applyMetadata(ctx, m, nil) // for partitions without a leader Run asks
+	return nil
+}
+
+// applyMetadata gives partitions to the leaders that the metadata shows. It returns
+// an error if a partition of the topics that were asked for has none then.
+func (s *Reading) applyMetadata(ctx context.Context, m *metadata.Response, asked map[string]bool) (err error) {
 	addresses := map[int32]string{}
 	for _, b := range m.Brokers {
 		addresses[b.NodeID] = publish.Address(b)
@@ -193,38 +266,54 @@ func (s *Reading) assign(ctx context.Context, running *sync.WaitGroup, topics ma
 		if t.ErrorCode != 0 {
 			err = fmt.Errorf("topic %s: %w", t.Name, kafka.Error(t.ErrorCode))
 		}
-		for _, p := range t.Partitions {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
 			q := s.places[Partition{t.Name, int(p.PartitionIndex)}]
-			if q == nil || q.leader != nil {
+			if q == nil {
 				continue
 			}
 			address, ok := addresses[p.LeaderID]
-			if !ok {
-				err = fmt.Errorf("topic %s, partition %d: %w", t.Name, p.PartitionIndex, kafka.LeaderNotAvailable)
-				continue
+			switch {
+			case p.LeaderEpoch < q.epoch && (q.leader != nil || time.Since(q.shown) < epochGrace):
+				ok = false // of a broker that does not know the newer one yet
+			case p.LeaderEpoch == q.epoch:
+				q.shown = time.Now()
 			}
-			q.leader = s.leader(ctx, running, p.LeaderID, address)
+			switch {
+			case !ok && q.leader == nil:
+				err = fmt.Errorf("topic %s, partition %d: %w", t.Name, p.PartitionIndex, kafka.LeaderNotAvailable)
+			case !ok, q.leader != nil && q.leader.id == p.LeaderID && q.epoch == p.LeaderEpoch:
+			default:
+				q.leader, q.epoch, q.shown = s.leader(ctx, p.LeaderID, address), p.LeaderEpoch, time.Now()
+				q.asked = time.Time{} // another's log may end before
+			}
+		}
+	}
+	for p, q := range s.places {
+		if err == nil && q.leader == nil && asked[p.Topic] {
+			err = fmt.Errorf("topic %s, partition %d: the brokers' metadata leaves it out", p.Topic, p.Number)
 		}
 	}
 	return err
 }
 
 // leader returns the one of that id, and has it read from.
-func (s *Reading) leader(ctx context.Context, running *sync.WaitGroup, id int32, address string) *leader {
+func (s *Reading) leader(ctx context.Context, id int32, address string) *leader {
 	l := s.leaders[id]
 	if l == nil || l.address != address {
-		l = &leader{s: s, id: id, address: address, asks: debugging}
+		l = &leader{s: s, id: id, address: address, asks: debugging, looked: time.Now()}
 		s.leaders[id] = l
-		running.Go(func() { l.run(ctx) })
+		s.running.Go(func() { l.run(ctx) })
 	}
 	return l
 }
 
 // abandon has partitions of a leader looked for again: all, or those named.
 func (s *Reading) abandon(l *leader, err error, only ...Partition) {
+	s.told(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.why = err; only == nil {
+	if only == nil {
 		for p, q := range s.places {
 			if q.leader == l {
 				only = append(only, p)
@@ -236,7 +325,7 @@ func (s *Reading) abandon(l *leader, err error, only ...Partition) {
 	}
 	for _, p := range only {
 		if q := s.places[p]; q != nil && q.leader == l {
-			q.leader, q.asked = nil, time.Time{} // another's log may end before
+			q.leader, q.asked = nil, time.Time{}
 		}
 	}
 	s.wake()
@@ -298,15 +387,16 @@ const (
 func (s *Reading) ends(l *leader, places []*place) error {
 	request := &listoffsets.Request{ReplicaID: l.asks}
 	topics := map[string]int{}
-	for _, q := range places {
-		i, ok := topics[q.Topic]
+	positions := l.positions(places)
+	for p, at := range positions {
+		i, ok := topics[p.Topic]
 		if !ok {
 			i = len(request.Topics)
-			topics[q.Topic] = i
-			request.Topics = append(request.Topics, listoffsets.RequestTopic{Topic: q.Topic})
+			topics[p.Topic] = i
+			request.Topics = append(request.Topics, listoffsets.RequestTopic{Topic: p.Topic})
 		}
 		request.Topics[i].Partitions = append(request.Topics[i].Partitions, listoffsets.RequestPartition{
-			Partition: int32(q.Number), CurrentLeaderEpoch: -1, Timestamp: kafka.LastOffset,
+			Partition: int32(p.Number), CurrentLeaderEpoch: at.epoch, Timestamp: kafka.LastOffset,
 		})
 	}
 	sent := time.Now()
@@ -314,18 +404,33 @@ func (s *Reading) ends(l *leader, places []*place) error {
 	if err != nil {
 		return err
 	}
+	var refused map[Partition]error
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, t := range m.(*listoffsets.Response).Topics {
-		for _, p := range t.Partitions {
-			q := s.places[Partition{t.Topic, int(p.Partition)}]
-			switch code := kafka.Error(p.ErrorCode); {
+		for i := range t.Partitions {
+			of := &t.Partitions[i]
+			p := Partition{t.Topic, int(of.Partition)}
+			q, code := s.places[p], kafka.Error(of.ErrorCode)
+			switch {
 			case code == kafka.InvalidRequest, code == kafka.UnsupportedVersion, code == kafka.Unknown:
 				l.asks = consumer // not every Kafka is Apache's
-			case code == 0 && q != nil && q.leader == l && q.asked.IsZero(): // an earlier question is settled first
-				q.asked, q.askedEnd = sent, p.Offset
+			case q == nil, q.leader != l, q.epoch != positions[p].epoch: // it has moved meanwhile
+			case code != 0:
+				if refused == nil {
+					refused = map[Partition]error{}
+				}
+				refused[p] = code
+			default:
+				q.end = of.Offset
+				if q.asked.IsZero() { // an earlier question is settled first
+					q.asked, q.askedEnd = sent, of.Offset
+				}
 			}
 		}
+	}
+	s.mu.Unlock()
+	for p, code := range refused {
+		l.refused(p, code)
 	}
 	return nil
 }
@@ -426,6 +531,10 @@ func (s *Reading) call(chunks []Chunk) error {
 		for offset := q.next; len(q.known) > 0 && offset < c.Next; offset++ {
 			delete(q.known, offset)
 		}
+		if c.moved {
+			q.end = c.End
+		}
+		q.end = max(q.end, c.End)
 		if q.next = c.Next; q.to != Forever && q.next >= q.to {
 			delete(s.places, c.Partition)
 			s.wake()

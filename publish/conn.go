@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
@@ -32,7 +33,8 @@ const (
 // close it.
 type Conn struct {
 	conn  *protocol.Conn
-	until time.Time // when the SASL session ends; zero: never
+	use   map[protocol.ApiKey]int16 // the versions of the requests that are used
+	until time.Time                 // when the SASL session ends; zero: never
 	stop  func() bool
 }
 
@@ -89,14 +91,24 @@ func (n *Conn) versions() error {
 		case protocol.Produce, protocol.Metadata, protocol.InitProducerId, protocol.DescribeConfigs,
 			protocol.Fetch, protocol.ListOffsets, protocol.SaslHandshake, protocol.SaslAuthenticate:
 			use[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
+			if most, ok := newest[key]; ok {
+				use[key] = max(k.MinVersion, min(use[key], most))
+			}
 		}
 	}
 	if use[protocol.Produce] < 3 {
 		return errors.New("it is older than Kafka 0.11, the first with idempotent producers")
 	}
 	n.conn.SetVersions(use)
+	n.use = use
 	return nil
 }
+
+// newest is the newest version that is used of a request, where that is not
+// kafka-go's newest. From version 11 of Fetch on followers answer a consumer, too,
+// and not every record that is acknowledged is in a follower's log.
+// https://cwiki.apache.org/confluence/display/KAFKA/KIP-392%3A+Allow+consumers+to+fetch+from+closest+replica
+var newest = map[protocol.ApiKey]int16{protocol.Fetch: 10}
 
 func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, address string) error {
 	m, err := n.conn.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
@@ -132,6 +144,28 @@ func (n *Conn) Exchange(m protocol.Message, within time.Duration) (protocol.Mess
 	}
 	return n.conn.RoundTrip(m)
 }
+
+// Metadata asks where the topics' partitions are. LeaderEpoch is -1 where the broker
+// is too old to tell it. After an error the connection is of no use.
+func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
+	m, err := n.Exchange(&metadata.Request{TopicNames: topics}, answerTime)
+	if err != nil {
+		return nil, err
+	}
+	r := m.(*metadata.Response)
+	if n.use[protocol.Metadata] < epochVersion {
+		for _, t := range r.Topics {
+			for i := range t.Partitions {
+				t.Partitions[i].LeaderEpoch = -1
+			}
+		}
+	}
+	return r, nil
+}
+
+// epochVersion is the first version of a metadata answer that has leader epochs.
+// https://cwiki.apache.org/confluence/display/KAFKA/KIP-320%3A+Allow+fetchers+to+detect+and+handle+log+truncation
+const epochVersion = 7
 
 // Close ends the connection, and whatever waits for an answer on it.
 func (n *Conn) Close() {

@@ -23,8 +23,12 @@ type Control struct {
 
 // Ask returns the answer to a request that any broker answers.
 func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message, error) {
+	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.Exchange(q, answerTime) })
+}
+
+func ask[Answer any](ctx context.Context, c *Control, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
 	if c.conn != nil && !c.conn.old() {
-		if m, err := c.conn.Exchange(q, answerTime); err == nil {
+		if m, err := exchange(c.conn); err == nil {
 			return m, nil
 		}
 	}
@@ -36,7 +40,7 @@ func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message
 			errs = append(errs, err)
 			continue
 		}
-		m, err := n.Exchange(q, answerTime)
+		m, err := exchange(n)
 		if err != nil {
 			n.Close()
 			errs = append(errs, fmt.Errorf("broker %s: %w", address, err))
@@ -45,7 +49,7 @@ func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message
 		c.conn = n
 		return m, nil
 	}
-	return nil, errors.Join(errs...)
+	return none, errors.Join(errs...)
 }
 
 // addresses returns whom to ask, each once.
@@ -60,13 +64,12 @@ func (c *Control) addresses() []string {
 	return all
 }
 
-// Metadata asks where the topics' partitions are.
+// Metadata asks where the topics' partitions are: see [Conn.Metadata].
 func (c *Control) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
-	m, err := c.Ask(ctx, &metadata.Request{TopicNames: topics})
+	r, err := ask(ctx, c, func(n *Conn) (*metadata.Response, error) { return n.Metadata(topics) })
 	if err != nil {
 		return nil, err
 	}
-	r := m.(*metadata.Response)
 	c.heard = c.heard[:0]
 	for _, b := range r.Brokers {
 		c.heard = append(c.heard, Address(b))
@@ -79,7 +82,7 @@ func Address(b metadata.ResponseBroker) string {
 	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
 }
 
-// Close ends the connection; Ask makes another.
+// Close ends the connection; Ask makes another, to any of the brokers.
 func (c *Control) Close() {
 	if c.conn != nil {
 		c.conn.Close()

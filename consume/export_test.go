@@ -1,0 +1,3 @@
+package consume
+
+const MetadataPace = metadataPace

@@ -1,0 +1,332 @@
+package consume_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/publish"
+)
+
+// watched is a reading for ever of a topic's partitions, which two brokers lead in
+// turn, and what the brokers are asked.
+type watched struct {
+	*consume.Reading
+	cluster        *kfake.Cluster
+	kafka          publish.Config
+	fetched, ended [2]atomic.Int64 // requests since the last reset, by broker
+	looked         atomic.Int64    // metadata requests
+	named          [2]atomic.Int64 // fetches that name partition 0, by broker
+	version        atomic.Int64    // of the last Fetch
+	epochless      atomic.Int64    // requests that name no leader epoch
+	read           atomic.Int64    // records
+
+	mu     sync.Mutex
+	errors []string // the texts of those that Failed was told
+}
+
+// watch starts a reading. Answer may answer a request in place of a broker.
+func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Request) kmsg.Response) *watched {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(partitions, topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	w := &watched{cluster: cluster, kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
+	ranges := map[consume.Partition]consume.Range{}
+	for p := range partitions {
+		ranges[consume.Partition{Topic: topic, Number: int(p)}] = consume.Range{To: consume.Forever}
+		if err := cluster.MoveTopicPartition(topic, p, p%2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster.SetFollowers(topic, 0, []int32{1})
+	for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata} {
+		cluster.ControlKey(int16(key), func(q kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			node := cluster.CurrentNode()
+			switch key {
+			case kmsg.Fetch:
+				w.fetched[node].Add(1)
+				w.version.Store(int64(q.GetVersion()))
+				for _, of := range q.(*kmsg.FetchRequest).Topics {
+					for _, p := range of.Partitions {
+						if p.Partition == 0 {
+							w.named[node].Add(1)
+						}
+						if p.CurrentLeaderEpoch < 0 {
+							w.epochless.Add(1)
+						}
+					}
+				}
+			case kmsg.ListOffsets:
+				w.ended[node].Add(1)
+				for _, of := range q.(*kmsg.ListOffsetsRequest).Topics {
+					for _, p := range of.Partitions {
+						if p.CurrentLeaderEpoch < 0 {
+							w.epochless.Add(1)
+						}
+					}
+				}
+			case kmsg.Metadata:
+				w.looked.Add(1)
+			}
+			if answer != nil {
+				if a := answer(node, q); a != nil {
+					return a, nil, true
+				}
+			}
+			return nil, nil, false
+		})
+	}
+	r := consume.New(w.kafka)
+	t.Cleanup(r.Close)
+	w.Reading = r.Reading(ranges, func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			w.read.Add(int64(len(c.Records)))
+		}
+		return nil
+	})
+	w.Failed = func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.errors = append(w.errors, err.Error())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = w.Run(ctx) })
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	write(t, w.kafka, 0, 5)
+	in(t, 10*time.Second, "what is there is read", func() bool { return w.read.Load() == 5 && w.fresh() })
+	return w
+}
+
+// lead makes a broker the leader of the first partition, and the other one a follower, which answers a
+// fetch as well.
+func (w *watched) lead(t *testing.T, node int32) {
+	t.Helper()
+	if err := w.cluster.MoveTopicPartition(topic, 0, node); err != nil {
+		t.Fatal(err)
+	}
+	w.cluster.SetFollowers(topic, 0, []int32{1 - node})
+}
+
+// fresh reports whether all partitions are current.
+func (w *watched) fresh() bool {
+	_, current := w.Lag()
+	return time.Since(current) < consume.Trouble
+}
+
+func (w *watched) reset() {
+	for i := range 2 {
+		w.fetched[i].Store(0)
+		w.ended[i].Store(0)
+		w.named[i].Store(0)
+	}
+	w.looked.Store(0)
+}
+
+// told reports whether Failed was told an error with a text.
+func (w *watched) told(text string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.errors, func(e string) bool { return strings.Contains(e, text) })
+}
+
+// TestLeaderMoves: when a partition gets another leader it is read from that one,
+// although the former one is a follower now, which Kafka's brokers let consumers
+// fetch from and ask for offsets.
+func TestLeaderMoves(t *testing.T) {
+	w := watch(t, 1, nil)
+	if v := w.version.Load(); v < 9 || v > 10 {
+		t.Errorf("Fetch version %d, want one that names the leader epoch (9) and that only leaders answer (10)", v)
+	}
+	for _, leader := range []int32{1, 0} {
+		w.lead(t, leader)
+		in(t, 5*time.Second, "read from the new leader", func() bool { return w.fetched[leader].Load() > 0 && w.ended[leader].Load() > 0 })
+		time.Sleep(100 * time.Millisecond) // for what was under way
+		w.reset()
+		before := w.read.Load()
+		write(t, w.kafka, 0, 3)
+		in(t, 5*time.Second, "what comes is read, and the reading is current", func() bool { return w.read.Load() == before+3 && w.fresh() })
+		if f, e := w.fetched[1-leader].Load(), w.ended[1-leader].Load(); f+e > 0 {
+			t.Errorf("broker %d leads, and the other one was asked for records %d times, for its end %d times", leader, f, e)
+		}
+	}
+	if n := w.epochless.Load(); n > 0 {
+		t.Errorf("%d requests named no leader epoch", n)
+	}
+}
+
+// TestLeaderDoesNotKnow: a broker that leads no longer and has not heard of it
+// answers as before. Another broker's metadata has the partition read from the new
+// leader, and the old one's does not bring it back.
+func TestLeaderDoesNotKnow(t *testing.T) {
+	var stale atomic.Pointer[kmsg.MetadataResponse] // broker 0's; nil: it knows all
+	var end int64
+	w := watch(t, 3, func(node int32, q kmsg.Request) kmsg.Response {
+		m := stale.Load()
+		if m == nil || node != 0 {
+			return nil
+		}
+		switch q := q.(type) {
+		case *kmsg.MetadataRequest:
+			same := *m
+			same.Version = q.Version
+			return &same
+		case *kmsg.FetchRequest: // nothing is new
+			answer := q.ResponseKind().(*kmsg.FetchResponse)
+			answer.SessionID = q.SessionID
+			return answer
+		case *kmsg.ListOffsetsRequest:
+			answer := q.ResponseKind().(*kmsg.ListOffsetsResponse)
+			of := kmsg.NewListOffsetsResponseTopicPartition()
+			of.Offset = end
+			answer.Topics = []kmsg.ListOffsetsResponseTopic{{Topic: topic, Partitions: []kmsg.ListOffsetsResponseTopicPartition{of}}}
+			return answer
+		}
+		return nil
+	})
+	end = w.cluster.PartitionInfo(topic, 0).HighWatermark
+	stale.Store(shown(t, w.cluster))
+	w.lead(t, 1)
+	w.kafka.Brokers = w.kafka.Brokers[1:] // who writes is told by the one that knows
+	p := publish.NewProducer(w.kafka)
+	defer p.Close()
+	key := 0
+	for publish.PartitionOf(fmt.Append(nil, key), 3) != 0 {
+		key++
+	}
+	for n := range int64(3) {
+		if _, err := p.Publish(t.Context(), []publish.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
+			t.Fatal(err)
+		}
+		in(t, 3*consume.MetadataPace, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
+		w.reset()
+		time.Sleep(2 * consume.MetadataPace) // broker 0, which leads another partition, shows old metadata
+		if w.named[0].Load() > 0 {
+			t.Fatal("the partition went back to its former leader")
+		}
+	}
+}
+
+// shown is a cluster's metadata of the topic now.
+func shown(t *testing.T, cluster *kfake.Cluster) *kmsg.MetadataResponse {
+	t.Helper()
+	m := kmsg.NewPtrMetadataResponse()
+	for i, address := range cluster.ListenAddrs() {
+		at := netip.MustParseAddrPort(address)
+		m.Brokers = append(m.Brokers, kmsg.MetadataResponseBroker{NodeID: int32(i), Host: at.Addr().String(), Port: int32(at.Port())})
+	}
+	of := kmsg.MetadataResponseTopic{Topic: kmsg.StringPtr(topic)}
+	for _, p := range cluster.PartitionInfos(topic) {
+		of.Partitions = append(of.Partitions, kmsg.MetadataResponseTopicPartition{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.Epoch})
+	}
+	m.Topics = append(m.Topics, of)
+	return m
+}
+
+// TestEpochRefused: a broker that refuses the leader epoch is asked again after the
+// metadata, at a pace; why is told, and once it takes the epoch all goes on.
+func TestEpochRefused(t *testing.T) {
+	for _, code := range []*kerr.Error{kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.NotLeaderForPartition} {
+		t.Run(code.Message, func(t *testing.T) {
+			t.Parallel()
+			var refuses atomic.Bool
+			w := watch(t, 1, func(_ int32, q kmsg.Request) kmsg.Response {
+				if !refuses.Load() {
+					return nil
+				}
+				switch q := q.(type) {
+				case *kmsg.FetchRequest:
+					answer := q.ResponseKind().(*kmsg.FetchResponse)
+					of := kmsg.NewFetchResponseTopicPartition()
+					of.ErrorCode = code.Code
+					answer.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{of}}}
+					return answer
+				case *kmsg.ListOffsetsRequest:
+					answer := q.ResponseKind().(*kmsg.ListOffsetsResponse)
+					of := kmsg.NewListOffsetsResponseTopicPartition()
+					of.ErrorCode = code.Code
+					answer.Topics = []kmsg.ListOffsetsResponseTopic{{Topic: topic, Partitions: []kmsg.ListOffsetsResponseTopicPartition{of}}}
+					return answer
+				}
+				return nil
+			})
+			w.reset()
+			refuses.Store(true)
+			time.Sleep(2 * consume.Trouble)
+			if f, e, m := w.fetched[0].Load(), w.ended[0].Load(), w.looked.Load(); f+e+m > 80 {
+				t.Errorf("%d fetches, %d questions for the end and %d for the metadata in %s", f, e, m, 2*consume.Trouble)
+			}
+			if w.fresh() {
+				t.Error("the reading is current, and nobody answers for the partition")
+			}
+			if !w.told("topic payment.captured, partition 0, broker 0: ") {
+				t.Errorf("told were %q", w.errors)
+			}
+			refuses.Store(false)
+			in(t, 10*time.Second, "current again", w.fresh)
+		})
+	}
+}
+
+// TestTopicMadeAnew: the leader epochs of a topic that was deleted and made anew
+// begin at 0, below those of the former one.
+func TestTopicMadeAnew(t *testing.T) {
+	w := watch(t, 1, nil)
+	for i := range int32(4) {
+		w.lead(t, 1-i%2)
+	}
+	in(t, 5*time.Second, "current", w.fresh)
+	if err := w.cluster.DeleteTopic(topic); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cluster.CreateTopic(topic, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if was := w.cluster.PartitionInfo(topic, 0).Epoch; was > 3 {
+		t.Fatalf("the new topic's epoch is %d", was)
+	}
+	write(t, w.kafka, 0, 3)
+	in(t, 15*time.Second, "the new topic is read", func() bool { return w.read.Load() == 8 && w.fresh() })
+}
+
+// TestLag: what is behind is counted over all partitions, also while their leader
+// does not answer.
+func TestLag(t *testing.T) {
+	var empty atomic.Bool
+	w := watch(t, 2, func(_ int32, q kmsg.Request) kmsg.Response {
+		if f, ok := q.(*kmsg.FetchRequest); ok && empty.Load() { // a leader that has nothing for us
+			answer := f.ResponseKind().(*kmsg.FetchResponse)
+			answer.SessionID = f.SessionID
+			return answer
+		}
+		return nil
+	})
+	if records, current := w.Lag(); records != 0 || time.Since(current) > consume.Trouble {
+		t.Errorf("%d records, current %s ago; want none, and now", records, time.Since(current))
+	}
+	empty.Store(true)
+	write(t, w.kafka, 5, 25)
+	in(t, 5*time.Second, "20 records are behind", func() bool { records, _ := w.Lag(); return records == 20 })
+	time.Sleep(2 * consume.Trouble)
+	if records, current := w.Lag(); records != 20 || time.Since(current) < consume.Trouble {
+		t.Errorf("%d records, current %s ago; want 20, and more than %s", records, time.Since(current), consume.Trouble)
+	}
+	empty.Store(false)
+	in(t, 10*time.Second, "none is behind", func() bool { records, _ := w.Lag(); return records == 0 && w.fresh() })
+}
