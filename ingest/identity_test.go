@@ -162,3 +162,29 @@ func TestRedelivered(t *testing.T) {
 		}
 	})
 }
+
+// TestByteOrderMark: a webhook with a UTF-8 byte order mark in front of its body
+// is verified and is the same events. Where the body is signed the mark is
+// signed with it, else it is not.
+func TestByteOrderMark(t *testing.T) {
+	const mark = "\xef\xbb\xbf"
+	everySample(t, func(t *testing.T, connector, _ string, payload []byte) {
+		r, want := signedRequest(t, connector, payload, noon)
+		c, _ := verify.Lookup(connector)
+		if c.Covers == verify.CoversBody && (bytes.Equal(r.Body, payload) || connector == "wechatpay") { // which seals a part of it
+			keys, private, _ := sign.Dev(connector)
+			var err error
+			if r, err = sign.Request(connector, append([]byte(mark), payload...), private, keys.Settings, publicURL+"/webhooks/"+connector, noon); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			r.Body = append([]byte(mark), r.Body...)
+		}
+		if !bytes.HasPrefix(r.Body, []byte(mark)) {
+			t.Fatalf("the body has no mark: %.40q", r.Body)
+		}
+		if got, err := eventIDs(t, connector, r, noon); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	})
+}

@@ -59,7 +59,7 @@ func braintreeVerify(r Request, secret string, k Keys, _ time.Time) (Verified, e
 	if r.Method == http.MethodGet {
 		return braintreeProof(r.URL, publics[0], key[:])
 	}
-	form, err := url.ParseQuery(string(r.Body))
+	form, err := url.ParseQuery(string(withoutMark(r.Body)))
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
 	}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/rsa"
@@ -209,13 +210,18 @@ func (h formHash) verify(r Request, secret string, k Keys, _ time.Time) (Verifie
 	return Verified{Payload: r.Body}, nil
 }
 
+// withoutMark returns text without the UTF-8 byte order mark that may stand in
+// front of it. What is read of a body is read without; a signature over the body
+// is over its exact bytes.
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+
 // form is the fields of a body that is a form.
 type form map[string]string
 
 // form reads a form-encoded body. A field given twice is refused: two readers
 // could take such a body for two different things.
 func (r Request) form() (form, error) {
-	values, err := url.ParseQuery(string(r.Body))
+	values, err := url.ParseQuery(string(withoutMark(r.Body)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
 	}
@@ -460,7 +466,7 @@ func checkHexKey(secret string, _ Keys) error {
 // and text that is not UTF-8 are refused: two readers could take such a body
 // for two different things.
 func decodeJSON(body []byte, v any) error {
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := json.Unmarshal(withoutMark(body), v); err != nil {
 		return fmt.Errorf("%w: the body: %v", ErrMalformed, err)
 	}
 	return nil

@@ -227,6 +227,9 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 	if err := c.usable(k); err != nil {
 		return Verified{}, fmt.Errorf("%s: %w", connector, err)
 	}
+	if c.Covers != CoversBody {
+		r.Body = withoutMark(r.Body) // it is in no signed field
+	}
 	if c.Keyless {
 		v, err := c.Verify(r, "", k, now)
 		if err != nil {

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -39,6 +40,7 @@ func wechatpay(payload []byte, private string, _ map[string]string, _ string, no
 	if err != nil {
 		return verify.Request{}, err
 	}
+	payload, marked := bytes.CutPrefix(payload, []byte("\ufeff")) // a byte order mark is signed, and no JSON
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &fields); err != nil {
 		return verify.Request{}, err
@@ -52,6 +54,9 @@ func wechatpay(payload []byte, private string, _ map[string]string, _ string, no
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return verify.Request{}, err
+	}
+	if marked {
+		body = append([]byte("\ufeff"), body...)
 	}
 	sent, nonce := strconv.FormatInt(now.Unix(), 10), rand.Text()
 	digest := sha256.Sum256([]byte(sent + "\n" + nonce + "\n" + string(body) + "\n"))
