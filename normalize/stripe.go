@@ -18,7 +18,8 @@ import (
 // PaymentIntent, or the charge where there is none; of a charge that belongs to
 // an intent, the intent's own event tells. Refunds and disputes are announced
 // by several event types each, so their identity is object and status: each
-// state is one fact.
+// state is one fact. Which event tells that a charge was refunded depends on
+// the version of the API: see [stripeRefunded].
 //
 // The merchant's reference is free metadata on the intent, charge or refund;
 // a dispute's metadata is its own and mostly empty.
@@ -35,7 +36,7 @@ var stripe = Connector{
 var stripeExponents = map[string]int{"ISK": 2, "UGX": 2, "MGA": 0}
 
 // stripeReaders read the objects that events are made of, by event type.
-var stripeReaders = map[string]func(event string, object jsontext.Value, o Options) (Fact, error){
+var stripeReaders = map[string]func(change stripeChange, o Options) (Fact, error){
 	"payment_intent.succeeded":                 stripeIntent,
 	"payment_intent.payment_failed":            stripeIntent,
 	"payment_intent.canceled":                  stripeIntent,
@@ -81,81 +82,120 @@ var stripeReaders = map[string]func(event string, object jsontext.Value, o Optio
 	"review.closed":                     stripeReview,
 }
 
+// stripeEvent is an event without what it is about, which only the readers of
+// known types read.
+type stripeEvent struct {
+	ID         text           `json:"id"`
+	Object     text           `json:"object"`
+	Type       text           `json:"type"`
+	Account    text           `json:"account"`
+	APIVersion text           `json:"api_version"`
+	Created    jsontext.Value `json:"created"`
+	Livemode   text           `json:"livemode"`
+	Data       jsontext.Value `json:"data"`
+
+	Context       text           `json:"context"`        // of thin events
+	RelatedObject jsontext.Value `json:"related_object"` // of thin events
+}
+
 func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
-	var e struct {
-		ID       string `json:"id"`
-		Type     string `json:"type"`
-		Account  text   `json:"account"`
-		Created  int64  `json:"created"`
-		Livemode bool   `json:"livemode"`
-		Data     struct {
-			Object jsontext.Value `json:"object"`
-		} `json:"data"`
-	}
+	var e stripeEvent
 	if err := decode(payload, &e); err != nil {
-		if f, ok := stripeThin(payload); ok {
-			return []Fact{f}, nil
-		}
 		return nil, err
 	}
-	if e.ID == "" || e.Type == "" {
-		return nil, fmt.Errorf("%w: no id or no type: not an event of Stripe's", ErrMalformed)
+	event := string(e.Type)
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no type: not an event of Stripe's", ErrMalformed)
+	case stripeReaders[strings.TrimPrefix(event, "v1.")] == nil:
+		return []Fact{notUnified(event)}, nil
+	case e.ID == "":
+		return nil, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed)
 	}
-	read, ok := stripeReaders[e.Type]
-	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+	read := e.fact
+	if e.Object == "v2.core.event" {
+		read = e.thin
 	}
-	f, err := read(e.Type, e.Data.Object, o)
-	if err == nil {
-		err = stripeIdentified(e.Data.Object)
-	}
+	f, err := read(o)
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.Time, f.Mode = unix(e.Created), mode(e.Livemode)
-	f.Identity = first(f.Identity, e.ID)
-	f.Account = string(e.Account)
-	f.ConnectorEventID, f.ConnectorEventType = e.ID, e.Type
+	f.Mode, f.Identity = mode(e.Livemode == "true"), first(f.Identity, string(e.ID))
+	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), event
 	return []Fact{f}, nil
 }
 
-// stripeThin: an event of the newer kind, which names its object and does not
+// stripeChange is an object after a change.
+type stripeChange struct {
+	event   string // its type
+	version string // of the API, in which the object is rendered
+	created time.Time
+	object  jsontext.Value // data.object
+	before  jsontext.Value // data.previous_attributes: what changed, as it was
+}
+
+// fact reads an event that holds its object.
+func (e stripeEvent) fact(o Options) (f Fact, err error) {
+	read, ok := stripeReaders[string(e.Type)]
+	if !ok {
+		return notUnified(string(e.Type)), nil
+	}
+	var data struct {
+		Object             jsontext.Value `json:"object"`
+		PreviousAttributes jsontext.Value `json:"previous_attributes"`
+	}
+	if err := redecode(e.Data, &data); err != nil {
+		return f, err
+	}
+	var created int64
+	if len(e.Created) > 0 {
+		if err := redecode(e.Created, &created); err != nil {
+			return f, err
+		}
+	}
+	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), data.Object, data.PreviousAttributes}
+	if f, err = read(change, o); err != nil {
+		return f, err
+	}
+	f.Time, f.Account = change.created, string(e.Account)
+	return f, stripeIdentified(data.Object)
+}
+
+// thin reads an event of the newer kind, which names its object and does not
 // hold it, so that the event's name is all that is known. An account can have
 // both kinds sent, and they have different ids: they are two facts.
 //
 // https://docs.stripe.com/event-destinations
-func stripeThin(payload []byte) (f Fact, ok bool) {
-	var e struct {
-		ID            string    `json:"id"`
-		Object        string    `json:"object"`
-		Type          string    `json:"type"`
-		Context       text      `json:"context"`
-		Created       time.Time `json:"created"`
-		Livemode      bool      `json:"livemode"`
-		RelatedObject struct {
-			ID text `json:"id"`
-		} `json:"related_object"`
+func (e stripeEvent) thin(Options) (f Fact, err error) {
+	var about struct {
+		ID text `json:"id"`
 	}
-	if err := decode(payload, &e); err != nil || e.Object != "v2.core.event" || e.ID == "" || e.Type == "" {
-		return f, false
+	if len(e.RelatedObject) > 0 {
+		if err := redecode(e.RelatedObject, &about); err != nil {
+			return f, err
+		}
 	}
-	name, id := strings.TrimPrefix(e.Type, "v1."), string(e.RelatedObject.ID)
+	name, id := strings.TrimPrefix(string(e.Type), "v1."), string(about.ID)
 	switch {
-	case id == "" || name == e.Type || stripeReaders[name] == nil:
-		return notUnified(e.Type), true
+	case id == "" || name == string(e.Type):
+		return notUnified(string(e.Type)), nil
 	case stripeIntentTypes[name] != "":
 		if name == "payment_intent.amount_capturable_updated" {
-			return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), true
+			return ignored(string(e.Type), "a thin event does not say whether "+id+" was authorized or captured in part"), nil
 		}
 		f.Type, f.ConnectorTransactionID = stripeIntentTypes[name], id
 	case stripePayoutTypes[name] != "":
 		f.Type, f.ConnectorPayoutID = stripePayoutTypes[name], id
 	default:
-		return ignored(e.Type, "a thin event does not say what became of "+id), true
+		return ignored(string(e.Type), "a thin event does not say what became of "+id), nil
 	}
-	f.Time, f.Mode, f.Identity = e.Created.UTC(), mode(e.Livemode), e.ID
-	f.Account, f.ConnectorEventID, f.ConnectorEventType = string(e.Context), e.ID, e.Type
-	return f, true
+	f.Account = string(e.Context)
+	var created time.Time
+	if len(e.Created) > 0 {
+		err = redecode(e.Created, &created)
+	}
+	f.Time = created.UTC()
+	return f, err
 }
 
 // stripeIdentified asks that an object has an id: null reads as one without. It
@@ -229,7 +269,7 @@ var stripeIntentTypes = map[string]schemas.Type{
 // less can be captured now; how much that one took it does not say, and the
 // last one is told by payment_intent.succeeded:
 // https://docs.stripe.com/payments/multicapture
-func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
 		Amount             *int64       `json:"amount"`
@@ -238,6 +278,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		Currency           string       `json:"currency"`
 		Metadata           metadata     `json:"metadata"`
 		LastPaymentError   *stripeError `json:"last_payment_error"`
+		CancellationReason text         `json:"cancellation_reason"`
 		PaymentMethod      text         `json:"payment_method"`
 		PaymentMethodTypes []string     `json:"payment_method_types"`
 		LatestCharge       text         `json:"latest_charge"`
@@ -247,10 +288,10 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 			} `json:"data"`
 		} `json:"charges"`
 	}
-	if err := redecode(object, &pi); err != nil {
+	if err := redecode(change.object, &pi); err != nil {
 		return f, err
 	}
-	f.Type = stripeIntentTypes[event]
+	f.Type = stripeIntentTypes[change.event]
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(pi.Metadata), pi.ID
 	f.ConnectorReferences = others(pi.ID, pi.LatestCharge)
 	f.MandateID = string(pi.PaymentMethod)
@@ -262,7 +303,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 	case schemas.PaymentAuthorized:
 		if taken := pi.AmountReceived; taken != nil && *taken > 0 {
 			if left := pi.AmountCapturable; left == nil || *left == 0 {
-				return ignored(event, "nothing is left to capture; payment_intent.succeeded tells"), nil
+				return ignored(change.event, "nothing is left to capture; payment_intent.succeeded tells"), nil
 			}
 			f.Type, amount = schemas.PaymentCaptured, nil
 			f.CapturedAmount, err = minor(taken, pi.Currency, stripeExponents)
@@ -274,6 +315,8 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 		if e := pi.LastPaymentError; e != nil {
 			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
 		}
+	case schemas.PaymentCancelled:
+		f.Error = failure(string(pi.CancellationReason), "", "")
 	}
 	if err != nil {
 		return f, err
@@ -292,7 +335,7 @@ func stripeIntent(event string, object jsontext.Value, o Options) (f Fact, err e
 }
 
 // stripeCharge: https://docs.stripe.com/api/charges/object
-func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	var c struct {
 		ID             string        `json:"id"`
 		PaymentIntent  text          `json:"payment_intent"`
@@ -309,11 +352,11 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 			NetworkDeclineCode text `json:"network_decline_code"`
 		} `json:"outcome"`
 	}
-	if err := redecode(object, &c); err != nil {
+	if err := redecode(change.object, &c); err != nil {
 		return f, err
 	}
-	if c.PaymentIntent != "" && event != "charge.expired" {
-		return ignored(event, "the charge belongs to "+string(c.PaymentIntent)+", whose own event tells"), nil
+	if c.PaymentIntent != "" && change.event != "charge.expired" {
+		return ignored(change.event, "the charge belongs to "+string(c.PaymentIntent)+", whose own event tells"), nil
 	}
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
@@ -324,12 +367,12 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 		return f, err
 	}
 	switch {
-	case event == "charge.failed":
+	case change.event == "charge.failed":
 		f.Type = schemas.PaymentFailed
 		f.Error = failure(string(c.FailureCode), string(c.FailureMessage), string(c.Outcome.NetworkDeclineCode))
-	case event == "charge.pending":
+	case change.event == "charge.pending":
 		f.Type = schemas.PaymentProcessing
-	case event == "charge.expired":
+	case change.event == "charge.expired":
 		f.Type = schemas.PaymentExpired
 	case c.Captured:
 		f.Type = schemas.PaymentCaptured
@@ -346,7 +389,7 @@ func stripeCharge(event string, object jsontext.Value, o Options) (f Fact, err e
 }
 
 // stripeSession: https://docs.stripe.com/api/checkout/sessions/object
-func stripeSession(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeSession(change stripeChange, o Options) (f Fact, err error) {
 	var s struct {
 		ID                string   `json:"id"`
 		PaymentIntent     text     `json:"payment_intent"`
@@ -356,11 +399,11 @@ func stripeSession(event string, object jsontext.Value, o Options) (f Fact, err 
 		Mode              text     `json:"mode"`
 		Metadata          metadata `json:"metadata"`
 	}
-	if err := redecode(object, &s); err != nil {
+	if err := redecode(change.object, &s); err != nil {
 		return f, err
 	}
 	if s.Mode == "setup" {
-		return ignored(event, "the session was to save a payment method, not to pay"), nil
+		return ignored(change.event, "the session was to save a payment method, not to pay"), nil
 	}
 	f.Type = schemas.PaymentExpired
 	f.MerchantTransactionID = first(o.merchantID(s.Metadata), string(s.ClientReferenceID))
@@ -391,20 +434,23 @@ var stripeRefundTypes = map[text]schemas.Type{
 	"canceled":        schemas.RefundCancelled,
 }
 
-func stripeRefund(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeRefund(change stripeChange, o Options) (f Fact, err error) {
 	var r stripeRefundObject
-	if err := redecode(object, &r); err != nil {
+	if err := redecode(change.object, &r); err != nil {
 		return f, err
 	}
-	return r.fact(event, o)
+	if f, err = r.fact(change, o); f.Type == schemas.RefundSucceeded && r.Charge != "" && stripeChargeTells(change.version) {
+		return ignored(change.event, "in this version of the API charge.refunded tells that a charge was refunded"), err
+	}
+	return f, err
 }
 
-func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
+func (r stripeRefundObject) fact(change stripeChange, o Options) (f Fact, err error) {
 	if r.Status == "" {
 		r.Status = "succeeded" // refunds had no status before 2018, and none that failed
 	}
 	if r.Reason == "expired_uncaptured_charge" {
-		return ignored(event, "the charge was never captured: charge.expired tells"), nil
+		return ignored(change.event, "the charge was never captured: charge.expired tells"), nil
 	}
 	typ, ok := stripeRefundTypes[r.Status]
 	if !ok {
@@ -423,36 +469,77 @@ func (r stripeRefundObject) fact(event string, o Options) (f Fact, err error) {
 	return f, err
 }
 
-// stripeRefunded: the charge after a refund. Until API version 2022-11-15 it
-// holds its refunds, newest first; since then refund.created tells. Until
-// 2025-03-31, giving up a charge that was never captured was a refund, too.
-func stripeRefunded(event string, object jsontext.Value, o Options) (f Fact, err error) {
+// stripeChargeTells reports whether charge.refunded alone tells that a charge was
+// refunded, in a version of the API. Since 2022-11-15 the charge does not hold
+// its refunds, and until 2024-10-28 refund.created was sent of refunds without a
+// charge only. Versions begin with their date.
+//
+// https://docs.stripe.com/upgrades#2022-11-15
+// https://docs.stripe.com/changelog/acacia/2024-10-28/refund-webhook-update
+func stripeChargeTells(version string) bool {
+	return version >= "2022-11-15" && version < "2024-10-28"
+}
+
+// stripeRefunded reads the charge after a refund. Where it holds its refunds,
+// the newest is what happened. Where it does not, the refund's own events tell,
+// or, in the versions of [stripeChargeTells], by how much more of the charge is
+// refunded than before. The refund's id is not there, so that the sum and the
+// day identify it: Stripe can make two events of one change, and a refund that
+// failed can be made again, days later, to the same sum.
+// Until 2025-03-31, giving up a charge that was never captured was a refund, too.
+func stripeRefunded(change stripeChange, o Options) (f Fact, err error) {
 	var c struct {
-		ID            string         `json:"id"`
-		PaymentIntent text           `json:"payment_intent"`
-		Captured      *bool          `json:"captured"`
-		Metadata      metadata       `json:"metadata"`
-		Refunds       jsontext.Value `json:"refunds"`
+		ID             string         `json:"id"`
+		PaymentIntent  text           `json:"payment_intent"`
+		Captured       *bool          `json:"captured"`
+		AmountRefunded *int64         `json:"amount_refunded"`
+		Currency       string         `json:"currency"`
+		Metadata       metadata       `json:"metadata"`
+		Details        stripeDetails  `json:"payment_method_details"`
+		Refunds        jsontext.Value `json:"refunds"`
 	}
-	if err := redecode(object, &c); err != nil {
+	if err := redecode(change.object, &c); err != nil {
 		return f, err
 	}
 	refunds, err := stripeRefunds(c.Refunds)
 	if err != nil {
 		return f, err
 	}
-	if c.Captured != nil && !*c.Captured {
-		return ignored(event, "the charge was never captured, so it was cancelled and not refunded"), nil
-	}
-	if len(refunds) == 0 {
-		return ignored(event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
-	}
-	if f, err = refunds[0].fact(event, o); err != nil || f.Type == "" {
+	switch {
+	case c.Captured != nil && !*c.Captured:
+		return ignored(change.event, "the charge was never captured, so it was cancelled and not refunded"), nil
+	case len(refunds) > 0:
+		if f, err = refunds[0].fact(change, o); err != nil || f.Type == "" {
+			return f, err
+		}
+		f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
+		f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID, c.ID)
 		return f, err
+	case !stripeChargeTells(change.version) || c.AmountRefunded == nil:
+		return ignored(change.event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
 	}
-	f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
-	f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID, c.ID)
+	f.Type, f.Identity = schemas.RefundSucceeded, fmt.Sprintf("%s:refunded:%d:%s", c.ID, *c.AmountRefunded, change.created.Format(time.DateOnly))
+	f.MerchantTransactionID = o.merchantID(c.Metadata)
+	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, text(c.ID))
+	f.PaymentMethod = c.Details.method()
+	f.Amount, err = minor(stripeDifference(*c.AmountRefunded, change.before), c.Currency, stripeExponents)
 	return f, err
+}
+
+// stripeDifference is how much of a charge was refunded by one change; nil if
+// the event does not say how much was before.
+func stripeDifference(refunded int64, before jsontext.Value) *int64 {
+	var was struct {
+		AmountRefunded *int64 `json:"amount_refunded"`
+	}
+	if len(before) == 0 || redecode(before, &was) != nil || was.AmountRefunded == nil {
+		return nil
+	}
+	if refunded -= *was.AmountRefunded; refunded <= 0 {
+		return nil
+	}
+	return &refunded
 }
 
 // stripeRefunds is the refunds that a charge holds, newest first: a list object
@@ -487,7 +574,7 @@ var stripeDisputeTypes = map[text]schemas.Type{
 }
 
 // stripeDispute: https://docs.stripe.com/api/disputes/object
-func stripeDispute(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeDispute(change stripeChange, o Options) (f Fact, err error) {
 	var d struct {
 		ID                string   `json:"id"`
 		Status            text     `json:"status"`
@@ -509,7 +596,7 @@ func stripeDispute(_ string, object jsontext.Value, o Options) (f Fact, err erro
 			} `json:"card"`
 		} `json:"payment_method_details"`
 	}
-	if err := redecode(object, &d); err != nil {
+	if err := redecode(change.object, &d); err != nil {
 		return f, err
 	}
 	typ, ok := stripeDisputeTypes[d.Status]
@@ -546,7 +633,7 @@ var stripePayoutTypes = map[string]schemas.Type{
 }
 
 // stripePayout: https://docs.stripe.com/api/payouts/object
-func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 	var p struct {
 		ID             string   `json:"id"`
 		Amount         *int64   `json:"amount"`
@@ -555,10 +642,10 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 		FailureMessage text     `json:"failure_message"`
 		Metadata       metadata `json:"metadata"`
 	}
-	if err := redecode(object, &p); err != nil {
+	if err := redecode(change.object, &p); err != nil {
 		return f, err
 	}
-	f.Type = stripePayoutTypes[event]
+	f.Type = stripePayoutTypes[change.event]
 	f.ConnectorPayoutID = p.ID
 	f.MerchantTransactionID = o.merchantID(p.Metadata)
 	f.Error = failure(string(p.FailureCode), string(p.FailureMessage), "")
@@ -571,21 +658,21 @@ func stripePayout(event string, object jsontext.Value, o Options) (f Fact, err e
 // was money that a platform moves to an account of Stripe's, which is none.
 //
 // https://docs.stripe.com/transfer-payout-split
-func stripeTransfer(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeTransfer(change stripeChange, o Options) (f Fact, err error) {
 	var t struct {
 		Type text `json:"type"`
 	}
-	if err := redecode(object, &t); err != nil {
+	if err := redecode(change.object, &t); err != nil {
 		return f, err
 	}
 	if t.Type == "stripe_account" {
-		return ignored(event, "the transfer is between accounts of Stripe's, and no payout"), nil
+		return ignored(change.event, "the transfer is between accounts of Stripe's, and no payout"), nil
 	}
-	return stripePayout(event, object, o)
+	return stripePayout(change, o)
 }
 
 // stripeSetup: https://docs.stripe.com/api/setup_intents/object
-func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeSetup(change stripeChange, o Options) (f Fact, err error) {
 	var s struct {
 		ID                 string       `json:"id"`
 		Mandate            text         `json:"mandate"`
@@ -594,11 +681,11 @@ func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err er
 		LastSetupError     *stripeError `json:"last_setup_error"`
 		Metadata           metadata     `json:"metadata"`
 	}
-	if err := redecode(object, &s); err != nil {
+	if err := redecode(change.object, &s); err != nil {
 		return f, err
 	}
 	f.Type = schemas.MandateActive
-	if event == "setup_intent.setup_failed" {
+	if change.event == "setup_intent.setup_failed" {
 		f.Type = schemas.MandateFailed
 		if e := s.LastSetupError; e != nil {
 			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
@@ -614,12 +701,12 @@ func stripeSetup(event string, object jsontext.Value, o Options) (f Fact, err er
 }
 
 // stripeMandate: https://docs.stripe.com/api/mandates/object
-func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err error) {
+func stripeMandate(change stripeChange, _ Options) (f Fact, err error) {
 	var m struct {
 		ID     string `json:"id"`
 		Status text   `json:"status"`
 	}
-	if err := redecode(object, &m); err != nil {
+	if err := redecode(change.object, &m); err != nil {
 		return f, err
 	}
 	switch m.Status {
@@ -628,7 +715,7 @@ func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err 
 	case "inactive":
 		f.Type = schemas.MandateRevoked
 	default:
-		return ignored(event, fmt.Sprintf("mandate status %q is neither active nor inactive", m.Status)), nil
+		return ignored(change.event, fmt.Sprintf("mandate status %q is neither active nor inactive", m.Status)), nil
 	}
 	f.ConnectorMandateID = m.ID
 	return f, nil
@@ -636,13 +723,13 @@ func stripeMandate(event string, object jsontext.Value, _ Options) (f Fact, err 
 
 // stripeDetached: a payment method that was saved with its customer and, from
 // now on, cannot be used: https://docs.stripe.com/api/payment_methods/detach
-func stripeDetached(_ string, object jsontext.Value, o Options) (f Fact, err error) {
+func stripeDetached(change stripeChange, o Options) (f Fact, err error) {
 	var m struct {
 		ID       string   `json:"id"`
 		Metadata metadata `json:"metadata"`
 		stripeDetails
 	}
-	if err := redecode(object, &m); err != nil {
+	if err := redecode(change.object, &m); err != nil {
 		return f, err
 	}
 	f.Type = schemas.MandateRevoked
@@ -652,14 +739,14 @@ func stripeDetached(_ string, object jsontext.Value, o Options) (f Fact, err err
 }
 
 // stripeWarning: https://docs.stripe.com/api/radar/early_fraud_warnings/object
-func stripeWarning(_ string, object jsontext.Value, _ Options) (f Fact, err error) {
+func stripeWarning(change stripeChange, _ Options) (f Fact, err error) {
 	var w struct {
 		ID            string `json:"id"`
 		Charge        text   `json:"charge"`
 		PaymentIntent text   `json:"payment_intent"`
 		FraudType     text   `json:"fraud_type"`
 	}
-	if err := redecode(object, &w); err != nil {
+	if err := redecode(change.object, &w); err != nil {
 		return f, err
 	}
 	f.Type, f.Identity = schemas.FraudReported, w.ID
@@ -670,13 +757,13 @@ func stripeWarning(_ string, object jsontext.Value, _ Options) (f Fact, err erro
 }
 
 // stripeReview: https://docs.stripe.com/api/radar/reviews/object
-func stripeReview(event string, object jsontext.Value, _ Options) (f Fact, err error) {
+func stripeReview(change stripeChange, _ Options) (f Fact, err error) {
 	var r struct {
 		ClosedReason  text `json:"closed_reason"`
 		Charge        text `json:"charge"`
 		PaymentIntent text `json:"payment_intent"`
 	}
-	if err := redecode(object, &r); err != nil {
+	if err := redecode(change.object, &r); err != nil {
 		return f, err
 	}
 	switch r.ClosedReason {
@@ -685,7 +772,7 @@ func stripeReview(event string, object jsontext.Value, _ Options) (f Fact, err e
 	case "refunded_as_fraud":
 		f.Type = schemas.FraudRejected
 	default:
-		return ignored(event, fmt.Sprintf("the review closed as %q, which judges no fraud", r.ClosedReason)), nil
+		return ignored(change.event, fmt.Sprintf("the review closed as %q, which judges no fraud", r.ClosedReason)), nil
 	}
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
