@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -97,35 +99,43 @@ type paddleData struct {
 
 func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	var e struct {
-		EventID    string     `json:"event_id"`
-		EventType  string     `json:"event_type"`
-		OccurredAt string     `json:"occurred_at"`
-		Data       paddleData `json:"data"`
+		EventID    text           `json:"event_id"`
+		EventType  text           `json:"event_type"`
+		OccurredAt text           `json:"occurred_at"`
+		Data       jsontext.Value `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.EventID == "" || e.EventType == "" {
-		return nil, fmt.Errorf("%w: no event_id or no event_type: not an event of Paddle's", ErrMalformed)
+	name := string(e.EventType)
+	event, ok := paddleEvents[name]
+	switch {
+	case name == "":
+		return nil, fmt.Errorf("%w: no event_type: not an event of Paddle's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(name)}, nil
+	case e.EventID == "":
+		return nil, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed)
 	}
-	event, ok := paddleEvents[e.EventType]
-	if !ok {
-		return []Fact{notUnified(e.EventType)}, nil
-	}
-	if e.Data.ID == "" {
-		return nil, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
-	}
-	f, err := event.read(e.Data, event.typ, o)
-	if err == nil {
-		f.Time, err = timestamp(e.OccurredAt, time.RFC3339)
+	var d paddleData
+	err := redecode(e.Data, &d)
+	if err == nil && d.ID == "" {
+		err = fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
 	}
 	if err != nil {
-		return []Fact{malformed(e.EventType, err)}, nil
+		return []Fact{malformed(name, err)}, nil
+	}
+	f, err := event.read(d, event.typ, o)
+	if err == nil {
+		f.Time, err = timestamp(string(e.OccurredAt), time.RFC3339)
+	}
+	if err != nil {
+		return []Fact{malformed(name, err)}, nil
 	}
 	if f.Identity == "" {
-		f.Identity = e.EventID
+		f.Identity = string(e.EventID)
 	}
-	f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.EventType
+	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), name
 	return []Fact{f}, nil
 }
 
@@ -142,6 +152,9 @@ func paddleAmount(value, currency string) (*schemas.Amount, error) {
 }
 
 func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err error) {
+	if typ == schemas.PaymentCaptured && d.Status != "" && d.Status != "paid" && d.Status != "completed" {
+		typ = schemas.PaymentProcessing // the status counts, and not the event's name
+	}
 	f.Type = typ
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(d.CustomData), d.ID
 	if f.Amount, err = paddleAmount(d.Details.Totals.GrandTotal, d.CurrencyCode); err != nil {

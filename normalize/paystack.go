@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -91,7 +92,7 @@ var paystackResolutions = map[text]schemas.Type{
 
 func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		Event string         `json:"event"`
+		Event text           `json:"event"`
 		Data  jsontext.Value `json:"data"` // of some events an array
 	}
 	if err := decode(payload, &e); err != nil {
@@ -100,29 +101,30 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if e.Event == "" {
 		return nil, fmt.Errorf("%w: no event: not an event of Paystack's", ErrMalformed)
 	}
-	event, ok := paystackEvents[e.Event]
-	if why := paystackQuiet[e.Event]; why != "" {
-		return []Fact{ignored(e.Event, why)}, nil
+	name := string(e.Event)
+	event, ok := paystackEvents[name]
+	if why := paystackQuiet[name]; why != "" {
+		return []Fact{ignored(name, why)}, nil
 	} else if !ok {
-		return []Fact{notUnified(e.Event)}, nil
+		return []Fact{notUnified(name)}, nil
 	}
 	var d paystackData
 	if len(e.Data) > 0 {
 		if err := redecode(e.Data, &d); err != nil {
-			return nil, err
+			return []Fact{malformed(name, err)}, nil
 		}
 	}
-	f, err := event.read(d, event.typ)
+	f, err := event.read(d, d.typ(event.typ))
 	if err == nil {
-		f.Time, err = d.time(event.typ)
+		f.Time, err = d.time(f.Type)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Event, err)}, nil
+		return []Fact{malformed(name, err)}, nil
 	}
 	if d.Domain != "" {
 		f.Mode = mode(d.Domain == "live")
 	}
-	f.ConnectorEventType = e.Event
+	f.ConnectorEventType = name
 	return []Fact{f}, nil
 }
 
@@ -159,6 +161,9 @@ type paystackData struct {
 	DueAt                text `json:"dueAt"`
 	CapturedAmount       text `json:"captured_amount"`
 	CapturedAt           text `json:"captured_at"`
+	TransferredAt        text `json:"transferred_at"`
+	ResolvedAt           text `json:"resolvedAt"`
+	Paid                 text `json:"paid"` // of payment requests
 	TransactionID        text `json:"transaction_id"`
 	BankTransfer         struct {
 		Amount        text `json:"amount"`
@@ -174,13 +179,59 @@ type paystackData struct {
 	} `json:"transaction"`
 }
 
-// time is when it happened: what is new was made then, the rest changed then.
+// time is when it happened. When a thing was made counts only for what begins
+// with it: a charge can fail days after it was made.
 func (d paystackData) time(typ schemas.Type) (time.Time, error) {
-	at := first(d.PaidAt, d.CapturedAt, d.UpdatedAt, d.UpdatedAtCamel, d.CreatedAt, d.CreatedAtCamel)
-	if typ == schemas.DisputeOpened && d.CreatedAt != "" {
-		at = string(d.CreatedAt)
+	created := text(first(d.CreatedAt, d.CreatedAtCamel))
+	at := text(first(d.UpdatedAt, d.UpdatedAtCamel))
+	switch typ {
+	case schemas.PaymentCaptured:
+		at = text(first(d.PaidAt, d.CapturedAt, at))
+	case schemas.PayoutSucceeded:
+		at = text(first(d.TransferredAt, at))
+	case schemas.DisputeAccepted, schemas.DisputeWon:
+		at = text(first(d.ResolvedAt, at))
+	case schemas.DisputeOpened:
+		at = text(first(created, at))
+	case schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.RefundPending:
+		at = text(first(at, created))
+	case schemas.MandateActive:
+		if d.SubscriptionCode != "" {
+			at = text(first(at, created))
+		}
 	}
-	return timestamp(at, time.RFC3339)
+	return timestamp(string(at), time.RFC3339)
+}
+
+// paystackStatuses is what happened where an event's name says that it went
+// well and the status of the thing says otherwise: the status counts.
+var paystackStatuses = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentCaptured: {
+		"pending":    schemas.PaymentProcessing,
+		"ongoing":    schemas.PaymentProcessing,
+		"processing": schemas.PaymentProcessing,
+		"queued":     schemas.PaymentProcessing,
+		"failed":     schemas.PaymentFailed,
+		"abandoned":  schemas.PaymentFailed,
+	},
+	schemas.RefundSucceeded: {
+		"pending":         schemas.RefundPending,
+		"processing":      schemas.RefundPending,
+		"needs-attention": schemas.RefundPending,
+		"failed":          schemas.RefundFailed,
+	},
+	schemas.PayoutSucceeded: {
+		"pending":    schemas.PayoutProcessing,
+		"processing": schemas.PayoutProcessing,
+		"otp":        schemas.PayoutProcessing,
+		"failed":     schemas.PayoutFailed,
+		"reversed":   schemas.PayoutReversed,
+	},
+}
+
+// typ is what happened, by what the event's name says and the status.
+func (d paystackData) typ(named schemas.Type) schemas.Type {
+	return cmp.Or(paystackStatuses[named][d.Status], named)
 }
 
 // paystackMoney is an amount in subunits.
@@ -239,6 +290,9 @@ func (d paystackData) request(typ schemas.Type) (Fact, error) {
 		return Fact{}, paystackNothing("request_code")
 	}
 	d.ID = d.RequestCode
+	if typ == schemas.PaymentCaptured && d.Paid == "false" {
+		typ = schemas.PaymentProcessing
+	}
 	return d.charge(typ)
 }
 

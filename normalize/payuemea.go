@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -36,29 +38,33 @@ var (
 )
 
 type payuEmeaNotification struct {
-	Order struct {
-		OrderID      string `json:"orderId"`
-		ExtOrderID   text   `json:"extOrderId"`
-		CurrencyCode string `json:"currencyCode"`
-		TotalAmount  text   `json:"totalAmount"`
-		Status       text   `json:"status"`
-		PayMethod    struct {
-			Type text `json:"type"`
-		} `json:"payMethod"`
-	} `json:"order"`
-	LocalReceiptDateTime text `json:"localReceiptDateTime"`
+	Order                jsontext.Value `json:"order"`
+	LocalReceiptDateTime text           `json:"localReceiptDateTime"`
 
-	OrderID    text `json:"orderId"`
-	ExtOrderID text `json:"extOrderId"`
-	Refund     struct {
-		RefundID          text   `json:"refundId"`
-		ExtRefundID       text   `json:"extRefundId"`
-		Amount            text   `json:"amount"`
-		CurrencyCode      string `json:"currencyCode"`
-		Status            text   `json:"status"`
-		StatusDateTime    text   `json:"statusDateTime"`
-		ReasonDescription text   `json:"reasonDescription"`
-	} `json:"refund"`
+	OrderID    text           `json:"orderId"`
+	ExtOrderID text           `json:"extOrderId"`
+	Refund     jsontext.Value `json:"refund"`
+}
+
+type payuEmeaOrder struct {
+	OrderID      string `json:"orderId"`
+	ExtOrderID   text   `json:"extOrderId"`
+	CurrencyCode string `json:"currencyCode"`
+	TotalAmount  text   `json:"totalAmount"`
+	Status       text   `json:"status"`
+	PayMethod    struct {
+		Type text `json:"type"`
+	} `json:"payMethod"`
+}
+
+type payuEmeaRefund struct {
+	RefundID          text   `json:"refundId"`
+	ExtRefundID       text   `json:"extRefundId"`
+	Amount            text   `json:"amount"`
+	CurrencyCode      string `json:"currencyCode"`
+	Status            text   `json:"status"`
+	StatusDateTime    text   `json:"statusDateTime"`
+	ReasonDescription text   `json:"reasonDescription"`
 }
 
 func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -66,32 +72,42 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	read, event := n.order, "order."+string(n.Order.Status)
-	switch {
-	case n.Refund.RefundID != "":
-		read, event = n.refund, "refund."+string(n.Refund.Status)
-	case n.Order.OrderID == "":
-		return nil, fmt.Errorf("%w: no order.orderId and no refund.refundId: not a notification of PayU's", ErrMalformed)
+	kind, about, types, read := "order", n.Order, payuEmeaTypes, n.order
+	if len(n.Refund) > 0 {
+		kind, about, types, read = "refund", n.Refund, payuEmeaRefundTypes, n.refund
+	}
+	if len(about) == 0 {
+		return []Fact{ignored("", "neither an order nor a refund")}, nil
+	}
+	var state struct {
+		Status text `json:"status"`
+	}
+	if err := redecode(about, &state); err != nil {
+		return []Fact{malformed(kind, err)}, nil
+	}
+	event := kind + "." + string(state.Status)
+	if types[state.Status] == "" {
+		return []Fact{ignored(event, fmt.Sprintf("the status of %q is none that is known", event))}, nil
 	}
 	f, err := read()
-	switch {
-	case err != nil:
-		f = malformed(event, err)
-	case f.Type == "":
-		f = ignored(event, fmt.Sprintf("the status of %q is none that is known", event))
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	f.ConnectorEventType = event
 	return []Fact{f}, nil
 }
 
 func (n payuEmeaNotification) order() (f Fact, err error) {
-	o := n.Order
+	var o payuEmeaOrder
+	if err := redecode(n.Order, &o); err != nil {
+		return f, err
+	}
+	if o.OrderID == "" {
+		return f, fmt.Errorf("%w: no order.orderId: it is not told which order", ErrMalformed)
+	}
 	f.Type, f.Identity = payuEmeaTypes[o.Status], o.OrderID+"/"+string(o.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ExtOrderID), o.OrderID
 	f.PaymentMethod = method(string(o.PayMethod.Type), "")
-	if f.Time, err = timestamp(string(n.LocalReceiptDateTime), time.RFC3339); err != nil {
-		return f, err
-	}
 	if f.Amount, err = minorText(string(o.TotalAmount), o.CurrencyCode); err != nil {
 		return f, err
 	}
@@ -100,12 +116,21 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentCaptured:
 		f.AuthorizedAmount, f.CapturedAmount = f.Amount, f.Amount
+	default:
+		return f, nil
 	}
-	return f, nil
+	f.Time, err = timestamp(string(n.LocalReceiptDateTime), time.RFC3339) // when the money was received
+	return f, err
 }
 
 func (n payuEmeaNotification) refund() (f Fact, err error) {
-	r := n.Refund
+	var r payuEmeaRefund
+	if err := redecode(n.Refund, &r); err != nil {
+		return f, err
+	}
+	if r.RefundID == "" {
+		return f, fmt.Errorf("%w: no refund.refundId: it is not told which refund", ErrMalformed)
+	}
 	f.Type, f.Identity = payuEmeaRefundTypes[r.Status], string(r.RefundID+"/"+r.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(n.ExtOrderID), string(n.OrderID)
 	f.ConnectorRefundID, f.MerchantRefundID = string(r.RefundID), string(r.ExtRefundID)

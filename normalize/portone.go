@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -50,47 +52,55 @@ var portoneUntold = map[string]string{
 
 func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		Type      string `json:"type"`
-		Timestamp string `json:"timestamp"`
-		Data      struct {
-			PaymentID      text   `json:"paymentId"`
-			TransactionID  text   `json:"transactionId"`
-			CancellationID text   `json:"cancellationId"`
-			StoreID        text   `json:"storeId"`
-			TotalAmount    *int64 `json:"totalAmount"`
-			BillingKey     text   `json:"billingKey"`
-		} `json:"data"`
+		Type      text           `json:"type"`
+		Timestamp text           `json:"timestamp"`
+		Data      jsontext.Value `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.Type == "" {
+	event := string(e.Type)
+	typ, ok := portoneTypes[event]
+	switch why := portoneUntold[event]; {
+	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of PortOne's, version 2024-04-25", ErrMalformed)
+	case why != "":
+		return []Fact{ignored(event, why)}, nil
+	case !ok:
+		return []Fact{notUnified(event)}, nil
 	}
-	if why, ok := portoneUntold[e.Type]; ok {
-		return []Fact{ignored(e.Type, why)}, nil
-	}
-	typ, ok := portoneTypes[e.Type]
-	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
-	}
-	d, mandate := e.Data, typ.Family() == "mandate"
-	switch {
-	case mandate && d.BillingKey == "":
-		return nil, fmt.Errorf("%w: no data.billingKey in %s", ErrMalformed, e.Type)
-	case !mandate && (d.PaymentID == "" || d.TransactionID == ""):
-		return nil, fmt.Errorf("%w: no data.paymentId or no data.transactionId in %s", ErrMalformed, e.Type)
-	}
-	f := Fact{Type: typ}
-	f.ConnectorEventType, f.Account = e.Type, string(d.StoreID)
-	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.TransactionID)
-	f.ConnectorRefundID, f.ConnectorMandateID = string(d.CancellationID), string(d.BillingKey)
-	var err error
-	if f.Amount, err = minor(d.TotalAmount, "", nil); err == nil {
-		f.Time, err = timestamp(e.Timestamp, time.RFC3339)
+	f, err := portoneFact(e.Data, typ)
+	if err == nil {
+		f.Time, err = timestamp(string(e.Timestamp), time.RFC3339)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
+	f.ConnectorEventType = event
 	return []Fact{f}, nil
+}
+
+func portoneFact(data jsontext.Value, typ schemas.Type) (f Fact, err error) {
+	var d struct {
+		PaymentID      text   `json:"paymentId"`
+		TransactionID  text   `json:"transactionId"`
+		CancellationID text   `json:"cancellationId"`
+		StoreID        text   `json:"storeId"`
+		TotalAmount    *int64 `json:"totalAmount"`
+		BillingKey     text   `json:"billingKey"`
+	}
+	if err := redecode(data, &d); err != nil {
+		return f, err
+	}
+	switch mandate := typ.Family() == "mandate"; {
+	case mandate && d.BillingKey == "":
+		return f, fmt.Errorf("%w: no data.billingKey", ErrMalformed)
+	case !mandate && (d.PaymentID == "" || d.TransactionID == ""):
+		return f, fmt.Errorf("%w: no data.paymentId or no data.transactionId", ErrMalformed)
+	}
+	f.Type, f.Account = typ, string(d.StoreID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.TransactionID)
+	f.ConnectorRefundID, f.ConnectorMandateID = string(d.CancellationID), string(d.BillingKey)
+	f.Amount, err = minor(d.TotalAmount, "", nil)
+	return f, err
 }

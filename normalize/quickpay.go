@@ -1,9 +1,11 @@
 package normalize
 
 import (
-	"cmp"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -72,7 +74,6 @@ type quickpayResource struct {
 	MerchantID     text                `json:"merchant_id"`
 	OrderID        text                `json:"order_id"`
 	SubscriptionID text                `json:"subscription_id"`
-	Type           string              `json:"type"`
 	Currency       text                `json:"currency"`
 	TestMode       bool                `json:"test_mode"`
 	Operations     []quickpayOperation `json:"operations"`
@@ -82,24 +83,48 @@ type quickpayResource struct {
 	} `json:"metadata"`
 }
 
+// quickpayResources is the types of what operations can be made on.
+var quickpayResources = []string{"Payment", "Subscription"}
+
 func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var r quickpayResource
-	if err := decode(payload, &r); err != nil {
+	var envelope struct {
+		Type       text           `json:"type"`
+		Operations jsontext.Value `json:"operations"`
+	}
+	if err := decode(payload, &envelope); err != nil {
 		return nil, err
 	}
-	if r.ID == "" {
-		return nil, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed)
+	kind := first(envelope.Type, "Payment") // older callbacks do not say
+	if !slices.Contains(quickpayResources, kind) {
+		return []Fact{notUnified(kind)}, nil
 	}
-	kind := cmp.Or(r.Type, "Payment") // older callbacks do not say
-	if len(r.Operations) == 0 {
+	var operations []struct {
+		Type text `json:"type"`
+	}
+	if len(envelope.Operations) > 0 {
+		if err := redecode(envelope.Operations, &operations); err != nil {
+			return []Fact{malformed(kind, err)}, nil
+		}
+	}
+	event := kind
+	if n := len(operations); n > 0 {
+		event += "/" + string(operations[n-1].Type)
+	}
+	types, ok := quickpayOperations[event]
+	if !ok && event != kind {
+		return []Fact{notUnified(event)}, nil
+	}
+	var r quickpayResource
+	if err := redecode(payload, &r); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	switch {
+	case r.ID == "":
+		return nil, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed)
+	case len(r.Operations) == 0:
 		return []Fact{ignored(kind, "there was no operation on it yet")}, nil
 	}
 	op := r.Operations[len(r.Operations)-1]
-	event := kind + "/" + op.Type
-	types, ok := quickpayOperations[event]
-	if !ok {
-		return []Fact{notUnified(event)}, nil
-	}
 	typ := types[op.outcome()]
 	if typ == "" {
 		return []Fact{ignored(event, fmt.Sprintf("the operation has the status %q, which changes nothing yet", op.QPStatusCode))}, nil

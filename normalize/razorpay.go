@@ -1,7 +1,9 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -103,7 +105,7 @@ var razorpayEvents = map[string]struct {
 type razorpayEvent struct {
 	Event     string `json:"event"`
 	AccountID text   `json:"account_id"`
-	CreatedAt int64  `json:"created_at"`
+	CreatedAt int64  `json:"created_at"` // see at
 	Payload   struct {
 		CreatedAt    int64                               `json:"created_at"` // some events have it here
 		Payment      razorpayEntity[razorpayPaymentData] `json:"payment"`
@@ -125,27 +127,87 @@ type razorpayEntity[Data any] struct {
 }
 
 func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
-	var e razorpayEvent
-	if err := decode(payload, &e); err != nil {
+	var envelope struct {
+		Event text `json:"event"`
+	}
+	if err := decode(payload, &envelope); err != nil {
 		return nil, err
 	}
-	if e.Event == "" {
+	name := string(envelope.Event)
+	event, ok := razorpayEvents[name]
+	switch {
+	case name == "":
 		return nil, fmt.Errorf("%w: no event: not an event of Razorpay's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(name)}, nil
 	}
-	event, ok := razorpayEvents[e.Event]
-	if !ok {
-		return []Fact{notUnified(e.Event)}, nil
+	var e razorpayEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(name, err)}, nil
 	}
 	f, err := event.read(e, event.typ, o)
 	if err != nil {
-		return []Fact{malformed(e.Event, err)}, nil
+		return []Fact{malformed(name, err)}, nil
 	}
-	f.Time = unix(e.CreatedAt)
-	if f.Time.IsZero() {
-		f.Time = unix(e.Payload.CreatedAt)
-	}
-	f.Account, f.ConnectorEventType = string(e.AccountID), e.Event
+	f.Time, f.Account, f.ConnectorEventType = e.at(), string(e.AccountID), name
 	return []Fact{f}, nil
+}
+
+// at is when it happened. The created_at of a payment link's event, and perhaps
+// of an invoice's, is when the link was made, in Razorpay's own samples: then it
+// is the link's own time of what happened, or when it last changed.
+func (e razorpayEvent) at() time.Time {
+	p := e.Payload
+	happened := cmp.Or(e.CreatedAt, p.CreatedAt)
+	link := p.PaymentLink.Entity
+	if link.ID == "" {
+		link = p.Invoice.Entity
+	}
+	if link.ID == "" {
+		return unix(happened)
+	}
+	var own int64
+	switch e.Event {
+	case "invoice.paid":
+		own = link.PaidAt
+	case "invoice.expired", "payment_link.expired":
+		own = link.ExpiredAt
+	case "payment_link.cancelled":
+		own = link.CancelledAt
+	}
+	switch {
+	case own != 0:
+		return unix(own)
+	case link.UpdatedAt > link.CreatedAt:
+		return unix(link.UpdatedAt)
+	case happened > link.CreatedAt && happened >= p.Payment.Entity.CreatedAt:
+		return unix(happened)
+	}
+	return unix(p.Payment.Entity.CreatedAt)
+}
+
+// razorpayStatuses is what happened where an event's name says that it went well
+// and the status of the entity says otherwise: the status counts.
+var razorpayStatuses = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentCaptured: {
+		"created":    schemas.PaymentProcessing,
+		"pending":    schemas.PaymentProcessing,
+		"authorized": schemas.PaymentAuthorized,
+		"failed":     schemas.PaymentFailed,
+	},
+	schemas.RefundSucceeded: {
+		"pending": schemas.RefundPending,
+		"failed":  schemas.RefundFailed,
+	},
+	schemas.PayoutSucceeded: {
+		"pending":    schemas.PayoutCreated,
+		"queued":     schemas.PayoutCreated,
+		"processing": schemas.PayoutProcessing,
+		"failed":     schemas.PayoutFailed,
+		"reversed":   schemas.PayoutReversed,
+		"rejected":   schemas.PayoutCancelled,
+		"cancelled":  schemas.PayoutCancelled,
+	},
 }
 
 // razorpayNothing is the error of an event without the entity it is about.
@@ -162,6 +224,7 @@ type razorpayPaymentData struct {
 	OrderID          text     `json:"order_id"`
 	Notes            metadata `json:"notes"`
 	Method           text     `json:"method"`
+	CreatedAt        int64    `json:"created_at"`
 	Wallet           text     `json:"wallet"`
 	TokenID          text     `json:"token_id"`
 	ErrorCode        text     `json:"error_code"`
@@ -201,6 +264,7 @@ func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	if p.ID == "" {
 		return f, razorpayNothing("payment")
 	}
+	typ = cmp.Or(razorpayStatuses[typ][p.Status], typ)
 	f.Type, f.Identity = typ, p.ID
 	f.MerchantTransactionID, f.ConnectorTransactionID = e.key(o, nil), p.ID
 	f.PaymentMethod = method(string(p.Method), first(p.Card.Network, p.Wallet))
@@ -229,6 +293,11 @@ type razorpayRequestData struct {
 	Amount      *int64   `json:"amount"`
 	Currency    string   `json:"currency"`
 	Notes       metadata `json:"notes"`
+	CreatedAt   int64    `json:"created_at"`
+	UpdatedAt   int64    `json:"updated_at"`
+	PaidAt      int64    `json:"paid_at"`
+	ExpiredAt   int64    `json:"expired_at"`
+	CancelledAt int64    `json:"cancelled_at"`
 }
 
 func razorpayUnpaid(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
@@ -249,6 +318,7 @@ func razorpayUnpaid(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 // razorpayRefundData: https://razorpay.com/docs/api/refunds/entity/
 type razorpayRefundData struct {
 	ID        string   `json:"id"`
+	Status    text     `json:"status"`
 	PaymentID text     `json:"payment_id"`
 	Amount    *int64   `json:"amount"`
 	Currency  string   `json:"currency"`
@@ -264,7 +334,7 @@ func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	case typ == "":
 		return ignored(e.Event, "the refund goes another way and is where it was"), nil
 	}
-	f.Type, f.Identity = typ, r.ID
+	f.Type, f.Identity = cmp.Or(razorpayStatuses[typ][r.Status], typ), r.ID
 	f.MerchantTransactionID = e.key(o, r.Notes)
 	f.ConnectorRefundID, f.MerchantRefundID = r.ID, string(r.Receipt)
 	f.ConnectorTransactionID = first(string(r.PaymentID), e.Payload.Payment.Entity.ID)
@@ -315,6 +385,7 @@ type razorpayPayoutData struct {
 	Currency      string   `json:"currency"` // settlements have none
 	ReferenceID   text     `json:"reference_id"`
 	Receipt       text     `json:"receipt"` // of links
+	Status        text     `json:"status"`
 	Notes         metadata `json:"notes"`
 	FailureReason text     `json:"failure_reason"` // before there were details
 	StatusDetails struct {
@@ -331,6 +402,7 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	case typ == "":
 		return ignored(e.Event, "details of the payout changed; events of its own tell its state"), nil
 	}
+	typ = cmp.Or(razorpayStatuses[typ][p.Status], typ)
 	if f, err = p.fact(typ); err != nil {
 		return f, err
 	}

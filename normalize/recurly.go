@@ -30,6 +30,7 @@ var recurlyPayments = map[string]schemas.Type{
 	"processing": schemas.PaymentProcessing,
 	"authorized": schemas.PaymentAuthorized,
 	"succeeded":  schemas.PaymentCaptured,
+	"success":    schemas.PaymentCaptured, // so Recurly's pages on UPI and PayPay call it
 	"failed":     schemas.PaymentFailed,
 	"voided":     schemas.PaymentCancelled,
 	"refunded":   schemas.RefundSucceeded,
@@ -37,12 +38,12 @@ var recurlyPayments = map[string]schemas.Type{
 
 func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		ID         string `json:"id"`
-		UUID       text   `json:"uuid"`
-		ObjectType string `json:"object_type"`
-		SiteID     text   `json:"site_id"`
-		EventType  string `json:"event_type"`
-		EventTime  string `json:"event_time"`
+		ID         text `json:"id"`
+		UUID       text `json:"uuid"`
+		ObjectType text `json:"object_type"`
+		SiteID     text `json:"site_id"`
+		EventType  text `json:"event_type"`
+		EventTime  text `json:"event_time"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -50,8 +51,8 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if e.ObjectType == "" || e.EventType == "" {
 		return nil, fmt.Errorf("%w: no object_type or no event_type: not an event of Recurly's", ErrMalformed)
 	}
-	event := e.ObjectType + "." + e.EventType
-	typ, ok := recurlyPayments[e.EventType]
+	event := string(e.ObjectType + "." + e.EventType)
+	typ, ok := recurlyPayments[string(e.EventType)]
 	switch {
 	case event == "payment.transaction_status_updated":
 		return []Fact{ignored(event, "the transaction's new status must be fetched, or is told by an event of its own")}, nil
@@ -60,15 +61,15 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case e.ID == "":
 		return nil, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed)
 	}
-	f := Fact{Type: typ, Identity: e.ID + " " + e.EventType + " " + e.EventTime}
+	f := Fact{Type: typ, Identity: string(e.ID + " " + e.EventType + " " + e.EventTime)}
 	f.Account, f.ConnectorEventType = string(e.SiteID), event
 	if typ == schemas.RefundSucceeded {
-		f.ConnectorRefundID = first(string(e.UUID), e.ID)
+		f.ConnectorRefundID = first(e.UUID, e.ID)
 	} else {
-		f.ConnectorTransactionID = first(string(e.UUID), e.ID)
+		f.ConnectorTransactionID = first(e.UUID, e.ID)
 	}
 	var err error
-	if f.Time, err = timestamp(e.EventTime, time.RFC3339); err != nil {
+	if f.Time, err = timestamp(string(e.EventTime), time.RFC3339); err != nil {
 		return []Fact{malformed(event, err)}, nil
 	}
 	return []Fact{f}, nil

@@ -12,7 +12,8 @@ import (
 // what the setting says.
 //
 // The merchant's reference is one of its own fields (Shp_order_id), else InvId,
-// its number of the invoice. They and OutSum are signed.
+// its number of the invoice. They and OutSum are signed. IsTest is not, and is
+// believed where it says that no money moved.
 //
 // https://docs.robokassa.ru/ru/notifications-and-redirects
 var robokassa = Connector{
@@ -41,6 +42,9 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{malformed(f.ConnectorEventType, err)}, nil
 	}
 	f.CapturedAmount = f.Amount
+	if p["IsTest"] == "1" {
+		f.Mode = ModeTest
+	}
 	return []Fact{f}, nil
 }
 

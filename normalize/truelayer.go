@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -69,7 +70,7 @@ type truelayerEvent struct {
 		MandateID text `json:"mandate_id"`
 	} `json:"payment_method"`
 
-	// When it happened: each event has the one that is named as it is.
+	// When it happened: see at.
 	AuthorizedAt        text `json:"authorized_at"`
 	ExecutedAt          text `json:"executed_at"`
 	CreditableAt        text `json:"creditable_at"`
@@ -83,16 +84,26 @@ type truelayerEvent struct {
 }
 
 func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
-	var e truelayerEvent
-	if err := decode(payload, &e); err != nil {
+	var envelope struct {
+		Type    text `json:"type"`
+		EventID text `json:"event_id"`
+	}
+	if err := decode(payload, &envelope); err != nil {
 		return nil, err
 	}
-	if e.Type == "" || e.EventID == "" {
-		return nil, fmt.Errorf("%w: no type or no event_id: not an event of TrueLayer's", ErrMalformed)
+	event := string(envelope.Type)
+	typ, ok := truelayerTypes[event]
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no type: not an event of TrueLayer's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	case envelope.EventID == "":
+		return nil, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed)
 	}
-	typ, ok := truelayerTypes[e.Type]
-	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+	var e truelayerEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	if e.Type == "payment_executed" && o.Settings[truelayerBeneficiary.Name] == "external_account" {
 		typ = schemas.PaymentCaptured
@@ -134,9 +145,7 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	if id == "" {
 		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, typ.Family())
 	}
-	f.Time, err = timestamp(first(e.AuthorizedAt, e.ExecutedAt, e.CreditableAt, e.ReceivedAt, e.SettlementStalledAt,
-		e.SettledAt, e.FailedAt, e.ReversedAt, e.DisputedAt, e.RevokedAt), time.RFC3339)
-	if err != nil {
+	if f.Time, err = timestamp(string(e.at()), time.RFC3339); err != nil {
 		return f, err
 	}
 	f.Amount, err = minor(e.Amount, string(e.Currency), nil)
@@ -144,4 +153,34 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 		f.CapturedAmount = f.Amount
 	}
 	return f, err
+}
+
+// at is when it happened: the time that is named as the event is. An event can
+// hold those of what came before it, too.
+func (e truelayerEvent) at() text {
+	switch _, word, _ := strings.Cut(e.Type, "_"); word {
+	case "authorized":
+		return e.AuthorizedAt
+	case "executed":
+		return e.ExecutedAt
+	case "creditable":
+		return e.CreditableAt
+	case "funds_received":
+		return e.ReceivedAt
+	case "payment_received": // of external_payment_received
+		return text(first(e.ReceivedAt, e.SettledAt))
+	case "settlement_stalled":
+		return e.SettlementStalledAt
+	case "settled":
+		return e.SettledAt
+	case "failed":
+		return e.FailedAt
+	case "reversed":
+		return e.ReversedAt
+	case "disputed":
+		return e.DisputedAt
+	case "revoked":
+		return e.RevokedAt
+	}
+	return ""
 }

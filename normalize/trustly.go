@@ -3,6 +3,8 @@ package normalize
 import (
 	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -53,25 +55,31 @@ type trustlyData struct {
 
 func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	var call struct {
-		Method string `json:"method"`
-		Params struct {
-			Data trustlyData `json:"data"`
-		} `json:"params"`
+		Method text           `json:"method"`
+		Params jsontext.Value `json:"params"`
 	}
 	if err := decode(payload, &call); err != nil {
 		return nil, err
 	}
-	d, orders := call.Params.Data, o.Settings["orders"] // which verify has
-	types, ok := trustlyMethods[call.Method]
+	event, orders := string(call.Method), o.Settings["orders"] // which verify has
+	types, ok := trustlyMethods[event]
 	switch {
-	case call.Method == "":
+	case event == "":
 		return nil, fmt.Errorf("%w: no method: not a notification of Trustly's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(call.Method)}, nil
-	case call.Method == "debit" && orders == "":
-		return []Fact{ignored(call.Method, "a deposit whose money did not come, or a withdrawal: the setting orders would tell")}, nil
-	case call.Method == "account" && d.Attributes.Mandate != "1":
-		return []Fact{ignored(call.Method, "the account was told, and is no mandate that can be charged")}, nil
+		return []Fact{notUnified(event)}, nil
+	case event == "debit" && orders == "":
+		return []Fact{ignored(event, "a deposit whose money did not come, or a withdrawal: the setting orders would tell")}, nil
+	}
+	var params struct {
+		Data trustlyData `json:"data"`
+	}
+	if err := redecode(call.Params, &params); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	d := params.Data
+	if event == "account" && d.Attributes.Mandate != "1" {
+		return []Fact{ignored(event, "the account was told, and is no mandate that can be charged")}, nil
 	}
 	typ := types.deposit
 	if orders == "payouts" || orders == "" && types.payout.Family() == "payout" && types.deposit.Family() == "refund" {
@@ -82,9 +90,9 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 		f.ConnectorTransactionID = string(d.OrderID)
 	}
 	if err != nil {
-		return []Fact{malformed(call.Method, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.ConnectorEventType = call.Method
+	f.ConnectorEventType = event
 	return []Fact{f}, nil
 }
 

@@ -51,29 +51,33 @@ var walleeStates = map[string]map[string]schemas.Type{
 
 func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		EventID   text   `json:"eventId"`
-		EntityID  text   `json:"entityId"`
-		Entity    string `json:"listenerEntityTechnicalName"`
-		SpaceID   text   `json:"spaceId"`
-		State     string `json:"state"`
-		Timestamp text   `json:"timestamp"`
+		EventID   text `json:"eventId"`
+		EntityID  text `json:"entityId"`
+		Entity    text `json:"listenerEntityTechnicalName"`
+		SpaceID   text `json:"spaceId"`
+		State     text `json:"state"`
+		Timestamp text `json:"timestamp"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.Entity == "" || e.EntityID == "" {
-		return nil, fmt.Errorf("%w: no listenerEntityTechnicalName or no entityId: not a webhook of wallee's", ErrMalformed)
+	entity, state := string(e.Entity), string(e.State)
+	states, ok := walleeStates[entity]
+	switch {
+	case entity == "":
+		return nil, fmt.Errorf("%w: no listenerEntityTechnicalName: not a webhook of wallee's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(entity)}, nil
 	}
-	states, ok := walleeStates[e.Entity]
-	if !ok {
-		return []Fact{notUnified(e.Entity)}, nil
-	}
-	event := e.Entity + " " + e.State
-	f := Fact{Type: states[e.State]}
+	event := entity + " " + state
+	f := Fact{Type: states[state]}
 	if f.Type == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", e.State))}, nil
+		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
 	}
-	f.Identity, f.Account = e.Entity+"/"+string(e.EntityID), string(e.SpaceID)
+	if e.EntityID == "" {
+		return []Fact{malformed(event, fmt.Errorf("%w: no entityId: it is not told which %s", ErrMalformed, entity))}, nil
+	}
+	f.Identity, f.Account = entity+"/"+string(e.EntityID), string(e.SpaceID)
 	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
 	switch f.Type.Family() {
 	case "refund":

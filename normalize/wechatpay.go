@@ -152,7 +152,7 @@ func (t wechatpayTransaction) account() string {
 type wechatpayResource struct {
 	event string
 	wechatpayTransaction
-	SubOrders []wechatpayTransaction `json:"sub_orders"`
+	SubOrders []jsontext.Value `json:"sub_orders"`
 
 	RefundID     string `json:"refund_id"`
 	OutRefundNo  text   `json:"out_refund_no"`
@@ -213,40 +213,42 @@ type wechatpayResource struct {
 
 func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		ID         string         `json:"id"`
-		EventType  string         `json:"event_type"`
+		ID         text           `json:"id"`
+		EventType  text           `json:"event_type"`
 		CreateTime text           `json:"create_time"`
 		Resource   jsontext.Value `json:"resource"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.ID == "" || e.EventType == "" {
-		return nil, fmt.Errorf("%w: no id or no event_type: not a notification of WeChat Pay's", ErrMalformed)
+	event := string(e.EventType)
+	read, ok := wechatpayReaders[event]
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no event_type: not a notification of WeChat Pay's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	case e.ID == "":
+		return nil, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed)
 	}
-	read, ok := wechatpayReaders[e.EventType]
-	if !ok {
-		return []Fact{notUnified(e.EventType)}, nil
-	}
-	var r wechatpayResource
-	if err := decode(e.Resource, &r); err != nil {
-		return nil, err
+	r := wechatpayResource{event: event}
+	if err := redecode(e.Resource, &r); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	created, err := timestamp(string(e.CreateTime), time.RFC3339)
 	if err != nil {
-		return nil, err
+		return []Fact{malformed(event, err)}, nil
 	}
-	r.event = e.EventType
 	facts, err := read(r)
 	if err != nil {
-		return []Fact{malformed(e.EventType, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
 	for i := range facts {
 		if facts[i].Time.IsZero() {
 			facts[i].Time = created
 		}
-		facts[i].Identity = first(facts[i].Identity, e.ID)
-		facts[i].ConnectorEventID, facts[i].ConnectorEventType = e.ID, e.EventType
+		facts[i].Identity = first(facts[i].Identity, string(e.ID))
+		facts[i].ConnectorEventID, facts[i].ConnectorEventType = string(e.ID), event
 	}
 	return facts, nil
 }
@@ -257,14 +259,18 @@ func wechatpayAmount(value *int64, currency text) (*schemas.Amount, error) {
 }
 
 func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
-	transactions := r.SubOrders
-	if len(transactions) == 0 {
-		transactions = []wechatpayTransaction{r.wechatpayTransaction}
+	if len(r.SubOrders) == 0 {
+		f, err := r.wechatpayTransaction.fact(r.event)
+		return []Fact{f}, err
 	}
-	for _, t := range transactions {
-		f, err := t.fact(r.event)
+	for _, order := range r.SubOrders {
+		var t wechatpayTransaction
+		f, err := Fact{}, redecode(order, &t)
+		if err == nil {
+			f, err = t.fact(r.event)
+		}
 		if err != nil {
-			return nil, err
+			f = malformed(r.event, err)
 		}
 		facts = append(facts, f)
 	}
@@ -288,8 +294,10 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	f.Account = t.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = t.OutTradeNo, t.TransactionID
 	f.PaymentMethod, f.MandateID = method(string(t.TradeType), ""), first(t.ContractID, t.Contract.ID)
-	if f.Time, err = timestamp(string(t.SuccessTime), time.RFC3339); err != nil {
-		return f, err
+	if f.Type == schemas.PaymentCaptured { // of others, success_time is not theirs
+		if f.Time, err = timestamp(string(t.SuccessTime), time.RFC3339); err != nil {
+			return f, err
+		}
 	}
 	f.Amount, err = wechatpayAmount(cmp.Or(t.Amount.Total, t.Amount.TotalAmount), t.Amount.Currency)
 	switch f.Type {
@@ -315,8 +323,10 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = r.OutTradeNo, r.TransactionID
 	f.ConnectorRefundID, f.MerchantRefundID = r.RefundID, string(r.OutRefundNo)
 	var err error
-	if f.Time, err = timestamp(string(r.SuccessTime), time.RFC3339); err != nil {
-		return nil, err
+	if f.Type == schemas.RefundSucceeded {
+		if f.Time, err = timestamp(string(r.SuccessTime), time.RFC3339); err != nil {
+			return nil, err
+		}
 	}
 	f.Amount, err = wechatpayAmount(r.Amount.Refund, r.Amount.Currency)
 	return []Fact{f}, err

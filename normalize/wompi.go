@@ -3,6 +3,8 @@ package normalize
 import (
 	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -49,10 +51,10 @@ var wompiTokens = map[string]schemas.Type{
 }
 
 type wompiEvent struct {
-	Event       string               `json:"event"`
-	Environment text                 `json:"environment"`
-	Timestamp   int64                `json:"timestamp"`
-	Data        map[string]wompiData `json:"data"`
+	Event       text           `json:"event"`
+	Environment text           `json:"environment"`
+	Timestamp   jsontext.Value `json:"timestamp"`
+	Data        jsontext.Value `json:"data"`
 }
 
 // wompiData is what an event is about.
@@ -88,9 +90,9 @@ func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f, err := e.fact()
 	if err != nil {
-		return []Fact{malformed(e.Event, err)}, nil
+		return []Fact{malformed(string(e.Event), err)}, nil
 	}
-	f.ConnectorEventType = e.Event
+	f.ConnectorEventType = string(e.Event)
 	if e.Environment == "test" {
 		f.Mode = ModeTest
 	}
@@ -98,31 +100,49 @@ func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
 }
 
 func (e wompiEvent) fact() (f Fact, err error) {
-	var d wompiData
-	var states map[string]schemas.Type
-	switch e.Event {
+	event := string(e.Event)
+	states := wompiTokens
+	switch event {
 	case "transaction.updated":
-		d, states = e.Data["transaction"], wompiPayments
-		if d.PayoutAmount != nil {
-			states = wompiPayouts
-		}
-	case "nequi_token.updated":
-		d, states = e.Data["nequi_token"], wompiTokens
-	case "bancolombia_transfer_token.updated":
-		d, states = e.Data["bancolombia_transfer_token"], wompiTokens
+		states = wompiPayments
+	case "nequi_token.updated", "bancolombia_transfer_token.updated":
 	case "payout.updated":
-		return ignored(e.Event, "a batch of payouts; each of them has events of its own"), nil
+		return ignored(event, "a batch of payouts; each of them has events of its own"), nil
 	default:
-		return notUnified(e.Event), nil
+		return notUnified(event), nil
+	}
+	var data struct {
+		Transaction     wompiData `json:"transaction"`
+		NequiToken      wompiData `json:"nequi_token"`
+		BancolombiToken wompiData `json:"bancolombia_transfer_token"`
+	}
+	if err := redecode(e.Data, &data); err != nil {
+		return f, err
+	}
+	d := data.Transaction
+	switch event {
+	case "nequi_token.updated":
+		d = data.NequiToken
+	case "bancolombia_transfer_token.updated":
+		d = data.BancolombiToken
+	}
+	if event == "transaction.updated" && d.PayoutAmount != nil {
+		states = wompiPayouts
 	}
 	if d.ID == "" || d.Status == "" {
 		return f, fmt.Errorf("%w: no id or no status of what the event is about", ErrMalformed)
 	}
 	if f.Type = states[d.Status]; f.Type == "" {
-		return ignored(e.Event, fmt.Sprintf("the status %q is not one that an event is made of", d.Status)), nil
+		return ignored(event, fmt.Sprintf("the status %q is not one that an event is made of", d.Status)), nil
 	}
 	f.Identity = string(d.ID) + "/" + d.Status
-	f.Time = unixOrMilli(e.Timestamp)
+	var sent int64
+	if len(e.Timestamp) > 0 {
+		if err := redecode(e.Timestamp, &sent); err != nil {
+			return f, err
+		}
+	}
+	f.Time = unixOrMilli(sent)
 	switch f.Type.Family() {
 	case "payment":
 		return d.payment(f)

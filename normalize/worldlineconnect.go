@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -93,15 +95,15 @@ var worldlineConnectTypes = map[string]schemas.Type{
 }
 
 type worldlineConnectEvent struct {
-	ID         string                 `json:"id"`
-	Type       string                 `json:"type"`
-	Created    text                   `json:"created"`
-	MerchantID text                   `json:"merchantId"`
-	Payment    worldlineConnectObject `json:"payment"`
-	Refund     worldlineConnectObject `json:"refund"`
-	Payout     worldlineConnectObject `json:"payout"`
-	Dispute    worldlineConnectObject `json:"dispute"`
-	Token      worldlineConnectObject `json:"token"`
+	ID         text           `json:"id"`
+	Type       text           `json:"type"`
+	Created    text           `json:"created"`
+	MerchantID text           `json:"merchantId"`
+	Payment    jsontext.Value `json:"payment"`
+	Refund     jsontext.Value `json:"refund"`
+	Payout     jsontext.Value `json:"payout"`
+	Dispute    jsontext.Value `json:"dispute"`
+	Token      jsontext.Value `json:"token"`
 }
 
 // worldlineConnectObject is what an event is about.
@@ -155,31 +157,33 @@ func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.ID == "" || e.Type == "" {
-		return nil, fmt.Errorf("%w: no id or no type: not an event of Worldline's", ErrMalformed)
-	}
-	typ, known := worldlineConnectTypes[e.Type]
+	event := string(e.Type)
+	typ, known := worldlineConnectTypes[event]
 	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no type: not an event of Worldline's", ErrMalformed)
 	case !known:
-		return []Fact{notUnified(e.Type)}, nil
+		return []Fact{notUnified(event)}, nil
 	case typ == "":
-		return []Fact{ignored(e.Type, "no money has moved, and nothing is decided")}, nil
+		return []Fact{ignored(event, "no money has moved, and nothing is decided")}, nil
+	case e.ID == "":
+		return nil, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed)
 	}
 	f, err := e.fact(typ)
 	if err == nil {
 		f.Time, err = timestamp(string(e.Created), "2006-01-02T15:04:05Z0700", time.RFC3339)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.ConnectorEventID, f.ConnectorEventType, f.Account = e.ID, e.Type, string(e.MerchantID)
+	f.ConnectorEventID, f.Account = string(e.ID), string(e.MerchantID)
 	return []Fact{f}, nil
 }
 
 func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
-	thing, _, _ := strings.Cut(e.Type, ".")
+	thing, _, _ := strings.Cut(string(e.Type), ".")
 	about := map[string]struct {
-		object worldlineConnectObject
+		object jsontext.Value
 		read   func(worldlineConnectObject, Fact) (Fact, error)
 	}{
 		"payment": {e.Payment, worldlineConnectObject.payment},
@@ -188,14 +192,20 @@ func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
 		"dispute": {e.Dispute, worldlineConnectObject.dispute},
 		"token":   {e.Token, worldlineConnectObject.token},
 	}[thing]
-	if about.object.ID == "" {
+	var object worldlineConnectObject
+	if len(about.object) > 0 {
+		if err := redecode(about.object, &object); err != nil {
+			return f, err
+		}
+	}
+	if object.ID == "" {
 		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, thing)
 	}
-	f.Type, f.Identity = typ, string(about.object.ID)
+	f.Type, f.Identity, f.ConnectorEventType = typ, string(object.ID), string(e.Type)
 	if thing == "payment" && typ.Family() == "refund" { // it does not say which: there can be several
-		f.Identity = e.ID
+		f.Identity = string(e.ID)
 	}
-	return about.read(about.object, f)
+	return about.read(object, f)
 }
 
 // failure is why something was rejected.
@@ -220,15 +230,7 @@ func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentCaptured:
-		if f.CapturedAmount, err = o.amount(o.AmountPaid); err != nil {
-			return f, err
-		}
-		if f.CapturedAmount == nil {
-			f.CapturedAmount = f.Amount
-		}
-		if f.CapturedAmount != nil {
-			f.Identity += fmt.Sprintf("/%d", f.CapturedAmount.Value)
-		}
+		return o.captured(f)
 	case schemas.PaymentFailed, schemas.PaymentCaptureFailed:
 		f.Error = t.failure()
 	case schemas.DisputeOpened:
@@ -237,6 +239,31 @@ func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	if f.Type.Family() == "payment" {
 		f.NetworkTransactionID, f.MandateID = string(o.Card.SchemeTransactionID), string(o.Card.Token)
 	}
+	return f, nil
+}
+
+// captured adds how much of a payment was captured. What was asked for,
+// amountOfMoney, is not what was paid where a payer sends too little, or pays in
+// parts: then amountPaid is the sum so far, and how much the last part was is not
+// told. It is 0 where the money was captured and is yet to come.
+func (o worldlineConnectOutput) captured(f Fact) (_ Fact, err error) {
+	f.CapturedAmount = f.Amount
+	if o.AmountPaid != nil && *o.AmountPaid != 0 {
+		if f.CapturedAmount, err = o.amount(o.AmountPaid); err != nil {
+			return f, err
+		}
+	}
+	switch {
+	case f.CapturedAmount == nil:
+	case f.ConnectorEventType == "payment.paid_increment":
+		f.Amount = nil
+	default:
+		f.Amount = f.CapturedAmount
+	}
+	if f.CapturedAmount != nil {
+		f.Identity += fmt.Sprintf("/%d", f.CapturedAmount.Value)
+	}
+	f.NetworkTransactionID, f.MandateID = string(o.Card.SchemeTransactionID), string(o.Card.Token)
 	return f, nil
 }
 

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -96,11 +97,26 @@ var xenditEvents = map[string]struct {
 // xenditExponents: version 3 of payouts counts rupiahs, which ISO 4217 divides.
 var xenditExponents = map[string]int{"IDR": 0}
 
+// xenditEvent is a webhook without what it is about, which is only read where
+// its name is known. Of webhooks without data, created is when the thing was
+// made, and not when anything happened.
 type xenditEvent struct {
-	Event         string       `json:"event"`
-	Created       text         `json:"created"`
-	Data          *xenditData  `json:"data"`
-	Disbursements []xenditData `json:"disbursements"` // of a batch
+	Event         text           `json:"event"`
+	Created       text           `json:"created"`
+	Data          jsontext.Value `json:"data"`
+	Disbursements jsontext.Value `json:"disbursements"` // of a batch
+	xenditOlder
+}
+
+// xenditOlder is by what webhooks without an event are known.
+type xenditOlder struct {
+	Status                  text `json:"status"`
+	ExternalID              text `json:"external_id"`
+	PaymentID               text `json:"payment_id"`
+	VirtualAccountID        text `json:"callback_virtual_account_id"`
+	PaymentCodeID           text `json:"fixed_payment_code_id"`
+	DisbursementDescription text `json:"disbursement_description"`
+	AccountHolderName       text `json:"account_holder_name"`
 }
 
 type xenditData struct {
@@ -205,32 +221,46 @@ func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.Event == "" && len(e.Disbursements) > 0 {
-		facts := make([]Fact, len(e.Disbursements))
-		for i, d := range e.Disbursements {
-			facts[i] = xenditFact("disbursement "+string(d.Status), d, e.Created, o)
-		}
-		return facts, nil
-	}
-	if e.Data == nil { // an older webhook, whose fields stand outside
-		e.Data = new(xenditData)
-		if err := decode(payload, e.Data); err != nil {
+	switch {
+	case e.Event == "" && e.Disbursements.Kind() == '[':
+		var batch []jsontext.Value
+		if err := redecode(e.Disbursements, &batch); err != nil {
 			return nil, err
 		}
+		facts := make([]Fact, len(batch))
+		for i, d := range batch {
+			facts[i] = xenditDisbursement(d, o)
+		}
+		return facts, nil
+	case e.Event == "" && e.Data.Kind() == '{': // the data says what it is about
+		var d xenditOlder
+		if err := redecode(e.Data, &d); err != nil {
+			return nil, err
+		}
+		e.xenditOlder = d
 	}
-	d := *e.Data
-	if d.Data != nil {
-		d = *d.Data
-	}
-	event := first(e.Event, d.event())
+	event := first(string(e.Event), e.event())
 	if event == "" {
 		return nil, fmt.Errorf("%w: no event and no invoice: not a webhook of Xendit's", ErrMalformed)
 	}
-	return []Fact{xenditFact(event, d, e.Created, o)}, nil
+	about, happened := e.Data, e.Created
+	if len(about) == 0 || about.Kind() == 'n' { // an older webhook, whose fields stand outside
+		about, happened = payload, ""
+	}
+	return []Fact{xenditFact(event, about, happened, o)}, nil
+}
+
+// xenditDisbursement is one of a batch.
+func xenditDisbursement(about jsontext.Value, o Options) Fact {
+	var d xenditOlder
+	if err := redecode(about, &d); err != nil {
+		return malformed("disbursement", err)
+	}
+	return xenditFact("disbursement "+string(d.Status), about, "", o)
 }
 
 // event is what a webhook without an event is about.
-func (d xenditData) event() string {
+func (d xenditOlder) event() string {
 	switch {
 	case d.VirtualAccountID != "" && d.PaymentID != "":
 		return "virtual account paid"
@@ -256,19 +286,40 @@ func (d xenditData) currency() string {
 	return string(d.Currency)
 }
 
-// method of payment: the channel, else the kind of method.
+// method of payment. The newer webhooks name the channel and not what kind of
+// method it is, so that the channel is the type: cards, gcash, bri_virtual_account.
 func (d xenditData) method() *schemas.PaymentMethod {
-	return method(first(d.ChannelCode, d.PaymentChannel, d.EwalletType, d.RetailOutletName, d.PaymentMethod.Type, d.BankCode), string(d.CardBrands))
+	switch {
+	case d.ChannelCode != "":
+		return method(string(d.ChannelCode), string(d.CardBrands))
+	case d.EwalletType != "":
+		return method("ewallet", string(d.EwalletType))
+	case d.RetailOutletName != "":
+		return method("retail_outlet", string(d.RetailOutletName))
+	case d.VirtualAccountID != "":
+		return method("virtual_account", string(d.BankCode))
+	case d.PaymentMethod.Type != "":
+		return method(string(d.PaymentMethod.Type), first(d.PaymentChannel, d.BankCode))
+	}
+	return method(first(d.PaymentChannel, d.BankCode), string(d.CardBrands))
 }
 
-func xenditFact(name string, d xenditData, created text, o Options) Fact {
+// xenditFact reads what a webhook is about, and happened is when, if it says so.
+func xenditFact(name string, about jsontext.Value, happened text, o Options) Fact {
 	event, ok := xenditEvents[name]
 	if !ok {
 		return notUnified(name)
 	}
+	var d xenditData
+	if err := redecode(about, &d); err != nil {
+		return malformed(name, err)
+	}
+	if d.Data != nil {
+		d = *d.Data
+	}
 	f, err := event.read(d, event.typ, o)
 	if err == nil {
-		f.Time, err = timestamp(first(d.PaidAt, d.TransactionTimestamp, d.Updated, d.UpdatedAt, created, d.Created, d.CreatedAt), time.RFC3339)
+		f.Time, err = timestamp(d.at(f.Type, happened), time.RFC3339)
 	}
 	switch {
 	case err != nil:
@@ -280,11 +331,49 @@ func xenditFact(name string, d xenditData, created text, o Options) Fact {
 	return f
 }
 
+// at is when it happened. When a thing was made counts only for what begins with
+// it: an invoice expires days after it was made.
+func (d xenditData) at(typ schemas.Type, happened text) string {
+	made, updated := text(first(d.Created, d.CreatedAt)), text(first(d.Updated, d.UpdatedAt))
+	begins := false
+	switch typ {
+	case schemas.PaymentCaptured:
+		if at := first(d.PaidAt, d.TransactionTimestamp); at != "" {
+			return at
+		}
+		begins = d.QRCode.ExternalID != "" || d.EwalletType != "" // these are made by being paid
+	case schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.RefundPending, schemas.DisputeOpened, schemas.PayoutProcessing:
+		begins = true
+	}
+	if begins {
+		return first(updated, happened, made)
+	}
+	if updated == made {
+		updated = ""
+	}
+	return first(updated, happened)
+}
+
+// xenditStatuses is what happened where an event's name says that the money was
+// taken, and the status of the payment says otherwise: the status counts.
+// Ewallets, accounts and QR codes have one name for all of them.
+var xenditStatuses = map[text]schemas.Type{
+	"FAILED":             schemas.PaymentFailed,
+	"PENDING":            schemas.PaymentProcessing,
+	"REQUIRES_ACTION":    schemas.PaymentActionRequired,
+	"ACCEPTING_PAYMENTS": schemas.PaymentActionRequired,
+	"AUTHORIZED":         schemas.PaymentAuthorized,
+	"AWAITING_CAPTURE":   schemas.PaymentAuthorized,
+	"CANCELED":           schemas.PaymentCancelled,
+	"CANCELLED":          schemas.PaymentCancelled,
+	"VOIDED":             schemas.PaymentCancelled,
+	"EXPIRED":            schemas.PaymentExpired,
+}
+
 // xenditNothing is the error of an event without the thing it is about.
 func xenditNothing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 
-// xenditPayment: ewallets, accounts and QR codes may tell of a failure under
-// the name of the success. What was captured more than once has an event for
+// xenditPayment: what was captured more than once has an event for
 // each, and all of them hold the first.
 func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
@@ -293,12 +382,7 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 		return f, xenditNothing()
 	}
 	if typ == schemas.PaymentCaptured {
-		switch d.Status {
-		case "FAILED":
-			typ = schemas.PaymentFailed
-		case "PENDING":
-			typ = schemas.PaymentProcessing
-		}
+		typ = cmp.Or(xenditStatuses[d.Status], typ)
 	}
 	f.Type = typ
 	f.MerchantTransactionID = first(d.ReferenceID, d.ExternalID, d.QRCode.ExternalID)

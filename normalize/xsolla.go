@@ -105,16 +105,23 @@ type xsollaNotification struct {
 }
 
 func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
-	var n xsollaNotification
-	if err := decode(payload, &n); err != nil {
+	var envelope struct {
+		Type text `json:"notification_type"`
+	}
+	if err := decode(payload, &envelope); err != nil {
 		return nil, err
 	}
-	if n.Type == "" {
+	event := string(envelope.Type)
+	read, ok := xsollaNotifications[event]
+	switch {
+	case event == "":
 		return nil, fmt.Errorf("%w: no notification_type: not a webhook of Xsolla's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(event)}, nil
 	}
-	read, ok := xsollaNotifications[n.Type]
-	if !ok {
-		return []Fact{notUnified(n.Type)}, nil
+	var n xsollaNotification
+	if err := redecode(payload, &n); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	switch currency := n.Order.CurrencyType; {
 	case n.Billing != nil:
