@@ -3,6 +3,7 @@ package normalize
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,34 +121,43 @@ func paypalOne(read func(event string, resource jsontext.Value) (Fact, error)) p
 
 func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		ID         string         `json:"id"`
-		EventType  string         `json:"event_type"`
-		CreateTime string         `json:"create_time"`
+		ID         text           `json:"id"`
+		EventType  text           `json:"event_type"`
+		CreateTime text           `json:"create_time"`
 		Resource   jsontext.Value `json:"resource"`
-		Links      paypalLinks    `json:"links"`
+		Links      jsontext.Value `json:"links"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.ID == "" || e.EventType == "" {
-		return nil, fmt.Errorf("%w: no id or no event_type: not an event of PayPal's", ErrMalformed)
+	event := string(e.EventType)
+	read, ok := paypalReaders[event]
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no event_type: not an event of PayPal's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	case e.ID == "":
+		return nil, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed)
 	}
-	read, ok := paypalReaders[e.EventType]
-	if !ok {
-		return []Fact{notUnified(e.EventType)}, nil
+	var links paypalLinks
+	if len(e.Links) > 0 {
+		if err := redecode(e.Links, &links); err != nil {
+			return []Fact{malformed(event, err)}, nil
+		}
 	}
-	facts, err := read(e.EventType, e.Resource)
+	facts, err := read(event, e.Resource)
 	if err != nil {
-		return []Fact{malformed(e.EventType, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
 	// PayPal's simulator sends times with a 19th month. A fact is not lost for
 	// that: it has the time at which it was received.
-	when, _ := timestamp(e.CreateTime, time.RFC3339)
+	when, _ := timestamp(string(e.CreateTime), time.RFC3339)
 	for i := range facts {
 		f := &facts[i]
-		f.Time, f.Mode = when, e.Links.mode()
-		f.Identity = first(f.Identity, e.ID)
-		f.ConnectorEventID, f.ConnectorEventType = e.ID, e.EventType
+		f.Time, f.Mode = when, links.mode()
+		f.Identity = first(f.Identity, string(e.ID))
+		f.ConnectorEventID, f.ConnectorEventType = string(e.ID), event
 	}
 	return facts, nil
 }
@@ -445,10 +455,9 @@ func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
 		f.ConnectorTransactionID, f.MerchantTransactionID = first(o.ID, o.OrderID), u.id()
 		f.PaymentMethod = o.PaymentSource.method()
 		amount, err := u.Amount.amount()
-		if err != nil {
-			return nil, err
+		if f.Amount = amount; err != nil {
+			f = malformed(event, err)
 		}
-		f.Amount = amount
 		facts = append(facts, f)
 	}
 	return facts, nil
@@ -462,24 +471,22 @@ func paypalCompleted(event string, resource jsontext.Value) ([]Fact, error) {
 		return nil, err
 	}
 	var facts []Fact
-	add := func(u paypalUnit, f Fact, err error) error {
+	add := func(u paypalUnit, f Fact, err error) {
 		f.MerchantTransactionID = first(f.MerchantTransactionID, u.id())
 		f.PaymentMethod = o.PaymentSource.method()
+		if err != nil {
+			f = malformed(event, err)
+		}
 		facts = append(facts, f)
-		return err
 	}
 	for _, u := range o.PurchaseUnits {
 		for _, p := range append(u.Payments.Authorizations, u.Summary.Authorizations...) {
 			f, err := p.authorization("CREATED")
-			if err := add(u, f, err); err != nil {
-				return nil, err
-			}
+			add(u, f, err)
 		}
 		for _, p := range append(u.Payments.Captures, u.Summary.Captures...) {
 			f, err := p.capture(event)
-			if err := add(u, f, err); err != nil {
-				return nil, err
-			}
+			add(u, f, err)
 		}
 	}
 	if len(facts) == 0 {
@@ -502,6 +509,9 @@ type paypalInvoice struct {
 	TotalAmount paypalMoney            `json:"total_amount"` // v1
 	Payments    paypalInvoiceMovements `json:"payments"`
 	Refunds     paypalInvoiceMovements `json:"refunds"`
+	PaidAmount  struct {
+		PayPal paypalMoney `json:"paypal"`
+	} `json:"paid_amount"` // v1
 }
 
 // paypalInvoiceMovement is a payment or a refund. What is EXTERNAL did not go
@@ -514,26 +524,39 @@ type paypalInvoiceMovement struct {
 	Amount        paypalMoney `json:"amount"`
 }
 
-// paypalInvoiceMovements is a list of v1, which stands in an object in v2.
-type paypalInvoiceMovements []paypalInvoiceMovement
+// through is the id of what went through PayPal; empty if it did not.
+func (m paypalInvoiceMovement) through() string {
+	if m.Type == "EXTERNAL" {
+		return ""
+	}
+	return first(m.PaymentID, m.RefundID, m.TransactionID)
+}
+
+// paypalInvoiceMovements is a list of v1, which stands in an object in v2, with
+// the sum of what was paid.
+type paypalInvoiceMovements struct {
+	list []paypalInvoiceMovement
+	paid paypalMoney
+}
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (m *paypalInvoiceMovements) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() == '[' {
-		return json.UnmarshalDecode(d, (*[]paypalInvoiceMovement)(m))
+		return json.UnmarshalDecode(d, &m.list)
 	}
 	var o struct {
 		Transactions []paypalInvoiceMovement `json:"transactions"`
+		PaidAmount   paypalMoney             `json:"paid_amount"`
 	}
 	err := json.UnmarshalDecode(d, &o)
-	*m = o.Transactions
+	m.list, m.paid = o.Transactions, o.PaidAmount
 	return err
 }
 
 // id is that of the last payment through PayPal, else the invoice's.
 func (i paypalInvoice) id() string {
-	for n := len(i.Payments) - 1; n >= 0; n-- {
-		if id := first(i.Payments[n].PaymentID, i.Payments[n].TransactionID); id != "" && i.Payments[n].Type != "EXTERNAL" {
+	for _, p := range slices.Backward(i.Payments.list) {
+		if id := p.through(); id != "" {
 			return id
 		}
 	}
@@ -568,34 +591,81 @@ func (i paypalInvoice) fact(typ schemas.Type, m paypalMoney) (f Fact, err error)
 	return f, err
 }
 
+// paypalInvoiceStatuses are the statuses of an invoice that was paid, at least in
+// part. INVOICING.INVOICE.PAID is sent, too, when a payment is made that is
+// pending: https://developer.paypal.com/docs/invoicing/webhooks/
+var paypalInvoiceStatuses = []string{
+	"", // not told
+	"PAID", "PARTIALLY_PAID", "MARKED_AS_PAID",
+	"REFUNDED", "PARTIALLY_REFUNDED", "MARKED_AS_REFUNDED",
+}
+
+// paypalInvoicePaid makes a fact of each payment. Where one is pending, it is not
+// told which: those are captured that the sum of what was paid covers, and the
+// later ones are processing.
 func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return nil, err
 	}
+	paid := slices.Contains(paypalInvoiceStatuses, i.Status)
+	sum, err := i.paid().amount()
+	if err != nil {
+		return nil, err
+	}
+	var left int64 // of the sum, what the payments so far do not account for
+	if sum != nil {
+		left = sum.Value
+	}
 	var facts []Fact
-	for _, p := range i.Payments {
-		id := first(p.PaymentID, p.TransactionID)
-		if id == "" || p.Type == "EXTERNAL" {
-			continue
+	for _, p := range i.Payments.list {
+		f, err := i.payment(p)
+		switch {
+		case err != nil:
+			f = malformed(event, err)
+		case paid:
+		case f.Amount != nil && f.Amount.Value <= left:
+			left -= f.Amount.Value
+		default:
+			f.Type, f.CapturedAmount = schemas.PaymentProcessing, nil
 		}
-		f, err := i.fact(schemas.PaymentCaptured, p.Amount)
-		if err != nil {
-			return nil, err
+		if p.through() != "" {
+			facts = append(facts, f)
 		}
-		f.Identity, f.ConnectorTransactionID, f.CapturedAmount = id, id, f.Amount
-		f.ConnectorReferences = others(id, i.ID)
-		facts = append(facts, f)
 	}
 	switch {
 	case len(facts) > 0:
 		return facts, nil
-	case len(i.Payments) > 0 || i.Status == "MARKED_AS_PAID":
+	case len(i.Payments.list) > 0 || i.Status == "MARKED_AS_PAID":
 		return []Fact{ignored(event, "the merchant says that it was paid, and not through PayPal")}, nil
+	case !paid:
+		f, err := i.fact(schemas.PaymentProcessing, i.total())
+		return []Fact{f}, err
+	case i.paid() == paypalMoney{} && i.Status != "PARTIALLY_PAID":
+		f, err := i.fact(schemas.PaymentCaptured, i.total())
+		f.CapturedAmount = f.Amount
+		return []Fact{f}, err
 	}
-	f, err := i.fact(schemas.PaymentCaptured, i.total())
+	f, err := i.fact(schemas.PaymentCaptured, i.paid())
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
+}
+
+// payment is the fact of one of the invoice's payments.
+func (i paypalInvoice) payment(p paypalInvoiceMovement) (Fact, error) {
+	f, err := i.fact(schemas.PaymentCaptured, p.Amount)
+	id := p.through()
+	f.Identity, f.ConnectorTransactionID, f.CapturedAmount = id, id, f.Amount
+	f.ConnectorReferences = others(id, i.ID)
+	return f, err
+}
+
+// paid is how much of the invoice was paid, of v2 or v1; empty if it is not told.
+func (i paypalInvoice) paid() paypalMoney {
+	if i.Payments.paid.Value != "" {
+		return i.Payments.paid
+	}
+	return i.PaidAmount.PayPal
 }
 
 func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]Fact, error) {
@@ -604,22 +674,21 @@ func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]Fact, error
 		return nil, err
 	}
 	var facts []Fact
-	for _, r := range i.Refunds {
-		id := first(r.RefundID, r.TransactionID)
-		if id == "" || r.Type == "EXTERNAL" {
+	for _, r := range i.Refunds.list {
+		id := r.through()
+		if id == "" {
 			continue
 		}
 		f, err := i.fact(schemas.RefundSucceeded, r.Amount)
-		if err != nil {
-			return nil, err
+		if f.Identity, f.ConnectorRefundID = id, id; err != nil {
+			f = malformed(event, err)
 		}
-		f.Identity, f.ConnectorRefundID = id, id
 		facts = append(facts, f)
 	}
 	switch {
 	case len(facts) > 0:
 		return facts, nil
-	case len(i.Refunds) > 0 || i.Status == "MARKED_AS_REFUNDED":
+	case len(i.Refunds.list) > 0 || i.Status == "MARKED_AS_REFUNDED":
 		return []Fact{ignored(event, "the merchant says that it was refunded, and not through PayPal")}, nil
 	}
 	f, err := i.fact(schemas.RefundSucceeded, paypalMoney{}) // how much of it is not told
@@ -803,6 +872,9 @@ func paypalBatch(event string, resource jsontext.Value) (f Fact, err error) {
 	return f, err
 }
 
+// paypalUnpaidItems are the statuses of items that are on their way.
+var paypalUnpaidItems = []text{"NEW", "PENDING", "ONHOLD", "UNCLAIMED"}
+
 // paypalItem: https://developer.paypal.com/docs/api/payments.payouts-batch/v1/
 func paypalItem(event string, resource jsontext.Value) (f Fact, err error) {
 	var i struct {
@@ -820,7 +892,9 @@ func paypalItem(event string, resource jsontext.Value) (f Fact, err error) {
 	if err := decode(resource, &i); err != nil {
 		return f, err
 	}
-	f.Type = paypalPayoutTypes[event]
+	if f.Type = paypalPayoutTypes[event]; f.Type == schemas.PayoutSucceeded && slices.Contains(paypalUnpaidItems, i.Status) {
+		f.Type = schemas.PayoutProcessing // the status counts, and not the event's name
+	}
 	f.ConnectorPayoutID = string(i.ID)
 	if i.ID != "" {
 		f.Identity = string(i.ID) + ":" + string(i.Status) // held and unclaimed are both processing

@@ -1,8 +1,11 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -84,9 +87,13 @@ type shopifyResource struct {
 	CreatedAt   text   `json:"created_at"`
 	ProcessedAt text   `json:"processed_at"`
 	UpdatedAt   text   `json:"updated_at"`
+	CancelledAt text   `json:"cancelled_at"`
 
 	FinancialStatus text `json:"financial_status"`
 	TotalPrice      text `json:"total_price"`
+
+	CurrentTotalPrice text `json:"current_total_price"`
+	TotalOutstanding  text `json:"total_outstanding"`
 
 	Kind           text `json:"kind"`
 	Message        text `json:"message"`
@@ -97,13 +104,13 @@ type shopifyResource struct {
 		Company text `json:"credit_card_company"`
 	} `json:"payment_details"`
 
-	Transactions    []shopifyResource `json:"transactions"`
-	RefundLineItems *[]struct{}       `json:"refund_line_items"`
-	Note            text              `json:"note"`
+	Transactions []jsontext.Value `json:"transactions"`
+	Note         text             `json:"note"`
 
 	SubscriptionContractID text `json:"subscription_contract_id"`
 	IdempotencyKey         text `json:"idempotency_key"`
 
+	EvidenceSentOn    text `json:"evidence_sent_on"`
 	Type              text `json:"type"`
 	Reason            text `json:"reason"`
 	NetworkReasonCode text `json:"network_reason_code"`
@@ -113,41 +120,70 @@ type shopifyResource struct {
 }
 
 func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var r shopifyResource
-	if err := decode(payload, &r); err != nil {
+	var k shopifyKind
+	if err := decode(payload, &k); err != nil {
 		return nil, err
 	}
+	read, name, typ := k.reader()
 	switch {
-	case r.Kind != "":
-		return []Fact{r.fact("transaction."+string(r.Kind)+"."+string(r.Status), r.ProcessedAt, r.transaction)}, nil
-	case r.RefundLineItems != nil:
-		return r.refund(), nil
-	case r.FinancialStatus != "":
-		return []Fact{r.fact("order."+string(r.FinancialStatus), r.UpdatedAt, r.order)}, nil
-	case r.SubscriptionContractID != "" && r.IdempotencyKey != "":
-		return []Fact{r.attempt()}, nil
-	case shopifyStages[r.Type] != "":
-		return []Fact{r.fact("dispute."+string(r.Status), text(first(r.FinalizedOn, r.InitiatedAt)), r.dispute)}, nil
+	case read == nil:
+		return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
+	case name != "" && typ == "":
+		return []Fact{ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))}, nil
 	}
-	return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
+	var r shopifyResource
+	if err := redecode(payload, &r); err != nil {
+		return []Fact{malformed(name, err)}, nil
+	}
+	return read(r), nil
 }
 
-// fact is what read makes of the resource. Its name is the resource and its
-// state, which is also its identity.
-func (r shopifyResource) fact(name string, at text, read func(*Fact) (schemas.Type, error)) Fact {
+// shopifyKind is by what it is known what a resource is: its topic is not signed.
+type shopifyKind struct {
+	Kind                   text           `json:"kind"`
+	Status                 text           `json:"status"`
+	FinancialStatus        text           `json:"financial_status"`
+	SubscriptionContractID text           `json:"subscription_contract_id"`
+	IdempotencyKey         text           `json:"idempotency_key"`
+	Type                   text           `json:"type"`
+	RefundLineItems        jsontext.Value `json:"refund_line_items"`
+}
+
+// reader returns what reads a resource, nil if it is none that money has to do
+// with. A resource that makes one fact has a name, which is what it is and its
+// state, and the type of the fact, empty if it is not known.
+func (k shopifyKind) reader() (read func(shopifyResource) []Fact, name string, typ schemas.Type) {
+	one := func(read func(shopifyResource, *Fact) error) func(shopifyResource) []Fact {
+		return func(r shopifyResource) []Fact { return []Fact{r.fact(name, typ, read)} }
+	}
+	switch {
+	case k.Kind != "":
+		state := string(k.Kind + "." + k.Status)
+		name, typ = "transaction."+state, shopifyTransactions[state]
+		return one(shopifyResource.transaction), name, typ
+	case k.RefundLineItems.Kind() == '[':
+		return shopifyResource.refund, "", ""
+	case k.FinancialStatus != "":
+		name, typ = "order."+string(k.FinancialStatus), shopifyOrders[k.FinancialStatus]
+		return one(shopifyResource.order), name, typ
+	case k.SubscriptionContractID != "" && k.IdempotencyKey != "":
+		return shopifyResource.attempt, "", ""
+	case shopifyStages[k.Type] != "":
+		name, typ = "dispute."+string(k.Status), shopifyDisputes[k.Status]
+		return one(shopifyResource.dispute), name, typ
+	}
+	return nil, "", ""
+}
+
+// fact is a fact of the type that read fills in. Its name is the resource and
+// its state, which is also its identity.
+func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyResource, *Fact) error) Fact {
 	if r.ID == "" {
 		return malformed(name, fmt.Errorf("%w: no id: it is not told what the webhook is about", ErrMalformed))
 	}
-	var f Fact
-	var err error
-	if f.Type, err = read(&f); err == nil {
-		f.Time, err = timestamp(first(at, r.CreatedAt), time.RFC3339, time.DateOnly)
-	}
-	switch {
-	case err != nil:
+	f := Fact{Type: typ}
+	if err := read(r, &f); err != nil {
 		return malformed(name, err)
-	case f.Type == "":
-		return ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))
 	}
 	if r.Test != nil {
 		f.Mode = mode(!*r.Test)
@@ -157,22 +193,49 @@ func (r shopifyResource) fact(name string, at text, read func(*Fact) (schemas.Ty
 	return f
 }
 
-func (r shopifyResource) order(f *Fact) (_ schemas.Type, err error) {
-	typ := shopifyOrders[r.FinancialStatus]
-	f.MerchantTransactionID = string(r.ID)
-	if r.FinancialStatus == "partially_paid" {
-		return typ, nil // how much is not told
-	}
-	f.Amount, err = major(string(r.TotalPrice), r.Currency)
-	shopifyTotals(f, typ)
-	return typ, err
+// shopifyTime reads the first of the times that is there.
+func shopifyTime(at ...text) (time.Time, error) {
+	return timestamp(first(at...), time.RFC3339, time.DateOnly)
 }
 
-func (r shopifyResource) transaction(f *Fact) (_ schemas.Type, err error) {
-	typ := shopifyTransactions[string(r.Kind)+"."+string(r.Status)]
+func (r shopifyResource) order(f *Fact) (err error) {
+	f.MerchantTransactionID = string(r.ID)
+	changed := r.UpdatedAt
+	if f.Type == schemas.PaymentCancelled {
+		changed = text(first(r.CancelledAt, r.UpdatedAt))
+	}
+	if f.Time, err = shopifyTime(changed); err != nil || r.FinancialStatus == "partially_paid" { // how much is not told
+		return err
+	}
+	f.Amount, err = major(string(r.TotalPrice), r.Currency)
+	if f.Type == schemas.PaymentCaptured && err == nil {
+		f.Amount, err = r.paid(f.Amount)
+	}
+	shopifyTotals(f)
+	return err
+}
+
+// paid is what was paid for an order: its price, or what is left of it after it
+// was edited, without what is still to pay.
+func (r shopifyResource) paid(price *schemas.Amount) (*schemas.Amount, error) {
+	current, err := major(string(r.CurrentTotalPrice), r.Currency)
+	if err != nil || current == nil {
+		return price, err
+	}
+	outstanding, err := major(string(r.TotalOutstanding), r.Currency)
+	if err != nil || outstanding == nil {
+		return price, err
+	}
+	return &schemas.Amount{Value: current.Value - outstanding.Value, Currency: current.Currency}, nil
+}
+
+func (r shopifyResource) transaction(f *Fact) (err error) {
+	if f.Time, err = shopifyTime(r.ProcessedAt, r.CreatedAt); err != nil {
+		return err
+	}
 	f.MerchantTransactionID = string(r.OrderID)
-	f.PaymentMethod = method(string(r.Gateway), string(r.PaymentDetails.Company))
-	if typ.Family() == "refund" {
+	f.PaymentMethod = r.method()
+	if f.Type.Family() == "refund" {
 		f.ConnectorRefundID = string(r.ID)
 	}
 	if r.Status == "failure" || r.Status == "error" {
@@ -180,14 +243,23 @@ func (r shopifyResource) transaction(f *Fact) (_ schemas.Type, err error) {
 	}
 	f.Amount, err = major(string(r.Amount), r.Currency)
 	if r.Kind != "capture" { // one of several, perhaps
-		shopifyTotals(f, typ)
+		shopifyTotals(f)
 	}
-	return typ, err
+	return err
+}
+
+// method of payment: a gateway takes many kinds, and that it was a card is told
+// by the card's company.
+func (r shopifyResource) method() *schemas.PaymentMethod {
+	if company := string(r.PaymentDetails.Company); company != "" && r.Gateway != "gift_card" {
+		return method("card", company)
+	}
+	return method(string(r.Gateway), "")
 }
 
 // shopifyTotals is how much of a payment is authorized or captured so far.
-func shopifyTotals(f *Fact, typ schemas.Type) {
-	switch typ {
+func shopifyTotals(f *Fact) {
+	switch f.Type {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentCaptured:
@@ -202,11 +274,8 @@ func (r shopifyResource) refund() []Fact {
 		return []Fact{ignored("refund", "it has no transactions: no money went back")}
 	}
 	facts := make([]Fact, len(r.Transactions))
-	for i, t := range r.Transactions {
-		if t.OrderID == "" {
-			t.OrderID = r.OrderID
-		}
-		facts[i] = t.fact("transaction."+string(t.Kind)+"."+string(t.Status), t.ProcessedAt, t.transaction)
+	for i, transaction := range r.Transactions {
+		facts[i] = r.refunded(transaction)
 		if facts[i].Type.Family() == "refund" {
 			facts[i].ConnectorRefundID, facts[i].Reason = string(r.ID), string(r.Note)
 		}
@@ -214,30 +283,59 @@ func (r shopifyResource) refund() []Fact {
 	return facts
 }
 
-func (r shopifyResource) attempt() Fact {
-	if r.ErrorCode == "" {
-		return ignored("subscription_billing_attempt", "it did not fail: the order that it makes tells")
+// refunded is one transaction of a refund.
+func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
+	var k shopifyKind
+	if err := redecode(transaction, &k); err != nil {
+		return malformed("refund", err)
 	}
-	f := r.fact("subscription_billing_attempt.failure", "", func(f *Fact) (schemas.Type, error) {
+	state := string(k.Kind + "." + k.Status)
+	name, typ := "transaction."+state, shopifyTransactions[state]
+	if typ == "" {
+		return ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))
+	}
+	var t shopifyResource
+	if err := redecode(transaction, &t); err != nil {
+		return malformed(name, err)
+	}
+	t.OrderID = cmp.Or(t.OrderID, r.OrderID)
+	return t.fact(name, typ, shopifyResource.transaction)
+}
+
+func (r shopifyResource) attempt() []Fact {
+	if r.ErrorCode == "" {
+		return []Fact{ignored("subscription_billing_attempt", "it did not fail: the order that it makes tells")}
+	}
+	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *Fact) error {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
 		f.MandateID = string(r.SubscriptionContractID)
 		f.Error = failure(string(r.ErrorCode), string(r.ErrorMessage), "")
-		return schemas.PaymentFailed, nil
+		return nil // when it failed is not told
 	})
 	if r.OrderID == "" {
 		f.ConnectorTransactionID = string(r.ID)
 	}
-	return f
+	return []Fact{f}
 }
 
-func (r shopifyResource) dispute(f *Fact) (_ schemas.Type, err error) {
+func (r shopifyResource) dispute(f *Fact) (err error) {
 	f.MerchantTransactionID, f.ConnectorDisputeID = string(r.OrderID), string(r.ID)
 	f.Reason, f.ReasonCode, f.Stage = string(r.Reason), string(r.NetworkReasonCode), shopifyStages[r.Type]
+	at := r.FinalizedOn
+	switch f.Type {
+	case schemas.DisputeOpened:
+		at = r.InitiatedAt
+	case schemas.DisputeChallenged:
+		at = r.EvidenceSentOn
+	}
+	if f.Time, err = shopifyTime(at); err != nil {
+		return err
+	}
 	by, err := timestamp(string(r.EvidenceDueBy), time.RFC3339)
 	if err != nil {
-		return "", err
+		return err
 	}
 	f.RespondBy = deadline(by)
 	f.Amount, err = major(string(r.Amount), r.Currency)
-	return shopifyDisputes[r.Status], err
+	return err
 }

@@ -61,7 +61,7 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.Identity = p["transaction_id"] + "/" + status + "/" + p["mb_amount"] + "/" + p["mb_currency"]
 	f.Account, f.ConnectorEventType = p["merchant_id"], status
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["transaction_id"], p["mb_transaction_id"]
-	f.PaymentMethod = method(p["payment_type"], "")
+	f.PaymentMethod = skrillMethod(p["payment_type"])
 	if f.Amount, err = major(p["mb_amount"], p["mb_currency"]); err != nil {
 		f.Amount, err = major(p["amount"], p["currency"])
 	}
@@ -81,4 +81,31 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 		f.Stage = schemas.StageDispute
 	}
 	return []Fact{f}, nil
+}
+
+// skrillMethods is the codes of payment methods that are a brand of card or
+// wallet, and the kind and the brand. Others stay the code, in lower case.
+var skrillMethods = map[string][2]string{
+	"ACC": {"card", ""}, // of any brand
+	"VSA": {"card", "visa"},
+	"VSD": {"card", "visa"},
+	"VSE": {"card", "visa_electron"},
+	"MSC": {"card", "mastercard"},
+	"MAE": {"card", "maestro"},
+	"AMX": {"card", "amex"},
+	"DIN": {"card", "diners"},
+	"JCB": {"card", "jcb"},
+	"GCB": {"card", "carte_bleue"},
+	"DNK": {"card", "dankort"},
+	"PSP": {"card", "postepay"},
+	"CSI": {"card", "cartasi"},
+	"WLT": {"wallet", "skrill"},
+	"NTL": {"wallet", "neteller"},
+}
+
+func skrillMethod(code string) *schemas.PaymentMethod {
+	if m, ok := skrillMethods[code]; ok {
+		return method(m[0], m[1])
+	}
+	return method(code, "")
 }

@@ -59,36 +59,43 @@ type squareObject struct {
 
 func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		MerchantID text   `json:"merchant_id"`
-		Type       string `json:"type"`
-		EventID    string `json:"event_id"`
-		CreatedAt  string `json:"created_at"`
-		Data       struct {
-			Object squareObject `json:"object"`
-		} `json:"data"`
+		MerchantID text           `json:"merchant_id"`
+		Type       text           `json:"type"`
+		EventID    text           `json:"event_id"`
+		CreatedAt  text           `json:"created_at"`
+		Data       jsontext.Value `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.Type == "" || e.EventID == "" {
-		return nil, fmt.Errorf("%w: no type or no event_id: not an event of Square's", ErrMalformed)
+	event := string(e.Type)
+	read, ok := squareReaders[event]
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no type: not an event of Square's", ErrMalformed)
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	case e.EventID == "":
+		return nil, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed)
 	}
-	read, ok := squareReaders[e.Type]
-	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+	var data struct {
+		Object squareObject `json:"object"`
 	}
-	f, err := read(e.Type, e.Data.Object)
+	if err := redecode(e.Data, &data); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	f, err := read(event, data.Object)
+	if err == nil && f.Identity == "" {
+		err = fmt.Errorf("%w: the object has no id", ErrMalformed)
+	}
+	if err == nil {
+		f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339)
+	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
-	}
-	if f.Identity == "" {
-		return []Fact{malformed(e.Type, fmt.Errorf("%w: the object has no id", ErrMalformed))}, nil
-	}
-	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
 	f.Account = string(e.MerchantID)
-	f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.Type
+	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
 	return []Fact{f}, nil
 }
 
