@@ -35,12 +35,14 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	status := p["Status"]
-	if p["VPSTxId"] == "" || status == "" {
-		return nil, fmt.Errorf("%w: no VPSTxId or no Status: not a notification of Opayo's", ErrMalformed)
-	}
-	var f Fact
-	if f.Type = opayoServerTypes[status]; f.Type == "" {
+	f := Fact{Type: opayoServerTypes[status]}
+	switch {
+	case status == "":
+		return nil, fmt.Errorf("%w: no Status: not a notification of Opayo's", ErrMalformed)
+	case f.Type == "":
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	case p["VPSTxId"] == "":
+		return nil, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed)
 	}
 	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
 	f.MerchantTransactionID = p["VendorTxCode"]

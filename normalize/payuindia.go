@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -34,6 +35,13 @@ var payuIndiaTypes = map[string]schemas.Type{
 	"pending": schemas.PaymentProcessing,
 }
 
+// payuIndiaModes is the kinds of payment method behind PayU's short words.
+var payuIndiaModes = map[string]string{
+	"CC": "credit_card",
+	"DC": "debit_card",
+	"NB": "net_banking",
+}
+
 // payuIndiaRefundTypes is what the statuses of a refund mean.
 var payuIndiaRefundTypes = map[text]schemas.Type{
 	"success": schemas.RefundSucceeded,
@@ -49,12 +57,14 @@ func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	status := p["status"]
-	if p["txnid"] == "" || status == "" {
-		return nil, fmt.Errorf("%w: no txnid or no status: not a payment of PayU's", ErrMalformed)
-	}
-	var f Fact
-	if f.Type = payuIndiaTypes[status]; f.Type == "" {
+	f := Fact{Type: payuIndiaTypes[status]}
+	switch {
+	case status == "":
+		return nil, fmt.Errorf("%w: no status: not a payment of PayU's", ErrMalformed)
+	case f.Type == "":
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	case p["txnid"] == "":
+		return nil, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed)
 	}
 	if f.Type == schemas.PaymentCaptured && p["unmappedstatus"] == "auth" {
 		f.Type = schemas.PaymentAuthorized
@@ -62,7 +72,7 @@ func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	f.Identity = p["txnid"] + "/" + status
 	f.Account, f.ConnectorEventType = p["key"], status
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["txnid"], p["mihpayid"]
-	f.PaymentMethod = method(p["mode"], p["card_type"])
+	f.PaymentMethod = method(cmp.Or(payuIndiaModes[p["mode"]], p["mode"]), p["card_type"])
 	if f.Amount, err = major(p["amount"], "INR"); err != nil {
 		return []Fact{malformed(status, err)}, nil
 	}

@@ -141,7 +141,11 @@ func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, 
 	f.Type, f.Mode = typ, mode(!r.TestMode)
 	f.Identity = fmt.Sprintf("%s/%d/%s", r.ID, op.ID, op.QPStatusCode)
 	f.Account, f.MerchantTransactionID = string(r.MerchantID), string(r.OrderID)
-	f.PaymentMethod = method(string(r.Metadata.Type), string(r.Metadata.Brand))
+	kind := r.Metadata.Type
+	if kind == "mobile" { // MobilePay, Swish and their like
+		kind = "wallet"
+	}
+	f.PaymentMethod = method(string(kind), string(r.Metadata.Brand))
 	if op.outcome() == quickpayFailed {
 		f.Error = failure(string(op.QPStatusCode), string(op.QPStatusMsg), string(op.AQStatusCode))
 	}

@@ -48,12 +48,11 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.ObjectType == "" || e.EventType == "" {
-		return nil, fmt.Errorf("%w: no object_type or no event_type: not an event of Recurly's", ErrMalformed)
-	}
 	event := string(e.ObjectType + "." + e.EventType)
 	typ, ok := recurlyPayments[string(e.EventType)]
 	switch {
+	case e.EventType == "":
+		return nil, fmt.Errorf("%w: no event_type: not an event of Recurly's", ErrMalformed)
 	case event == "payment.transaction_status_updated":
 		return []Fact{ignored(event, "the transaction's new status must be fetched, or is told by an event of its own")}, nil
 	case !ok || e.ObjectType != "payment":

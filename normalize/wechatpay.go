@@ -129,7 +129,6 @@ type wechatpayTransaction struct {
 	TradeState     string           `json:"trade_state"`
 	TradeStateDesc text             `json:"trade_state_desc"`
 	Description    text             `json:"trade_state_description"` // its other name
-	TradeType      text             `json:"trade_type"`
 	SuccessTime    text             `json:"success_time"`
 	MchID          text             `json:"mchid"`
 	OtherMchID     text             `json:"mch_id"` // of transfers and WeChat Pay Score
@@ -293,7 +292,7 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	f.Identity = t.OutTradeNo + "/" + t.TransactionID + "/" + t.TradeState
 	f.Account = t.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = t.OutTradeNo, t.TransactionID
-	f.PaymentMethod, f.MandateID = method(string(t.TradeType), ""), first(t.ContractID, t.Contract.ID)
+	f.PaymentMethod, f.MandateID = method("wallet", "wechat_pay"), first(t.ContractID, t.Contract.ID)
 	if f.Type == schemas.PaymentCaptured { // of others, success_time is not theirs
 		if f.Time, err = timestamp(string(t.SuccessTime), time.RFC3339); err != nil {
 			return f, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -286,12 +287,49 @@ func (d xenditData) currency() string {
 	return string(d.Currency)
 }
 
-// method of payment. The newer webhooks name the channel and not what kind of
-// method it is, so that the channel is the type: cards, gcash, bri_virtual_account.
+// xenditChannels are channels of payment by the kind of method that they are.
+// https://docs.xendit.co/docs/payment-channels
+var xenditChannels = func() map[string]string {
+	m := map[string]string{}
+	for kind, channels := range map[string]string{
+		"ewallet": "alipay alipay_plus appota astrapay dana gcash gopay grabpay jeniuspay line_pay linepay linkaja maya momo nexcash ovo " +
+			"paymaya rabbit_linepay shopeepay touchngo truemoney viettelpay vnptwallet wechatpay zalopay",
+		"retail_outlet": "7eleven 7eleven_cliqq alfamart cebuana dp_ecpay_loan ecpay ecpay_loan ecpay_school familymart indomaret lbc mlhuillier palawan",
+		"pay_later":     "akulaku atome billease cashalo indodana kredivo uangme",
+		"qr_code":       "promptpay qris qrph vietqr",
+	} {
+		for _, channel := range strings.Fields(channels) {
+			m[channel] = kind
+		}
+	}
+	return m
+}()
+
+// channel is a method of payment by the channel, which the newer webhooks name in
+// place of what kind of method it is. A channel that is not known is the kind.
+func (d xenditData) channel() *schemas.PaymentMethod {
+	channel := strings.ToLower(string(d.ChannelCode))
+	if country, rest, ok := strings.Cut(channel, "_"); ok && len(country) == 2 && xenditChannels[rest] != "" { // id_ovo
+		channel = rest
+	}
+	bank, virtual := strings.CutSuffix(channel, "_virtual_account")
+	debited, debit := strings.CutPrefix(channel, "ba_") // an account of the payer's
+	switch {
+	case xenditChannels[channel] != "":
+		return method(xenditChannels[channel], channel)
+	case virtual:
+		return method("virtual_account", bank)
+	case debit:
+		return method("direct_debit", debited)
+	}
+	return method(channel, string(d.CardBrands))
+}
+
+// method of payment: the channel, or what the older webhooks have of it.
 func (d xenditData) method() *schemas.PaymentMethod {
 	switch {
 	case d.ChannelCode != "":
-		return method(string(d.ChannelCode), string(d.CardBrands))
+		return d.channel()
 	case d.EwalletType != "":
 		return method("ewallet", string(d.EwalletType))
 	case d.RetailOutletName != "":
@@ -524,7 +562,7 @@ func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) 
 		return f, xenditNothing()
 	}
 	f.MerchantTransactionID = string(d.ReferenceID)
-	f.PaymentMethod = method(string(d.ChannelCode), "")
+	f.PaymentMethod = d.channel()
 	f.Error = failure(string(d.FailureCode), "", "")
 	return f, nil
 }
