@@ -3,6 +3,7 @@ package history
 import (
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -15,10 +16,14 @@ import (
 // [absentBits] bits: https://doi.org/10.1145/1498698.1594230.
 type absent struct {
 	seed   maphash.Seed
-	most   int64       // bytes; beyond it the filter says nothing any more
-	ready  atomic.Bool // every key of the store is in it
-	layers atomic.Pointer[[]*layer]
+	most   int64 // bytes; beyond it the filter says nothing any more
 	adding sync.Mutex
+	filled bool     // every key of the store is in it
+	layers []*layer // replaced, never changed, since shown may be these
+
+	// shown is the layers that look-ups read, nil while the filter says nothing. It
+	// is one pointer: a look-up reads all of a filter that is complete, or none.
+	shown atomic.Pointer[[]*layer]
 }
 
 // layer has room for a number of keys.
@@ -35,19 +40,16 @@ const (
 	absentBlockLen = 64
 )
 
-func newAbsent(most int64) *absent {
-	a := &absent{seed: maphash.MakeSeed(), most: most}
-	a.layers.Store(&[]*layer{})
-	return a
-}
+func newAbsent(most int64) *absent { return &absent{seed: maphash.MakeSeed(), most: most} }
 
 // has reports whether the store may have a key.
 func (a *absent) has(key string) bool {
-	if !a.ready.Load() {
+	shown := a.shown.Load()
+	if shown == nil {
 		return true
 	}
 	h := maphash.String(a.seed, key)
-	for _, l := range *a.layers.Load() {
+	for _, l := range *shown {
 		if l.has(h) {
 			return true
 		}
@@ -59,35 +61,49 @@ func (a *absent) has(key string) bool {
 func (a *absent) add(key string) {
 	a.adding.Lock()
 	defer a.adding.Unlock()
-	layers := *a.layers.Load()
-	if len(layers) == 0 || layers[len(layers)-1].room == 0 {
-		if a.most == 0 {
+	if len(a.layers) == 0 || a.layers[len(a.layers)-1].room == 0 {
+		if !a.grow() {
 			return
 		}
-		blocks := absentFirst << len(layers)
-		if int64(2*blocks-absentFirst)*absentBlockLen > a.most { // all layers
-			a.most = 0
-			a.ready.Store(false)
-			a.layers.Store(&[]*layer{})
-			return
-		}
-		layers = append(layers[:len(layers):len(layers)], &layer{make([][8]atomic.Uint64, blocks), blocks * absentBlock})
-		a.layers.Store(&layers)
 	}
 	h := maphash.String(a.seed, key)
-	for _, l := range layers[:len(layers)-1] {
+	last := len(a.layers) - 1
+	for _, l := range a.layers[:last] {
 		if l.has(h) {
 			return
 		}
 	}
-	layers[len(layers)-1].add(h)
+	a.layers[last].add(h)
 }
 
-// filled tells that every key of the store is in it.
-func (a *absent) filled() {
+// grow adds a layer, or ends the filter if that would be beyond its bound.
+func (a *absent) grow() bool {
+	blocks := absentFirst << len(a.layers)
+	if a.most == 0 || int64(2*blocks-absentFirst)*absentBlockLen > a.most { // all layers
+		a.most, a.layers = 0, nil
+	} else {
+		a.layers = append(slices.Clip(a.layers), &layer{make([][8]atomic.Uint64, blocks), blocks * absentBlock})
+	}
+	a.show()
+	return a.most > 0
+}
+
+// fill tells that every key of the store is in it.
+func (a *absent) fill() {
 	a.adding.Lock()
 	defer a.adding.Unlock()
-	a.ready.Store(a.most > 0)
+	a.filled = true
+	a.show()
+}
+
+// show has look-ups read the layers as they are, if they tell of every key.
+func (a *absent) show() {
+	if a.most == 0 || !a.filled {
+		a.shown.Store(nil)
+		return
+	}
+	layers := a.layers
+	a.shown.Store(&layers)
 }
 
 // block returns a hash's block, and the hash of its bits there.

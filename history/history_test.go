@@ -292,7 +292,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	}
 	s = r.open(t, dir)
 	defer s.Close()
-	for !s.store.absent.ready.Load() {
+	for s.store.absent.shown.Load() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := r.put(t.Context(), s, event("paid", "pi_\x001", "order-1", schemas.PaymentCaptured, 1)); err != nil {

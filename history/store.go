@@ -141,7 +141,7 @@ func (s *store) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	s.absent.filled()
+	s.absent.fill()
 	return nil
 }
 
