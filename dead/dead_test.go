@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,11 +93,14 @@ func (r *rig) letters(t *testing.T, f dead.Filter) []*dead.Letter {
 }
 
 // events counts the records of the event topics.
-func (r *rig) events(t *testing.T) (n int64) {
+func (r *rig) events(t *testing.T) int64 { return r.count(t, r.names.Events()...) }
+
+// count counts the records of topics.
+func (r *rig) count(t *testing.T, topics ...string) (n int64) {
 	t.Helper()
 	reader := consume.New(r.kafka)
 	defer reader.Close()
-	partitions, err := reader.Partitions(t.Context(), r.names.Events()...)
+	partitions, err := reader.Partitions(t.Context(), topics...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +132,38 @@ func (k killed) Publish(ctx context.Context, records []publish.Record) ([]publis
 
 const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",` +
 	`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1"}}}}`
+
+// partial writes a call's events, and fails before it writes their references.
+type partial struct {
+	dead.Publisher
+	names publish.Names
+}
+
+func (p partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	if i := slices.IndexFunc(records, func(r publish.Record) bool { return r.Topic == p.names.References() }); i >= 0 {
+		_, err := p.Publisher.Publish(ctx, records[:i])
+		return nil, errors.Join(errKilled, err)
+	}
+	return p.Publisher.Publish(ctx, records)
+}
+
+// TestReferenceAfterEvent: a retry that knows the event writes the reference that
+// the one before did not.
+func TestReferenceAfterEvent(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	if _, err := r.retry(t, partial{r.producer, r.names}); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	if events, references := r.count(t, r.names.Events()...), r.count(t, r.names.References()); events != 1 || references != 0 {
+		t.Fatalf("%d events and %d references, want the event alone", events, references)
+	}
+	if n, err := r.retry(t, r.producer); n != 1 || err != nil {
+		t.Errorf("%d letters, %v, want the letter to be retried", n, err)
+	}
+	if events, references := r.count(t, r.names.Events()...), r.count(t, r.names.References()); events != 1 || references != 1 {
+		t.Errorf("%d events and %d references, want one of each", events, references)
+	}
+}
 
 // TestKilled: whenever a retry is killed, the next one ends it, and the event is
 // there once.

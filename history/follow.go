@@ -351,13 +351,25 @@ func (r *round) event(e schemas.Event, at publish.Receipt, since time.Time) erro
 	return err
 }
 
-// corrected lets an event wait for nothing more: its correction may.
+// corrected lets an event wait for nothing more: its correction may. What is due is
+// dropped, unless the correction is written and a reference that it tells is not.
 func (r *round) corrected(by schemas.Event, since time.Time) error {
 	id := by.Data.Corrects
 	if err := r.put(rowCorrected+id, appendNumber(nil, since.UnixMilli())); err != nil {
 		return err
 	}
-	rows := []string{rowDue + id}
+	var rows []string
+	linked, err := r.linked(by)
+	switch {
+	case err != nil:
+		return err
+	case linked:
+		rows = append(rows, rowDue+id)
+	default:
+		if err := r.set(rowDue+id, by); err != nil {
+			return err
+		}
+	}
 	for _, key := range ReferenceKeys(by) {
 		rows = append(rows, rowWaiting+key+"\x00"+id)
 	}
@@ -367,6 +379,19 @@ func (r *round) corrected(by schemas.Event, since time.Time) error {
 		}
 	}
 	return nil
+}
+
+// linked reports whether every reference that an event tells is known.
+func (r *round) linked(e schemas.Event) (bool, error) {
+	if stands(e) || e.Data.Connector == "" { // another's
+		return true, nil
+	}
+	for _, key := range ReferenceKeys(e) {
+		if known, err := r.has(rowReference + key); err != nil || !known {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // waiting keeps an event whose merchant's id is not known, unless it is by now.

@@ -233,14 +233,15 @@ func (s *History) Await(ctx context.Context, atMost time.Duration) {
 }
 
 // Admission is what became of a webhook's events: those that are to be
-// published, with what goes along. End it with [Admission.Done] or
-// [Admission.Forget].
+// published, with what goes along. References may be missing where no event is:
+// write both, and end it with [Admission.Done] or [Admission.Forget].
 type Admission struct {
 	s *History
 	// Events are the ones that were not published yet, under their merchant's
 	// id if that is known, and marked if they are late.
 	Events []schemas.Event
-	// References are to be written with them.
+	// References are to be written with them: those that an event tells, a known
+	// one too, and that are not known.
 	References []publish.Record
 	// Known has the receipts of the others, by event id.
 	Known map[string]publish.Receipt
@@ -289,8 +290,14 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 		case err != nil:
 			return nil, nil, err
 		case ok:
-			s.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
+			if e.Data.Corrects == "" { // else it is no webhook's
+				s.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
+			}
 			a.Known[e.ID] = at
+			// The event may be written, and the reference that went with it not.
+			if err := s.relink(a, e); err != nil {
+				return nil, nil, err
+			}
 			continue
 		}
 		if e, err = s.settle(e); err != nil {
@@ -321,17 +328,9 @@ func (s *History) find(id string) (publish.Receipt, bool, error) {
 // settle gives an event the key that is known for it, and marks it if there is
 // a later one, or one that it contradicts.
 func (s *History) settle(e schemas.Event) (schemas.Event, error) {
-	if stands(e) {
-		for _, key := range ReferenceKeys(e) {
-			merchant, err := s.reference(key)
-			if err != nil {
-				return e, err
-			}
-			if merchant != "" && merchant != e.Subject {
-				e = rekeyed(e, merchant)
-				break
-			}
-		}
+	e, err := s.resolve(e)
+	if err != nil {
+		return e, err
 	}
 	n, err := s.newestOf(e.Subject)
 	if err != nil {
@@ -346,6 +345,24 @@ func (s *History) settle(e schemas.Event) (schemas.Event, error) {
 		return e, err
 	}
 	e.Data.Contradicts = others.against(e)
+	return e, nil
+}
+
+// resolve gives an event that has a fallback key the merchant's id, if a reference
+// tells it.
+func (s *History) resolve(e schemas.Event) (schemas.Event, error) {
+	if !stands(e) {
+		return e, nil
+	}
+	for _, key := range ReferenceKeys(e) {
+		merchant, err := s.reference(key)
+		if err != nil {
+			return e, err
+		}
+		if merchant != "" && merchant != e.Subject {
+			return rekeyed(e, merchant), nil
+		}
+	}
 	return e, nil
 }
 
@@ -377,6 +394,31 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
 			Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}},
 		})
+	}
+	return nil
+}
+
+// relink adds the references that a published event tells and that are not known.
+func (s *History) relink(a *Admission, e schemas.Event) error {
+	e, err := s.resolve(e)
+	if err != nil {
+		return err
+	}
+	return s.link(a, e)
+}
+
+// Link adds the references that events tell and that are not known, where the
+// caller knows that the events are published, and Admit need not.
+func (a *Admission) Link(events []schemas.Event) error {
+	if a.s == nil {
+		return nil
+	}
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	for _, e := range events {
+		if err := a.s.relink(a, e); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -485,6 +527,11 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i, r := range a.References { // before the events: see [round.corrected]
+		o := own{key: string(r.Key), merchant: string(r.Value), at: references[i]}
+		s.references[o.key] = o.merchant
+		s.own = append(s.own, o)
+	}
 	for i, e := range a.Events {
 		key := endKey(e)
 		s.published[e.ID] = unread{events[i], e.Subject, key}
@@ -493,11 +540,6 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 		if key != "" {
 			s.ends.add(key, s.ends[key].row.with(end{e.Type, e.ID, e.Time}))
 		}
-	}
-	for i, r := range a.References {
-		o := own{key: string(r.Key), merchant: string(r.Value), at: references[i]}
-		s.references[o.key] = o.merchant
-		s.own = append(s.own, o)
 	}
 	a.end()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,13 @@ func newRig(t *testing.T) *rig {
 // open returns a state that is read back. An empty dir keeps it in memory.
 func (r *rig) open(t *testing.T, dir string) *History {
 	t.Helper()
-	s, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka, Names: r.names, Publisher: r.producer, Log: zerolog.Nop()})
+	return r.openWith(t, Config{Dir: dir, Publisher: r.producer, Log: zerolog.Nop()})
+}
+
+func (r *rig) openWith(t *testing.T, c Config) *History {
+	t.Helper()
+	c.Kafka, c.Names = r.kafka, r.names
+	s, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +60,25 @@ func (r *rig) open(t *testing.T, dir string) *History {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// partial is a producer that writes events and then fails, while it is on, where
+// a reference is among the records: that one's leader is another broker.
+type partial struct {
+	*publish.Producer
+	reference string // its key
+	on        atomic.Bool
+	failed    atomic.Int64 // calls
+}
+
+func (p *partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	i := slices.IndexFunc(records, func(r publish.Record) bool { return string(r.Key) == p.reference })
+	if i < 0 || !p.on.Load() {
+		return p.Producer.Publish(ctx, records)
+	}
+	defer p.failed.Add(1)
+	_, err := p.Producer.Publish(ctx, records[:i])
+	return nil, errors.Join(publish.ErrUnavailable, err)
 }
 
 // put publishes what a state admits of the events.
@@ -70,7 +96,7 @@ func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Ad
 		}
 		records = append(records, record)
 	}
-	receipts, err := r.producer.Publish(ctx, append(records, a.References...))
+	receipts, err := s.Publisher.Publish(ctx, append(records, a.References...))
 	if err != nil {
 		a.Forget()
 		return nil, err
@@ -138,6 +164,70 @@ func TestForget(t *testing.T) {
 			t.Fatalf("%v, %+v: want the event, and its reference", err, a)
 		}
 		a.Forget()
+	}
+}
+
+// TestReferenceAfterEvent: where Kafka took an event and not the reference that
+// went with it, whatever brings the event again brings the reference: the
+// redelivery of a webhook, of an event keyed by another reference too, and a
+// correction, which nobody sends again.
+func TestReferenceAfterEvent(t *testing.T) {
+	refund := event("refund", "pi_1", "", schemas.RefundSucceeded, 2)
+	refund.Data.ConnectorRefundID = "re_1"
+	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 1)
+	dispute.Data.ConnectorDisputeID = "dp_1"
+	paid := event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 0)
+	for _, c := range []struct {
+		name         string
+		before, lost schemas.Event // lost is the event that loses its reference
+		key          string        // of the reference
+		corrected    bool          // it is lost by the correction of the one before
+	}{
+		{"the payload has the merchant's id", event("other", "pi_2", "order-2", schemas.PaymentCaptured, 0), paid, "stripe::pi_1", false},
+		{"a reference has it", paid, refund, "stripe::refund:re_1", false},
+		{"a correction", dispute, paid, "stripe::dispute:dp_1", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			producer := &partial{Producer: r.producer, reference: c.key}
+			producer.on.Store(true)
+			s := r.openWith(t, Config{Publisher: producer})
+			defer s.Close()
+			if _, err := r.put(t.Context(), s, c.before); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.put(t.Context(), s, c.lost)
+			if c.corrected != (err == nil) {
+				t.Fatalf("%v; want an error if the event's own reference is lost", err)
+			}
+			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
+			producer.on.Store(false)
+			if !c.corrected {
+				within(t, "the event is read back", func() bool { _, ok, _ := s.store.receipt(c.lost.ID); return ok })
+				a, err := r.put(t.Context(), s, c.lost)
+				if err != nil || len(a.Events) != 0 || len(a.References) != 1 {
+					t.Fatalf("the redelivery: %v, %+v, want the event known and its reference written", err, a)
+				}
+			}
+			within(t, "the reference is written", func() bool { got, _ := s.store.reference(c.key); return got == "order-1" })
+			if err := s.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			again, err := r.put(t.Context(), s, c.lost)
+			if err != nil || len(again.Events)+len(again.References) != 0 {
+				t.Errorf("once more: %v, %+v, want nothing written", err, again)
+			}
+		})
+	}
+}
+
+// within waits until something is so.
+func within(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after 20 s: %s", what)
+		}
 	}
 }
 

@@ -120,6 +120,7 @@ type Counts struct {
 	Malformed  int   `json:"malformed"`  //
 	Unverified int   `json:"unverified"` // today's configuration has not their endpoint, or not their secret
 	Published  int   `json:"published"`  // events
+	References int   `json:"references"` // that published events tell, and that were not written with them
 	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
 }
 
@@ -162,13 +163,15 @@ type run struct {
 	again   map[sum]redelivery // the first redelivery of events whose own webhook is not read yet, by event id
 	keyring verify.Keyring
 	batch   []Change
+	there   []schemas.Event     // published: their references may not be
+	linked  map[string]struct{} // keys of references that were written, or would be
 	start   time.Time
 }
 
 // Run replays. With an error it returns what was done until then: the same
 // again goes on from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, known: map[sum]known{}, again: map[sum]redelivery{}}
+	r := &run{Config: c, known: map[sum]known{}, again: map[sum]redelivery{}, linked: map[string]struct{}{}}
 	if err := r.published(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading what is published: %w", err)
 	}
@@ -385,11 +388,14 @@ func (r *run) judge(ctx context.Context, a ingest.Archived, at publish.Receipt) 
 		if !r.event(e) {
 			continue
 		}
+		if _, ok := r.known[sumOf([]byte(e.ID))]; ok {
+			r.there = append(r.there, e)
+		}
 		if err := r.decide(e, at); err != nil {
 			return err
 		}
 	}
-	if len(r.batch) >= batchEvents {
+	if max(len(r.batch), len(r.there)) >= batchEvents {
 		return r.flush(ctx)
 	}
 	return nil
@@ -466,9 +472,9 @@ const batchEvents = 200
 
 // flush publishes what is decided, or only tells it.
 func (r *run) flush(ctx context.Context) error {
-	batch := r.batch
-	r.batch = nil
-	if len(batch) == 0 {
+	batch, there := r.batch, r.there
+	r.batch, r.there = nil, nil
+	if len(batch)+len(there) == 0 {
 		return nil
 	}
 	events := make([]schemas.Event, len(batch))
@@ -480,6 +486,9 @@ func (r *run) flush(ctx context.Context) error {
 		return err
 	}
 	defer a.Forget() // unless it is done
+	if err := r.link(a, there); err != nil {
+		return err
+	}
 	if err := r.tell(ctx, batch, a.Events); err != nil {
 		return err
 	}
@@ -493,7 +502,7 @@ func (r *run) flush(ctx context.Context) error {
 		records = append(records, record)
 		r.Bytes += int64(len(record.Key) + len(record.Value))
 	}
-	if r.Publisher == nil {
+	if r.Publisher == nil || len(records)+len(a.References) == 0 {
 		return nil
 	}
 	receipts, err := r.Publisher.Publish(ctx, append(records, a.References...))
@@ -503,6 +512,23 @@ func (r *run) flush(ctx context.Context) error {
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	r.Published += len(a.Events)
 	return r.pace(ctx)
+}
+
+// link adds the references of published events that are not written, and counts
+// each once, in a plan too.
+func (r *run) link(a *history.Admission, there []schemas.Event) error {
+	fresh := len(a.References)
+	if err := a.Link(there); err != nil {
+		return err
+	}
+	for i, reference := range a.References {
+		key := string(reference.Key)
+		if _, ok := r.linked[key]; !ok && i >= fresh {
+			r.References++
+		}
+		r.linked[key] = struct{}{}
+	}
+	return nil
 }
 
 // tell hands the changes on, under the keys that they have.

@@ -85,6 +85,12 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 	if r.archiveFails {
 		to = without{to}
 	}
+	r.serveBy(t, to, webhooks...)
+}
+
+// serveBy has a server with a publisher take webhooks.
+func (r *rig) serveBy(t *testing.T, to ingest.Publisher, webhooks ...string) {
+	t.Helper()
 	h := r.remember(t, publish.Names{}, to)
 	defer h.Close()
 	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{r.endpoint}, Publisher: to, History: h})
@@ -364,6 +370,38 @@ func TestArchivedRedelivery(t *testing.T) {
 
 // batch is how many events a replay publishes at once.
 const batch = 200
+
+// partial writes a call's events and archive, and no reference.
+type partial struct{ ingest.Publisher }
+
+func (p partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	references := func(r publish.Record) bool { return r.Topic == publish.Names{}.References() }
+	receipts, err := p.Publisher.Publish(ctx, slices.DeleteFunc(slices.Clone(records), references))
+	return append(receipts, make([]publish.Receipt, len(records)-len(receipts))...), err
+}
+
+// TestReferenceAfterEvent: a replay writes the references of events that are
+// published, where they are missing, and a plan counts them.
+func TestReferenceAfterEvent(t *testing.T) {
+	r := newRig(t)
+	whole := r.producer
+	r.serve(t, nil, payment(0, "eur"))
+	r.serveBy(t, partial{whole}, payment(1, "eur"), payment(2, "eur"))
+	for _, c := range []struct {
+		by   replay.Publisher
+		want int
+	}{{nil, 2}, {nil, 2}, {whole, 2}, {whole, 0}} {
+		if n, _ := r.must(t, replay.Config{}, c.by); n.Same != 3 || n.Published != 0 || n.References != c.want {
+			t.Errorf("%+v, want 3 events the same and %d references", n, c.want)
+		}
+	}
+	r.serve(t, nil, dispute(2))
+	for _, e := range r.events(t, publish.Names{}) {
+		if e.Type == schemas.DisputeOpened && e.Subject != "order-2" {
+			t.Errorf("the dispute is under %s, want order-2", e.Subject)
+		}
+	}
+}
 
 // TestMendedTwice: what was mended, broken again and mended as before is
 // corrected each time.

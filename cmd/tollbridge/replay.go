@@ -239,6 +239,7 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 		{n.Gone, "gone: not made by today's code; what is published of them stays"},
 		{n.Ignored, "webhooks are ignored"}, {n.Malformed, "are malformed"},
 		{n.Unverified, "are not verified by today's configuration"}, {n.Published, "events published"},
+		{n.References, "references of published events were missing"},
 	} {
 		if line.n > 0 {
 			fmt.Fprintf(w, "%d\t%s\n", line.n, line.what)
@@ -248,12 +249,15 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 	if !q.Missing {
 		todo += n.Changed
 	}
-	if !q.publish && todo > 0 {
+	if !q.publish && todo+n.References > 0 {
 		at := "as fast as Kafka takes them"
 		if q.rate > 0 {
 			at = fmt.Sprintf("%s at --rate %v", time.Duration(float64(todo)/q.rate*float64(time.Second)).Round(time.Second), q.rate)
 		}
 		fmt.Fprintf(w, "\tthis is a plan; --publish writes %d events, %d bytes, %s\n", todo, n.Bytes, at)
+		if n.References > 0 {
+			fmt.Fprintf(w, "\tand %d references\n", n.References)
+		}
 	}
 	return w.Flush()
 }
