@@ -533,6 +533,10 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 		s.own = append(s.own, o)
 	}
 	for i, e := range a.Events {
+		if events[i].Earlier {
+			s.publishedEarlier(e.ID, events[i])
+			continue
+		}
 		key := endKey(e)
 		s.published[e.ID] = unread{events[i], e.Subject, key}
 		s.own = append(s.own, own{event: e, at: events[i]})
@@ -542,6 +546,16 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 		}
 	}
 	a.end()
+}
+
+// publishedEarlier notes an event that an earlier attempt wrote, after its caller
+// was refused. What it says, and under which key, is in Kafka: it is read there.
+func (s *History) publishedEarlier(id string, at publish.Receipt) {
+	if _, there, err := s.store.receipt(id); err == nil && there {
+		return // it is read already
+	}
+	at.Earlier = false
+	s.published[id] = unread{Receipt: at}
 }
 
 // Forget tells that they may not be there: a redelivery is as new. After Done it

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -221,6 +222,74 @@ func TestReferenceAfterEvent(t *testing.T) {
 	}
 }
 
+// TestKeyOfEarlierAttempt: a record whose caller left is written all the same, and
+// its redelivery, which a reference has given the merchant's id meanwhile, gets that
+// record's receipt. The event is in Kafka under the fallback key alone, and so it is
+// corrected.
+func TestKeyOfEarlierAttempt(t *testing.T) {
+	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 2)
+	merchant := ""
+	for i := 0; merchant == "" || publish.PartitionOf([]byte(merchant), 2) == publish.PartitionOf([]byte(dispute.Subject), 2); i++ {
+		merchant = fmt.Sprint("order-", i) // whose partition takes records while the other waits
+	}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
+	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range r.names.All() {
+		for p := range int32(2) {
+			node := int32(0)
+			if topic == r.names.Event(schemas.DisputeOpened) {
+				node = 1
+			}
+			if err := cluster.MoveTopicPartition(topic, p, node); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	release := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if cluster.CurrentNode() == 1 {
+			cluster.SleepControl(func() { <-release })
+		}
+		return nil, nil, false
+	})
+	r.producer = publish.NewProducer(r.kafka)
+	t.Cleanup(r.producer.Close)
+	s := r.open(t, "")
+	defer s.Close()
+
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := r.put(short, s, dispute); err == nil {
+		t.Fatal("acknowledged before Kafka did")
+	}
+	if _, err := r.put(t.Context(), s, event("paid", "pi_1", merchant, schemas.PaymentCaptured, 1)); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { close(release) })
+	a, err := r.put(t.Context(), s, dispute)
+	if err != nil || len(a.Events) != 1 || a.Events[0].Subject != merchant {
+		t.Fatalf("the redelivery: %v, %+v, want it admitted under %s", err, a, merchant)
+	}
+	within(t, "the event is corrected", func() bool {
+		p, err := s.Where(merchant)
+		return err == nil && len(p.Events) == 2 && !slices.ContainsFunc(p.Events, func(e Located) bool { return e.ID == "dispute" })
+	})
+	if err := s.Settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if a, err := r.put(t.Context(), s, dispute); err != nil || a.Known["dispute"].Partition != publish.PartitionOf([]byte(dispute.Subject), 2) {
+		t.Errorf("again: %v, %+v, want the receipt of the record under the fallback key", err, a)
+	}
+}
+
 // within waits until something is so.
 func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
@@ -371,7 +440,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	s := r.open(t, dir)
-	if _, err := r.put(t.Context(), s, event("dispute", "pi_\x001", "", schemas.DisputeOpened, 2)); err != nil {
+	if _, err := r.put(t.Context(), s, event("dispute", "pi_1", "", schemas.DisputeOpened, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Settle(t.Context()); err != nil {
@@ -385,7 +454,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	for s.store.absent.shown.Load() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := r.put(t.Context(), s, event("paid", "pi_\x001", "order-1", schemas.PaymentCaptured, 1)); err != nil {
+	if _, err := r.put(t.Context(), s, event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 1)); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {

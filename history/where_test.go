@@ -22,7 +22,7 @@ func TestWhere(t *testing.T) {
 		opened,
 		event("numbers", "order-1", "order-9", schemas.PaymentCaptured, 10), // an id of the processor's that is another's order
 		event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10), refund,
-		event("longer", "pi_2", "order-1\x00x", schemas.PaymentCaptured, 10),
+		event("longer", "pi_2", "order-1x", schemas.PaymentCaptured, 10),
 		event("stranger", "pi_3", "", schemas.PaymentCaptured, 10),
 	} {
 		if e.ID == "longer" {
@@ -44,7 +44,7 @@ func TestWhere(t *testing.T) {
 		{"pi_1", nil, []string{"order-1", "stripe::pi_1"}},
 		{"stripe::pi_1", nil, []string{"order-1"}},
 		{"77", nil, []string{"order-1", "stripe::refund:77"}},
-		{"pi_2", nil, []string{"order-1\x00x", "stripe:acct_9:pi_2"}},
+		{"pi_2", nil, []string{"order-1x", "stripe:acct_9:pi_2"}},
 		{"stripe::pi_3", []string{"stranger"}, nil},
 		{"du_4", nil, []string{"order-4", "stripe::dispute:du_4"}},
 		{"pi_", nil, nil},

@@ -158,6 +158,7 @@ func (s *slot) recall(ctx context.Context, l *ledger, p *partition, r *Record) (
 			return false, nil
 		case e.fate == stored:
 			s.at = e.at
+			s.at.Earlier = true
 			return true, nil
 		case e.fate == lost:
 			return false, errLost

@@ -124,6 +124,9 @@ func TestLate(t *testing.T) {
 	if len(once) != 2 || string(once[1].value) != "1" || once[1].offset != again[0].Offset {
 		t.Errorf("got %d records, the second %q, receipt %+v", len(once), once[1].value, again[0])
 	}
+	if !again[0].Earlier {
+		t.Error("the receipt does not say that it is of the record of an earlier call")
+	}
 	if other := readBack(t, c, "b", 3); len(other) != 1 {
 		t.Errorf("the record without an id is there %d times", len(other))
 	}

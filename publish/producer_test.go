@@ -33,7 +33,7 @@ func TestPublish(t *testing.T) {
 			found := map[Receipt]read{}
 			for _, topic := range []string{"a", "b"} {
 				for _, r := range readBack(t, c, topic, 3) {
-					found[Receipt{r.topic, r.partition, r.offset}] = r
+					found[Receipt{Topic: r.topic, Partition: r.partition, Offset: r.offset}] = r
 				}
 			}
 			if len(found) != len(records) {

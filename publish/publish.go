@@ -100,6 +100,9 @@ type Receipt struct {
 	// Offset is -1 where the record is written and the broker, asked again
 	// after a lost answer, does not remember where.
 	Offset int64 `json:"offset"`
+	// Earlier is whether the record is one of an earlier call, whose caller was
+	// refused: its [Record.ID] is the same, its key and value may not be.
+	Earlier bool `json:"-"`
 }
 
 // Errors of [Producer.Publish]. Whatever it is, the caller has the webhook sent
