@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -218,15 +219,22 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		facts = []Fact{malformed("", err)}
 	}
 	var r Result
-	seen := map[string]bool{}
+	items := map[string][2]int{} // by event id, the first item with it, and its event's place
 	for i, f := range facts {
 		e, kept := f.event(connector, payload, o)
+		if first, ok := items[e.ID]; kept == nil && ok {
+			if sameFact(e, r.Events[first[1]]) {
+				continue // told twice in one payload it is one event
+			}
+			kept = &Kept{Type: f.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
+				"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", first[0], e.ID)}
+		}
 		switch {
 		case kept != nil:
 			kept.Item = i
 			r.Kept = append(r.Kept, *kept)
-		case !seen[e.ID]: // the same fact twice in one payload is one event
-			seen[e.ID] = true
+		default:
+			items[e.ID] = [2]int{i, len(r.Events)}
 			r.Events = append(r.Events, e)
 			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
 				r.Kept = append(r.Kept, Kept{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
@@ -234,6 +242,13 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		}
 	}
 	return r, nil
+}
+
+// sameFact reports whether two events with one id say the same. A processor that
+// tells a fact twice may have another time and another name for it each time.
+func sameFact(a, b schemas.Event) bool {
+	a.Time, a.Data.ConnectorEventID, a.Data.ConnectorEventType = b.Time, b.Data.ConnectorEventID, b.Data.ConnectorEventType
+	return reflect.DeepEqual(a, b)
 }
 
 // read calls the connector. A panic would make the processor send the same

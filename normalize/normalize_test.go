@@ -183,6 +183,44 @@ func TestTestModeOnLiveEndpoint(t *testing.T) {
 	}
 }
 
+// TestOneIDTwice: of two facts of one payload with one event id the second is kept
+// with the reason, unless it is the first once more.
+func TestOneIDTwice(t *testing.T) {
+	adyen := func(amount int, reference string) string {
+		return fmt.Sprintf(`{"NotificationRequestItem":{"eventCode":"AUTHORISATION","success":"true","pspReference":"KHQC5N7G84BLNK43","merchantReference":%q,`+
+			`"merchantAccountCode":"M","paymentMethod":"visa","eventDate":"2026-01-01T10:00:00+01:00","amount":{"currency":"EUR","value":%d}}}`, reference, amount)
+	}
+	gocardless := func(action, payment string) string {
+		return fmt.Sprintf(`{"id":"EV1","created_at":"2026-01-01T10:00:00.000Z","resource_type":"payments","action":%q,"links":{"payment":%q},"details":{}}`, action, payment)
+	}
+	for _, tt := range []struct {
+		connector, around string
+		items             []string
+		events            int
+		kept              []int // items that collide with the first
+	}{
+		{"adyen", `{"live":"false","notificationItems":[%s]}`, []string{adyen(100, "a"), adyen(100, "a")}, 1, nil},
+		{"adyen", `{"live":"false","notificationItems":[%s]}`, []string{adyen(100, "a"), adyen(200, "a"), adyen(100, "a"), adyen(100, "b")}, 1, []int{1, 3}},
+		{"gocardless", `{"events":[%s]}`, []string{gocardless("confirmed", "PM1"), gocardless("confirmed", "PM1")}, 1, nil},
+		{"gocardless", `{"events":[%s]}`, []string{gocardless("confirmed", "PM1"), gocardless("confirmed", "PM2")}, 1, []int{1}},
+	} {
+		payload := fmt.Sprintf(tt.around, strings.Join(tt.items, ","))
+		r, err := Normalize(tt.connector, []byte(payload), Options{ReceivedAt: received})
+		if err != nil || len(r.Events) != tt.events {
+			t.Fatalf("%s: %v, %+v, want %d events", payload, err, r, tt.events)
+		}
+		var kept []int
+		for _, k := range r.Kept {
+			if kept = append(kept, k.Item); k.Outcome != OutcomeMalformed || !strings.Contains(k.Reason, "item 0") || !strings.Contains(k.Reason, r.Events[0].ID) {
+				t.Errorf("item %d is %s: %s; want it malformed, and the reason to name item 0 and the id", k.Item, k.Outcome, k.Reason)
+			}
+		}
+		if !slices.Equal(kept, tt.kept) {
+			t.Errorf("%s: items %v are kept, want %v", payload, kept, tt.kept)
+		}
+	}
+}
+
 // TestPayuIndiaRefund: nobody can sign one, and so it is no sample.
 func TestPayuIndiaRefund(t *testing.T) {
 	const refund = `{"additionalValue1":null,"bank_arn":600101,"key":"tbKEY1","amt":"200.00","remark":null,"status":"%s","token":"refund-31","mihpayid":" 27550000123 ","request_id":"140551","merchantTxnId":"order-3101","action":"refund"%s}`
