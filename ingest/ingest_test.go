@@ -512,7 +512,7 @@ func TestNew(t *testing.T) {
 		{"no secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = nil }), "no secret"},
 		{"empty secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "old"}} }), `the secret "old" is empty`},
 		{"unknown setting", set("tolerance", "300"), `unknown setting "tolerance"; stripe has tolerance_seconds`},
-		{"bad setting", set("tolerance_seconds", "-1"), "want a positive whole number"},
+		{"bad setting", set("tolerance_seconds", "-1"), "want a whole number of seconds from 1 to 604800"},
 		{"tolerance off", set("tolerance_seconds", "off"), "replayed"},
 		{"slash in a name", with(func(e *ingest.Endpoint) { e.Name = "a/b" }), "a name is of letters"},
 		{"dots for a name", with(func(e *ingest.Endpoint) { e.Name = ".." }), "a name is of letters"},

@@ -138,7 +138,7 @@ func paypalKey(at, sent string, k Keys) (*rsa.PublicKey, error) {
 func paypalParse(data []byte) ([]*x509.Certificate, *rsa.PublicKey, error) {
 	var certs []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		c, err := x509.ParseCertificate(block.Bytes)
+		c, err := certificate(block.Bytes)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -204,7 +204,7 @@ func paypalChain(certs []*x509.Certificate, name string, when time.Time, k Keys)
 		if !ok {
 			return &KeyNeeded{URL: at, Issuer: true}
 		}
-		issuer, parsed := x509.ParseCertificate(fetched)
+		issuer, parsed := certificate(fetched)
 		if parsed != nil {
 			return fmt.Errorf("%w: %s: %v", ErrKeyUnknown, at, parsed)
 		}

@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
-	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"hash"
 	"maps"
@@ -29,6 +25,11 @@ import (
 // tolerance is the setting of every connector that signs the time of sending.
 var tolerance = Setting{Name: "tolerance_seconds", Says: "how old a signed timestamp may be, in seconds"}
 
+// maxTolerance is the most that tolerance_seconds can be. It is longer than any
+// processor goes on to send a webhook again under a time that it signed once; a
+// request that is older is somebody's copy.
+const maxTolerance = 7 * 24 * time.Hour
+
 // anyAge is the tolerance that accepts every timestamp.
 const anyAge = time.Duration(1<<63 - 1)
 
@@ -43,8 +44,8 @@ func (k Keys) tolerance(standard time.Duration) (time.Duration, error) {
 		return anyAge, nil
 	default:
 		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil || n <= 0 {
-			return 0, fmt.Errorf("%w: tolerance_seconds is %q, want a positive whole number of seconds", ErrSetting, text)
+		if most := int64(maxTolerance / time.Second); err != nil || n <= 0 || n > most {
+			return 0, fmt.Errorf("%w: tolerance_seconds is %q, want a whole number of seconds from 1 to %d, which is %d days", ErrSetting, text, most, most/86400)
 		}
 		return time.Duration(n) * time.Second, nil
 	}
@@ -303,35 +304,6 @@ func (k Keys) named(setting string) (given map[string]string, err error) {
 	return given, nil
 }
 
-// rsaKey reads the RSA public key of PEM text: that of a certificate, or a key
-// alone.
-func rsaKey(text string) (*rsa.PublicKey, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return nil, errors.New("no PEM")
-	}
-	var key any
-	var err error
-	switch block.Type {
-	case "CERTIFICATE":
-		var c *x509.Certificate
-		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
-			key = c.PublicKey
-		}
-	case "PUBLIC KEY":
-		key, err = x509.ParsePKIXPublicKey(block.Bytes)
-	default:
-		err = fmt.Errorf("a PEM %s, want CERTIFICATE or PUBLIC KEY", block.Type)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if public, ok := key.(*rsa.PublicKey); ok {
-		return public, nil
-	}
-	return nil, fmt.Errorf("a key of type %T, want RSA", key)
-}
-
 // sharedValue is the Verify of processors that send the secret itself in a
 // header and sign nothing. It is compared by its hash, so that not even its
 // length can be measured.
@@ -428,8 +400,11 @@ func standardKey(secret string) ([]byte, error) {
 
 // checkStandardKey is the Check of connectors with a [standardKey].
 func checkStandardKey(secret string, _ Keys) error {
-	_, err := standardKey(secret)
-	return err
+	key, err := standardKey(secret)
+	if err != nil {
+		return err
+	}
+	return guessableKey(key)
 }
 
 // among reports whether one of the signatures is the right one: processors
@@ -458,8 +433,11 @@ func hexKey(secret string) ([]byte, error) {
 
 // checkHexKey is the Check of connectors with a [hexKey].
 func checkHexKey(secret string, _ Keys) error {
-	_, err := hexKey(secret)
-	return err
+	key, err := hexKey(secret)
+	if err != nil {
+		return err
+	}
+	return guessableKey(key)
 }
 
 // decodeJSON reads a body whose signature stands inside it. Names given twice

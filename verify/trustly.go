@@ -3,10 +3,7 @@ package verify
 import (
 	"crypto"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,10 +63,10 @@ func trustlyCheck(_ string, k Keys) error {
 	if orders := k.Settings[trustlyOrders.Name]; orders != "" && orders != "deposits" && orders != "payouts" {
 		return fmt.Errorf("%w: orders is %q, want deposits or payouts", ErrSetting, orders)
 	}
-	if _, err := rsaKey(k.Settings["public_key_pem"]); err != nil {
+	if _, err := rsaPublic(k.Settings["public_key_pem"]); err != nil {
 		return fmt.Errorf("%w: public_key_pem: %v", ErrSetting, err)
 	}
-	if _, err := trustlyPrivate(k.Settings["private_key_pem"]); err != nil {
+	if _, err := rsaPrivate(k.Settings["private_key_pem"]); err != nil {
 		return fmt.Errorf("%w: private_key_pem, which Trustly's answers are signed with: %v", ErrSetting, err)
 	}
 	return nil
@@ -95,7 +92,7 @@ func trustlyVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: params.signature: %v", ErrMalformed, err)
 	}
-	key, err := rsaKey(k.Settings["public_key_pem"])
+	key, err := rsaPublic(k.Settings["public_key_pem"])
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: public_key_pem: %v", ErrSetting, err)
 	}
@@ -176,7 +173,7 @@ func trustlyReply(method, uuid, prefix string, k Keys) ([]byte, error) {
 	if k.Settings["private_key_pem"] == "" {
 		return nil, nil
 	}
-	key, err := trustlyPrivate(k.Settings["private_key_pem"])
+	key, err := rsaPrivate(k.Settings["private_key_pem"])
 	if err != nil {
 		return nil, fmt.Errorf("%w: private_key_pem: %v", ErrSetting, err)
 	}
@@ -203,23 +200,4 @@ func trustlyReply(method, uuid, prefix string, k Keys) ([]byte, error) {
 	reply.Result.Data = map[string]string{"status": status}
 	reply.Result.Signature = prefix + base64.StdEncoding.EncodeToString(signature)
 	return json.Marshal(reply)
-}
-
-// trustlyPrivate reads an RSA private key in PEM, of either form.
-func trustlyPrivate(text string) (*rsa.PrivateKey, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return nil, errors.New("no PEM")
-	}
-	if block.Type == "RSA PRIVATE KEY" {
-		return x509.ParsePKCS1PrivateKey(block.Bytes)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	if key, ok := parsed.(*rsa.PrivateKey); ok {
-		return key, nil
-	}
-	return nil, fmt.Errorf("a key of type %T, want RSA", parsed)
 }

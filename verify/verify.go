@@ -284,6 +284,11 @@ func Check(connector string, k Keys) error {
 	if c.Keyless && len(k.Secrets) > 0 {
 		return fmt.Errorf("%w: %s is verified by public keys and takes no secrets", ErrSetting, connector)
 	}
+	for _, s := range k.Secrets {
+		if err := guessable(s.Value); err != nil {
+			return fmt.Errorf("secret %q: %w", s.Name, err)
+		}
+	}
 	if _, err := k.tolerance(0); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func wechatpayCheck(secret string, k Keys) error {
 		return err
 	}
 	for serial, text := range certs {
-		if _, err := rsaKey(text); err != nil {
+		if _, err := rsaPublic(text); err != nil {
 			return fmt.Errorf("%w: certs: %s: %v", ErrSetting, serial, err)
 		}
 	}
@@ -82,7 +82,7 @@ func wechatpayVerify(r Request, secret string, k Keys, now time.Time) (Verified,
 	if certs[serial] == "" {
 		return Verified{}, fmt.Errorf("%w: Wechatpay-Serial is %q, which certs has no key for", ErrKeyUnknown, serial)
 	}
-	key, err := rsaKey(certs[serial])
+	key, err := rsaPublic(certs[serial])
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: certs: %s: %v", ErrSetting, serial, err)
 	}
