@@ -2,10 +2,13 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -112,14 +115,6 @@ var adyenStatuses = map[text]schemas.Type{
 	"Lost":        schemas.DisputeLost,
 }
 
-// adyenCards are the paymentMethods that are card brands. Adyen writes other
-// methods by their own names: ideal, directdebit_NL.
-var adyenCards = map[text]bool{
-	"accel": true, "amex": true, "bcmc": true, "cartebancaire": true, "cup": true, "dankort": true, "diners": true,
-	"discover": true, "eftpos_australia": true, "elo": true, "hiper": true, "hipercard": true, "interac": true, "jcb": true,
-	"maestro": true, "mc": true, "mir": true, "nyce": true, "pulse": true, "rupay": true, "star": true, "troy": true, "visa": true,
-}
-
 // adyenItem: https://docs.adyen.com/api-explorer/Webhooks/1/overview
 type adyenItem struct {
 	PspReference        text `json:"pspReference"`
@@ -139,13 +134,32 @@ type adyenItem struct {
 }
 
 func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
-	live, items, err := adyenDecode(payload)
-	if err != nil {
+	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
+		return adyenForm(payload)
+	}
+	var n struct {
+		Live  text             `json:"live"`
+		Items []jsontext.Value `json:"notificationItems"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
+	if len(n.Items) == 0 {
+		return nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
+	}
+	return adyenFacts(n.Live, n.Items, adyenRead), nil
+}
+
+// adyenFacts reads each item by itself: one that cannot be read is malformed, and
+// its neighbours are not.
+func adyenFacts[T any](live text, items []T, read func(T) (adyenItem, error)) []Fact {
 	var facts []Fact
-	for _, i := range items {
-		f, err := i.fact()
+	for _, item := range items {
+		i, err := read(item)
+		var f Fact
+		if err == nil {
+			f, err = i.fact()
+		}
 		if err != nil {
 			f = malformed(string(i.EventCode), err)
 		}
@@ -157,35 +171,37 @@ func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
 		}
 		facts = append(facts, f)
 	}
-	return facts, nil
+	return facts
 }
 
-func adyenDecode(payload []byte) (live text, items []adyenItem, err error) {
-	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
-		return adyenForm(payload)
+// adyenRead reads an item of a batch. One whose eventCode is not known has no
+// more than that, since its fields may be of any shape.
+func adyenRead(item jsontext.Value) (i adyenItem, err error) {
+	var name struct {
+		Item struct {
+			EventCode text `json:"eventCode"`
+		} `json:"NotificationRequestItem"`
 	}
-	var n struct {
-		Live  text `json:"live"`
-		Items []struct {
-			Item adyenItem `json:"NotificationRequestItem"`
-		} `json:"notificationItems"`
+	if err := redecode(item, &name); err != nil {
+		return i, err
 	}
-	if err := decode(payload, &n); err != nil {
-		return "", nil, err
+	i.EventCode = name.Item.EventCode
+	if !i.known() {
+		return i, nil
 	}
-	if len(n.Items) == 0 {
-		return "", nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
+	var whole struct {
+		Item adyenItem `json:"NotificationRequestItem"`
 	}
-	for _, i := range n.Items {
-		items = append(items, i.Item)
+	if err := redecode(item, &whole); err != nil {
+		return i, err
 	}
-	return n.Live, items, nil
+	return whole.Item, nil
 }
 
-func adyenForm(payload []byte) (live text, items []adyenItem, err error) {
+func adyenForm(payload []byte) ([]Fact, error) {
 	form, err := decodeForm(payload)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	f := func(name string) text { return text(form[name]) }
 	i := adyenItem{
@@ -200,11 +216,21 @@ func adyenForm(payload []byte) (live text, items []adyenItem, err error) {
 			i.More[key] = f(name)
 		}
 	}
-	return f("live"), []adyenItem{i}, nil
+	return adyenFacts(f("live"), []adyenItem{i}, func(i adyenItem) (adyenItem, error) { return i, nil }), nil
+}
+
+// known reports whether there are facts of the item's eventCode.
+func (i adyenItem) known() bool {
+	_, known := adyenTypes[i.EventCode]
+	_, disputed := adyenDisputes[i.EventCode]
+	return known || disputed
 }
 
 func (i adyenItem) fact() (f Fact, err error) {
-	if i.EventCode == "" || i.PspReference == "" {
+	switch {
+	case i.EventCode != "" && !i.known():
+		return notUnified(string(i.EventCode)), nil
+	case i.EventCode == "" || i.PspReference == "":
 		return f, fmt.Errorf("%w: an item without eventCode or pspReference", ErrMalformed)
 	}
 	typ, why, err := i.typ()
@@ -239,11 +265,9 @@ func (i adyenItem) requested(typ schemas.Type) bool {
 
 // typ is what the item says happened, or why that is nothing to tell.
 func (i adyenItem) typ() (t schemas.Type, why string, err error) {
-	known, ok := adyenTypes[i.EventCode]
+	known := adyenTypes[i.EventCode]
 	dispute, disputed := adyenDisputes[i.EventCode]
 	switch {
-	case !ok && !disputed:
-		return "", notUnified(string(i.EventCode)).Why, nil
 	case i.Success != "true" && i.Success != "false":
 		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
 	case i.EventCode == "CANCEL_OR_REFUND" || i.EventCode == "REVERSAL":
@@ -311,7 +335,7 @@ func (i adyenItem) amount() (*schemas.Amount, error) {
 // family fills in what only facts of one family have.
 func (i adyenItem) family(f *Fact) error {
 	family := f.Type.Family()
-	f.PaymentMethod = i.method()
+	f.PaymentMethod = adyenMethod(string(i.PaymentMethod))
 	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
 		raw := first(i.More["refusalCodeRaw"], i.More["refusalReasonRaw"])
 		f.Error = failure("", first(i.Reason, i.EventCode+" success="+i.Success), raw)
@@ -351,9 +375,20 @@ func (i adyenItem) dispute(f *Fact) (err error) {
 	return err
 }
 
-func (i adyenItem) method() *schemas.PaymentMethod {
-	if adyenCards[i.PaymentMethod] {
-		return method("card", string(i.PaymentMethod))
+// adyenMethod is how it was paid. Of a card Adyen writes the network, the
+// network with the kind of card (visastandarddebit) or with the wallet it was in
+// (visa_applepay); of all others the method (ideal, directdebit_NL).
+//
+// https://docs.adyen.com/development-resources/paymentmethodvariant
+func adyenMethod(variant string) *schemas.PaymentMethod {
+	network, wallet, _ := strings.Cut(strings.ToLower(variant), "_")
+	for _, brand := range []string{"visa", "mc", "amex", "maestro", "cup", "diners", "discover", "jcb", "elo", "hipercard", "cartebancaire"} {
+		if strings.HasPrefix(network, brand) {
+			network = brand
+		}
 	}
-	return method(string(i.PaymentMethod), "")
+	if !cardBrands[network] {
+		return method(variant, "")
+	}
+	return method(cmp.Or(wallet, "card"), network)
 }

@@ -25,7 +25,7 @@ var authorizenet = Connector{
 }
 
 // authorizenetRequested is what the merchant asks to be done to a payment.
-var authorizenetRequested = map[string]bool{
+var authorizenetRequested = map[text]bool{
 	"net.authorize.payment.priorAuthCapture.created": true,
 	"net.authorize.payment.void.created":             true,
 	"net.authorize.payment.refund.created":           true,
@@ -55,7 +55,7 @@ var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 
 type authorizenetEvent struct {
 	NotificationID string `json:"notificationId"`
-	EventType      string `json:"eventType"`
+	EventType      text   `json:"eventType"`
 	EventDate      string `json:"eventDate"`
 	Payload        struct {
 		ID                  text `json:"id"`
@@ -71,19 +71,26 @@ type authorizenetEvent struct {
 }
 
 func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var e authorizenetEvent
-	if err := decode(payload, &e); err != nil {
+	var n struct {
+		EventType text `json:"eventType"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	if e.EventType == "" {
+	event := string(n.EventType)
+	if event == "" {
 		return nil, fmt.Errorf("%w: no eventType: not a notification of Authorize.Net's", ErrMalformed)
 	}
-	types, ok := authorizenetTypes[e.EventType]
-	switch {
-	case !ok:
-		return []Fact{notUnified(e.EventType)}, nil
-	case e.Payload.ID == "":
-		return []Fact{malformed(e.EventType, fmt.Errorf("%w: no payload.id", ErrMalformed))}, nil
+	types, ok := authorizenetTypes[event]
+	if !ok {
+		return []Fact{notUnified(event)}, nil
+	}
+	var e authorizenetEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	if e.Payload.ID == "" {
+		return []Fact{malformed(event, fmt.Errorf("%w: no payload.id", ErrMalformed))}, nil
 	}
 	read := authorizenetTransaction
 	if types.refused == "" {
@@ -94,9 +101,9 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Time, err = timestamp(e.EventDate, time.RFC3339)
 	}
 	if err != nil {
-		return []Fact{malformed(e.EventType, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.NotificationID, e.NotificationID, e.EventType
+	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.NotificationID, e.NotificationID, event
 	return []Fact{f}, nil
 }
 
@@ -112,7 +119,7 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 	case "4":
 		f.Type = authorizenetHeld(approved)
 	default:
-		return ignored(e.EventType, fmt.Sprintf("responseCode %q is not one that tollbridge unifies", p.ResponseCode)), nil
+		return ignored(string(e.EventType), fmt.Sprintf("responseCode %q is not one that tollbridge unifies", p.ResponseCode)), nil
 	}
 	if f.Type == refused && approved != refused {
 		f.Error = failure(string(p.ResponseCode), string(p.MessageText), "")

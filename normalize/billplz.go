@@ -32,14 +32,16 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b["id"] == "" {
-		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
-	}
 	if _, bill := b["paid"]; !bill && b["total"] != "" {
 		return billplzOrder(b)
 	}
+	if b["id"] == "" {
+		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
+	}
 	var f Fact
 	switch paid, status := b["paid"], b["transaction_status"]; {
+	case paid == "true" && status == "pending": // it is called paid, and the bank has not said so yet
+		f.Type, f.Identity = schemas.PaymentProcessing, b["id"]+"/"+b["transaction_id"]
 	case paid == "true":
 		f.Type, f.Identity = schemas.PaymentCaptured, b["id"]
 	case paid == "false" && status == "pending":
@@ -56,9 +58,9 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Time, err = timestamp(b["paid_at"], "2006-01-02 15:04:05 -0700"); err != nil {
 		return []Fact{malformed(b["state"], err)}, nil
 	}
-	amount := b["amount"]
+	amount := b["amount"] // the bill's
 	if f.Type == schemas.PaymentCaptured {
-		amount = first(b["paid_amount"], amount)
+		amount = b["paid_amount"]
 	}
 	if f.Amount, err = minorText(amount, "MYR"); err != nil {
 		return []Fact{malformed(b["state"], err)}, nil
@@ -86,6 +88,9 @@ func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	status := b["status"]
 	if f.Type = billplzOrders[status]; f.Type == "" {
 		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is none that is known", status))}, nil
+	}
+	if b["id"] == "" {
+		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
 	}
 	f.Identity, f.ConnectorEventType = b["id"], status
 	f.ConnectorPayoutID = b["id"]

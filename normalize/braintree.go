@@ -92,13 +92,13 @@ var braintreeCredits = map[schemas.Type]schemas.Type{
 	schemas.PaymentCaptured:   schemas.RefundSucceeded,
 	schemas.PaymentFailed:     schemas.RefundFailed,
 	schemas.PaymentCancelled:  schemas.RefundCancelled,
+	schemas.PaymentReversed:   schemas.RefundFailed, // the merchant has the money
 }
 
 type braintreeNotification struct {
-	XMLName   xml.Name `xml:"notification"`
-	Kind      string   `xml:"kind"`
-	Timestamp string   `xml:"timestamp"`
-	Account   string   `xml:"source-merchant-id"`
+	Kind      string `xml:"kind"`
+	Timestamp string `xml:"timestamp"`
+	Account   string `xml:"source-merchant-id"`
 	Subject   struct {
 		Transaction  braintreeTransaction   `xml:"transaction"`
 		Charges      []braintreeTransaction `xml:"subscription>transactions>transaction"` // newest first
@@ -110,16 +110,23 @@ type braintreeNotification struct {
 }
 
 func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var n braintreeNotification
-	if err := decodeXML(payload, &n); err != nil {
+	var name struct {
+		XMLName xml.Name `xml:"notification"`
+		Kind    string   `xml:"kind"`
+	}
+	if err := decodeXML(payload, &name); err != nil {
 		return nil, err
 	}
-	if n.Kind == "" {
+	if name.Kind == "" {
 		return nil, fmt.Errorf("%w: no kind: not a notification of Braintree's", ErrMalformed)
 	}
-	kind, ok := braintreeKinds[n.Kind]
+	kind, ok := braintreeKinds[name.Kind]
 	if !ok {
-		return []Fact{notUnified(n.Kind)}, nil
+		return []Fact{notUnified(name.Kind)}, nil
+	}
+	var n braintreeNotification
+	if err := decodeXML(payload, &n); err != nil {
+		return []Fact{malformed(name.Kind, err)}, nil
 	}
 	f, err := kind.read(n, kind.typ)
 	if err == nil {
@@ -166,6 +173,9 @@ type braintreeTransaction struct {
 	SettlementText       string `xml:"processor-settlement-response-text"`
 	NetworkCode          string `xml:"network-response-code"`
 	Rejection            string `xml:"gateway-rejection-reason"`
+	History              []struct {
+		Status string `xml:"status"`
+	} `xml:"status-history>status-event"`
 }
 
 func braintreeTransacted(n braintreeNotification, typ schemas.Type) (Fact, error) {
@@ -183,9 +193,7 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 	if t.ID == "" {
 		return f, braintreeNothing("transaction")
 	}
-	if typ == "" {
-		typ = braintreeStatuses[t.Status]
-	}
+	typ = t.typ(kind, typ)
 	if t.Type == "credit" && typ.Family() != "refund" {
 		typ = braintreeCredits[typ]
 	}
@@ -195,7 +203,7 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 	f.Type, f.Identity = typ, t.ID
 	f.MerchantTransactionID = t.OrderID
 	f.PaymentMethod = method(t.Instrument, t.CardBrand)
-	if typ.Status() == "failed" {
+	if typ.Status() == "failed" || typ == schemas.PaymentReversed {
 		f.Error = t.failure()
 	}
 	if f.Amount, err = braintreeAmount(t.Amount, t.Currency); err != nil {
@@ -214,6 +222,41 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 		f.CapturedAmount = f.Amount
 	}
 	return f, nil
+}
+
+// typ is what the kind means of the transaction, or its status where the kind
+// leaves it open or says more than the status. A kind can call paid what is not:
+// a bank debit that was charged is settled or declined days later, and is told
+// of then. A debit that had been settled and comes back is reversed.
+//
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/transaction
+func (t braintreeTransaction) typ(kind string, says schemas.Type) schemas.Type {
+	is := braintreeStatuses[t.Status]
+	switch {
+	case says == "":
+		return is
+	case kind == "transaction_settlement_declined" && t.settled():
+		return schemas.PaymentReversed
+	case says != schemas.PaymentCaptured || is == "" || is == schemas.PaymentCaptured:
+		return says
+	case is == schemas.PaymentProcessing && !braintreeDebits[t.Instrument] && t.Status != "authorizing" && t.Status != "settlement_pending":
+		return says // submitted for settlement, which of a card nothing else tells
+	default:
+		return is
+	}
+}
+
+// braintreeDebits are the instruments whose settlement has webhooks of its own.
+var braintreeDebits = map[string]bool{"us_bank_account": true, "sepa_debit_account": true, "sepa_direct_debit_account": true}
+
+// settled reports whether the transaction was settled before it came to its status.
+func (t braintreeTransaction) settled() bool {
+	for _, h := range t.History {
+		if h.Status == "settled" {
+			return true
+		}
+	}
+	return false
 }
 
 // failure takes the last answer first: a transaction that was approved can be

@@ -23,6 +23,10 @@ var btcpay = Connector{
 
 // btcpayEvents are what the events mean, and what reads them. A transfer that
 // is confirmed need not be all that the invoice asks for: InvoiceSettled tells.
+//
+// An invoice that is expired stays so whatever comes in afterwards, and no further
+// event tells of it: the merchant must look at coins that came after the
+// expiration, and settle the invoice by hand (InvoiceSettled) or give them back.
 var btcpayEvents = map[string]struct {
 	read func(btcpayEvent, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
@@ -61,6 +65,7 @@ type btcpayEvent struct {
 	DeliveryID         text     `json:"deliveryId"`
 	OriginalDeliveryID text     `json:"originalDeliveryId"`
 	Timestamp          int64    `json:"timestamp"`
+	AfterExpiration    bool     `json:"afterExpiration"`
 	StoreID            text     `json:"storeId"`
 	InvoiceID          text     `json:"invoiceId"`
 	Metadata           metadata `json:"metadata"`
@@ -72,19 +77,29 @@ type btcpayEvent struct {
 }
 
 func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
-	var e btcpayEvent
-	if err := decode(payload, &e); err != nil {
+	var n struct {
+		Type text `json:"type"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	id := first(e.OriginalDeliveryID, e.DeliveryID)
-	if e.Type == "" || id == "" {
-		return nil, fmt.Errorf("%w: no type or no originalDeliveryId: not an event of BTCPay Server's", ErrMalformed)
+	name := string(n.Type)
+	if name == "" {
+		return nil, fmt.Errorf("%w: no type: not an event of BTCPay Server's", ErrMalformed)
 	}
-	event, ok := btcpayEvents[e.Type]
-	if why := btcpayQuiet[e.Type]; why != "" {
-		return []Fact{ignored(e.Type, why)}, nil
+	event, ok := btcpayEvents[name]
+	if why := btcpayQuiet[name]; why != "" {
+		return []Fact{ignored(name, why)}, nil
 	} else if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+		return []Fact{notUnified(name)}, nil
+	}
+	var e btcpayEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(name, err)}, nil
+	}
+	id := first(e.OriginalDeliveryID, e.DeliveryID)
+	if id == "" {
+		return []Fact{malformed(name, fmt.Errorf("%w: no originalDeliveryId", ErrMalformed))}, nil
 	}
 	f, err := event.read(e, event.typ, o)
 	if err != nil {
@@ -106,8 +121,13 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err erro
 	f.Type = typ
 	f.MerchantTransactionID = first(o.merchantID(e.Metadata), string(e.Metadata["orderId"]))
 	f.ConnectorTransactionID = string(e.InvoiceID)
-	f.PaymentMethod = method(first(e.PaymentMethodID, e.PaymentMethod), "")
-	if e.PartiallyPaid {
+	if coin := first(e.PaymentMethodID, e.PaymentMethod); coin != "" {
+		f.PaymentMethod = method("crypto", coin)
+	}
+	switch {
+	case e.AfterExpiration && typ == schemas.PaymentProcessing:
+		f.Type, f.Error = schemas.PaymentActionRequired, failure("afterExpiration", "", "")
+	case e.PartiallyPaid:
 		f.Error = failure("partiallyPaid", "", "")
 	}
 	return f, nil
@@ -117,10 +137,8 @@ func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error
 	if e.PayoutID == "" {
 		return f, fmt.Errorf("%w: no payoutId: it is not told what the event is about", ErrMalformed)
 	}
-	if typ == "" {
-		if typ = btcpayPayoutStates[e.PayoutState]; typ == "" {
-			return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil
-		}
+	if typ = schemas.Type(first(btcpayPayoutStates[e.PayoutState], typ)); typ == "" {
+		return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil
 	}
 	f.Type, f.ConnectorPayoutID = typ, string(e.PayoutID)
 	return f, nil

@@ -116,7 +116,7 @@ var cashfreeMandateTypes = map[text]schemas.Type{
 }
 
 type cashfreeEvent struct {
-	Type      string `json:"type"`
+	Type      text   `json:"type"`
 	EventTime string `json:"event_time"`
 	Data      struct {
 		Order        cashfreeOrder        `json:"order"`
@@ -230,25 +230,32 @@ type cashfreeDisputeData struct {
 }
 
 func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var e cashfreeEvent
-	if err := decode(payload, &e); err != nil {
+	var n struct {
+		Type text `json:"type"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	if e.Type == "" {
+	event := string(n.Type)
+	if event == "" {
 		return nil, fmt.Errorf("%w: no type: not an event of Cashfree's", ErrMalformed)
 	}
-	read, ok := cashfreeReaders[e.Type]
+	read, ok := cashfreeReaders[event]
 	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+		return []Fact{notUnified(event)}, nil
+	}
+	var e cashfreeEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	f, err := read(e)
 	if err == nil {
 		f.Time, err = cashfreeTime(e.EventTime)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.ConnectorEventType = e.Type
+	f.ConnectorEventType = event
 	return []Fact{f}, nil
 }
 
@@ -264,8 +271,8 @@ func cashfreeTime(s string) (time.Time, error) {
 func cashfreeNothing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
 
 // cashfreeNew is the fact of a status that is not known.
-func cashfreeNew(event, what string, status text) Fact {
-	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
+func cashfreeNew(event text, what string, status text) Fact {
+	return ignored(string(event), fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
 }
 
 func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
@@ -325,8 +332,8 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
-// cashfreeForm is the payment of a form's order. Neither its status nor its
-// amount tells a part from the whole: the amount is the order's.
+// cashfreeForm is the payment of a form's order, whose amount is the order's: of
+// a part that was paid, the amount is not told.
 //
 // https://www.cashfree.com/docs/payments/no-code/payment-forms/webhooks
 func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
@@ -341,6 +348,9 @@ func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 	}
 	f.Type, f.Identity = typ, id
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), id
+	if o.FormStatus == "PARTIALLY_PAID" {
+		return f, nil
+	}
 	return cashfreePaid(f, o.Amount, first(o.Currency, e.Data.Form.Currency))
 }
 
@@ -405,7 +415,7 @@ func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 		if f.Identity = f.ConnectorPayoutID; f.Identity == "" {
 			return f, cashfreeNothing("settlement.settlement_id")
 		}
-		if strings.HasPrefix(e.Type, "VENDOR_") {
+		if strings.HasPrefix(string(e.Type), "VENDOR_") {
 			f.Identity = "vendor " + f.Identity
 		}
 		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {

@@ -112,9 +112,21 @@ var checkoutDisputeTypes = map[string]schemas.Type{
 }
 
 func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
+	var n struct {
+		Type text `json:"type"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return nil, err
+	}
+	event := string(n.Type)
+	switch {
+	case event == "":
+		return nil, fmt.Errorf("%w: no type: not an event of Checkout.com's", ErrMalformed)
+	case !checkoutKnown(event):
+		return []Fact{notUnified(event)}, nil
+	}
 	var e struct {
-		ID        string       `json:"id"`
-		Type      string       `json:"type"`
+		ID        text         `json:"id"`
 		CreatedOn text         `json:"created_on"`
 		Timestamp text         `json:"timestamp"`
 		Data      checkoutData `json:"data"`
@@ -124,22 +136,28 @@ func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
 			} `json:"self"`
 		} `json:"_links"`
 	}
-	if err := decode(payload, &e); err != nil {
-		return nil, err
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
-	if e.ID == "" || e.Type == "" {
-		return nil, fmt.Errorf("%w: no id or no type: not an event of Checkout.com's", ErrMalformed)
+	if e.ID == "" {
+		return []Fact{malformed(event, fmt.Errorf("%w: no id of the event", ErrMalformed))}, nil
 	}
-	f, err := e.Data.fact(e.Type, o)
+	f, err := e.Data.fact(event, o)
 	if err == nil {
 		f.Time, err = timestamp(first(e.CreatedOn, e.Timestamp), time.RFC3339)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
 	f.Mode = checkoutMode(string(e.Links.Self.Href))
-	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.ID, e.ID, e.Type
+	f.Identity, f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.ID), event
 	return []Fact{f}, nil
+}
+
+// checkoutKnown reports whether there are facts of the event.
+func checkoutKnown(event string) bool {
+	return event == "fraud_reported" || checkoutPaymentTypes[event] != "" || checkoutPayoutTypes[event] != "" ||
+		checkoutPlatformTypes[event] != "" || checkoutDisputeTypes[event] != ""
 }
 
 // checkoutMode tells the sandbox by the host of the event's own address, the
@@ -209,8 +227,6 @@ func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
 	case checkoutPlatformTypes[event] != "":
 		f.Type = checkoutPlatformTypes[event]
 		return d.platform(f)
-	case dispute == "" && payment == "" && payout == "":
-		return notUnified(event), nil
 	case d.ID == "":
 		return f, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
 	case dispute != "":

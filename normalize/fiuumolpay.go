@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -34,17 +35,19 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	read, types, status := fiuuMolpayPayment, fiuuMolpayTypes, p["status"]
 	_, payment := p["skey"] // as verification tells them apart
+	if !payment {
+		read, types, status = fiuuMolpayRefund, fiuuMolpayRefundTypes, p["Status"]
+	}
+	typ, ok := types[status]
 	switch {
+	case !ok && status != "":
+		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
 	case payment && (p["tranID"] == "" || p["orderid"] == ""):
 		return nil, fmt.Errorf("%w: no tranID or no orderid: not a payment of Fiuu's", ErrMalformed)
 	case !payment && p["RefundID"] == "":
 		return nil, fmt.Errorf("%w: no skey and no RefundID: neither a payment nor a refund of Fiuu's", ErrMalformed)
-	case !payment:
-		read, types, status = fiuuMolpayRefund, fiuuMolpayRefundTypes, p["Status"]
-	}
-	typ, ok := types[status]
-	if !ok {
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	case !ok:
+		return nil, fmt.Errorf("%w: no status", ErrMalformed)
 	}
 	f, err := read(p, typ)
 	if err != nil {
@@ -73,6 +76,9 @@ func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error
 	f.Identity = p["tranID"] + "/" + p["status"]
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["orderid"], p["tranID"]
 	f.PaymentMethod = method(p["channel"], "")
+	if kind, bank, ok := strings.Cut(p["channel"], "_"); ok && strings.EqualFold(kind, "fpx") { // FPX at a bank: fpx_mb2u
+		f.PaymentMethod = method(kind, bank)
+	}
 	paid, err := timestamp(p["paydate"], time.DateTime)
 	if err != nil {
 		return f, err

@@ -23,6 +23,10 @@ import (
 // Version 3 has no event id, and version 4's need not be signed. The identity
 // is the id of the thing; its state makes the type.
 //
+// Version 4 says when an event was sent. What the data has is when the thing was
+// made, and before it is paid or fails days can pass: only what was made just now
+// happened then, and of the rest the time is that of receipt.
+//
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{
 	Docs:      "https://developer.flutterwave.com/docs/webhooks",
@@ -84,10 +88,13 @@ var flutterwaveChargebackTypes = map[string]schemas.Type{
 	"lost":      schemas.DisputeLost,
 }
 
+// flutterwaveMade are the states in which a thing is made.
+var flutterwaveMade = map[string]bool{"new": true, "initiated": true}
+
 type flutterwaveEvent struct {
-	Event    string          `json:"event"`
-	Type     string          `json:"type"`
-	OldType  string          `json:"event.type"`
+	Event    text            `json:"event"`
+	Type     text            `json:"type"`
+	OldType  text            `json:"event.type"`
 	SentAt   text            `json:"timestamp"` // of version 4
 	Data     flutterwaveData `json:"data"`
 	Transfer flutterwaveData `json:"transfer"` // of version 2
@@ -159,16 +166,27 @@ func (r *flutterwaveResponse) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 }
 
 func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var e flutterwaveEvent
-	if err := decode(payload, &e); err != nil {
+	var n struct {
+		Event text `json:"event"`
+		Type  text `json:"type"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	event, thing, d := first(e.Event, e.Type), "", e.Data
+	event := first(n.Event, n.Type)
+	thing, _, _ := strings.Cut(event, ".")
+	if event != "" && flutterwaveReaders[thing] == nil {
+		return []Fact{notUnified(event)}, nil
+	}
+	var e flutterwaveEvent
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	d := e.Data
 	switch {
 	case event != "":
-		thing, _, _ = strings.Cut(event, ".")
 	case e.Transfer.ID != "":
-		event, thing, d = e.OldType, "transfer", e.Transfer
+		event, thing, d = string(e.OldType), "transfer", e.Transfer
 	default:
 		d = flutterwaveData{}
 		if err := redecode(payload, &d); err != nil {
@@ -177,22 +195,17 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 		if d.TxRefV2 == "" {
 			return nil, fmt.Errorf("%w: no event: not a webhook of Flutterwave's", ErrMalformed)
 		}
-		event, thing = e.OldType, "charge"
+		event, thing = string(e.OldType), "charge"
 		d.PaymentType = text(strings.TrimSuffix(strings.ToLower(event), "_transaction")) // MPESA_TRANSACTION
-	}
-	read, ok := flutterwaveReaders[thing]
-	if !ok {
-		return []Fact{notUnified(event)}, nil
 	}
 	if d.ID == "" {
 		return []Fact{malformed(event, fmt.Errorf("%w: no data.id", ErrMalformed))}, nil
 	}
-	f, err := read(event, d)
-	if err == nil {
-		f.Time, err = timestamp(first(d.Created, d.CreatedV4, d.CreatedV2, d.DateCreated), time.RFC3339)
-	}
-	if sent, err := strconv.ParseInt(string(e.SentAt), 10, 64); err == nil && f.Time.IsZero() {
+	f, err := flutterwaveReaders[thing](event, d)
+	if sent, bad := strconv.ParseInt(string(e.SentAt), 10, 64); bad == nil {
 		f.Time = unixOrMilli(sent)
+	} else if err == nil && flutterwaveMade[d.status()] {
+		f.Time, err = timestamp(first(d.Created, d.CreatedV4, d.CreatedV2, d.DateCreated), time.RFC3339)
 	}
 	switch {
 	case err != nil:

@@ -29,8 +29,8 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	result := p["RESULT"]
-	if p["ORDER_ID"] == "" || result == "" {
-		return nil, fmt.Errorf("%w: no ORDER_ID or no RESULT: not a response of Realex's", ErrMalformed)
+	if result == "" {
+		return nil, fmt.Errorf("%w: no RESULT: not a response of Realex's", ErrMalformed)
 	}
 	var f Fact
 	switch {
@@ -42,6 +42,9 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Type = schemas.PaymentFailed
 	default: // such as 501, which says that the order was processed before
 		return []Fact{ignored(result, fmt.Sprintf("the result %q is about the request and not the payment", result))}, nil
+	}
+	if p["ORDER_ID"] == "" {
+		return nil, fmt.Errorf("%w: no ORDER_ID: not a response of Realex's", ErrMalformed)
 	}
 	f.Identity = p["ORDER_ID"] + "/" + p["PASREF"] + "/" + result
 	f.Account, f.ConnectorEventType = p["MERCHANT_ID"], result

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -12,8 +14,11 @@ import (
 // happened and to what, and no amount: that would have to be fetched.
 //
 // A direct debit that the bank takes back is a dispute which the merchant
-// cannot answer; GoCardless gives it no id of its own.
+// cannot answer; GoCardless gives it no id of its own. A payment can also fail
+// after it was confirmed or paid out: that failure contradicts the capture, and
+// late_failure_settled then tells that GoCardless took the money back.
 //
+// https://developer.gocardless.com/api-reference/#event-types-payment
 // https://developer.gocardless.com/api-reference/#core-endpoints-events
 var gocardless = Connector{
 	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
@@ -31,6 +36,7 @@ var gocardlessTypes = map[string]schemas.Type{
 	"payments.customer_approval_denied":  schemas.PaymentFailed,
 	"payments.failed":                    schemas.PaymentFailed,
 	"payments.cancelled":                 schemas.PaymentCancelled,
+	"payments.late_failure_settled":      schemas.PaymentReversed,
 	"payments.charged_back":              schemas.DisputeOpened,
 	"payments.chargeback_cancelled":      schemas.DisputeCancelled,
 	"payments.chargeback_settled":        schemas.DisputeLost,
@@ -65,7 +71,6 @@ var gocardlessTypes = map[string]schemas.Type{
 // gocardlessQuiet are the events of which nothing comes.
 var gocardlessQuiet = map[string]string{
 	"payments.paid_out":                  "payments.confirmed told that it is paid, and payouts.paid tells of the payout",
-	"payments.late_failure_settled":      "payments.failed told of it; this is its part in a payout",
 	"refunds.refund_settled":             "the refund's part in a payout; refunds.paid tells that it is carried out",
 	"refunds.funds_returned":             "refunds.failed or refunds.bounced told that it came back",
 	"mandates.created":                   "the mandate is not active yet",
@@ -100,7 +105,7 @@ type gocardlessEvent struct {
 
 func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
 	var batch struct {
-		Events []gocardlessEvent `json:"events"`
+		Events []jsontext.Value `json:"events"`
 	}
 	if err := decode(payload, &batch); err != nil {
 		return nil, err
@@ -109,26 +114,47 @@ func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no events: not a webhook of GoCardless's", ErrMalformed)
 	}
 	facts := make([]Fact, len(batch.Events))
-	for i, e := range batch.Events {
-		name := string(e.ResourceType) + "." + string(e.Action)
-		var err error
-		if facts[i], err = e.fact(name, o); err != nil {
-			facts[i] = malformed(name, err)
-		}
+	for i, event := range batch.Events {
+		facts[i] = gocardlessRead(event, o)
 	}
 	return facts, nil
 }
 
-func (e gocardlessEvent) fact(name string, o Options) (f Fact, err error) {
-	typ := gocardlessTypes[name]
-	switch {
-	case e.ID == "" || e.ResourceType == "" || e.Action == "":
-		return f, fmt.Errorf("%w: no id, resource_type or action", ErrMalformed)
-	case gocardlessQuiet[name] != "":
-		return ignored(name, gocardlessQuiet[name]), nil
-	case typ == "":
-		return notUnified(name), nil
+// gocardlessRead reads one event of a webhook: by itself, so that one which
+// cannot be read takes none of the others along.
+func gocardlessRead(event jsontext.Value, o Options) Fact {
+	var n struct {
+		ResourceType text `json:"resource_type"`
+		Action       text `json:"action"`
 	}
+	if err := redecode(event, &n); err != nil {
+		return malformed("", err)
+	}
+	name := string(n.ResourceType + "." + n.Action)
+	switch {
+	case n.Action == "":
+		return malformed(name, fmt.Errorf("%w: no action", ErrMalformed))
+	case gocardlessQuiet[name] != "":
+		return ignored(name, gocardlessQuiet[name])
+	case gocardlessTypes[name] == "":
+		return notUnified(name)
+	}
+	var e gocardlessEvent
+	err := redecode(event, &e)
+	if err == nil && e.ID == "" {
+		err = fmt.Errorf("%w: no id of the event", ErrMalformed)
+	}
+	var f Fact
+	if err == nil {
+		f, err = e.fact(name, gocardlessTypes[name], o)
+	}
+	if err != nil {
+		return malformed(name, err)
+	}
+	return f
+}
+
+func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact, err error) {
 	if f, err = e.linked(typ); err != nil {
 		return f, err
 	}
@@ -137,7 +163,7 @@ func (e gocardlessEvent) fact(name string, o Options) (f Fact, err error) {
 	f.Account = string(e.Links.Organisation)
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, name
 	switch typ {
-	case schemas.PaymentFailed, schemas.RefundFailed, schemas.MandateFailed, schemas.PayoutFailed:
+	case schemas.PaymentFailed, schemas.PaymentReversed, schemas.RefundFailed, schemas.MandateFailed, schemas.PayoutFailed:
 		f.Error = failure(string(e.Details.Cause), string(e.Details.Description), string(e.Details.ReasonCode))
 	}
 	f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339)

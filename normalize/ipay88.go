@@ -34,12 +34,13 @@ func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	status := p["Status"]
-	if p["RefNo"] == "" || status == "" {
-		return nil, fmt.Errorf("%w: no RefNo or no Status: not a payment of iPay88's", ErrMalformed)
-	}
 	var f Fact
-	if f.Type = ipay88Types[status]; f.Type == "" {
+	f.Type = ipay88Types[status]
+	switch {
+	case f.Type == "" && status != "":
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+	case p["RefNo"] == "" || status == "":
+		return nil, fmt.Errorf("%w: no RefNo or no Status: not a payment of iPay88's", ErrMalformed)
 	}
 	if !ipay88Amount.MatchString(p["Amount"]) {
 		return []Fact{malformed(status, fmt.Errorf("%w: the amount %q is not of the form 1,234.50", ErrMalformed, p["Amount"]))}, nil

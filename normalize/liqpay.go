@@ -17,7 +17,8 @@ import (
 //
 // A refund of a part leaves the payment's status as it is: its amount tells.
 // The identity is payment_id, which all callbacks of a payment have; amounts
-// are in major units.
+// are in major units. create_date is when the payment was made, which is no later
+// state's time, and end_date when it was paid or failed, which is no refund's.
 //
 // https://www.liqpay.ua/documentation/en/api/callback
 var liqpay = Connector{
@@ -74,22 +75,21 @@ var liqpayPayouts = map[schemas.Type]schemas.Type{
 }
 
 type liqpayPaymentData struct {
-	Action         text   `json:"action" xml:"-"`
-	Status         string `json:"status" xml:"status"`
-	PaymentID      text   `json:"payment_id" xml:"transaction_id"`
-	OrderID        text   `json:"order_id" xml:"order_id"`
-	LiqpayOrderID  text   `json:"liqpay_order_id" xml:"-"`
-	PublicKey      text   `json:"public_key" xml:"merchant_id"`
-	Amount         text   `json:"amount" xml:"amount"`
-	Currency       string `json:"currency" xml:"currency"`
-	RefundAmount   text   `json:"refund_amount" xml:"-"`
-	RefundDateLast text   `json:"refund_date_last" xml:"-"`
-	CreateDate     text   `json:"create_date" xml:"-"`
-	EndDate        text   `json:"end_date" xml:"-"`
-	PayType        text   `json:"paytype" xml:"pay_way"`
-	CardType       text   `json:"sender_card_type" xml:"-"`
-	ErrCode        text   `json:"err_code" xml:"code"`
-	ErrDescription text   `json:"err_description" xml:"-"`
+	Action         text `json:"action" xml:"-"`
+	Status         text `json:"status" xml:"status"`
+	PaymentID      text `json:"payment_id" xml:"transaction_id"`
+	OrderID        text `json:"order_id" xml:"order_id"`
+	LiqpayOrderID  text `json:"liqpay_order_id" xml:"-"`
+	PublicKey      text `json:"public_key" xml:"merchant_id"`
+	Amount         text `json:"amount" xml:"amount"`
+	Currency       text `json:"currency" xml:"currency"`
+	RefundAmount   text `json:"refund_amount" xml:"-"`
+	RefundDateLast text `json:"refund_date_last" xml:"-"`
+	EndDate        text `json:"end_date" xml:"-"`
+	PayType        text `json:"paytype" xml:"pay_way"`
+	CardType       text `json:"sender_card_type" xml:"-"`
+	ErrCode        text `json:"err_code" xml:"code"`
+	ErrDescription text `json:"err_description" xml:"-"`
 }
 
 func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -97,18 +97,17 @@ func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.PaymentID == "" || p.Status == "" {
-		return nil, fmt.Errorf("%w: no payment_id or no status: not a payment of LiqPay's", ErrMalformed)
-	}
-	typ := liqpayTypes[p.Status]
+	typ, event := liqpayTypes[string(p.Status)], string(p.Status)
 	if p.Action == "p2pcredit" {
 		typ = liqpayPayouts[typ]
 	}
 	switch {
-	case typ == "":
-		return []Fact{ignored(p.Status, fmt.Sprintf("the status %q is none that is known", p.Status))}, nil
+	case typ == "" && event != "":
+		return []Fact{ignored(event, fmt.Sprintf("the status %q is none that is known", event))}, nil
+	case p.PaymentID == "" || event == "":
+		return nil, fmt.Errorf("%w: no payment_id or no status: not a payment of LiqPay's", ErrMalformed)
 	case p.Action == "auth":
-		return []Fact{ignored(p.Status, "a card was checked: no money has moved")}, nil
+		return []Fact{ignored(event, "a card was checked: no money has moved")}, nil
 	}
 	facts := []Fact{p.fact(typ)}
 	if typ == schemas.PaymentCaptured && strings.Trim(string(p.RefundAmount), "0.") != "" {
@@ -135,12 +134,12 @@ func liqpayDecode(payload []byte) (p liqpayPaymentData, err error) {
 }
 
 func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
-	f.Type, f.Identity, f.ConnectorEventType = typ, string(p.PaymentID), p.Status
+	f.Type, f.Identity, f.ConnectorEventType = typ, string(p.PaymentID), string(p.Status)
 	f.Account, f.MerchantTransactionID = string(p.PublicKey), string(p.OrderID)
 	if p.Status == "sandbox" || strings.HasPrefix(f.Account, "sandbox_") {
 		f.Mode = ModeTest
 	}
-	if ms, err := strconv.ParseInt(first(p.EndDate, p.CreateDate), 10, 64); err == nil {
+	if ms, err := strconv.ParseInt(string(p.EndDate), 10, 64); err == nil && typ.Family() != "refund" && typ != schemas.PayoutReversed {
 		f.Time = time.UnixMilli(ms)
 	}
 	amount := p.Amount
@@ -160,8 +159,8 @@ func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
 		f.PaymentMethod = method(string(p.PayType), string(p.CardType))
 	}
 	var err error
-	if f.Amount, err = major(string(amount), p.Currency); err != nil {
-		return malformed(p.Status, err)
+	if f.Amount, err = major(string(amount), string(p.Currency)); err != nil {
+		return malformed(string(p.Status), err)
 	}
 	switch typ {
 	case schemas.PaymentAuthorized:

@@ -63,7 +63,6 @@ func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
 		EventType text `json:"event_type"`
 		Family    text `json:"family"`
-		lithicPayment
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -78,7 +77,12 @@ func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
 	default:
 		return []Fact{notUnified(event)}, nil
 	}
-	f, err := e.fact(event)
+	var p lithicPayment
+	err := redecode(payload, &p)
+	var f Fact
+	if err == nil {
+		f, err = p.fact(event)
+	}
 	if err != nil {
 		return []Fact{malformed(event, err)}, nil
 	}
@@ -95,6 +99,7 @@ type lithicPayment struct {
 	Currency      text   `json:"currency"`
 	Updated       text   `json:"updated"`
 	Account       text   `json:"financial_account_token"`
+	SettledAmount *int64 `json:"settled_amount"`
 	Attributes    struct {
 		Retries          int64 `json:"retries"`
 		ReturnReasonCode text  `json:"return_reason_code"`
@@ -127,7 +132,7 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 	if f.Time, err = timestamp(string(p.Updated), time.RFC3339); err != nil {
 		return f, err
 	}
-	if f.Amount, err = minor(p.Events[0].Amount, string(p.Currency), nil); err != nil {
+	if f.Amount, err = minor(p.amount(f.Type), string(p.Currency), nil); err != nil {
 		return f, err
 	}
 	f.Error = p.failure(f.Type)
@@ -153,6 +158,24 @@ func (p lithicPayment) kind() string {
 	default:
 		return "ORIGINATION_" + string(p.Direction)
 	}
+}
+
+// amount is what was asked for, which the first step has, or what was settled: a
+// bank need not pay all of it. Older versions of the API tell that by the step
+// alone, with settled_amount 0.
+func (p lithicPayment) amount(typ schemas.Type) *int64 {
+	if typ != schemas.PaymentCaptured && typ != schemas.PayoutSucceeded {
+		return p.Events[0].Amount
+	}
+	if p.SettledAmount != nil && *p.SettledAmount != 0 {
+		return p.SettledAmount
+	}
+	for _, e := range slices.Backward(p.Events) {
+		if slices.Contains(lithicSettled, e.Type) && e.Amount != nil {
+			return e.Amount
+		}
+	}
+	return p.Events[0].Amount
 }
 
 func (p lithicPayment) settled() bool {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -84,7 +86,6 @@ type lyraAnswer struct {
 		Mode             text     `json:"mode"`
 		Metadata         metadata `json:"metadata"`
 	} `json:"orderDetails"`
-	Transactions []lyraTransaction `json:"transactions"`
 }
 
 type lyraTransaction struct {
@@ -105,7 +106,9 @@ type lyraTransaction struct {
 		CardDetails           struct {
 			EffectiveBrand        text `json:"effectiveBrand"`
 			AuthorizationResponse struct {
-				AuthorizationResult text `json:"authorizationResult"`
+				Amount              *int64 `json:"amount"`
+				Currency            text   `json:"currency"`
+				AuthorizationResult text   `json:"authorizationResult"`
 			} `json:"authorizationResponse"`
 		} `json:"cardDetails"`
 	} `json:"transactionDetails"`
@@ -119,25 +122,57 @@ func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
 		}
 		payload = []byte(form["kr-answer"])
 	}
-	var a lyraAnswer
-	if err := decode(payload, &a); err != nil {
+	var items struct {
+		Transactions []jsontext.Value `json:"transactions"`
+	}
+	if err := decode(payload, &items); err != nil {
 		return nil, err
 	}
-	if a.ShopID == "" || a.OrderStatus == "" {
-		return nil, fmt.Errorf("%w: no shopId or no orderStatus: not an answer about a payment of Lyra's", ErrMalformed)
+	var a lyraAnswer
+	err := redecode(payload, &a)
+	if err == nil && (a.ShopID == "" || a.OrderStatus == "") {
+		err = fmt.Errorf("%w: no shopId or no orderStatus: not an answer about a payment of Lyra's", ErrMalformed)
 	}
-	if len(a.Transactions) == 0 {
+	if len(items.Transactions) == 0 {
+		if err != nil {
+			return nil, err
+		}
 		return []Fact{a.unpaid(o)}, nil
 	}
 	var facts []Fact
-	for _, t := range a.Transactions {
-		f, err := a.fact(t, o)
-		if err != nil {
-			f = malformed(t.DetailedStatus, err)
-		}
-		facts = append(facts, f)
+	for _, t := range items.Transactions {
+		facts = append(facts, a.read(t, err, o))
 	}
 	return facts, nil
+}
+
+// read reads a transaction by itself, so that one which cannot be read takes none
+// of the others along. wrong is what is wrong with what all have in common.
+func (a lyraAnswer) read(transaction jsontext.Value, wrong error, o Options) Fact {
+	var n struct {
+		OperationType  text `json:"operationType"`
+		DetailedStatus text `json:"detailedStatus"`
+	}
+	if err := redecode(transaction, &n); err != nil {
+		return malformed("", err)
+	}
+	event := string(n.DetailedStatus)
+	if event != "" && lyraTypes[string(n.OperationType)][event] == "" {
+		return ignored(event, fmt.Sprintf("the status %q of a transaction of type %q is none that is known", event, n.OperationType))
+	}
+	var t lyraTransaction
+	err := redecode(transaction, &t)
+	if err == nil {
+		err = wrong
+	}
+	var f Fact
+	if err == nil {
+		f, err = a.fact(t, o)
+	}
+	if err != nil {
+		return malformed(event, err)
+	}
+	return f
 }
 
 // about is what all facts of an order have in common.
@@ -173,7 +208,7 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 	}
 	typ, parent := lyraTypes[t.OperationType][t.DetailedStatus], t.Details.ParentTransactionUUID
 	if typ == "" {
-		return ignored(t.DetailedStatus, fmt.Sprintf("the status %q of a transaction of type %q is none that is known", t.DetailedStatus, t.OperationType)), nil
+		return f, fmt.Errorf("%w: no transactions.detailedStatus", ErrMalformed)
 	}
 	if typ.Family() == "refund" && parent == "" {
 		typ = lyraPayouts[typ]
@@ -183,6 +218,9 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 	}
 	f.Type, f.Identity = typ, string(t.UUID)
 	f.PaymentMethod = method(string(t.PaymentMethodType), string(t.Details.CardDetails.EffectiveBrand))
+	if t.DetailedStatus == "PARTIALLY_AUTHORISED" { // the transaction's amount is what was asked for
+		t.Amount, t.Currency = t.Details.CardDetails.AuthorizationResponse.Amount, t.Details.CardDetails.AuthorizationResponse.Currency
+	}
 	if f.Amount, err = minor(t.Amount, string(t.Currency), nil); err != nil {
 		return f, err
 	}

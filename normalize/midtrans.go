@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -13,12 +14,18 @@ import (
 // The identity is the signed fields. Those of a refund have the amount refunded
 // so far with them, which is not signed: nothing else tells partial refunds
 // apart, and none may be lost. A settlement after a capture is the same fact.
-// Times are Jakarta's.
+//
+// Times are Jakarta's. transaction_time is when the payment was made, so that it
+// is the time of nothing that comes later: a settlement, an expiry and a refund
+// have times of their own, and all else has the time of receipt.
+//
+// A notification about a pay account (GoPay, linked to be charged) has account_id
+// and account_status in place of the order and its status, both signed.
 //
 // https://docs.midtrans.com/docs/https-notification-webhooks
 var midtrans = Connector{
 	Docs:      "https://docs.midtrans.com/docs/https-notification-webhooks",
-	Key:       "order_id",
+	Key:       "order_id; none of pay accounts",
 	Normalize: midtransNormalize,
 }
 
@@ -50,6 +57,7 @@ type midtransTransaction struct {
 	TransactionStatus text `json:"transaction_status"`
 	TransactionTime   text `json:"transaction_time"`
 	SettlementTime    text `json:"settlement_time"`
+	ExpiryTime        text `json:"expiry_time"`
 	FraudStatus       text `json:"fraud_status"`
 	PaymentType       text `json:"payment_type"`
 	Issuer            text `json:"issuer"`
@@ -71,19 +79,34 @@ type midtransTransaction struct {
 	} `json:"refunds"`
 }
 
-func midtransNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var t midtransTransaction
-	if err := decode(payload, &t); err != nil {
+func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
+	var n struct {
+		TransactionStatus text `json:"transaction_status"`
+		AccountID         text `json:"account_id"`
+		AccountStatus     text `json:"account_status"`
+		StatusCode        text `json:"status_code"`
+		PaymentType       text `json:"payment_type"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	if t.OrderID == "" || t.StatusCode == "" {
-		return nil, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed)
-	}
-	event := string(t.TransactionStatus)
-	status, ok := midtransTypes[t.TransactionStatus]
+	event := string(n.TransactionStatus)
+	status, ok := midtransTypes[n.TransactionStatus]
 	switch {
+	case event == "" && n.AccountID != "" && n.AccountStatus != "":
+		return []Fact{midtransAccount(n.AccountID, n.AccountStatus, n.StatusCode, n.PaymentType)}, nil
+	case event == "":
+		return nil, fmt.Errorf("%w: no transaction_status and no account_id with an account_status: neither a transaction nor a pay account of Midtrans's", ErrMalformed)
 	case !ok:
 		return []Fact{ignored(event, fmt.Sprintf("transaction_status %q is not one that tollbridge unifies", event))}, nil
+	}
+	var t midtransTransaction
+	if err := redecode(payload, &t); err != nil {
+		return []Fact{malformed(event, err)}, nil
+	}
+	switch {
+	case t.OrderID == "" || t.StatusCode == "":
+		return []Fact{malformed(event, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed))}, nil
 	case t.FraudStatus == "challenge" && t.StatusCode == "201":
 		status.typ = schemas.PaymentProcessing // held until the merchant looked at it
 	case status.code != "" && status.code != t.StatusCode:
@@ -94,8 +117,31 @@ func midtransNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err != nil {
 		return []Fact{malformed(event, err)}, nil
 	}
+	if f.Type == schemas.PaymentExpired && f.Time.After(o.ReceivedAt) { // the merchant let it expire before its time
+		f.Time = time.Time{}
+	}
 	f.ConnectorEventType = event
 	return []Fact{f}, nil
+}
+
+// midtransAccounts is what the status of a pay account means; one that is pending
+// waits for the customer's consent.
+//
+// https://docs.midtrans.com/reference/create-pay-account
+var midtransAccounts = map[text]schemas.Type{
+	"ENABLED":  schemas.MandateActive,
+	"DISABLED": schemas.MandateRevoked,
+	"EXPIRED":  schemas.MandateFailed,
+}
+
+// midtransAccount is the fact of a pay account. Its identity is what is signed.
+func midtransAccount(id, status, code, kind text) (f Fact) {
+	if f.Type = midtransAccounts[status]; f.Type == "" {
+		return ignored(string(status), fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
+	}
+	f.Identity, f.ConnectorEventType = string("account "+id+" "+status+" "+code), string(status)
+	f.ConnectorMandateID, f.PaymentMethod = string(id), method(string(kind), "")
+	return f
 }
 
 func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
@@ -103,10 +149,15 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(t.OrderID), string(t.TransactionID)
 	f.PaymentMethod = method(string(t.PaymentType), first(t.Issuer, t.Store))
-	when := first(t.SettlementTime, t.TransactionTime)
+	var when string
 	amount := t.GrossAmount
-	if typ.Family() != "payment" { // these are the payment's times
-		when = ""
+	switch typ {
+	case schemas.PaymentAuthorized, schemas.PaymentActionRequired:
+		when = string(t.TransactionTime)
+	case schemas.PaymentCaptured:
+		when = string(t.SettlementTime)
+	case schemas.PaymentExpired:
+		when = string(t.ExpiryTime)
 	}
 	switch typ.Family() {
 	case "refund":

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -48,9 +50,16 @@ var modernTreasuryEvents = map[string]struct{ in, out schemas.Type }{
 	"incoming_payment_detail.return_failed": {in: schemas.RefundFailed},
 }
 
+// modernTreasuryOpen are the states of an object that the bank has not carried
+// out.
+var modernTreasuryOpen = map[text]bool{
+	"needs_approval": true, "approved": true, "held": true, "pending": true, "processing": true, "sent": true,
+}
+
 type modernTreasuryData struct {
 	ID                   string   `json:"id"`
 	Object               string   `json:"object"`
+	Status               text     `json:"status"`
 	Type                 text     `json:"type"`
 	Direction            text     `json:"direction"`
 	ReceivingAccountType text     `json:"receiving_account_type"`
@@ -67,34 +76,55 @@ type modernTreasuryData struct {
 }
 
 func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
+	var n struct {
+		Event text           `json:"event"`
+		Data  jsontext.Value `json:"data"`
+	}
+	if err := decode(payload, &n); err != nil {
+		return nil, err
+	}
+	if n.Event == "" {
+		return nil, fmt.Errorf("%w: no event: not an event of Modern Treasury's", ErrMalformed)
+	}
+	var about struct {
+		Object text `json:"object"`
+	}
+	if n.Data.Kind() == '{' {
+		if err := redecode(n.Data, &about); err != nil {
+			return nil, err
+		}
+	}
+	event := strings.TrimPrefix(string(about.Object+"."+n.Event), ".")
+	types, ok := modernTreasuryEvents[event]
+	switch {
+	case event == "payment_order.reversed":
+		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
+	case event == "failed":
+		return []Fact{ignored(event, "what failed was not created, and is told by its id alone: nobody knows what it was to be")}, nil
+	case !ok:
+		return []Fact{notUnified(event)}, nil
+	}
 	var e struct {
-		Event  string             `json:"event"`
 		Data   modernTreasuryData `json:"data"`
 		Errors struct {
 			Code    text `json:"code"`
 			Message text `json:"message"`
 		} `json:"errors"`
 	}
-	if err := decode(payload, &e); err != nil {
-		return nil, err
+	if err := redecode(payload, &e); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	d := e.Data
-	if e.Event == "" || d.ID == "" {
-		return nil, fmt.Errorf("%w: no event or no data.id: not an event of Modern Treasury's", ErrMalformed)
-	}
-	event := strings.TrimPrefix(d.Object+"."+e.Event, ".")
-	types, ok := modernTreasuryEvents[event]
 	switch {
-	case event == "payment_order.reversed":
-		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
-	case d.Object == "" && e.Event == "failed":
-		return []Fact{ignored(event, "what failed was not created, and is told by its id alone: nobody knows what it was to be")}, nil
-	case !ok:
-		return []Fact{notUnified(event)}, nil
+	case d.ID == "":
+		return []Fact{malformed(event, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed))}, nil
 	case d.ReceivingAccountType == "internal_account":
 		return []Fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
 	case types.out == "" && d.Direction == "debit":
 		return []Fact{ignored(event, "somebody else took money from the merchant's account")}, nil
+	}
+	if modernTreasuryOpen[d.Status] && (types.in == schemas.PaymentCaptured || types.out == schemas.PayoutSucceeded) {
+		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // it is called completed, and is not yet
 	}
 	f, err := d.fact(types.in, types.out, o)
 	if err != nil {

@@ -77,11 +77,40 @@ var mollieDisputes = map[text]schemas.Type{
 	"lost": schemas.DisputeLost,
 }
 
+// mollieOpen is what a status means that says less than the event's name: the
+// entity is read as it was then, and what is called paid can be open.
+var mollieOpen = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentCaptured: {
+		"open":       schemas.PaymentActionRequired,
+		"pending":    schemas.PaymentProcessing,
+		"authorized": schemas.PaymentAuthorized,
+		"failed":     schemas.PaymentFailed,
+		"canceled":   schemas.PaymentCancelled,
+		"expired":    schemas.PaymentExpired,
+	},
+	schemas.RefundSucceeded: {
+		"queued":     schemas.RefundPending,
+		"pending":    schemas.RefundPending,
+		"processing": schemas.RefundPending,
+		"failed":     schemas.RefundFailed,
+		"canceled":   schemas.RefundCancelled,
+	},
+	schemas.PayoutSucceeded: {
+		"open":       schemas.PayoutProcessing,
+		"pending":    schemas.PayoutProcessing,
+		"requested":  schemas.PayoutProcessing,
+		"initiated":  schemas.PayoutProcessing,
+		"processing": schemas.PayoutProcessing,
+		"failed":     schemas.PayoutFailed,
+		"canceled":   schemas.PayoutCancelled,
+	},
+}
+
 type mollieEvent struct {
-	ID        string         `json:"id"`
-	Type      string         `json:"type"`
+	ID        text           `json:"id"`
+	Type      text           `json:"type"`
 	EntityID  text           `json:"entityId"`
-	CreatedAt string         `json:"createdAt"`
+	CreatedAt text           `json:"createdAt"`
 	Embedded  jsontext.Value `json:"_embedded"` // an empty array where there is nothing
 }
 
@@ -134,7 +163,7 @@ func (e mollieEvent) entity() (d mollieEntity, err error) {
 	if err := redecode(e.Embedded, &embedded); err != nil {
 		return d, err
 	}
-	resource, _, _ := strings.Cut(e.Type, ".")
+	resource, _, _ := strings.Cut(string(e.Type), ".")
 	for _, name := range []string{"entity", resource} {
 		if v := embedded[name]; v.Kind() == '{' {
 			return d, redecode(v, &d)
@@ -154,13 +183,14 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 	if e.Type == "" {
 		return nil, fmt.Errorf("%w: no type: not an event of Mollie's", ErrMalformed)
 	}
-	typ, ok := mollieTypes[e.Type]
+	event := string(e.Type)
+	typ, ok := mollieTypes[event]
 	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+		return []Fact{notUnified(event)}, nil
 	}
 	f, err := e.fact(typ, o)
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
 	return []Fact{f}, nil
 }
@@ -176,13 +206,14 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	switch {
 	case typ == "":
 		if typ = mollieDisputes[d.Status]; typ == "" {
-			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
+			return ignored(string(e.Type), fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
 		}
 	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
-		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
+		return ignored(string(e.Type), "somebody else sent money to the merchant's account"), nil
 	}
-	f.Type, f.Identity = typ, e.ID
-	f.ConnectorEventID, f.ConnectorEventType = e.ID, e.Type
+	typ = schemas.Type(first(mollieOpen[typ][d.Status], typ))
+	f.Type, f.Identity = typ, string(e.ID)
+	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.Type)
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
 	f.MandateID, f.PaymentMethod = string(d.MandateID), method(string(d.Method), "")
 	if d.Mode != "" {
@@ -208,7 +239,7 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 		f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(e.EntityID)
 		f.Stage, f.Reason, f.ReasonCode = schemas.StageDispute, string(d.Reason.description), string(d.Reason.code)
 	}
-	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
+	if f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339); err != nil {
 		return f, err
 	}
 	for _, amount := range []mollieAmount{d.TotalAmount, d.Amount} {

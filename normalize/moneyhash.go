@@ -63,7 +63,7 @@ var moneyhashTypes = map[string]map[string]schemas.Type{
 }
 
 // moneyhashIntents is what the end of an intent means, by its intent_type.
-var moneyhashIntents = map[[2]string]schemas.Type{
+var moneyhashIntents = map[[2]text]schemas.Type{
 	{"intent.time_expired", "PAYMENT"}: schemas.PaymentExpired,
 	{"intent.closed", "PAYMENT"}:       schemas.PaymentCancelled,
 	{"intent.time_expired", "PAYOUT"}:  schemas.PayoutExpired,
@@ -71,15 +71,15 @@ var moneyhashIntents = map[[2]string]schemas.Type{
 }
 
 // moneyhashCards is what becomes of a stored card.
-var moneyhashCards = map[string]schemas.Type{
+var moneyhashCards = map[text]schemas.Type{
 	"card_token.created": schemas.MandateActive,
 	"card_token.deleted": schemas.MandateRevoked,
 }
 
 type moneyhashEvent struct {
-	Type        string `json:"type"`
-	StatusID    text   `json:"status_id"`
-	OperationID text   `json:"operation_id"`
+	Type        text `json:"type"`
+	StatusID    text `json:"status_id"`
+	OperationID text `json:"operation_id"`
 	Intent      struct {
 		ID                text            `json:"id"`
 		MerchantReference text            `json:"merchant_reference"`
@@ -107,7 +107,7 @@ type moneyhashEvent struct {
 		} `json:"payment_method_details"`
 	} `json:"transaction"`
 
-	IntentType string `json:"intent_type"` // from here on, of intent.*
+	IntentType text `json:"intent_type"` // from here on, of intent.*
 	Data       struct {
 		Intent struct {
 			ID                text     `json:"id"`
@@ -146,31 +146,41 @@ type moneyhashOperation struct {
 }
 
 func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
-	var e moneyhashEvent
-	if err := decode(payload, &e); err != nil {
+	var n struct {
+		Type       text `json:"type"`
+		IntentType text `json:"intent_type"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	if e.Type == "" {
+	event := string(n.Type)
+	var read func(moneyhashEvent, Options) (Fact, error)
+	switch parts := strings.Split(event, "."); {
+	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
-	}
-	var f Fact
-	var err error
-	switch parts := strings.Split(e.Type, "."); {
-	case e.Type == "intent.processed":
-		return []Fact{ignored(e.Type, "the transaction that it was processed by has events of its own")}, nil
-	case parts[0] == "intent" && moneyhashIntents[[2]string{e.Type, e.IntentType}] != "":
-		f, err = e.intent(o)
-	case moneyhashCards[e.Type] != "":
-		f, err = e.card(o)
+	case event == "intent.processed":
+		return []Fact{ignored(event, "the transaction that it was processed by has events of its own")}, nil
+	case moneyhashIntents[[2]text{n.Type, n.IntentType}] != "":
+		read = moneyhashEvent.intent
+	case moneyhashCards[n.Type] != "":
+		read = moneyhashEvent.card
 	case len(parts) == 3 && parts[0] == "transaction" && moneyhashTypes[parts[1]][parts[2]] != "":
-		f, err = e.transaction(moneyhashTypes[parts[1]][parts[2]], o)
+		read = func(e moneyhashEvent, o Options) (Fact, error) {
+			return e.transaction(moneyhashTypes[parts[1]][parts[2]], o)
+		}
 	default:
-		return []Fact{notUnified(e.Type)}, nil
+		return []Fact{notUnified(event)}, nil
+	}
+	var e moneyhashEvent
+	err := redecode(payload, &e)
+	var f Fact
+	if err == nil {
+		f, err = read(e, o)
 	}
 	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
+		return []Fact{malformed(event, err)}, nil
 	}
-	f.ConnectorEventType = e.Type
+	f.ConnectorEventType = event
 	return []Fact{f}, nil
 }
 
@@ -179,7 +189,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	if i.ID == "" {
 		return f, fmt.Errorf("%w: no data.intent.id", ErrMalformed)
 	}
-	f.Type, f.Identity = moneyhashIntents[[2]string{e.Type, e.IntentType}], string(i.ID)
+	f.Type, f.Identity = moneyhashIntents[[2]text{e.Type, e.IntentType}], string(i.ID)
 	f.MerchantTransactionID = first(string(i.MerchantReference), o.merchantID(i.CustomFields))
 	f.Account = string(i.Account)
 	if i.IsLive != nil {
@@ -219,7 +229,10 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 	if i.IsLive != nil {
 		f.Mode = mode(*i.IsLive)
 	}
-	amount := i.Amount
+	amount := i.Amount // what was asked for
+	if typ == schemas.PaymentCaptured {
+		amount = moneyhashAmount{}
+	}
 	for _, op := range t.Operations {
 		if op.ID == e.OperationID {
 			amount = op.Amount

@@ -2,6 +2,9 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -11,7 +14,10 @@ import (
 // of a transaction that is paid in parts, or too much, the amount with it.
 // Amounts are in naira, not kobo, as a number or as text, and often name no
 // currency: Monnify knows no other. Times have no zone; they are Nigeria's,
-// which is always an hour ahead of UTC.
+// which is always an hour ahead of UTC. created_on is when the transaction was
+// made, which is no later event's time.
+//
+// The status in the data decides where it says less than the event's name.
 //
 // https://developers.monnify.com/docs/webhooks
 var monnify = Connector{
@@ -37,6 +43,34 @@ var monnifyEvents = map[string]struct {
 	"MANDATE_UPDATE":          {monnifyData.mandate, ""},
 }
 
+// monnifyStates is what the status of a transaction, a refund, a disbursement or a
+// settlement means where the event's name calls it successful. What is not here,
+// PAID, PARTIALLY_PAID, OVERPAID, COMPLETED or SUCCESS, agrees with the name.
+var monnifyStates = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentCaptured: {
+		"PENDING":   schemas.PaymentProcessing,
+		"ABANDONED": schemas.PaymentCancelled,
+		"CANCELLED": schemas.PaymentCancelled,
+		"FAILED":    schemas.PaymentFailed,
+		"EXPIRED":   schemas.PaymentExpired,
+		"REVERSED":  schemas.PaymentReversed,
+	},
+	schemas.RefundSucceeded: {
+		"PENDING":     schemas.RefundPending,
+		"IN_PROGRESS": schemas.RefundPending,
+		"FAILED":      schemas.RefundFailed,
+	},
+	schemas.PayoutSucceeded: {
+		"PENDING":               schemas.PayoutProcessing,
+		"IN_PROGRESS":           schemas.PayoutProcessing,
+		"AWAITING_PROCESSING":   schemas.PayoutProcessing,
+		"PENDING_AUTHORIZATION": schemas.PayoutProcessing,
+		"FAILED":                schemas.PayoutFailed,
+		"EXPIRED":               schemas.PayoutFailed,
+		"REVERSED":              schemas.PayoutReversed,
+	},
+}
+
 var monnifyMandateStates = map[text]schemas.Type{
 	"ACTIVE":    schemas.MandateActive,
 	"ACTIVATED": schemas.MandateActive,
@@ -56,13 +90,14 @@ type monnifyData struct {
 	PaymentMethod          text   `json:"paymentMethod"`
 	TransactionDescription text   `json:"transactionDescription"`
 	PaidOn                 text   `json:"paidOn"`
-	CreatedOn              text   `json:"created_on"` // of rejected payments
 	CompletedOn            text   `json:"completedOn"`
 	SettlementTime         text   `json:"settlementTime"`
 	Rejection              struct {
 		Reason text `json:"rejectionReason"`
 	} `json:"paymentRejectionInformation"`
 	RefundReference     text `json:"refundReference"`
+	RefundStatus        text `json:"refundStatus"`
+	Status              text `json:"status"` // of disbursements and settlements
 	RefundAmount        text `json:"refundAmount"`
 	MerchantReason      text `json:"merchantReason"`
 	Reference           text `json:"reference"`
@@ -74,28 +109,54 @@ type monnifyData struct {
 
 func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var e struct {
-		EventType string      `json:"eventType"`
-		EventData monnifyData `json:"eventData"`
+		EventType text           `json:"eventType"`
+		EventData jsontext.Value `json:"eventData"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
 	}
-	if e.EventType == "" {
+	name := string(e.EventType)
+	if name == "" {
 		return nil, fmt.Errorf("%w: no eventType: not an event of Monnify's", ErrMalformed)
 	}
-	event, ok := monnifyEvents[e.EventType]
+	event, ok := monnifyEvents[name]
 	if !ok {
-		return []Fact{notUnified(e.EventType)}, nil
+		return []Fact{notUnified(name)}, nil
 	}
-	f, err := event.read(e.EventData, event.typ)
-	if at := first(e.EventData.PaidOn, e.EventData.CompletedOn, e.EventData.SettlementTime, e.EventData.CreatedOn); at != "" && err == nil {
+	var d monnifyData
+	if err := redecode(e.EventData, &d); err != nil {
+		return []Fact{malformed(name, err)}, nil
+	}
+	f, err := event.read(d, schemas.Type(first(monnifyStates[event.typ][d.status(event.typ)], event.typ)))
+	if at := d.when(f.Type); at != "" && err == nil {
 		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
 	}
 	if err != nil {
-		return []Fact{malformed(e.EventType, err)}, nil
+		return []Fact{malformed(name, err)}, nil
 	}
-	f.ConnectorEventType = e.EventType
+	f.ConnectorEventType = name
 	return []Fact{f}, nil
+}
+
+// status is that of what the event is about.
+func (d monnifyData) status(typ schemas.Type) text {
+	switch typ.Family() {
+	case "payment":
+		return text(strings.ToUpper(string(d.PaymentStatus)))
+	case "refund":
+		return text(strings.ToUpper(string(d.RefundStatus)))
+	default:
+		return text(strings.ToUpper(string(d.Status)))
+	}
+}
+
+// when is the time at which what the event tells of happened; empty if it is not
+// told: a refund's transaction was paid, and that is no time of the refund.
+func (d monnifyData) when(typ schemas.Type) string {
+	if typ == schemas.PaymentCaptured {
+		return string(d.PaidOn)
+	}
+	return first(d.CompletedOn, d.SettlementTime)
 }
 
 // monnifyNothing is the error of an event without the thing it is about.
@@ -116,7 +177,11 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentReference), string(d.TransactionReference)
 	f.PaymentMethod = method(string(d.PaymentMethod), "")
 	f.Error = failure(string(d.Rejection.Reason), "", "")
-	if f.Amount, err = major(first(d.AmountPaid, d.Amount), d.currency()); typ == schemas.PaymentCaptured {
+	amount := d.AmountPaid
+	if typ != schemas.PaymentCaptured { // amount is what was asked for
+		amount = text(first(d.AmountPaid, d.Amount))
+	}
+	if f.Amount, err = major(string(amount), d.currency()); typ == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
 	}
 	return f, err

@@ -3,6 +3,8 @@ package normalize
 import (
 	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -53,48 +55,54 @@ var multisafepayRefunds = map[string]schemas.Type{
 }
 
 type multisafepayOrder struct {
-	OrderID         text   `json:"order_id"`
-	TransactionID   text   `json:"transaction_id"`
-	Status          string `json:"status"`
-	FinancialStatus string `json:"financial_status"`
-	Amount          *int64 `json:"amount"`
-	AmountRefunded  *int64 `json:"amount_refunded"`
-	Currency        string `json:"currency"`
-	Reason          text   `json:"reason"`
-	ReasonCode      text   `json:"reason_code"`
-	PaymentDetails  struct {
+	OrderID        text   `json:"order_id"`
+	TransactionID  text   `json:"transaction_id"`
+	Status         string `json:"status"`
+	Amount         *int64 `json:"amount"`
+	AmountRefunded *int64 `json:"amount_refunded"`
+	Currency       string `json:"currency"`
+	Reason         text   `json:"reason"`
+	ReasonCode     text   `json:"reason_code"`
+	PaymentDetails struct {
 		Type        text `json:"type"`
 		RecurringID text `json:"recurring_id"`
 	} `json:"payment_details"`
-	RelatedTransactions []multisafepayRefundData `json:"related_transactions"`
+	RelatedTransactions []jsontext.Value `json:"related_transactions"`
 }
 
 type multisafepayRefundData struct {
 	TransactionID text   `json:"transaction_id"`
-	Status        string `json:"status"`
 	Amount        *int64 `json:"amount"`
 	Currency      string `json:"currency"`
 	Description   text   `json:"description"`
 }
 
 func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var p multisafepayOrder
-	if err := decode(payload, &p); err != nil {
+	var n struct {
+		Status          text `json:"status"`
+		FinancialStatus text `json:"financial_status"`
+	}
+	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
-	if p.OrderID == "" || p.Status == "" {
-		return nil, fmt.Errorf("%w: no order_id or no status: not an order of MultiSafepay's", ErrMalformed)
-	}
-	status := p.Status
+	status, event := n.Status, string(n.Status)
 	switch {
-	case status == "shipped" && p.FinancialStatus == "completed": // what is paid later is captured when it was shipped
-		status = p.FinancialStatus
-	case status == "completed" && p.FinancialStatus == "uncleared":
+	case status == "shipped" && n.FinancialStatus == "completed": // what is paid later is captured when it was shipped
+		status = n.FinancialStatus
+	case status == "completed" && n.FinancialStatus == "uncleared":
 		status = "reserved"
 	}
-	typ := multisafepayTypes[status]
-	if typ == "" {
-		return []Fact{ignored(p.Status, fmt.Sprintf("the status %q says nothing of the payment", p.Status))}, nil
+	typ := multisafepayTypes[string(status)]
+	if typ == "" && status != "" {
+		return []Fact{ignored(event, fmt.Sprintf("the status %q says nothing of the payment", event))}, nil
+	}
+	var p multisafepayOrder
+	err := redecode(payload, &p)
+	if err == nil && (p.OrderID == "" || status == "") {
+		err = fmt.Errorf("%w: no order_id or no status: not an order of MultiSafepay's", ErrMalformed)
+	}
+	if err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	if typ.Family() != "refund" || len(p.RelatedTransactions) == 0 {
 		return []Fact{p.fact(typ)}, nil
@@ -140,13 +148,25 @@ func (p multisafepayOrder) fact(typ schemas.Type) Fact {
 	return f
 }
 
-func (p multisafepayOrder) refund(r multisafepayRefundData) Fact {
-	typ := multisafepayRefunds[r.Status]
-	if r.TransactionID == "" {
-		return malformed(p.Status, fmt.Errorf("%w: no related_transactions.transaction_id", ErrMalformed))
+// refund reads a refund by itself, so that one which cannot be read takes none of
+// the others along.
+func (p multisafepayOrder) refund(item jsontext.Value) Fact {
+	var n struct {
+		Status text `json:"status"`
 	}
-	if typ == "" {
-		return ignored(p.Status, fmt.Sprintf("the refund's status %q is none that is known", r.Status))
+	if err := redecode(item, &n); err != nil {
+		return malformed(p.Status, err)
+	}
+	typ := multisafepayRefunds[string(n.Status)]
+	if typ == "" && n.Status != "" {
+		return ignored(p.Status, fmt.Sprintf("the refund's status %q is none that is known", n.Status))
+	}
+	var r multisafepayRefundData
+	if err := redecode(item, &r); err != nil {
+		return malformed(p.Status, err)
+	}
+	if r.TransactionID == "" || typ == "" {
+		return malformed(p.Status, fmt.Errorf("%w: no related_transactions.transaction_id or no status", ErrMalformed))
 	}
 	f := p.about(typ)
 	f.Identity, f.ConnectorRefundID = string(r.TransactionID), string(r.TransactionID)
