@@ -85,11 +85,13 @@ func (n *Conn) versions() error {
 	if err != nil {
 		return fmt.Errorf("asking for its versions: %w", err)
 	}
-	use := map[protocol.ApiKey]int16{}
+	use := map[protocol.ApiKey]int16{} // but heartbeats: of later versions' answers kafka-go 0.4.51 reads the fields in another order
 	for _, k := range m.(*apiversions.Response).ApiKeys {
 		switch key := protocol.ApiKey(k.ApiKey); key {
 		case protocol.Produce, protocol.Metadata, protocol.InitProducerId, protocol.DescribeConfigs,
-			protocol.Fetch, protocol.ListOffsets, protocol.SaslHandshake, protocol.SaslAuthenticate:
+			protocol.Fetch, protocol.ListOffsets, protocol.SaslHandshake, protocol.SaslAuthenticate,
+			protocol.FindCoordinator, protocol.JoinGroup, protocol.SyncGroup, protocol.LeaveGroup,
+			protocol.AddPartitionsToTxn, protocol.EndTxn:
 			use[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
 			if most, ok := newest[key]; ok {
 				use[key] = max(k.MinVersion, min(use[key], most))

@@ -24,12 +24,16 @@ type ids struct {
 	asking  sync.Mutex // held while one is asked for
 	current atomic.Pointer[producerID]
 	metrics *metrics
+	lock    *Lock // nil: any id is good
 }
 
 // get returns the id in use, and asks the broker for one if there is none. It
 // is asked directly: looking for a transaction coordinator first, as kafka-go's
 // client does, would create the coordinator's topic.
 func (i *ids) get(c *Conn) (producerID, error) {
+	if i.lock != nil {
+		return i.lock.id()
+	}
 	if id := i.current.Load(); id != nil {
 		return *id, nil
 	}
@@ -54,6 +58,9 @@ func (i *ids) get(c *Conn) (producerID, error) {
 
 // end makes the next get ask for a new id, if this is the one in use.
 func (i *ids) end(id producerID) {
+	if i.lock != nil && id.given {
+		i.lock.lose(ErrLockLost) // its holder has one id and no other
+	}
 	if now := i.current.Load(); now != nil && *now == id {
 		i.current.CompareAndSwap(now, nil)
 	}

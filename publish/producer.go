@@ -37,6 +37,10 @@ type Config struct {
 	RememberFor time.Duration
 	Remember    int
 
+	// Lock, if it is not nil, is what a producer writes with, and only while it is
+	// held.
+	Lock *Lock
+
 	Metrics prometheus.Registerer // nil registers nowhere
 }
 

@@ -481,7 +481,7 @@ func (r *run) flush(ctx context.Context) error {
 	for i, c := range batch {
 		events[i] = c.Event
 	}
-	a, err := r.History.Admit(ctx, events)
+	a, err := r.History.AdmitWhenCurrent(ctx, events)
 	if err != nil {
 		return err
 	}

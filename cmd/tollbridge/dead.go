@@ -202,6 +202,10 @@ so that an event that is published is not published again; a million events take
 about a minute, and with --state only the first time. Whoever is interrupted does
 the same again.
 
+One command at a time writes to the topics: ` + "`dead retry`, `dead discard` or `replay`" + `.
+A second one is told which runs, and where. For that it needs rights on a consumer
+group and a transactional id, both named PREFIXtollbridge-lock.
+
 Exit codes: 0 done, 1 some letters stay as they are, 2 the command line is wrong.`,
 		Example: `  tollbridge dead retry --config tollbridge.yaml
   tollbridge dead retry 3-17 --config tollbridge.yaml --publish --note "fixed in 1.4"
@@ -238,6 +242,14 @@ func (q *picking) retry(c *cobra.Command, ids []string, how retrying) error {
 		return err
 	}
 	defer w.reader.Close()
+	if how.publish {
+		return w.exclusively(c, w.names, func(w window) error { return q.retryIn(c, w, ids, how) })
+	}
+	return q.retryIn(c, w, ids, how)
+}
+
+// retryIn retries letters of the topics that the window looks into.
+func (q *picking) retryIn(c *cobra.Command, w window, ids []string, how retrying) error {
 	q.Handled = len(ids) > 0 // who names a letter may have discarded it
 	all, err := q.letters(c, w, ids)
 	if err != nil {
@@ -364,6 +376,14 @@ func (q *picking) discard(c *cobra.Command, ids []string, apply bool, note strin
 		return err
 	}
 	defer w.reader.Close()
+	if apply {
+		return w.exclusively(c, w.names, func(w window) error { return q.discardIn(c, w, ids, apply, note) })
+	}
+	return q.discardIn(c, w, ids, apply, note)
+}
+
+// discardIn discards letters of the topics that the window looks into.
+func (q *picking) discardIn(c *cobra.Command, w window, ids []string, apply bool, note string) error {
 	all, err := q.letters(c, w, ids)
 	if err != nil {
 		return err

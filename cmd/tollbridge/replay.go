@@ -46,6 +46,10 @@ on when it is run again, and one that is run twice publishes nothing the second
 time. The topics are read back first, as a server does that starts without its
 state; with --state only the first time.
 
+One command at a time writes to the topics: ` + "`dead retry`, `dead discard` or `replay`" + `.
+A second one is told which runs, and where. For that it needs rights on a consumer
+group and a transactional id, both named PREFIXtollbridge-lock.
+
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		Example: `  tollbridge replay --config tollbridge.yaml --from 7d
   tollbridge replay --config tollbridge.yaml --from 7d --connector adyen --type refund.succeeded --publish
@@ -160,20 +164,30 @@ func (q *replaying) run(c *cobra.Command) error {
 		return err
 	}
 	defer w.reader.Close()
+	to := w.names
+	if q.toPrefix != "" {
+		to.Prefix = q.toPrefix
+		if _, err := w.reader.Partitions(c.Context(), to.All()...); err != nil {
+			return fmt.Errorf("%w; 'tollbridge topics apply --prefix %s' makes them", err, q.toPrefix)
+		}
+	}
+	if q.publish {
+		return w.exclusively(c, to, func(w window) error { return q.runIn(c, w, to) })
+	}
+	return q.runIn(c, w, to)
+}
+
+// runIn replays the webhooks of the topics that the window looks into, as events
+// to the topics of that name.
+func (q *replaying) runIn(c *cobra.Command, w window, events publish.Names) (err error) {
 	run := replay.Config{
-		Reader: w.reader, Webhooks: w.names, Events: w.names, Filter: q.Filter, Rate: q.rate,
+		Reader: w.reader, Webhooks: w.names, Events: events, Filter: q.Filter, Rate: q.rate,
 		ID: time.Now().UTC().Format("20060102T150405.000Z"),
 	}
 	if run.Endpoints, err = w.endpoints(); err != nil {
 		return err
 	}
-	if q.toPrefix != "" {
-		run.Events.Prefix = q.toPrefix
-		w.names = run.Events
-		if _, err := w.reader.Partitions(c.Context(), w.names.All()...); err != nil {
-			return fmt.Errorf("%w; 'tollbridge topics apply --prefix %s' makes them", err, q.toPrefix)
-		}
-	}
+	w.names = events
 	var to replay.Publisher = readOnly{}
 	if q.publish {
 		producer := publish.NewProducer(w.kafka)

@@ -1,0 +1,146 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
+)
+
+// TestLock: one of many at once gets the lock of a topic set, and whoever does
+// not is told who did; what a former holder sends later is written nowhere.
+func TestLock(t *testing.T) {
+	t.Run("fake", func(t *testing.T) { lockOf(t, Config{Brokers: fake(t).ListenAddrs()}) })
+	t.Run("real", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("starts a broker")
+		}
+		lockOf(t, Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 1}).Bootstrap()})
+	})
+}
+
+func lockOf(t *testing.T, c Config) {
+	n := Names{Prefix: "locked."}
+	if _, err := (Layout{Names: n, Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	acquire := func(command string) (*Lock, error) {
+		return Acquire(within(t, 90*time.Second), c, n, Holder{Command: command, Host: "here", PID: 7, Since: time.Now()})
+	}
+	// All at once.
+	var mu sync.Mutex
+	var held []*Lock
+	var others sync.WaitGroup
+	told := map[string]bool{}
+	for _, command := range []string{"a", "b", "c"} {
+		others.Go(func() {
+			l, err := acquire(command)
+			mu.Lock()
+			defer mu.Unlock()
+			var other *HeldError
+			switch {
+			case err == nil:
+				held = append(held, l)
+			case errors.As(err, &other):
+				told[other.Command] = true
+			default:
+				t.Errorf("%s: %v", command, err)
+			}
+		})
+	}
+	others.Wait()
+	if len(held) != 1 || len(told) != 1 || !told[held[0].me.Command] {
+		t.Fatalf("%d hold the lock, and the others are told that %v do", len(held), told)
+	}
+	first := held[0]
+	// One after the other: the holder stays one, and can write.
+	for range 2 {
+		_, err := acquire("d")
+		var other *HeldError
+		if !errors.As(err, &other) || other.Command != first.me.Command || other.PID != 7 || other.Host != "here" {
+			t.Fatalf("a second command: %v", err)
+		}
+	}
+	record := func(of string) []Record { return []Record{{Topic: n.Dead(), Key: []byte("k"), Value: []byte(of)}} }
+	locked := c
+	locked.Lock = first
+	p := start(t, locked)
+	for _, of := range []string{"first", "first again"} {
+		if _, err := p.Publish(within(t, 5*time.Second), record(of)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := start(t, c).Publish(within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
+		t.Fatal(err)
+	}
+	// One that was stopped goes on: it believes that it holds the lock.
+	stopped := &Lock{producer: first.producer}
+	stopped.ctx, stopped.lose = context.WithCancelCause(t.Context())
+	now := time.Now()
+	stopped.confirmed.Store(&now)
+	first.Release()
+	began := time.Now()
+	second, err := acquire("e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Release()
+	if took := time.Since(began); took > sessionTime {
+		t.Errorf("a lock that was released is free after %s", took)
+	}
+	locked.Lock = stopped
+	if _, err := start(t, locked).Publish(within(t, 2*time.Second), record("one that was stopped")); err == nil {
+		t.Error("a former holder can write")
+	}
+	if !errors.Is(context.Cause(stopped.ctx), ErrLockLost) {
+		t.Errorf("a former holder goes on: %v", context.Cause(stopped.ctx))
+	}
+	locked.Lock = second
+	if _, err := start(t, locked).Publish(within(t, 5*time.Second), record("second")); err != nil {
+		t.Fatal(err)
+	}
+	got := valuesOf(t, c, n.Dead())
+	if want := []string{"a server's, which takes no lock", "first", "first again", "second"}; !slices.Equal(got, want) {
+		t.Errorf("%q are written, want %q", got, want)
+	}
+	// One whose heartbeats do not come through stops by itself.
+	late := time.Now().Add(-sessionTime - time.Second)
+	second.confirmed.Store(&late)
+	if _, err := second.id(); !errors.Is(err, ErrLockLost) || second.Context().Err() == nil {
+		t.Errorf("a holder that nobody confirms: %v", err)
+	}
+}
+
+// valuesOf returns the values of a topic's records, sorted, as a consumer reads
+// them that passes over control records.
+func valuesOf(t *testing.T, c Config, topic string) (all []string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for ctx := within(t, 2*time.Second); ctx.Err() == nil; {
+		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { all = append(all, string(r.Value)) })
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestLockErrors: a topic that is not there, and a Kafka that is not, are said.
+func TestLockErrors(t *testing.T) {
+	c := Config{Brokers: fake(t).ListenAddrs()}
+	if _, err := Acquire(within(t, 20*time.Second), c, Names{Prefix: "nosuch."}, Holder{}); !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		t.Errorf("without topics: %v", err)
+	}
+	if _, err := Acquire(within(t, time.Second), Config{Brokers: []string{"127.0.0.1:1"}}, Names{}, Holder{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without Kafka: %v", err)
+	}
+}
