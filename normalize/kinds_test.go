@@ -290,6 +290,8 @@ var batches = map[string]struct {
 	"adyen":      {"notificationItems", []string{"NotificationRequestItem", "eventCode"}},
 	"gocardless": {"events", []string{"action"}},
 	"lyra":       {"transactions", []string{"detailedStatus"}},
+	"shopify":    {"transactions", []string{"kind"}},
+	"xendit":     {"disbursements", []string{"status"}},
 }
 
 // TestUnknownItem: beside an item that is not known, whatever its shape, and

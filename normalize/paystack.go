@@ -384,7 +384,7 @@ func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Identity = typ, d.identity(d.ID)
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorTransactionID, f.ConnectorPayoutID = string(d.ID), first(d.TransferCode, d.ID)
-	if typ != schemas.PayoutSucceeded {
+	if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
 		f.Error = failure("", string(d.GatewayResponse), "")
 	}
 	f.Amount, err = paystackMoney(d.Amount, d.Currency)
