@@ -42,7 +42,7 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case f.Type == "":
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
 	case p["VPSTxId"] == "":
-		return nil, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed)
+		return []Fact{malformed(status, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed))}, nil
 	}
 	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
 	f.MerchantTransactionID = p["VendorTxCode"]

@@ -115,7 +115,7 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(name)}, nil
 	case e.EventID == "":
-		return nil, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed)
+		return []Fact{malformed(name, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed))}, nil
 	}
 	var d paddleData
 	err := redecode(e.Data, &d)

@@ -138,7 +138,7 @@ func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return nil, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed))}, nil
 	}
 	var links paypalLinks
 	if len(e.Links) > 0 {
@@ -850,12 +850,26 @@ var paypalPayoutTypes = map[string]schemas.Type{
 	"PAYMENT.REFERENCED-PAYOUT-ITEM.FAILED":    schemas.PayoutFailed,
 }
 
+// paypalUnsent are the statuses of payouts that are on their way. They count, and
+// not the event's name.
+var paypalUnsent = []text{"NEW", "PENDING", "PROCESSING", "ONHOLD", "UNCLAIMED"}
+
+// paypalPayout is what became of a payout by the event's name and the status.
+func paypalPayout(event string, status text) schemas.Type {
+	typ := paypalPayoutTypes[event]
+	if typ == schemas.PayoutSucceeded && slices.Contains(paypalUnsent, status) {
+		return schemas.PayoutProcessing
+	}
+	return typ
+}
+
 // paypalBatch: a batch is a payout of its own, the sum of its items, which
 // have their own events; it succeeded when all of them were tried.
 func paypalBatch(event string, resource jsontext.Value) (f Fact, err error) {
 	var b struct {
 		Header struct {
 			ID     text        `json:"payout_batch_id"`
+			Status text        `json:"batch_status"`
 			Amount paypalMoney `json:"amount"`
 			Sender struct {
 				ID text `json:"sender_batch_id"`
@@ -865,15 +879,12 @@ func paypalBatch(event string, resource jsontext.Value) (f Fact, err error) {
 	if err := decode(resource, &b); err != nil {
 		return f, err
 	}
-	f.Type = paypalPayoutTypes[event]
+	f.Type = paypalPayout(event, b.Header.Status)
 	f.Identity, f.ConnectorPayoutID = string(b.Header.ID), string(b.Header.ID)
 	f.MerchantPayoutID, f.MerchantTransactionID = string(b.Header.Sender.ID), string(b.Header.Sender.ID)
 	f.Amount, err = b.Header.Amount.amount()
 	return f, err
 }
-
-// paypalUnpaidItems are the statuses of items that are on their way.
-var paypalUnpaidItems = []text{"NEW", "PENDING", "ONHOLD", "UNCLAIMED"}
 
 // paypalItem: https://developer.paypal.com/docs/api/payments.payouts-batch/v1/
 func paypalItem(event string, resource jsontext.Value) (f Fact, err error) {
@@ -892,9 +903,7 @@ func paypalItem(event string, resource jsontext.Value) (f Fact, err error) {
 	if err := decode(resource, &i); err != nil {
 		return f, err
 	}
-	if f.Type = paypalPayoutTypes[event]; f.Type == schemas.PayoutSucceeded && slices.Contains(paypalUnpaidItems, i.Status) {
-		f.Type = schemas.PayoutProcessing // the status counts, and not the event's name
-	}
+	f.Type = paypalPayout(event, i.Status)
 	f.ConnectorPayoutID = string(i.ID)
 	if i.ID != "" {
 		f.Identity = string(i.ID) + ":" + string(i.Status) // held and unclaimed are both processing
@@ -914,13 +923,14 @@ func paypalDisbursement(event string, resource jsontext.Value) (f Fact, err erro
 		ReferenceID text        `json:"reference_id"`
 		Amount      paypalMoney `json:"payout_amount"`
 		State       struct {
+			Status text `json:"status"`
 			Reason text `json:"reason"`
 		} `json:"processing_state"`
 	}
 	if err := decode(resource, &i); err != nil {
 		return f, err
 	}
-	f.Type = paypalPayoutTypes[event]
+	f.Type = paypalPayout(event, i.State.Status)
 	f.Identity, f.ConnectorPayoutID = string(i.ID), string(i.ID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = i.id(), string(i.ReferenceID)
 	if f.Type == schemas.PayoutFailed {

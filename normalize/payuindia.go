@@ -64,7 +64,7 @@ func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case f.Type == "":
 		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
 	case p["txnid"] == "":
-		return nil, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed)
+		return []Fact{malformed(status, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed))}, nil
 	}
 	if f.Type == schemas.PaymentCaptured && p["unmappedstatus"] == "auth" {
 		f.Type = schemas.PaymentAuthorized

@@ -120,7 +120,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	switch {
 	case r.ID == "":
-		return nil, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed))}, nil
 	case len(r.Operations) == 0:
 		return []Fact{ignored(kind, "there was no operation on it yet")}, nil
 	}

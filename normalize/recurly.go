@@ -58,7 +58,7 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok || e.ObjectType != "payment":
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return nil, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed))}, nil
 	}
 	f := Fact{Type: typ, Identity: string(e.ID + " " + e.EventType + " " + e.EventTime)}
 	f.Account, f.ConnectorEventType = string(e.SiteID), event

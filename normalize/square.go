@@ -76,7 +76,7 @@ func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.EventID == "":
-		return nil, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed))}, nil
 	}
 	var data struct {
 		Object squareObject `json:"object"`

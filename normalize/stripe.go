@@ -110,7 +110,7 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	case stripeReaders[strings.TrimPrefix(event, "v1.")] == nil:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return nil, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed))}, nil
 	}
 	read := e.fact
 	if e.Object == "v2.core.event" {
@@ -263,6 +263,25 @@ var stripeIntentTypes = map[string]schemas.Type{
 	"payment_intent.amount_capturable_updated": schemas.PaymentAuthorized,
 }
 
+// stripeStatuses is what happened where an event's name says that the money was
+// taken or paid out, and the status of the object says otherwise: the status
+// counts.
+var stripeStatuses = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentCaptured: {
+		"processing":      schemas.PaymentProcessing, // of intents
+		"requires_action": schemas.PaymentActionRequired,
+		"canceled":        schemas.PaymentCancelled,
+		"pending":         schemas.PaymentProcessing, // of charges
+		"failed":          schemas.PaymentFailed,
+	},
+	schemas.PayoutSucceeded: {
+		"pending":    schemas.PayoutProcessing,
+		"in_transit": schemas.PayoutProcessing,
+		"failed":     schemas.PayoutFailed,
+		"canceled":   schemas.PayoutCancelled,
+	},
+}
+
 // stripeIntent: https://docs.stripe.com/api/payment_intents/object
 //
 // An intent that can be captured several times says at each capture, too, that
@@ -272,6 +291,7 @@ var stripeIntentTypes = map[string]schemas.Type{
 func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
+		Status             text         `json:"status"`
 		Amount             *int64       `json:"amount"`
 		AmountCapturable   *int64       `json:"amount_capturable"`
 		AmountReceived     *int64       `json:"amount_received"`
@@ -292,6 +312,7 @@ func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 		return f, err
 	}
 	f.Type = stripeIntentTypes[change.event]
+	f.Type = cmp.Or(stripeStatuses[f.Type][pi.Status], f.Type)
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(pi.Metadata), pi.ID
 	f.ConnectorReferences = others(pi.ID, pi.LatestCharge)
 	f.MandateID = string(pi.PaymentMethod)
@@ -338,6 +359,7 @@ func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	var c struct {
 		ID             string        `json:"id"`
+		Status         text          `json:"status"`
 		PaymentIntent  text          `json:"payment_intent"`
 		Amount         *int64        `json:"amount"`
 		AmountCaptured *int64        `json:"amount_captured"`
@@ -374,6 +396,8 @@ func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 		f.Type = schemas.PaymentProcessing
 	case change.event == "charge.expired":
 		f.Type = schemas.PaymentExpired
+	case stripeStatuses[schemas.PaymentCaptured][c.Status] != "":
+		f.Type = stripeStatuses[schemas.PaymentCaptured][c.Status]
 	case c.Captured:
 		f.Type = schemas.PaymentCaptured
 		f.AuthorizedAmount = f.Amount
@@ -636,6 +660,7 @@ var stripePayoutTypes = map[string]schemas.Type{
 func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 	var p struct {
 		ID             string   `json:"id"`
+		Status         text     `json:"status"`
 		Amount         *int64   `json:"amount"`
 		Currency       string   `json:"currency"`
 		FailureCode    text     `json:"failure_code"`
@@ -646,6 +671,7 @@ func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 		return f, err
 	}
 	f.Type = stripePayoutTypes[change.event]
+	f.Type = cmp.Or(stripeStatuses[f.Type][p.Status], f.Type)
 	f.ConnectorPayoutID = p.ID
 	f.MerchantTransactionID = o.merchantID(p.Metadata)
 	f.Error = failure(string(p.FailureCode), string(p.FailureMessage), "")

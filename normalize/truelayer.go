@@ -99,7 +99,7 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case envelope.EventID == "":
-		return nil, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed))}, nil
 	}
 	var e truelayerEvent
 	if err := redecode(payload, &e); err != nil {

@@ -228,7 +228,7 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return nil, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed))}, nil
 	}
 	r := wechatpayResource{event: event}
 	if err := redecode(e.Resource, &r); err != nil {

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -109,6 +110,7 @@ type worldlineConnectEvent struct {
 // worldlineConnectObject is what an event is about.
 type worldlineConnectObject struct {
 	ID            text                   `json:"id"`
+	Status        text                   `json:"status"`    // an event's name is such a word in lower case
 	PaymentID     text                   `json:"paymentId"` // of disputes
 	PaymentOutput worldlineConnectOutput `json:"paymentOutput"`
 	RefundOutput  worldlineConnectOutput `json:"refundOutput"`
@@ -167,7 +169,7 @@ func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case typ == "":
 		return []Fact{ignored(event, "no money has moved, and nothing is decided")}, nil
 	case e.ID == "":
-		return nil, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed)
+		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed))}, nil
 	}
 	f, err := e.fact(typ)
 	if err == nil {
@@ -200,6 +202,10 @@ func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
 	}
 	if object.ID == "" {
 		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, thing)
+	}
+	switch typ { // the status counts, and not the event's name
+	case schemas.PaymentCaptured, schemas.RefundSucceeded, schemas.PayoutSucceeded:
+		typ = cmp.Or(worldlineConnectTypes[thing+"."+strings.ToLower(string(object.Status))], typ)
 	}
 	f.Type, f.Identity, f.ConnectorEventType = typ, string(object.ID), string(e.Type)
 	if thing == "payment" && typ.Family() == "refund" { // it does not say which: there can be several

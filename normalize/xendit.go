@@ -408,6 +408,17 @@ var xenditStatuses = map[text]schemas.Type{
 	"EXPIRED":            schemas.PaymentExpired,
 }
 
+// xenditPayoutStatuses is the same of payouts.
+var xenditPayoutStatuses = map[text]schemas.Type{
+	"REQUESTED": schemas.PayoutProcessing,
+	"ACCEPTED":  schemas.PayoutProcessing,
+	"PENDING":   schemas.PayoutProcessing,
+	"FAILED":    schemas.PayoutFailed,
+	"CANCELLED": schemas.PayoutCancelled,
+	"EXPIRED":   schemas.PayoutExpired,
+	"REVERSED":  schemas.PayoutReversed,
+}
+
 // xenditNothing is the error of an event without the thing it is about.
 func xenditNothing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 
@@ -537,6 +548,9 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 	if f.Type, f.Identity = typ, f.ConnectorPayoutID; f.Identity == "" {
 		return f, xenditNothing()
 	}
+	if typ == schemas.PayoutSucceeded {
+		f.Type = cmp.Or(xenditPayoutStatuses[d.Status], typ)
+	}
 	f.MerchantPayoutID = first(d.ReferenceID, d.ExternalID)
 	f.MerchantTransactionID = f.MerchantPayoutID
 	f.Error = failure(string(d.FailureCode), "", "")
@@ -557,6 +571,10 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 
 // xenditToken is a stored payment method.
 func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+	if typ == schemas.MandateActive && (d.Status == "PENDING" || d.Status == "REQUIRES_ACTION") {
+		f.Why = "the method cannot be charged yet"
+		return f, nil
+	}
 	f.Type, f.ConnectorMandateID = typ, first(d.PaymentTokenID, d.ID)
 	if f.Identity = f.ConnectorMandateID; f.Identity == "" {
 		return f, xenditNothing()
