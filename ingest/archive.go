@@ -20,7 +20,7 @@ type Archived struct {
 	Method     string            `json:"method"`
 	Path       string            `json:"path"`
 	Query      string            `json:"query,omitempty"`
-	Header     http.Header       `json:"header"` // the content type, and those that verification reads
+	Header     http.Header       `json:"header"` // the content type, and those that verification reads; of tokens the digest
 	Body       []byte            `json:"-"`
 	ReceivedAt time.Time         `json:"received_at"`
 	Secret     string            `json:"secret,omitempty"` // the name of the one that matched
@@ -56,6 +56,8 @@ func ReadArchived(headers []publish.Header, value []byte) (Archived, error) {
 			a.EventIDs = strings.Split(string(h.Value), ",")
 		}
 	}
+	c, _ := verify.Lookup(a.Connector)
+	a.Header = c.Redact(a.Header) // older records have tokens as they came
 	var err error
 	if a.ReceivedAt, err = time.Parse(time.RFC3339Nano, received); err != nil || a.Connector == "" {
 		return a, fmt.Errorf("this is no webhook that tollbridge kept: connector %q, received-at %q", a.Connector, received)
@@ -70,6 +72,6 @@ func (a Archived) Is(e Endpoint) bool { return a.Connector == e.Connector && a.E
 // was received: it is verified again, since only what is verified is read.
 func (e Endpoint) Rejudge(ctx context.Context, k *verify.Keyring, a Archived) Judgement {
 	address := &url.URL{Path: a.Path, RawQuery: a.Query}
-	r := verify.Request{Method: a.Method, URL: e.address(address), Header: a.Header, Body: a.Body}
+	r := verify.Request{Method: a.Method, URL: e.address(address), Header: a.Header, Body: a.Body, Archived: true}
 	return e.Judge(ctx, k, r, a.ReceivedAt)
 }

@@ -85,6 +85,7 @@ type Connector struct {
 	Covers   Coverage  // how much of the request the signature speaks for
 	Weakness string    // what the processor's scheme leaves open; empty for none
 	Headers  []string  // the headers that verification reads
+	Tokens   []string  // those of them that hold the secret itself: see [Digest]
 	Settings []Setting // what an endpoint can or must set beside its secrets
 	Keyless  bool      // verified by public keys: an endpoint has no secrets
 	Replies  bool      // what is verified has the body to answer with: see [Verified.Reply]
@@ -127,6 +128,9 @@ type Request struct {
 	URL    string
 	Header http.Header
 	Body   []byte // exactly as received
+	// Archived says that the request is a copy that was kept: its tokens may be
+	// their digests. A server never sets it, or the archive would hold passwords.
+	Archived bool
 }
 
 // Keys is what an endpoint verifies with.

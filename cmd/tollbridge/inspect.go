@@ -29,7 +29,8 @@ published. FILE, or the standard input, is the exact body.
 If it is refused, "diagnosis" says what is signed, the mistake and the fix: the
 body written anew, another secret or one in another form, a header that was
 moved, another address, a clock. Each is tried; the one is named with which the
-signature matches. No secret and no right signature is printed.
+signature matches. No secret and no right signature is printed. A token that is
+the secret itself may be given as the archive keeps it, sha256:<hex>.
 
 With --config FILE the endpoint's keys, address and mode are those of the
 configuration, unless flags give others, and the diagnosis also tries the other
@@ -132,7 +133,7 @@ func given(e ingest.Endpoint) string {
 
 // request is the request that the flags describe.
 func (q inspection) request(body []byte) (verify.Request, error) {
-	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body}
+	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body, Archived: true} // as 'show' prints it
 	for _, h := range q.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {

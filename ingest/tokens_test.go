@@ -1,0 +1,121 @@
+package ingest_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// TestTokens: no connector's archived webhook has a secret in what is beside its
+// body, it is verified again as it is, and nobody can send what the archive has
+// in place of the secret.
+func TestTokens(t *testing.T) {
+	for _, connector := range verify.Connectors() {
+		t.Run(connector, func(t *testing.T) {
+			samples := normalize.Samples(connector)
+			payload := sample(t, connector, samples[len(samples)-1])
+			requests := []*http.Request{signed(t, connector, payload)}
+			keys, _, _ := sign.Dev(connector)
+			c, _ := verify.Lookup(connector)
+			for _, token := range c.Tokens { // or it is signed in another way, as Flutterwave's is
+				r := signed(t, connector, payload)
+				for _, name := range c.Headers {
+					r.Header.Del(name)
+				}
+				r.Header.Set(token, keys.Secrets[0].Value)
+				requests = append(requests, r)
+			}
+			for _, r := range requests {
+				archivedWithoutSecrets(t, connector, keys, c, r)
+			}
+		})
+	}
+}
+
+func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c verify.Connector, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(b *bridge, header http.Header) int {
+		q := httptest.NewRequest(r.Method, r.URL.String(), bytes.NewReader(body))
+		q.Header = header.Clone()
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, q)
+		return w.Code
+	}
+	b := newBridge(t)
+	if code := send(b, r.Header); code/100 != 2 {
+		t.Fatalf("answered %d", code)
+	}
+	at := slices.IndexFunc(b.published(), func(r publish.Record) bool { return strings.HasPrefix(r.Topic, "webhooks.") })
+	if at < 0 {
+		t.Fatal("the webhook is not archived")
+	}
+	record := b.published()[at]
+	for _, h := range record.Headers {
+		for _, s := range keys.Secrets {
+			if strings.Contains(string(h.Value), s.Value) {
+				t.Errorf("the archive's %s holds the secret: add it to the connector's Tokens", h.Name)
+			}
+		}
+	}
+	endpoint := ingest.Endpoint{Connector: connector, Keys: keys, PublicURL: publicURL}
+	again := func(headers []publish.Header) ingest.Archived {
+		a, err := ingest.ReadArchived(headers, record.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j := endpoint.Rejudge(t.Context(), new(verify.Keyring), a); j.Err != nil {
+			t.Errorf("the archived webhook is not verified: %v", j.Err)
+		}
+		return a
+	}
+	kept := again(record.Headers)
+	// A record of a version that kept tokens as they came.
+	older := slices.Clone(record.Headers)
+	for _, token := range c.Tokens {
+		for i := range older {
+			if older[i].Name == "http-"+token {
+				older[i].Value = []byte(keys.Secrets[0].Value)
+			}
+		}
+	}
+	for name, values := range again(older).Header {
+		if !slices.Equal(values, kept.Header[name]) {
+			t.Errorf("of an older record %s is read as %q, want %q", name, values, kept.Header[name])
+		}
+	}
+	// What the archive has opens nothing.
+	replayed := r.Header.Clone()
+	has := false
+	for _, token := range c.Tokens {
+		if v := kept.Header.Get(token); v != "" {
+			has = true
+			if !strings.HasPrefix(v, "sha256:") {
+				t.Errorf("%s is kept as %q, want its digest", token, v)
+			}
+			replayed.Set(token, v)
+		}
+	}
+	if has {
+		for _, name := range c.Headers {
+			if !slices.Contains(c.Tokens, name) {
+				replayed.Del(name)
+			}
+		}
+		if code := send(newBridge(t), replayed); code/100 == 2 {
+			t.Error("a request with the digest in place of the secret is let in")
+		}
+	}
+}
