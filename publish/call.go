@@ -110,28 +110,33 @@ func (c *call) leave(err error) {
 // ledger remembers every record that is written all the same, or may be.
 func (c *call) result(l *ledger) ([]Receipt, error) {
 	receipts := make([]Receipt, len(c.slots))
-	if !c.failed.Load() { // nobody touches the slots any more
-		for i := range c.slots {
-			receipts[i] = c.slots[i].at
-		}
-		return receipts, nil
-	}
 	var err error
 	for i := range c.slots {
-		s := &c.slots[i]
-		f := s.fate
-		if s.part != nil {
-			f = l.remember(identity(&c.records[i]), s)
-		}
-		if receipts[i] = s.at; f != stored && err == nil {
-			err = s.err
+		f, at, why := c.slots[i].outcome()
+		if receipts[i] = at; f != stored && err == nil {
+			err = why
 		}
 	}
-	if err == nil { // the deadline passed as the last answer came
+	if err == nil { // even if the deadline passed as the last answer came
 		return receipts, nil
+	}
+	for i := range c.slots {
+		if s := &c.slots[i]; s.part != nil {
+			l.remember(identity(&c.records[i]), s)
+		}
 	}
 	c.records = nil // orphans hold on to the call
 	return nil, err
+}
+
+// outcome returns what became of the record by now. Once its caller left, its
+// batch may be answered at any time.
+func (s *slot) outcome() (fate, Receipt, error) {
+	if s.part != nil && s.call.failed.Load() { // else nobody touches it any more
+		s.part.mu.Lock()
+		defer s.part.mu.Unlock()
+	}
+	return s.fate, s.at, s.err
 }
 
 // identity tells a record from others and is the same for its redelivery.

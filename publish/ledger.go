@@ -60,12 +60,12 @@ func (l *ledger) find(key string) *entry {
 }
 
 // remember makes an entry of a record whose caller is refused, if it is
-// written or may be, and returns its fate.
-func (l *ledger) remember(key string, s *slot) fate {
+// written or may be.
+func (l *ledger) remember(key string, s *slot) {
 	s.part.mu.Lock()
 	defer s.part.mu.Unlock()
 	if s.fate == unwritten {
-		return unwritten
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +77,6 @@ func (l *ledger) remember(key string, s *slot) fate {
 		l.end(e, s)
 	}
 	l.count()
-	return s.fate
 }
 
 // settle tells the entry of a record, if it has one, how its batch ended. The

@@ -1,0 +1,54 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestDeadlineAtAnswer has a caller's deadline pass at the moment the broker's
+// acknowledgement comes: it gets an error or a receipt, and never one that says
+// nothing. What was refused and is written is in the ledger, and nothing else.
+func TestDeadlineAtAnswer(t *testing.T) {
+	k := newCluster(Config{}.orElse())
+	defer k.stop()
+	acknowledged, refused := 0, 0
+	for i := range 20_000 {
+		p := &partition{cluster: k, topic: &topic{name: "a"}}
+		p.topic.limit.Store(standardMost)
+		c := newCall([]Record{{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: []byte("v")}})
+		if err := p.place(&c.records[0], &c.slots[0], time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		p.mu.Lock()
+		b := p.queue[0]
+		b.inFlight, b.sealed = true, true
+		p.mu.Unlock()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var all sync.WaitGroup
+		var at []Receipt
+		var err error
+		all.Go(func() {
+			c.wait(ctx)
+			at, err = c.result(k.ledger)
+		})
+		all.Go(func() { p.answered(b, 0, 42, nil) })
+		all.Wait()
+		e := k.ledger.find(identity(&Record{Topic: "a", ID: fmt.Sprint(i)}))
+		if err == nil {
+			acknowledged++
+			if at[0] != (Receipt{Topic: "a", Offset: 42}) || e != nil {
+				t.Fatalf("acknowledged with the receipt %+v, and the ledger has %+v", at[0], e)
+			}
+			continue
+		}
+		refused++
+		if e == nil || e.fate != stored || e.at.Offset != 42 {
+			t.Fatalf("refused with %v, and the ledger has %+v, want what is written", err, e)
+		}
+	}
+	t.Logf("%d acknowledged, %d refused", acknowledged, refused)
+}
