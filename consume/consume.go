@@ -87,7 +87,8 @@ func New(c publish.Config) *Reader {
 func (r *Reader) Close() { r.hangUp() }
 
 // Partitions returns the partitions of the topics. A topic that is not there is
-// an error.
+// an error, and so is one whose partitions are not numbered from 0: see
+// [publish.CheckPartitions].
 func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition, error) {
 	m, err := r.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
 	if err != nil {
@@ -98,8 +99,13 @@ func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition,
 		if t.Error != nil {
 			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
 		}
-		for _, p := range t.Partitions {
+		numbers := make([]int, len(t.Partitions))
+		for i, p := range t.Partitions {
+			numbers[i] = p.ID
 			all = append(all, Partition{t.Name, p.ID})
+		}
+		if err := publish.CheckPartitions(t.Name, numbers); err != nil {
+			return nil, err
 		}
 	}
 	return all, nil

@@ -330,3 +330,66 @@ func TestLag(t *testing.T) {
 	empty.Store(false)
 	in(t, 10*time.Second, "none is behind", func() bool { records, _ := w.Lag(); return records == 0 && w.fresh() })
 }
+
+// TestOddMetadata: partitions that the brokers' metadata leaves out, or lists in an odd
+// way, are an error to who asks for them, and are told by who reads them. Reading goes
+// on when the metadata is in order again.
+func TestOddMetadata(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		of   []int32 // nil leaves the topic out
+		text string
+	}{
+		{"topic left out", nil, "Unknown Topic Or Partition"},
+		{"no partitions", []int32{}, "lists no partition"},
+		{"gap", []int32{0, 2}, "lists the partitions [0 2]"},
+		{"one twice", []int32{0, 0}, "lists the partitions [0 0]"},
+		{"negative", []int32{-1, 0}, "lists the partitions [-1 0]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cluster, c := rig(t, 20)
+			orderly := shown(t, cluster)
+			odd := *orderly
+			odd.Topics = nil
+			if test.of != nil {
+				odd.Topics = []kmsg.MetadataResponseTopic{{Topic: kmsg.StringPtr(topic)}}
+				for _, n := range test.of {
+					odd.Topics[0].Partitions = append(odd.Topics[0].Partitions, kmsg.MetadataResponseTopicPartition{Partition: n, Leader: -1})
+				}
+			}
+			var now atomic.Pointer[kmsg.MetadataResponse]
+			now.Store(&odd)
+			cluster.ControlKey(int16(kmsg.Metadata), func(q kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				answer := *now.Load()
+				answer.Version = q.GetVersion()
+				return &answer, nil, true
+			})
+			r := consume.New(c)
+			defer r.Close()
+			if _, err := r.Partitions(t.Context(), topic); err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("got %v, want an error with %q", err, test.text)
+			}
+			got := map[string]int{}
+			ranges := map[consume.Partition]consume.Range{}
+			for _, p := range cluster.PartitionInfos(topic) {
+				ranges[consume.Partition{Topic: topic, Number: int(p.Partition)}] = consume.Range{To: p.HighWatermark}
+			}
+			reading := r.Reading(ranges, collect(t, got))
+			var told atomic.Int64
+			reading.Failed = func(err error) {
+				if strings.Contains(err.Error(), "topic "+topic+", partition ") {
+					told.Add(1)
+				}
+			}
+			time.AfterFunc(500*time.Millisecond, func() { now.Store(orderly) })
+			if err := reading.Run(t.Context()); err != nil || len(got) != 20 {
+				t.Errorf("%d records, %v; want 20", len(got), err)
+			}
+			if n := told.Load(); n == 0 || n > 20 {
+				t.Errorf("%d errors were told in half a second", n)
+			}
+		})
+	}
+}

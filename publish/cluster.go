@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -177,7 +178,7 @@ func (k *cluster) look(settings bool) (whole bool, err error) {
 	if settings {
 		k.readLimits(names)
 	}
-	return k.take(m), nil
+	return k.take(m, names), nil
 }
 
 // unreachable returns an error once no broker has answered for a while.
@@ -190,8 +191,8 @@ func (k *cluster) unreachable() error {
 	return fmt.Errorf("%w: no broker answers since %s", ErrUnavailable, k.lost.UTC().Format(time.TimeOnly))
 }
 
-// take takes the metadata in.
-func (k *cluster) take(m *metadata.Response) (whole bool) {
+// take takes the metadata of topics in.
+func (k *cluster) take(m *metadata.Response, names []string) (whole bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	here := map[int32]*broker{}
@@ -200,10 +201,14 @@ func (k *cluster) take(m *metadata.Response) (whole bool) {
 	}
 	whole = true
 	topics := *k.topics.Load()
-	for i := range m.Topics {
-		if t := topics[m.Topics[i].Name]; t != nil {
-			whole = k.takeTopic(t, &m.Topics[i], here) && whole
+	for _, name := range names {
+		i := slices.IndexFunc(m.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name })
+		if i < 0 {
+			topics[name].fails(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // what was known of it stands
+			whole = false
+			continue
 		}
+		whole = k.takeTopic(topics[name], &m.Topics[i], here) && whole
 	}
 	return whole
 }
@@ -227,10 +232,18 @@ func (k *cluster) broker(id int32, address string) *broker {
 func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
 	if m.ErrorCode != 0 {
 		err := fmt.Errorf("topic %s: %w", t.name, kafka.Error(m.ErrorCode))
-		t.err.Store(&err)
+		t.fails(err)
 		for _, p := range t.seen {
 			p.leads(nil, err)
 		}
+		return false
+	}
+	numbers := make([]int, len(m.Partitions))
+	for i := range m.Partitions {
+		numbers[i] = int(m.Partitions[i].PartitionIndex)
+	}
+	if err := CheckPartitions(t.name, numbers); err != nil {
+		t.fails(err) // what was known of it stands
 		return false
 	}
 	t.err.Store(nil)
@@ -241,9 +254,6 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 	whole = true
 	for i := range m.Partitions {
 		q := &m.Partitions[i]
-		if int(q.PartitionIndex) >= len(now) || q.PartitionIndex < 0 {
-			return false // partitions are numbered from 0: this is not the topic's list
-		}
 		p := t.seen[q.PartitionIndex]
 		now[q.PartitionIndex] = p
 		if b := here[q.LeaderID]; b != nil {

@@ -15,8 +15,10 @@ type topic struct {
 	limit atomic.Int64                 // its max.message.bytes
 	parts atomic.Pointer[[]*partition] // nil: not known yet
 	seen  []*partition                 // all that ever were; the cluster's lock guards it
-	err   atomic.Pointer[error]        // why they are not
+	err   atomic.Pointer[error]        // what is wrong with what the brokers say of it; nil: nothing
 }
+
+func (t *topic) fails(err error) { t.err.Store(&err) }
 
 // partition is the way of records to one partition: batches in the order they
 // are to be written, of which only the first is ever sent.

@@ -242,6 +242,9 @@ func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) 
 			}
 			return nil, *err
 		}
+		if t.parts.Load() == nil {
+			return nil, fmt.Errorf("topic %s: nothing is known of it", r.Topic)
+		}
 	}
 	parts := *t.parts.Load()
 	return parts[PartitionOf(r.Key, len(parts))], nil

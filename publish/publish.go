@@ -162,6 +162,23 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 // partitioner does: murmur2, its sign bit cleared, modulo n.
 func PartitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
 
+// CheckPartitions returns an error unless the partitions of a topic, as brokers list
+// them, are numbered from 0, each once: a key's partition is one of so many, and with
+// some of them out of the list it would be another one.
+func CheckPartitions(topic string, numbers []int) error {
+	if len(numbers) == 0 {
+		return fmt.Errorf("topic %s: the brokers' metadata lists no partition of it", topic)
+	}
+	seen := make([]bool, len(numbers))
+	for _, n := range numbers {
+		if n < 0 || n >= len(seen) || seen[n] {
+			return fmt.Errorf("topic %s: the brokers' metadata lists the partitions %v, expected 0 to %d, each once", topic, numbers, len(numbers)-1)
+		}
+		seen[n] = true
+	}
+	return nil
+}
+
 // murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
 func murmur2(b []byte) uint32 {
 	const seed, m, r = 0x9747b28c, 0x5bd1e995, 24

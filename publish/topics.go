@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -102,12 +103,22 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 	}
 	var findings []Finding
 	for _, t := range m.Topics {
+		if !slices.Contains(l.All(), t.Name) {
+			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not asked for", client.Addr, t.Name)
+		}
 		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
 			findings = append(findings, Finding{Topic: t.Name})
 			continue
 		}
 		if t.Error != nil {
 			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+		}
+		numbers := make([]int, len(t.Partitions))
+		for i, p := range t.Partitions {
+			numbers[i] = p.ID
+		}
+		if err := CheckPartitions(t.Name, numbers); err != nil {
+			return nil, err
 		}
 		findings = append(findings, l.compare(t, configs[t.Name]))
 	}
@@ -120,9 +131,9 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 // compare judges one topic that is there.
 func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
 	f := Finding{Topic: t.Name, Exists: true}
-	replication := 0
-	if len(t.Partitions) > 0 {
-		replication = len(t.Partitions[0].Replicas)
+	replication := math.MaxInt // of the partition with the fewest
+	for _, p := range t.Partitions {
+		replication = min(replication, len(p.Replicas))
 	}
 	switch minISR, _ := strconv.Atoi(configs["min.insync.replicas"]); {
 	case len(t.Partitions) != l.Partitions:

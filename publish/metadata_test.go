@@ -1,0 +1,174 @@
+package publish
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// answersMetadata has the cluster's metadata answers list partitions of every topic
+// that is asked for as list says; nil leaves the topic out.
+func answersMetadata(t *testing.T, c *kfake.Cluster, list func(topic string) *kmsg.MetadataResponseTopic) {
+	t.Helper()
+	at := netip.MustParseAddrPort(c.ListenAddrs()[0])
+	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		q := r.(*kmsg.MetadataRequest)
+		answer := q.ResponseKind().(*kmsg.MetadataResponse)
+		answer.Brokers = []kmsg.MetadataResponseBroker{{NodeID: 0, Host: at.Addr().String(), Port: int32(at.Port())}}
+		names := append(Names{}.All(), "a", "b") // if all are asked for
+		if q.Topics != nil {
+			names = nil
+			for _, topic := range q.Topics {
+				names = append(names, *topic.Topic)
+			}
+		}
+		for _, name := range names {
+			if of := list(name); of != nil {
+				same := *of
+				same.Topic = &name
+				answer.Topics = append(answer.Topics, same)
+			}
+		}
+		return answer, nil, true
+	})
+}
+
+// listed is a topic with partitions of these numbers, led by the broker 0.
+func listed(numbers ...int32) *kmsg.MetadataResponseTopic {
+	t := &kmsg.MetadataResponseTopic{}
+	for _, n := range numbers {
+		t.Partitions = append(t.Partitions, kmsg.MetadataResponseTopicPartition{Partition: n, Replicas: []int32{0}, ISR: []int32{0}})
+	}
+	return t
+}
+
+// TestOddMetadata: whatever the brokers say of a topic, publishing, readiness and the
+// plan end with an error that says what is odd, and all goes on when it is over.
+func TestOddMetadata(t *testing.T) {
+	leaderless := listed(0, 1, 2)
+	for i := range leaderless.Partitions {
+		leaderless.Partitions[i].Leader = 7 // which is no broker's
+	}
+	none := listed(0, 1, 2)
+	for i := range none.Partitions {
+		none.Partitions[i].Leader, none.Partitions[i].ErrorCode = -1, 5
+	}
+	failed := &kmsg.MetadataResponseTopic{ErrorCode: 29}
+	for _, test := range []struct {
+		name    string
+		of      *kmsg.MetadataResponseTopic
+		text    string
+		planned bool // the plan does not look at that
+	}{
+		{"topic left out", nil, "leaves it out", false},
+		{"no partitions", listed(), "lists no partition", false},
+		{"gap", listed(0, 2), "lists the partitions [0 2], expected 0 to 1, each once", false},
+		{"begins at one", listed(1, 2, 3), "lists the partitions [1 2 3]", false},
+		{"one twice", listed(0, 0, 1), "lists the partitions [0 0 1]", false},
+		{"negative", listed(-1, 0, 1), "lists the partitions [-1 0 1]", false},
+		{"far away", listed(0, 1, 1<<31-1), "expected 0 to 2", false},
+		{"unknown leader", leaderless, "Leader Not Available", true},
+		{"no leader", none, "Leader Not Available", true},
+		{"not allowed", failed, "Topic Authorization Failed", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cluster := fake(t)
+			c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
+			l := Layout{Partitions: 3, Replication: 1}
+			if _, err := l.Apply(within(t, 10*time.Second), c); err != nil {
+				t.Fatal(err)
+			}
+			var odd atomic.Bool
+			odd.Store(true)
+			answersMetadata(t, cluster, func(string) *kmsg.MetadataResponseTopic {
+				if odd.Load() {
+					return test.of
+				}
+				return listed(2, 0, 1) // in whatever order
+			})
+			r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("v")}}
+			p := start(t, c)
+			if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, ErrUnavailable) || test.name != "no leader" && test.name != "unknown leader" && !strings.Contains(err.Error(), test.text) {
+				t.Errorf("publish: got %v, want %v with %q", err, ErrUnavailable, test.text)
+			}
+			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("ready: got %v, want %v with %q", err, ErrUnavailable, test.text)
+			}
+			findings, err := l.Plan(within(t, 10*time.Second), c)
+			switch {
+			case test.of == nil: // as of one that is not there
+				if err != nil || len(findings) != len(l.All()) || findings[0].Exists {
+					t.Errorf("plan: %v, %v", findings, err)
+				}
+			case test.planned != (err == nil), err != nil && !strings.Contains(err.Error(), test.text):
+				t.Errorf("plan: got %v, want an error with %q: %v", err, test.text, !test.planned)
+			}
+			odd.Store(false)
+			eventually(t, p, r)
+			odd.Store(true) // for a producer that knows the topic, too
+			time.Sleep(2 * metadataRest)
+			p.cluster.poke()
+			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err == nil {
+				t.Error("ready, and the metadata is odd")
+			}
+			odd.Store(false)
+			r[0].ID = "2"
+			eventually(t, p, r)
+			if got := readBack(t, c, "a", 3); len(got) != 2 {
+				t.Errorf("%d records are there, want 2", len(got))
+			}
+		})
+	}
+}
+
+// FuzzMetadata takes in lists of topics and partitions, one after the other: a topic
+// that has partitions has each once, and one that is wrong in the last list has an
+// error.
+func FuzzMetadata(f *testing.F) {
+	for _, text := range []string{
+		`[[{"Name":"a","Partitions":[{"PartitionIndex":0},{"PartitionIndex":2}]}]]`,
+		`[[{"Name":"a","Partitions":[{"PartitionIndex":1,"LeaderID":3},{"PartitionIndex":0}]}],[],[{"Name":"a","ErrorCode":3}]]`,
+		`[[{"Name":"a"}],[{"Name":"a"},{"Name":"a","Partitions":[{"PartitionIndex":-5}]}]]`,
+		`[[{"Name":"a","Partitions":[{},{}]}],[{"Name":"b"}]]`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var lists [][]metadata.ResponseTopic
+		if json.Unmarshal(text, &lists) != nil {
+			return
+		}
+		k := newCluster(Config{}.orElse())
+		defer k.stop()
+		a := &topic{name: "a"}
+		k.topics.Store(&map[string]*topic{"a": a})
+		for _, topics := range lists {
+			k.take(&metadata.Response{Topics: topics}, []string{"a"})
+			parts := a.parts.Load()
+			if parts == nil {
+				if a.err.Load() == nil {
+					t.Fatal("nothing is known of the topic, and no error")
+				}
+				continue
+			}
+			if len(*parts) == 0 {
+				t.Fatal("a topic without partitions")
+			}
+			for i, p := range *parts {
+				if p == nil || int(p.number) != i {
+					t.Fatalf("the partition %d is %+v", i, p)
+				}
+			}
+		}
+	})
+}
