@@ -58,7 +58,7 @@ const (
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, lock: c.Lock},
+		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock},
 		ledger: newLedger(c.RememberFor, c.Remember, m),
 		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
 	}
@@ -90,6 +90,15 @@ func (k *cluster) poke() {
 	select {
 	case k.kick <- struct{}{}:
 	default:
+	}
+}
+
+// nudge has all brokers' senders look at what there is to do.
+func (k *cluster) nudge() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.brokers {
+		b.nudge()
 	}
 }
 
@@ -238,11 +247,7 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 		}
 		return false
 	}
-	numbers := make([]int, len(m.Partitions))
-	for i := range m.Partitions {
-		numbers[i] = int(m.Partitions[i].PartitionIndex)
-	}
-	if err := CheckPartitions(t.name, numbers); err != nil {
+	if err := checkTopic(m); err != nil {
 		t.fails(err) // what was known of it stands
 		return false
 	}
@@ -268,6 +273,15 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 	}
 	t.parts.Store(&now)
 	return whole
+}
+
+// checkTopic is [CheckPartitions] of a topic as brokers list it.
+func checkTopic(m *metadata.ResponseTopic) error {
+	all := make([]int, len(m.Partitions))
+	for i := range m.Partitions {
+		all[i] = int(m.Partitions[i].PartitionIndex)
+	}
+	return CheckPartitions(m.Name, all)
 }
 
 // readLimits reads the topics' max.message.bytes. Where that is not allowed

@@ -1,10 +1,14 @@
 package publish
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/initproducerid"
 )
@@ -20,40 +24,119 @@ type producerID struct {
 // keep it until it ends for them; then the next who asks gets a new one. Those
 // who still have the former go on with it: an id without transactions is good
 // as long as its sequences are, partition by partition.
+//
+// Where Kafka gives none it is asked again at intervals that grow from
+// [minIDRetry] to [maxIDRetry], by one broker's sender at a time, also while
+// nobody publishes.
 type ids struct {
 	asking  sync.Mutex // held while one is asked for
 	current atomic.Pointer[producerID]
+	wanted  atomic.Bool               // one is asked for even if there is nothing to send
+	outage  atomic.Pointer[idsOutage] // nil: the last answer was an id
 	metrics *metrics
+	log     zerolog.Logger
 	lock    *Lock // nil: any id is good
 }
 
+// idsOutage is since when and why Kafka gives no producer id.
+type idsOutage struct {
+	since, retry time.Time // retry: not to be asked before
+	tries        int
+	err          error
+}
+
+const (
+	minIDRetry = 100 * time.Millisecond
+	maxIDRetry = 2 * time.Second
+)
+
 // get returns the id in use, and asks the broker for one if there is none. It
 // is asked directly: looking for a transaction coordinator first, as kafka-go's
-// client does, would create the coordinator's topic.
-func (i *ids) get(c *Conn) (producerID, error) {
+// client does, would create the coordinator's topic. Broken says that the
+// connection is of no use any more.
+func (i *ids) get(c *Conn) (_ producerID, broken bool, err error) {
 	if i.lock != nil {
-		return i.lock.id()
+		id, err := i.lock.id()
+		return id, false, err
 	}
 	if id := i.current.Load(); id != nil {
-		return *id, nil
+		return *id, false, nil
 	}
 	i.asking.Lock()
 	defer i.asking.Unlock()
 	if id := i.current.Load(); id != nil {
-		return *id, nil
+		return *id, false, nil
 	}
+	before := i.outage.Load()
+	if before != nil && time.Now().Before(before.retry) {
+		return producerID{}, false, before.err
+	}
+	i.wanted.Store(true)
+	word := "connection"
 	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, answerTime)
 	if err != nil {
-		return producerID{}, fmt.Errorf("asking for a producer id: %w", err)
+		broken = true
+	} else if r := m.(*initproducerid.Response); r.ErrorCode != 0 {
+		err = kafka.Error(r.ErrorCode)
+		word = cause(kafka.Error(r.ErrorCode))
+	} else {
+		id := producerID{id: r.ProducerID, epoch: r.ProducerEpoch, given: true}
+		i.current.Store(&id)
+		i.outage.Store(nil)
+		i.metrics.ids.Inc()
+		if before != nil {
+			i.log.Info().Dur("after", time.Since(before.since)).Msg("kafka gives a producer id again")
+		}
+		return id, false, nil
 	}
-	r := m.(*initproducerid.Response)
-	if r.ErrorCode != 0 {
-		return producerID{}, fmt.Errorf("asking for a producer id: %w", kafka.Error(r.ErrorCode))
+	i.metrics.idFailures.WithLabelValues(word).Inc()
+	now := time.Now()
+	o := &idsOutage{since: now, tries: 1, err: noProducerID(err)}
+	if before != nil {
+		o.since, o.tries = before.since, before.tries+1
 	}
-	id := producerID{id: r.ProducerID, epoch: r.ProducerEpoch, given: true}
-	i.current.Store(&id)
-	i.metrics.ids.Inc()
-	return id, nil
+	o.retry = now.Add(min(minIDRetry<<min(o.tries-1, 10), maxIDRetry))
+	i.outage.Store(o)
+	if before == nil {
+		i.log.Error().Err(o.err).Msg("nothing can be published without a producer id; asking again")
+	}
+	return producerID{}, broken, o.err
+}
+
+// noProducerID says why there is none, and what to do where that is known.
+func noProducerID(why error) error {
+	switch {
+	case errors.Is(why, kafka.ClusterAuthorizationFailed), errors.Is(why, kafka.TopicAuthorizationFailed), errors.Is(why, kafka.TransactionalIDAuthorizationFailed):
+		// https://cwiki.apache.org/confluence/display/KAFKA/KIP-679%3A+Producer+will+enable+the+strongest+delivery+guarantee+by+default
+		return fmt.Errorf("kafka gives no producer id: %w: grant tollbridge's user the operation Write on its topics, and before Kafka 2.8 IdempotentWrite on the cluster", why)
+	default:
+		return fmt.Errorf("kafka gives no producer id: %w", why)
+	}
+}
+
+// due reports whether one is to be asked for now, whether or not there is
+// something to send.
+func (i *ids) due() bool {
+	return i.lock == nil && i.current.Load() == nil && i.wanted.Load() && i.wait() <= 0
+}
+
+// wait returns for how long Kafka is not to be asked.
+func (i *ids) wait() time.Duration {
+	if o := i.outage.Load(); o != nil {
+		return time.Until(o.retry)
+	}
+	return 0
+}
+
+// missing returns an error if there has been no id since limit.
+func (i *ids) missing(limit time.Time) error {
+	if i.lock != nil && i.lock.ctx.Err() != nil {
+		return context.Cause(i.lock.ctx)
+	}
+	if o := i.outage.Load(); o != nil && !o.since.After(limit) {
+		return fmt.Errorf("%w (since %s)", o.err, o.since.UTC().Format(time.TimeOnly))
+	}
+	return nil
 }
 
 // end makes the next get ask for a new id, if this is the one in use.

@@ -278,10 +278,16 @@ func (l *Lock) fence(ctx context.Context, n Names) error {
 	if err != nil {
 		return err
 	}
+	if len(m.Topics) != len(n.All()) {
+		return fmt.Errorf("the brokers' metadata lists %d of %d topics", len(m.Topics), len(n.All()))
+	}
 	add := &addpartitionstotxn.Request{TransactionalID: l.name}
 	for _, t := range m.Topics {
 		if t.ErrorCode != 0 {
 			return fmt.Errorf("topic %s: %w", t.Name, kafka.Error(t.ErrorCode))
+		}
+		if err := checkTopic(&t); err != nil {
+			return err
 		}
 		add.Topics = append(add.Topics, addpartitionstotxn.RequestTopic{Name: t.Name, Partitions: numbers(t)})
 	}

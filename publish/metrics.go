@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	records, bytes, request prometheus.Histogram
 	retries, refusals       *prometheus.CounterVec
+	idFailures              *prometheus.CounterVec
 	waiting, remembered     prometheus.Gauge
 	ids, lost, throttled    prometheus.Counter
 }
@@ -34,6 +35,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:    gauge("waiting_bytes", "Bytes of records that are not acknowledged yet."),
 		remembered: gauge("remembered_records", "Records that were refused although they are written or may be, so that a redelivery is recognised."),
 		ids:        f.NewCounter(counter("producer_ids_total", "Producer ids taken: one at the start, and one whenever a sequence is broken.")),
+		idFailures: f.NewCounterVec(counter("producer_id_failures_total", "Requests for a producer id that got none, by why: Kafka's word, or connection."), []string{"cause"}),
 		throttled:  f.NewCounter(counter("throttled_seconds_total", "For how long brokers will not look at the next produce request, since a client quota is used up.")),
 		lost:       f.NewCounter(counter("unknown_records_total", "Records given up whose outcome will never be known.")),
 	}

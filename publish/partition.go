@@ -63,10 +63,23 @@ func (p *partition) hopeless(now time.Time) error {
 		return fmt.Errorf("no leader since %s", p.leaderless.UTC().Format(time.TimeOnly))
 	case (p.paused || len(p.queue) > 0 && p.queue[0].tries > 0) && past(p.failing):
 		return fmt.Errorf("nothing is acknowledged since %s: %w", p.failing.UTC().Format(time.TimeOnly), p.why)
-	case p.leader != nil:
+	}
+	if p.id == (producerID{}) {
+		if err := p.cluster.ids.missing(limit); err != nil {
+			return err
+		}
+	}
+	if p.leader != nil {
 		return p.leader.silent(limit)
 	}
 	return nil
+}
+
+// needsID reports whether a batch cannot be sent without a new producer id.
+func (p *partition) needsID(b *batch) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return b.wire == nil && p.id == (producerID{})
 }
 
 // place puts a record in the open batch.
@@ -220,10 +233,13 @@ func (p *partition) sealFor(b *batch, current producerID) {
 	if b.wire != nil {
 		return
 	}
+	p.mu.Lock()
 	if p.id == (producerID{}) {
 		p.id, p.sequence = current, 0
 	}
-	b.seal(p.id, p.sequence, p.cluster.codec)
+	id, sequence := p.id, p.sequence
+	p.mu.Unlock()
+	b.seal(id, sequence, p.cluster.codec)
 }
 
 // answered is what the broker said of the batch in flight, or that it said
@@ -469,13 +485,17 @@ func unavailable(p *partition, why error) error {
 	return fmt.Errorf("%w: topic %s, partition %d: %w", ErrUnavailable, p.topic.name, p.number, why)
 }
 
-// returned puts a batch back that was taken and not sent.
-func (p *partition) returned(b *batch) {
+// returned puts a batch back that was taken and not sent, to be taken again after
+// a while.
+func (p *partition) returned(b *batch, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.inFlight = false
 	if !b.unknown {
 		p.withdraw(b)
+	}
+	if wait > 0 {
+		p.pause(wait)
 	}
 	p.list()
 }

@@ -66,8 +66,8 @@ func TestUnknown(t *testing.T) {
 			for what, disturb := range map[string]func(){
 				"no answer":        func() { answer(0) },
 				"too few replicas": func() { answer(kafka.NotEnoughReplicas) },
-				"not sent":         func() { p.returned(sent) },
-				"no hope":          func() { p.returned(sent); p.giveIn(time.Now().Add(time.Hour)) },
+				"not sent":         func() { p.returned(sent, 0) },
+				"no hope":          func() { p.returned(sent, 0); p.giveIn(time.Now().Add(time.Hour)) },
 			} {
 				p.mu.Lock()
 				p.paused = false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 )
@@ -42,6 +43,7 @@ type Config struct {
 	Lock *Lock
 
 	Metrics prometheus.Registerer // nil registers nowhere
+	Log     zerolog.Logger        // the zero value says nothing
 }
 
 // orElse puts the defaults where nothing is set.
@@ -98,7 +100,8 @@ type Log interface {
 // replicas write the same records.
 func (p *Producer) Consult(l Log) { p.cluster.log.Store(&l) }
 
-// Ready returns nil if the topics are there and have a leader each.
+// Ready returns nil if the topics are there and have a leader each, and Kafka has not
+// refused the producer an id, which is asked for from now on.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	if err := p.cluster.refresh(ctx, topics...); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -118,6 +121,13 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 				return err
 			}
 		}
+	}
+	ids := &p.cluster.ids
+	if !ids.wanted.Swap(true) {
+		p.cluster.nudge()
+	}
+	if err := ids.missing(time.Now()); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
 }

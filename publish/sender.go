@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ type broker struct {
 	rests   moment // until when it takes no request, since a quota of ours is used up
 
 	// The sender's own.
-	tries   int       // to connect, in vain
+	tries   int       // to get an answer, in vain
 	notYet  time.Time // when to try again
 	flights []flight
 	readers []bytes.Reader
@@ -118,7 +119,11 @@ func (b *broker) run(ctx context.Context) {
 		for b.send(ctx) {
 			runtime.Gosched() // those who were answered come back into the next request
 		}
-		if wait := time.Until(b.notYet); wait > 0 {
+		wait := time.Until(b.notYet)
+		if other := b.cluster.ids.wait(); wait <= 0 || other > 0 && other < wait {
+			wait = other
+		}
+		if wait > 0 {
 			retry.Reset(wait)
 		}
 	}
@@ -134,13 +139,9 @@ func (b *broker) send(ctx context.Context) bool {
 	if !b.busy() || !b.connect(ctx) {
 		return false
 	}
-	if b.collect(); len(b.flights) == 0 {
-		return false
-	}
-	current, err := b.cluster.ids.get(b.conn)
-	if err != nil {
-		b.answer(nil, err, false)
-		b.fail(err)
+	b.collect()
+	current, ok := b.identify()
+	if !ok || len(b.flights) == 0 {
 		return false
 	}
 	b.compose(current)
@@ -150,13 +151,14 @@ func (b *broker) send(ctx context.Context) bool {
 	b.asked.clear()
 	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
 	if err != nil {
-		b.answer(nil, err, true)
+		b.answer(nil, err)
 		b.fail(err)
 		return false
 	}
+	b.tries = 0
 	answer := m.(*produce.Response)
 	b.rest(time.Duration(answer.ThrottleTimeMs) * time.Millisecond)
-	b.answer(answer, nil, true)
+	b.answer(answer, nil)
 	return true
 }
 
@@ -178,7 +180,36 @@ func (b *broker) rest(d time.Duration) {
 func (b *broker) busy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.ready) > 0 || !b.failing.none()
+	return len(b.ready) > 0 || !b.failing.none() || b.cluster.ids.due()
+}
+
+// identify returns the producer id for batches that have none yet. Where Kafka
+// gives none those go back and wait, and the others are sent. It reports false if
+// the connection has ended.
+func (b *broker) identify() (producerID, bool) {
+	ids := &b.cluster.ids
+	// With a lock, nothing is sent any more once that is lost.
+	needs := func(f flight) bool { return ids.lock != nil || f.part.needsID(f.batch) }
+	if !slices.ContainsFunc(b.flights, needs) && !ids.due() {
+		return producerID{}, true
+	}
+	id, broken, err := ids.get(b.conn)
+	if err == nil {
+		return id, true
+	}
+	b.cluster.nudge() // so that any broker may be asked the next time
+	wait := max(ids.wait(), minIDRetry)
+	b.flights = slices.DeleteFunc(b.flights, func(f flight) bool {
+		back := broken || needs(f)
+		if back {
+			f.part.returned(f.batch, wait)
+		}
+		return back
+	})
+	if broken {
+		b.fail(err)
+	}
+	return producerID{}, !broken
 }
 
 // connect makes sure that there is a connection.
@@ -199,7 +230,7 @@ func (b *broker) connect(ctx context.Context) bool {
 		return false
 	}
 	b.mu.Lock()
-	b.conn, b.tries = c, 0
+	b.conn = c
 	b.mu.Unlock()
 	b.failing.clear()
 	return true
@@ -214,11 +245,14 @@ func (b *broker) disconnect() {
 	}
 }
 
-// fail ends a connection that did not answer.
+// fail ends a connection that did not answer. The first attempt to connect again
+// is at once, unless no connection answers: then their pace is that of [broker.failed].
 func (b *broker) fail(err error) {
 	b.disconnect()
 	b.failed(time.Now(), err)
-	b.notYet = time.Time{} // the first attempt to connect again is at once
+	if b.tries == 1 {
+		b.notYet = time.Time{}
+	}
 	b.nudge()
 }
 
@@ -297,9 +331,8 @@ func (b *broker) topic(name string) *rawproduce.RequestTopic {
 
 var errMissing = errors.New("the broker's answer leaves the partition out")
 
-// answer gives each batch its part of the answer. Without one, err says why;
-// sent tells whether the broker may have got the request.
-func (b *broker) answer(r *produce.Response, err error, sent bool) {
+// answer gives each batch its part of the answer. Without one, err says why.
+func (b *broker) answer(r *produce.Response, err error) {
 	if r != nil {
 		next := 0
 		for i := range r.Topics {
@@ -314,12 +347,8 @@ func (b *broker) answer(r *produce.Response, err error, sent bool) {
 	}
 	for i := range b.flights {
 		f := &b.flights[i]
-		switch {
-		case f.done:
-		case sent:
+		if !f.done {
 			f.part.answered(f.batch, 0, -1, err)
-		default:
-			f.part.returned(f.batch)
 		}
 		f.batch, f.part = nil, nil
 	}

@@ -126,7 +126,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	kafka.Metrics = metrics
+	kafka.Metrics, kafka.Log = metrics, log
 	producer := publish.NewProducer(kafka)
 	defer producer.Close()
 	var publisher ingest.Publisher = producer

@@ -1,0 +1,166 @@
+package publish
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct{ text atomic.Pointer[[]byte] }
+
+func (l *lines) Write(b []byte) (int, error) {
+	var before []byte
+	if p := l.text.Load(); p != nil {
+		before = *p
+	}
+	after := append(bytes.Clone(before), b...)
+	l.text.Store(&after)
+	return len(b), nil
+}
+
+func (l *lines) String() string {
+	if p := l.text.Load(); p != nil {
+		return string(*p)
+	}
+	return ""
+}
+
+// TestNoProducerID: where Kafka gives no producer id it is asked again at a pace, over
+// the connections that are there; callers are told why, the log once; readiness is
+// not given, and all goes on with the first id, though nobody published meanwhile.
+func TestNoProducerID(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		code *kerr.Error // nil: the connection is cut
+		text string
+	}{
+		{"not allowed", kerr.ClusterAuthorizationFailed, "grant tollbridge's user the operation Write on its topics, and before Kafka 2.8 IdempotentWrite on the cluster"},
+		{"coordinator loads", kerr.CoordinatorLoadInProgress, "kafka gives no producer id: [14]"},
+		{"unknown error", kerr.UnknownServerError, "kafka gives no producer id: [-1]"},
+		{"connection cut", nil, "kafka gives no producer id: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cluster := fake(t, kfake.NumBrokers(2))
+			var asked, connections atomic.Int64
+			var refuses atomic.Bool
+			refuses.Store(true)
+			cluster.ControlKey(int16(kmsg.InitProducerID), func(q kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				if !refuses.Load() {
+					return nil, nil, false
+				}
+				asked.Add(1)
+				if test.code == nil {
+					return nil, errors.New("cut"), true
+				}
+				a := q.(*kmsg.InitProducerIDRequest).ResponseKind().(*kmsg.InitProducerIDResponse)
+				a.ErrorCode = test.code.Code
+				return a, nil, true
+			})
+			cluster.ControlKey(int16(kmsg.ApiVersions), func(kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				connections.Add(1)
+				return nil, nil, false
+			})
+			log := &lines{}
+			p := start(t, Config{Brokers: cluster.ListenAddrs(), Patience: 500 * time.Millisecond, Log: zerolog.New(log)})
+			records := []Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}, {Topic: "b", Key: []byte("other"), Value: []byte("v")}}
+			begin := time.Now()
+			_, err := p.Publish(within(t, 4*time.Second), records)
+			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 2*time.Second {
+				t.Errorf("after %s: %v; want %v with %q after half a second", time.Since(begin).Round(time.Millisecond), err, ErrUnavailable, test.text)
+			}
+			begin = time.Now()
+			if _, err := p.Publish(within(t, 4*time.Second), records); err == nil || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 300*time.Millisecond {
+				t.Errorf("the next caller: %v after %s, want to be told at once", err, time.Since(begin))
+			}
+			if err := p.Ready(within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("ready: %v, want %v with %q", err, ErrUnavailable, test.text)
+			}
+			time.Sleep(2 * time.Second)
+			if a, c := asked.Load(), connections.Load(); a < 3 || a > 15 || c > 30 || test.code != nil && c > 6 {
+				t.Errorf("%d requests for a producer id, %d connections in %s", a, c, time.Since(begin).Round(time.Millisecond))
+			}
+			if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "nothing can be published without a producer id") {
+				t.Errorf("want one line of log, got\n%s", log)
+			}
+			refuses.Store(false)
+			for end := time.Now().Add(2 * maxIDRetry); p.Ready(within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("not ready, and producer ids are given again")
+				}
+			}
+			if _, err := p.Publish(within(t, time.Second), records); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(log.String(), "gives a producer id again") {
+				t.Errorf("the log does not say that it is over:\n%s", log)
+			}
+		})
+	}
+}
+
+// TestIDsForSome: partitions that have a producer id go on while Kafka gives no new one.
+func TestIDsForSome(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+	p := start(t, c)
+	one, other := Record{Topic: "a", Key: []byte("k"), Value: []byte("v")}, Record{Topic: "b", Key: []byte("k"), Value: []byte("v")}
+	for range 2 {
+		if _, err := p.Publish(within(t, 2*time.Second), []Record{one}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster.ControlKey(int16(kmsg.InitProducerID), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		a := q.ResponseKind().(*kmsg.InitProducerIDResponse)
+		a.ErrorCode = kerr.ClusterAuthorizationFailed.Code
+		return a, nil, true
+	})
+	p.cluster.ids.current.Store(nil)
+	if _, err := p.Publish(within(t, 2*time.Second), []Record{other}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("without an id: %v, want %v", err, ErrUnavailable)
+	}
+	if _, err := p.Publish(within(t, 2*time.Second), []Record{one}); err != nil {
+		t.Errorf("with an id: %v", err)
+	}
+}
+
+// TestNoAnswer: a broker that takes connections and answers no produce request is
+// connected to at a pace.
+func TestNoAnswer(t *testing.T) {
+	cluster := fake(t)
+	c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
+	p := start(t, c)
+	if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	var connections atomic.Int64
+	cluster.ControlKey(int16(kmsg.ApiVersions), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		connections.Add(1)
+		return nil, nil, false
+	})
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		return nil, errors.New("cut"), true
+	})
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		for key := range 20 {
+			_, _ = p.Publish(within(t, 5*time.Millisecond), []Record{{Topic: "a", Key: []byte{byte(key)}, Value: []byte("v")}})
+		}
+	}
+	if n := connections.Load(); n > 40 {
+		t.Errorf("%d connections in 2 s", n)
+	}
+}
