@@ -180,7 +180,7 @@ func (e razorpayEvent) at() time.Time {
 		return unix(own)
 	case link.UpdatedAt > link.CreatedAt:
 		return unix(link.UpdatedAt)
-	case happened > link.CreatedAt && happened >= p.Payment.Entity.CreatedAt:
+	case link.CreatedAt != 0 && happened > link.CreatedAt && happened >= p.Payment.Entity.CreatedAt:
 		return unix(happened)
 	}
 	return unix(p.Payment.Entity.CreatedAt)

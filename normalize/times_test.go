@@ -1,0 +1,117 @@
+package normalize
+
+import (
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// eventTimes are the fields that have the time of the event itself under a name
+// that says when something was made, as paths into the payload.
+var eventTimes = map[string][]string{
+	"adyen-platform":    {"createdAt"},
+	"checkout":          {"created_on"},
+	"coinbase-commerce": {"event.created_at"},
+	"gocardless":        {"events.*.created_at"},
+	"mollie":            {"createdAt"},
+	"moneyhash":         {"transaction.operations.*.statuses.*.created"}, // of the status that an operation came to
+	"paypal":            {"create_time"},
+	"quickpay":          {"operations.*.created_at"}, // of the operation, which is what happened
+	"razorpay":          {"created_at", "payload.created_at"},
+	"square":            {"created_at"},
+	"stripe":            {"created"},
+	"wechatpay":         {"create_time"},
+	"worldline-connect": {"created"},
+	"xendit":            {"created"}, // of webhooks with data
+}
+
+// ends are the types of what happens to a thing that was made before.
+var ends = []schemas.Type{
+	schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelled, schemas.PaymentCancelFailed, schemas.PaymentExpired, schemas.PaymentReversed,
+	schemas.RefundFailed, schemas.RefundCancelled,
+	schemas.DisputeChallenged, schemas.DisputeAccepted, schemas.DisputeExpired, schemas.DisputeCancelled, schemas.DisputeWon, schemas.DisputeLost,
+	schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutExpired, schemas.PayoutReversed,
+	schemas.MandateFailed, schemas.MandateRevoked,
+}
+
+// begins matches the name of a field that says when a thing was made, or took an
+// earlier step.
+var begins = regexp.MustCompile(`(?i)^(creat|made|init|start|author|execut|submi|issued|transaction_?time|payment_?date|order_?(date|time)|paid|captured_?(at|on)|.*_?created|.*creat(ed|ion)_?(at|on|date|time)?)`)
+
+// year is a time's, written as text.
+var year = regexp.MustCompile(`^20\d\d(-?\d\d)`)
+
+// TestEarlierTime: what ends a thing does not have the time at which the thing was
+// made, nor that of an earlier step: it has its own, or that of receipt.
+func TestEarlierTime(t *testing.T) {
+	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
+		body, ok := made2001(payload, eventTimes[connector])
+		if !ok {
+			return
+		}
+		r, err := Normalize(connector, body, sampleOptions(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range r.Events {
+			if slices.Contains(ends, e.Type) && e.Time.Year() == 2001 {
+				t.Errorf("%s: %s has a time at which something else happened:\n%s", file, e.Type, body)
+			}
+		}
+	})
+}
+
+// made2001 is a payload in which everything was made in 2001, but for the events.
+func made2001(payload []byte, events []string) ([]byte, bool) {
+	if payload[0] == '{' {
+		var doc any
+		if json.Unmarshal(payload, &doc) != nil {
+			return nil, false
+		}
+		backdate(doc, "", events)
+		body, err := json.Marshal(doc)
+		return body, err == nil
+	}
+	form, err := url.ParseQuery(string(payload))
+	if err != nil || payload[0] == '<' {
+		return nil, false
+	}
+	for name := range form {
+		if begins.MatchString(name) {
+			form.Set(name, year.ReplaceAllString(form.Get(name), "2001$1"))
+		}
+	}
+	return []byte(form.Encode()), true
+}
+
+func backdate(v any, at string, events []string) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			backdate(item, at+".*", events)
+		}
+	case map[string]any:
+		for name, old := range v {
+			path := strings.TrimPrefix(at+"."+name, ".")
+			if begins.MatchString(name) && !slices.Contains(events, path) {
+				switch old := old.(type) {
+				case string:
+					v[name] = year.ReplaceAllString(old, "2001$1")
+				case float64:
+					switch {
+					case old > 1e12:
+						v[name] = 1_000_000_000_000
+					case old > 1e9:
+						v[name] = 1_000_000_000
+					}
+				}
+			}
+			backdate(v[name], at+"."+name, events)
+		}
+	}
+}
