@@ -12,7 +12,9 @@ import (
 // judged: processors err, and merchants undo.
 //
 // Not here is what banks and processors do:
-//   - a payment that failed is paid by a further attempt;
+//   - a payment that failed is paid by a further attempt (the other way round, a
+//     captured payment that fails, such as a direct debit that the bank refuses
+//     late, is here: "no money was taken" cannot be true beside it);
 //   - a refund that succeeded fails when the payer's bank sends it back;
 //   - a dispute that was won in one stage is lost in the next (see [endKey]);
 //   - a payout that succeeded fails when the bank returns it, and one that
@@ -21,6 +23,7 @@ var contradictions = map[schemas.Type][]schemas.Type{
 	schemas.PaymentCaptured:  {schemas.PaymentCancelled, schemas.PaymentExpired},
 	schemas.PaymentCancelled: {schemas.PaymentCaptured},
 	schemas.PaymentExpired:   {schemas.PaymentCaptured},
+	schemas.PaymentFailed:    {schemas.PaymentCaptured},
 
 	schemas.RefundSucceeded: {schemas.RefundFailed, schemas.RefundCancelled},
 	schemas.RefundFailed:    {}, // of what cannot follow it

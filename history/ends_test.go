@@ -34,6 +34,8 @@ func TestContradictions(t *testing.T) {
 		{schemas.PaymentCancelled, schemas.PaymentCaptured, true},
 		{schemas.PaymentExpired, schemas.PaymentCaptured, true},
 		{schemas.PaymentFailed, schemas.PaymentCaptured, false},
+		{schemas.PaymentCaptured, schemas.PaymentFailed, true},
+		{schemas.PaymentCaptured, schemas.PaymentReversed, false},
 		{schemas.RefundFailed, schemas.RefundSucceeded, true},
 		{schemas.RefundCancelled, schemas.RefundSucceeded, true},
 		{schemas.RefundSucceeded, schemas.RefundCancelled, true},

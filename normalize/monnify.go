@@ -207,7 +207,7 @@ func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Identity = typ, string(d.TransactionReference)
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorTransactionID, f.ConnectorPayoutID = string(d.TransactionReference), string(d.TransactionReference)
-	if typ != schemas.PayoutSucceeded {
+	if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
 		f.Error = failure("", string(d.TransactionDescription), "")
 	}
 	f.Amount, err = major(string(d.Amount), d.currency())
