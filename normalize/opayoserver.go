@@ -53,7 +53,10 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if status == "OK" && p["TxType"] == "DEFERRED" {
 		f.Type = schemas.PaymentAuthorized
 	}
-	f.ConnectorTransactionID, f.NetworkTransactionID, f.MandateID = p["VPSTxId"], p["SchemeTraceID"], p["Token"]
+	f.ConnectorTransactionID, f.MandateID = p["VPSTxId"], p["Token"]
+	if p["DSTransID"] != "" { // without it, where SchemeTraceID begins is not signed
+		f.NetworkTransactionID = p["SchemeTraceID"]
+	}
 	switch card := p["CardType"]; card {
 	case "":
 	case "PAYPAL":

@@ -13,11 +13,13 @@ import (
 // adyen puts a signature into each item of the body: base64 of the HMAC-SHA256,
 // under the bytes that the hex key stands for, of eight of the item's fields
 // joined by ":" and not escaped. A batch is good if every item is; an empty
-// one, which nobody signed, is malformed. Because nothing is escaped, a ":" is
-// let through in merchantReference alone: elsewhere it could only be the trace
-// of somebody who moved text from one field to its neighbour. A webhook of the
-// method "HTTP POST" is one item as a form, its additionalData spelled out as
-// additionalData.hmacSignature and so on.
+// one, which nobody signed, is malformed. Because nothing is escaped, a ":" in a
+// field other than merchantReference could be the trace of somebody who moved
+// text from one field to its neighbour: an item that an event is made of is
+// refused for it. Reports, whose file name is their pspReference, and other
+// items without an event can have it. A webhook of the method "HTTP POST" is one
+// item as a form, its additionalData spelled out as additionalData.hmacSignature
+// and so on.
 //
 // Nothing else is signed. Whoever has seen one signed item can send it again
 // with another eventDate, reason, paymentMethod, live or additionalData: a
@@ -113,24 +115,55 @@ func adyenForm(r Request) ([]adyenItem, error) {
 	return []adyenItem{i}, nil
 }
 
+// adyenMessage is what is signed of an item.
+var adyenMessage = message{hash: sha256.New, hmac: true, parts: separated(":",
+	field("pspReference", adyenWord),
+	field("originalReference", adyenWord),
+	field("merchantAccountCode", adyenWord),
+	field("merchantReference", free),
+	field("value", adyenWord),
+	field("currency", adyenWord),
+	field("eventCode", adyenWord),
+	field("success", adyenWord),
+)}
+
+var adyenWord = id(80).without(':').orEmpty()
+
+// adyenTells are the eventCodes that events are made of. What is signed ends in
+// the eventCode and success, so that no other split has another one: an item
+// with any other code comes to nothing, whatever its fields are.
+var adyenTells = func() map[string]bool {
+	m := map[string]bool{}
+	for code := range strings.FieldsSeq(`
+		AUTHORISATION AUTHORISATION_ADJUSTMENT CANCELLATION CANCEL_OR_REFUND CAPTURE CAPTURE_FAILED CHARGEBACK CHARGEBACK_REVERSED
+		DISPUTE_DEFENSE_PERIOD_ENDED DISPUTE_OPENED_WITH_CHARGEBACK EXPIRE INFORMATION_SUPPLIED ISSUER_RESPONSE_TIMEFRAME_EXPIRED
+		MANUAL_REVIEW_ACCEPT MANUAL_REVIEW_REJECT NOTIFICATION_OF_CHARGEBACK NOTIFICATION_OF_FRAUD OFFER_CLOSED PAIDOUT_REVERSED
+		PAYOUT_DECLINE PAYOUT_EXPIRE PAYOUT_THIRDPARTY PENDING POSTPONED_REFUND PREARBITRATION_ACCEPTED PREARBITRATION_DECLINED
+		PREARBITRATION_ISSUER_WITHDRAWN PREARBITRATION_LOST PREARBITRATION_OPEN PREARBITRATION_WON RECURRING_CONTRACT REFUND
+		REFUNDED_REVERSED REFUND_FAILED REFUND_WITH_DATA REQUEST_FOR_INFORMATION REVERSAL SCHEME_ARBITRATION SCHEME_ARBITRATION_LOST
+		SCHEME_ARBITRATION_WON SECOND_CHARGEBACK TECHNICAL_CANCEL VOID_PENDING_REFUND`) {
+		m[code] = true
+	}
+	return m
+}()
+
 func (i adyenItem) verify(key []byte) error {
-	if i.AdditionalData.Signature == "" {
-		return fmt.Errorf("%w: no additionalData.hmacSignature", ErrMissing)
+	f := form{
+		"pspReference": string(i.PspReference), "originalReference": string(i.OriginalReference),
+		"merchantAccountCode": string(i.MerchantAccountCode), "merchantReference": string(i.MerchantReference),
+		"value": string(i.Amount.Value), "currency": string(i.Amount.Currency),
+		"eventCode": string(i.EventCode), "success": string(i.Success),
+		"hmacSignature": i.AdditionalData.Signature,
 	}
-	signature, err := base64.StdEncoding.Strict().DecodeString(i.AdditionalData.Signature)
+	signature, err := f.signature("hmacSignature", base64.StdEncoding.Strict().DecodeString)
 	if err != nil {
-		return fmt.Errorf("%w: hmacSignature: %v", ErrMalformed, err)
+		return err
 	}
-	fields := []string{
-		string(i.PspReference), string(i.OriginalReference), string(i.MerchantAccountCode), string(i.MerchantReference),
-		string(i.Amount.Value), string(i.Amount.Currency), string(i.EventCode), string(i.Success),
-	}
-	signed := strings.Join(fields, ":")
-	if strings.Count(signed, ":") != len(fields)-1+strings.Count(string(i.MerchantReference), ":") {
-		return fmt.Errorf("%w: a colon in a signed field other than merchantReference", ErrMalformed)
-	}
-	if !hmac.Equal(signature, sum(sha256.New, key, []byte(signed))) {
+	if !hmac.Equal(signature, adyenMessage.signature(f, string(key))) {
 		return ErrMismatch
 	}
-	return nil
+	if !adyenTells[f["eventCode"]] && adyenWord.of(f["eventCode"]) && adyenWord.of(f["success"]) {
+		return nil
+	}
+	return adyenMessage.check(f, Keys{}, nil)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +17,10 @@ import (
 // joined by "|". The signature is the field x_signature, hex.
 //
 // What is signed does not tell where a name ends and its value begins, nor a
-// "|" that joins from one that the payer wrote. So a "|" in a field is refused:
-// a payer's name could otherwise be read as further fields. No time is signed,
-// and a captured form stays good.
+// "|" that joins from one that the payer wrote. So a form is refused where what
+// an event is made of could be read out of another field's text: a payer's name
+// can be "ALI | ABU", and not "ALI|paidtrue". No time is signed, and a captured
+// form stays good.
 //
 // A form without x_signature is about a payment order, which pays out: its
 // field checksum is the HMAC-SHA512, by the same key, of id,
@@ -33,14 +35,17 @@ var billplz = Connector{
 	Signs: `HMAC-SHA256 of the sorted "<name><value>" of all fields joined by "|", hex, in the field x_signature; of payment orders, ` +
 		"HMAC-SHA512 of id, bank_account_number, status, total, reference_id and epoch, hex, in the field checksum",
 	Covers: CoversFields,
-	Weakness: `no timestamp: a captured request can be sent again; the text that is signed is ambiguous where a field has a "|", and such a form is refused; ` +
-		"of payment orders, where total ends and reference_id begins is not signed: let references begin with a letter",
-	Verify: billplzVerify,
+	Weakness: `no timestamp: a captured request can be sent again; a form is refused where a "|" in a text of the payer's could begin another field; ` +
+		"of payment orders, where total ends and reference_id begins is not signed: such a form is refused unless the setting forms tells how references look, so let them begin with a letter",
+	Settings: []Setting{forms(`{"reference_id": "PO-[0-9]{8}"}`, false)},
+	Check:    func(_ string, k Keys) error { return checkForms(k, 0, "reference_id") },
+	Verify:   billplzVerify,
+	joined:   []joined{billplzBills, billplzOrders},
 }
 
 var (
-	billplzBill  = formHash{field: "x_signature", decode: hex.DecodeString, want: billplzWant}
-	billplzOrder = formHash{field: "checksum", decode: hex.DecodeString, want: billplzOrderWant}
+	billplzBills  = joined{read: inForm("x_signature", hex.DecodeString), messages: billplzBill}
+	billplzOrders = joined{read: inForm("checksum", hex.DecodeString), messages: billplzOrder}
 )
 
 func billplzVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
@@ -49,32 +54,74 @@ func billplzVerify(r Request, secret string, k Keys, now time.Time) (Verified, e
 		return Verified{}, err
 	}
 	if _, bill := f["x_signature"]; !bill && f["checksum"] != "" {
-		return billplzOrder.verify(r, secret, k, now)
+		return billplzOrders.verify(r, secret, k, now)
 	}
-	return billplzBill.verify(r, secret, k, now)
+	return billplzBills.verify(r, secret, k, now)
 }
 
-func billplzOrderWant(f form, secret string, _ Keys) ([]byte, error) {
+func billplzOrder(_ Request, f form, _ Keys) ([]message, error) {
 	if _, bill := f["paid"]; bill {
 		return nil, fmt.Errorf("%w: the checksum of a payment order beside a field of a bill", ErrMalformed)
 	}
-	signed := f.join("", "id", "bank_account_number", "status", "total", "reference_id", "epoch")
-	return sum(sha512.New, []byte(secret), []byte(signed)), nil
+	return []message{{hash: sha512.New, hmac: true, parts: []part{
+		field("id", pattern("a UUID", 36, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)),
+		idleField("bank_account_number", numeric(1, 34)),
+		field("status", pattern("a word", 32, `[a-z_]+`)),
+		field("total", pattern("sen", 15, `0|[1-9][0-9]*`)),
+		field("reference_id", id(255).orEmpty()),
+		field("epoch", numeric(10, 10)),
+	}}}, nil
 }
 
-func billplzWant(f form, secret string, _ Keys) ([]byte, error) {
-	var fields []string
+// billplzTells are the fields of a bill that an event is made of.
+var billplzTells = map[string]format{
+	"id":                 pattern("letters and digits", 64, `[0-9A-Za-z]+`),
+	"paid":               words("true", "false"),
+	"state":              pattern("a word", 32, `[a-z]+`),
+	"amount":             pattern("sen", 15, `[0-9]+`),
+	"paid_amount":        pattern("sen", 15, `[0-9]+`).orEmpty(),
+	"paid_at":            pattern("a time such as 2026-01-01 18:15:09 +0800", 32, `[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)? (?:[+-][0-9]{4}|UTC)`).orEmpty(),
+	"transaction_id":     pattern("letters and digits", 64, `[0-9A-Za-z]+`).orEmpty(),
+	"transaction_status": pattern("a word", 32, `[a-z_]+`).orEmpty(),
+}
+
+func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
+	names := slices.DeleteFunc(slices.Collect(maps.Keys(f)), func(name string) bool { return name == "x_signature" })
+	slices.SortFunc(names, func(a, b string) int {
+		a, b = a+f[a], b+f[b]
+		return cmp.Or(strings.Compare(strings.ToLower(a), strings.ToLower(b)), strings.Compare(a, b))
+	})
+	var parts []part
+	for _, name := range names {
+		if len(parts) > 0 {
+			parts = append(parts, literal("|"))
+		}
+		p := field(name, free)
+		if tells, ok := billplzTells[name]; ok {
+			p = field(name, tells)
+		}
+		p.idle = true // billplzCertain looks at the splits: names are signed, too
+		parts = append(parts, literal(name), p)
+	}
+	return []message{{hash: sha256.New, hmac: true, parts: parts, also: billplzCertain}}, nil
+}
+
+// billplzCertain refuses a form of which a piece of the text, from one "|" to
+// the next, could be a field that an event is made of, and is none. So those
+// fields are the same however the text is split.
+func billplzCertain(f form, _ Keys) error {
 	for name, value := range f {
 		if name == "x_signature" {
 			continue
 		}
-		if strings.Contains(name+value, "|") {
-			return nil, fmt.Errorf(`%w: the field %q has a "|", which joins the fields that are signed`, ErrMalformed, name)
+		for n, piece := range strings.Split(name+value, "|") {
+			for tells, format := range billplzTells {
+				rest, begins := strings.CutPrefix(piece, tells)
+				if begins && format.of(rest) && (n > 0 || name != tells) {
+					return fmt.Errorf("%w: a part of the field %s can be read as the field %s", ErrAmbiguous, quoted(name), tells)
+				}
+			}
 		}
-		fields = append(fields, name+value)
 	}
-	slices.SortFunc(fields, func(a, b string) int {
-		return cmp.Or(strings.Compare(strings.ToLower(a), strings.ToLower(b)), strings.Compare(a, b))
-	})
-	return sum(sha256.New, []byte(secret), []byte(strings.Join(fields, "|"))), nil
+	return nil
 }

@@ -1,13 +1,12 @@
 package verify
 
 import (
-	"crypto/hmac"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
-	"time"
 )
 
 // epayBambora hashes the values of all parameters of the callback, in the order
@@ -15,40 +14,100 @@ import (
 // hash, hex of MD5. The callback is a GET whose query holds the parameters:
 // the one case where a query is taken for a body.
 //
-// The names are not signed, nor where a value ends and the next begins: who
-// captured a callback can move digits from one to the other, such as from the
-// order's number to the amount. No time of sending is signed.
+// Neither the names are signed nor where a value ends, and nearly all of them
+// are digits. So the endpoint says how its orderid and ePay's txnid look, and
+// which parameters come, in their order; a callback whose values can be split
+// in another way all the same is refused. No time of sending is signed.
 //
 // https://docs.epay.dk/integration/payment-window/hash-md5-check/
+// https://docs.epay.dk/integration/payment-window/accept-callback-parameters
 var epayBambora = Connector{
-	Docs:     "https://docs.epay.dk/integration/payment-window/hash-md5-check/",
-	Signs:    "MD5 of the values of all parameters of the query, in their order, and the secret key, hex, in the parameter hash",
-	Covers:   CoversFields,
-	Weakness: "a plain MD5 over values alone: neither their names nor where one ends is signed; no timestamp",
-	Verify:   epayBamboraVerify,
+	Docs:   "https://docs.epay.dk/integration/payment-window/hash-md5-check/",
+	Signs:  "MD5 of the values of all parameters of the query, in their order, and the secret key, hex, in the parameter hash",
+	Covers: CoversFields,
+	Weakness: "a plain MD5 over values alone: neither their names nor where one ends is signed, and a callback is refused where the settings forms and signed_fields leave that open; " +
+		"no timestamp",
+	Settings: []Setting{epayBamboraForms, epayBamboraSigned},
+	Check: func(_ string, k Keys) error {
+		if _, err := k.list(epayBamboraSigned); err != nil {
+			return err
+		}
+		return checkForms(k, 1, append([]string{"orderid"}, epayBamboraNames(k)...)...)
+	},
+	Verify: epayBamboraJoined.verify,
+	joined: []joined{epayBamboraJoined},
 }
 
-func epayBamboraVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
-	f, err := r.form()
-	if err != nil {
-		return Verified{}, err
+var (
+	epayBamboraForms  = forms(`{"orderid": "[0-9]{8}", "txnid": "[0-9]{9}"}`, true)
+	epayBamboraSigned = Setting{Name: "signed_fields", Says: "the parameters of the callback, in their order and without hash, as a list in JSON; if it is not set, those that ePay always sends"}
+)
+
+var epayBamboraJoined = joined{
+	read:     inForm("hash", hex.DecodeString),
+	messages: epayBamboraMessages,
+	needs:    []Setting{epayBamboraForms},
+}
+
+// epayBamboraParts are the parameters that ePay documents, those first that
+// every callback has, in its order.
+var epayBamboraParts = []part{
+	field("txnid", numeric(1, 19)),
+	field("orderid", id(64).orEmpty()),
+	field("amount", pattern("minor units", 15, `0|[1-9][0-9]*`)),
+	field("currency", numeric(3, 3)),
+	idleField("date", pattern("a day such as 20260101", 8, `20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])`)),
+	idleField("time", numeric(3, 4)),
+	idleField("txnfee", pattern("minor units", 15, `0|[1-9][0-9]*`).orEmpty()),
+	idleField("paymenttype", numeric(1, 2)),
+	idleField("cardno", pattern("a card number such as 400000XXXXXX0042", 24, `[0-9]{6}X+[0-9]{4}`).orEmpty()),
+
+	field("subscriptionid", numeric(1, 19).orEmpty()),
+	idleField("fraud", numeric(1, 1).orEmpty()),
+	idleField("payercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
+	idleField("issuercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
+}
+
+// epayBamboraNames is the parameters of a callback in their order.
+func epayBamboraNames(k Keys) (names []string) {
+	if names, _ = k.list(epayBamboraSigned); names != nil { // the error is told by Check
+		return names
 	}
-	if f["hash"] == "" {
-		return Verified{}, fmt.Errorf("%w: no hash among the parameters", ErrMissing)
+	for _, p := range epayBamboraParts[:9] {
+		names = append(names, p.name)
 	}
-	signature, err := hex.DecodeString(f["hash"])
-	if err != nil {
-		return Verified{}, fmt.Errorf("%w: hash: %v", ErrMalformed, err)
-	}
-	var values strings.Builder
+	return names
+}
+
+func epayBamboraMessages(r Request, _ form, k Keys) ([]message, error) {
+	var came []string
 	for pair := range strings.SplitSeq(string(r.Body), "&") { // form has found them all well-formed
 		name, _, _ := strings.Cut(pair, "=")
-		if name, _ = url.QueryUnescape(name); name != "hash" {
-			values.WriteString(f[name])
+		if name, _ = url.QueryUnescape(name); name != "hash" && name != "" {
+			came = append(came, name)
 		}
 	}
-	if !hmac.Equal(signature, digest(md5.New, values.String()+secret)) {
-		return Verified{}, ErrMismatch
+	if k.Settings[formsSetting] == "" && k.Settings[epayBamboraSigned.Name] == "" {
+		return []message{{hash: md5.New, parts: append(epayBamboraOrder(came), keyPart)}}, nil
 	}
-	return Verified{Payload: r.Body}, nil
+	names := epayBamboraNames(k)
+	inOrder := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(came, name) })
+	if slices.Equal(inOrder, came) {
+		return []message{{hash: md5.New, parts: append(epayBamboraOrder(names), keyPart)}}, nil
+	}
+	return []message{{hash: md5.New, parts: append(epayBamboraOrder(came), keyPart), also: func(form, Keys) error {
+		return fmt.Errorf("%w: the parameters are %q, want those that are to be signed, in this order: %q; the setting %s says which", ErrField, came, names, epayBamboraSigned.Name)
+	}}}, nil
+}
+
+func epayBamboraOrder(names []string) (parts []part) {
+	for _, name := range names {
+		at := slices.IndexFunc(epayBamboraParts, func(p part) bool { return p.name == name })
+		if at < 0 {
+			parts = append(parts, idleField(name, free))
+		} else {
+			parts = append(parts, epayBamboraParts[at])
+		}
+	}
+	return parts
 }

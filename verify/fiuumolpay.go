@@ -3,9 +3,6 @@ package verify
 import (
 	"crypto/md5"
 	"encoding/hex"
-	"fmt"
-	"net/url"
-	"time"
 )
 
 // fiuuMolpay, once MOLPay and Razer Merchant Services, hashes a payment twice:
@@ -14,57 +11,87 @@ import (
 // A form without skey is about a refund: Signature is the MD5 of "<RefundType>
 // <MerchantID><RefID><RefundID><TxnID><Amount><Status><secret key>".
 //
-// Nothing stands between the fields: where tranID ends and orderid begins is
-// not signed. Neither are the channel, the error and the kind of notification.
-// The fields may come as a JSON object instead of a form.
+// Nothing stands between the fields. So the endpoint says how its orderid looks:
+// one that begins with a letter is kept apart from tranID. Of a refund, RefID,
+// RefundID, TxnID and the amount, all of which may be digits, are kept apart
+// only if the endpoint says how the first three look. Neither the channel nor
+// the error nor the kind of notification is signed. The fields may come as a
+// JSON object instead of a form.
 //
 // https://docs.fiuu.dev/docs/payment-status-notification
 var fiuuMolpay = Connector{
-	Docs:     "https://docs.fiuu.dev/docs/payment-status-notification",
-	Signs:    "MD5 of the fields of the payment and the secret key, hex, in the field skey; of a refund, in the field Signature; a form, or JSON",
-	Covers:   CoversFields,
-	Weakness: "MD5, no HMAC; where tranID ends and orderid begins is not signed; channel, error_code and others are not signed; no timestamp to judge by",
-	Verify:   fiuuMolpayVerify,
+	Docs:   "https://docs.fiuu.dev/docs/payment-status-notification",
+	Signs:  "MD5 of the fields of the payment and the secret key, hex, in the field skey; of a refund, in the field Signature; a form, or JSON",
+	Covers: CoversFields,
+	Weakness: "MD5, no HMAC; where tranID ends and orderid begins is not signed, and of refunds neither where RefID, RefundID, TxnID and the amount do: " +
+		"a request is refused where the setting forms leaves that open; channel, error_code and others are not signed; no timestamp to judge by",
+	Settings: []Setting{fiuuMolpayMerchant, fiuuMolpayForms},
+	Check: func(_ string, k Keys) error {
+		return checkForms(k, 1, "orderid", "tranID", "RefID", "RefundID", "TxnID")
+	},
+	Verify: fiuuMolpayJoined.verify,
+	joined: []joined{fiuuMolpayJoined},
 }
 
 var (
-	fiuuMolpayPayment = formHash{field: "skey", decode: hex.DecodeString, want: fiuuMolpayPaymentWant}
-	fiuuMolpayRefund  = formHash{field: "Signature", decode: hex.DecodeString, want: fiuuMolpayRefundWant}
+	fiuuMolpayMerchant = Setting{Name: "merchant_id", Says: "the merchant ID, which is signed as domain or MerchantID; that of others is refused", Endpoint: true}
+	fiuuMolpayForms    = forms(`{"orderid": "[A-Z]{2}[0-9]{8}", "RefID": "RF[0-9]{8}", "RefundID": "[0-9]{6}", "TxnID": "[0-9]{10}"}`, true)
 )
 
-func fiuuMolpayVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
-	sent := r.Body
-	if len(sent) > 0 && sent[0] == '{' {
-		var fields map[string]text
-		if err := decodeJSON(sent, &fields); err != nil {
-			return Verified{}, err
-		}
-		values := url.Values{}
-		for name, value := range fields {
-			values.Set(name, string(value))
-		}
-		r.Body = []byte(values.Encode())
+var fiuuMolpayJoined = joined{
+	read:     fiuuMolpayRead,
+	messages: fiuuMolpayMessages,
+	needs:    []Setting{fiuuMolpayMerchant, fiuuMolpayForms},
+}
+
+func fiuuMolpayRead(r Request) (f form, signature []byte, err error) {
+	if len(r.Body) > 0 && r.Body[0] == '{' {
+		f, err = r.object()
+	} else {
+		f, err = r.form()
 	}
-	f, err := r.form()
 	if err != nil {
-		return Verified{}, err
+		return nil, nil, err
 	}
-	scheme := fiuuMolpayPayment
+	name := "skey"
 	if _, payment := f["skey"]; !payment && f["Signature"] != "" {
-		scheme = fiuuMolpayRefund
+		name = "Signature"
 	}
-	v, err := scheme.verify(r, secret, k, now)
-	if err == nil {
-		v.Payload = sent
-	}
-	return v, err
+	signature, err = f.signature(name, hex.DecodeString)
+	return f, signature, err
 }
 
-func fiuuMolpayPaymentWant(f form, secret string, _ Keys) ([]byte, error) {
-	inner := digest(md5.New, f.join("", "tranID", "orderid", "status", "domain", "amount", "currency"))
-	return digest(md5.New, fmt.Sprintf("%s%x%s%s", f.join("", "paydate", "domain"), inner, f["appcode"], secret)), nil
+// fiuuMolpayMessages tells a payment from a refund by skey, as normalising does.
+// What is hashed of one begins with a digit, of the other with a letter.
+func fiuuMolpayMessages(_ Request, f form, _ Keys) ([]message, error) {
+	if _, payment := f["skey"]; payment {
+		return []message{fiuuMolpayPayment}, nil
+	}
+	return []message{fiuuMolpayRefund}, nil
 }
 
-func fiuuMolpayRefundWant(f form, secret string, _ Keys) ([]byte, error) {
-	return digest(md5.New, f.join("", "RefundType", "MerchantID", "RefID", "RefundID", "TxnID", "Amount", "Status")+secret), nil
-}
+var fiuuMolpayPayment = message{hash: md5.New, parts: []part{
+	field("paydate", pattern("a time such as 2026-01-01 18:15:09", 19, `[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}`)),
+	account("domain", fiuuMolpayMerchant, id(32)),
+	{inner: &message{hash: md5.New, parts: []part{
+		field("tranID", numeric(1, 20)),
+		field("orderid", id(64)),
+		field("status", numeric(2, 2)),
+		account("domain", fiuuMolpayMerchant, id(32)),
+		field("amount", decimal(2, 2)),
+		field("currency", pattern("two or three capital letters", 3, `[A-Z]{2,3}`)),
+	}}},
+	idleField("appcode", id(32).orEmpty()),
+	keyPart,
+}}
+
+var fiuuMolpayRefund = message{hash: md5.New, parts: []part{
+	field("RefundType", words("P", "F")),
+	account("MerchantID", fiuuMolpayMerchant, id(32)),
+	field("RefID", id(64)),
+	field("RefundID", numeric(1, 20)),
+	field("TxnID", numeric(1, 20)),
+	field("Amount", decimal(2, 2)),
+	field("Status", numeric(2, 2)),
+	keyPart,
+}}

@@ -3,12 +3,12 @@ package verify
 import (
 	"crypto/sha1"
 	"encoding/hex"
-	"fmt"
 )
 
 // globalpaymentsRealex hashes twice: SHA1HASH is the SHA-1 of "<hash>.<shared
 // secret>", where hash is the SHA-1 of "TIMESTAMP.MERCHANT_ID.ORDER_ID.RESULT.
-// MESSAGE.PASREF.AUTHCODE", as hex.
+// MESSAGE.PASREF.AUTHCODE", as hex. Only MERCHANT_ID, which the endpoint sets,
+// and MESSAGE can have points of their own.
 //
 // The amount is not signed, nor the currency, nor the merchant's own fields:
 // what was paid is what was asked for under that ORDER_ID, and an event's
@@ -20,13 +20,27 @@ var globalpaymentsRealex = Connector{
 	Signs:    "SHA-1 of TIMESTAMP, MERCHANT_ID, ORDER_ID, RESULT, MESSAGE, PASREF and AUTHCODE, and of that and the shared secret, hex, in the field SHA1HASH",
 	Covers:   CoversFields,
 	Weakness: "the amount and the currency are not signed: compare them with the order; SHA-1, no HMAC; no timestamp to judge by",
-	Verify:   formHash{field: "SHA1HASH", decode: hex.DecodeString, want: globalpaymentsRealexWant}.verify,
+	Settings: []Setting{globalpaymentsRealexMerchant},
+	Verify:   globalpaymentsRealexJoined.verify,
+	joined:   []joined{globalpaymentsRealexJoined},
 }
 
-func globalpaymentsRealexWant(f form, secret string, _ Keys) ([]byte, error) {
-	if err := f.without(".", "TIMESTAMP", "ORDER_ID", "RESULT"); err != nil {
-		return nil, err
-	}
-	inner := digest(sha1.New, f.join(".", "TIMESTAMP", "MERCHANT_ID", "ORDER_ID", "RESULT", "MESSAGE", "PASREF", "AUTHCODE"))
-	return digest(sha1.New, fmt.Sprintf("%x.%s", inner, secret)), nil
+var globalpaymentsRealexMerchant = Setting{Name: "merchant_id", Says: "the MERCHANT_ID, which is signed; that of others is refused", Endpoint: true}
+
+var globalpaymentsRealexJoined = joined{
+	read:  inForm("SHA1HASH", hex.DecodeString),
+	needs: []Setting{globalpaymentsRealexMerchant},
+	messages: one(message{hash: sha1.New, parts: []part{
+		{inner: &message{hash: sha1.New, parts: separated(".",
+			field("TIMESTAMP", numeric(14, 14)),
+			account("MERCHANT_ID", globalpaymentsRealexMerchant, id(50)),
+			field("ORDER_ID", id(64).without('.')),
+			field("RESULT", numeric(2, 3)),
+			idleField("MESSAGE", free),
+			field("PASREF", id(64).without('.').orEmpty()),
+			idleField("AUTHCODE", id(64).without('.').orEmpty()),
+		)}},
+		literal("."),
+		keyPart,
+	}}),
 }

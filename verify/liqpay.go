@@ -24,21 +24,32 @@ var liqpay = Connector{
 	Signs:    `SHA-1 or SHA3-256 of "<private key><data><private key>", base64, in the field signature`,
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC; no timestamp: a captured request can be sent again",
-	Verify:   formHash{field: "signature", decode: base64.StdEncoding.Strict().DecodeString, want: liqpayWant}.verify,
+	Verify:   liqpayJoined.verify,
+	joined:   []joined{liqpayJoined},
 }
 
-func liqpayWant(f form, secret string, _ Keys) ([]byte, error) {
-	signed := f["data"]
-	if signed == "" {
+var liqpayJoined = joined{
+	read:     inForm("signature", base64.StdEncoding.Strict().DecodeString),
+	messages: liqpayMessages,
+}
+
+func liqpayMessages(_ Request, f form, _ Keys) ([]message, error) {
+	m := message{hash: sha1.New, parts: []part{keyPart, field("data", liqpayData), keyPart}}
+	if len(f["signature"]) == base64.StdEncoding.EncodedLen(sha3.New256().Size()) {
+		m.hash = func() hash.Hash { return sha3.New256() }
+	}
+	if f["data"] == "" {
 		xml, err := base64.StdEncoding.Strict().DecodeString(f["operation_xml"])
 		if err != nil || len(xml) == 0 {
 			return nil, fmt.Errorf("%w: want data or operation_xml in the form, base64", ErrMalformed)
 		}
-		signed = string(xml)
+		m.parts = []part{keyPart, {name: "operation_xml", format: liqpayData, joined: free, bare: func(string) string { return string(xml) }}, keyPart}
 	}
-	algorithm := sha1.New
-	if len(f["signature"]) == base64.StdEncoding.EncodedLen(sha3.New256().Size()) {
-		algorithm = func() hash.Hash { return sha3.New256() }
-	}
-	return digest(algorithm, secret+signed+secret), nil
+	return []message{m}, nil
 }
+
+// liqpayData is base64, as normalising reads it.
+var liqpayData = format{says: "base64", min: 4, max: free.max, char: free.char, whole: func(s string) bool {
+	_, err := base64.StdEncoding.DecodeString(s)
+	return err == nil
+}}

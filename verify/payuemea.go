@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"strings"
-	"time"
 )
 
 // payuEmea hashes the body with the second key behind it and sends
@@ -30,7 +28,8 @@ var payuEmea = Connector{
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC, MD5 by default; no timestamp: a captured request can be sent again",
 	Headers:  []string{"OpenPayu-Signature", "X-OpenPayU-Signature"},
-	Verify:   payuEmeaVerify,
+	Verify:   payuEmeaJoined.verify,
+	joined:   []joined{payuEmeaJoined},
 }
 
 // payuEmeaHashes is the algorithms under the names that PayU's own libraries know.
@@ -45,33 +44,38 @@ var payuEmeaHashes = map[string]func() hash.Hash{
 	"SHA-512": sha512.New,
 }
 
-func payuEmeaVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+var payuEmeaJoined = joined{read: payuEmeaRead, messages: payuEmeaMessages}
+
+// payuEmeaRead reads the header, and the body as one field.
+func payuEmeaRead(r Request) (form, []byte, error) {
 	name := "OpenPayu-Signature"
 	if r.Header.Get(name) == "" {
 		name = "X-OpenPayU-Signature"
 	}
 	header, err := r.header(name)
 	if err != nil {
-		return Verified{}, err
+		return nil, nil, err
 	}
-	parts := map[string]string{}
+	parts := form{}
 	for pair := range strings.SplitSeq(header, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
 		if _, twice := parts[name]; twice && name != "" {
-			return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: two %s, want one", ErrMalformed, name)
+			return nil, nil, fmt.Errorf("%w: OpenPayu-Signature: two %s, want one", ErrMalformed, name)
 		}
 		parts[name] = value
 	}
 	signature, err := hex.DecodeString(parts["signature"])
 	if err != nil || len(signature) == 0 || parts["algorithm"] == "" {
-		return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: want signature=<hex>;algorithm=<name>", ErrMalformed)
+		return nil, nil, fmt.Errorf("%w: OpenPayu-Signature: want signature=<hex>;algorithm=<name>", ErrMalformed)
 	}
-	h, ok := payuEmeaHashes[parts["algorithm"]]
+	parts[bodyField] = string(r.Body)
+	return parts, signature, nil
+}
+
+func payuEmeaMessages(_ Request, f form, _ Keys) ([]message, error) {
+	h, ok := payuEmeaHashes[f["algorithm"]]
 	if !ok {
-		return Verified{}, fmt.Errorf("%w: OpenPayu-Signature: algorithm %q", ErrAlgorithm, parts["algorithm"])
+		return nil, fmt.Errorf("%w: OpenPayu-Signature: algorithm %q", ErrAlgorithm, f["algorithm"])
 	}
-	if !hmac.Equal(signature, digest(h, string(r.Body)+secret)) {
-		return Verified{}, ErrMismatch
-	}
-	return Verified{Payload: r.Body}, nil
+	return []message{{hash: h, parts: []part{field(bodyField, free), keyPart}}}, nil
 }

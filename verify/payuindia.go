@@ -2,10 +2,10 @@ package verify
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,83 +40,83 @@ var payuIndia = Connector{
 	Headers:  []string{payuIndiaDispute},
 	Settings: []Setting{payuIndiaKey},
 	Verify:   payuIndiaVerify,
+	joined:   []joined{payuIndiaPayments, payuIndiaDisputes},
 }
 
 const payuIndiaDispute = "X-PayU-Dispute-Webhook-Signature-V2"
 
-var payuIndiaKey = Setting{Name: "merchant_key", Says: "the merchant key; if it is set, forms of another key are refused; disputes are verified only if it is"}
+var payuIndiaKey = Setting{Name: "merchant_key", Endpoint: true, Says: "the merchant key, which is signed; forms of another key are refused; disputes are verified only with it"}
+
+var (
+	payuIndiaPayments = joined{
+		read:     inForm("hash", hex.DecodeString),
+		messages: payuIndiaMessages,
+		needs:    []Setting{payuIndiaKey},
+	}
+	payuIndiaDisputes = joined{
+		read:     payuIndiaReadDispute,
+		messages: payuIndiaDisputeMessages,
+		needs:    []Setting{payuIndiaKey},
+	}
+)
 
 func payuIndiaVerify(r Request, salt string, k Keys, now time.Time) (Verified, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("{")) {
-		return payuIndiaVerifyDispute(r, salt, k)
+		return payuIndiaDisputes.verify(r, salt, k, now)
 	}
-	v, err := Verified{}, error(ErrMismatch)
-	for _, between := range [][]string{
-		{"udf10", "udf9", "udf8", "udf7", "udf6"},
-		{"", "", "", "", ""},
-		{"splitInfo", "udf10", "udf9", "udf8", "udf7", "udf6"},
-		{"splitInfo", "", "", "", "", ""},
-	} {
-		want := func(f form, salt string, k Keys) ([]byte, error) { return payuIndiaWant(f, salt, k, between) }
-		if v, err = (formHash{"hash", hex.DecodeString, want}).verify(r, salt, k, now); ReasonOf(err) != ErrMismatch {
-			break
-		}
-	}
-	return v, err
+	return payuIndiaPayments.verify(r, salt, k, now)
 }
 
-func payuIndiaWant(f form, salt string, k Keys, between []string) ([]byte, error) {
-	if err := f.without("|", "status", "amount", "txnid", "key"); err != nil {
-		return nil, err
-	}
-	if key := k.Settings[payuIndiaKey.Name]; key != "" && key != f["key"] {
-		return nil, ErrMismatch
-	}
-	text := salt + "|" + f["status"] + "|" + f.join("|", between...) + "|" + f.join("|",
-		"udf5", "udf4", "udf3", "udf2", "udf1", "email", "firstname", "productinfo", "amount", "txnid", "key")
-	if strings.Contains(text, "\x00") {
-		return nil, fmt.Errorf("%w: a NUL in what is signed", ErrMalformed)
-	}
-	for _, name := range []string{"additionalCharges", "additional_charges"} {
+// payuIndiaMessages are the texts that a payment may be hashed as. Whatever
+// stands between, the status is what follows the salt, and the amount, txnid
+// and key are the last three: only the texts in the middle can have a "|".
+func payuIndiaMessages(_ Request, f form, _ Keys) (all []message, err error) {
+	var charges []part
+	for _, name := range []string{"additional_charges", "additionalCharges"} {
 		if f[name] != "" {
-			text = f[name] + "|" + text
+			charges = append(charges, idleField(name, id(64).without('|')))
 		}
 	}
-	return digest(sha512.New, text), nil
+	for _, between := range [][]part{
+		idleFields("udf10", "udf9", "udf8", "udf7", "udf6"),
+		{{}, {}, {}, {}, {}},
+		idleFields("splitInfo", "udf10", "udf9", "udf8", "udf7", "udf6"),
+		append(idleFields("splitInfo"), make([]part, 5)...),
+	} {
+		all = append(all, message{hash: sha512.New, parts: separated("|", slices.Concat(
+			charges,
+			[]part{keyPart, field("status", id(32).without('|'))},
+			between,
+			idleFields("udf5", "udf4", "udf3", "udf2", "udf1", "email", "firstname", "productinfo"),
+			[]part{field("amount", decimal(0, 3)), field("txnid", id(64).without('|')), account("key", payuIndiaKey, id(64).without('|'))},
+		)...)})
+	}
+	return all, nil
 }
 
-func payuIndiaVerifyDispute(r Request, salt string, k Keys) (Verified, error) {
+func payuIndiaReadDispute(r Request) (form, []byte, error) {
 	header, err := r.header(payuIndiaDispute)
 	if err != nil {
-		return Verified{}, err
+		return nil, nil, err
 	}
 	signature, err := hex.DecodeString(header)
 	if err != nil {
-		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, payuIndiaDispute, err)
+		return nil, nil, fmt.Errorf("%w: %s: %v", ErrMalformed, payuIndiaDispute, err)
 	}
-	key := k.Settings[payuIndiaKey.Name]
-	if key == "" {
-		return Verified{}, fmt.Errorf("%w: disputes are signed with the merchant key: %q is not set", ErrSetting, payuIndiaKey.Name)
+	f, err := r.object()
+	if err == nil && f["cb_id"] == "" {
+		err = fmt.Errorf("%w: no cb_id: not a dispute of PayU's", ErrMalformed)
 	}
-	var d struct {
-		Payment text `json:"txn_id"`
-		Amount  text `json:"cb_amount"`
-		ID      text `json:"cb_id"`
-		Type    text `json:"cb_type"`
-		Status  text `json:"cb_status"`
+	return f, signature, err
+}
+
+func payuIndiaDisputeMessages(_ Request, _ form, k Keys) ([]message, error) {
+	if k.Settings[payuIndiaKey.Name] == "" {
+		return nil, fmt.Errorf("%w: disputes are signed with the merchant key: %q is not set", ErrSetting, payuIndiaKey.Name)
 	}
-	if err := decodeJSON(r.Body, &d); err != nil {
-		return Verified{}, err
-	}
-	if d.ID == "" {
-		return Verified{}, fmt.Errorf("%w: no cb_id: not a dispute of PayU's", ErrMalformed)
-	}
-	fields := []string{key, string(d.Payment), string(d.Amount), string(d.ID), string(d.Type), strings.ReplaceAll(string(d.Status), " ", "")}
-	if strings.Contains(strings.Join(fields, ""), "|") { // other hashes with the key and the salt have more fields
-		return Verified{}, fmt.Errorf("%w: a field has a \"|\", which separates what is signed", ErrMalformed)
-	}
-	if !hmac.Equal(signature, digest(sha512.New, strings.Join(fields, "|")+"|"+salt)) {
-		return Verified{}, ErrMismatch
-	}
-	return Verified{Payload: r.Body}, nil
+	word := id(64).without('|').orEmpty() // other hashes with the key and the salt have more fields
+	status := field("cb_status", word)
+	status.bare = func(s string) string { return strings.ReplaceAll(s, " ", "") }
+	return []message{{hash: sha512.New, parts: separated("|", literal(k.Settings[payuIndiaKey.Name]),
+		field("txn_id", word), field("cb_amount", word), field("cb_id", id(64).without('|')), field("cb_type", word), status, keyPart)}}, nil
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"crypto/md5"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,10 @@ import (
 // ":<name>=<value>" of every field of the merchant's own (Shp_...), sorted by
 // name. It is the field SignatureValue, hex in either case. The shop's settings
 // choose the algorithm; MD5 unless they say otherwise.
+//
+// The text is the same for one field whose value has ":Shp_b=" in it and for
+// two fields. So the endpoint says which fields the shop sends, and a value that
+// has the name of one in it so is refused.
 //
 // The fee, the payer's address and the way it was paid are not signed. Test
 // payments are signed with the shop's test passwords, so that an endpoint with
@@ -23,25 +28,51 @@ var robokassa = Connector{
 	Docs:     "https://docs.robokassa.ru/ru/notifications-and-redirects",
 	Signs:    `MD5 (or the setting's) of "OutSum:InvId:<password #2>:Shp_...", hex, in the field SignatureValue`,
 	Covers:   CoversFields,
-	Weakness: "a plain hash, MD5 by default; fee, e-mail and payment method are not signed; no timestamp",
-	Settings: []Setting{hashSetting},
-	Check:    checkHash,
-	Verify:   formHash{field: "SignatureValue", decode: hex.DecodeString, want: robokassaWant}.verify,
+	Weakness: "a plain hash, MD5 by default; a form is refused where the value of one of the merchant's own fields has another's name in it; fee, e-mail and payment method are not signed; no timestamp",
+	Settings: []Setting{hashSetting, robokassaOwn},
+	Check:    robokassaCheck,
+	Verify:   robokassaJoined.verify,
+	joined:   []joined{robokassaJoined},
 }
 
-func robokassaWant(f form, password string, k Keys) ([]byte, error) {
+var robokassaJoined = joined{
+	read:     inForm("SignatureValue", hex.DecodeString),
+	messages: robokassaMessages,
+	needs:    []Setting{robokassaOwn},
+}
+
+var robokassaOwn = Setting{Name: "signed_fields", Endpoint: true, Says: `the fields of its own (Shp_...) that the shop sends with every payment, as a list in JSON, such as ["Shp_order_id"]; [] if it sends none`}
+
+func robokassaCheck(_ string, k Keys) error {
+	if _, err := k.hash(nil); err != nil {
+		return err
+	}
+	_, err := k.list(robokassaOwn)
+	return err
+}
+
+func robokassaMessages(_ Request, f form, k Keys) ([]message, error) {
 	h, err := k.hash(md5.New)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.without(":", "OutSum", "InvId"); err != nil {
-		return nil, err
-	}
-	text := f.join(":", "OutSum", "InvId") + ":" + password
+	parts := separated(":", field("OutSum", decimal(0, 8)), field("InvId", numeric(1, 19)), keyPart)
+	var own []string
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if strings.HasPrefix(strings.ToLower(name), "shp") {
-			text += ":" + name + "=" + f[name]
+			own = append(own, name)
+			parts = append(parts, literal(":"+name+"="), field(name, robokassaValue))
 		}
 	}
-	return digest(h, text), nil
+	return []message{{hash: h, parts: parts, also: func(_ form, k Keys) error {
+		want, err := k.list(robokassaOwn)
+		slices.Sort(want)
+		if err != nil || k.Settings[robokassaOwn.Name] == "" || slices.Equal(own, want) {
+			return err
+		}
+		return fmt.Errorf("%w: the form has the merchant's own fields %q, want those of the setting %s: %q", ErrField, own, robokassaOwn.Name, want)
+	}}}, nil
 }
+
+// robokassaValue is the merchant's own text.
+var robokassaValue = format{says: "up to 2048 bytes without NUL", max: 2048, char: free.char}

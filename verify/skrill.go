@@ -3,7 +3,6 @@ package verify
 import (
 	"crypto/md5"
 	"encoding/hex"
-	"fmt"
 )
 
 // skrill hashes "<merchant_id><transaction_id><SECRET><mb_amount><mb_currency>
@@ -12,20 +11,31 @@ import (
 //
 // So what Skrill moved (mb_amount) and the status are signed, and Skrill's own
 // id of the payment and the amount that the merchant asked for are not. Nothing
-// stands between the fields that are hashed: where merchant_id ends and
-// transaction_id begins is not signed.
+// stands between the fields: merchant_id, which the endpoint sets, tells where
+// transaction_id begins, and only letters are a currency.
 //
 // https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf
 var skrill = Connector{
 	Docs:     "https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf",
 	Signs:    "MD5 of merchant_id, transaction_id, the MD5 of the secret word, mb_amount, mb_currency and status, hex, in the field md5sig",
 	Covers:   CoversFields,
-	Weakness: "MD5, no HMAC; mb_transaction_id, amount, currency and others are not signed, nor where merchant_id ends and transaction_id begins; no timestamp",
-	Verify:   formHash{field: "md5sig", decode: hex.DecodeString, want: skrillWant}.verify,
+	Weakness: "MD5, no HMAC; mb_transaction_id, amount, currency and others are not signed; no timestamp",
+	Settings: []Setting{skrillMerchant},
+	Verify:   skrillJoined.verify,
+	joined:   []joined{skrillJoined},
 }
 
-func skrillWant(f form, secret string, _ Keys) ([]byte, error) {
-	text := f.join("", "merchant_id", "transaction_id") + fmt.Sprintf("%X", digest(md5.New, secret)) +
-		f.join("", "mb_amount", "mb_currency", "status")
-	return digest(md5.New, text), nil
+var skrillMerchant = Setting{Name: "merchant_id", Says: "the merchant_id of the Skrill account, which is signed; that of others is refused", Endpoint: true}
+
+var skrillJoined = joined{
+	read:  inForm("md5sig", hex.DecodeString),
+	needs: []Setting{skrillMerchant},
+	messages: one(message{hash: md5.New, parts: []part{
+		account("merchant_id", skrillMerchant, numeric(1, 20)),
+		field("transaction_id", id(100)),
+		{inner: &message{hash: md5.New, parts: []part{keyPart}}, upper: true},
+		field("mb_amount", decimal(0, 8)),
+		field("mb_currency", currency),
+		field("status", pattern("a number such as 2 or -1", 3, `-?[0-9]{1,2}`)),
+	}}),
 }

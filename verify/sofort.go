@@ -3,7 +3,6 @@ package verify
 import (
 	"crypto/sha1"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -14,16 +13,29 @@ import (
 // time, which newer projects have, are signed where they are sent. The
 // addresses email_sender and email_recipient are not.
 //
+// Names, banks and reasons are the payer's and can have a "|" of their own. A
+// form is refused for that only if the text can be read so that another
+// transfer, amount, reference or status stands in it.
+//
 // https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/
 var sofort = Connector{
 	Docs:     "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
 	Signs:    "SHA-1 (or the setting's) of the fields joined by | and the notification password, hex, in the field hash",
 	Covers:   CoversFields,
-	Weakness: "a plain hash, SHA-1 by default; email_sender and email_recipient are not signed; no timestamp to judge by",
-	Settings: []Setting{hashSetting, sofortSigned},
+	Weakness: `a plain hash, SHA-1 by default; email_sender and email_recipient are not signed; a form is refused where a "|" in a text of the payer's could be the end of another field; no timestamp to judge by`,
+	Settings: []Setting{hashSetting, sofortSigned, sofortProject},
 	Check:    sofortCheck,
-	Verify:   formHash{field: "hash", decode: hex.DecodeString, want: sofortWant}.verify,
+	Verify:   sofortJoined.verify,
+	joined:   []joined{sofortJoined},
 }
+
+var sofortJoined = joined{
+	read:     inForm("hash", hex.DecodeString),
+	messages: sofortMessages,
+	needs:    []Setting{sofortProject},
+}
+
+var sofortProject = Setting{Name: "project_id", Says: "the project's id, which is signed; that of others is refused", Endpoint: true}
 
 var sofortSigned = Setting{Name: "signed_fields", Says: "the fields that the project signs, in their order, as a list in JSON; what it has by default if it is not set"}
 
@@ -46,18 +58,31 @@ func sofortCheck(_ string, k Keys) error {
 
 // sofortNames is the fields that are signed.
 func sofortNames(k Keys) ([]string, error) {
-	list := k.Settings[sofortSigned.Name]
-	if list == "" {
+	if k.Settings[sofortSigned.Name] == "" {
 		return sofortFields, nil
 	}
-	var names []string
-	if err := json.Unmarshal([]byte(list), &names); err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("%w: %q is not a list of names in JSON", ErrSetting, sofortSigned.Name)
-	}
-	return names, nil
+	return k.list(sofortSigned)
 }
 
-func sofortWant(f form, password string, k Keys) ([]byte, error) {
+// sofortFormats are the forms of what an event is made of, and of what keeps it
+// in its place.
+var sofortFormats = map[string]part{
+	"transaction":               field("transaction", id(64).without('|')),
+	"user_id":                   idleField("user_id", numeric(1, 20)),
+	"project_id":                account("project_id", sofortProject, numeric(1, 20)),
+	"international_transaction": idleField("international_transaction", numeric(1, 1).orEmpty()),
+	"amount":                    field("amount", decimal(2, 2)),
+	"currency_id":               field("currency_id", currency),
+	"security_criteria":         idleField("security_criteria", numeric(1, 1)),
+	"user_variable_0":           field("user_variable_0", id(255).orEmpty()),
+	"created":                   field("created", sofortTime),
+	"status":                    field("status", pattern("a word", 64, `[a-z_]+`)),
+	"status_modified":           field("status_modified", sofortTime),
+}
+
+var sofortTime = pattern("a time such as 2026-01-01 11:15:09", 19, `[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}`)
+
+func sofortMessages(_ Request, f form, k Keys) ([]message, error) {
 	h, err := k.hash(sha1.New)
 	if err != nil {
 		return nil, err
@@ -66,14 +91,18 @@ func sofortWant(f form, password string, k Keys) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := f.join("|", names...)
-	if status, ok := f["status"]; ok && k.Settings[sofortSigned.Name] == "" {
-		text += "|" + status + "|" + f["status_modified"]
+	if _, ok := f["status"]; ok && k.Settings[sofortSigned.Name] == "" {
+		names = append(slices.Clip(names), "status", "status_modified")
 	} else if ok && !slices.Contains(names, "status") {
 		return nil, fmt.Errorf("%w: the form has a status, and %q does not name it", ErrMalformed, sofortSigned.Name)
 	}
-	if err := f.without("|", append([]string{"status", "status_modified"}, names...)...); err != nil {
-		return nil, err
+	var parts []part
+	for _, name := range names {
+		p, known := sofortFormats[name]
+		if !known {
+			p = idleField(name, free)
+		}
+		parts = append(parts, p)
 	}
-	return digest(h, text+"|"+password), nil
+	return []message{{hash: h, parts: separated("|", append(parts, keyPart)...)}}, nil
 }

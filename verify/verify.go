@@ -96,6 +96,10 @@ type Connector struct {
 
 	// Verify judges a request by one of the endpoint's secrets.
 	Verify Func
+
+	// joined is how fields of the request are signed, where they are: what Verify
+	// goes by, and what the tests make attacks of.
+	joined []joined
 }
 
 // Func verifies r by one secret, which is empty for keyless connectors only.
@@ -117,7 +121,11 @@ const (
 type Setting struct {
 	Name     string
 	Says     string // what it is, in one line
-	Required bool
+	Required bool   // nothing is verified without it
+	// Endpoint is whether an endpoint must have it: [Check] names it. Verify goes
+	// without, so that a request can be looked at with nothing but its secret, and
+	// then does not ask whether it is this merchant's, nor what else is signed.
+	Endpoint bool
 }
 
 // Request is the part of an HTTP request that a signature may cover.
@@ -172,6 +180,9 @@ const (
 	ErrMissing     Reason = "signature_missing"   // the request carries none
 	ErrMalformed   Reason = "signature_malformed" // it, or what it signs, cannot be read
 	ErrMismatch    Reason = "signature_mismatch"  // it is not that of this request under any secret
+	ErrField       Reason = "field_malformed"     // the signature is right, and a signed field has not its form: text was moved into it, or added
+	ErrAccount     Reason = "account_mismatch"    // the signature is right, and the merchant that it names is another one
+	ErrAmbiguous   Reason = "fields_ambiguous"    // the signature is right, and is also that of other fields
 	ErrStale       Reason = "timestamp_too_old"
 	ErrFuture      Reason = "timestamp_in_future"
 	ErrAlgorithm   Reason = "algorithm_unknown" // signed by an algorithm that the processor does not use
@@ -295,6 +306,11 @@ func Check(connector string, k Keys) error {
 	}
 	if _, err := k.tolerance(0); err != nil {
 		return err
+	}
+	for _, s := range c.Settings {
+		if s.Endpoint && k.Settings[s.Name] == "" {
+			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Says)
+		}
 	}
 	if c.Check == nil {
 		return nil

@@ -1,12 +1,10 @@
 package verify
 
 import (
-	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // xsolla hashes the body with the project's secret key behind it and sends
@@ -23,21 +21,24 @@ var xsolla = Connector{
 	Covers:   CoversBody,
 	Weakness: "a plain SHA-1 instead of an HMAC; no timestamp: a captured request can be sent again",
 	Headers:  []string{"Authorization"},
-	Verify:   xsollaVerify,
+	Verify:   xsollaJoined.verify,
+	joined:   []joined{xsollaJoined},
 }
 
-func xsollaVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+var xsollaJoined = joined{
+	read:     xsollaRead,
+	messages: one(message{hash: sha1.New, parts: []part{field(bodyField, free), keyPart}}),
+}
+
+func xsollaRead(r Request) (form, []byte, error) {
 	header, err := r.header("Authorization")
 	if err != nil {
-		return Verified{}, err
+		return nil, nil, err
 	}
 	value, ok := strings.CutPrefix(header, "Signature ")
 	signature, err := hex.DecodeString(value)
 	if !ok || err != nil {
-		return Verified{}, fmt.Errorf("%w: Authorization: want Signature <hex>", ErrMalformed)
+		return nil, nil, fmt.Errorf("%w: Authorization: want Signature <hex>", ErrMalformed)
 	}
-	if !hmac.Equal(signature, digest(sha1.New, string(r.Body)+secret)) {
-		return Verified{}, ErrMismatch
-	}
-	return Verified{Payload: r.Body}, nil
+	return form{bodyField: string(r.Body)}, signature, nil
 }
