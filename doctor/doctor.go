@@ -60,6 +60,7 @@ const (
 	SecretForm     Cause = "secret_form"
 	SettingForm    Cause = "setting_form"
 	OtherSetting   Cause = "other_setting"
+	SettingUnset   Cause = "setting_unset"
 	HeaderMoved    Cause = "header_moved"
 	HeaderTwice    Cause = "header_twice"
 	OtherConnector Cause = "other_connector"
@@ -84,11 +85,11 @@ func (c Case) Diagnose() *Diagnosis {
 	d := &Diagnosis{Signed: c.connector().Signs, Read: c.read()}
 	switch {
 	case err == nil:
-		found := c.ignored(v)
+		found := append(c.ignored(v), c.unset()...)
 		if found == nil {
 			return nil
 		}
-		d.Finding = found[0]
+		d.Finding, d.Also = found[0], found[1:]
 	case c.signed():
 		d.Finding = c.refusal(err)
 	default:
@@ -121,7 +122,13 @@ func (c Case) signed() bool {
 	settings["tolerance_seconds"] = "off"
 	c.Endpoint.Keys.Settings = settings
 	v, err := c.verify()
-	return err == nil && !v.Handshake
+	return err == nil && !v.Handshake || judged(err)
+}
+
+// judged reports whether a refusal says that the signature is right, and what
+// is signed is not.
+func judged(err error) bool {
+	return slices.Contains([]verify.Reason{verify.ErrField, verify.ErrAccount, verify.ErrAmbiguous}, verify.ReasonOf(err))
 }
 
 // rest is what is wrong with a case whose signature is right.
@@ -194,7 +201,7 @@ func (c Case) changes() []func() []change {
 func (c Case) refusal(err error) Finding {
 	var u *verify.Untimely
 	if !errors.As(err, &u) {
-		return Finding{Cause(verify.ReasonOf(err)), "the signature is right; " + err.Error(), c.settingsFix()}
+		return Finding{Cause(verify.ReasonOf(err)), "the signature is right; " + err.Error(), c.fieldsFix(verify.ReasonOf(err))}
 	}
 	near := func(sent, now time.Time) bool { return sent.Sub(now).Abs() <= max(u.Tolerance, time.Hour) }
 	switch {
@@ -233,6 +240,22 @@ func (c Case) ignored(v verify.Verified) []Finding {
 		"send tests to an endpoint with live: false, or give this one the keys of the live account"}}
 }
 
+// unset is the finding about a request that is verified with less than a server
+// asks for.
+func (c Case) unset() []Finding {
+	var names []string
+	for _, s := range c.connector().Settings {
+		if s.Endpoint && c.Endpoint.Keys.Settings[s.Name] == "" {
+			names = append(names, s.Name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return []Finding{{SettingUnset, "it is verified as far as that can be said without " + strings.Join(names, " and ") +
+		": a server would also ask whether it is this merchant's, and whether what is signed could be split into other fields", "give them with --set; an endpoint of a server must have them"}}
+}
+
 // unexplained is the finding about a request that no change mends.
 func (c Case) unexplained(err error, tried int) Finding {
 	reason := verify.ReasonOf(err)
@@ -267,6 +290,27 @@ func (c Case) unexplained(err error, tried int) Finding {
 		says += "; its body is empty"
 	}
 	return Finding{Unexplained, says, "compare " + strings.TrimPrefix(by, "another ") + " and endpoint with the processor's dashboard, and keep the exact bytes that come in; see " + c.connector().Docs}
+}
+
+// fieldsFix is what mends a refusal of what is signed rightly.
+func (c Case) fieldsFix(reason verify.Reason) string {
+	tellForms := ""
+	if slices.ContainsFunc(c.connector().Settings, func(s verify.Setting) bool { return s.Name == "forms" }) {
+		tellForms = ", and mend the setting forms if the merchant's references look otherwise"
+	}
+	switch reason {
+	case verify.ErrField:
+		return "nothing, if it is not the processor's: somebody moved or added text that a signature of another webhook covers. " +
+			"If the processor shows the same values, report them as a fault of tollbridge's" + tellForms
+	case verify.ErrAccount:
+		return "send it to the endpoint of that merchant, or set this one's to the account that it is for"
+	case verify.ErrAmbiguous:
+		if tellForms == "" {
+			return "look the payment up at the processor; keep the separator that its signature uses out of what the payer and the merchant write"
+		}
+		return "look the payment up at the processor; tell in the setting forms how the merchant's references look, as narrowly as is right, and let new ones begin and end with a letter"
+	}
+	return c.settingsFix()
 }
 
 func (c Case) settingsFix() string {

@@ -668,6 +668,9 @@ func TestTestEvents(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		for _, event := range normalize.Samples(connector) {
 			c := sample(t, connector, event, time.Unix(1767225600, 0))
+			if judged(func() error { _, err := c.verify(); return err }()) {
+				continue // what is malformed in it is signed
+			}
 			test, errTest := c.Endpoint.Normalize(payload(t, c), c.Now)
 			c.Endpoint.Live = true
 			live, errLive := c.Endpoint.Normalize(payload(t, c), c.Now)

@@ -476,11 +476,16 @@ func (s *History) endsOf(key string) (ends, error) {
 
 // ReferenceKeys returns the keys that an event's payment is known by:
 // connector:account:id of the payment, and of a refund, dispute or payout
-// connector:account:refund:id and so on, since ids of numbers may be of both.
+// connector:account:refund:id and so on, since ids of numbers may be of both. An
+// id that is not signed is none: whoever holds one webhook could bind the id of
+// another payment to its own.
 func ReferenceKeys(e schemas.Event) []string {
 	d := e.Data
 	prefix := d.Connector + ":" + d.Account + ":"
 	var keys []string
+	if d.UnsignedIDs {
+		return nil
+	}
 	for _, id := range append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...) {
 		if id != "" {
 			keys = append(keys, prefix+id)

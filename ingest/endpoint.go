@@ -151,11 +151,15 @@ func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request
 
 // Normalize reads a verified payload as the endpoint's.
 func (e Endpoint) Normalize(payload []byte, receivedAt time.Time) (normalize.Result, error) {
-	return normalize.Normalize(e.Connector, payload, normalize.Options{
+	return normalize.Normalize(e.Connector, payload, e.options(receivedAt))
+}
+
+func (e Endpoint) options(receivedAt time.Time) normalize.Options {
+	return normalize.Options{
 		Endpoint:       e.name(),
 		Live:           e.Live,
 		MerchantIDKeys: e.MerchantIDKeys,
 		Settings:       e.Keys.Settings,
 		ReceivedAt:     receivedAt,
-	})
+	}
 }

@@ -68,9 +68,12 @@ func (e Endpoint) Verdict(ctx context.Context, k *verify.Keyring, r verify.Reque
 	return v
 }
 
-// Meaning judges a payload alone: what it would come to, were it verified.
+// Meaning judges a payload alone: what it claims, signature aside. Were it
+// verified, what no signature covers would stand in for nothing.
 func (e Endpoint) Meaning(payload []byte, now time.Time) (Verdict, error) {
-	r, err := e.Normalize(payload, now)
+	o := e.options(now)
+	o.Unsigned = true
+	r, err := normalize.Normalize(e.Connector, payload, o)
 	return e.meaning(r), err
 }
 

@@ -195,9 +195,13 @@ func TestSamples(t *testing.T) {
 	}
 	for _, connector := range verify.Connectors() {
 		for _, name := range normalize.Samples(connector) {
+			payload := sample(t, connector, name)
+			if sign.Malformed(connector, payload) {
+				continue
+			}
 			t.Run(connector+"/"+name, func(t *testing.T) {
 				b := newBridge(t)
-				r := signed(t, connector, sample(t, connector, name))
+				r := signed(t, connector, payload)
 				want := meaning(t, connector, r)
 				a := b.do(r)
 				pattern := cmp.Or(answers[connector], "200 ")

@@ -13,13 +13,14 @@ import (
 // currency is there if the merchant has it sent back. AUTO_SETTLE_FLAG, not
 // signed either, is believed where it says less: 0 is not yet captured.
 //
-// Where ORDER_ID is made of the merchant's own CHECKOUT_ID and the TIMESTAMP,
-// which both being signed proves, the former is the merchant's reference.
+// Where ORDER_ID ends in the TIMESTAMP, which is signed, too, what stands before
+// that is the merchant's reference: some plug-ins put the two together so that
+// every attempt has an ORDER_ID of its own.
 //
 // https://developer.globalpay.com/hpp/api
 var globalpaymentsRealex = Connector{
 	Docs:      "https://developer.globalpay.com/hpp/api",
-	Key:       "ORDER_ID, or CHECKOUT_ID where ORDER_ID is that and the TIMESTAMP",
+	Key:       "ORDER_ID, without the TIMESTAMP where it ends in that",
 	Normalize: globalpaymentsRealexNormalize,
 }
 
@@ -49,7 +50,7 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 	f.Identity = p["ORDER_ID"] + "/" + p["PASREF"] + "/" + result
 	f.Account, f.ConnectorEventType = p["MERCHANT_ID"], result
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["ORDER_ID"], p["PASREF"]
-	if id := p["CHECKOUT_ID"]; id != "" && p["ORDER_ID"] == id+p["TIMESTAMP"] {
+	if id, ok := strings.CutSuffix(p["ORDER_ID"], p["TIMESTAMP"]); ok && id != "" {
 		f.MerchantTransactionID = id
 	}
 	if f.Amount, err = minorText(p["AMOUNT"], first(p["CURRENCY"], p["X-CURRENCY"])); err != nil {

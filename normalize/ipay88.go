@@ -47,7 +47,7 @@ func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f.Identity = p["RefNo"] + "/" + status + "/" + p["Amount"]
 	f.Account, f.ConnectorEventType = p["MerchantCode"], status
-	f.MerchantTransactionID, f.ConnectorTransactionID = p["RefNo"], p["TransId"]
+	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = p["RefNo"], p["TransId"], true
 	if f.Amount, err = major(strings.ReplaceAll(p["Amount"], ",", ""), p["Currency"]); err != nil {
 		return []Fact{malformed(status, err)}, nil
 	}

@@ -147,7 +147,7 @@ func midtransAccount(id, status, code, kind text) (f Fact) {
 func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	f.Type = typ
 	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
-	f.MerchantTransactionID, f.ConnectorTransactionID = string(t.OrderID), string(t.TransactionID)
+	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = string(t.OrderID), string(t.TransactionID), true
 	f.PaymentMethod = method(string(t.PaymentType), first(t.Issuer, t.Store))
 	var when string
 	amount := t.GrossAmount

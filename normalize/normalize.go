@@ -106,6 +106,10 @@ type Options struct {
 	MerchantIDKeys []string          // names to look for in free metadata, the first that is there counts; empty is [DefaultMerchantIDKeys]
 	Settings       map[string]string // see [Connector.Settings]
 	ReceivedAt     time.Time         // when the webhook came in
+	// Unsigned is whether no signature was judged: what a payload claims is then
+	// read, too, where nothing that is signed says it. It is for looking at
+	// payloads, never for events that are published.
+	Unsigned bool
 }
 
 // DefaultMerchantIDKeys is where the merchant's reference is looked for in a

@@ -16,7 +16,10 @@ import (
 // identity is the merchant's txnid, unique by PayU's rule, and the status.
 //
 // Disputes and refunds are JSON. A dispute has PayU's id of the payment and not
-// the merchant's; its identity is all that is signed of it. PayU signs no
+// the merchant's; its identity is all that is signed of it. It is of the account
+// that the payments are of, the merchant key, so that the two can be joined by
+// PayU's id. The payment's form does not sign that id: no reference is learnt
+// from it, and a dispute keeps its fallback key. PayU signs no
 // refunds: they are read for who looks into one, and none is ever verified.
 //
 // https://docs.payu.in/docs/webhook-events-and-sample-payloads
@@ -48,9 +51,9 @@ var payuIndiaRefundTypes = map[text]schemas.Type{
 	"failure": schemas.RefundFailed,
 }
 
-func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
+func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{")) { // as verification tells them apart
-		return payuIndiaJSON(payload)
+		return payuIndiaJSON(payload, o)
 	}
 	p, err := decodeForm(payload)
 	if err != nil {
@@ -71,7 +74,7 @@ func payuIndiaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f.Identity = p["txnid"] + "/" + status
 	f.Account, f.ConnectorEventType = p["key"], status
-	f.MerchantTransactionID, f.ConnectorTransactionID = p["txnid"], p["mihpayid"]
+	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = p["txnid"], p["mihpayid"], true
 	f.PaymentMethod = method(cmp.Or(payuIndiaModes[p["mode"]], p["mode"]), p["card_type"])
 	if f.Amount, err = major(p["amount"], "INR"); err != nil {
 		return []Fact{malformed(status, err)}, nil
@@ -95,7 +98,6 @@ type payuIndiaCase struct {
 	Type      text `json:"cb_type"`
 	State     text `json:"cb_status"`
 	Reason    text `json:"reason_code"`
-	Merchant  text `json:"mid"`
 	Due       text `json:"due_date"`
 	Updated   text `json:"updated_at"`
 
@@ -109,7 +111,7 @@ type payuIndiaCase struct {
 	Key      text `json:"key"`
 }
 
-func payuIndiaJSON(payload []byte) ([]Fact, error) {
+func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 	var c payuIndiaCase
 	if err := decode(payload, &c); err != nil {
 		return nil, err
@@ -124,7 +126,7 @@ func payuIndiaJSON(payload []byte) ([]Fact, error) {
 	default:
 		event, read = string(c.Status), c.refund
 	}
-	f, err := read()
+	f, err := read(o.Settings["merchant_key"]) // which verify has, and signs
 	if err != nil {
 		return []Fact{malformed(event, err)}, nil
 	}
@@ -134,7 +136,7 @@ func payuIndiaJSON(payload []byte) ([]Fact, error) {
 
 // dispute has older and newer words for its status, in several spellings. Until
 // it is closed, what is not with PayU or the bank waits for the merchant.
-func (c payuIndiaCase) dispute() (f Fact, err error) {
+func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
 	state := strings.ToLower(strings.ReplaceAll(string(c.State), " ", ""))
 	switch closed := strings.HasPrefix(state, "closed"); {
 	case closed && strings.Contains(state, "customer"):
@@ -147,7 +149,7 @@ func (c payuIndiaCase) dispute() (f Fact, err error) {
 		f.Type = schemas.DisputeOpened
 	}
 	f.Identity = strings.Join([]string{string(c.DisputeID), state, string(c.Type), string(c.Disputed)}, "/")
-	f.Account, f.ConnectorTransactionID, f.ConnectorDisputeID = string(c.Merchant), string(c.Payment), string(c.DisputeID)
+	f.Account, f.ConnectorTransactionID, f.ConnectorDisputeID = account, string(c.Payment), string(c.DisputeID)
 	f.Reason, f.Stage = string(c.Reason), schemas.StageDispute
 	if strings.Contains(strings.ToLower(string(c.Type)), "arb") { // Pre-arb, Arbitration
 		f.Stage = schemas.StagePreArbitration
@@ -164,7 +166,7 @@ func (c payuIndiaCase) dispute() (f Fact, err error) {
 	return f, err
 }
 
-func (c payuIndiaCase) refund() (f Fact, err error) {
+func (c payuIndiaCase) refund(string) (f Fact, err error) {
 	f.Type = payuIndiaRefundTypes[c.Status]
 	f.Identity = string(c.RefundID + "/" + c.Status)
 	f.Account, f.MerchantTransactionID = string(c.Key), string(c.TxnID)

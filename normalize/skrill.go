@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -11,8 +12,8 @@ import (
 // reports. The merchant's reference, the status and mb_amount, which is in the
 // currency of the merchant's account, are signed, and they are the identity.
 // Where that amount was converted it can have more decimals than its currency:
-// no exact amount. Then, and only then, amount and currency stand in, which are
-// what the merchant asked for and not signed.
+// the event has no amount then. What the merchant asked for, amount and
+// currency, is not signed, and is read only where no signature is judged.
 //
 // https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf
 // https://docs.paysafe.com/docs/digital-wallets/unlinked-merchant-bank-payouts/payout-status-notification
@@ -24,6 +25,9 @@ var skrill = Connector{
 }
 
 var skrillReports = Setting{Name: "reports", Says: "payouts, if the endpoint is the status_url of payouts"}
+
+// skrillConverted is an amount that was converted.
+var skrillConverted = regexp.MustCompile(`\A[0-9]+\.[0-9]{3,8}\z`)
 
 var skrillTypes = map[string]schemas.Type{
 	"2":  schemas.PaymentCaptured,
@@ -62,11 +66,15 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.Account, f.ConnectorEventType = p["merchant_id"], status
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["transaction_id"], p["mb_transaction_id"]
 	f.PaymentMethod = skrillMethod(p["payment_type"])
-	if f.Amount, err = major(p["mb_amount"], p["mb_currency"]); err != nil {
-		f.Amount, err = major(p["amount"], p["currency"])
-	}
-	if err != nil {
+	f.UnsignedIDs = true
+	switch f.Amount, err = major(p["mb_amount"], p["mb_currency"]); {
+	case err == nil:
+	case !skrillConverted.MatchString(p["mb_amount"]):
 		return []Fact{malformed(status, err)}, nil
+	case o.Unsigned:
+		if f.Amount, err = major(p["amount"], p["currency"]); err != nil {
+			return []Fact{malformed(status, err)}, nil
+		}
 	}
 	if f.Type.Family() == "payout" {
 		f.PaymentMethod = nil

@@ -73,6 +73,9 @@ type Data struct {
 	ConnectorEventID       string `json:"connector_event_id,omitempty"`       // the processor's id of this event, if the signature covers it
 	ConnectorEventType     string `json:"connector_event_type"`               // the processor's own name for the event: payment_intent.succeeded
 	ConnectorTransactionID string `json:"connector_transaction_id,omitempty"` // the processor's id of the payment; of the parent payment for refunds and disputes
+	// UnsignedIDs is whether no signature covers the processor's ids: no reference
+	// is learnt from them. It is not published.
+	UnsignedIDs bool `json:"-"`
 	// ConnectorReferences are the processor's other ids of the payment, such as
 	// the id of its charge or order. A later webhook may use one of them.
 	ConnectorReferences []string `json:"connector_references,omitempty"`

@@ -140,7 +140,7 @@ type part struct {
 	setting string // the name of the setting that the field must be equal to
 
 	bare   func(string) string // the field as it is joined; nil is as it came
-	joined format              // of that
+	joined format              // of that, in the splits that are looked for
 
 	literal string
 	key     bool

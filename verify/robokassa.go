@@ -41,7 +41,7 @@ var robokassaJoined = joined{
 	needs:    []Setting{robokassaOwn},
 }
 
-var robokassaOwn = Setting{Name: "signed_fields", Endpoint: true, Says: `the fields of its own (Shp_...) that the shop sends with every payment, as a list in JSON, such as ["Shp_order_id"]; [] if it sends none`}
+var robokassaOwn = Setting{Name: "signed_fields", Endpoint: true, Says: `the fields of its own (Shp_...) that the shop sends with a payment, as a list in JSON, such as ["Shp_order_id"]; [] if it sends none`}
 
 func robokassaCheck(_ string, k Keys) error {
 	if _, err := k.hash(nil); err != nil {
@@ -67,7 +67,7 @@ func robokassaMessages(_ Request, f form, k Keys) ([]message, error) {
 	return []message{{hash: h, parts: parts, also: func(_ form, k Keys) error {
 		want, err := k.list(robokassaOwn)
 		slices.Sort(want)
-		if err != nil || k.Settings[robokassaOwn.Name] == "" || slices.Equal(own, want) {
+		if err != nil || k.Settings[robokassaOwn.Name] == "" || len(own) == 0 || slices.Equal(own, want) {
 			return err
 		}
 		return fmt.Errorf("%w: the form has the merchant's own fields %q, want those of the setting %s: %q", ErrField, own, robokassaOwn.Name, want)

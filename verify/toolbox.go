@@ -182,36 +182,6 @@ func (m timed) verify(r Request, secret string, k Keys, now time.Time) (Verified
 	return Verified{Payload: r.Body}, nil
 }
 
-// formHash is the scheme of forms that carry their own signature: a hash of
-// some of the other fields and the secret.
-type formHash struct {
-	field  string                                              // that the signature stands in
-	decode func(string) ([]byte, error)                        // of its value
-	want   func(f form, secret string, k Keys) ([]byte, error) // what it must be
-}
-
-func (h formHash) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
-	f, err := r.form()
-	if err != nil {
-		return Verified{}, err
-	}
-	if f[h.field] == "" {
-		return Verified{}, fmt.Errorf("%w: no %s in the form", ErrMissing, h.field)
-	}
-	signature, err := h.decode(f[h.field])
-	if err != nil {
-		return Verified{}, fmt.Errorf("%w: %s: %v", ErrMalformed, h.field, err)
-	}
-	want, err := h.want(f, secret, k)
-	if err != nil {
-		return Verified{}, err
-	}
-	if !hmac.Equal(signature, want) {
-		return Verified{}, ErrMismatch
-	}
-	return Verified{Payload: r.Body}, nil
-}
-
 // withoutMark returns text without the UTF-8 byte order mark that may stand in
 // front of it. What is read of a body is read without; a signature over the body
 // is over its exact bytes.
@@ -235,26 +205,6 @@ func (r Request) form() (form, error) {
 		f[name] = v[0]
 	}
 	return f, nil
-}
-
-// without refuses fields with the text that separates them where they are
-// hashed: the same hash would be that of other fields.
-func (f form) without(separator string, names ...string) error {
-	for _, name := range names {
-		if strings.Contains(f[name], separator) {
-			return fmt.Errorf("%w: %s has a %q, which separates what is signed", ErrMalformed, name, separator)
-		}
-	}
-	return nil
-}
-
-// join returns the named fields with the separator between them.
-func (f form) join(separator string, names ...string) string {
-	values := make([]string, len(names))
-	for i, name := range names {
-		values[i] = f[name]
-	}
-	return strings.Join(values, separator)
 }
 
 // hashSetting is the setting of processors that let the merchant choose how

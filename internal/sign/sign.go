@@ -32,18 +32,18 @@ var connectors = map[string]Signer{
 	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
 	"authorizenet":          {Dev: secret("DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701DE5A0701"), Sign: authorizenet},
-	"billplz":               {Dev: secret("dev-billplz-x-signature-key"), Sign: billplz},
+	"billplz":               {Dev: secret("dev-billplz-x-signature-key", "forms", `{"reference_id":"(toll-.*)?"}`), Sign: billplz},
 	"braintree":             {Dev: braintreeKeys, Sign: braintree},
 	"btcpay":                {Dev: secret("dev-btcpay-webhook-secret"), Sign: btcpay},
 	"cashfree":              {Dev: secret("dev-cashfree-client-secret"), Sign: cashfree},
 	"checkout":              {Dev: secret("dev-checkout-signature-key"), Sign: hexOfBody(sha256.New, "Cko-Signature")},
 	"coinbase-commerce":     {Dev: secret("dev-coinbase-commerce-shared-secret"), Sign: hexOfBody(sha256.New, "X-Cc-Webhook-Signature")},
-	"epay-bambora":          {Dev: secret("dev-epay-md5-key"), Sign: inForm("hash", epayBambora)},
-	"fiuu-molpay":           {Dev: secret("dev-fiuu-secret-key"), Sign: fiuuMolpay},
+	"epay-bambora":          {Dev: epayBamboraKeys, Sign: epayBambora},
+	"fiuu-molpay":           {Dev: fiuuMolpayKeys, Sign: fiuuMolpay},
 	"flutterwave":           {Dev: secret("dev-flutterwave-secret-hash"), Sign: secretIn("Verif-Hash")},
-	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
+	"globalpayments-realex": {Dev: secret("dev-realex-shared-secret", "merchant_id", "tb.shop"), Sign: inForm("SHA1HASH", globalpaymentsRealex)},
 	"gocardless":            {Dev: secret("dev-gocardless-webhook-secret"), Sign: hexOfBody(sha256.New, "Webhook-Signature")},
-	"ipay88":                {Dev: secret("dev-ipay88-merchant-key"), Sign: inForm("Signature", ipay88)},
+	"ipay88":                {Dev: secret("dev-ipay88-merchant-key", "merchant_code", "TB00077", "forms", `{"RefNo":"[A-Za-z](.*[A-Za-z])?"}`), Sign: inForm("Signature", ipay88)},
 	"liqpay":                {Dev: secret("dev-liqpay-private-key"), Sign: inForm("signature", liqpay)},
 	"lithic":                {Dev: secret("whsec_ZGV2LWxpdGhpYy1zZWNyZXQtMjQtYnl0ZXM="), Sign: standard("Webhook")},
 	"lyra":                  {Dev: secret("devpassword_DEMOLYRA"), Sign: lyra},
@@ -64,10 +64,10 @@ var connectors = map[string]Signer{
 	"quickpay":              {Dev: secret("dev-quickpay-private-key"), Sign: hexOfBody(sha256.New, "QuickPay-Checksum-Sha256")},
 	"razorpay":              {Dev: secret("dev-razorpay-webhook-secret"), Sign: hexOfBody(sha256.New, "X-Razorpay-Signature")},
 	"recurly":               {Dev: secret("dev5ecre700000000000000000000000"), Sign: recurly},
-	"robokassa":             {Dev: secret("dev-robokassa-password-2"), Sign: inForm("SignatureValue", robokassa)},
+	"robokassa":             {Dev: secret("dev-robokassa-password-2", "signed_fields", `["Shp_order_id","Shp_b","Shp_b1","Shp_C"]`), Sign: inForm("SignatureValue", robokassa)},
 	"shopify":               {Dev: secret("dev-shopify-client-secret"), Sign: shopify},
-	"skrill":                {Dev: secret("devskrill"), Sign: inForm("md5sig", skrill)},
-	"sofort":                {Dev: secret("dev-sofort-notification-password"), Sign: inForm("hash", sofort)},
+	"skrill":                {Dev: secret("devskrill", "merchant_id", "20400001"), Sign: inForm("md5sig", skrill)},
+	"sofort":                {Dev: secret("dev-sofort-notification-password", "project_id", "200700"), Sign: inForm("hash", sofort)},
 	"square":                {Dev: secret("dev_square"), Sign: square},
 	"standardwebhooks":      {Dev: secret("whsec_ZGV2LXN0YW5kYXJkd2ViaG9va3Mtc2VjcmV0"), Sign: standard("Webhook")},
 	"stripe":                {Dev: secret("whsec_dev_stripe"), Sign: stripe},
@@ -113,6 +113,19 @@ func Request(connector string, payload []byte, secret string, settings map[strin
 	return r, nil
 }
 
+// Malformed reports whether a payload of a connector is refused however it is
+// signed: what is signed of it has not the form that it must have.
+func Malformed(connector string, payload []byte) bool {
+	keys, private, _ := Dev(connector)
+	now := time.Unix(1767225600, 0)
+	r, err := Request(connector, payload, private, keys.Settings, "https://pay.example.com/webhooks/"+connector, now)
+	if err != nil {
+		return false
+	}
+	_, err = verify.Verify(connector, r, keys, now)
+	return verify.ReasonOf(err) == verify.ErrField
+}
+
 // Dev returns the made-up keys of `tollbridge dev`, and what signs for them.
 func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 	s, ok := connectors[connector]
@@ -125,10 +138,27 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 	return s.Dev, private, true
 }
 
-// secret is the dev keys of a connector that needs nothing but a secret.
-func secret(value string) verify.Keys {
-	return verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+// secret is the dev keys of a connector with one secret, and settings: each a
+// name and a value. They are those of the samples.
+func secret(value string, settings ...string) verify.Keys {
+	k := verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
+	for i := 0; i < len(settings); i += 2 {
+		if k.Settings == nil {
+			k.Settings = map[string]string{}
+		}
+		k.Settings[settings[i]] = settings[i+1]
+	}
+	return k
 }
+
+// epayBamboraKeys and fiuuMolpayKeys say how the samples' references look.
+var (
+	epayBamboraKeys = secret("dev-epay-md5-key",
+		"signed_fields", `["txnid","orderid","amount","currency","date","time","txnfee","subscriptionid","paymenttype","cardno"]`,
+		"forms", `{"txnid":"[0-9]{7}","orderid":"(order[0-9]{2})?","subscriptionid":"(8[0-9]{4})?"}`)
+	fiuuMolpayKeys = secret("dev-fiuu-secret-key", "merchant_id", "tbshop",
+		"forms", `{"orderid":"[A-Za-z].*","RefID":"refund-[0-9]{2}","RefundID":"[0-9]{5}","TxnID":"[0-9]{10}"}`)
+)
 
 // btcpay: sha256=<hex of HMAC-SHA256 over the payload>.
 func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
@@ -373,14 +403,25 @@ var opayoServerKeys = verify.Keys{
 	Settings: map[string]string{"vendor": "devvendor", "redirect_url": "https://shop.example.com/paid?order={VendorTxCode}"},
 }
 
-// epayBambora: hex of MD5 over all values in their order, here that of their
-// names, and the secret key.
-func epayBambora(f url.Values, key string) string {
+// epayBambora: hex of MD5 over all values in their order and the secret key,
+// behind them.
+func epayBambora(payload []byte, key string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
+	var pairs []string
 	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		text.WriteString(f.Get(name))
+	for pair := range strings.SplitSeq(string(payload), "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "hash" {
+			continue
+		}
+		value, err := url.QueryUnescape(value)
+		if err != nil {
+			return verify.Request{}, err
+		}
+		pairs = append(pairs, pair)
+		text.WriteString(value)
 	}
-	return fmt.Sprintf("%x", md5.Sum([]byte(text.String()+key)))
+	pairs = append(pairs, fmt.Sprintf("hash=%x", md5.Sum([]byte(text.String()+key))))
+	return request([]byte(strings.Join(pairs, "&")), "application/x-www-form-urlencoded"), nil
 }
 
 // sofort: hex of SHA-1 over all fields and the password.
