@@ -15,8 +15,10 @@ import (
 	"hash/crc32"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,7 +137,8 @@ func TestKeyringBound(t *testing.T) {
 }
 
 // TestKeyringTogether: whoever wants the same key at once waits for one fetch,
-// even if the one who began it has gone, and only so many are fetched at once.
+// even if the one who began it has gone, and only so many of a host are fetched
+// at once; one more waits for its turn as long as it may.
 func TestKeyringTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetched atomic.Int32
@@ -155,20 +158,137 @@ func TestKeyringTogether(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range 100 {
 			all.Go(func() {
-				if _, err := k.get(t.Context(), need(n%keyringFetches)); err != nil {
+				if _, err := k.get(t.Context(), need(n%keyringOfHost)); err != nil {
 					t.Errorf("key %d: %v", n, err)
 				}
 			})
 		}
 		synctest.Wait()
-		if _, err := k.get(t.Context(), need(keyringFetches)); !errors.Is(err, ErrKeyNotThere) {
+		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if _, err := k.get(short, need(keyringOfHost)); !errors.Is(err, ErrKeyNotThere) {
 			t.Errorf("one fetch more: %v, want %v", err, ErrKeyNotThere)
 		}
+		if fetched.Load() != 0 {
+			t.Errorf("fetched %d times before any of the fetches can have ended", fetched.Load())
+		}
+		if _, err := k.get(t.Context(), need(keyringOfHost)); err != nil {
+			t.Errorf("one fetch more, that waits: %v", err)
+		}
 		all.Wait()
-		if fetched.Load() != keyringFetches {
-			t.Errorf("fetched %d times, want %d", fetched.Load(), keyringFetches)
+		if fetched.Load() != keyringOfHost+1 {
+			t.Errorf("fetched %d times, want %d", fetched.Load(), keyringOfHost+1)
 		}
 	})
+}
+
+// TestKeyringMadeUp: whoever names addresses of keys that are not there, or hang,
+// keeps neither the keys of another host from others, nor those of the same host
+// from another address for longer than one fetch takes.
+func TestKeyringMadeUp(t *testing.T) {
+	for _, hangs := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var madeUp atomic.Int32
+			k := Keyring{Client: &http.Client{Transport: trip(func(r *http.Request) (*http.Response, error) {
+				answer := func(status int) (*http.Response, error) {
+					return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader("key"))}, nil
+				}
+				switch {
+				case !strings.Contains(r.URL.Path, "made-up"):
+					return answer(200)
+				case hangs:
+					madeUp.Add(1)
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				}
+				madeUp.Add(1)
+				time.Sleep(50 * time.Millisecond)
+				return answer(404)
+			})}}
+			from := func(address string) context.Context {
+				return WithRequester(t.Context(), netip.MustParsePrefix(address))
+			}
+			var all sync.WaitGroup
+			for stranger := range keyringOfHost + 2 {
+				for n := range 50 {
+					all.Go(func() {
+						time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+						at := fmt.Sprintf("https://keys.example/made-up-%d-%d", stranger, n)
+						if _, err := k.get(from(fmt.Sprintf("192.0.2.%d/32", stranger)), &KeyNeeded{URL: at}); err == nil {
+							t.Error("a made-up key is there")
+						}
+					})
+				}
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			start := time.Now()
+			for _, at := range []string{"https://other.example/key", "https://keys.example/key"} {
+				if got, err := k.get(from("198.51.100.7/32"), &KeyNeeded{URL: at}); err != nil || string(got) != "key" {
+					t.Errorf("%s: %q, %v", at, got, err)
+				}
+			}
+			if took := time.Since(start); took > keyringTimeout {
+				t.Errorf("hanging %t: took %s", hangs, took)
+			}
+			all.Wait()
+			if most := int32((keyringOfHost + 2) * keyringFailed); madeUp.Load() > most {
+				t.Errorf("hanging %t: %d made-up keys were asked for, want at most %d", hangs, madeUp.Load(), most)
+			}
+			// A key that is known is not kept from anybody.
+			if got, err := k.get(from("192.0.2.0/32"), &KeyNeeded{URL: "https://keys.example/key"}); err != nil || string(got) != "key" {
+				t.Errorf("a known key: %q, %v", got, err)
+			}
+			time.Sleep(keyringRetry + time.Second)
+			if got, err := k.get(from("192.0.2.0/32"), &KeyNeeded{URL: "https://keys.example/another"}); err != nil || string(got) != "key" {
+				t.Errorf("a key that is there, later: %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestKeyringRequesters: how many addresses are remembered is bounded, and they
+// are forgotten.
+func TestKeyringRequesters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fetched atomic.Int32
+		k := Keyring{Client: answer(&fetched, 404, "")}
+		ask := func(n int) {
+			from := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
+			k.get(WithRequester(t.Context(), from), need(n))
+		}
+		for n := range 2 * keyringAsked {
+			ask(n)
+		}
+		if len(k.of) != keyringAsked || fetched.Load() != keyringAsked {
+			t.Errorf("%d addresses are remembered, %d keys fetched, want %d", len(k.of), fetched.Load(), keyringAsked)
+		}
+		time.Sleep(keyringRetry + time.Second)
+		ask(3 * keyringAsked)
+		if len(k.of) != 1 || fetched.Load() != keyringAsked+1 {
+			t.Errorf("%d addresses are remembered, %d keys fetched later", len(k.of), fetched.Load())
+		}
+	})
+}
+
+// TestKeyringTellsNothing: whoever sent the request learns that a key could not be
+// fetched, and the operator why.
+func TestKeyringTellsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "https://" + l.Addr().String() + "/key"
+	l.Close()
+	told := ""
+	k := Keyring{Failed: func(url string, err error) { told = url + " " + err.Error() }}
+	_, err = k.get(t.Context(), &KeyNeeded{URL: at})
+	if !errors.Is(err, ErrKeyNotThere) || strings.ContainsAny(err.Error(), "0123456789") || strings.Contains(err.Error(), "dial") {
+		t.Errorf("the error is %v, want %v and no more", err, ErrKeyNotThere)
+	}
+	if !strings.Contains(told, at) || !strings.Contains(told, "refused") {
+		t.Errorf("the operator is told %q", told)
+	}
 }
 
 func TestKeyringTimeouts(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -103,7 +104,9 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	if r.URL == "" {
 		r.URL = given(e)
 	}
-	var keyring verify.Keyring
+	keyring := verify.Keyring{Failed: func(url string, err error) {
+		fmt.Fprintf(c.ErrOrStderr(), "tollbridge: the key at %s could not be fetched: %v\n", url, err)
+	}}
 	v := inspected{Verdict: e.Verdict(c.Context(), &keyring, r, now)}
 	e.Keys.Fetched = keyring.Held()
 	v.Diagnosis = doctor.Case{Endpoint: e, Request: r, Now: now, Others: others}.Diagnose()
