@@ -206,6 +206,10 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	var records []publish.Record
 	for _, e := range a.Events {
 		r, err := publish.EventRecord(d.Names, e, l.Webhook.Trace)
+		if errors.As(err, new(*publish.TooLarge)) {
+			v.Stays = err.Error()
+			return v, nil
+		}
 		if err != nil {
 			return v, err
 		}

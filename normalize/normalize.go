@@ -20,7 +20,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -306,7 +305,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		Data:            d,
 	}
 	err := e.Validate()
-	if err == nil && len(payload) > maxEvent {
+	if err == nil && len(payload) > schemas.MostBytes/32 { // no smaller one has grown so much
 		err = tooLarge(e)
 	}
 	if err != nil {
@@ -316,15 +315,13 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	return e, nil
 }
 
-// maxEvent is how many bytes an event may have. Topics take a mebibyte by
-// default, and a record that Kafka refuses whenever it is asked would be sent
-// again for days.
-const maxEvent = 512 << 10
-
+// tooLarge refuses an event that no topic takes: it would be sent again for days.
+// A few bytes of a payload can become many of an event, where a field stands in
+// it more than once, or JSON has to escape what is in it.
 func tooLarge(e schemas.Event) error {
-	b, err := json.Marshal(e)
-	if err == nil && len(b) > maxEvent {
-		err = fmt.Errorf("the event would have %d bytes, and may have %d", len(b), maxEvent)
+	b, err := e.Encode()
+	if err == nil && len(b) > schemas.MostBytes {
+		err = fmt.Errorf("the event would have %d bytes, and may have %d", len(b), schemas.MostBytes)
 	}
 	return err
 }

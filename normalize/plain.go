@@ -81,14 +81,18 @@ type scope struct {
 // closing returns where the string ends that begins at from. It gives up on one
 // with a surrogate, which may be half a character, and on a name with an escape.
 func closing(text []byte, from int, name bool) (end int, ok bool) {
+	quote := from - 1 // the last that was found; it is looked for once, whatever stands before it
 	for i := from; ; i++ {
-		n := bytes.IndexByte(text[i:], '"')
-		if n < 0 {
-			return 0, false
+		if quote < i {
+			n := bytes.IndexByte(text[i:], '"')
+			if n < 0 {
+				return 0, false
+			}
+			quote = i + n
 		}
-		escape := bytes.IndexByte(text[i:i+n], '\\')
+		escape := bytes.IndexByte(text[i:quote], '\\')
 		if escape < 0 {
-			return i + n, true
+			return quote, true
 		}
 		i += escape + 1 // what is escaped
 		if name || text[i] == 'u' && (i+1 >= len(text) || text[i+1]|0x20 == 'd') {

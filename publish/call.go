@@ -7,6 +7,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 // fate is what became of a record.
@@ -111,11 +113,18 @@ func (c *call) leave(err error) {
 func (c *call) result(l *ledger) ([]Receipt, error) {
 	receipts := make([]Receipt, len(c.slots))
 	var err error
+	var big []int
 	for i := range c.slots {
 		f, at, why := c.slots[i].outcome()
 		if receipts[i] = at; f != stored && err == nil {
 			err = why
 		}
+		if f == unwritten && errors.Is(s.err, kafka.MessageSizeTooLarge) {
+			big = append(big, i)
+		}
+	}
+	if big != nil {
+		err = &TooLarge{Records: big, Err: c.slots[big[0]].err}
 	}
 	if err == nil { // even if the deadline passed as the last answer came
 		return receipts, nil

@@ -285,7 +285,7 @@ func checkTopic(m *metadata.ResponseTopic) error {
 }
 
 // readLimits reads the topics' max.message.bytes. Where that is not allowed
-// Kafka's own default stands.
+// Kafka's own default stands, and a larger record is the broker's to refuse.
 func (k *cluster) readLimits(topics []string) {
 	q := &describeconfigs.Request{}
 	for _, name := range topics {
@@ -303,6 +303,7 @@ func (k *cluster) readLimits(topics []string) {
 			n, err := strconv.Atoi(e.ConfigValue)
 			if t := known[r.ResourceName]; t != nil && e.ConfigName == "max.message.bytes" && err == nil && n > 0 {
 				t.limit.Store(int64(n))
+				t.told.Store(true)
 			}
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // topic is what is known of a topic.
 type topic struct {
 	name  string
-	limit atomic.Int64                 // its max.message.bytes
+	limit atomic.Int64                 // its max.message.bytes, or Kafka's default where that is not known
+	told  atomic.Bool                  // limit is the topic's own
 	parts atomic.Pointer[[]*partition] // nil: not known yet
 	seen  []*partition                 // all that ever were; the cluster's lock guards it
 	err   atomic.Pointer[error]        // what is wrong with what the brokers say of it; nil: nothing

@@ -191,6 +191,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 	parts := make([]*partition, len(c.records))
 	total := int64(0)
 	now := time.Now()
+	var big *TooLarge
 	for i := range c.records {
 		r := &c.records[i]
 		q, err := k.partition(ctx, r)
@@ -199,7 +200,11 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 		}
 		size, err := q.size(r)
 		if err != nil {
-			return err
+			if big == nil {
+				big = &TooLarge{Err: err}
+			}
+			big.Records = append(big.Records, i)
+			continue
 		}
 		if k.ledger.size.Load() > 0 {
 			known, err := c.slots[i].recall(ctx, k.ledger, q, r)
@@ -218,6 +223,9 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 		}
 		parts[i], c.slots[i].size = q, size
 		total += size
+	}
+	if big != nil {
+		return big
 	}
 	if err := k.reserve(total); err != nil {
 		return err
@@ -261,10 +269,11 @@ func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) 
 }
 
 // size returns how many bytes a record takes, or an error if its topic does
-// not take so many. Compressed it may, so that the broker is asked.
+// not take so many. Compressed it may, so that the broker is asked, as it is where
+// the topic's limit is not known.
 func (p *partition) size(r *Record) (int64, error) {
 	n := int64(recordSize(r, 0, 0) + recordRoom)
-	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil {
+	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil && p.topic.told.Load() {
 		return 0, fmt.Errorf("%w: topic %s: a record of %d bytes, and the topic's max.message.bytes is %d: raise it or lower the limit of a webhook's body",
 			ErrRefused, r.Topic, n-recordRoom+headerSize, limit)
 	}

@@ -68,7 +68,6 @@
 package publish
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -117,6 +116,18 @@ var (
 	ErrClosed = errors.New("the producer is closed")
 )
 
+// TooLarge is the error of records that are refused for their size. It is an
+// [ErrRefused]: they are written nowhere, and never will be.
+type TooLarge struct {
+	Records []int // which of those that were given to [Producer.Publish]; nil of [EventRecord]
+	Err     error // of the first of them
+}
+
+func (t *TooLarge) Error() string { return t.Err.Error() }
+
+// Unwrap makes it an [ErrRefused].
+func (t *TooLarge) Unwrap() []error { return []error{ErrRefused, t.Err} }
+
 // Headers of an event's record that say what its value says, too, for who reads
 // many and decodes few.
 const (
@@ -128,14 +139,18 @@ const (
 
 // EventRecord is the record of an event: structured-mode CloudEvents JSON to
 // the topic of its type, keyed by its subject. Traceparent is the W3C trace
-// context of the webhook it came in.
+// context of the webhook it came in. The error is a [TooLarge] where the event
+// has more than [schemas.MostBytes].
 func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	if err := e.Validate(); err != nil {
 		return Record{}, err
 	}
-	value, err := json.Marshal(e)
+	value, err := e.Encode()
 	if err != nil {
-		return Record{}, fmt.Errorf("event %s: %w", e.ID, err)
+		return Record{}, err
+	}
+	if len(value) > schemas.MostBytes {
+		return Record{}, &TooLarge{Err: fmt.Errorf("event %s has %d bytes, and may have %d", e.ID, len(value), schemas.MostBytes)}
 	}
 	r := Record{
 		Topic: n.Event(e.Type),

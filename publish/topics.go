@@ -54,9 +54,9 @@ type Layout struct {
 	MinInSync int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
 }
 
-// rawBytes is the largest record of the topics that hold whole webhooks: the
-// body at its default limit, its headers, and room.
-const rawBytes = 2 << 20
+// RawBytes is the largest record of the topics that hold whole webhooks, their
+// max.message.bytes: a body, the headers of its request, and room.
+const RawBytes = 2 << 20
 
 func (l Layout) minInSync() int {
 	if l.MinInSync > 0 {
@@ -69,7 +69,7 @@ func (l Layout) minInSync() int {
 func (l Layout) configs(topic string) map[string]string {
 	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
 	if topic == l.Received() || topic == l.Dead() {
-		c["max.message.bytes"] = strconv.Itoa(rawBytes)
+		c["max.message.bytes"] = strconv.Itoa(RawBytes)
 	}
 	if topic == l.References() {
 		c["cleanup.policy"] = "compact"
