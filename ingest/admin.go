@@ -2,8 +2,13 @@ package ingest
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -14,18 +19,78 @@ import (
 // Admin returns the handler of the second listener, which is not for the
 // outside: /metrics for Prometheus, /healthz while the process lives, /readyz
 // while webhooks can be acknowledged, /v1/where?id=… with a [history.Place]:
-// where the events of a payment are, and nothing of what they say; and Go's
-// profiles under /debug/pprof/.
+// where the events of a payment are, and nothing of what they say; POST
+// /v1/handle_event where [Config.HandleEvent] has it; and Go's profiles under
+// /debug/pprof/.
+//
+// It answers requests to loopback names and addresses, to the address that the
+// connection came in by, and to [Config.AdminHosts]. Any other Host is refused: a
+// web page could have a browser call this listener by a name of the page's own
+// (DNS rebinding), and read the answer.
 func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
+	e.Pre(s.knownHost)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{})))
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.readyz)
 	e.GET("/v1/where", s.where)
+	if s.HandleEvent == OnAdmin || s.HandleEvent == OnBoth {
+		e.POST("/v1/handle_event", func(c echo.Context) error { return s.handleEvent(c, nil) })
+	}
 	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
 	e.GET("/debug/pprof/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)))
 	return e
+}
+
+// knownHost refuses requests to a host that is none of the admin listener's.
+func (s *Server) knownHost(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if s.answersTo(r) {
+			return next(c)
+		}
+		s.Log.Warn().Str("host", short(r.Host)).Str("path", short(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin: the host is not in admin_hosts")
+		return c.String(http.StatusMisdirectedRequest, fmt.Sprintf(
+			"the request is to the host %q; the admin listener answers to localhost, to its own address, and to the names in admin_hosts\n", short(r.Host)))
+	}
+}
+
+// answersTo reports whether a request is to a host of the admin listener's.
+func (s *Server) answersTo(r *http.Request) bool {
+	host := hostname(r.Host)
+	if a, err := netip.ParseAddr(host); err == nil {
+		a = a.Unmap()
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a == peer(local.String()) {
+			return true
+		}
+		if a.IsLoopback() {
+			return true
+		}
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+		slices.ContainsFunc(s.AdminHosts, func(h string) bool { return hostname(h) == host })
+}
+
+// hostname is the host of a Host header in lower case: without its port, the
+// brackets of an IPv6 address, and the dot at its end.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// checkHosts refuses what is no name or address of a host.
+func checkHosts(hosts []string) error {
+	for _, h := range hosts {
+		name := strings.Trim(strings.ToLower(h), "abcdefghijklmnopqrstuvwxyz0123456789-_.")
+		if _, err := netip.ParseAddr(h); err != nil && (h == "" || name != "") {
+			return fmt.Errorf("admin_hosts: %q is not the name or the address of a host, without a port, such as tollbridge.internal", h)
+		}
+	}
+	return nil
 }
 
 // where tells where the events are that the ids of the query stand for.
@@ -42,6 +107,9 @@ func (s *Server) where(c echo.Context) error {
 }
 
 func (s *Server) readyz(c echo.Context) error {
+	if s.stopping.Load() {
+		return c.String(http.StatusServiceUnavailable, "not ready: the server is stopping\n")
+	}
 	if s.Ready != nil {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
 		defer cancel()

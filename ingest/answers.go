@@ -98,7 +98,9 @@ var (
 	errTooLarge = errors.New("body too large")
 	errEncoding = errors.New("content encoding not accepted")
 	errRead     = errors.New("body could not be read")
-	errBusy     = errors.New("too many bytes in flight")
+	errSlow     = errors.New("the body did not come before the deadline")
+	errBusy     = errors.New("too much is under way")
+	errShare    = errors.New("this address has its share of what may be under way")
 	errPanic    = errors.New("panic")
 	errReceipts = errors.New("the publisher gave no receipt for some records")
 )
@@ -115,7 +117,9 @@ var refusals = []struct {
 	{errTooLarge, "body_too_large", http.StatusRequestEntityTooLarge},
 	{errEncoding, "content_encoding", http.StatusUnsupportedMediaType},
 	{errRead, "body_unreadable", http.StatusBadRequest},
-	{errBusy, "too_many_bytes_in_flight", http.StatusServiceUnavailable},
+	{errSlow, "body_too_slow", http.StatusServiceUnavailable},
+	{errBusy, "too_much_under_way", http.StatusServiceUnavailable},
+	{errShare, "share_of_address_used", http.StatusServiceUnavailable},
 	{errPanic, "panic", http.StatusServiceUnavailable},
 
 	// What is wrong with our keys, or out of our reach, is no fault of the
@@ -169,8 +173,6 @@ func plain(status int) Answer {
 	switch status {
 	case http.StatusServiceUnavailable:
 		a.Headers["Retry-After"] = retryAfter
-	case http.StatusRequestEntityTooLarge:
-		a.Headers["Connection"] = "close" // the rest of the body is not read
 	case http.StatusMethodNotAllowed:
 		a.Headers["Allow"] = http.MethodPost
 	}

@@ -30,6 +30,9 @@ func TestCardinality(t *testing.T) {
 		"a method":         func(n int) *http.Request { return asked(fmt.Sprintf("MADEUP%d", n), "/webhooks/stripe", payload) },
 		"a method nowhere": func(n int) *http.Request { return asked(fmt.Sprintf("MADEUP%d", n), "/made/up", payload) },
 		"a body":           func(n int) *http.Request { return asked("POST", "/webhooks/stripe", fmt.Appendf(nil, "{%d", n)) },
+		"handle_event on the public listener": func(n int) *http.Request {
+			return asked("POST", "/v1/handle_event", fmt.Appendf(nil, `{"connector":"made-up-%d","payload":"{}"}`, n))
+		},
 		"handle_event": func(n int) *http.Request {
 			return asked("POST", "/v1/handle_event", fmt.Appendf(nil, `{"connector":"made-up-%d","payload":"{}"}`, n))
 		},
@@ -59,10 +62,14 @@ func TestCardinality(t *testing.T) {
 		},
 	}
 	for what, make := range kinds {
-		answered := b.do(make(0)).StatusCode
+		do := b.do
+		if what == "handle_event" {
+			do = b.ask
+		}
+		answered := do(make(0)).StatusCode
 		one := series(t, registry)
 		for n := 1; n <= 200; n++ {
-			if got := b.do(make(n)).StatusCode; got != answered {
+			if got := do(make(n)).StatusCode; got != answered {
 				t.Fatalf("%s: answered %d, and another of the kind %d", what, answered, got)
 			}
 		}

@@ -136,7 +136,8 @@ const OutcomeHandshake normalize.Outcome = "handshake"
 const OutcomeDuplicate normalize.Outcome = "duplicate"
 
 // Judge verifies a request to the endpoint and normalises what was verified.
-// Keys that must be fetched come through the keyring.
+// Keys that must be fetched come through the keyring. Between the two it ends
+// with ctx, as what is verified after that is of no use to anybody.
 func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Judgement {
 	v, err := k.Verify(ctx, e.Connector, r, e.Keys, now)
 	if err != nil {
@@ -144,6 +145,9 @@ func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request
 	}
 	if v.Handshake {
 		return Judgement{Verified: v}
+	}
+	if err := ctx.Err(); err != nil {
+		return Judgement{Err: err}
 	}
 	result, err := e.Normalize(v.Payload, now)
 	return Judgement{Verified: v, Result: result, Err: err}

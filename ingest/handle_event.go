@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -101,42 +103,85 @@ type handleEventRequest struct {
 
 // handleEvent is [HandleEvent] over HTTP: 200 with a [Verdict] for a webhook
 // that is verified, 401 with one for a webhook that is not, 400 with an error
-// for a question that cannot be answered.
-func (s *Server) handleEvent(c echo.Context) error {
-	start := s.Now()
-	status, answer := s.handled(c)
-	s.Log.Info().Str("path", c.Path()).Int("status", status).Dur("took_ms", s.Now().Sub(start)).
-		Str("remote", c.Request().RemoteAddr).Msg("handle_event")
-	if status == http.StatusServiceUnavailable {
-		c.Response().Header().Set("Retry-After", retryAfter)
-	}
+// for a question that cannot be answered. It has the limits of a webhook, and
+// ends when its caller has gone. Allowed, if it is not nil, says which
+// connectors may be asked about.
+func (s *Server) handleEvent(c echo.Context, allowed func(connector string) error) error {
+	q := question{s: s, start: s.Now(), from: s.client(c.Request()), allowed: allowed}
+	status, answer := q.answer(c)
+	q.finish(c, status)
 	if err := c.JSON(status, answer); err != nil {
 		s.Log.Info().Err(err).Msg("the caller did not wait for its answer")
 	}
 	return nil
 }
 
-// handled is the answer to a request to handle_event.
-func (s *Server) handled(c echo.Context) (status int, answer any) {
+// configured allows the connectors that have an endpoint.
+func (s *Server) configured(connector string) error {
+	for _, e := range s.endpoints {
+		if e.Connector == connector {
+			return nil
+		}
+	}
+	return fmt.Errorf("no endpoint of connector %q is configured, and here no other can be asked about; the admin listener answers for all", short(connector))
+}
+
+// question is one request to handle_event.
+type question struct {
+	s         *Server
+	start     time.Time
+	from      netip.Addr
+	allowed   func(connector string) error
+	connector string // once it is known to be one
+	bytes     int
+	reason    string // why it is not verified, or not answered
+	err       error  // of reading the request
+}
+
+// answer returns the status and the body of the answer. A panic becomes a 503.
+func (q *question) answer(c echo.Context) (status int, answer any) {
 	defer func() {
-		if err := s.recovered(recover()); err != nil {
-			status, answer = http.StatusServiceUnavailable, failed("internal")
+		if err := q.s.recovered(recover()); err != nil {
+			status, answer = q.fail(err)
 		}
 	}()
-	body, release, err := s.read(c.Response(), c.Request())
-	defer release()
-	if err != nil {
-		a, word := dialect{}.refusal(err)
-		return a.Status, failed(word)
+	s, of := q.s, whole(q.from)
+	if err := s.webhooks.take(of, 1); err != nil {
+		return q.fail(err)
 	}
-	e, r, err := readQuestion(body)
-	if err != nil {
-		return http.StatusBadRequest, failed(err.Error()) // the caller's own words
-	}
+	defer s.webhooks.give(of, 1)
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.Deadline)
 	defer cancel()
-	v := e.Verdict(ctx, &s.keyring, r, s.Now())
+	body, release, err := s.read(ctx, c.Response(), c.Request())
+	defer release()
+	if err != nil {
+		return q.fail(err)
+	}
+	q.bytes = len(body)
+	select { // some of the processors stay for webhooks
+	case s.judging <- struct{}{}:
+		defer func() { <-s.judging }()
+	case <-ctx.Done():
+		return q.fail(ctx.Err())
+	}
+	asked, err := readQuestion(body)
+	if err == nil && q.allowed != nil {
+		err = q.allowed(asked.Connector)
+	}
+	if err != nil {
+		return q.refuse(err)
+	}
+	e, r, err := asked.request()
+	if err != nil {
+		return q.refuse(err)
+	}
+	q.connector = e.Connector
+	v := e.Verdict(verify.WithRequester(ctx, of), &s.asked, r, s.Now())
+	if err := ctx.Err(); err != nil {
+		return q.fail(err)
+	}
 	v.Answer = nil // this caller is not the processor
+	q.reason = v.Reason
 	switch verify.Reason(v.Reason) {
 	case "":
 		return http.StatusOK, v
@@ -148,17 +193,65 @@ func (s *Server) handled(c echo.Context) (status int, answer any) {
 	return http.StatusUnauthorized, v
 }
 
+// fail is the answer to an error that is none of the question.
+func (q *question) fail(err error) (status int, answer any) {
+	var a Answer
+	a, q.reason = dialect{}.refusal(err)
+	if errors.Is(err, context.Canceled) {
+		q.reason = "caller_gone"
+	}
+	q.err = err
+	return a.Status, failed(q.reason)
+}
+
+// refuse is the answer to a question that cannot be answered, in the caller's
+// own words.
+func (q *question) refuse(err error) (status int, answer any) {
+	q.reason = "bad_request"
+	return http.StatusBadRequest, failed(err.Error())
+}
+
+// finish logs and counts the question, and sets the headers of its answer.
+func (q *question) finish(c echo.Context, status int) {
+	s, r, took := q.s, c.Request(), q.s.Now().Sub(q.start)
+	line := s.Log.Info()
+	if status >= http.StatusInternalServerError {
+		line = s.Log.Error()
+	}
+	line.Str("method", short(r.Method)).Str("path", c.Path()).Int("status", status).Dur("took_ms", took).
+		Int("bytes", q.bytes).Str("remote", r.RemoteAddr).Str("connector", q.connector)
+	if q.from.IsValid() && q.from != peer(r.RemoteAddr) {
+		line.Stringer("client", q.from) // as a trusted proxy says
+	}
+	if q.reason != "" {
+		line.Str("reason", q.reason)
+	}
+	line.Msg("handle_event")
+	s.metrics.questions.WithLabelValues(q.connector, q.reason, strconv.Itoa(status)).Inc()
+	s.metrics.questionSeconds.Observe(took.Seconds())
+	if status == http.StatusServiceUnavailable {
+		c.Response().Header().Set("Retry-After", retryAfter)
+	}
+	if bodyLeft(q.err) {
+		hangUp(c.Response())
+	}
+}
+
 func failed(why string) any { return echo.Map{"error": why} }
 
 // readQuestion reads the body of POST /v1/handle_event.
-func readQuestion(body []byte) (Endpoint, verify.Request, error) {
-	var q handleEventRequest
+func readQuestion(body []byte) (q handleEventRequest, err error) {
 	if err := json.Unmarshal(body, &q, json.RejectUnknownMembers(true)); err != nil {
-		return Endpoint{}, verify.Request{}, fmt.Errorf("want {connector, payload, headers, webhook_secret}, the payload as a string: %w", err)
+		return q, fmt.Errorf("want {connector, payload, headers, webhook_secret}, the payload as a string: %w", err)
 	}
 	if q.Payload != "" && len(q.PayloadBase64) > 0 {
-		return Endpoint{}, verify.Request{}, errors.New("want one of payload and payload_base64")
+		return q, errors.New("want one of payload and payload_base64")
 	}
+	return q, nil
+}
+
+// request is the webhook that is asked about, and the endpoint it would come to.
+func (q handleEventRequest) request() (Endpoint, verify.Request, error) {
 	e := Endpoint{Connector: q.Connector, Keys: verify.Keys{Settings: q.Settings}}
 	if q.WebhookSecret != "" {
 		e.Keys.Secrets = []verify.Secret{{Name: "webhook_secret", Value: q.WebhookSecret}}

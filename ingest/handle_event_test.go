@@ -67,7 +67,7 @@ func TestHandleEventOverHTTP(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBridge(t)
-			a := b.do(httptest.NewRequest(http.MethodPost, "/v1/handle_event", strings.NewReader(tt.body)))
+			a := b.ask(httptest.NewRequest(http.MethodPost, "/v1/handle_event", strings.NewReader(tt.body)))
 			got := bodyOf(t, a)
 			if a.StatusCode != tt.status || !strings.Contains(got, tt.want) {
 				t.Errorf("%d %s\nwant %d with %s", a.StatusCode, got, tt.status, tt.want)
@@ -119,7 +119,7 @@ func TestBase64IsExact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newBridge(t).do(httptest.NewRequest(http.MethodPost, "/v1/handle_event", bytes.NewReader(q)))
+	a := newBridge(t).ask(httptest.NewRequest(http.MethodPost, "/v1/handle_event", bytes.NewReader(q)))
 	if got := bodyOf(t, a); a.StatusCode != http.StatusOK || !strings.Contains(got, `"outcome":"malformed"`) {
 		t.Errorf("%d %s, want 200 and malformed", a.StatusCode, got)
 	}

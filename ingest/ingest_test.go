@@ -119,11 +119,19 @@ func (b *bridge) do(r *http.Request) *http.Response {
 	return w.Result()
 }
 
+// ask has the admin listener answer a request.
+func (b *bridge) ask(r *http.Request) *http.Response {
+	w := httptest.NewRecorder()
+	r.Host = "localhost:9090"
+	b.admin.ServeHTTP(w, r)
+	return w.Result()
+}
+
 // metric returns the value of a line of /metrics, 0 if it is not there.
 func (b *bridge) metric(line string) string {
-	w := httptest.NewRecorder()
-	b.admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for l := range strings.Lines(w.Body.String()) {
+	a := b.ask(httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	all, _ := io.ReadAll(a.Body)
+	for l := range strings.Lines(string(all)) {
 		if value, ok := strings.CutPrefix(l, line+" "); ok {
 			return strings.TrimSpace(value)
 		}
@@ -480,14 +488,13 @@ func TestAdmin(t *testing.T) {
 		{"/v1/where?id=order-1", nil, 404, "this server remembers nothing\n"},
 	} {
 		ready = tt.ready
-		w := httptest.NewRecorder()
-		b.admin.ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, nil))
-		if w.Code != tt.status || tt.body != "" && w.Body.String() != tt.body {
-			t.Errorf("%s: %d %q, want %d %q", tt.path, w.Code, w.Body.String(), tt.status, tt.body)
+		a := b.ask(httptest.NewRequest(http.MethodGet, tt.path, nil))
+		if got := bodyOf(t, a); a.StatusCode != tt.status || tt.body != "" && got != tt.body {
+			t.Errorf("%s: %d %q, want %d %q", tt.path, a.StatusCode, got, tt.status, tt.body)
 		}
 	}
 	// The outside sees none of it.
-	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/where"} {
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/where", "/v1/handle_event"} {
 		if a := b.do(httptest.NewRequest(http.MethodGet, path, nil)); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the webhooks' listener: %d, want 404", path, a.StatusCode)
 		}
@@ -524,7 +531,10 @@ func TestNew(t *testing.T) {
 		{"URL with a query", with(func(e *ingest.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
 		{"public URL of another scheme", with(func(e *ingest.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
 		{"twice", ingest.Config{Endpoints: []ingest.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
-		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 100}, "is not above that of one"},
+		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 199}, "want at least twice max_body, 200"},
+		{"a body that no record holds", ingest.Config{MaxBody: ingest.MostBody + 1}, "want at most"},
+		{"handle_event nowhere that is", ingest.Config{HandleEvent: "all"}, "want admin, public, both or off"},
+		{"a URL as a host", ingest.Config{AdminHosts: []string{"http://tollbridge"}}, "is not the name or the address of a host"},
 	} {
 		_, err := ingest.New(tt.c)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

@@ -23,8 +23,15 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// listen serves on loopback as `tollbridge serve` does, and returns the address.
-func listen(t *testing.T, h http.Handler, change ...func(*http.Server)) string {
+// listen serves webhooks on loopback as `tollbridge serve` does, and returns the
+// address.
+func listen(t *testing.T, b *bridge, change ...func(*http.Server)) string {
+	t.Helper()
+	return listenTo(t, b, b.Listener, change...)
+}
+
+// listenTo serves any handler.
+func listenTo(t *testing.T, h http.Handler, bound func(net.Listener) net.Listener, change ...func(*http.Server)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +41,7 @@ func listen(t *testing.T, h http.Handler, change ...func(*http.Server)) string {
 	for _, f := range change {
 		f(s)
 	}
-	go s.Serve(l)
+	go s.Serve(bound(l))
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String()
 }
@@ -113,7 +120,7 @@ func TestRawRequests(t *testing.T) {
 
 // TestSlow: who sends a byte now and then is cut off.
 func TestSlow(t *testing.T) {
-	impatient := func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout = 200*time.Millisecond, 300*time.Millisecond }
+	impatient := func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond }
 	for _, tt := range []struct {
 		name, first, drip string
 		answered          bool
@@ -125,7 +132,7 @@ func TestSlow(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBridge(t)
+			b := newBridge(t, func(c *ingest.Config) { c.Deadline = 300 * time.Millisecond })
 			c := dial(t, listen(t, b, impatient))
 			start := time.Now()
 			go func() {
@@ -137,8 +144,11 @@ func TestSlow(t *testing.T) {
 				}
 			}()
 			if tt.answered {
-				if got := status(t, c); got != http.StatusBadRequest {
-					t.Errorf("status %d, want 400", got)
+				if got := status(t, c); got != http.StatusServiceUnavailable {
+					t.Errorf("status %d, want 503: it is to be sent again", got)
+				}
+				if !strings.Contains(b.logs.String(), `"reason":"body_too_slow"`) {
+					t.Errorf("the log has no reason: %s", b.logs.String())
 				}
 			}
 			closed(t, c)
@@ -216,11 +226,11 @@ func TestSizes(t *testing.T) {
 // TestBytesInFlight: what all bodies together may hold is bounded, and who
 // comes too many is told so at once.
 func TestBytesInFlight(t *testing.T) {
-	const room, senders = 4, 16
+	const room, senders = 4, 16 // MiB that one address may have, and as much is left for others
 	enough := make(chan struct{})
 	var b *bridge
 	b = newBridge(t, func(c *ingest.Config) {
-		c.MaxInFlight = room << 20
+		c.MaxInFlight = 2 * room << 20
 		c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
 			<-enough
 			return b.publish(ctx, r)
@@ -255,7 +265,7 @@ func TestBytesInFlight(t *testing.T) {
 	if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
 		t.Errorf("%s bytes in flight after all", got)
 	}
-	if !strings.Contains(b.logs.String(), `"reason":"too_many_bytes_in_flight"`) {
+	if !strings.Contains(b.logs.String(), `"reason":"share_of_address_used"`) {
 		t.Error("the log has no reason")
 	}
 }

@@ -19,7 +19,16 @@ type metrics struct {
 	bytes    prometheus.Counter
 	inFlight prometheus.Gauge
 	underWay prometheus.Gauge
+
+	connections        prometheus.Gauge
+	connectionsRefused prometheus.Counter
+
+	questions       *prometheus.CounterVec
+	questionSeconds prometheus.Histogram
 }
+
+// seconds are the bounds of the histograms' buckets.
+var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8}
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
@@ -39,7 +48,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tollbridge_webhook_duration_seconds",
 			Help:    "From the request's headers to its answer.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8},
+			Buckets: seconds,
 		}, []string{"connector"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "tollbridge_webhook_bytes_total",
@@ -52,6 +61,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		underWay: f.NewGauge(prometheus.GaugeOpts{
 			Name: "tollbridge_in_flight_webhooks",
 			Help: "Webhooks under way.",
+		}),
+		connections: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tollbridge_connections",
+			Help: "Connections of webhooks that are open, but for those of trusted proxies.",
+		}),
+		connectionsRefused: f.NewCounter(prometheus.CounterOpts{
+			Name: "tollbridge_connections_refused_total",
+			Help: "Connections of webhooks closed at once, since max_connections were open or their address had its share of them.",
+		}),
+		questions: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_handle_event_total",
+			Help: "Requests to /v1/handle_event. The reason is empty for those that were verified.",
+		}, []string{"connector", "reason", "status"}),
+		questionSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tollbridge_handle_event_duration_seconds",
+			Help:    "From the headers of a request to /v1/handle_event to its answer.",
+			Buckets: seconds,
 		}),
 	}
 }

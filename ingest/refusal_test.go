@@ -76,7 +76,7 @@ func TestRefusals(t *testing.T) {
 		{"DELETE", to("DELETE", "/webhooks/stripe"), 405, "method_not_allowed", true},
 		{"OPTIONS", to("OPTIONS", "/webhooks/stripe"), 405, "method_not_allowed", true},
 		{"a method of nobody's", to("BREW", "/webhooks/stripe"), 405, "method_not_allowed", false},
-		{"GET of handle_event", to("GET", "/v1/handle_event"), 405, "method_not_allowed", false},
+		{"handle_event", to("POST", "/v1/handle_event"), 404, "no_such_endpoint", false},
 		{"too large", announce(1<<20 + 1), 413, "body_too_large", true},
 		{"far too large", announce(1 << 60), 413, "body_too_large", true},
 		{"compressed", with("Content-Encoding", "gzip"), 415, "content_encoding", true},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -27,7 +29,8 @@ type passage struct {
 	s          *Server
 	endpoint   *Endpoint
 	start      time.Time
-	trace      string // W3C traceparent
+	trace      string     // W3C traceparent
+	from       netip.Addr // whose request it is: see [Server.client]
 	bytes      int
 	judgement  Judgement
 	receipts   []publish.Receipt
@@ -41,9 +44,31 @@ func (s *Server) webhook(c echo.Context) error {
 	p := s.newPassage(c)
 	s.metrics.underWay.Inc()
 	defer s.metrics.underWay.Dec()
-	p.err = p.run(c)
+	p.from = s.client(c.Request())
+	if p.err = s.webhooks.take(whole(p.from), 1); p.err == nil {
+		defer s.webhooks.give(whole(p.from), 1)
+		p.err = p.run(c)
+	}
 	p.finish(c)
 	return nil
+}
+
+// bodyLeft reports whether a request is refused although more of its body may
+// come.
+func bodyLeft(err error) bool {
+	for _, e := range []error{errTooLarge, errSlow, errBusy, errShare} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// hangUp ends the connection after the answer. Otherwise the server would wait
+// for the rest of the body, to drop it, before it answers.
+func hangUp(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 }
 
 func (s *Server) newPassage(c echo.Context) *passage {
@@ -59,9 +84,8 @@ func (p *passage) finish(c echo.Context) {
 	for name, value := range answer.Headers {
 		c.Response().Header().Set(name, value)
 	}
-	if answer.Status == http.StatusRequestEntityTooLarge {
-		// The server would wait for the rest of the body, to drop it.
-		_ = http.NewResponseController(c.Response()).SetReadDeadline(p.start)
+	if bodyLeft(p.err) {
+		hangUp(c.Response())
 	}
 	c.Response().WriteHeader(answer.Status)
 	if answer.Body == "" || c.Request().Method == http.MethodHead {
@@ -96,7 +120,9 @@ func (p *passage) run(c echo.Context) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), max(s.Deadline, d.deadline))
 	defer cancel() // a sender that hangs up does not stop what Kafka is doing
 
-	body, release, err := s.read(c.Response(), r)
+	ctx = verify.WithRequester(ctx, whole(p.from))
+
+	body, release, err := s.read(ctx, c.Response(), r)
 	defer release()
 	if err != nil {
 		return err
@@ -110,25 +136,67 @@ func (p *passage) run(c echo.Context) (err error) {
 	if p.judgement.Err != nil || p.judgement.Handshake {
 		return p.judgement.Err
 	}
-	admission, err := s.History.Admit(ctx, p.judgement.Events)
+	for {
+		again, err := p.publish(ctx, r, body)
+		if !again {
+			return err
+		}
+	}
+}
+
+// publish has Kafka write what the webhook comes to, and the webhook. Events
+// that cannot be written for their size become malformed, and again tells that
+// the rest is to be published without them: the webhook would be refused
+// whenever it comes.
+func (p *passage) publish(ctx context.Context, r *http.Request, body []byte) (again bool, err error) {
+	a, err := p.s.History.Admit(ctx, p.judgement.Events)
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer admission.Forget() // unless it is done
-	records, err := p.records(admission, r, body)
-	if err != nil {
-		return err
+	defer a.Forget() // unless it is done
+	records, err := p.records(a, r, body)
+	var receipts []publish.Receipt
+	if err == nil {
+		receipts, err = p.s.Publisher.Publish(ctx, records)
 	}
-	receipts, err := s.Publisher.Publish(ctx, records)
-	if err != nil {
-		return err
+	var large *publish.TooLarge
+	switch {
+	case errors.As(err, &large):
+		return p.strike(a, large), err
+	case err != nil:
+		return false, err
+	case len(receipts) != len(records):
+		return false, fmt.Errorf("%w: %d of %d", errReceipts, len(receipts), len(records))
 	}
-	if len(receipts) != len(records) {
-		return fmt.Errorf("%w: %d of %d", errReceipts, len(receipts), len(records))
+	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
+	p.receive(a, receipts)
+	return false, nil
+}
+
+// strike makes events malformed whose records are too large, all of them where
+// the record that is too large is the webhook's: it lists their ids. It returns
+// false where there is none to blame.
+func (p *passage) strike(a *history.Admission, large *publish.TooLarge) bool {
+	struck := map[string]bool{}
+	all := false
+	for _, i := range large.Records {
+		if all = all || i >= len(a.Events); !all {
+			struck[a.Events[i].ID] = true
+		}
 	}
-	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
-	p.receive(admission, receipts)
-	return nil
+	var rest []schemas.Event
+	for _, e := range p.judgement.Events {
+		if !all && !struck[e.ID] {
+			rest = append(rest, e)
+			continue
+		}
+		p.judgement.Kept = append(p.judgement.Kept, normalize.Kept{
+			Type: e.Data.ConnectorEventType, Outcome: normalize.OutcomeMalformed, Reason: large.Error(),
+		})
+	}
+	changed := len(rest) < len(p.judgement.Events)
+	p.judgement.Events = rest
+	return changed
 }
 
 // recovered is the error of a panic, told to the log; nil if there was none.
@@ -141,17 +209,39 @@ func (s *Server) recovered(p any) error {
 	return err
 }
 
+// mostBytes is how many bytes the records of one webhook may have together. The
+// events of a batch can each repeat what it says once.
+const mostBytes = 16 << 20
+
 // records is all that Kafka must have before the webhook is answered: the
-// events that are new, the webhook as it came, and references.
+// events that are new, the webhook as it came, and references. The error is a
+// [publish.TooLarge] where some of them, or all together, are.
 func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
 	var all []publish.Record
-	for _, e := range a.Events {
+	var tooLarge *publish.TooLarge
+	bytes := 0
+	for i, e := range a.Events {
 		rec, err := publish.EventRecord(p.s.Names, e, p.trace)
-		if err != nil {
+		var large *publish.TooLarge
+		switch {
+		case errors.As(err, &large):
+			if tooLarge == nil {
+				tooLarge = &publish.TooLarge{Err: large.Err}
+			}
+			tooLarge.Records = append(tooLarge.Records, i)
+		case err != nil:
 			return nil, err
+		}
+		bytes += len(rec.Key) + len(rec.Value)
+		if bytes > mostBytes {
+			return nil, &publish.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", mostBytes)}
 		}
 		all = append(all, rec)
 	}
+	if tooLarge != nil {
+		return nil, tooLarge
+	}
+	p.ids = nil
 	for _, e := range p.judgement.Events {
 		p.ids = append(p.ids, e.ID)
 	}
@@ -272,6 +362,9 @@ func (p *passage) log(r *http.Request, status int, reason string) {
 	line.Str("method", short(r.Method)).Str("path", short(r.URL.Path)).Int("status", status).
 		Dur("took_ms", p.s.Now().Sub(p.start)).Int("bytes", p.bytes).Str("remote", r.RemoteAddr).
 		Str("trace", p.trace)
+	if p.from.IsValid() && p.from != peer(r.RemoteAddr) {
+		line.Stringer("client", p.from) // as a trusted proxy says
+	}
 	if p.endpoint != nil {
 		line.Str("connector", p.endpoint.Connector).Str("endpoint", p.endpoint.name())
 	}

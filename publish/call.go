@@ -113,18 +113,21 @@ func (c *call) leave(err error) {
 func (c *call) result(l *ledger) ([]Receipt, error) {
 	receipts := make([]Receipt, len(c.slots))
 	var err error
-	var big []int
+	var large *TooLarge
 	for i := range c.slots {
 		f, at, why := c.slots[i].outcome()
 		if receipts[i] = at; f != stored && err == nil {
 			err = why
 		}
-		if f == unwritten && errors.Is(s.err, kafka.MessageSizeTooLarge) {
-			big = append(big, i)
+		if f == unwritten && errors.Is(why, kafka.MessageSizeTooLarge) {
+			if large == nil {
+				large = &TooLarge{Err: why}
+			}
+			large.Records = append(large.Records, i)
 		}
 	}
-	if big != nil {
-		err = &TooLarge{Records: big, Err: c.slots[big[0]].err}
+	if large != nil {
+		err = large
 	}
 	if err == nil { // even if the deadline passed as the last answer came
 		return receipts, nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -30,7 +31,11 @@ import (
 type config struct {
 	Listen string `yaml:"listen"` // of the webhooks
 	Admin  string `yaml:"admin"`  // of /metrics, /healthz and /readyz; not for the outside
-	State  string `yaml:"state"`  // a folder, rebuilt from Kafka when empty
+	// AdminHosts are names that admin may be called by, beside localhost and its
+	// own address.
+	AdminHosts  []string `yaml:"admin_hosts"`
+	HandleEvent string   `yaml:"handle_event"` // where /v1/handle_event is answered: admin, public, both or off
+	State       string   `yaml:"state"`        // a folder, rebuilt from Kafka when empty
 
 	Kafka     kafkaConfig      `yaml:"kafka"`
 	Endpoints []endpointConfig `yaml:"endpoints"`
@@ -38,10 +43,12 @@ type config struct {
 	PublicURL      string   `yaml:"public_url"`       // what processors call: an endpoint's URL is this and its path
 	MerchantIDKeys []string `yaml:"merchant_id_keys"` // names to look for in free metadata, in this order
 
-	Deadline    time.Duration `yaml:"deadline"`      // from a webhook's first byte to its answer
-	MaxBody     int64         `yaml:"max_body"`      // bytes of one webhook
-	MaxInFlight int64         `yaml:"max_in_flight"` // bytes of all webhooks under way
-	LogLevel    string        `yaml:"log_level"`     // debug, info, warn or error
+	Deadline       time.Duration `yaml:"deadline"`        // from the end of a webhook's headers to its answer
+	MaxBody        int64         `yaml:"max_body"`        // bytes of one webhook
+	MaxInFlight    int64         `yaml:"max_in_flight"`   // bytes of all webhooks under way
+	MaxConnections int64         `yaml:"max_connections"` // connections of webhooks
+	TrustedProxies []string      `yaml:"trusted_proxies"` // addresses and networks whose X-Forwarded-For or Forwarded is believed
+	LogLevel       string        `yaml:"log_level"`       // debug, info, warn or error
 }
 
 type kafkaConfig struct {
@@ -92,12 +99,13 @@ type secretConfig struct {
 // standard is what a configuration that says nothing means.
 func standard() config {
 	return config{
-		Listen:   "127.0.0.1:8080",
-		Admin:    "127.0.0.1:9090",
-		State:    "./state",
-		Kafka:    kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
-		Deadline: ingest.DefaultDeadline,
-		LogLevel: "info",
+		Listen:      "127.0.0.1:8080",
+		Admin:       "127.0.0.1:9090",
+		State:       "./state",
+		Kafka:       kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
+		Deadline:    ingest.DefaultDeadline,
+		HandleEvent: string(ingest.OnAdmin),
+		LogLevel:    "info",
 	}
 }
 
@@ -111,7 +119,7 @@ func configFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringP("config", "c", "", "configuration file (YAML)")
 	f.String("listen", "", "address that webhooks come to")
-	f.String("admin", "", "address of /metrics, /healthz and /readyz")
+	f.String("admin", "", "address of /metrics, /healthz, /readyz and /v1/handle_event")
 	kafkaFlags(f)
 	f.String("public-url", "", "what processors call, such as https://pay.example.com")
 	f.String("log-level", "", "debug, info, warn or error")
@@ -256,20 +264,57 @@ func (c config) check() error {
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}
-	if c.MaxBody < 0 || c.MaxInFlight < 0 {
-		wrong("max_body is %d, max_in_flight %d; want numbers of bytes above 0", c.MaxBody, c.MaxInFlight)
+	if c.MaxBody < 0 || c.MaxInFlight < 0 || c.MaxConnections < 0 {
+		wrong("max_body is %d, max_in_flight %d, max_connections %d; want numbers above 0", c.MaxBody, c.MaxInFlight, c.MaxConnections)
 	}
 	if _, err := level(c.LogLevel); err != nil {
 		errs = append(errs, err)
 	}
-	endpoints, err := c.endpoints()
-	if err == nil { // what only shows in all of them together
-		_, err = ingest.New(ingest.Config{Endpoints: endpoints, MaxBody: c.MaxBody, MaxInFlight: c.MaxInFlight})
+	server, err := c.server()
+	if err == nil { // what only shows in all of it together
+		_, err = ingest.New(server)
 	}
 	if err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// server is what the configuration says of the HTTP server.
+func (c config) server() (ingest.Config, error) {
+	endpoints, err := c.endpoints()
+	errs := []error{err}
+	var proxies []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		p, err := network(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("trusted_proxies: %w", err))
+		}
+		proxies = append(proxies, p)
+	}
+	hosts := c.AdminHosts
+	if host, _, err := net.SplitHostPort(c.Admin); err == nil && host != "" {
+		hosts = append(hosts[:len(hosts):len(hosts)], host) // a name that it listens on; an address is known by the connection
+	}
+	return ingest.Config{
+		Endpoints: endpoints, MaxBody: c.MaxBody, MaxInFlight: c.MaxInFlight, MaxConnections: c.MaxConnections, Deadline: c.Deadline,
+		TrustedProxies: proxies, HandleEvent: ingest.Exposure(c.HandleEvent), AdminHosts: hosts,
+	}, errors.Join(errs...)
+}
+
+// network reads an address, or a network such as 10.0.0.0/8.
+func network(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap().Prefix(a.Unmap().BitLen())
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("%q is not an address, or a network such as 10.0.0.0/8", text)
+	}
+	if p.Masked() != p {
+		return p, fmt.Errorf("%q has bits beyond its length; want %s", text, p.Masked())
+	}
+	return p, nil
 }
 
 // The deadlines that make sense: below, Kafka cannot be asked; above, no

@@ -62,7 +62,7 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that webhooks come to; port 0 takes any")
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz and /readyz")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz, /readyz and /v1/handle_event")
 	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the Kafka inside; port 0 takes any")
 	c.Flags().StringVar(&data, "data", "", "folder to keep the events in")
 	c.Flags().BoolVar(&logs, "logs", false, "write the server's log, too")
@@ -99,6 +99,7 @@ func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 func devConfig(listen, admin, broker string) config {
 	cfg := standard()
 	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // in memory
+	cfg.HandleEvent = string(ingest.OnBoth)
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
 	test := false
 	for _, name := range verify.Connectors() {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,66 +93,137 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// slowKafka takes 300 ms for everything, and counts what is under way.
-type slowKafka struct{ arrived chan struct{} }
-
-func (k slowKafka) Publish(_ context.Context, r []publish.Record) ([]publish.Receipt, error) {
-	k.arrived <- struct{}{}
-	time.Sleep(300 * time.Millisecond)
-	return make([]publish.Receipt, len(r)), nil
+// hold is a publisher that keeps each webhook until it is released.
+type hold struct {
+	arrived, release chan struct{}
+	next             ingest.Publisher
 }
 
-// TestDrain: a stop answers the webhooks under way, takes no more, and leaves
-// nothing running.
-func TestDrain(t *testing.T) {
+func (h *hold) Publish(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+	h.arrived <- struct{}{}
+	<-h.release
+	return h.next.Publish(ctx, r)
+}
+
+// TestStop: after SIGTERM, which ends the context, readyz says 503 first, while
+// the webhooks under way are answered and no new ones taken; the admin listener
+// is there until all of that has ended; nothing is left running.
+func TestStop(t *testing.T) {
 	const n = 50
 	before := runtime.NumGoroutine()
-	kafka := slowKafka{make(chan struct{}, n)}
-	keys, secret, _ := sign.Dev("stripe")
-	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{{Connector: "stripe", Keys: keys}}, Publisher: kafka})
+	cluster, broker, err := fakeKafka("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	defer cluster.Close()
+	cfg := devConfig("127.0.0.1:0", "127.0.0.1:0", broker)
+	kafka, err := cfg.kafka()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := cfg.layout().Apply(t.Context(), kafka); err != nil {
+		t.Fatal(err)
+	}
+	l, err := cfg.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, _ := sign.Dev("stripe")
+	webhooks, admin := l.webhooks.Addr().String(), "http://"+l.admin.Addr().String()
+	held := &hold{arrived: make(chan struct{}, n), release: make(chan struct{})}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- listen(ctx, zerolog.Nop(), map[net.Listener]http.Handler{l: server}) }()
-
+	var logs screen
+	go func() {
+		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next ingest.Publisher) ingest.Publisher {
+			held.next = next
+			return held
+		})
+	}()
 	client := &http.Client{Transport: &http.Transport{}}
+	ready := func() string {
+		a, err := client.Get(admin + "/readyz")
+		if err != nil {
+			return err.Error()
+		}
+		defer a.Body.Close()
+		b, _ := io.ReadAll(a.Body)
+		return a.Status + " " + string(b)
+	}
+	until(t, "the server to be ready", func() bool { return ready() == "200 OK ready\n" })
+
 	answers := make(chan string, n)
-	for range n {
-		go func() { answers <- deliver(client, "http://"+l.Addr().String()+"/webhooks/stripe", secret) }()
+	for i := range n {
+		go func() { answers <- deliver(client, "http://"+webhooks+"/webhooks/stripe", secret, i) }()
 	}
 	for range n {
-		<-kafka.arrived
+		<-held.arrived
 	}
 	stop()
+	until(t, "readyz to say that the server stops", func() bool { return ready() == "503 Service Unavailable not ready: the server is stopping\n" })
+	until(t, "the webhooks' listener to close", func() bool {
+		c, err := net.Dial("tcp", webhooks)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if got := len(answers); got > 0 {
+		t.Errorf("%d webhooks were answered before they were published", got)
+	}
+	if got := ready(); !strings.Contains(got, "stopping") {
+		t.Errorf("while webhooks are answered readyz says %s", got)
+	}
+	close(held.release)
 	for range n {
 		if got := <-answers; got != "200 OK" {
 			t.Errorf("a webhook under way got %s", got)
 		}
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("listen: %v", err)
+		t.Errorf("serve: %v", err)
 	}
-	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
-		c.Close()
-		t.Error("a connection was taken after the stop")
+	if got := ready(); !strings.Contains(got, "refused") {
+		t.Errorf("after the end readyz says %s", got)
+	}
+	said := -1
+	for _, line := range []string{"stopping: not ready any more", "webhooks answered", "stopped"} {
+		at := strings.Index(logs.String(), line)
+		if at <= said {
+			t.Errorf("%q is not where it should be in %s", line, logs.String())
+		}
+		said = at
 	}
 	client.CloseIdleConnections()
+	cluster.Close()
 	until(t, fmt.Sprintf("the %d goroutines that there were before", before), func() bool { return runtime.NumGoroutine() <= before })
 }
 
+// TestHangup: SIGHUP is said in the log, and ends nothing.
+func TestHangup(t *testing.T) {
+	var logs screen
+	end := ignoreHangup(zerolog.New(&logs))
+	defer end()
+	for range 3 {
+		self, err := os.FindProcess(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := self.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a line about it", func() bool { return strings.Contains(logs.String(), "SIGHUP ignored") })
+	}
+}
+
 // deliver sends a signed webhook and returns the status of the answer.
-func deliver(client *http.Client, url, secret string) string {
+func deliver(client *http.Client, url, secret string, number int) string {
 	payload, err := normalize.Sample("stripe", "payment_intent.succeeded")
 	if err != nil {
 		return err.Error()
 	}
+	payload = regexp.MustCompile(`evt_[A-Za-z0-9]+`).ReplaceAll(payload, fmt.Appendf(nil, "evt_%d", number))
 	v, err := sign.Request("stripe", payload, secret, nil, url, time.Now())
 	if err != nil {
 		return err.Error()

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,8 +31,11 @@ func serveCommand() *cobra.Command {
 
 The topics must be there: see 'tollbridge topics apply'. serve does not start
 when one is missing or has another number of partitions than configured, and
-warns where durability is weaker than asked for. SIGTERM or an interrupt stops
-taking new connections, answers the webhooks under way, and ends.`,
+warns where durability is weaker than asked for.
+
+SIGTERM or an interrupt ends it in this order: /readyz says 503, the listener of
+the webhooks takes no more and answers those under way, what was sent to Kafka is
+settled, and the admin listener ends last. SIGHUP is ignored.`,
 		Example: "  tollbridge topics apply --config tollbridge.yaml && tollbridge serve --config tollbridge.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(c)
@@ -41,6 +46,7 @@ taking new connections, answers the webhooks under way, and ends.`,
 				return usage("there are no endpoints: name at least one in the configuration file (--config)")
 			}
 			log := logger(c.ErrOrStderr(), cfg.LogLevel)
+			defer ignoreHangup(log)()
 			if err := checkTopics(c.Context(), cfg, log); err != nil {
 				return err
 			}
@@ -108,12 +114,13 @@ func (l listeners) close() {
 
 // serve is the server from its parts to its end, in the order of dependency:
 //
-//	producer ──▶ history ──▶ ingest ──▶ requests, until ctx is done ──▶ drain, in reverse
+//	producer ──▶ history ──▶ ingest ──▶ admin ──▶ webhooks, until ctx is done
 //
-// Tap, if it is not nil, stands between ingest and the producer.
-func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) error {
+// It ends in reverse, but for the admin listener, which is to be seen until all
+// else has ended. Tap, if it is not nil, stands between ingest and the producer.
+func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) (err error) {
 	defer l.close()
-	endpoints, err := cfg.endpoints()
+	settings, err := cfg.server()
 	if err != nil {
 		return err
 	}
@@ -127,6 +134,11 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	kafka.Metrics, kafka.Log = metrics, log
+	var admin *listening
+	defer func() {
+		_ = admin.end(ctx, adminTime) // a profile that is being taken is cut
+		log.Info().Msg("stopped")
+	}()
 	producer := publish.NewProducer(kafka)
 	defer producer.Close()
 	var publisher ingest.Publisher = producer
@@ -142,20 +154,45 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	defer memory.Close()
 	producer.Consult(memory)
 	memory.Await(ctx, readBackTime)
-	server, err := ingest.New(ingest.Config{
-		Endpoints: endpoints, Publisher: publisher, History: memory, Names: names,
-		Ready: func(ctx context.Context) error {
-			return errors.Join(memory.Ready(), producer.Ready(ctx, names.All()))
-		},
-		MaxBody: cfg.MaxBody, MaxInFlight: cfg.MaxInFlight, Deadline: cfg.Deadline,
-		Log: log, Metrics: metrics,
-	})
+	settings.Publisher, settings.History, settings.Names = publisher, memory, names
+	settings.Ready = func(ctx context.Context) error {
+		return errors.Join(memory.Ready(), producer.Ready(ctx, names.All()))
+	}
+	settings.Log, settings.Metrics = log, metrics
+	server, err := ingest.New(settings)
 	if err != nil {
 		return err
 	}
-	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(endpoints)).
+	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(settings.Endpoints)).
 		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
-	return listen(ctx, log, map[net.Listener]http.Handler{l.webhooks: server, l.admin: server.Admin(metrics)})
+	admin = listen(l.admin, server.Admin(metrics), log)
+	webhooks := listen(server.Listener(l.webhooks), server, log)
+	select {
+	case <-ctx.Done():
+		log.Info().Msg("stopping: not ready any more, answering the webhooks under way")
+	case err = <-webhooks.failed:
+	case err = <-admin.failed:
+	}
+	server.Stop()
+	err = errors.Join(err, webhooks.end(ctx, drainTime))
+	log.Info().Msg("webhooks answered; settling what was sent to Kafka")
+	return err
+}
+
+// ignoreHangup keeps the process alive on SIGHUP, which is sent for a reload or
+// by a terminal that closes, and says so in the log. It returns what ends that.
+func ignoreHangup(log zerolog.Logger) (end func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		for range hangup {
+			log.Warn().Msg("SIGHUP ignored: the configuration is read at the start; restart to have it read again")
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		close(hangup)
+	}
 }
 
 // gcPercent is Go's GOGC where that is not set: hardly anything that a webhook
@@ -170,27 +207,33 @@ const readBackTime = 3 * time.Second
 // deadline, which has begun when the last request came in.
 const drainTime = 40 * time.Second
 
-// listen serves until ctx is done or a listener fails, then lets the requests
-// under way end.
-func listen(ctx context.Context, log zerolog.Logger, handlers map[net.Listener]http.Handler) error {
-	ended := make(chan error, len(handlers))
-	var servers []*http.Server
-	for l, h := range handlers {
-		s := ingest.HTTPServer(h, log)
-		servers = append(servers, s)
-		go func() { ended <- s.Serve(l) }()
+// adminTime is the same for requests to the admin listener.
+const adminTime = 2 * time.Second
+
+// listening is a server at a listener.
+type listening struct {
+	server *http.Server
+	failed chan error // has a place for the error that it ended with
+}
+
+// listen serves at a listener until [listening.end].
+func listen(l net.Listener, h http.Handler, log zerolog.Logger) *listening {
+	s := &listening{server: ingest.HTTPServer(h, log), failed: make(chan error, 1)}
+	go func() { s.failed <- s.server.Serve(l) }()
+	return s
+}
+
+// end takes nothing new and returns once the requests under way are answered, or
+// cut after a while. A nil listening never began.
+func (s *listening) end(ctx context.Context, within time.Duration) error {
+	if s == nil {
+		return nil
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-		log.Info().Msg("stopping: answering the webhooks under way")
-	case err = <-ended:
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
-	for _, s := range servers {
-		err = errors.Join(err, s.Shutdown(drain))
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		_ = s.server.Close()
 	}
-	log.Info().Msg("stopped")
 	return err
 }
