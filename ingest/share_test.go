@@ -232,7 +232,7 @@ func TestFairShareBehindProxy(t *testing.T) {
 // TestHandleEventListeners: where handle_event is answered, and for whom.
 func TestHandleEventListeners(t *testing.T) {
 	question := func(connector string) *http.Request {
-		return httptest.NewRequest(http.MethodPost, "/v1/handle_event", strings.NewReader(fmt.Sprintf(`{"connector":%q,"payload":"{}","webhook_secret":"whsec_0123456789"}`, connector)))
+		return httptest.NewRequest(http.MethodPost, "/v1/handle_event", strings.NewReader(fmt.Sprintf(`{"connector":%q,"payload":"{}","webhook_secret":"whsec_dev_stripe"}`, connector)))
 	}
 	for exposure, want := range map[ingest.Exposure][2]int{ // on the public listener, on the admin listener
 		"":              {404, 401},
