@@ -29,7 +29,7 @@ type Keyring struct {
 	keys    map[string]*key
 	pending int                       // fetches under way, or waiting for their turn
 	hosts   map[string]*host          // that they are from
-	of      map[netip.Prefix]*account // requesters that they are for, or that caused some that failed
+	of      map[netip.Prefix]*caller // requesters that they are for, or that caused some that failed
 }
 
 // host is one that keys are fetched from.
@@ -38,8 +38,8 @@ type host struct {
 	turns   chan struct{} // has a place for each fetch that may be under way; whoever waits is served in order
 }
 
-// account is what one requester cost.
-type account struct {
+// caller is what one requester cost.
+type caller struct {
 	pending int
 	failed  int
 	until   time.Time // when failed is forgotten
@@ -168,7 +168,7 @@ func (k *Keyring) entry(ctx context.Context, need *KeyNeeded) (*key, error) {
 type fetching struct {
 	at   string
 	from *host
-	of   *account // nil: nobody knows whom it is for
+	of   *caller // nil: nobody knows whom it is for
 }
 
 // begin counts a fetch, or refuses it where there are too many.
@@ -180,7 +180,7 @@ func (k *Keyring) begin(ctx context.Context, need *KeyNeeded, now time.Time) (f 
 		return f, fmt.Errorf("%w: too many others are being fetched", ErrKeyNotThere)
 	}
 	if from, ok := ctx.Value(requester{}).(netip.Prefix); ok {
-		f.of = k.account(from, now)
+		f.of = k.caller(from, now)
 		if f.of == nil || f.of.pending == keyringOfOne || f.of.pending+f.of.failed >= keyringFailed {
 			return f, fmt.Errorf("%w: others that the same address asked for are being fetched, or could not be", ErrKeyNotThere)
 		}
@@ -213,9 +213,9 @@ func (k *Keyring) end(f fetching, failed bool) {
 	}
 }
 
-// account returns what a requester cost, or nil where too many others are
+// caller returns what a requester cost, or nil where too many others are
 // remembered.
-func (k *Keyring) account(from netip.Prefix, now time.Time) *account {
+func (k *Keyring) caller(from netip.Prefix, now time.Time) *caller {
 	if a := k.of[from]; a != nil {
 		if now.After(a.until) {
 			a.failed = 0
@@ -223,15 +223,15 @@ func (k *Keyring) account(from netip.Prefix, now time.Time) *account {
 		return a
 	}
 	if len(k.of) == keyringAsked {
-		maps.DeleteFunc(k.of, func(_ netip.Prefix, a *account) bool { return a.pending == 0 && now.After(a.until) })
+		maps.DeleteFunc(k.of, func(_ netip.Prefix, a *caller) bool { return a.pending == 0 && now.After(a.until) })
 		if len(k.of) == keyringAsked {
 			return nil
 		}
 	}
 	if k.of == nil {
-		k.of = map[netip.Prefix]*account{}
+		k.of = map[netip.Prefix]*caller{}
 	}
-	a := &account{}
+	a := &caller{}
 	k.of[from] = a
 	return a
 }
