@@ -141,10 +141,8 @@ func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed))}, nil
 	}
 	var links paypalLinks
-	if len(e.Links) > 0 {
-		if err := redecode(e.Links, &links); err != nil {
-			return []Fact{malformed(event, err)}, nil
-		}
+	if err := redecode(e.Links, &links); err != nil {
+		return []Fact{malformed(event, err)}, nil
 	}
 	facts, err := read(event, e.Resource)
 	if err != nil {

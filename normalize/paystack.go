@@ -109,10 +109,8 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{notUnified(name)}, nil
 	}
 	var d paystackData
-	if len(e.Data) > 0 {
-		if err := redecode(e.Data, &d); err != nil {
-			return []Fact{malformed(name, err)}, nil
-		}
+	if err := redecode(e.Data, &d); err != nil {
+		return []Fact{malformed(name, err)}, nil
 	}
 	f, err := event.read(d, d.typ(event.typ))
 	if err == nil {

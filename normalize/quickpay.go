@@ -101,10 +101,8 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	var operations []struct {
 		Type text `json:"type"`
 	}
-	if len(envelope.Operations) > 0 {
-		if err := redecode(envelope.Operations, &operations); err != nil {
-			return []Fact{malformed(kind, err)}, nil
-		}
+	if err := redecode(envelope.Operations, &operations); err != nil {
+		return []Fact{malformed(kind, err)}, nil
 	}
 	event := kind
 	if n := len(operations); n > 0 {

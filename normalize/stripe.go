@@ -148,10 +148,8 @@ func (e stripeEvent) fact(o Options) (f Fact, err error) {
 		return f, err
 	}
 	var created int64
-	if len(e.Created) > 0 {
-		if err := redecode(e.Created, &created); err != nil {
-			return f, err
-		}
+	if err := redecode(e.Created, &created); err != nil {
+		return f, err
 	}
 	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), data.Object, data.PreviousAttributes}
 	if f, err = read(change, o); err != nil {
@@ -170,10 +168,8 @@ func (e stripeEvent) thin(Options) (f Fact, err error) {
 	var about struct {
 		ID text `json:"id"`
 	}
-	if len(e.RelatedObject) > 0 {
-		if err := redecode(e.RelatedObject, &about); err != nil {
-			return f, err
-		}
+	if err := redecode(e.RelatedObject, &about); err != nil {
+		return f, err
 	}
 	name, id := strings.TrimPrefix(string(e.Type), "v1."), string(about.ID)
 	switch {
@@ -191,9 +187,7 @@ func (e stripeEvent) thin(Options) (f Fact, err error) {
 	}
 	f.Account = string(e.Context)
 	var created time.Time
-	if len(e.Created) > 0 {
-		err = redecode(e.Created, &created)
-	}
+	err = redecode(e.Created, &created)
 	f.Time = created.UTC()
 	return f, err
 }

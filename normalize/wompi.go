@@ -137,10 +137,8 @@ func (e wompiEvent) fact() (f Fact, err error) {
 	}
 	f.Identity = string(d.ID) + "/" + d.Status
 	var sent int64
-	if len(e.Timestamp) > 0 {
-		if err := redecode(e.Timestamp, &sent); err != nil {
-			return f, err
-		}
+	if err := redecode(e.Timestamp, &sent); err != nil {
+		return f, err
 	}
 	f.Time = unixOrMilli(sent)
 	switch f.Type.Family() {

@@ -195,10 +195,8 @@ func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
 		"token":   {e.Token, worldlineConnectObject.token},
 	}[thing]
 	var object worldlineConnectObject
-	if len(about.object) > 0 {
-		if err := redecode(about.object, &object); err != nil {
-			return f, err
-		}
+	if err := redecode(about.object, &object); err != nil {
+		return f, err
 	}
 	if object.ID == "" {
 		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, thing)
