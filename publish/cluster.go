@@ -58,7 +58,7 @@ const (
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock},
+		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
 		ledger: newLedger(c.RememberFor, c.Remember, m),
 		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
 	}

@@ -32,6 +32,7 @@ type ids struct {
 	asking  sync.Mutex // held while one is asked for
 	current atomic.Pointer[producerID]
 	wanted  atomic.Bool               // one is asked for even if there is nothing to send
+	heard   chan struct{}             // closed when Kafka has answered for the first time
 	outage  atomic.Pointer[idsOutage] // nil: the last answer was an id
 	metrics *metrics
 	log     zerolog.Logger
@@ -72,6 +73,7 @@ func (i *ids) get(c *Conn) (_ producerID, broken bool, err error) {
 		return producerID{}, false, before.err
 	}
 	i.wanted.Store(true)
+	defer i.hear()
 	word := "connection"
 	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, answerTime)
 	if err != nil {
@@ -111,6 +113,15 @@ func noProducerID(why error) error {
 		return fmt.Errorf("kafka gives no producer id: %w: grant tollbridge's user the operation Write on its topics, and before Kafka 2.8 IdempotentWrite on the cluster", why)
 	default:
 		return fmt.Errorf("kafka gives no producer id: %w", why)
+	}
+}
+
+// hear ends what waits for the first answer. The lock asking is held.
+func (i *ids) hear() {
+	select {
+	case <-i.heard:
+	default:
+		close(i.heard)
 	}
 }
 

@@ -100,8 +100,8 @@ type Log interface {
 // replicas write the same records.
 func (p *Producer) Consult(l Log) { p.cluster.log.Store(&l) }
 
-// Ready returns nil if the topics are there and have a leader each, and Kafka has not
-// refused the producer an id, which is asked for from now on.
+// Ready returns nil if the topics are there and have a leader each, and Kafka gives
+// the producer an id, for which it is asked the first time that Ready is called.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	if err := p.cluster.refresh(ctx, topics...); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -125,6 +125,15 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	ids := &p.cluster.ids
 	if !ids.wanted.Swap(true) {
 		p.cluster.nudge()
+	}
+	if ids.lock == nil {
+		select {
+		case <-ids.heard:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: no broker answers for a producer id: %w", ErrUnavailable, ctx.Err())
+		case <-p.cluster.ctx.Done():
+			return ErrClosed
+		}
 	}
 	if err := ids.missing(time.Now()); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

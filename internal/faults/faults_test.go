@@ -11,6 +11,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,6 +143,8 @@ var scenarios = []struct {
 		g.sleep(8)
 		g.cluster.Restart(b)
 	}},
+	{"no producer id is given", true, proxied, func(g *rig) { g.refuseIDs(8) }},
+	{"leaders move from a broker that follows slowly, with two replicas", true, pair, func(g *rig) { g.lag(12) }},
 	{"two replicas, undisturbed", false, pair, func(g *rig) { g.sleep(10) }},
 	{"two replicas, and a leader is killed", true, pair, func(g *rig) {
 		b := g.leader()
@@ -580,6 +584,119 @@ func (g *rig) throttle(seconds int) {
 	}
 }
 
+// refuseIDs starts the program while it gets no producer id, and gives it one after a
+// while: it asks at a pace, over few connections, and says why it is not ready.
+func (g *rig) refuseIDs(seconds int) {
+	g.Helper()
+	g.end(0, syscall.SIGTERM)
+	asked, connected := g.proxies.hurt.Load(), g.proxies.conns.Load()
+	g.proxies.mood.Store(int32(noID))
+	over := make(chan struct{})
+	time.AfterFunc(time.Duration(seconds)*time.Second, func() {
+		asked, connected = g.proxies.hurt.Load()-asked, g.proxies.conns.Load()-connected
+		g.proxies.mood.Store(int32(honest))
+		close(over)
+	})
+	begin := time.Now()
+	g.serve(0, proxied)
+	<-over
+	if took := time.Since(begin); took < time.Duration(seconds)*time.Second {
+		g.Errorf("ready after %s, and it had no producer id for %d s", took, seconds)
+	}
+	if g.Logf("%d requests for a producer id, %d connections in %d s", asked, connected, seconds); asked < 3 || asked > 40 || connected > 100 {
+		g.Error("want between 3 and 40 requests, and 100 connections at most")
+	}
+	if text := g.logged(); !strings.Contains(text, "kafka gives no producer id: [31]") {
+		g.Errorf("the log does not say why nothing was published\n%s", text)
+	}
+}
+
+// lag moves leaders away from a broker and has it follow at a rate that keeps it far
+// behind, and out of the in-sync replicas, for a while. A consumer that went on reading
+// from it would not see what was acknowledged since.
+func (g *rig) lag(seconds int) {
+	g.Helper()
+	broker := g.leader()
+	const rate, replicas = "follower.replication.throttled.rate", "follower.replication.throttled.replicas"
+	set := func(on bool) {
+		g.Helper()
+		entry := func(name, value string) []kafka.IncrementalAlterConfigsRequestConfig {
+			c := kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet}
+			if !on {
+				c.Value, c.ConfigOperation = "", kafka.ConfigOperationDelete
+			}
+			return []kafka.IncrementalAlterConfigsRequestConfig{c}
+		}
+		r := &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{
+			{ResourceType: kafka.ResourceTypeBroker, ResourceName: strconv.Itoa(broker), Configs: entry(rate, "1")},
+		}}
+		topics, err := g.topics()
+		if err != nil {
+			g.Fatal(err)
+		}
+		for _, t := range topics {
+			r.Resources = append(r.Resources, kafka.IncrementalAlterConfigsRequestResource{
+				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, Configs: entry(replicas, "*"),
+			})
+		}
+		answer, err := g.client.IncrementalAlterConfigs(context.Background(), r)
+		for _, of := range answer.Resources {
+			err = errors.Join(err, of.Error)
+		}
+		if err != nil {
+			g.Fatal(err)
+		}
+	}
+	set(true)
+	defer set(false)
+	g.await("led by others", func() error {
+		g.prefer(func(replicas []int) []int {
+			return append(slices.DeleteFunc(replicas, func(id int) bool { return id == broker }), broker)
+		})
+		if n := g.leads(broker); n > 0 {
+			return fmt.Errorf("broker %d leads %d partitions", broker, n)
+		}
+		return nil
+	})
+	g.sleep(seconds)
+	if err := g.outOfSync(broker); err != nil {
+		g.Error(err)
+	}
+}
+
+// leads returns how many partitions a broker leads.
+func (g *rig) leads(broker int) (n int) {
+	g.Helper()
+	topics, err := g.topics()
+	if err != nil {
+		g.Fatal(err)
+	}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if p.Leader.ID == broker {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// outOfSync returns an error if a broker is in sync in every partition.
+func (g *rig) outOfSync(broker int) error {
+	topics, err := g.topics()
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if !slices.ContainsFunc(p.Isr, func(b kafka.Broker) bool { return b.ID == broker }) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("broker %d is in sync in all partitions, and follows slowly", broker)
+}
+
 // metric returns a gauge or counter of the first replica's.
 func (g *rig) metric(name string) (value float64) {
 	g.Helper()
@@ -600,6 +717,12 @@ func (g *rig) metric(name string) (value float64) {
 // move has every partition led by the next of its replicas.
 func (g *rig) move() {
 	g.Helper()
+	g.prefer(func(replicas []int) []int { return append(replicas[1:], replicas[0]) })
+}
+
+// prefer has every partition led by the first of its replicas in another order.
+func (g *rig) prefer(order func(replicas []int) []int) {
+	g.Helper()
 	topics, err := g.topics()
 	if err != nil {
 		g.Fatal(err)
@@ -612,7 +735,7 @@ func (g *rig) move() {
 			for _, b := range p.Replicas {
 				ids = append(ids, b.ID)
 			}
-			assign = append(assign, kafka.AlterPartitionReassignmentsRequestAssignment{PartitionID: p.ID, BrokerIDs: append(ids[1:], ids[0])})
+			assign = append(assign, kafka.AlterPartitionReassignmentsRequestAssignment{PartitionID: p.ID, BrokerIDs: order(ids)})
 			elect = append(elect, p.ID)
 		}
 		if _, err := g.client.AlterPartitionReassignments(context.Background(), &kafka.AlterPartitionReassignmentsRequest{

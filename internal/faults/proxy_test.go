@@ -20,18 +20,21 @@ const (
 	noReply       // the broker applies a produce request, and its connection ends before the reply
 	halfSent      // a produce request is cut in its middle
 	slow          // every frame takes its time, there and back
+	noID          // no producer id is given
 )
 
 // proxies stand between tollbridge and the brokers. They read frames, a size
-// of four bytes and as many after it, and change none.
+// of four bytes and as many after it, and change none but answers to requests for
+// a producer id.
 type proxies struct {
 	mood  atomic.Int32
 	nth   int64 // the produce request that is hurt: each nth
 	count atomic.Int64
 	hurt  atomic.Int64
+	conns atomic.Int64 // that were taken, of all
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu   sync.Mutex
+	open []net.Conn
 }
 
 // interpose listens where the brokers say that they are.
@@ -62,27 +65,43 @@ func interpose(t *testing.T, via []kafkatest.Via) *proxies {
 func (p *proxies) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.conns {
+	for _, c := range p.open {
 		_ = c.Close()
 	}
-	p.conns = nil
+	p.open = nil
 }
 
 func (p *proxies) serve(client net.Conn, address string) {
 	defer client.Close()
+	p.conns.Add(1)
 	broker, err := net.Dial("tcp", address)
 	if err != nil {
 		return
 	}
 	defer broker.Close()
 	p.mu.Lock()
-	p.conns = append(p.conns, client, broker)
+	p.open = append(p.open, client, broker)
 	p.mu.Unlock()
 	for p.exchange(client, broker) == nil {
 	}
 }
 
-const produce = 0 // its API key
+// API keys.
+const (
+	produce        = 0
+	initProducerID = 22
+)
+
+// refuseID has an answer to a request for a producer id of a version refuse it. From
+// version 2 on its header ends with tagged fields, of which there are none.
+func refuseID(answer []byte, version uint16) {
+	const head, throttle, clusterAuthorizationFailed = 4 + 4, 4, 31
+	at := head + throttle
+	if version >= 2 {
+		at++
+	}
+	binary.BigEndian.PutUint16(answer[at:], clusterAuthorizationFailed)
+}
 
 // exchange forwards a request and its reply: tollbridge's connections carry one
 // at a time.
@@ -92,7 +111,8 @@ func (p *proxies) exchange(client, broker net.Conn) error {
 		return err
 	}
 	m := mood(p.mood.Load())
-	chosen := binary.BigEndian.Uint16(request[4:]) == produce && p.count.Add(1)%p.nth == 0
+	key := binary.BigEndian.Uint16(request[4:])
+	chosen := key == produce && p.count.Add(1)%p.nth == 0
 	if m == slow {
 		time.Sleep(30 * time.Millisecond)
 	}
@@ -111,6 +131,10 @@ func (p *proxies) exchange(client, broker net.Conn) error {
 	if chosen && m == noReply {
 		p.hurt.Add(1)
 		return net.ErrClosed
+	}
+	if m == noID && key == initProducerID {
+		p.hurt.Add(1)
+		refuseID(reply, binary.BigEndian.Uint16(request[6:]))
 	}
 	if m == slow {
 		time.Sleep(30 * time.Millisecond)
