@@ -105,7 +105,7 @@ func List(ctx context.Context, reader *consume.Reader, names publish.Names, f Fi
 	}
 	for _, id := range f.IDs {
 		if !slices.ContainsFunc(all, func(l *Letter) bool { return l.is(id) }) {
-			return nil, fmt.Errorf("there is no dead letter %s: want PARTITION-OFFSET, such as 3-17, or %d digits of the body's SHA-256", id, digestDigits)
+			return nil, fmt.Errorf("there is no dead letter %q: want PARTITION-OFFSET, such as 3-17, or %d digits of the body's SHA-256", id, digestDigits)
 		}
 	}
 	all = slices.DeleteFunc(all, func(l *Letter) bool { return !f.matches(l) })

@@ -71,7 +71,7 @@ type Holder struct {
 type HeldError struct{ Holder }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("'%s' is writing to these topics, process %d on %s, since %s: wait until it ends, or end it, and run this again",
+	return fmt.Sprintf("%q is writing to these topics, process %d on %q, since %s: wait until it ends, or end it, and run this again",
 		e.Command, e.PID, e.Host, e.Since.UTC().Format(time.RFC3339))
 }
 

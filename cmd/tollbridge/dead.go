@@ -105,7 +105,7 @@ func listLetters(c *cobra.Command, all []*dead.Letter) error {
 	for _, l := range all {
 		state := plain(cut(l.Webhook.Reason))
 		if l.Handled != nil {
-			state = string(l.Handled.Outcome) + " by " + l.Handled.By + "\t" + state
+			state = plain(string(l.Handled.Outcome)) + " by " + plain(l.Handled.By) + "\t" + state
 		} else {
 			count[plain(l.Webhook.Connector+"/"+l.Webhook.Endpoint)+"\t"+kind(l.Webhook.Reason)]++
 			state = "\t" + state
@@ -163,8 +163,7 @@ func deadShowCommand() *cobra.Command {
 			l, out := all[0], c.OutOrStdout()
 			switch {
 			case raw:
-				_, err = out.Write(l.Webhook.Body)
-				return err
+				return exact(out, l.Webhook.Body)
 			case q.json:
 				return writeJSON(out, struct {
 					*dead.Letter
@@ -175,7 +174,7 @@ func deadShowCommand() *cobra.Command {
 			printWebhook(out, l.Webhook, where(l.Receipt))
 			fmt.Fprintf(out, "sha256        %s\n", l.SHA256)
 			if h := l.Handled; h != nil {
-				fmt.Fprintf(out, "%-13s by %s, %s %s\n", h.Outcome, plain(h.By), clock(h.ReceivedAt), plain(h.Reason))
+				fmt.Fprintf(out, "%-13s by %s, %s %s\n", plain(string(h.Outcome)), plain(h.By), clock(h.ReceivedAt), plain(h.Reason))
 			}
 			return printBody(out, l.Webhook.Body)
 		},
@@ -328,7 +327,7 @@ func (q *picking) judge(c *cobra.Command, all []*dead.Letter, do func(context.Co
 		case !v.Settled():
 			state, stays, says = "stays", errRefused, plain(cut(v.Stays))
 		case l.Handled != nil:
-			state = string(l.Handled.Outcome)
+			state = plain(string(l.Handled.Outcome))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.ID, plain(l.Webhook.Connector+"/"+l.Webhook.Endpoint), state, says)
 	}
@@ -405,7 +404,7 @@ func (q *picking) discardIn(c *cobra.Command, w window, ids []string, apply bool
 	for _, l := range all {
 		state := "would be discarded"
 		if l.Handled != nil {
-			state = string(l.Handled.Outcome)
+			state = plain(string(l.Handled.Outcome))
 		}
 		fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", l.ID, plain(l.Webhook.Connector+"/"+l.Webhook.Endpoint), state, plain(cut(l.Webhook.Reason)))
 	}

@@ -340,7 +340,7 @@ func (q *dedupe) identity(ctx context.Context, w window, x *explanation) string 
 func printExplanations(c *cobra.Command, all []*explanation) error {
 	w := columns(c)
 	for _, x := range all {
-		fmt.Fprintf(w, "%s\t%s of %s\n", x.EventID, x.Type, x.Key)
+		fmt.Fprintf(w, "%s\t%s of %s\n", plain(x.EventID), plain(string(x.Type)), plain(x.Key))
 		fmt.Fprintf(w, "recognised by\t%s\n", x.Identity)
 		if len(x.Published) == 0 {
 			fmt.Fprintf(w, "published\tnever, in what the topics keep\n")
@@ -349,7 +349,7 @@ func printExplanations(c *cobra.Command, all []*explanation) error {
 			fmt.Fprintf(w, "%s\t%s\t%s-%d@%d\n", strings.Repeat("again ", min(i, 1))+"published", p.Time.Format(time.RFC3339Nano), p.Topic, p.Partition, p.Offset)
 		}
 		for _, k := range x.Webhooks {
-			fmt.Fprintf(w, "webhook: %s\t%s\t%s-%d@%d\n", k.Outcome, k.Time.Format(time.RFC3339Nano), k.Topic, k.Partition, k.Offset)
+			fmt.Fprintf(w, "webhook: %s\t%s\t%s-%d@%d\n", plain(k.Outcome), k.Time.Format(time.RFC3339Nano), k.Topic, k.Partition, k.Offset)
 		}
 	}
 	return w.Flush()

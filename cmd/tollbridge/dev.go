@@ -148,7 +148,7 @@ func (p *printer) print(records []publish.Record, receipts []publish.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {
-		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, records[i].Key)
+		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, plain(string(records[i].Key)))
 		if strings.Contains(r.Topic, "webhooks.") {
 			continue // the webhook as it came, and references
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -83,8 +84,8 @@ func instantOrAgo(flag, s string, now time.Time) (time.Time, error) {
 // progress rewrites one line of a terminal while much is read, and what ends
 // it; nil where nobody watches.
 func progress(c *cobra.Command) (tell func(done, all int64), end func()) {
-	f, ok := c.ErrOrStderr().(*os.File)
-	if !ok || !isTerminal(f) {
+	f, ok := watched(c.ErrOrStderr())
+	if !ok {
 		return nil, func() {}
 	}
 	last := time.Now()
@@ -100,8 +101,7 @@ func progress(c *cobra.Command) (tell func(done, all int64), end func()) {
 type style struct{ columns, colours bool }
 
 func styleOf(out io.Writer) style {
-	f, ok := out.(*os.File)
-	terminal := ok && isTerminal(f)
+	_, terminal := watched(out)
 	return style{terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"} // https://no-color.org
 }
 
@@ -141,9 +141,10 @@ func (s style) line(colour string, fields ...string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// plain is text of a sender's without what a terminal would take for an order.
+// plain is text of others as one line without what a terminal would take for an
+// order.
 func plain(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return strconv.Quote(s)
 	}
 	return s
@@ -189,10 +190,10 @@ func colourOf(t schemas.Type) string {
 // from whom, what is to be said about it, and where it is.
 func describe(i *lookup.Item) (colour string, fields []string) {
 	if w := i.Webhook; w != nil {
-		what, notes := "webhook "+string(w.Outcome), fmt.Sprintf("%d bytes", len(w.Body))
+		what, notes := "webhook "+plain(string(w.Outcome)), fmt.Sprintf("%d bytes", len(w.Body))
 		switch {
 		case w.Handles != "":
-			what, notes = "dead letter "+string(w.Outcome), fmt.Sprintf("%s, by %s", w.Handles, w.By)
+			what, notes = "dead letter "+plain(string(w.Outcome)), fmt.Sprintf("%s, by %s", w.Handles, w.By)
 		case w.Outcome == "duplicate":
 			notes += ", a redelivery: published before"
 		}
@@ -210,7 +211,7 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 			notes = append(notes, n.says+" "+n.id)
 		}
 	}
-	return colourOf(e.Type), []string{clock(i.Time), string(e.Type), money(e.Data.Amount), plain(e.Subject),
+	return colourOf(e.Type), []string{clock(i.Time), plain(string(e.Type)), plain(money(e.Data.Amount)), plain(e.Subject),
 		plain(e.Data.Connector + "/" + e.Data.Endpoint), plain(strings.Join(notes, ", ")), where(i.Receipt)}
 }
 
@@ -285,8 +286,11 @@ func (q tailing) run(c *cobra.Command) error {
 				}
 			}
 		}
-		_, err := c.OutOrStdout().Write(b.Bytes())
-		return err
+		if q.json {
+			_, err := c.OutOrStdout().Write(b.Bytes())
+			return err
+		}
+		return own(c.OutOrStdout(), b.String()) // whose fields are plain
 	})
 	if errors.Is(err, context.Canceled) && c.Context().Err() != nil {
 		return nil // that is how it ends

@@ -32,9 +32,13 @@ var errRefused = errors.New("refused")
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
+	stdout, stderr := newDisplay(out), newDisplay(errOut)
+	defer stdout.end()
+	defer stderr.end()
+	errOut = stderr
 	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errOut)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var u usageError
 	switch {
@@ -166,13 +170,10 @@ func level(name string) (zerolog.Level, error) {
 // logger writes lines of JSON, or columns for a person at a terminal.
 func logger(out io.Writer, name string) zerolog.Logger {
 	l, _ := level(name) // checked with the configuration
-	if f, ok := out.(*os.File); ok && isTerminal(f) {
-		out = zerolog.ConsoleWriter{Out: out, TimeFormat: "15:04:05.000"}
+	if s, ok := out.(*display); ok && s.terminal {
+		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // its colours would be escaped, as others' are
+	} else if ok {
+		out = s.to // JSON
 	}
 	return zerolog.New(out).Level(l).With().Timestamp().Logger()
-}
-
-func isTerminal(f *os.File) bool {
-	s, err := f.Stat()
-	return err == nil && s.Mode()&os.ModeCharDevice != 0
 }

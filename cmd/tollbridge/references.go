@@ -110,7 +110,7 @@ func (r reference) write(w *tabwriter.Writer, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(r) // which has no tabs
 	}
-	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Key, r.MerchantTransactionID, r.Since.Format(time.RFC3339), r.EventID)
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", plain(r.Key), plain(r.MerchantTransactionID), r.Since.Format(time.RFC3339), plain(r.EventID))
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -220,7 +219,7 @@ func (q *replaying) report(c *cobra.Command, run replay.Config) error {
 		if e.Data.Corrects != "" {
 			what = "changed " + e.Data.Corrects
 		}
-		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", clock(e.Time), e.Type, plain(e.Subject), money(e.Data.Amount), what)
+		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", clock(e.Time), e.Type, plain(e.Subject), plain(money(e.Data.Amount)), plain(what))
 		for _, d := range x.Diff {
 			_, e := fmt.Fprintf(out, "    %s\n", plain(d))
 			err = errors.Join(err, e)
@@ -279,8 +278,8 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 // stages tells a person at a terminal how far a replay is, at which rate, and
 // when it will have ended.
 func stages(c *cobra.Command) (tell func(stage string, done, all int64), end func()) {
-	f, ok := c.ErrOrStderr().(*os.File)
-	if !ok || !isTerminal(f) {
+	f, ok := watched(c.ErrOrStderr())
+	if !ok {
 		return nil, func() {}
 	}
 	var now string

@@ -128,20 +128,20 @@ func (q rewinding) plan(ctx context.Context, client *kafka.Client, w window) ([]
 func vacant(ctx context.Context, client *kafka.Client, group string) error {
 	answer, err := client.Transport.RoundTrip(ctx, client.Addr, &describegroups.Request{Groups: []string{group}})
 	if err != nil {
-		return fmt.Errorf("asking about the group %s: %w", group, err)
+		return fmt.Errorf("asking about the group %q: %w", group, err)
 	}
 	for _, g := range answer.(*describegroups.Response).Groups {
 		if err := kafka.Error(g.ErrorCode); err != 0 && err != kafka.GroupIdNotFound {
-			return fmt.Errorf("asking about the group %s: %w", group, err)
+			return fmt.Errorf("asking about the group %q: %w", group, err)
 		}
 		if len(g.Members) == 0 && g.GroupState != "Stable" {
 			continue
 		}
 		var members []string
 		for _, m := range g.Members {
-			members = append(members, fmt.Sprintf("%s (%s at %s)", m.MemberID, m.ClientID, m.ClientHost))
+			members = append(members, plain(fmt.Sprintf("%s (%s at %s)", m.MemberID, m.ClientID, m.ClientHost)))
 		}
-		return fmt.Errorf("the group %s is %s and has %d members; stop them first: %s", group, strings.ToLower(g.GroupState), len(members), strings.Join(members, ", "))
+		return fmt.Errorf("the group %q is %s and has %d members; stop them first: %s", group, strings.ToLower(g.GroupState), len(members), strings.Join(members, ", "))
 	}
 	return nil
 }
@@ -153,13 +153,13 @@ func committed(ctx context.Context, client *kafka.Client, group string) (map[con
 		err = r.Error
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking for the offsets of the group %s: %w", group, err)
+		return nil, fmt.Errorf("asking for the offsets of the group %q: %w", group, err)
 	}
 	all := map[consume.Partition]int64{}
 	for topic, partitions := range r.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, fmt.Errorf("the offset of the group %s in topic %s, partition %d: %w", group, topic, p.Partition, p.Error)
+				return nil, fmt.Errorf("the offset of the group %q in topic %s, partition %d: %w", group, topic, p.Partition, p.Error)
 			}
 			if p.CommittedOffset >= 0 {
 				all[consume.Partition{Topic: topic, Number: p.Partition}] = p.CommittedOffset
@@ -203,7 +203,7 @@ func (q rewinding) partitions(ctx context.Context, w window, committed map[consu
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("the group %s has no offset in a topic of tollbridge's; is its name right, or the prefix? --topics gives it one", q.group)
+		return nil, fmt.Errorf("the group %q has no offset in a topic of tollbridge's; is its name right, or the prefix? --topics gives it one", q.group)
 	}
 	slices.SortFunc(all, func(a, b consume.Partition) int {
 		return cmp.Or(cmp.Compare(slices.Index(ours, a.Topic), slices.Index(ours, b.Topic)), cmp.Compare(a.Number, b.Number))
@@ -250,15 +250,15 @@ func (q rewinding) commit(ctx context.Context, client *kafka.Client, moves []mov
 	}
 	r, err := client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: q.group, GenerationID: -1, Topics: topics})
 	if err != nil {
-		return fmt.Errorf("moving the group %s: %w", q.group, err)
+		return fmt.Errorf("moving the group %q: %w", q.group, err)
 	}
 	for topic, partitions := range r.Topics {
 		for _, p := range partitions {
 			if errors.Is(p.Error, kafka.UnknownMemberId) {
-				return fmt.Errorf("the group %s has members; stop them first", q.group)
+				return fmt.Errorf("the group %q has members; stop them first", q.group)
 			}
 			if p.Error != nil {
-				return fmt.Errorf("moving the group %s in topic %s, partition %d: %w", q.group, topic, p.Partition, p.Error)
+				return fmt.Errorf("moving the group %q in topic %s, partition %d: %w", q.group, topic, p.Partition, p.Error)
 			}
 		}
 	}
@@ -287,6 +287,6 @@ func (q rewinding) print(c *cobra.Command, moves []move) error {
 	if q.apply {
 		done = "is moved"
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "the group %s %s: %d read again, %d never read\n", q.group, done, again, without)
+	_, err := fmt.Fprintf(c.OutOrStdout(), "the group %s %s: %d read again, %d never read\n", plain(q.group), done, again, without)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -103,7 +102,7 @@ func (s soaking) run(c *cobra.Command) error {
 	if err := s.endpoint(cfg); err != nil {
 		return err
 	}
-	if f, ok := c.ErrOrStderr().(*os.File); ok && isTerminal(f) {
+	if f, ok := watched(c.ErrOrStderr()); ok {
 		s.Progress = progressLine(f)
 		defer fmt.Fprint(f, "\r\x1b[K")
 	}

@@ -122,9 +122,9 @@ func printTimeline(c *cobra.Command, all []*lookup.Item, scanned bool) error {
 				fields[5] += ", the same id again: handle it once"
 			}
 			again[e.ID] = true
-			fields[5] += ", id " + e.ID
+			fields[5] += ", id " + plain(e.ID)
 		}
-		if _, err := fmt.Fprintln(c.OutOrStdout(), s.line(colour, fields...)); err != nil {
+		if err := own(c.OutOrStdout(), s.line(colour, fields...)+"\n"); err != nil {
 			return err
 		}
 	}
@@ -161,8 +161,7 @@ that body and nothing else, byte for byte.
 			case raw && len(e.Webhooks) == 0:
 				return fmt.Errorf("the webhook of event %s is not found; --scan reads on", args[0])
 			case raw:
-				_, err = c.OutOrStdout().Write(e.Webhooks[0].Body)
-				return err
+				return exact(c.OutOrStdout(), e.Webhooks[0].Body)
 			case q.json:
 				return writeJSON(c.OutOrStdout(), e)
 			}
@@ -224,23 +223,23 @@ func (x exhibit) print(out io.Writer) error {
 		fmt.Fprintf(out, "again         %s  %s\n", clock(i.Time), where(i.Receipt))
 	}
 	if of := x.Event.Event.Data.Corrects; of != "" {
-		fmt.Fprintf(out, "corrects      %s\n", of)
+		fmt.Fprintf(out, "corrects      %s\n", plain(of))
 	}
 	for _, i := range x.CorrectedBy {
-		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", i.Event.ID, clock(i.Time), where(i.Receipt))
+		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", plain(i.Event.ID), clock(i.Time), where(i.Receipt))
 	}
 	if len(x.Webhooks) == 0 {
 		fmt.Fprintln(out, "webhook       not found; --scan reads on")
 	}
 	for n, i := range x.Webhooks {
 		if n > 0 {
-			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", clock(i.Webhook.ReceivedAt), i.Webhook.Outcome, where(i.Receipt))
+			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", clock(i.Webhook.ReceivedAt), plain(string(i.Webhook.Outcome)), where(i.Receipt))
 			continue
 		}
 		printWebhook(out, i.Item.Webhook, where(i.Receipt))
 	}
 	for _, i := range x.Handled {
-		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", i.Webhook.Handles, i.Webhook.Outcome, i.Webhook.By, clock(i.Time), where(i.Receipt))
+		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", plain(i.Webhook.Handles), plain(string(i.Webhook.Outcome)), plain(i.Webhook.By), clock(i.Time), where(i.Receipt))
 	}
 	if len(x.Webhooks) == 0 {
 		return nil
@@ -256,7 +255,7 @@ func printWebhook(out io.Writer, w *ingest.Archived, at string) {
 		query = "?" + w.Query
 	}
 	fmt.Fprintf(out, "webhook       %s %s  %s\n", plain(w.Method), plain(w.Path+query), at)
-	fmt.Fprintf(out, "received      %s by %s/%s: %s\n", clock(w.ReceivedAt), w.Connector, w.Endpoint, w.Outcome)
+	fmt.Fprintf(out, "received      %s by %s/%s: %s\n", clock(w.ReceivedAt), plain(w.Connector), plain(w.Endpoint), plain(string(w.Outcome)))
 	if w.Reason != "" {
 		fmt.Fprintf(out, "reason        %s\n", plain(w.Reason))
 	}
@@ -266,7 +265,7 @@ func printWebhook(out io.Writer, w *ingest.Archived, at string) {
 	fmt.Fprintf(out, "verified      %s\n", v.Signs)
 	for _, name := range slices.Sorted(maps.Keys(w.Header)) {
 		for _, value := range w.Header[name] {
-			fmt.Fprintf(out, "header        %s: %s\n", name, plain(value))
+			fmt.Fprintf(out, "header        %s: %s\n", plain(name), plain(value))
 		}
 	}
 	fmt.Fprintf(out, "body          %d bytes\n", len(w.Body))
