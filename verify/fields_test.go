@@ -1,0 +1,326 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/types"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestSplits makes attacks of each good request whose fields are signed as one
+// text, from the connector's own description of that text: every border between
+// two fields is moved to every place, and every text that does not end with the
+// key is extended behind its padding. Whoever sends these holds one signature
+// and no secret. None may be verified with other fields than were signed. So
+// that borders are hard to tell, each field is also signed with digits, capital
+// letters and separators at its ends, where that is a good request.
+func TestSplits(t *testing.T) {
+	tried, seen := map[string]int{}, map[string]bool{}
+	for _, v := range vectors(t) {
+		if v.want != nil {
+			continue
+		}
+		for _, j := range connectors[v.connector].joined {
+			if f, m, secret, ok := signedAs(j, v); ok && !seen[m.names(v.connector)] {
+				seen[m.names(v.connector)] = true
+				for _, more := range []string{"", "1", "2001", "A"} {
+					tried[v.connector] += attack(t, v, j, m, f, secret, more)
+				}
+			}
+		}
+	}
+	for name, c := range connectors {
+		if len(c.joined) > 0 && tried[name] == 0 && slices.ContainsFunc(c.Settings, func(s Setting) bool { return s.Endpoint }) {
+			t.Errorf("%s: no attack was made of its vectors", name)
+		}
+	}
+}
+
+// signedAs returns the message that a good request is, and its secret.
+func signedAs(j joined, v vector) (form, message, string, bool) {
+	f, signature, err := j.read(v.req)
+	if err != nil {
+		return nil, message{}, "", false
+	}
+	all, err := j.messages(v.req, f, v.keys)
+	if err != nil {
+		return nil, message{}, "", false
+	}
+	for _, m := range all {
+		for _, s := range v.keys.Secrets {
+			if bytes.Equal(m.signature(f, s.Value), signature) {
+				return f, m, s.Value, true
+			}
+		}
+	}
+	return nil, message{}, "", false
+}
+
+// names tells messages apart.
+func (m message) names(connector string) string {
+	for _, run := range m.runs() {
+		for _, p := range run {
+			connector += " " + p.name
+		}
+	}
+	return connector
+}
+
+// runs are the parts between the key and inner messages, of those, too.
+func (m message) runs() (all [][]part) {
+	var run []part
+	for _, p := range append(slices.Clip(m.parts), keyPart) {
+		if p.inner != nil {
+			all = append(all, p.inner.runs()...)
+		}
+		if p.key || p.inner != nil {
+			all, run = append(all, run), nil
+		} else {
+			run = append(run, p)
+		}
+	}
+	return all
+}
+
+// attack signs f with more at the ends of each field, and attacks what is
+// verified so. It returns how many requests it sent.
+func attack(t *testing.T, v vector, j joined, m message, f form, secret, more string) (tried int) {
+	for _, run := range m.runs() {
+		for _, p := range run {
+			for _, value := range []string{f[p.name] + more, more + f[p.name]} {
+				if p.name == "" || p.idle {
+					continue
+				}
+				good := maps.Clone(f)
+				good[p.name] = value
+				signature := m.signature(good, secret)
+				if _, err := send(v, f, good, m.signature(f, secret), signature).verify(); err == nil {
+					tried += moved(t, v, m, f, good, secret) + extended(t, v, m, f, good, secret)
+				}
+				if more == "" {
+					return tried
+				}
+			}
+		}
+	}
+	return tried
+}
+
+// moved moves every border of a good request.
+func moved(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
+	for _, run := range m.runs() {
+		for a := range run {
+			between := ""
+			for b := a + 1; b < len(run) && run[a].name != ""; b++ {
+				if run[b].name == "" {
+					between += run[b].literal
+					continue
+				}
+				text := run[a].text(good, "") + between + run[b].text(good, "")
+				for at := 0; at+len(between) <= len(text); at++ {
+					left, right := text[:at], text[at+len(between):]
+					if text[at:at+len(between)] != between || left == run[a].text(good, "") {
+						continue
+					}
+					for _, l := range run[a].sendable(left) {
+						for _, r := range run[b].sendable(right) {
+							bad := maps.Clone(good)
+							bad[run[a].name], bad[run[b].name] = l, r
+							tried++
+							refused(t, v, m, f, good, bad, m.signature(f, secret), m.signature(good, secret))
+						}
+					}
+				}
+				break
+			}
+		}
+	}
+	return tried
+}
+
+// sendable returns values that are joined as a text.
+func (p part) sendable(text string) []string {
+	if p.bare == nil {
+		return []string{text}
+	}
+	var all []string
+	for at := range len(text) + 1 {
+		if value := text[:at] + "." + text[at:]; p.bare(value) == text {
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+// extended continues the text of a good request behind its padding, which
+// whoever knows its length can do without the key.
+func extended(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
+	if runs := m.runs(); !m.hmac && !m.parts[len(m.parts)-1].key {
+		var text strings.Builder
+		for _, p := range m.parts {
+			text.WriteString(p.text(good, secret))
+		}
+		padding := padding(m.hash().BlockSize(), len(text.String()), m.hash().Size() == 16)
+		run := runs[len(runs)-1]
+		for i, p := range run {
+			if p.name == "" {
+				continue
+			}
+			var tail strings.Builder
+			for _, q := range run[i:] {
+				tail.WriteString(q.text(good, secret))
+			}
+			bad := maps.Clone(good)
+			bad[p.name] = tail.String() + padding + good[p.name]
+			tried++
+			refused(t, v, m, f, good, bad, m.signature(f, secret), digest(m.hash, text.String()+padding+tail.String()))
+		}
+	}
+	return tried
+}
+
+// padding is what a hash puts behind a text of n bytes.
+func padding(block, n int, little bool) string {
+	size := block / 8
+	b := append([]byte{0x80}, make([]byte, (2*block-1-size-n%block)%block)...)
+	length := make([]byte, size)
+	if little {
+		binary.LittleEndian.PutUint64(length, uint64(n)*8)
+	} else {
+		binary.BigEndian.PutUint64(length[size-8:], uint64(n)*8)
+	}
+	return string(append(b, length...))
+}
+
+// refused finds fault if what was made of a good request is verified, and says
+// something else than was signed.
+func refused(t *testing.T, v vector, m message, f, good, bad form, old, signature []byte) {
+	t.Helper()
+	if _, err := send(v, f, bad, old, signature).verify(); err != nil {
+		if ReasonOf(err) == "" {
+			t.Errorf("%s: %v has no reason", v.name, err)
+		}
+		return
+	}
+	for _, run := range m.runs() {
+		for _, p := range run {
+			if p.name != "" && !p.idle && good[p.name] != bad[p.name] {
+				t.Errorf("%s: forged: %s %q was signed, %q is verified", v.name, p.name, good[p.name], bad[p.name])
+				return
+			}
+		}
+	}
+}
+
+// send is the request with other fields and another signature.
+func send(v vector, f, fields form, old, signature []byte) vector {
+	return v.with(func(v *vector) {
+		signed := func(value string) string {
+			for _, encode := range []func([]byte) string{hex.EncodeToString, func(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }, base64.StdEncoding.EncodeToString} {
+				if value == encode(old) {
+					return encode(signature)
+				}
+			}
+			return value
+		}
+		for name, values := range v.req.Header {
+			v.req.Header[name] = []string{signed(values[0])}
+		}
+		var object map[string]any
+		if json.Unmarshal(v.req.Body, &object) == nil {
+			for name, value := range object {
+				if text := signed(fmt.Sprint(value)); text != fmt.Sprint(value) {
+					object[name] = text
+				} else if fields[name] != f[name] {
+					object[name] = fields[name]
+				}
+			}
+			v.req.Body, _ = json.Marshal(object)
+			return
+		}
+		var pairs []string
+		seen := map[string]bool{}
+		for pair := range strings.SplitSeq(string(v.req.Body), "&") {
+			name, value, _ := strings.Cut(pair, "=")
+			name, _ = url.QueryUnescape(name)
+			value, _ = url.QueryUnescape(value)
+			seen[name] = true
+			if text := signed(value); text != value {
+				value = text
+			} else {
+				value = fields[name]
+			}
+			pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(value))
+		}
+		for name, value := range fields {
+			if !seen[name] && value != "" {
+				pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(value))
+			}
+		}
+		v.req.Body = []byte(strings.Join(pairs, "&"))
+	})
+}
+
+// hashing is the files that may begin a hash, and why. A plain hash with a
+// key is a message's alone: any other connector's would go unattacked.
+var hashing = map[string]string{
+	"fields.go":    "messages",
+	"toolbox.go":   "digest, which messages alone call; sharedValue compares by hashes",
+	"braintree.go": "the key is the SHA-1 of the private key; what is signed is signed by HMAC",
+	"liqpay.go":    "names the hash of a message",
+	"paypal.go":    "an RSA signature of it",
+	"trustly.go":   "an RSA signature of it",
+	"wallee.go":    "an ECDSA signature of it",
+	"wompi.go":     "its request names the fields, and is not described yet",
+	"rsa.go":       "an RSA signature of it",
+	"wechatpay.go": "an RSA signature of it",
+	"truelayer.go": "an ECDSA signature of it",
+	"secret.go":    "compares by hashes",
+}
+
+// TestPlainHashes: no connector makes a plain hash but by describing a message,
+// and each that describes one says so in its line, so that it is attacked.
+func TestPlainHashes(t *testing.T) {
+	p := newSources(t)
+	p.leaks(t, "")
+	for _, f := range p.files {
+		file := p.fset.Position(f.Pos()).Filename
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			kind := p.info.TypeOf(call)
+			begins := kind != nil && types.TypeString(kind, nil) == "hash.Hash"
+			if s, ok := call.Fun.(*ast.SelectorExpr); ok {
+				if o, ok := p.info.Uses[s.Sel].(*types.Func); ok && o.Pkg() != nil && strings.HasPrefix(o.Pkg().Path(), "crypto/") && strings.HasPrefix(o.Name(), "Sum") {
+					begins = true
+				}
+				if o, ok := p.info.Uses[s.Sel].(*types.Func); ok && o.FullName() == "crypto/hmac.New" {
+					begins = false
+				}
+			}
+			if id, ok := call.Fun.(*ast.Ident); ok && id.Name == "digest" && file != "fields.go" && file != "wompi.go" {
+				t.Errorf("%s: digest is for messages: describe what is hashed as one", p.fset.Position(call.Pos()))
+			}
+			if begins && hashing[file] == "" {
+				t.Errorf("%s: begins a hash: describe what is hashed as a message, or say in hashing why not", p.fset.Position(call.Pos()))
+			}
+			return true
+		})
+	}
+	for name, c := range connectors {
+		if c.Covers == CoversFields && len(c.joined) == 0 && !slices.Contains([]string{"adyen", "trustly", "wompi"}, name) {
+			t.Errorf("%s: covers fields, and its line does not say how they are joined", name)
+		}
+	}
+}
