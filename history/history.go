@@ -671,6 +671,9 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	receipts, err := s.Publisher.Publish(ctx, append(records, a.References...))
 	if err != nil {
 		a.Forget()
+		if errors.As(err, new(*publish.TooLarge)) {
+			return errors.Join(err, s.store.corrected(e.Data.Corrects)) // never will be
+		}
 		return err
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(a.Events):])

@@ -3,9 +3,11 @@ package publish
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +159,37 @@ func TestMurmur2(t *testing.T) {
 		key := fmt.Appendf(nil, "order-%d", n)
 		if got, want := PartitionOf(key, 12), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
 			t.Errorf("%s is in partition %d, kafka-go has it in %d", key, got, want)
+		}
+	}
+}
+
+// TestTooLarge: of several records those that their topic does not take are named,
+// by the producer before anything is sent or by the broker; what a refusal leaves
+// behind is written once when it is given again.
+func TestTooLarge(t *testing.T) {
+	for _, codec := range []kafka.Compression{0, kafka.Gzip} { // with which the broker is asked
+		c := Config{Brokers: fake(t).ListenAddrs(), Compression: codec}
+		p := start(t, c)
+		if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		noise := make([]byte, 2<<20)
+		if _, err := rand.Read(noise); err != nil {
+			t.Fatal(err)
+		}
+		records := []Record{
+			{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("small")},
+			{Topic: "a", ID: "2", Key: []byte("k"), Value: noise},
+			{Topic: "a", ID: "3", Key: []byte("k"), Value: []byte("small, too")},
+		}
+		_, err := p.Publish(within(t, 3*time.Second), records)
+		var large *TooLarge
+		if !errors.As(err, &large) || !errors.Is(err, ErrRefused) || !slices.Equal(large.Records, []int{1}) {
+			t.Fatalf("compression %v: got %v (%+v), want the second refused as too large", codec, err, large)
+		}
+		receipts, err := p.Publish(within(t, 3*time.Second), []Record{records[0], records[2]})
+		if err != nil || receipts[0].Offset != 0 || receipts[1].Offset != 1 {
+			t.Errorf("compression %v: the others: %v, %v, want offsets 0 and 1", codec, receipts, err)
 		}
 	}
 }
