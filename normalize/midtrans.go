@@ -81,6 +81,7 @@ type midtransTransaction struct {
 
 func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	var n struct {
+		OrderID           text `json:"order_id"`
 		TransactionStatus text `json:"transaction_status"`
 		AccountID         text `json:"account_id"`
 		AccountStatus     text `json:"account_status"`
@@ -93,7 +94,7 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	event := string(n.TransactionStatus)
 	status, ok := midtransTypes[n.TransactionStatus]
 	switch {
-	case event == "" && n.AccountID != "" && n.AccountStatus != "":
+	case event == "" && n.OrderID == "" && n.AccountID != "" && n.AccountStatus != "": // beside an order_id they are not what is signed
 		return []Fact{midtransAccount(n.AccountID, n.AccountStatus, n.StatusCode, n.PaymentType)}, nil
 	case event == "":
 		return nil, fmt.Errorf("%w: no transaction_status and no account_id with an account_status: neither a transaction nor a pay account of Midtrans's", ErrMalformed)

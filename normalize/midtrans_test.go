@@ -24,4 +24,8 @@ func TestMidtransPayAccount(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", status, r, want)
 		}
 	}
+	const beside = `{"order_id":"order-1","gross_amount":"10000.00","account_id":"7c1d5b5e-0000-4000-8000-70110000a001","status_code":"200","account_status":"ENABLED"}`
+	if r, err := Normalize("midtrans", []byte(beside), Options{ReceivedAt: received}); err != nil || r.Outcome() != OutcomeMalformed {
+		t.Errorf("a pay account beside an order_id, whose signature is a transaction's: %+v, %v, want malformed", r, err)
+	}
 }
