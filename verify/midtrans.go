@@ -15,11 +15,18 @@ import (
 // the merchant's references may end in digits: the setting forms says how they
 // look.
 //
+// A notification about a pay account, which has no order_id, is signed by account_id,
+// account_status, status_code and the server key. Midtrans documents the notification
+// and not its signature, which two public integrations check so. Neither message can
+// be split into the other: an account has letters in front of its status_code, and a
+// transaction digits.
+//
 // https://docs.midtrans.com/docs/https-notification-webhooks
+// https://docs.midtrans.com/reference-link/notifications-handling
 // https://docs.midtrans.com/reference/status-code-1
 var midtrans = Connector{
 	Docs:   "https://docs.midtrans.com/docs/https-notification-webhooks",
-	Signs:  "SHA-512 of order_id, status_code, gross_amount and the server key, hex, in the body's signature_key",
+	Signs:  "SHA-512 of order_id, status_code, gross_amount and the server key, hex, in the body's signature_key; of pay accounts, account_id, account_status and status_code",
 	Covers: CoversFields,
 	Weakness: "a plain hash; transaction_status, refund amounts and ids are not signed; where order_id ends is not signed: an amount such as 201500.00, which begins like a status code, " +
 		"is refused unless the setting forms tells how references look; no timestamp: a captured request can be sent again, and changed so",
@@ -31,13 +38,31 @@ var midtrans = Connector{
 
 var midtransJoined = joined{
 	read: inJSON("signature_key", hex.DecodeString),
-	messages: one(message{hash: sha512.New, parts: []part{
+	messages: func(_ Request, f form, _ Keys) ([]message, error) {
+		if f["order_id"] == "" && f["account_id"] != "" {
+			return []message{midtransAccount}, nil
+		}
+		return []message{midtransTransaction}, nil
+	},
+}
+
+var (
+	midtransStatus = part{name: "status_code", format: pattern("a status code such as 200", 3, `[2-5][0-9]{2}`), joined: midtransNotified}
+
+	midtransTransaction = message{hash: sha512.New, parts: []part{
 		field("order_id", id(128)),
-		{name: "status_code", format: pattern("a status code such as 200", 3, `[2-5][0-9]{2}`), joined: midtransNotified},
+		midtransStatus,
 		{name: "gross_amount", format: decimal(0, 2), joined: pattern("an amount above zero", 24, `[1-9][0-9]*(?:\.[0-9]{1,2})?`)},
 		keyPart,
-	}}),
-}
+	}}
+	// The capitals of the status begin where the id's digits and small letters end.
+	midtransAccount = message{hash: sha512.New, parts: []part{
+		field("account_id", pattern("a UUID in small letters", 64, `[0-9a-z-]+`)),
+		field("account_status", pattern("a word in capitals", 32, `[A-Z_]+`)),
+		midtransStatus,
+		keyPart,
+	}}
+)
 
 // midtransNotified are the status codes of notifications. Others are the API's
 // answers: another split into one of these is no split that Midtrans made.

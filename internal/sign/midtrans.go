@@ -19,7 +19,11 @@ func midtrans(payload []byte, secret string, _ map[string]string, _ string, _ ti
 		return request(payload, "application/json"), err
 	}
 	var signed string
-	for _, name := range []string{"order_id", "status_code", "gross_amount"} {
+	names := []string{"order_id", "status_code", "gross_amount"}
+	if fields["order_id"] == nil && fields["account_id"] != nil { // a pay account
+		names = []string{"account_id", "account_status", "status_code"}
+	}
+	for _, name := range names {
 		var text string
 		if err := json.Unmarshal(fields[name], &text); err != nil {
 			return request(payload, "application/json"), err
