@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,10 +22,12 @@ import (
 // payouts. The last retry comes a day after the event; whether it carries a new
 // timestamp is not said, so that the window is two days.
 //
-// The list of fields is itself not signed. Documented are the id, the status
-// and the amount, and an event that does not sign those of them that it has
-// is refused. The merchant's reference, the currency and
-// the rest are not signed, and nothing stands between the values.
+// The list of fields is itself not signed, nor are names, nor where one value
+// ends and the next begins. So of events that become events of ours the fields
+// must have their forms, and the list must be the documented one, the id, the
+// status and the amount: in another list, what is signed must not be text that
+// the documented one has, too. The merchant's reference, the currency and the
+// rest are not signed.
 //
 // https://docs.wompi.co/en/docs/colombia/eventos/
 // https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
@@ -32,7 +35,7 @@ var wompi = Connector{
 	Docs:     "https://docs.wompi.co/en/docs/colombia/eventos/",
 	Signs:    "SHA-256 of the values that signature.properties names, the timestamp and the secret, hex, in signature.checksum",
 	Covers:   CoversFields,
-	Weakness: "a plain hash; only id, status and amount are signed: within two days, who captured a request can send it again for another reference",
+	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, who captured a request can send it again for another reference",
 	Settings: []Setting{tolerance},
 	Verify:   wompiVerify,
 }
@@ -65,12 +68,16 @@ func wompiVerify(r Request, secret string, k Keys, now time.Time) (Verified, err
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: timestamp is %q, want unix seconds or milliseconds", ErrMalformed, e.Timestamp)
 	}
-	signed, err := e.signed()
+	values, err := e.values()
 	if err != nil {
 		return Verified{}, err
 	}
-	if !hmac.Equal(checksum, digest(sha256.New, signed+string(e.Timestamp)+secret)) {
+	signed := strings.Join(values, "") + string(e.Timestamp)
+	if !hmac.Equal(checksum, digest(sha256.New, signed+secret)) {
 		return Verified{}, ErrMismatch
+	}
+	if err := e.certain(values, signed); err != nil {
+		return Verified{}, err
 	}
 	if err := k.within(unixOrMilli(sent), now, wompiTolerance); err != nil {
 		return Verified{}, err
@@ -78,37 +85,100 @@ func wompiVerify(r Request, secret string, k Keys, now time.Time) (Verified, err
 	return Verified{Payload: r.Body}, nil
 }
 
-// signed is the values of the properties, one after the other. What decides
-// must be among them: the fields of the thing that the event is named after.
-func (e wompiEvent) signed() (string, error) {
-	thing, _, _ := strings.Cut(e.Event, ".")
-	for _, field := range []string{"id", "status", "amount_in_cents", "amountInCents"} {
-		path := thing + "." + field
-		if _, err := wompiValue(e.Data, path); err == nil && !slices.Contains(e.Signature.Properties, path) {
-			return "", fmt.Errorf("%w: signature.properties: want %s among them", ErrMalformed, path)
+// The limits of signature.properties: documented are three, of two names each.
+const (
+	wompiProperties = 16
+	wompiNames      = 4
+)
+
+// wompiFields is what Wompi signs of the thing that an event is about, as far
+// as the thing has it, in this order.
+var wompiFields = []string{"id", "status", "amount_in_cents", "amountInCents"}
+
+// values returns what stands at the paths of signature.properties, such as
+// transaction.id. Each object on the way is read once, whatever the paths are.
+// What decides must be among them.
+func (e wompiEvent) values() ([]string, error) {
+	if n := len(e.Signature.Properties); n > wompiProperties {
+		return nil, fmt.Errorf("%w: signature.properties has %d paths, want at most %d", ErrMalformed, n, wompiProperties)
+	}
+	objects := map[string]map[string]jsontext.Value{} // by their paths
+	var at func(path []string) jsontext.Value
+	at = func(path []string) jsontext.Value {
+		if len(path) == 0 {
+			return e.Data
+		}
+		parent, last := path[:len(path)-1], path[len(path)-1]
+		name := fmt.Sprintf("%q", parent) // unlike a path, it tells no name from an empty one
+		object, read := objects[name]
+		if !read {
+			_ = json.Unmarshal(at(parent), &object) // what is no object has no fields
+			objects[name] = object
+		}
+		return object[last]
+	}
+	for _, field := range wompiFields {
+		path := e.thing() + "." + field
+		if at([]string{e.thing(), field}) != nil && !slices.Contains(e.Signature.Properties, path) {
+			return nil, fmt.Errorf("%w: signature.properties: want %q among them", ErrMalformed, path)
 		}
 	}
-	var signed strings.Builder
+	var values []string
 	for _, path := range e.Signature.Properties {
-		value, err := wompiValue(e.Data, path)
-		if err != nil {
-			return "", err
+		names := strings.SplitN(path, ".", wompiNames+1)
+		value := jsontext.Value(nil)
+		if len(names) <= wompiNames {
+			value = at(names)
 		}
-		signed.WriteString(value)
+		if value == nil {
+			return nil, fmt.Errorf("%w: signature.properties: %.80q is not in data", ErrMalformed, path)
+		}
+		var t text
+		if err := decodeJSON(value, &t); err != nil {
+			return nil, err
+		}
+		values = append(values, string(t))
 	}
-	return signed.String(), nil
+	return values, nil
 }
 
-// wompiValue is the text of what stands at a path, such as transaction.id.
-func wompiValue(in jsontext.Value, path string) (string, error) {
-	for name := range strings.SplitSeq(path, ".") {
-		var fields map[string]jsontext.Value
-		if err := json.Unmarshal(in, &fields); err != nil || fields[name] == nil {
-			return "", fmt.Errorf("%w: signature.properties: %q is not in data", ErrMalformed, path)
-		}
-		in = fields[name]
+// thing is what the event is named after and is about: transaction.
+func (e wompiEvent) thing() string {
+	thing, _, _ := strings.Cut(e.Event, ".")
+	return thing
+}
+
+var (
+	// wompiForms is how the signed fields look, by the event and the field of an
+	// amount: a payment's id is of three numbers, a payout's a UUID, that of a
+	// stored payment method any word that does not end in a capital letter.
+	wompiForms = map[string]*regexp.Regexp{
+		"transaction.updated":                 regexp.MustCompile(`\A\z`), // without an amount: never
+		"transaction.updated amount_in_cents": regexp.MustCompile(`\A[0-9]+-[0-9]+-[0-9]+\n[A-Z_]+\n(0|[1-9][0-9]*)\n[1-9]([0-9]{9}|[0-9]{12})\z`),
+		"transaction.updated amountInCents":   regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n[A-Z_]+\n(0|[1-9][0-9]*)\n[1-9]([0-9]{9}|[0-9]{12})\z`),
+		"nequi_token.updated":                 regexp.MustCompile(`\A[0-9A-Za-z_-]*[0-9a-z]\n[A-Z_]+\n[1-9]([0-9]{9}|[0-9]{12})\z`),
+		"bancolombia_transfer_token.updated":  regexp.MustCompile(`\A[0-9A-Za-z_-]*[0-9a-z]\n[A-Z_]+\n[1-9]([0-9]{9}|[0-9]{12})\z`),
 	}
-	var t text
-	err := decodeJSON(in, &t)
-	return string(t), err
+	// wompiSigned is the text that is signed of any of them.
+	wompiSigned = regexp.MustCompile(`\A[0-9A-Za-z_-]+(APPROVED|DECLINED|VOIDED|ERROR|PENDING|PROCESSING|FAILED|CANCELLED)[0-9]{10,}\z`)
+)
+
+// certain refuses an event whose signature is right and is also that of another
+// event, of which this one was made by moving text from field to field.
+func (e wompiEvent) certain(values []string, signed string) error {
+	form := wompiForms[e.Event]
+	want := []string{e.thing() + ".id", e.thing() + ".status"}
+	for _, amount := range wompiFields[2:] {
+		if path := e.thing() + "." + amount; slices.Contains(e.Signature.Properties, path) {
+			form, want = wompiForms[e.Event+" "+amount], append(want, path)
+		}
+	}
+	if form == nil { // nothing becomes of it
+		return nil
+	}
+	fields := strings.Join(append(values, string(e.Timestamp)), "\n")
+	if slices.Equal(e.Signature.Properties, want) && form.MatchString(fields) || !wompiSigned.MatchString(signed) {
+		return nil
+	}
+	return fmt.Errorf("%w: an event %.40q of %.200q is not what Wompi signs, and the same signature is that of another event", ErrMalformed, e.Event, e.Signature.Properties)
 }
