@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,17 +26,18 @@ import (
 // money go. So a debit is answered FAILED as long as nobody has set which
 // orders the endpoint is for.
 //
-// Names and values are signed without anything between them, so that the end
-// of one and the beginning of the next can be traded; SHA-1 is broken for
-// collisions. No time is signed, and the notification's id, which is, tells a
-// repetition.
+// Nothing stands between what is signed, so that the end of one text and the
+// beginning of the next can be traded. The method and the uuid are held to
+// forms that can be split in one way, and so are the fields that events are
+// made of, but for those inside attributes. SHA-1 is broken for collisions. No
+// time is signed, and the notification's id, which is, tells a repetition.
 //
 // https://eu.developers.trustly.com/doc/reference/notifications-overview
 var trustly = Connector{
 	Docs:   "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Signs:  "RSA-SHA1 of the method, the uuid and the names and values of the data, base64, in params.signature",
 	Covers: CoversFields,
-	Weakness: "SHA-1, and nothing between what is signed: whoever has a notification can move the border between a value and the name after it; " +
+	Weakness: "SHA-1, and nothing between what is signed: whoever has a notification can move text between the attributes' names and values; " +
 		"no time is signed: only the notification's id tells a captured request that is sent again",
 	Settings: []Setting{
 		{Name: "public_key_pem", Says: "Trustly's public key, PEM", Required: true},
@@ -76,9 +78,9 @@ func trustlyVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	var call struct {
 		Method string `json:"method"`
 		Params struct {
-			UUID      string         `json:"uuid"`
-			Data      jsontext.Value `json:"data"`
-			Signature string         `json:"signature"`
+			UUID      string      `json:"uuid"`
+			Data      trustlyData `json:"data"`
+			Signature string      `json:"signature"`
 		} `json:"params"`
 	}
 	if err := decodeJSON(r.Body, &call); err != nil {
@@ -96,13 +98,16 @@ func trustlyVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: public_key_pem: %v", ErrSetting, err)
 	}
-	data, err := trustlySerialize(call.Params.Data, 0)
-	if err != nil {
-		return Verified{}, err
-	}
+	data := call.Params.Data
 	hash := trustlyHashes[prefix]
-	if rsa.VerifyPKCS1v15(key, hash, trustlyDigest(hash, call.Method+call.Params.UUID+data), signature) != nil {
+	if rsa.VerifyPKCS1v15(key, hash, trustlyDigest(hash, call.Method+call.Params.UUID+data.signed), signature) != nil {
 		return Verified{}, ErrMismatch
+	}
+	if !trustlyMethod.MatchString(call.Method) || !trustlyUUID.MatchString(call.Params.UUID) {
+		return Verified{}, fmt.Errorf("%w: the method is %.40q and params.uuid %.80q, want lower-case letters and a UUID: nothing else tells where the one ends and the other begins", ErrMalformed, call.Method, call.Params.UUID)
+	}
+	if data.moved != "" {
+		return Verified{}, fmt.Errorf("%w: params.data: %s", ErrMalformed, data.moved)
 	}
 	reply, err := trustlyReply(call.Method, call.Params.UUID, prefix, k)
 	return Verified{Payload: r.Body, Reply: reply}, err
@@ -125,45 +130,118 @@ func trustlyDigest(h crypto.Hash, text string) []byte {
 	return d.Sum(nil)
 }
 
+// The method and the UUID are signed one behind the other, and the method
+// decides the answer. Letters, and a UUID with its first hyphen behind eight
+// digits, can be split in one way only. A method that is empty is malformed.
+var (
+	trustlyMethod = regexp.MustCompile(`\A[a-z]*\z`)
+	trustlyUUID   = regexp.MustCompile(`\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z`)
+)
+
 // trustlyDeepest is how deep data may nest; Trustly's nests two levels.
 const trustlyDeepest = 8
 
-// trustlySerialize writes data as it is signed: an object is its names, in
-// order, each followed by its value; null is nothing.
-func trustlySerialize(v jsontext.Value, depth int) (string, error) {
-	var b strings.Builder
-	var parts []jsontext.Value
-	var names []string
-	switch v.Kind() {
-	case '{':
-		var fields map[string]jsontext.Value
-		if err := decodeJSON(v, &fields); err != nil {
-			return "", err
-		}
-		for _, name := range slices.Sorted(maps.Keys(fields)) {
-			names, parts = append(names, name), append(parts, fields[name])
-		}
-	case '[':
-		if err := decodeJSON(v, &parts); err != nil {
-			return "", err
-		}
-		names = make([]string, len(parts))
-	default:
-		var t text
-		err := decodeJSON(v, &t)
-		return string(t), err
+// trustlyData is data as it is signed: an object is its names, in order, each
+// followed by its value; null is nothing.
+type trustlyData struct {
+	signed string
+	moved  string // why it may be other data with the same text; empty if it is not
+}
+
+// trustlyForms is the fields of data that events are made of, and how their
+// values look. Nil is the merchant's, or the bank's, own text.
+var trustlyForms = map[string]*regexp.Regexp{
+	"accountid":      regexp.MustCompile(`\A[0-9]*\z`),
+	"amount":         regexp.MustCompile(`\A-?[0-9]+(\.[0-9]*)?\z`),
+	"attributes":     nil,
+	"currency":       regexp.MustCompile(`\A[A-Z]{3}\z`),
+	"errorcode":      nil,
+	"errormessage":   nil,
+	"messageid":      nil,
+	"notificationid": regexp.MustCompile(`\A[0-9]+\z`),
+	"orderid":        regexp.MustCompile(`\A[0-9]+\z`),
+	"timestamp":      regexp.MustCompile(`\A[0-9]{4}-[0-9.: +-]*\z`),
+}
+
+// trustlyNames is the names of those fields.
+var trustlyNames = slices.Sorted(maps.Keys(trustlyForms))
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom]. Data is read once.
+func (t *trustlyData) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	var err error
+	t.signed, err = t.read(d, 0)
+	return err
+}
+
+type trustlyField struct{ name, value string }
+
+func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
+	kind := d.PeekKind()
+	if kind != '{' && kind != '[' {
+		var value text
+		err := value.UnmarshalJSONFrom(d)
+		return string(value), err
 	}
 	if depth == trustlyDeepest {
-		return "", fmt.Errorf("%w: params.data nests deeper than %d levels", ErrMalformed, trustlyDeepest)
+		return "", fmt.Errorf("params.data nests deeper than %d levels", trustlyDeepest)
 	}
-	for i, part := range parts {
-		text, err := trustlySerialize(part, depth+1)
-		if err != nil {
+	if _, err := d.ReadToken(); err != nil {
+		return "", err
+	}
+	var fields []trustlyField
+	for d.PeekKind() != '}' && d.PeekKind() != ']' {
+		var f trustlyField
+		if kind == '{' {
+			name, err := d.ReadToken()
+			if err != nil {
+				return "", err
+			}
+			f.name = name.String()
+		}
+		var err error
+		if f.value, err = t.read(d, depth+1); err != nil {
 			return "", err
 		}
-		b.WriteString(names[i] + text)
+		fields = append(fields, f)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return "", err
+	}
+	if kind == '{' {
+		slices.SortFunc(fields, func(a, b trustlyField) int { return strings.Compare(a.name, b.name) })
+		if depth == 0 {
+			t.look(fields)
+		}
+	}
+	var b strings.Builder
+	for _, f := range fields {
+		b.WriteString(f.name)
+		b.WriteString(f.value)
 	}
 	return b.String(), nil
+}
+
+// look notes the first field that can have been made by moving text: one whose
+// value has not its form, or that has in it, or in its name and value, the name
+// of another field in the place where that would stand. Fields come sorted.
+func (t *trustlyData) look(fields []trustlyField) {
+	for i, f := range fields {
+		form, known := trustlyForms[f.name]
+		if form != nil && !form.MatchString(f.value) {
+			t.moved = fmt.Sprintf("%s is %.80q, which is not its form", f.name, f.value)
+			return
+		}
+		if form != nil {
+			continue
+		}
+		for _, name := range trustlyNames {
+			behind := name > f.name && (i+1 == len(fields) || name < fields[i+1].name)
+			if behind && strings.Contains(f.value, name) || !known && strings.HasPrefix(f.name+f.value, name) {
+				t.moved = fmt.Sprintf("%.80q has the name of the field %s in it, and may be made of that field", f.name, name)
+				return
+			}
+		}
+	}
 }
 
 // trustlyReply is the answer to a call, signed by the algorithm that the call
