@@ -107,6 +107,8 @@ func tryStore(dir string, of meta) (*store, error) {
 	}
 	if dir == "" {
 		o.FS = vfs.NewMem()
+	} else if err := os.MkdirAll(dir, 0o700); err != nil { // it has who paid what: pebble would let everyone read it
+		return nil, err
 	}
 	db, err := pebble.Open(dir, o)
 	if err != nil {

@@ -185,6 +185,9 @@ func configCommand() *cobra.Command {
 			for _, e := range endpoints {
 				fmt.Fprintln(c.OutOrStdout(), e.Path())
 			}
+			for _, warning := range cfg.exposed() {
+				fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))
 			return err
 		},

@@ -49,6 +49,8 @@ type config struct {
 	MaxConnections int64         `yaml:"max_connections"` // connections of webhooks
 	TrustedProxies []string      `yaml:"trusted_proxies"` // addresses and networks whose X-Forwarded-For or Forwarded is believed
 	LogLevel       string        `yaml:"log_level"`       // debug, info, warn or error
+
+	file string // that it was read from
 }
 
 type kafkaConfig struct {
@@ -146,6 +148,7 @@ func loadConfig(c *cobra.Command) (config, error) {
 			return config{}, usage("%s: %w", file, err)
 		}
 	}
+	cfg.file = file
 	overlay(c.Flags(), &cfg)
 	if err := cfg.check(); err != nil {
 		return config{}, usageError{err}

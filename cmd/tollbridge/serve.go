@@ -47,6 +47,9 @@ settled, and the admin listener ends last. SIGHUP is ignored.`,
 			}
 			log := logger(c.ErrOrStderr(), cfg.LogLevel)
 			defer ignoreHangup(log)()
+			for _, warning := range cfg.exposed() {
+				log.Warn().Msg(warning)
+			}
 			if err := checkTopics(c.Context(), cfg, log); err != nil {
 				return err
 			}

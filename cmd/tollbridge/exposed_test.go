@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestExposedFiles: config check names each file with a secret in it that other
+// users can read, says what mends that, and is silent where it is mended.
+func TestExposedFiles(t *testing.T) {
+	dir := t.TempDir()
+	paths := map[string]string{}
+	for name, text := range map[string]string{"stripe": "whsec_file", "password": "kafka-password", "state": ""} {
+		paths[name] = filepath.Join(dir, name)
+		if text != "" {
+			if err := os.WriteFile(paths[name], []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.Mkdir(paths["state"], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	paths["config"] = filepath.Join(dir, "tollbridge.yaml")
+	text := "state: " + paths["state"] + "\n" +
+		"kafka: {sasl: {mechanism: PLAIN, username: u, password: {file: " + paths["password"] + "}}}\n" +
+		"endpoints:\n  - connector: stripe\n    secrets: {main: {file: " + paths["stripe"] + "}, old: {value: whsec_inline}}\n"
+	if err := os.WriteFile(paths["config"], []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := tollbridge(t, "", "config", "check", "--config", paths["config"]); got.code != 0 || got.err != "" {
+		t.Fatalf("exit %d, %s", got.code, got.err)
+	}
+	for name, path := range paths {
+		right, wide := os.FileMode(0o600), os.FileMode(0o640)
+		if name == "state" {
+			right, wide = 0o700, 0o755
+		}
+		if err := os.Chmod(path, wide); err != nil {
+			t.Fatal(err)
+		}
+		got := tollbridge(t, "", "config", "check", "--config", paths["config"])
+		if want := fmt.Sprintf("run: chmod %o %s", right, path); got.code != 0 || !strings.Contains(got.err, want) || strings.Count(got.err, path) != 2 || strings.Count(got.err, "warning: ") != 1 {
+			t.Errorf("%s with mode %o: exit %d, %s", name, wide, got.code, got.err)
+		}
+		if err := os.Chmod(path, right); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package history
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestStateDirectoryMode: other users of the machine cannot look into the state.
+func TestStateDirectoryMode(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "state")
+	s, err := tryStore(dir, meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %o, want 700 (%v)", info.Mode().Perm(), err)
+	}
+}
