@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Some processors sign fields of the request, joined to one text. Such a
@@ -511,15 +512,40 @@ func inJSON(name string, decode func(string) ([]byte, error)) func(Request) (for
 
 // object reads a body that is a JSON object as a form.
 func (r Request) object() (form, error) {
-	var fields map[string]text
-	if err := decodeJSON(r.Body, &fields); err != nil {
+	var f form
+	if err := decodeJSON(r.Body, &f); err != nil {
 		return nil, err
 	}
-	f := form{}
-	for name, value := range fields {
-		f[name] = string(value)
-	}
 	return f, nil
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom]: the fields of an object
+// as they are written.
+func (f *form) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if kind := d.PeekKind(); kind != '{' {
+		return fmt.Errorf("it is a JSON %s, want an object", kind)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	*f = form{}
+	for d.PeekKind() != '}' {
+		if len(*f) == maxFields {
+			return fmt.Errorf("it has more than %d fields", maxFields)
+		}
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		key := name.String() // the token is the decoder's
+		var value text
+		if err := value.UnmarshalJSONFrom(d); err != nil {
+			return err
+		}
+		(*f)[key] = string(value)
+	}
+	_, err := d.ReadToken()
+	return err
 }
 
 // signature decodes the field that a signature stands in.

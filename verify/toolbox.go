@@ -190,9 +190,16 @@ func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\uf
 // form is the fields of a body that is a form.
 type form map[string]string
 
+// maxFields is how many fields a body may have that is read field by field.
+// Processors send fewer than a hundred.
+const maxFields = 2000
+
 // form reads a form-encoded body. A field given twice is refused: two readers
 // could take such a body for two different things.
 func (r Request) form() (form, error) {
+	if n := bytes.Count(r.Body, []byte("&")); n >= maxFields {
+		return nil, fmt.Errorf("%w: the form has more than %d fields", ErrMalformed, maxFields)
+	}
 	values, err := url.ParseQuery(string(withoutMark(r.Body)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"runtime"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/doctor"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
@@ -26,9 +24,8 @@ import (
 
 // The limits on the CPU of one body.
 const (
-	bodySize    = 1 << 20
-	limit       = 200 * time.Millisecond // of verifying and normalising: a sender chooses the body
-	doctorLimit = 20 * time.Second       // of looking for why it was refused: the operator asks
+	bodySize = 1 << 20
+	limit    = 200 * time.Millisecond // of verifying and normalising: a sender chooses the body
 )
 
 // shapes are bodies that make a reader work, of about bodySize bytes. A shape
@@ -205,7 +202,3 @@ func TestWorstBodies(t *testing.T) {
 		t.Logf("%s %s", s.took, s.what)
 	}
 }
-
-var _ = doctor.Case{}
-var _ = http.MethodPost
-var _ = doctorLimit
