@@ -185,7 +185,11 @@ func TestWorstBodies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		json := strings.HasPrefix(string(good.Body), "{")
 		for _, name := range names {
+			if form := strings.HasPrefix(name, "form") || strings.HasPrefix(name, "data of") || name == "separators"; form == json && !(json && form && connector == "fiuu-molpay") {
+				continue // the reader gives up at the first byte
+			}
 			body := []byte(shapes[name](head(sample)))
 			r := good // with the signature of another body, where that is in the headers
 			r.Body = body
