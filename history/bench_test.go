@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 
@@ -25,7 +26,7 @@ const fetched = 1000
 // n records.
 func written(b *testing.B) (*History, func(n int, record func(i int) consume.Record)) {
 	b.Helper()
-	db, err := openStore(b.TempDir(), meta{Version: storeVersion}, zerolog.Nop())
+	db, err := openStore(b.TempDir(), vfs.Default, meta{Version: storeVersion}, zerolog.Nop())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,7 +38,8 @@ func written(b *testing.B) (*History, func(n int, record func(i int) consume.Rec
 	if err := db.fill(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	s := &History{store: db, newest: overlay[newest]{}, ends: overlay[ends]{}}
+	s := &History{newest: overlay[newest]{}, ends: overlay[ends]{}}
+	s.store.Store(db)
 	return s, func(n int, record func(i int) consume.Record) {
 		for i := 0; i < n; {
 			c := consume.Chunk{}
@@ -67,18 +69,18 @@ func BenchmarkReferences(b *testing.B) {
 			s, follow := written(b)
 			start := time.Now()
 			follow(n, referenceRecord)
-			if err := s.store.Flush(); err != nil {
+			if err := s.stored().Flush(); err != nil {
 				b.Fatal(err)
 			}
-			for s.store.Metrics().Compact.NumInProgress > 0 {
+			for s.stored().Metrics().Compact.NumInProgress > 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			perSecond := float64(n) / time.Since(start).Seconds()
-			bytes := float64(s.store.Metrics().DiskSpaceUsage()) / float64(n)
+			bytes := float64(s.stored().Metrics().DiskSpaceUsage()) / float64(n)
 			for name, offset := range map[string]int{"hit": 0, "miss": n} {
 				b.Run(name, func(b *testing.B) {
 					for b.Loop() {
-						merchant, err := s.store.reference(referenceKey(offset + rand.IntN(n)))
+						merchant, err := s.stored().reference(referenceKey(offset + rand.IntN(n)))
 						if err != nil || (merchant != "") != (offset == 0) {
 							b.Fatalf("%q, %v", merchant, err)
 						}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,13 +26,25 @@ func (s *History) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.Log.Warn().Err(err).Msg("following the topics; trying again")
+		s.failed(err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
 	}
 }
+
+// failed tells of an error that is tried again: in the log once in [toldAgain], since
+// a broker that is away gives several a second.
+func (s *History) failed(err error) {
+	s.metrics.errors.Inc()
+	if now := time.Now().UnixNano(); now-s.toldAt.Load() > int64(toldAgain) {
+		s.toldAt.Store(now)
+		s.Log.Warn().Err(err).Msg("following the topics; trying again")
+	}
+}
+
+const toldAgain = 5 * time.Second
 
 // readOn reads from where the store is, for ever.
 func (s *History) readOn(ctx context.Context) error {
@@ -40,7 +53,10 @@ func (s *History) readOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &progress{s: s, reading: r, target: target, next: maps.Clone(ranges), told: time.Now()}
+	p := &progress{s: s, reading: r, target: target, next: maps.Clone(ranges), behind: map[consume.Partition]int64{}, told: time.Now()}
+	for q, g := range target {
+		p.sees(q, ranges[q].From, g.To)
+	}
 	for q := range ranges {
 		r.partitions[q.Topic]++
 	}
@@ -52,6 +68,7 @@ func (s *History) readOn(ctx context.Context) error {
 		p.update(chunks)
 		return nil
 	})
+	r.Failed = s.failed
 	r.Known = func() map[consume.Partition][]int64 { return r.take(s) }
 	s.reading.Store(r)
 	p.look()
@@ -110,6 +127,28 @@ func (s *History) current(e schemas.Event) error {
 	return nil
 }
 
+// stale returns how many seconds ago the partition that is furthest behind was read
+// to its end.
+func (s *History) stale() float64 {
+	r := s.reading.Load()
+	if r == nil {
+		return math.Inf(1)
+	}
+	oldest := time.Now()
+	for topic, n := range r.partitions {
+		for i := range n {
+			until := r.until(consume.Partition{Topic: topic, Number: i})
+			if until.IsZero() {
+				return math.Inf(1)
+			}
+			if until.Before(oldest) {
+				oldest = until
+			}
+		}
+	}
+	return time.Since(oldest).Seconds()
+}
+
 // caught returns a key's partition, and until when it is read.
 func (s *History) caught(topic, key string) (p consume.Partition, until time.Time) {
 	r := s.reading.Load()
@@ -132,13 +171,13 @@ func (s *History) Written(topic string, partition int, sent time.Time, ids []str
 	if s.closed.Load() {
 		return nil, true // who ends sends nothing again
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := s.reading.Load()
 	if r == nil || r.until(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(consume.Doubt)) {
 		return nil, false
 	}
 	at := map[string]publish.Receipt{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, id := range ids {
 		where, ok, err := s.find(id)
 		if err != nil {
@@ -163,7 +202,7 @@ func (s *History) ranges(ctx context.Context) (ranges, target map[consume.Partit
 	}
 	ranges = map[consume.Partition]consume.Range{}
 	for p, t := range target {
-		from, err := s.store.position(p)
+		from, err := s.stored().position(p)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -183,16 +222,24 @@ type progress struct {
 	s            *History
 	reading      *reading
 	target, next map[consume.Partition]consume.Range
+	behind       map[consume.Partition]int64 // records, when it was read last
+	lag          int64                       // of all partitions
 	told         time.Time
 }
 
+// sees notes how far a partition is read, and where it ends.
+func (p *progress) sees(q consume.Partition, next, end int64) {
+	now := max(0, end-next)
+	p.lag += now - p.behind[q]
+	p.behind[q] = now
+	p.s.metrics.lag.Set(float64(p.lag))
+}
+
 func (p *progress) update(chunks []consume.Chunk) {
-	lag := int64(0)
 	for _, c := range chunks {
 		p.next[c.Partition] = consume.Range{From: c.Next, To: consume.Forever}
-		lag += max(0, c.End-c.Next)
+		p.sees(c.Partition, c.Next, c.End)
 	}
-	p.s.metrics.lag.Set(float64(lag))
 	if !p.reading.caughtUp.Load() {
 		p.look()
 	}
@@ -207,9 +254,11 @@ func (p *progress) look() {
 	switch {
 	case left == 0:
 		p.reading.caughtUp.Store(true)
+		p.s.mu.Lock()
 		if !p.s.ready.Swap(true) {
 			close(p.s.read)
 		}
+		p.s.mu.Unlock()
 		p.s.Log.Info().Msg("the state is read back")
 	case time.Since(p.told) > 2*time.Second:
 		p.told = time.Now()
@@ -220,6 +269,7 @@ func (p *progress) look() {
 // round is what a request brought, on its way into the store.
 type round struct {
 	s          *History
+	db         *store
 	batch      *pebble.Batch // reads what it has, too
 	events     []schemas.Event
 	references []string // their keys
@@ -228,8 +278,8 @@ type round struct {
 // apply writes what was read and what is known, and how far that is, at once or
 // not at all.
 func (s *History) apply(chunks []consume.Chunk, known []own) error {
-	r := round{s: s, batch: s.store.NewIndexedBatch()}
-	defer r.batch.Close()
+	db := s.stored()
+	r := round{s: s, db: db, batch: db.NewIndexedBatch()}
 	now := time.Now()
 	for i := range known {
 		if err := r.own(&known[i], now); err != nil {
@@ -246,11 +296,11 @@ func (s *History) apply(chunks []consume.Chunk, known []own) error {
 			return err
 		}
 	}
-	if err := r.batch.Commit(pebble.NoSync); err != nil {
+	if err := db.commit(r.batch); err != nil {
 		return err
 	}
 	s.readBack(r.events, r.references)
-	return nil
+	return r.batch.Close()
 }
 
 func (r *round) set(key string, value any) error {
@@ -263,7 +313,7 @@ func (r *round) set(key string, value any) error {
 
 // has reports whether there is a row as the batch leaves it.
 func (r *round) has(key string) (bool, error) {
-	if strings.HasPrefix(key, rowReference) && !r.s.store.absent.has(key) {
+	if strings.HasPrefix(key, rowReference) && !r.db.absent.has(key) {
 		return false, nil
 	}
 	_, closer, err := r.batch.Get([]byte(key))
@@ -271,14 +321,14 @@ func (r *round) has(key string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, r.db.bad(err)
 	}
 	return true, closer.Close()
 }
 
 // merchant reads a reference as the batch leaves it; empty is none.
 func (r *round) merchant(key string) (string, error) {
-	if !r.s.store.absent.has(rowReference + key) {
+	if !r.db.absent.has(rowReference + key) {
 		return "", nil
 	}
 	value, closer, err := r.batch.Get([]byte(rowReference + key))
@@ -286,7 +336,7 @@ func (r *round) merchant(key string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", err
+		return "", r.db.bad(err)
 	}
 	merchant := string(value)
 	return merchant, closer.Close()
@@ -297,7 +347,7 @@ func (r *round) put(key string, value []byte) error { return r.batch.Set([]byte(
 
 // seek writes a row that is [sought].
 func (r *round) seek(key string, write func(key, value []byte, _ *pebble.WriteOptions) error, value []byte) error {
-	r.s.store.absent.add(key)
+	r.db.absent.add(key)
 	return write([]byte(key), value, nil)
 }
 
@@ -413,7 +463,7 @@ func (r *round) waiting(e schemas.Event) error {
 		return err
 	}
 	for _, key := range ReferenceKeys(e) {
-		r.s.store.absent.add(rowWaiting + key)
+		r.db.absent.add(rowWaiting + key)
 		if err := r.put(rowWaiting+key+"\x00"+e.ID, value); err != nil {
 			return err
 		}
@@ -443,7 +493,7 @@ func (r *round) reference(key, merchant string) error {
 	if err := r.seek(rowReference+key, r.batch.Set, []byte(merchant)); err != nil {
 		return err
 	}
-	if !r.s.store.absent.has(rowWaiting + key) {
+	if !r.db.absent.has(rowWaiting + key) {
 		return nil
 	}
 	prefix := []byte(rowWaiting + key + "\x00")
@@ -479,7 +529,7 @@ func (s *History) expire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := s.store.forget(ctx, time.Now().Add(-s.Remember)); err != nil && ctx.Err() == nil {
+		if err := s.stored().forget(ctx, time.Now().Add(-s.Remember)); err != nil && ctx.Err() == nil {
 			s.Log.Error().Err(err).Msg("forgetting old events")
 		}
 	}

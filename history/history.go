@@ -60,11 +60,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -89,8 +91,14 @@ type Config struct {
 	// processor goes on to send. 0 is 31 days.
 	Remember time.Duration
 
+	// MinFree is how many bytes free on the state directory's disk are few: see
+	// [History.Warnings]. 0 is [DefaultMinFree].
+	MinFree int64
+
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil registers nowhere
+
+	disk vfs.FS // of Dir; nil is the system's
 }
 
 // ErrNotReady is wrapped while the topics are not read yet. It wraps
@@ -103,17 +111,19 @@ var errBehind = fmt.Errorf("%w: it cannot be read whether another replica publis
 // History is safe for concurrent use.
 type History struct {
 	Config
-	store   *store
+	store   atomic.Pointer[store]
 	reader  *consume.Reader
 	metrics *metrics
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 	ready   atomic.Bool
-	read    chan struct{} // closed when ready
 	reading atomic.Pointer[reading]
 	closed  atomic.Bool
+	free    atomic.Int64 // bytes on the disk; below 0 is unknown
+	toldAt  atomic.Int64 // when an error of the follower was logged, in nanoseconds
 
-	mu         sync.Mutex
+	mu         sync.Mutex            // store, ready and reading change with it
+	read       chan struct{}         // closed when ready
 	pending    map[string]*Admission // by id, events under way here
 	published  map[string]unread     // by id, events that the store does not have yet
 	references map[string]string     // the same, of references
@@ -178,32 +188,106 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	if c.Remember == 0 {
 		c.Remember = 31 * 24 * time.Hour
 	}
+	if c.MinFree == 0 {
+		c.MinFree = DefaultMinFree
+	}
+	if c.disk == nil {
+		c.disk = vfs.Default
+	}
 	client, hangUp := c.Kafka.Client()
 	defer hangUp()
 	of, err := identity(ctx, client, c.Names)
 	if err != nil {
 		return nil, err
 	}
-	db, err := openStore(c.Dir, of, c.Log)
+	dir := c.Dir
+	if dir != "" {
+		dir = filepath.Join(dir, "history") // ours alone: what is in it may have to go
+	}
+	db, err := openStore(dir, c.disk, of, c.Log)
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &History{
-		Config: c, store: db, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
+		Config: c, reader: consume.New(c.Kafka), stop: stop, read: make(chan struct{}),
 		pending: map[string]*Admission{}, published: map[string]unread{},
 		references: map[string]string{}, newest: overlay[newest]{}, ends: overlay[ends]{},
 	}
+	s.store.Store(db)
+	s.free.Store(-1)
 	s.metrics = newMetrics(c.Metrics, s)
-	s.ended.Go(func() {
+	s.ended.Go(func() { s.run(ctx) })
+	s.ended.Go(func() { s.watch(ctx) })
+	return s, nil
+}
+
+// stored returns the store, which may be another one a moment later.
+func (s *History) stored() *store { return s.store.Load() }
+
+// run keeps the store until ctx is done. One whose disk fails is replaced by one in
+// memory, which is read back from Kafka.
+func (s *History) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		db := s.stored()
+		s.keep(ctx, db)
+		select {
+		case <-db.failed:
+			s.replace(ctx, db)
+		default:
+		}
+	}
+}
+
+// keep follows the topics into a store until ctx is done or the store fails.
+func (s *History) keep(ctx context.Context, db *store) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
 		if err := db.fill(ctx); err != nil && ctx.Err() == nil {
-			c.Log.Warn().Err(err).Msg("look-ups in the state go without their filter")
+			s.Log.Warn().Err(err).Msg("look-ups in the state go without their filter")
 		}
 	})
-	s.ended.Go(func() { s.follow(ctx) })
-	s.ended.Go(func() { s.correct(ctx) })
-	s.ended.Go(func() { s.expire(ctx) })
-	return s, nil
+	all.Go(func() { s.follow(ctx) })
+	all.Go(func() { s.correct(ctx) })
+	all.Go(func() { s.expire(ctx) })
+	select {
+	case <-db.failed:
+	case <-ctx.Done():
+	}
+	stop()
+}
+
+// replace puts an empty store in memory in the place of one that failed. Until it
+// is read back nothing is admitted.
+func (s *History) replace(ctx context.Context, failed *store) {
+	for ctx.Err() == nil {
+		if failed.dir != "" && rebuilds(failed.err) { // a restart is to build it anew
+			if err := empty(failed.dir); err != nil {
+				s.Log.Error().Err(err).Str("dir", failed.dir).Msg("removing a state that cannot be read")
+			}
+		}
+		db, err := substitute(failed.of, failed.err, s.Log)
+		if err != nil { // there is no reason for one in memory
+			s.Log.Error().Err(err).Msg("making a state in memory; trying again")
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		s.mu.Lock()
+		db.lock = failed.lock
+		s.store.Store(db)
+		s.reading.Store(nil)
+		if s.ready.Swap(false) {
+			s.read = make(chan struct{})
+		}
+		s.mu.Unlock()
+		return
+	}
 }
 
 // Close ends the following and closes the store.
@@ -212,7 +296,7 @@ func (s *History) Close() error {
 	s.stop()
 	s.ended.Wait()
 	s.reader.Close()
-	return s.store.Close()
+	return s.stored().Close()
 }
 
 // Ready returns nil once everything that was in the topics at the start is read.
@@ -225,8 +309,11 @@ func (s *History) Ready() error {
 
 // Await returns once the state is ready, or after a while at most.
 func (s *History) Await(ctx context.Context, atMost time.Duration) {
+	s.mu.Lock()
+	read := s.read
+	s.mu.Unlock()
 	select {
-	case <-s.read:
+	case <-read:
 	case <-time.After(atMost):
 	case <-ctx.Done():
 	}
@@ -278,6 +365,9 @@ func (s *History) Admit(ctx context.Context, events []schemas.Event) (*Admission
 func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.Ready(); err != nil { // the store may be another one by now
+		return nil, nil, err
+	}
 	for _, e := range events {
 		if other, ok := s.pending[e.ID]; ok {
 			return nil, other.done, nil
@@ -322,7 +412,7 @@ func (s *History) find(id string) (publish.Receipt, bool, error) {
 	if e, ok := s.published[id]; ok {
 		return e.Receipt, true, nil
 	}
-	return s.store.receipt(id)
+	return s.stored().receipt(id)
 }
 
 // settle gives an event the key that is known for it, and marks it if there is
@@ -431,7 +521,7 @@ func (s *History) reference(key string) (string, error) {
 	if merchant, ok := s.recentReferences.get(key); ok {
 		return merchant, nil
 	}
-	merchant, err := s.store.reference(key)
+	merchant, err := s.stored().reference(key)
 	if err == nil && merchant != "" {
 		s.recentReferences.put(key, merchant)
 	}
@@ -444,7 +534,7 @@ func (s *History) newestOf(merchant string) (newest, error) {
 	n, ok := s.recentNewest.get(merchant)
 	if !ok {
 		var err error
-		if n, err = s.store.newest(merchant); err != nil {
+		if n, err = s.stored().newest(merchant); err != nil {
 			return n, err
 		}
 		s.recentNewest.put(merchant, n)
@@ -463,7 +553,7 @@ func (s *History) endsOf(key string) (ends, error) {
 	n, ok := s.recentEnds.get(key)
 	if !ok {
 		var err error
-		if n, err = s.store.ends(key); err != nil {
+		if n, err = s.stored().ends(key); err != nil {
 			return n, err
 		}
 		s.recentEnds.put(key, n)
@@ -556,7 +646,7 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 // publishedEarlier notes an event that an earlier attempt wrote, after its caller
 // was refused. What it says, and under which key, is in Kafka: it is read there.
 func (s *History) publishedEarlier(id string, at publish.Receipt) {
-	if _, there, err := s.store.receipt(id); err == nil && there {
+	if _, there, err := s.stored().receipt(id); err == nil && there {
 		return // it is read already
 	}
 	at.Earlier = false
@@ -621,7 +711,7 @@ func (s *History) correct(ctx context.Context) {
 		if s.Ready() != nil {
 			continue
 		}
-		due, err := s.store.corrections(correctionsAtOnce)
+		due, err := s.stored().corrections(correctionsAtOnce)
 		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // or replicas go abreast
 		for i := 0; i < len(due) && err == nil; i++ {
 			err = s.publishCorrection(ctx, due[i])
@@ -640,7 +730,7 @@ func (s *History) Settle(ctx context.Context) error {
 		s.mu.Lock()
 		unread := len(s.published) + len(s.references)
 		s.mu.Unlock()
-		due, err := s.store.corrections(1)
+		due, err := s.stored().corrections(1)
 		if err != nil || unread+len(due) == 0 {
 			return err
 		}
@@ -664,7 +754,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 		r, err := publish.EventRecord(s.Names, fresh, "")
 		if err != nil {
 			a.Forget()
-			return errors.Join(err, s.store.corrected(e.Data.Corrects)) // never will be
+			return errors.Join(err, s.stored().corrected(e.Data.Corrects)) // never will be
 		}
 		records = append(records, r)
 	}
@@ -680,7 +770,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	if len(a.Events) > 0 {
 		s.metrics.corrections.Inc()
 	}
-	return s.store.corrected(e.Data.Corrects)
+	return s.stored().corrected(e.Data.Corrects)
 }
 
 // correction is the event that takes the place of one whose merchant's id was

@@ -204,13 +204,13 @@ func TestReferenceAfterEvent(t *testing.T) {
 			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
 			producer.on.Store(false)
 			if !c.corrected {
-				within(t, "the event is read back", func() bool { _, ok, _ := s.store.receipt(c.lost.ID); return ok })
+				within(t, "the event is read back", func() bool { _, ok, _ := s.stored().receipt(c.lost.ID); return ok })
 				a, err := r.put(t.Context(), s, c.lost)
 				if err != nil || len(a.Events) != 0 || len(a.References) != 1 {
 					t.Fatalf("the redelivery: %v, %+v, want the event known and its reference written", err, a)
 				}
 			}
-			within(t, "the reference is written", func() bool { got, _ := s.store.reference(c.key); return got == "order-1" })
+			within(t, "the reference is written", func() bool { got, _ := s.stored().reference(c.key); return got == "order-1" })
 			if err := s.Settle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -352,13 +352,13 @@ func TestRebuild(t *testing.T) {
 	if _, err := r.put(t.Context(), s, e); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka}); err == nil {
-		t.Error("two servers opened one state directory")
+	if _, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka}); !errors.Is(err, errInUse) {
+		t.Errorf("a second server opened the state directory: %v, want %v", err, errInUse)
 	}
 	for _, spoil := range []func(*History){
 		func(*History) {},
 		func(s *History) {
-			if err := s.store.write(rowMeta, meta{storeVersion, "another", ""}); err != nil {
+			if err := s.stored().write(rowMeta, meta{storeVersion, "another", ""}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -395,17 +395,17 @@ func TestExpire(t *testing.T) {
 		before time.Time
 		want   bool
 	}{{time.Now().Add(-time.Hour), true}, {time.Now().Add(time.Hour), false}} {
-		if err := s.store.forget(t.Context(), c.before); err != nil {
+		if err := s.stored().forget(t.Context(), c.before); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok, err := s.store.receipt("one"); err != nil || ok != c.want {
+		if _, ok, err := s.stored().receipt("one"); err != nil || ok != c.want {
 			t.Errorf("forgetting what is before %s: known %v, %v, want %v", c.before, ok, err, c.want)
 		}
 	}
-	if n, err := s.store.ends("stripe::pi_1"); err != nil || len(n.All) != 0 {
+	if n, err := s.stored().ends("stripe::pi_1"); err != nil || len(n.All) != 0 {
 		t.Errorf("how the payment ended is %v, %v, want it forgotten", n, err)
 	}
-	if merchant, err := s.store.reference("stripe::pi_1"); err != nil || merchant != "order-1" {
+	if merchant, err := s.stored().reference("stripe::pi_1"); err != nil || merchant != "order-1" {
 		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
 	}
 }
@@ -451,7 +451,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	}
 	s = r.open(t, dir)
 	defer s.Close()
-	for s.store.absent.shown.Load() == nil {
+	for s.stored().absent.shown.Load() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := r.put(t.Context(), s, event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 1)); err != nil {

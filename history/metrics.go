@@ -8,7 +8,8 @@ import (
 type metrics struct {
 	hits                     *prometheus.CounterVec
 	waits, corrections, late prometheus.Counter
-	lag                      prometheus.Gauge
+	errors                   prometheus.Counter
+	lag, bytes, free         prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, s *History) *metrics {
@@ -16,8 +17,17 @@ func newMetrics(r prometheus.Registerer, s *History) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "tollbridge_state_" + name, Help: help})
 	}
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_store_bytes", Help: "Size of the state directory's store."},
-		func() float64 { return float64(s.store.Metrics().DiskSpaceUsage()) })
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: "tollbridge_state_" + name, Help: help})
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_disk_failed", Help: "1 where the state is in memory because its disk was full or failed."},
+		func() float64 {
+			if s.stored().substitute {
+				return 1
+			}
+			return 0
+		})
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_stale_seconds", Help: "How long ago the partition that is furthest behind was read to its end; +Inf before it was."}, s.stale)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_unread_events", Help: "Events published here that are not read back yet."},
 		func() float64 {
 			s.mu.Lock()
@@ -31,6 +41,9 @@ func newMetrics(r prometheus.Registerer, s *History) *metrics {
 		waits:       counter("waits_total", "Webhooks that waited for the same event under way."),
 		corrections: counter("corrections_total", "Events published again under the merchant's id."),
 		late:        counter("late_total", "Events published after one with a later time."),
-		lag:         f.NewGauge(prometheus.GaugeOpts{Name: "tollbridge_state_lag_records", Help: "Records that were behind what was read last."}),
+		errors:      counter("follow_errors_total", "Errors in following the topics, each of which is tried again."),
+		lag:         gauge("lag_records", "Records of all followed partitions that are not read yet, as of when each was read last."),
+		bytes:       gauge("store_bytes", "Size of the state directory's store."),
+		free:        gauge("disk_free_bytes", "Bytes free on the state directory's disk; 0 where the state has none."),
 	}
 }

@@ -5,8 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/rs/zerolog"
 	"github.com/segmentio/kafka-go"
 
 	"github.com/tollbridge/tollbridge/consume"
@@ -61,7 +59,12 @@ func identity(ctx context.Context, client *kafka.Client, names publish.Names) (m
 // the corrections write it, without fsync: what a crash takes is read again.
 type store struct {
 	*pebble.DB
-	absent *absent // of rows that are looked for while a webhook waits
+	*failure
+	absent     *absent // of rows that are looked for while a webhook waits
+	of         meta
+	dir        string    // empty if it never had one
+	lock       io.Closer // of the directory; nil if there is none
+	substitute bool      // in memory, since the disk failed
 }
 
 // sought are the rows that absent knows, those that wait by what they wait for.
@@ -74,30 +77,16 @@ const cacheBytes = 32 << 20
 // more costs more than writing smaller files.
 const memTableBytes = 8 << 20
 
-func openStore(dir string, of meta, log zerolog.Logger) (*store, error) {
-	if dir != "" {
-		dir = filepath.Join(dir, "history") // ours alone: it may have to go
-	}
-	s, err := tryStore(dir, of)
-	if err == nil || dir == "" {
-		return s, err
-	}
-	if !errors.Is(err, errForeign) && !errors.Is(err, pebble.ErrCorruption) {
-		return nil, fmt.Errorf("state directory %s (is another tollbridge using it?): %w", dir, err)
-	}
-	log.Warn().Err(err).Str("dir", dir).Msg("the state directory cannot be used and is rebuilt from Kafka")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	return tryStore(dir, of)
-}
-
 var errForeign = errors.New("it is of another cluster, prefix or version")
 
-func tryStore(dir string, of meta) (*store, error) {
+func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	o := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, Merger: merger, Logger: silent{}}
+	f := newFailure()
+	o := &pebble.Options{
+		Cache: cache, MemTableSize: memTableBytes, Merger: merger,
+		Logger: f, EventListener: f.listener(), FS: locked{disk},
+	}
 	// Whoever does not follow admits nothing: writing never waits for files to be
 	// put together, however busy the machine is.
 	o.MemTableStopWritesThreshold, o.L0StopWritesThreshold = 8, 100
@@ -110,11 +99,14 @@ func tryStore(dir string, of meta) (*store, error) {
 	} else if err := os.MkdirAll(dir, 0o700); err != nil { // it has who paid what: pebble would let everyone read it
 		return nil, err
 	}
-	db, err := pebble.Open(dir, o)
+	s := &store{failure: f, absent: newAbsent(absentMost), of: of}
+	err := f.do(func() (err error) {
+		s.DB, err = pebble.Open(dir, o)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	s := &store{db, newAbsent(absentMost)}
 	var was meta
 	found, err := s.read(rowMeta, &was)
 	if err == nil && found && was != of {
@@ -124,9 +116,29 @@ func tryStore(dir string, of meta) (*store, error) {
 		err = s.write(rowMeta, of)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// closeTime is how long a store may take to close.
+const closeTime = 10 * time.Second
+
+// Close closes the store, unless it failed: what is in it is in Kafka, and Pebble
+// does not close what it could not write.
+func (s *store) Close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.do(s.DB.Close) }()
+	var err error
+	select {
+	case err = <-closed:
+	case <-s.failed:
+	case <-time.After(closeTime):
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
 }
 
 // fill tells absent of what was there at the start.
@@ -147,15 +159,6 @@ func (s *store) fill(ctx context.Context) error {
 	return nil
 }
 
-// silent keeps Pebble's own log out of ours.
-type silent struct{}
-
-func (silent) Infof(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
-	panic(fmt.Sprintf("state store: "+format, args...))
-}
-
 // value calls f with a row's value, which is f's until it returns, if there is
 // such a row.
 func (s *store) value(key string, f func([]byte) error) (bool, error) {
@@ -164,11 +167,11 @@ func (s *store) value(key string, f func([]byte) error) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("state store: %w", err)
+		return false, s.bad(err)
 	}
 	defer closer.Close()
 	if err := f(value); err != nil {
-		return false, fmt.Errorf("state store: row %q: %w", key, err)
+		return false, s.bad(fmt.Errorf("row %q: %w", key, err))
 	}
 	return true, nil
 }
@@ -183,7 +186,7 @@ func (s *store) write(key string, value any) error {
 	if err != nil {
 		return err
 	}
-	return s.Set([]byte(key), b, pebble.NoSync)
+	return s.do(func() error { return s.Set([]byte(key), b, pebble.NoSync) })
 }
 
 // look is value for the rows that are sought.
@@ -245,12 +248,12 @@ func (s *store) position(p consume.Partition) (int64, error) {
 func (s *store) each(prefix string, f func(key, value []byte) error) error {
 	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: []byte(after(prefix))})
 	if err != nil {
-		return err
+		return s.bad(err)
 	}
 	for rows.First(); rows.Valid() && err == nil; rows.Next() {
 		err = f(rows.Key(), rows.Value())
 	}
-	return errors.Join(err, rows.Close())
+	return errors.Join(err, s.bad(rows.Close()))
 }
 
 var errEnough = errors.New("enough")
@@ -275,7 +278,15 @@ func (s *store) corrections(most int) (due []schemas.Event, err error) {
 }
 
 // corrected drops a correction that is published.
-func (s *store) corrected(id string) error { return s.Delete([]byte(rowDue+id), pebble.NoSync) }
+func (s *store) corrected(id string) error {
+	return s.do(func() error { return s.Delete([]byte(rowDue+id), pebble.NoSync) })
+}
+
+// commit writes a batch. Its caller closes it where there is no error: else it may
+// still be in use.
+func (s *store) commit(b *pebble.Batch) error {
+	return s.do(func() error { return b.Commit(pebble.NoSync) })
+}
 
 // forget drops the events that were published before a time.
 func (s *store) forget(ctx context.Context, before time.Time) error {
@@ -302,5 +313,8 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return b.Commit(pebble.NoSync)
+	if err := s.commit(b); err != nil {
+		return err
+	}
+	return b.Close()
 }

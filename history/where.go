@@ -34,7 +34,7 @@ func (s *History) Where(ids ...string) (p Place, err error) {
 		return p, err
 	}
 	for _, id := range ids {
-		one, err := s.store.where(id)
+		one, err := s.stored().where(id)
 		if err != nil {
 			return p, err
 		}

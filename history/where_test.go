@@ -66,7 +66,7 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%q: events %q, keys %q, want %q, %q", c.id, events, p.Keys, c.events, c.keys)
 		}
 	}
-	if err := s.store.forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
+	if err := s.stored().forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := s.Where("order-1"); err != nil || len(p.Events) != 0 {

@@ -1,0 +1,299 @@
+package history
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// logged is a log that tests read.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write is the log's.
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// count returns how many lines have some words.
+func (l *logged) count(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), words)
+}
+
+const substituted = "the state's disk is full or fails"
+
+// failing is a disk on which one kind of operation fails from some time on.
+func failing(kind errorfs.OpReadWrite, with error, on *atomic.Bool) vfs.FS {
+	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpGetDiskUsage, errorfs.OpStat, errorfs.OpFileStat, errorfs.OpList, errorfs.OpOpen, errorfs.OpOpenDir:
+			return nil
+		}
+		if on.Load() && op.Kind.ReadOrWrite() == kind && !strings.HasSuffix(op.Path, lockFile) {
+			return &os.PathError{Op: "test", Path: op.Path, Err: with}
+		}
+		return nil
+	}))
+}
+
+// TestDiskFails: with a disk that fails while the state is used, or before it is
+// opened, the state goes on in memory and knows what was published. It says so
+// once, goes on taking events, and closes.
+func TestDiskFails(t *testing.T) {
+	for _, kind := range []errorfs.OpReadWrite{errorfs.OpIsWrite, errorfs.OpIsRead} {
+		for _, with := range []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS} {
+			for _, before := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v, reading %v, before it is opened %v", with, kind == errorfs.OpIsRead, before), func(t *testing.T) {
+					t.Parallel()
+					diskFails(t, kind, with, before)
+				})
+			}
+		}
+	}
+}
+
+func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) {
+	r, dir := newRig(t), t.TempDir()
+	s := r.open(t, dir)
+	var first []schemas.Event
+	for n := range 50 {
+		e := event(fmt.Sprint("e", n), fmt.Sprint("pi_", n), fmt.Sprint("order-", n), schemas.PaymentCaptured, n)
+		if _, err := r.put(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
+		first = append(first, e)
+	}
+	if err := s.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.stored().Flush(); err != nil { // so that a file is to be read
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	var on atomic.Bool
+	var log logged
+	on.Store(before)
+	s = r.openWith(t, Config{Dir: dir, Publisher: r.producer, Log: zerolog.New(&log), disk: failing(kind, with, &on)})
+	on.Store(true)
+	closed := make(chan error, 1)
+	defer func() {
+		go func() { closed <- s.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(15 * time.Second):
+			t.Error("the state does not close")
+		}
+		if n := log.count(substituted); n > 1 {
+			t.Errorf("the log says %d times that the disk fails", n)
+		}
+	}()
+	n := 0
+	more := func() {
+		n++
+		e := event(fmt.Sprint("f", n), fmt.Sprint("pi_f", n), fmt.Sprint("order-f", n), schemas.PaymentCaptured, n)
+		within(t, "taken", func() bool { _, err := r.put(t.Context(), s, e); return err == nil }) // not while the state is read back
+	}
+	more()
+	if kind == errorfs.OpIsWrite {
+		within(t, "in memory", func() bool { more(); return s.stored().substitute }) // Pebble writes 32 KiB at a time
+		if n := log.count(substituted); n != 1 || len(s.Warnings()) == 0 {
+			t.Errorf("the log says %d times that the disk fails, and the warnings are %q", n, s.Warnings())
+		}
+	}
+	within(t, "read back", func() bool { return s.Ready() == nil })
+	for _, e := range first {
+		within(t, "looked up", func() bool {
+			a, err := r.put(t.Context(), s, e)
+			if err == nil && len(a.Events) != 0 {
+				t.Fatalf("%s is published twice", e.ID)
+			}
+			return err == nil
+		})
+	}
+}
+
+// TestFullDisk is TestDiskFails on a real file system.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := mountSmall(t, dir); err != nil {
+		t.Skipf("NOT TESTED WITH A FULL DISK: %v. It needs Linux, and the right to mount.", err)
+	}
+	r := newRig(t)
+	var log logged
+	c := Config{Dir: dir, Publisher: r.producer, Log: zerolog.New(&log), MinFree: 1 << 20}
+	s := r.openWith(t, c)
+	put := func(id string) {
+		t.Helper()
+		within(t, "taken", func() bool {
+			_, err := r.put(t.Context(), s, event(id, "pi_"+id, "order-"+id, schemas.PaymentCaptured, 1))
+			return err == nil
+		})
+	}
+	put("first")
+	if err := s.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, filepath.Join(dir, "filler"))
+	for n := 0; !s.stored().substitute; n++ { // a page of the log may still be free
+		if n == 5000 {
+			t.Fatal("the full disk is not noticed")
+		}
+		put(fmt.Sprint("full-", n))
+	}
+	known := func() {
+		t.Helper()
+		within(t, "known", func() bool {
+			a, err := r.put(t.Context(), s, event("first", "pi_first", "order-first", schemas.PaymentCaptured, 1))
+			return err == nil && len(a.Events) == 0
+		})
+	}
+	known()
+	within(t, "warned of", func() bool { return len(s.Warnings()) == 2 })
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+
+	s = r.openWith(t, c) // on the full disk
+	known()
+	put("last")
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "filler")); err != nil {
+		t.Fatal(err)
+	}
+	s = r.openWith(t, c) // on one that is free again
+	defer s.Close()
+	if s.stored().substitute {
+		t.Error("the state is in memory though its disk is free again")
+	}
+	known()
+	t.Log(log.text.String())
+}
+
+func fill(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+		if _, err = f.Write(chunk); err != nil {
+			chunk = chunk[:len(chunk)/2]
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+}
+
+// TestCorrupt: whatever file of the state is not what it was, the state knows what
+// was published. It is rebuilt, and the next one that opens it has nothing to mend.
+func TestCorrupt(t *testing.T) {
+	r, whole := newRig(t), t.TempDir()
+	s := r.open(t, whole)
+	var all []schemas.Event
+	for n := range 300 {
+		e := event(fmt.Sprint("e", n), fmt.Sprint("pi_", n), fmt.Sprint("order-", n), schemas.PaymentCaptured, n)
+		all = append(all, e)
+		if _, err := r.put(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
+		if n == 150 {
+			if err := s.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.stored().Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(whole, "history", "*"))
+	if err != nil || len(files) < 5 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		if name == lockFile {
+			continue
+		}
+		for how, spoil := range map[string]func([]byte) []byte{
+			"emptied":   func([]byte) []byte { return nil },
+			"cut":       func(b []byte) []byte { return b[:len(b)/2] },
+			"garbage":   func(b []byte) []byte { return bytes.Repeat([]byte("garbage "), len(b)/8+1) },
+			"one byte":  func(b []byte) []byte { b[len(b)/2] ^= 0x55; return b },
+			"no longer": nil,
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+					t.Fatal(err)
+				}
+				path := filepath.Join(dir, "history", name)
+				b, err := os.ReadFile(path)
+				switch {
+				case err != nil:
+				case spoil == nil:
+					err = os.Remove(path)
+				case len(b) > 0:
+					err = os.WriteFile(path, spoil(b), 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					s := r.open(t, dir)
+					for _, e := range all {
+						within(t, "known", func() bool {
+							a, err := s.Admit(t.Context(), []schemas.Event{e})
+							if err != nil {
+								return false
+							}
+							a.Forget()
+							if len(a.Events) != 0 {
+								t.Fatalf("%s is new", e.ID)
+							}
+							return true
+						})
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+}
