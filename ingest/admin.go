@@ -18,7 +18,8 @@ import (
 
 // Admin returns the handler of the second listener, which is not for the
 // outside: /metrics for Prometheus, /healthz while the process lives, /readyz
-// while webhooks can be acknowledged, /v1/where?id=… with a [history.Place]:
+// while webhooks can be acknowledged, with a line for each of
+// [history.History.Warnings], /v1/where?id=… with a [history.Place]:
 // where the events of a payment are, and nothing of what they say; POST
 // /v1/handle_event where [Config.HandleEvent] has it; and Go's profiles under
 // /debug/pprof/.
@@ -118,5 +119,11 @@ func (s *Server) readyz(c echo.Context) error {
 			return c.String(http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
 		}
 	}
-	return c.String(http.StatusOK, "ready\n")
+	text := "ready\n"
+	if s.History != nil {
+		for _, w := range s.History.Warnings() {
+			text += "warning: " + w + "\n"
+		}
+	}
+	return c.String(http.StatusOK, text)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
@@ -36,6 +37,8 @@ type config struct {
 	AdminHosts  []string `yaml:"admin_hosts"`
 	HandleEvent string   `yaml:"handle_event"` // where /v1/handle_event is answered: admin, public, both or off
 	State       string   `yaml:"state"`        // a folder, rebuilt from Kafka when empty
+
+	StateMinFree int64 `yaml:"state_min_free"` // bytes of its disk; with fewer free the log and /readyz warn
 
 	Kafka     kafkaConfig      `yaml:"kafka"`
 	Endpoints []endpointConfig `yaml:"endpoints"`
@@ -266,6 +269,9 @@ func (c config) check() error {
 	}
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
+	}
+	if c.StateMinFree < 0 {
+		wrong("state_min_free is %d; want a number of bytes, or 0 for %d", c.StateMinFree, history.DefaultMinFree)
 	}
 	if c.MaxBody < 0 || c.MaxInFlight < 0 || c.MaxConnections < 0 {
 		wrong("max_body is %d, max_in_flight %d, max_connections %d; want numbers above 0", c.MaxBody, c.MaxInFlight, c.MaxConnections)

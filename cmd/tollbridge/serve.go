@@ -150,7 +150,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 
 	names := cfg.layout().Names
-	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
+	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
