@@ -69,6 +69,7 @@ type setting struct {
 	via      bool // the proxies stand before the brokers
 	clock    bool // the program's clock can be set
 	disk     bool // a broker has one that can be filled
+	state    bool // the first replica's state directory has one that can be filled
 	replicas int  // how many
 	spare    int  // and how many may join them
 }
@@ -78,6 +79,7 @@ var (
 	proxied = setting{replicas: 1, via: true}
 	clocked = setting{replicas: 1, clock: true}
 	filled  = setting{replicas: 1, disk: true}
+	stuffed = setting{replicas: 1, state: true}
 	pair    = setting{replicas: 2}
 	scaled  = setting{replicas: 2, spare: 1}
 )
@@ -171,6 +173,25 @@ var scenarios = []struct {
 		}
 		g.cluster.Stop(1)
 		g.cluster.Restart(1)
+	}},
+	{"its state's disk is full", false, stuffed, func(g *rig) {
+		if err := kafkatest.Fill(g.replicas[0].state); err != nil {
+			g.Fatal(err)
+		}
+		withoutDisk := func() error {
+			if got := g.metric("tollbridge_state_disk_failed"); got != 1 {
+				return fmt.Errorf("tollbridge_state_disk_failed is %v", got)
+			}
+			return nil
+		}
+		g.await("without its disk", withoutDisk)
+		g.sleep(3)
+		g.end(0, syscall.SIGTERM)
+		g.serve(0, stuffed)
+		if err := withoutDisk(); err != nil {
+			g.Errorf("started on a full disk: %v, want 1", err)
+		}
+		g.sleep(2)
 	}},
 	{"its clock jumps by an hour", false, clocked, func(g *rig) {
 		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
@@ -266,6 +287,12 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	if err := g.cluster.Disk(); in.disk && err != nil {
 		kafkatest.Report(t, "NO FULL DISK: package faults skipped it (%v)", err)
 		t.Skipf("NOT TESTED WITH A FULL DISK: %v. It needs Linux, mkfs.ext4, and the right to mount.", err)
+	}
+	if in.state {
+		if err := kafkatest.SmallDisk(t, g.replicas[0].state); err != nil {
+			kafkatest.Report(t, "NO FULL STATE DISK: package faults skipped it (%v)", err)
+			t.Skipf("NOT TESTED WITH A FULL STATE DISK: %v. It needs Linux, and the right to mount.", err)
+		}
 	}
 	g.inSync()
 	defer g.endAll()

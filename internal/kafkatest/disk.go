@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"testing"
 )
 
 // diskSize is far more than tests write. The file holds what is written only.
@@ -28,21 +29,46 @@ func (c *Cluster) FillDisk() {
 	}
 	c.each([]int{1}, func(p *process) error {
 		// Nobody else sees the broker's mount.
-		f, err := os.Create(filepath.Join(fmt.Sprintf("/proc/%d/root", p.cmd.Process.Pid), diskOf(filepath.Dir(p.output)), filler))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		for chunk := make([]byte, 1<<20); len(chunk) > 0; {
-			if _, err = f.Write(chunk); err != nil {
-				chunk = chunk[:len(chunk)/2]
-			}
-		}
-		if !errors.Is(err, syscall.ENOSPC) {
-			return fmt.Errorf("filling the disk: %w", err)
-		}
-		return nil
+		return Fill(filepath.Join(fmt.Sprintf("/proc/%d/root", p.cmd.Process.Pid), diskOf(filepath.Dir(p.output))))
 	})
+}
+
+// Fill leaves no byte free on the disk of a folder, until Free.
+func Fill(dir string) error {
+	f, err := os.Create(filepath.Join(dir, filler))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
+		if _, err = f.Write(chunk); err != nil {
+			chunk = chunk[:len(chunk)/2]
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("filling the disk of %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Free gives back what Fill took.
+func Free(dir string) error { return os.Remove(filepath.Join(dir, filler)) }
+
+// SmallDisk gives a folder a disk of its own, of a few megabytes, for the time of
+// the test. The error says why it cannot: it needs Linux, and the right to mount.
+func SmallDisk(t testing.TB, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=12m", "tollbridge-test", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("mount: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return nil
 }
 
 func diskOf(home string) string { return filepath.Join(home, "disk") }
