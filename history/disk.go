@@ -21,10 +21,10 @@ import (
 // The store is a copy of what is in Kafka, so that a disk that is full or fails
 // ends nothing: the store goes on in memory and is read back from Kafka.
 //
-// Pebble was written for databases that end with their disk. A write that fails
-// in a goroutine of its own is tried again at once and for ever, or ends the
-// process. [failure] is told of both, and neither happens: the goroutine ends.
-// What it held stays locked, so that nobody uses or closes such a store again.
+// Pebble was written for databases that end with their disk. A write that fails is
+// tried again at once and for ever, or ends the process. [failure] is told of it
+// first, and neither happens: the goroutine that wrote stands still. What it holds
+// stays locked, so that nobody writes to such a store or closes it again.
 
 // failure is what makes a store useless, once it has happened.
 type failure struct {
@@ -67,8 +67,7 @@ func (f *failure) listener() *pebble.EventListener {
 			if errors.Is(err, vfs.ErrUnsupported) {
 				return
 			}
-			f.happened(err)
-			runtime.Goexit() // or it tries again at once
+			f.guard(err) // or it tries again at once
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			f.happened(fmt.Errorf("%s: %w", info.Path, info.Details))
@@ -193,11 +192,97 @@ func empty(dir string) error {
 	return err
 }
 
-// locked is the file system of a directory that we locked: a store that failed
-// never gives its lock back.
-type locked struct{ vfs.FS }
+// guarded is the file system of a store in a directory that we locked. A write that
+// fails never returns: some of Pebble's callers panic then with a lock that is not
+// theirs, which nothing recovers.
+type guarded struct {
+	vfs.FS
+	*failure
+}
 
-func (locked) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+// guard has the store fail and ends here, if a write failed.
+func (f *failure) guard(err error) {
+	if err != nil {
+		f.happened(err)
+		select {} // one goroutine or two, once
+	}
+}
+
+// Lock does nothing: a store that failed would never give its lock back.
+func (guarded) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+func (g guarded) file(f vfs.File, err error) (vfs.File, error) {
+	g.guard(err)
+	return guardedFile{f, g.failure}, nil
+}
+
+func (g guarded) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.file(g.FS.Create(name, c))
+}
+
+func (g guarded) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	return g.file(g.FS.OpenReadWrite(name, c, o...))
+}
+
+func (g guarded) ReuseForWrite(was, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.file(g.FS.ReuseForWrite(was, name, c))
+}
+
+func (g guarded) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return f, err
+	}
+	return guardedFile{f, g.failure}, nil
+}
+
+func (g guarded) Rename(was, name string) error {
+	g.guard(g.FS.Rename(was, name))
+	return nil
+}
+
+func (g guarded) MkdirAll(dir string, perm os.FileMode) error {
+	g.guard(g.FS.MkdirAll(dir, perm))
+	return nil
+}
+
+type guardedFile struct {
+	vfs.File
+	*failure
+}
+
+func (f guardedFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	f.guard(err)
+	return n, nil
+}
+
+func (f guardedFile) WriteAt(b []byte, at int64) (int, error) {
+	n, err := f.File.WriteAt(b, at)
+	f.guard(err)
+	return n, nil
+}
+
+func (f guardedFile) Sync() error {
+	f.guard(f.File.Sync())
+	return nil
+}
+
+func (f guardedFile) SyncData() error {
+	f.guard(f.File.SyncData())
+	return nil
+}
+
+func (f guardedFile) SyncTo(length int64) (bool, error) {
+	whole, err := f.File.SyncTo(length)
+	f.guard(err)
+	return whole, nil
+}
+
+func (f guardedFile) Close() error {
+	f.guard(f.File.Close())
+	return nil
+}
 
 // watchTime is how often the disk is looked at.
 const watchTime = 5 * time.Second

@@ -138,6 +138,53 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 	}
 }
 
+// TestDiskFailsInTheMiddle: wherever in Pebble the disk fails, it ends nothing. One
+// operation fails, at each place of a flush, in which files are begun and ended.
+func TestDiskFailsInTheMiddle(t *testing.T) {
+	for n := int32(0); ; n++ {
+		r := newRig(t)
+		var on atomic.Bool
+		var left atomic.Int32
+		left.Store(n)
+		disk := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			switch op.Kind {
+			case errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileClose:
+				if on.Load() && left.Add(-1) < 0 {
+					return syscall.EIO
+				}
+			}
+			return nil
+		}))
+		s := r.openWith(t, Config{Dir: t.TempDir(), Publisher: r.producer, disk: disk})
+		e := event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)
+		if _, err := r.put(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		on.Store(true)
+		db := s.stored()
+		failed := db.do(db.Flush) != nil
+		if failed {
+			within(t, "in memory", func() bool { return s.stored().substitute })
+		}
+		within(t, "known", func() bool {
+			a, err := r.put(t.Context(), s, e)
+			return err == nil && len(a.Events) == 0
+		})
+		if err := s.Close(); err != nil && failed {
+			t.Error(err)
+		}
+		if !failed {
+			if n < 5 {
+				t.Errorf("a flush of %d operations, want several", n)
+			}
+			return
+		}
+	}
+}
+
 // TestFullDisk is TestDiskFails on a real file system.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()

@@ -85,7 +85,7 @@ func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 	f := newFailure()
 	o := &pebble.Options{
 		Cache: cache, MemTableSize: memTableBytes, Merger: merger,
-		Logger: f, EventListener: f.listener(), FS: locked{disk},
+		Logger: f, EventListener: f.listener(), FS: guarded{disk, f},
 	}
 	// Whoever does not follow admits nothing: writing never waits for files to be
 	// put together, however busy the machine is.
