@@ -762,7 +762,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	if err != nil {
 		a.Forget()
 		if errors.As(err, new(*publish.TooLarge)) {
-			return errors.Join(err, s.store.corrected(e.Data.Corrects)) // never will be
+			return errors.Join(err, s.stored().corrected(e.Data.Corrects)) // never will be
 		}
 		return err
 	}
