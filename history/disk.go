@@ -170,7 +170,7 @@ const lockFile = "LOCK"
 
 // lock makes a directory and locks it.
 func lock(dir string) (io.Closer, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { // it has who paid what: Pebble would let everyone read it
 		return nil, err
 	}
 	hold, err := vfs.Default.Lock(filepath.Join(dir, lockFile))

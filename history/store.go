@@ -96,8 +96,6 @@ func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 	}
 	if dir == "" {
 		o.FS = vfs.NewMem()
-	} else if err := os.MkdirAll(dir, 0o700); err != nil { // it has who paid what: pebble would let everyone read it
-		return nil, err
 	}
 	s := &store{failure: f, absent: newAbsent(absentMost), of: of}
 	err := f.do(func() (err error) {

@@ -4,12 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
 )
 
 // TestStateDirectoryMode: other users of the machine cannot look into the state.
 func TestStateDirectoryMode(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")
-	s, err := tryStore(dir, meta{})
+	s, err := openStore(dir, vfs.Default, meta{}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
