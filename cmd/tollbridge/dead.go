@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/dead"
-	"github.com/tollbridge/tollbridge/history"
+	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/publish"
 )
 

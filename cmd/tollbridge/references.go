@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/consume"
-	"github.com/tollbridge/tollbridge/lookup"
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )

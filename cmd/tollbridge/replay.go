@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/replay"
+	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 

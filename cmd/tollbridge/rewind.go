@@ -15,7 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/describegroups"
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/internal/consume"
 )
 
 func rewindCommand() *cobra.Command {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/replay"
+	"github.com/tollbridge/tollbridge/internal/replay"
 )
 
 // TestReplay: topics of their own are given all events again, by a replay that
