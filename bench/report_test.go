@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // base is the contestant that the others are compared with.
@@ -232,7 +232,7 @@ func (w *pageWriter) tail(faults []string) {
   heap, and do not wait for the disk, as is its default, too. Before anything is measured they serve two contestants for a while, and
   after each creation of topics they come to rest.
 - A contestant whose topics have fewer records than it answered 2xx, or that takes a wrong signature, is not in the tables.
-- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(publish.Names{}.All()))
+- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(kafka.Names{}.All()))
 	if len(faults) > 0 {
 		w.line("\n## What went wrong\n")
 	}

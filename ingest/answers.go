@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -128,9 +128,9 @@ var refusals = []struct {
 	{verify.ErrSetting, string(verify.ErrSetting), http.StatusServiceUnavailable},
 	{verify.ErrKeyNotThere, string(verify.ErrKeyNotThere), http.StatusServiceUnavailable},
 
-	{publish.ErrRefused, "kafka_refuses", http.StatusServiceUnavailable},
-	{publish.ErrUnavailable, "kafka_unavailable", http.StatusServiceUnavailable},
-	{publish.ErrClosed, "shutting_down", http.StatusServiceUnavailable},
+	{kafka.ErrRefused, "kafka_refuses", http.StatusServiceUnavailable},
+	{kafka.ErrUnavailable, "kafka_unavailable", http.StatusServiceUnavailable},
+	{kafka.ErrClosed, "shutting_down", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "deadline", http.StatusServiceUnavailable},
 }
 
@@ -254,7 +254,7 @@ const ReceiptHeader = "Tollbridge-Receipt"
 const receiptBytes = 4 << 10
 
 // receipts returns the value of [ReceiptHeader].
-func receipts(ids []string, at []publish.Receipt) string {
+func receipts(ids []string, at []kafka.Receipt) string {
 	var b strings.Builder
 	for i, r := range at {
 		if b.Len() > receiptBytes {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -39,7 +39,7 @@ type Archived struct {
 const HeaderHandles = "handles"
 
 // ReadArchived reads a record of webhooks.received or webhooks.dead.
-func ReadArchived(headers []publish.Header, value []byte) (Archived, error) {
+func ReadArchived(headers []schemas.Header, value []byte) (Archived, error) {
 	a := Archived{Header: http.Header{}, Body: value}
 	received := ""
 	texts := map[string]*string{
@@ -49,11 +49,11 @@ func ReadArchived(headers []publish.Header, value []byte) (Archived, error) {
 	}
 	for _, h := range headers {
 		if to := texts[h.Name]; to != nil {
-			*to = string(h.Value)
+			*to = h.Value
 		} else if name, ok := strings.CutPrefix(h.Name, "http-"); ok {
-			a.Header.Add(name, string(h.Value))
+			a.Header.Add(name, h.Value)
 		} else if h.Name == "event-ids" && len(h.Value) > 0 {
-			a.EventIDs = strings.Split(string(h.Value), ",")
+			a.EventIDs = strings.Split(h.Value, ",")
 		}
 	}
 	c, _ := verify.Lookup(a.Connector)

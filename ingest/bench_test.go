@@ -15,8 +15,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -31,15 +32,15 @@ func BenchmarkWebhook(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer cluster.Close()
-			kafka := publish.Config{Brokers: cluster.ListenAddrs()}
-			if _, err := (publish.Layout{Partitions: 4, Replication: 1}).Apply(b.Context(), kafka); err != nil {
+			at := kafka.Config{Brokers: cluster.ListenAddrs()}
+			if _, err := (kafka.Layout{Partitions: 4, Replication: 1}).Apply(b.Context(), at); err != nil {
 				b.Fatal(err)
 			}
-			producer := publish.NewProducer(kafka)
+			producer := publish.NewProducer(publish.Config{Kafka: at})
 			defer producer.Close()
 			var known *history.History
 			if remembers {
-				if known, err = history.Open(b.Context(), history.Config{Dir: b.TempDir(), Kafka: kafka, Publisher: producer}); err != nil {
+				if known, err = history.Open(b.Context(), history.Config{Dir: b.TempDir(), Kafka: at, Publisher: producer}); err != nil {
 					b.Fatal(err)
 				}
 				defer known.Close()
@@ -84,8 +85,8 @@ func BenchmarkEndpoints(b *testing.B) {
 			at := stripeAt(c)
 			c.Endpoints[0], c.Endpoints[at] = c.Endpoints[at], c.Endpoints[0]
 			c.Endpoints, c.Log = c.Endpoints[:n], zerolog.Nop()
-			c.Publisher = publisher(func(_ context.Context, r []publish.Record) ([]publish.Receipt, error) {
-				return make([]publish.Receipt, len(r)), nil
+			c.Publisher = publisher(func(_ context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
+				return make([]kafka.Receipt, len(r)), nil
 			})
 		})
 	}

@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -60,7 +60,7 @@ func trials(connector string, good http.Header, body []byte) []trial {
 	}
 	all := []trial{
 		{"a good webhook", "", good, body, nil, manners.Done},
-		{"a good webhook that Kafka has not", "", good, body, publish.ErrUnavailable, http.StatusServiceUnavailable},
+		{"a good webhook that Kafka has not", "", good, body, kafka.ErrUnavailable, http.StatusServiceUnavailable},
 		{"half a body that is not signed", "", bare, body[:len(body)/2], nil, manners.Refused},
 		{"nothing", "", bare, nil, nil, manners.Refused},
 		{"a body in the query", bodyInQuery, bare, nil, nil, manners.Refused},
@@ -85,7 +85,7 @@ func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	for _, tt := range trials(connector, good.Header, body) {
 		b := newBridge(t, func(c *ingest.Config) {
 			if tt.kafka != nil {
-				c.Publisher = publisher(func(context.Context, []publish.Record) ([]publish.Receipt, error) { return nil, tt.kafka })
+				c.Publisher = publisher(func(context.Context, []kafka.Record) ([]kafka.Receipt, error) { return nil, tt.kafka })
 			}
 		})
 		r := httptest.NewRequest(good.Method, address(good.URL, tt.query), bytes.NewReader(tt.body))
@@ -159,7 +159,7 @@ func wrongEchoes(b *bridge) http.Handler {
 
 func wrongPublishes(b *bridge) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = b.publish(r.Context(), []publish.Record{{Topic: "webhooks.received"}}) // takes everything
+		_, _ = b.publish(r.Context(), []kafka.Record{{Topic: "webhooks.received"}}) // takes everything
 		b.ServeHTTP(w, r)
 	})
 }

@@ -29,7 +29,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -37,7 +37,7 @@ import (
 // replicas have all of the records, with their receipts in the same order; an
 // error wraps one of package publish's.
 type Publisher interface {
-	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
+	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
 }
 
 // Config is what a [Server] is made of. Endpoints and Publisher must be set;
@@ -46,7 +46,7 @@ type Config struct {
 	Endpoints []Endpoint
 	Publisher Publisher
 	History   *history.History // what was published before; nil remembers nothing
-	Names     publish.Names
+	Names     kafka.Names
 	Ready     func(context.Context) error // nil if the topics are there and Kafka answers; nil func is always ready
 
 	MaxBody        int64         // bytes of one body; 0 is [DefaultMaxBody]
@@ -78,7 +78,7 @@ const (
 
 // MostBody is the largest [Config.MaxBody]: beside a body of that size the
 // record that keeps it has room for what else is kept of a request.
-const MostBody = publish.RawBytes - 128<<10
+const MostBody = kafka.RawBytes - 128<<10
 
 // Exposure says which listeners answer POST /v1/handle_event.
 type Exposure string
@@ -119,7 +119,7 @@ func New(c Config) (*Server, error) {
 	}
 	if c.MaxBody > MostBody {
 		return nil, fmt.Errorf("max_body is %d bytes, want at most %d: with its headers a webhook must fit into one record, and the topics that keep webhooks take %d bytes",
-			c.MaxBody, MostBody, publish.RawBytes)
+			c.MaxBody, MostBody, kafka.RawBytes)
 	}
 	if c.MaxInFlight < 2*c.MaxBody {
 		return nil, fmt.Errorf("max_in_flight is %d bytes, want at least twice max_body, %d: one address has at most half of it", c.MaxInFlight, 2*c.MaxBody)

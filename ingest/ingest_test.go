@@ -20,17 +20,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
 // publisher is a function as an ingest.Publisher.
-type publisher func(context.Context, []publish.Record) ([]publish.Receipt, error)
+type publisher func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
-func (p publisher) Publish(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+func (p publisher) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 	return p(ctx, r)
 }
 
@@ -41,7 +41,7 @@ type bridge struct {
 	logs  syncBuffer
 
 	mu      sync.Mutex
-	records []publish.Record
+	records []kafka.Record
 }
 
 // syncBuffer is a bytes.Buffer that a server may write while a test reads.
@@ -94,19 +94,19 @@ func newBridge(t testing.TB, change ...func(*ingest.Config)) *bridge {
 	return b
 }
 
-func (b *bridge) publish(_ context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (b *bridge) publish(_ context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var at []publish.Receipt
+	var at []kafka.Receipt
 	for _, r := range records {
-		at = append(at, publish.Receipt{Topic: r.Topic, Partition: 3, Offset: int64(len(b.records))})
+		at = append(at, kafka.Receipt{Topic: r.Topic, Partition: 3, Offset: int64(len(b.records))})
 		b.records = append(b.records, r)
 	}
 	return at, nil
 }
 
 // published is what Kafka was given.
-func (b *bridge) published() []publish.Record {
+func (b *bridge) published() []kafka.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.records
@@ -272,7 +272,7 @@ func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
 
 // compareEvents asks for one record an event, in order, and after them the
 // webhook itself.
-func compareEvents(t *testing.T, records []publish.Record, events []schemas.Event) {
+func compareEvents(t *testing.T, records []kafka.Record, events []schemas.Event) {
 	t.Helper()
 	if len(records) != len(events)+1 || !strings.HasPrefix(records[len(events)].Topic, "webhooks.") {
 		t.Fatalf("%d records for %d events, want the webhook after them", len(records), len(events))
@@ -300,7 +300,7 @@ func compareEvents(t *testing.T, records []publish.Record, events []schemas.Even
 
 var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
-func headersOf(r publish.Record) map[string]string {
+func headersOf(r kafka.Record) map[string]string {
 	all := map[string]string{}
 	for _, h := range r.Headers {
 		all[h.Name] = string(h.Value)
@@ -312,7 +312,7 @@ func headersOf(r publish.Record) map[string]string {
 var member = regexp.MustCompile(`^"([ !#-\[\]-~]*)";topic="([ !#-\[\]-~]*)";partition=(\d{1,15});offset=(\d{1,15})$`)
 
 // compareReceipt asks for one member a record, in order.
-func compareReceipt(t *testing.T, header string, records []publish.Record) {
+func compareReceipt(t *testing.T, header string, records []kafka.Record) {
 	t.Helper()
 	members := strings.Split(header, ", ")
 	if len(members) != len(records) {
@@ -481,9 +481,9 @@ func TestAdmin(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"/healthz", publish.ErrUnavailable, 200, "ok\n"},
+		{"/healthz", kafka.ErrUnavailable, 200, "ok\n"},
 		{"/readyz", nil, 200, "ready\n"},
-		{"/readyz", publish.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
+		{"/readyz", kafka.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
 		{"/webhooks/stripe", nil, 404, ""},
 		{"/v1/where?id=order-1", nil, 404, "this server remembers nothing\n"},
 	} {

@@ -20,7 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/ingest"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // listen serves webhooks on loopback as `tollbridge serve` does, and returns the
@@ -231,7 +231,7 @@ func TestBytesInFlight(t *testing.T) {
 	var b *bridge
 	b = newBridge(t, func(c *ingest.Config) {
 		c.MaxInFlight = 2 * room << 20
-		c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+		c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 			<-enough
 			return b.publish(ctx, r)
 		})
@@ -399,8 +399,8 @@ func TestHostileBodies(t *testing.T) {
 func TestMemory(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) {
 		c.Log = zerolog.Nop()
-		c.Publisher = publisher(func(_ context.Context, r []publish.Record) ([]publish.Receipt, error) {
-			return make([]publish.Receipt, len(r)), nil
+		c.Publisher = publisher(func(_ context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
+			return make([]kafka.Receipt, len(r)), nil
 		})
 	})
 	bodies := hostile()

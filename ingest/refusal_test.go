@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/ingest"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // marker stands in the body of every request that is refused here, and in no
@@ -179,24 +179,24 @@ func TestQuietLog(t *testing.T) {
 // all of them are acknowledged.
 func TestPublisherErrors(t *testing.T) {
 	fail := func(err error) publisher {
-		return func(context.Context, []publish.Record) ([]publish.Receipt, error) { return nil, err }
+		return func(context.Context, []kafka.Record) ([]kafka.Receipt, error) { return nil, err }
 	}
 	for _, tt := range []struct {
 		name, reason string
 		p            publisher
 	}{
-		{"unavailable", "kafka_unavailable", fail(fmt.Errorf("%w: topic x: no leader", publish.ErrUnavailable))},
-		{"refused", "kafka_refuses", fail(fmt.Errorf("%w: too large", publish.ErrRefused))},
-		{"closed", "shutting_down", fail(publish.ErrClosed)},
+		{"unavailable", "kafka_unavailable", fail(fmt.Errorf("%w: topic x: no leader", kafka.ErrUnavailable))},
+		{"refused", "kafka_refuses", fail(fmt.Errorf("%w: too large", kafka.ErrRefused))},
+		{"closed", "shutting_down", fail(kafka.ErrClosed)},
 		{"deadline", "deadline", fail(context.DeadlineExceeded)},
 		{"cancelled", "internal", fail(context.Canceled)},
 		{"any other", "internal", fail(errors.New("broker 10.0.0.7 is on fire"))},
-		{"a panic", "panic", func(context.Context, []publish.Record) ([]publish.Receipt, error) { panic("oh") }},
+		{"a panic", "panic", func(context.Context, []kafka.Record) ([]kafka.Receipt, error) { panic("oh") }},
 		{"no receipt", "internal", fail(nil)},
-		{"too many receipts", "internal", func(context.Context, []publish.Record) ([]publish.Receipt, error) {
-			return make([]publish.Receipt, 3), nil
+		{"too many receipts", "internal", func(context.Context, []kafka.Record) ([]kafka.Receipt, error) {
+			return make([]kafka.Receipt, 3), nil
 		}},
-		{"blocked", "deadline", func(ctx context.Context, _ []publish.Record) ([]publish.Receipt, error) {
+		{"blocked", "deadline", func(ctx context.Context, _ []kafka.Record) ([]kafka.Receipt, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}},
@@ -224,7 +224,7 @@ func TestSenderGone(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	var b *bridge
 	b = newBridge(t, func(c *ingest.Config) {
-		c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+		c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 			hangUp()
 			if err := ctx.Err(); err != nil {
 				return nil, err

@@ -17,8 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -59,14 +60,14 @@ func delivered(t *testing.T, all []delivery) []schemas.Event {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	kafka := publish.Config{Brokers: cluster.ListenAddrs()}
-	if _, err := (publish.Layout{Partitions: 4, Replication: 1}).Apply(t.Context(), kafka); err != nil {
+	at := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: 4, Replication: 1}).Apply(t.Context(), at); err != nil {
 		t.Fatal(err)
 	}
-	p := publish.NewProducer(kafka)
+	p := publish.NewProducer(publish.Config{Kafka: at})
 	defer p.Close()
 	producer := &counted{Publisher: p}
-	known, err := history.Open(t.Context(), history.Config{Kafka: kafka, Publisher: producer})
+	known, err := history.Open(t.Context(), history.Config{Kafka: at, Publisher: producer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func delivered(t *testing.T, all []delivery) []schemas.Event {
 	}
 	group.Wait()
 	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(time.Second) {
-		events := eventsIn(t, kafka.Brokers, producer.events.Load())
+		events := eventsIn(t, at.Brokers, producer.events.Load())
 		corrected := map[string]bool{}
 		waiting := 0
 		for _, e := range events {
@@ -121,10 +122,10 @@ type counted struct {
 	events atomic.Int64
 }
 
-func (c *counted) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (c *counted) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	receipts, err := c.Publisher.Publish(ctx, records)
 	for _, r := range records {
-		if err == nil && slices.Contains(publish.Names{}.Events(), r.Topic) {
+		if err == nil && slices.Contains(kafka.Names{}.Events(), r.Topic) {
 			c.events.Add(1)
 		}
 	}
@@ -134,7 +135,7 @@ func (c *counted) Publish(ctx context.Context, records []publish.Record) ([]publ
 // eventsIn is the first events of the topics, as another client reads them.
 func eventsIn(t *testing.T, brokers []string, n int64) (all []schemas.Event) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(publish.Names{}.Events()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(kafka.Names{}.Events()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/tollbridge/tollbridge/ingest"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // intent is a Stripe webhook of a payment with a merchant's reference and an id.
@@ -20,7 +20,7 @@ func intent(id, reference string) []byte {
 }
 
 // bytesOf is more than a record takes in Kafka.
-func bytesOf(r publish.Record) int {
+func bytesOf(r kafka.Record) int {
 	n := 100 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		n += len(h.Name) + len(h.Value) + 10
@@ -60,9 +60,9 @@ func TestSizeOfEvents(t *testing.T) {
 					}
 				case r.Topic == "webhooks.dead":
 					dead++
-					limit = publish.RawBytes
+					limit = kafka.RawBytes
 				case r.Topic == "webhooks.received":
-					limit = publish.RawBytes
+					limit = kafka.RawBytes
 				}
 				if n := bytesOf(r); n > limit {
 					t.Errorf("a record of %d bytes for %s, which takes %d", n, r.Topic, limit)
@@ -78,8 +78,8 @@ func TestSizeOfEvents(t *testing.T) {
 
 // smallTopics is a Kafka whose topics take fewer bytes than they should.
 func smallTopics(b *bridge, limits map[string]int) publisher {
-	return func(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-		large := &publish.TooLarge{Err: errors.New("the topic's max.message.bytes is small")}
+	return func(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+		large := &kafka.TooLarge{Err: errors.New("the topic's max.message.bytes is small")}
 		for i, r := range records {
 			if limit := limits[r.Topic]; limit > 0 && bytesOf(r) > limit {
 				large.Records = append(large.Records, i)
@@ -111,7 +111,7 @@ func TestSizeOfTopics(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var b *bridge
 			b = newBridge(t, func(c *ingest.Config) {
-				c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+				c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 					return smallTopics(b, tt.limits)(ctx, r)
 				})
 			})
@@ -143,7 +143,7 @@ func TestSizeOfOneInABatch(t *testing.T) {
 	}
 	var b *bridge
 	b = newBridge(t, func(c *ingest.Config) {
-		c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+		c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 			return smallTopics(b, map[string]int{"payment.captured": 5000})(ctx, r)
 		})
 	})
@@ -175,8 +175,8 @@ func TestMostBody(t *testing.T) {
 		t.Fatalf("%d, want 200: %.1000s", got, b.logs.String())
 	}
 	for _, r := range b.published() {
-		if n := bytesOf(r); r.Topic == "webhooks.received" && n > publish.RawBytes {
-			t.Errorf("a record of %d bytes, and its topic takes %d", n, publish.RawBytes)
+		if n := bytesOf(r); r.Topic == "webhooks.received" && n > kafka.RawBytes {
+			t.Errorf("a record of %d bytes, and its topic takes %d", n, kafka.RawBytes)
 		}
 	}
 	if n := len(b.published()); n != 2 {
@@ -191,8 +191,8 @@ func TestMostEvents(t *testing.T) {
 		var b *bridge
 		b = newBridge(t, func(c *ingest.Config) {
 			c.MaxBody = ingest.MostBody
-			c.Publisher = publisher(func(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
-				limits := map[string]int{"payment.captured": 1 << 20, "webhooks.received": publish.RawBytes, "webhooks.dead": publish.RawBytes}
+			c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
+				limits := map[string]int{"payment.captured": 1 << 20, "webhooks.received": kafka.RawBytes, "webhooks.dead": kafka.RawBytes}
 				return smallTopics(b, limits)(ctx, r)
 			})
 		})

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -94,10 +94,10 @@ func TestAddress(t *testing.T) {
 // TestLongTexts: a batch can have thousands of items; headers stay small.
 func TestLongTexts(t *testing.T) {
 	const n = 10_000
-	ids, at, kept := make([]string, n), make([]publish.Receipt, n), make([]normalize.Kept, n)
+	ids, at, kept := make([]string, n), make([]kafka.Receipt, n), make([]normalize.Kept, n)
 	for i := range n {
 		ids[i] = "0b0f0b0f-0b0f-5b0f-8b0f-0b0f0b0f0b0f"
-		at[i] = publish.Receipt{Topic: "payment.captured", Partition: 3, Offset: int64(i)}
+		at[i] = kafka.Receipt{Topic: "payment.captured", Partition: 3, Offset: int64(i)}
 		kept[i] = normalize.Kept{Item: i, Outcome: normalize.OutcomeMalformed, Reason: "no amount"}
 	}
 	for name, text := range map[string]string{"receipts": receipts(ids, at), "reasons": reasons(kept)} {

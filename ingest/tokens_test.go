@@ -10,9 +10,10 @@ import (
 	"testing"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -58,7 +59,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 	if code := send(b, r.Header); code/100 != 2 {
 		t.Fatalf("answered %d", code)
 	}
-	at := slices.IndexFunc(b.published(), func(r publish.Record) bool { return strings.HasPrefix(r.Topic, "webhooks.") })
+	at := slices.IndexFunc(b.published(), func(r kafka.Record) bool { return strings.HasPrefix(r.Topic, "webhooks.") })
 	if at < 0 {
 		t.Fatal("the webhook is not archived")
 	}
@@ -71,7 +72,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 		}
 	}
 	endpoint := ingest.Endpoint{Connector: connector, Keys: keys, PublicURL: publicURL}
-	again := func(headers []publish.Header) ingest.Archived {
+	again := func(headers []schemas.Header) ingest.Archived {
 		a, err := ingest.ReadArchived(headers, record.Value)
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +88,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 	for _, token := range c.Tokens {
 		for i := range older {
 			if older[i].Name == "http-"+token {
-				older[i].Value = []byte(keys.Secrets[0].Value)
+				older[i].Value = keys.Secrets[0].Value
 			}
 		}
 	}

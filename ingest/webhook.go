@@ -18,8 +18,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -33,7 +33,7 @@ type passage struct {
 	from       netip.Addr // whose request it is: see [Server.client]
 	bytes      int
 	judgement  Judgement
-	receipts   []publish.Receipt
+	receipts   []kafka.Receipt
 	ids        []string // of the records, as in the receipt header
 	duplicates int      // events that were published before
 	err        error
@@ -155,11 +155,11 @@ func (p *passage) publish(ctx context.Context, r *http.Request, body []byte) (ag
 	}
 	defer a.Forget() // unless it is done
 	records, err := p.records(a, r, body)
-	var receipts []publish.Receipt
+	var receipts []kafka.Receipt
 	if err == nil {
 		receipts, err = p.s.Publisher.Publish(ctx, records)
 	}
-	var large *publish.TooLarge
+	var large *kafka.TooLarge
 	switch {
 	case errors.As(err, &large):
 		return p.strike(a, large), err
@@ -176,7 +176,7 @@ func (p *passage) publish(ctx context.Context, r *http.Request, body []byte) (ag
 // strike makes events malformed whose records are too large, all of them where
 // the record that is too large is the webhook's: it lists their ids. It returns
 // false where there is none to blame.
-func (p *passage) strike(a *history.Admission, large *publish.TooLarge) bool {
+func (p *passage) strike(a *history.Admission, large *kafka.TooLarge) bool {
 	struck := map[string]bool{}
 	all := false
 	for _, i := range large.Records {
@@ -215,18 +215,18 @@ const mostBytes = 16 << 20
 
 // records is all that Kafka must have before the webhook is answered: the
 // events that are new, the webhook as it came, and references. The error is a
-// [publish.TooLarge] where some of them, or all together, are.
-func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([]publish.Record, error) {
-	var all []publish.Record
-	var tooLarge *publish.TooLarge
+// [kafka.TooLarge] where some of them, or all together, are.
+func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([]kafka.Record, error) {
+	var all []kafka.Record
+	var tooLarge *kafka.TooLarge
 	bytes := 0
 	for i, e := range a.Events {
-		rec, err := publish.EventRecord(p.s.Names, e, p.trace)
-		var large *publish.TooLarge
+		rec, err := kafka.EventRecord(p.s.Names, e, p.trace)
+		var large *kafka.TooLarge
 		switch {
 		case errors.As(err, &large):
 			if tooLarge == nil {
-				tooLarge = &publish.TooLarge{Err: large.Err}
+				tooLarge = &kafka.TooLarge{Err: large.Err}
 			}
 			tooLarge.Records = append(tooLarge.Records, i)
 		case err != nil:
@@ -234,7 +234,7 @@ func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([
 		}
 		bytes += len(rec.Key) + len(rec.Value)
 		if bytes > mostBytes {
-			return nil, &publish.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", mostBytes)}
+			return nil, &kafka.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", mostBytes)}
 		}
 		all = append(all, rec)
 	}
@@ -255,7 +255,7 @@ func (p *passage) records(a *history.Admission, r *http.Request, body []byte) ([
 
 // receive notes where the webhook's records are, as in p.ids: an event that was
 // published before has the receipt of then.
-func (p *passage) receive(a *history.Admission, receipts []publish.Receipt) {
+func (p *passage) receive(a *history.Admission, receipts []kafka.Receipt) {
 	fresh := 0
 	for _, id := range p.ids {
 		if known, ok := a.Known[id]; ok {
@@ -270,7 +270,7 @@ func (p *passage) receive(a *history.Admission, receipts []publish.Receipt) {
 
 // whole is the record of a request as it came: its exact body, and in the
 // headers what is needed to read, and to verify, it again.
-func (p *passage) whole(topic string, a *history.Admission, r *http.Request, body []byte) publish.Record {
+func (p *passage) whole(topic string, a *history.Admission, r *http.Request, body []byte) kafka.Record {
 	j := p.judgement
 	key, outcome := p.endpoint.Connector, j.Outcome()
 	if len(j.Events) > 0 {
@@ -281,18 +281,18 @@ func (p *passage) whole(topic string, a *history.Admission, r *http.Request, bod
 	} else if len(j.Events) > 0 {
 		outcome = OutcomeDuplicate
 	}
-	headers := []publish.Header{
-		{Name: "connector", Value: []byte(p.endpoint.Connector)},
-		{Name: "endpoint", Value: []byte(p.endpoint.name())},
-		{Name: "method", Value: []byte(r.Method)},
-		{Name: "path", Value: []byte(r.URL.Path)},
-		{Name: "query", Value: []byte(r.URL.RawQuery)},
-		{Name: "received-at", Value: []byte(p.start.UTC().Format(time.RFC3339Nano))},
-		{Name: "secret", Value: []byte(j.Secret)}, // its name
-		{Name: "outcome", Value: []byte(outcome)},
-		{Name: "reason", Value: []byte(reasons(j.Kept))},
-		{Name: "event-ids", Value: []byte(strings.Join(p.ids, ","))},
-		{Name: "traceparent", Value: []byte(p.trace)},
+	headers := []schemas.Header{
+		{Name: "connector", Value: p.endpoint.Connector},
+		{Name: "endpoint", Value: p.endpoint.name()},
+		{Name: "method", Value: r.Method},
+		{Name: "path", Value: r.URL.Path},
+		{Name: "query", Value: r.URL.RawQuery},
+		{Name: "received-at", Value: p.start.UTC().Format(time.RFC3339Nano)},
+		{Name: "secret", Value: j.Secret}, // its name
+		{Name: "outcome", Value: string(outcome)},
+		{Name: "reason", Value: reasons(j.Kept)},
+		{Name: "event-ids", Value: strings.Join(p.ids, ",")},
+		{Name: "traceparent", Value: p.trace},
 	}
 	c, _ := verify.Lookup(p.endpoint.Connector)
 	for _, name := range append([]string{"Content-Type"}, c.Headers...) {
@@ -300,14 +300,14 @@ func (p *passage) whole(topic string, a *history.Admission, r *http.Request, bod
 			if slices.Contains(c.Tokens, name) {
 				value = verify.Digest(value) // the archive holds no secrets
 			}
-			headers = append(headers, publish.Header{Name: "http-" + strings.ToLower(name), Value: []byte(value)})
+			headers = append(headers, schemas.Header{Name: "http-" + strings.ToLower(name), Value: value})
 		}
 	}
 	// The same body at the same endpoint is the same webhook: what else a
 	// redelivery brings, such as the time it is signed at, differs each time.
 	digest := sha256.Sum256(body)
 	id := p.endpoint.id() + ":" + hex.EncodeToString(digest[:])
-	return publish.Record{Topic: topic, ID: id, Key: []byte(key), Value: body, Headers: headers}
+	return kafka.Record{Topic: topic, ID: id, Key: []byte(key), Value: body, Headers: headers}
 }
 
 // reasonBytes bounds the reasons of a record: a batch can have an item for every
@@ -387,7 +387,7 @@ func (p *passage) log(r *http.Request, status int, reason string) {
 }
 
 // logged is receipts as they are in JSON.
-type logged []publish.Receipt
+type logged []kafka.Receipt
 
 func (all logged) MarshalZerologArray(a *zerolog.Array) {
 	for i := range all {
@@ -395,7 +395,7 @@ func (all logged) MarshalZerologArray(a *zerolog.Array) {
 	}
 }
 
-type loggedReceipt publish.Receipt
+type loggedReceipt kafka.Receipt
 
 func (r loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
 	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)

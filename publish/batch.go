@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // A record batch of format 2 is sent as four bytes of length, a header of 61
@@ -57,7 +59,7 @@ func (b *batch) recycle() {
 }
 
 // add appends a record.
-func (b *batch) add(r *Record, now int64, s *slot) {
+func (b *batch) add(r *kafka.Record, now int64, s *slot) {
 	if len(b.slots) == 0 {
 		b.first, b.last = now, now
 	}
@@ -67,7 +69,7 @@ func (b *batch) add(r *Record, now int64, s *slot) {
 	b.slots = append(b.slots, s)
 }
 
-func appendRecord(to []byte, r *Record, age int64, index int) []byte {
+func appendRecord(to []byte, r *kafka.Record, age int64, index int) []byte {
 	to = binary.AppendVarint(to, int64(recordSize(r, age, index)))
 	to = append(to, 0) // attributes: none are defined
 	to = binary.AppendVarint(to, age)
@@ -78,7 +80,8 @@ func appendRecord(to []byte, r *Record, age int64, index int) []byte {
 	for i := range r.Headers {
 		to = binary.AppendVarint(to, int64(len(r.Headers[i].Name)))
 		to = append(to, r.Headers[i].Name...)
-		to = appendBytes(to, r.Headers[i].Value)
+		to = binary.AppendVarint(to, int64(len(r.Headers[i].Value)))
+		to = append(to, r.Headers[i].Value...)
 	}
 	return to
 }
@@ -92,10 +95,11 @@ func appendBytes(to, field []byte) []byte {
 }
 
 // recordSize is the length that an encoded record begins with.
-func recordSize(r *Record, age int64, index int) int {
+func recordSize(r *kafka.Record, age int64, index int) int {
 	n := 1 + varintSize(age) + varintSize(int64(index)) + fieldSize(r.Key) + fieldSize(r.Value) + varintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
-		n += varintSize(int64(len(r.Headers[i].Name))) + len(r.Headers[i].Name) + fieldSize(r.Headers[i].Value)
+		n += varintSize(int64(len(r.Headers[i].Name))) + len(r.Headers[i].Name) +
+			varintSize(int64(len(r.Headers[i].Value))) + len(r.Headers[i].Value)
 	}
 	return n
 }

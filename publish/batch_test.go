@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // decode reads a sealed batch with kafka-go, which checks the checksum.
@@ -37,7 +40,7 @@ func decode(t testing.TB, b *batch) []read {
 func batchOf(values ...string) *batch {
 	b := newBatch()
 	for i, v := range values {
-		b.add(&Record{Key: []byte("k"), Value: []byte(v), Headers: []Header{{"h", []byte(v)}}}, int64(1_700_000_000_000+i*90), new(slot))
+		b.add(&kafka.Record{Key: []byte("k"), Value: []byte(v), Headers: []schemas.Header{{Name: "h", Value: v}}}, int64(1_700_000_000_000+i*90), new(slot))
 	}
 	return b
 }
@@ -79,7 +82,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add([]byte("key"), []byte("value"), "name", []byte("header"), int64(0), uint8(3), int32(7))
 	f.Add([]byte(nil), []byte{}, "", []byte(nil), int64(-1000), uint8(200), int32(0))
 	f.Fuzz(func(t *testing.T, key, value []byte, name string, header []byte, age int64, n uint8, sequence int32) {
-		r := Record{Key: key, Value: value, Headers: []Header{{name, header}, {name, nil}}}
+		r := kafka.Record{Key: key, Value: value, Headers: []schemas.Header{{Name: name, Value: string(header)}, {Name: name}}}
 		b := newBatch()
 		const now = int64(1_700_000_000_000)
 		for i := range int(n) + 1 {

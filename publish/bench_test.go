@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // BenchmarkPublish has callers publish one record of 1 KiB after the other, to
@@ -15,7 +17,7 @@ import (
 func BenchmarkPublish(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			p := start(b, Config{Brokers: fake(b, kfake.BlackholeProduce()).ListenAddrs()})
+			p := start(b, Config{Kafka: kafka.Config{Brokers: fake(b, kfake.BlackholeProduce()).ListenAddrs()}})
 			if err := p.Ready(within(b, 5*time.Second), []string{"a"}); err != nil {
 				b.Fatal(err)
 			}
@@ -26,7 +28,7 @@ func BenchmarkPublish(b *testing.B) {
 			b.ResetTimer()
 			one := func(key []byte) {
 				ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
-				if _, err := p.Publish(ctx, []Record{{Topic: "a", ID: "id", Key: key, Value: value}}); err != nil {
+				if _, err := p.Publish(ctx, []kafka.Record{{Topic: "a", ID: "id", Key: key, Value: value}}); err != nil {
 					b.Error(err)
 				}
 				cancel()

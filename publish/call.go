@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // fate is what became of a record.
@@ -28,11 +30,11 @@ type slot struct {
 	call  *call
 	part  *partition // nil: not placed yet, or known by the ledger
 	batch *batch
-	id    string // [Record.ID]
+	id    string // [kafka.Record.ID]
 	index int    // in the batch
 	size  int64  // bytes reserved for it
 	fate  fate
-	at    Receipt
+	at    kafka.Receipt
 	err   error
 	entry *entry // the ledger's, once the caller was refused
 }
@@ -40,7 +42,7 @@ type slot struct {
 // call is one call of [Producer.Publish]: it ends when every record's fate is
 // known, or when its caller cannot wait any longer.
 type call struct {
-	records []Record
+	records []kafka.Record
 	slots   []slot
 	left    atomic.Int32
 	failed  atomic.Bool   // a record is not stored, or the caller left
@@ -48,7 +50,7 @@ type call struct {
 	two     [2]slot       // most calls need no more
 }
 
-func newCall(records []Record) *call {
+func newCall(records []kafka.Record) *call {
 	c := &call{records: records, done: make(chan struct{}, 1)}
 	if len(records) <= len(c.two) {
 		c.slots = c.two[:len(records)]
@@ -110,18 +112,18 @@ func (c *call) leave(err error) {
 
 // result returns the receipts, or the first error. Where there is an error the
 // ledger remembers every record that is written all the same, or may be.
-func (c *call) result(l *ledger) ([]Receipt, error) {
-	receipts := make([]Receipt, len(c.slots))
+func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
+	receipts := make([]kafka.Receipt, len(c.slots))
 	var err error
-	var large *TooLarge
+	var large *kafka.TooLarge
 	for i := range c.slots {
 		f, at, why := c.slots[i].outcome()
 		if receipts[i] = at; f != stored && err == nil {
 			err = why
 		}
-		if f == unwritten && errors.Is(why, kafka.MessageSizeTooLarge) {
+		if f == unwritten && errors.Is(why, kafkago.MessageSizeTooLarge) {
 			if large == nil {
-				large = &TooLarge{Err: why}
+				large = &kafka.TooLarge{Err: why}
 			}
 			large.Records = append(large.Records, i)
 		}
@@ -143,7 +145,7 @@ func (c *call) result(l *ledger) ([]Receipt, error) {
 
 // outcome returns what became of the record by now. Once its caller left, its
 // batch may be answered at any time.
-func (s *slot) outcome() (fate, Receipt, error) {
+func (s *slot) outcome() (fate, kafka.Receipt, error) {
 	if s.part != nil && s.call.failed.Load() { // else nobody touches it any more
 		s.part.mu.Lock()
 		defer s.part.mu.Unlock()
@@ -152,7 +154,7 @@ func (s *slot) outcome() (fate, Receipt, error) {
 }
 
 // identity tells a record from others and is the same for its redelivery.
-func identity(r *Record) string {
+func identity(r *kafka.Record) string {
 	if r.ID != "" {
 		return r.Topic + "\x00" + r.ID
 	}
@@ -167,7 +169,7 @@ func identity(r *Record) string {
 
 // recall looks a record up in the ledger. It returns whether the record is
 // written, and waits for a batch whose outcome is not known yet.
-func (s *slot) recall(ctx context.Context, l *ledger, p *partition, r *Record) (bool, error) {
+func (s *slot) recall(ctx context.Context, l *ledger, p *partition, r *kafka.Record) (bool, error) {
 	for {
 		e := l.find(identity(r))
 		switch {

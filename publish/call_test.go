@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // TestDeadlineAtAnswer has a caller's deadline pass at the moment the broker's
@@ -17,8 +19,8 @@ func TestDeadlineAtAnswer(t *testing.T) {
 	acknowledged, refused := 0, 0
 	for i := range 20_000 {
 		p := &partition{cluster: k, topic: &topic{name: "a"}}
-		p.topic.limit.Store(standardMost)
-		c := newCall([]Record{{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: []byte("v")}})
+		p.topic.limit.Store(defaultMaxMessage)
+		c := newCall([]kafka.Record{{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: []byte("v")}})
 		if err := p.place(&c.records[0], &c.slots[0], time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +31,7 @@ func TestDeadlineAtAnswer(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		var all sync.WaitGroup
-		var at []Receipt
+		var at []kafka.Receipt
 		var err error
 		all.Go(func() {
 			c.wait(ctx)
@@ -37,10 +39,10 @@ func TestDeadlineAtAnswer(t *testing.T) {
 		})
 		all.Go(func() { p.answered(b, 0, 42, nil) })
 		all.Wait()
-		e := k.ledger.find(identity(&Record{Topic: "a", ID: fmt.Sprint(i)}))
+		e := k.ledger.find(identity(&kafka.Record{Topic: "a", ID: fmt.Sprint(i)}))
 		if err == nil {
 			acknowledged++
-			if at[0] != (Receipt{Topic: "a", Offset: 42}) || e != nil {
+			if at[0] != (kafka.Receipt{Topic: "a", Offset: 42}) || e != nil {
 				t.Fatalf("acknowledged with the receipt %+v, and the ledger has %+v", at[0], e)
 			}
 			continue

@@ -10,10 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // cluster is what is known of Kafka: the topics in use, their partitions'
@@ -38,7 +40,7 @@ type cluster struct {
 	next    *round    // the one that begins when the one under way has ended
 	lost    time.Time // since when nobody answers; zero: somebody does
 
-	control Control // the refresher's own
+	control kafka.Control // the refresher's own
 }
 
 // round is one look at the metadata.
@@ -48,17 +50,17 @@ type round struct {
 }
 
 const (
-	metadataAge  = 30 * time.Second       // the metadata is looked at again after that
-	metadataRest = 30 * time.Millisecond  // between one look and the next
-	metadataPace = 250 * time.Millisecond // between looks while something is wrong
-	watchPace    = 50 * time.Millisecond
-	standardMost = 1048588 // Kafka's own max.message.bytes, where a topic's cannot be read
+	metadataAge       = 30 * time.Second       // the metadata is looked at again after that
+	metadataRest      = 30 * time.Millisecond  // between one look and the next
+	metadataPace      = 250 * time.Millisecond // between looks while something is wrong
+	watchPace         = 50 * time.Millisecond
+	defaultMaxMessage = 1048588 // Kafka's own max.message.bytes, where a topic's cannot be read
 )
 
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, control: Control{Config: c}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
+		Config: c, control: kafka.Control{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
 		ledger: newLedger(c.RememberFor, c.Remember, m),
 		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
 	}
@@ -78,7 +80,7 @@ func (k *cluster) stop() {
 func (k *cluster) reserve(bytes int64) error {
 	if k.held.Add(bytes) > k.MaxBytes {
 		k.held.Add(-bytes)
-		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", ErrUnavailable, k.held.Load(), k.MaxBytes)
+		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", kafka.ErrUnavailable, k.held.Load(), k.MaxBytes)
 	}
 	return nil
 }
@@ -110,7 +112,7 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 	for _, name := range topics {
 		if more[name] == nil {
 			more[name] = &topic{name: name}
-			more[name].limit.Store(standardMost)
+			more[name].limit.Store(defaultMaxMessage)
 		}
 	}
 	if len(more) > len(known) {
@@ -125,7 +127,7 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-k.ctx.Done():
-		return ErrClosed
+		return kafka.ErrClosed
 	}
 }
 
@@ -197,7 +199,7 @@ func (k *cluster) unreachable() error {
 	if k.lost.IsZero() || time.Since(k.lost) < k.Patience {
 		return nil
 	}
-	return fmt.Errorf("%w: no broker answers since %s", ErrUnavailable, k.lost.UTC().Format(time.TimeOnly))
+	return fmt.Errorf("%w: no broker answers since %s", kafka.ErrUnavailable, k.lost.UTC().Format(time.TimeOnly))
 }
 
 // take takes the metadata of topics in.
@@ -206,7 +208,7 @@ func (k *cluster) take(m *metadata.Response, names []string) (whole bool) {
 	defer k.mu.Unlock()
 	here := map[int32]*broker{}
 	for _, b := range m.Brokers {
-		here[b.NodeID] = k.broker(b.NodeID, Address(b))
+		here[b.NodeID] = k.broker(b.NodeID, kafka.Address(b))
 	}
 	whole = true
 	topics := *k.topics.Load()
@@ -240,7 +242,7 @@ func (k *cluster) broker(id int32, address string) *broker {
 // sequence, since the log may know the producer id.
 func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
 	if m.ErrorCode != 0 {
-		err := fmt.Errorf("topic %s: %w", t.name, kafka.Error(m.ErrorCode))
+		err := fmt.Errorf("topic %s: %w", t.name, kafkago.Error(m.ErrorCode))
 		t.fails(err)
 		for _, p := range t.seen {
 			p.leads(nil, err)
@@ -264,24 +266,24 @@ func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]
 		if b := here[q.LeaderID]; b != nil {
 			p.leads(b, nil)
 		} else {
-			p.leads(nil, kafka.LeaderNotAvailable)
+			p.leads(nil, kafkago.LeaderNotAvailable)
 			whole = false
 		}
 	}
 	for _, p := range t.seen[len(now):] {
-		p.leads(nil, kafka.UnknownTopicOrPartition)
+		p.leads(nil, kafkago.UnknownTopicOrPartition)
 	}
 	t.parts.Store(&now)
 	return whole
 }
 
-// checkTopic is [CheckPartitions] of a topic as brokers list it.
+// checkTopic is [kafka.CheckPartitions] of a topic as brokers list it.
 func checkTopic(m *metadata.ResponseTopic) error {
 	all := make([]int, len(m.Partitions))
 	for i := range m.Partitions {
 		all[i] = int(m.Partitions[i].PartitionIndex)
 	}
-	return CheckPartitions(m.Name, all)
+	return kafka.CheckPartitions(m.Name, all)
 }
 
 // readLimits reads the topics' max.message.bytes. Where that is not allowed
@@ -290,7 +292,7 @@ func (k *cluster) readLimits(topics []string) {
 	q := &describeconfigs.Request{}
 	for _, name := range topics {
 		q.Resources = append(q.Resources, describeconfigs.RequestResource{
-			ResourceType: int8(kafka.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
+			ResourceType: int8(kafkago.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
 		})
 	}
 	m, err := k.control.Ask(k.ctx, q)

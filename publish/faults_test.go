@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // produces makes the cluster answer n produce requests as answer says.
@@ -74,7 +76,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			w := &wire{}
 			cluster := fake(t, kfake.NumBrokers(2), kfake.ListenFn(w.listen))
-			c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+			c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 			p := start(t, c)
 			s := &senders{p: p, topics: []string{"a", "b"}, callers: 8, each: 40}
 			s.after = func(n int64) {
@@ -95,24 +97,24 @@ func TestFaults(t *testing.T) {
 // comes too late. Its redelivery is answered with the receipt of the first.
 func TestLate(t *testing.T) {
 	w := &wire{}
-	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), Patience: 200 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
-	first := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}, {Topic: "b", Key: []byte("k"), Value: []byte("no id")}}
-	if _, err := p.Publish(within(t, time.Second), []Record{{Topic: "a", ID: "0", Key: []byte("k"), Value: []byte("0")}}); err != nil {
+	first := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}, {Topic: "b", Key: []byte("k"), Value: []byte("no id")}}
+	if _, err := p.Publish(within(t, time.Second), []kafka.Record{{Topic: "a", ID: "0", Key: []byte("k"), Value: []byte("0")}}); err != nil {
 		t.Fatal(err)
 	}
 	release := w.hold()
 	begin := time.Now()
-	if _, err := p.Publish(within(t, 4*time.Second), first); !errors.Is(err, ErrUnavailable) {
-		t.Fatalf("got %v, want %v", err, ErrUnavailable)
+	if _, err := p.Publish(within(t, 4*time.Second), first); !errors.Is(err, kafka.ErrUnavailable) {
+		t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("the first refusal took %v", took)
 	}
-	for name, r := range map[string][]Record{"redelivered": first, "another": {{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}} {
+	for name, r := range map[string][]kafka.Record{"redelivered": first, "another": {{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}} {
 		begin = time.Now()
-		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: got %v, want %v", name, err, ErrUnavailable)
+		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+			t.Errorf("%s: got %v, want %v", name, err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); took > 50*time.Millisecond {
 			t.Errorf("%s: the refusal took %v", name, took)
@@ -157,9 +159,9 @@ func TestThrottled(t *testing.T) {
 		}
 		return answer, nil, true
 	})
-	p := start(t, Config{Brokers: cluster.ListenAddrs(), Patience: time.Second})
+	p := start(t, Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: time.Second})
 	put := func(id string) error {
-		_, err := p.Publish(within(t, 4*time.Second), []Record{{Topic: "a", ID: id, Key: []byte("k"), Value: []byte(id)}})
+		_, err := p.Publish(within(t, 4*time.Second), []kafka.Record{{Topic: "a", ID: id, Key: []byte("k"), Value: []byte(id)}})
 		return err
 	}
 	for _, id := range []string{"1", "2"} {
@@ -168,7 +170,7 @@ func TestThrottled(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	if err := put("3"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "quota") {
+	if err := put("3"); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), "quota") {
 		t.Errorf("while the broker rests for 5 s: %v, want that a quota is used up", err)
 	}
 	if took := time.Since(begin); took > 200*time.Millisecond {
@@ -183,14 +185,14 @@ func TestThrottled(t *testing.T) {
 // not write: the redelivery is.
 func TestLateNotWritten(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
-	r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
+	r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	begin := time.Now()
 	for n := range 5 {
-		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, ErrUnavailable) {
-			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); n > 0 && took > 50*time.Millisecond {
 			t.Errorf("refusal %d took %v", n, took)
@@ -211,7 +213,7 @@ func TestLateNotWritten(t *testing.T) {
 func TestOnePatience(t *testing.T) {
 	for name, next := range map[string]func(*partition, *broker){
 		"the next attempt": func(*partition, *broker) {},
-		"a leader":         func(p *partition, _ *broker) { p.leads(nil, kafka.LeaderNotAvailable) },
+		"a leader":         func(p *partition, _ *broker) { p.leads(nil, kafkago.LeaderNotAvailable) },
 		"its answer": func(p *partition, b *broker) {
 			p.next(b, 1<<20)
 			b.asked.set(time.Now())
@@ -219,13 +221,13 @@ func TestOnePatience(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, b := byHand(t)
-			c := newCall([]Record{{Topic: "a", Key: []byte("k")}})
+			c := newCall([]kafka.Record{{Topic: "a", Key: []byte("k")}})
 			since := time.Now().Add(-50 * time.Second)
 			if err := p.place(&c.records[0], &c.slots[0], since); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 { // the second is followed by a pause
-				p.answered(p.next(b, 1<<20), kafka.NotEnoughReplicas, -1, nil)
+				p.answered(p.next(b, 1<<20), kafkago.NotEnoughReplicas, -1, nil)
 			}
 			if name != "the next attempt" {
 				p.mu.Lock()
@@ -238,7 +240,7 @@ func TestOnePatience(t *testing.T) {
 				t.Fatalf("refused before its patience ended: fate %d", fate)
 			}
 			p.giveIn(since.Add(time.Minute))
-			if !errors.Is(c.slots[0].err, ErrUnavailable) {
+			if !errors.Is(c.slots[0].err, kafka.ErrUnavailable) {
 				t.Errorf("it waits still: %v", c.slots[0].err)
 			}
 		})
@@ -248,9 +250,11 @@ func TestOnePatience(t *testing.T) {
 // TestDown gives records to a producer whose brokers are gone.
 func TestDown(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 	p := start(t, c)
-	r := func(id string) []Record { return []Record{{Topic: "a", ID: id, Key: []byte(id), Value: []byte(id)}} }
+	r := func(id string) []kafka.Record {
+		return []kafka.Record{{Topic: "a", ID: id, Key: []byte(id), Value: []byte(id)}}
+	}
 	if _, err := p.Publish(within(t, time.Second), r("0")); err != nil {
 		t.Fatal(err)
 	}
@@ -258,8 +262,8 @@ func TestDown(t *testing.T) {
 	for n := range 30 {
 		begin := time.Now()
 		_, err := p.Publish(within(t, 4*time.Second), r(fmt.Sprint(n)))
-		if !errors.Is(err, ErrUnavailable) {
-			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		if !errors.Is(err, kafka.ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); took > time.Second || n >= 12 && took > 50*time.Millisecond {
 			t.Errorf("refusal %d took %v: %v", n, took, err)
@@ -271,7 +275,7 @@ func TestDown(t *testing.T) {
 // what was not sent is not written.
 func TestDeadline(t *testing.T) {
 	w := &wire{}
-	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), Patience: 10 * time.Second}
+	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 10 * time.Second}
 	p := start(t, c)
 	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
@@ -279,16 +283,16 @@ func TestDeadline(t *testing.T) {
 	release := w.hold()
 	sent := make(chan error)
 	go func() {
-		_, err := p.Publish(context.Background(), []Record{{Topic: "a", ID: "sent", Key: []byte("k"), Value: []byte("sent")}})
+		_, err := p.Publish(context.Background(), []kafka.Record{{Topic: "a", ID: "sent", Key: []byte("k"), Value: []byte("sent")}})
 		sent <- err
 	}()
 	for p.cluster.held.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(50 * time.Millisecond)
-	queued := []Record{{Topic: "a", ID: "queued", Key: []byte("k"), Value: []byte("queued")}}
-	if _, err := p.Publish(within(t, 50*time.Millisecond), queued); !errors.Is(err, ErrUnavailable) {
-		t.Fatalf("got %v, want %v", err, ErrUnavailable)
+	queued := []kafka.Record{{Topic: "a", ID: "queued", Key: []byte("k"), Value: []byte("queued")}}
+	if _, err := p.Publish(within(t, 50*time.Millisecond), queued); !errors.Is(err, kafka.ErrUnavailable) {
+		t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	release()
 	if err := <-sent; err != nil {
@@ -310,7 +314,7 @@ func TestDeadline(t *testing.T) {
 // refused: nobody can tell whether it is written, and it is not written again.
 func TestGivenUp(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond, RememberFor: time.Second}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond, RememberFor: time.Second}
 	p := start(t, c)
 	n := 0
 	produces(cluster, 2, func(r *kmsg.ProduceRequest) (kmsg.Response, error) {
@@ -320,13 +324,13 @@ func TestGivenUp(t *testing.T) {
 		answer.Topics = []kmsg.ProduceResponseTopic{{Topic: "a", Partitions: []kmsg.ProduceResponseTopicPartition{{Partition: r.Topics[0].Partitions[0].Partition, ErrorCode: code.Code}}}}
 		return answer, nil
 	})
-	r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
+	r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
 	for range 2 {
-		if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, ErrUnavailable) {
-			t.Fatalf("got %v, want %v", err, ErrUnavailable)
+		if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 	}
-	if _, err := p.Publish(within(t, 2*time.Second), []Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
+	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
 		t.Errorf("the next record: %v", err)
 	}
 	if got := counted(t, p.cluster.metrics.lost); got != 1 {
@@ -341,11 +345,11 @@ func TestGivenUp(t *testing.T) {
 // TestWrap goes over the end of the sequence numbers, and recreates the topic.
 func TestWrap(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs()}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := start(t, c)
 	s := &senders{p: p, topics: []string{"a"}, callers: 1, each: 1}
 	s.run(t)
-	part, err := p.cluster.partition(within(t, time.Second), &Record{Topic: "a", Key: []byte("key-0")})
+	part, err := p.cluster.partition(within(t, time.Second), &kafka.Record{Topic: "a", Key: []byte("key-0")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,20 +372,20 @@ func TestWrap(t *testing.T) {
 // TestNeighbours has one record of a batch refused for itself.
 func TestNeighbours(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs()}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := start(t, c)
 	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	(*p.cluster.topics.Load())["a"].limit.Store(10 << 20) // as if it was lowered since
-	records := make([]Record, 5)
+	records := make([]kafka.Record, 5)
 	for i := range records {
-		records[i] = Record{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: make([]byte, 100)}
+		records[i] = kafka.Record{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: make([]byte, 100)}
 	}
 	records[2].Value = make([]byte, 2<<20)
 	_, err := p.Publish(within(t, 5*time.Second), records)
-	if !errors.Is(err, ErrRefused) {
-		t.Errorf("got %v, want %v", err, ErrRefused)
+	if !errors.Is(err, kafka.ErrRefused) {
+		t.Errorf("got %v, want %v", err, kafka.ErrRefused)
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 4 {
 		t.Errorf("%d of 4 good records written", len(got))
@@ -398,20 +402,20 @@ func TestNeighbours(t *testing.T) {
 // TestBytes fills the memory that is allowed.
 func TestBytes(t *testing.T) {
 	w := &wire{}
-	c := Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs(), MaxBytes: 10_000, Patience: 10 * time.Second}
+	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, MaxBytes: 10_000, Patience: 10 * time.Second}
 	p := start(t, c)
 	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	release := w.hold()
-	r := Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 8000)}
+	r := kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 8000)}
 	done := make(chan error)
-	go func() { _, err := p.Publish(context.Background(), []Record{r}); done <- err }()
+	go func() { _, err := p.Publish(context.Background(), []kafka.Record{r}); done <- err }()
 	for p.cluster.held.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := p.Publish(within(t, time.Second), []Record{r}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("got %v, want %v", err, ErrUnavailable)
+	if _, err := p.Publish(within(t, time.Second), []kafka.Record{r}); !errors.Is(err, kafka.ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	release()
 	if err := <-done; err != nil {
@@ -423,7 +427,7 @@ func TestBytes(t *testing.T) {
 }
 
 // eventually delivers records until there are receipts.
-func eventually(t *testing.T, p *Producer, r []Record) []Receipt {
+func eventually(t *testing.T, p *Producer, r []kafka.Record) []kafka.Receipt {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		receipts, err := p.Publish(within(t, time.Second), r)

@@ -14,8 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // fake starts a fake Kafka with the topics "a" and "b" of three partitions.
@@ -48,18 +50,18 @@ type read struct {
 	partition  int
 	offset     int64
 	key, value []byte
-	headers    []kafka.Header
+	headers    []kafkago.Header
 }
 
 // readBack returns what is in a topic's partitions.
 func readBack(t testing.TB, c Config, topic string, partitions int) []read {
 	t.Helper()
-	client, hangUp := c.Client()
+	client, hangUp := c.Kafka.Client()
 	defer hangUp()
 	var all []read
 	for p := range partitions {
 		for next, high := int64(0), int64(1); next < high; {
-			r, err := client.Fetch(within(t, 10*time.Second), &kafka.FetchRequest{Topic: topic, Partition: p, Offset: next, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 100 * time.Millisecond})
+			r, err := client.Fetch(within(t, 10*time.Second), &kafkago.FetchRequest{Topic: topic, Partition: p, Offset: next, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 100 * time.Millisecond})
 			if err == nil {
 				err = r.Error
 			}
@@ -83,7 +85,7 @@ func readBack(t testing.TB, c Config, topic string, partitions int) []read {
 	return all
 }
 
-func bytesOf(t testing.TB, b kafka.Bytes) []byte {
+func bytesOf(t testing.TB, b kafkago.Bytes) []byte {
 	if b == nil {
 		return nil
 	}
@@ -106,14 +108,14 @@ type senders struct {
 	after    func(n int64) // is told how many are acknowledged
 
 	mu       sync.Mutex
-	receipts map[string]Receipt // by id
-	slowest  time.Duration      // answer
+	receipts map[string]kafka.Receipt // by id
+	slowest  time.Duration            // answer
 	refused  int
 }
 
 func (s *senders) run(t testing.TB) {
 	t.Helper()
-	s.receipts = map[string]Receipt{}
+	s.receipts = map[string]kafka.Receipt{}
 	if s.deadline == 0 {
 		s.deadline = 4 * time.Second
 	}
@@ -122,10 +124,10 @@ func (s *senders) run(t testing.TB) {
 	for c := range s.callers {
 		all.Go(func() {
 			for n := range s.each {
-				records := make([]Record, len(s.topics))
+				records := make([]kafka.Record, len(s.topics))
 				for i, topic := range s.topics {
 					id := fmt.Sprintf("%s-%d-%d", topic, c, n)
-					records[i] = Record{Topic: topic, ID: id, Key: fmt.Appendf(nil, "key-%d", c), Value: []byte(id)}
+					records[i] = kafka.Record{Topic: topic, ID: id, Key: fmt.Appendf(nil, "key-%d", c), Value: []byte(id)}
 				}
 				s.deliver(t, records)
 				if s.after != nil {
@@ -138,7 +140,7 @@ func (s *senders) run(t testing.TB) {
 	all.Wait()
 }
 
-func (s *senders) deliver(t testing.TB, records []Record) {
+func (s *senders) deliver(t testing.TB, records []kafka.Record) {
 	for end := time.Now().Add(time.Minute); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), s.deadline)
 		start := time.Now()

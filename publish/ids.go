@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/initproducerid"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // producerID is what a broker knows a producer by. The zero value is none.
@@ -55,7 +57,7 @@ const (
 // is asked directly: looking for a transaction coordinator first, as kafka-go's
 // client does, would create the coordinator's topic. Broken says that the
 // connection is of no use any more.
-func (i *ids) get(c *Conn) (_ producerID, broken bool, err error) {
+func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	if i.lock != nil {
 		id, err := i.lock.id()
 		return id, false, err
@@ -75,12 +77,12 @@ func (i *ids) get(c *Conn) (_ producerID, broken bool, err error) {
 	i.wanted.Store(true)
 	defer i.hear()
 	word := "connection"
-	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, answerTime)
+	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, kafka.AnswerTime)
 	if err != nil {
 		broken = true
 	} else if r := m.(*initproducerid.Response); r.ErrorCode != 0 {
-		err = kafka.Error(r.ErrorCode)
-		word = cause(kafka.Error(r.ErrorCode))
+		err = kafkago.Error(r.ErrorCode)
+		word = cause(kafkago.Error(r.ErrorCode))
 	} else {
 		id := producerID{id: r.ProducerID, epoch: r.ProducerEpoch, given: true}
 		i.current.Store(&id)
@@ -108,7 +110,7 @@ func (i *ids) get(c *Conn) (_ producerID, broken bool, err error) {
 // noProducerID says why there is none, and what to do where that is known.
 func noProducerID(why error) error {
 	switch {
-	case errors.Is(why, kafka.ClusterAuthorizationFailed), errors.Is(why, kafka.TopicAuthorizationFailed), errors.Is(why, kafka.TransactionalIDAuthorizationFailed):
+	case errors.Is(why, kafkago.ClusterAuthorizationFailed), errors.Is(why, kafkago.TopicAuthorizationFailed), errors.Is(why, kafkago.TransactionalIDAuthorizationFailed):
 		// https://cwiki.apache.org/confluence/display/KAFKA/KIP-679%3A+Producer+will+enable+the+strongest+delivery+guarantee+by+default
 		return fmt.Errorf("kafka gives no producer id: %w: grant tollbridge's user the operation Write on its topics, and before Kafka 2.8 IdempotentWrite on the cluster", why)
 	default:

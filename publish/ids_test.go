@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // lines is a log that may be read while it is written.
@@ -73,19 +75,19 @@ func TestNoProducerID(t *testing.T) {
 				return nil, nil, false
 			})
 			log := &lines{}
-			p := start(t, Config{Brokers: cluster.ListenAddrs(), Patience: 500 * time.Millisecond, Log: zerolog.New(log)})
-			records := []Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}, {Topic: "b", Key: []byte("other"), Value: []byte("v")}}
+			p := start(t, Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 500 * time.Millisecond, Log: zerolog.New(log)})
+			records := []kafka.Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}, {Topic: "b", Key: []byte("other"), Value: []byte("v")}}
 			begin := time.Now()
 			_, err := p.Publish(within(t, 4*time.Second), records)
-			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 2*time.Second {
-				t.Errorf("after %s: %v; want %v with %q after half a second", time.Since(begin).Round(time.Millisecond), err, ErrUnavailable, test.text)
+			if !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 2*time.Second {
+				t.Errorf("after %s: %v; want %v with %q after half a second", time.Since(begin).Round(time.Millisecond), err, kafka.ErrUnavailable, test.text)
 			}
 			begin = time.Now()
 			if _, err := p.Publish(within(t, 4*time.Second), records); err == nil || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 300*time.Millisecond {
 				t.Errorf("the next caller: %v after %s, want to be told at once", err, time.Since(begin))
 			}
-			if err := p.Ready(within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("ready: %v, want %v with %q", err, ErrUnavailable, test.text)
+			if err := p.Ready(within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("ready: %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
 			time.Sleep(2 * time.Second)
 			if a, c := asked.Load(), connections.Load(); a < 3 || a > 15 || c > 30 || test.code != nil && c > 6 {
@@ -113,11 +115,11 @@ func TestNoProducerID(t *testing.T) {
 // TestIDsForSome: partitions that have a producer id go on while Kafka gives no new one.
 func TestIDsForSome(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs(), Patience: 300 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 	p := start(t, c)
-	one, other := Record{Topic: "a", Key: []byte("k"), Value: []byte("v")}, Record{Topic: "b", Key: []byte("k"), Value: []byte("v")}
+	one, other := kafka.Record{Topic: "a", Key: []byte("k"), Value: []byte("v")}, kafka.Record{Topic: "b", Key: []byte("k"), Value: []byte("v")}
 	for range 2 {
-		if _, err := p.Publish(within(t, 2*time.Second), []Record{one}); err != nil {
+		if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{one}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,10 +130,10 @@ func TestIDsForSome(t *testing.T) {
 		return a, nil, true
 	})
 	p.cluster.ids.current.Store(nil)
-	if _, err := p.Publish(within(t, 2*time.Second), []Record{other}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("without an id: %v, want %v", err, ErrUnavailable)
+	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{other}); !errors.Is(err, kafka.ErrUnavailable) {
+		t.Errorf("without an id: %v, want %v", err, kafka.ErrUnavailable)
 	}
-	if _, err := p.Publish(within(t, 2*time.Second), []Record{one}); err != nil {
+	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{one}); err != nil {
 		t.Errorf("with an id: %v", err)
 	}
 }
@@ -140,7 +142,7 @@ func TestIDsForSome(t *testing.T) {
 // connected to at a pace.
 func TestNoAnswer(t *testing.T) {
 	cluster := fake(t)
-	c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
 	if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
@@ -157,7 +159,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		for key := range 20 {
-			_, _ = p.Publish(within(t, 5*time.Millisecond), []Record{{Topic: "a", Key: []byte{byte(key)}, Value: []byte("v")}})
+			_, _ = p.Publish(within(t, 5*time.Millisecond), []kafka.Record{{Topic: "a", Key: []byte{byte(key)}, Value: []byte("v")}})
 		}
 	}
 	if n := connections.Load(); n > 40 {

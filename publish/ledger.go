@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // ledger remembers the records whose caller was refused although they are
@@ -31,7 +33,7 @@ type ledger struct {
 type entry struct {
 	key     string
 	fate    fate // orphan, stored or lost
-	at      Receipt
+	at      kafka.Receipt
 	until   time.Time
 	settled chan struct{} // closed when it is no orphan any more
 }

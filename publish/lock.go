@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/addpartitionstotxn"
 	"github.com/segmentio/kafka-go/protocol/endtxn"
@@ -23,19 +23,21 @@ import (
 	"github.com/segmentio/kafka-go/protocol/leavegroup"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/syncgroup"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Lock is held by the only command that writes to a topic set: `dead retry`,
 // `dead discard` and `replay` look for what is published before they write, and
 // two of them at once would both find nothing. Servers take no lock.
 //
-// Who holds it is what a consumer group says, whose name is [LockName]: its
+// Who holds it is what a consumer group says, whose name is [kafka.Names.LockName]: its
 // members' metadata say who they are, its leader's assignment says which of them
 // holds the lock, and Kafka removes a member that is silent for [sessionTime].
 //
 // A holder that was stopped and goes on later cannot know in time that it is a
 // member no more. So whoever takes the lock fences the one before: all write with
-// a producer id of one transactional id, also named [LockName], whose epoch rises
+// a producer id of one transactional id, also named [kafka.Names.LockName], whose epoch rises
 // with each holder. The new holder ends an empty transaction over all partitions,
 // whose control records carry its epoch into each. What a former holder sent
 // before is in the log by then, for the new one to read; what it sends later is
@@ -44,7 +46,7 @@ import (
 // It is not for the server: it needs the group's and the transactions'
 // coordinators, and rights on both.
 type Lock struct {
-	config   Config
+	config   kafka.Config
 	name     string
 	me       Holder
 	group    coordinator // used by Acquire, then by keep, then by Release
@@ -87,16 +89,12 @@ const (
 	releaseTime   = 3 * time.Second
 )
 
-// LockName is the name of the consumer group and the transactional id by which
-// the topics are locked.
-func (n Names) LockName() string { return n.Prefix + "tollbridge-lock" }
-
 // Acquire takes the lock of a topic set, whose topics must be there. Where another
 // holds it the error is a [HeldError]. A holder that was killed holds it until
 // [sessionTime] has passed, and Acquire waits for that.
-func Acquire(ctx context.Context, c Config, n Names, me Holder) (*Lock, error) {
+func Acquire(ctx context.Context, c kafka.Config, n kafka.Names, me Holder) (*Lock, error) {
 	l := &Lock{config: c, name: n.LockName(), me: me}
-	l.group = coordinator{control: Control{Config: c.orElse()}, key: l.name, kind: groupKind}
+	l.group = coordinator{control: kafka.Control{Config: c}, key: l.name, kind: groupKind}
 	l.ctx, l.lose = context.WithCancelCause(ctx)
 	ctx, cancel := context.WithTimeout(ctx, acquireTime)
 	defer cancel()
@@ -166,7 +164,7 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 		switch {
 		case err != nil:
 			return err
-		case code == kafka.MemberIDRequired && l.member == "":
+		case code == kafkago.MemberIDRequired && l.member == "":
 			l.member = joined.MemberID
 			continue
 		case code != 0:
@@ -215,7 +213,7 @@ func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted gr
 	switch {
 	case err != nil:
 		return granted, false, err
-	case code == kafka.RebalanceInProgress:
+	case code == kafkago.RebalanceInProgress:
 		return granted, true, nil
 	case code != 0:
 		return granted, false, fmt.Errorf("in the group %s: %w", l.name, code)
@@ -244,7 +242,7 @@ func (l *Lock) keep() {
 			return
 		case err == nil && code == 0:
 			l.confirmed.Store(&asked)
-		case err == nil && code == kafka.RebalanceInProgress: // another command asks who holds the lock
+		case err == nil && code == kafkago.RebalanceInProgress: // another command asks who holds the lock
 			if err := l.join(l.ctx, true); err != nil && l.ctx.Err() == nil {
 				l.lose(fmt.Errorf("%w: %w", ErrLockLost, err))
 			}
@@ -271,8 +269,8 @@ func (l *Lock) leave(ctx context.Context) {
 }
 
 // fence has every partition refuse what former holders send.
-func (l *Lock) fence(ctx context.Context, n Names) error {
-	c := coordinator{control: Control{Config: l.config.orElse()}, key: l.name, kind: transactionKind}
+func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
+	c := coordinator{control: kafka.Control{Config: l.config}, key: l.name, kind: transactionKind}
 	defer c.close()
 	m, err := c.control.Metadata(ctx, n.All())
 	if err != nil {
@@ -284,14 +282,14 @@ func (l *Lock) fence(ctx context.Context, n Names) error {
 	add := &addpartitionstotxn.Request{TransactionalID: l.name}
 	for _, t := range m.Topics {
 		if t.ErrorCode != 0 {
-			return fmt.Errorf("topic %s: %w", t.Name, kafka.Error(t.ErrorCode))
+			return fmt.Errorf("topic %s: %w", t.Name, kafkago.Error(t.ErrorCode))
 		}
 		if err := checkTopic(&t); err != nil {
 			return err
 		}
 		add.Topics = append(add.Topics, addpartitionstotxn.RequestTopic{Name: t.Name, Partitions: numbers(t)})
 	}
-	id, code, err := coordinate(ctx, &c, answerTime, func(r *initproducerid.Response) int16 { return r.ErrorCode },
+	id, code, err := coordinate(ctx, &c, kafka.AnswerTime, func(r *initproducerid.Response) int16 { return r.ErrorCode },
 		&initproducerid.Request{TransactionalID: l.name, TransactionTimeoutMs: int32(time.Minute / time.Millisecond), ProducerID: -1, ProducerEpoch: -1})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("asking for the producer id of the transactional id %s: %w", l.name, code)
@@ -306,7 +304,7 @@ func (l *Lock) fence(ctx context.Context, n Names) error {
 	// is "concurrent transactions" until then, that all control records are written.
 	for range 2 {
 		if err == nil && code == 0 {
-			_, code, err = coordinate(ctx, &c, answerTime, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
+			_, code, err = coordinate(ctx, &c, kafka.AnswerTime, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
 		}
 	}
 	if err == nil && code != 0 {
@@ -329,7 +327,7 @@ func numbers(t metadata.ResponseTopic) (all []int32) {
 func firstError(r *addpartitionstotxn.Response) (code int16) {
 	for _, t := range r.Results {
 		for _, p := range t.Results {
-			if p.ErrorCode != 0 && (code == 0 || kafka.Error(code) == operationNotAttempted) {
+			if p.ErrorCode != 0 && (code == 0 || kafkago.Error(code) == operationNotAttempted) {
 				code = p.ErrorCode
 			}
 		}
@@ -339,7 +337,7 @@ func firstError(r *addpartitionstotxn.Response) (code int16) {
 
 // operationNotAttempted is what a broker says of the partitions beside one that
 // something is wrong with.
-const operationNotAttempted kafka.Error = 55
+const operationNotAttempted kafkago.Error = 55
 
 // The kinds of [coordinator].
 const (
@@ -350,33 +348,33 @@ const (
 // coordinator is the broker that is asked about a group or a transactional id.
 // One goroutine uses it. Close it.
 type coordinator struct {
-	control Control
+	control kafka.Control
 	key     string
 	kind    int8
-	conn    *Conn
+	conn    *kafka.Conn
 }
 
 // coordinate sends a request to the coordinator, wherever it is, until it is ready to
 // answer it. It returns the answer's error code, which code reads, or an error
 // where there is no answer until ctx is done.
-func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within time.Duration, code func(R) int16, q protocol.Message) (answer R, _ kafka.Error, _ error) {
+func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within time.Duration, code func(R) int16, q protocol.Message) (answer R, _ kafkago.Error, _ error) {
 	for {
 		err := c.connect(ctx)
 		if err == nil {
 			var m protocol.Message
 			if m, err = c.conn.Exchange(q, within); err == nil {
 				answer = m.(R)
-				said := kafka.Error(code(answer))
+				said := kafkago.Error(code(answer))
 				if !notYet(said) {
 					return answer, said, nil
 				}
 				err = said
 			}
-			if !errors.Is(err, kafka.ConcurrentTransactions) {
+			if !errors.Is(err, kafkago.ConcurrentTransactions) {
 				c.hangUp()
 			}
 		}
-		var refused kafka.Error // by whoever was asked for the coordinator
+		var refused kafkago.Error // by whoever was asked for the coordinator
 		if errors.As(err, &refused) && !notYet(refused) {
 			return answer, refused, nil
 		}
@@ -390,9 +388,9 @@ func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within 
 
 // notYet reports whether a coordinator, or who was asked for it, may answer
 // otherwise in a moment.
-func notYet(code kafka.Error) bool {
+func notYet(code kafkago.Error) bool {
 	switch code {
-	case kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup, kafka.ConcurrentTransactions:
+	case kafkago.GroupLoadInProgress, kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.ConcurrentTransactions:
 		return true
 	}
 	return false
@@ -411,7 +409,7 @@ func (c *coordinator) String() string {
 
 // connect makes sure that there is a connection.
 func (c *coordinator) connect(ctx context.Context) error {
-	if c.conn != nil && c.conn.old() {
+	if c.conn != nil && c.conn.Expired() {
 		c.hangUp()
 	}
 	if c.conn != nil {
@@ -423,7 +421,7 @@ func (c *coordinator) connect(ctx context.Context) error {
 	}
 	r := m.(*findcoordinator.Response)
 	if r.ErrorCode != 0 {
-		return kafka.Error(r.ErrorCode)
+		return kafkago.Error(r.ErrorCode)
 	}
 	c.conn, err = c.control.Dial(ctx, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
 	return err

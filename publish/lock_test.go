@@ -8,27 +8,28 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
 // TestLock: one of many at once gets the lock of a topic set, and whoever does
 // not is told who did; what a former holder sends later is written nowhere.
 func TestLock(t *testing.T) {
-	t.Run("fake", func(t *testing.T) { lockOf(t, Config{Brokers: fake(t).ListenAddrs()}) })
+	t.Run("fake", func(t *testing.T) { lockOf(t, kafka.Config{Brokers: fake(t).ListenAddrs()}) })
 	t.Run("real", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("starts a broker")
 		}
-		lockOf(t, Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 1}).Bootstrap()})
+		lockOf(t, kafka.Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 1}).Bootstrap()})
 	})
 }
 
-func lockOf(t *testing.T, c Config) {
-	n := Names{Prefix: "locked."}
-	if _, err := (Layout{Names: n, Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+func lockOf(t *testing.T, c kafka.Config) {
+	n := kafka.Names{Prefix: "locked."}
+	if _, err := (kafka.Layout{Names: n, Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func(command string) (*Lock, error) {
@@ -68,8 +69,10 @@ func lockOf(t *testing.T, c Config) {
 			t.Fatalf("a second command: %v", err)
 		}
 	}
-	record := func(of string) []Record { return []Record{{Topic: n.Dead(), Key: []byte("k"), Value: []byte(of)}} }
-	locked := c
+	record := func(of string) []kafka.Record {
+		return []kafka.Record{{Topic: n.Dead(), Key: []byte("k"), Value: []byte(of)}}
+	}
+	locked := Config{Kafka: c}
 	locked.Lock = first
 	p := start(t, locked)
 	for _, of := range []string{"first", "first again"} {
@@ -77,7 +80,7 @@ func lockOf(t *testing.T, c Config) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := start(t, c).Publish(within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
+	if _, err := start(t, Config{Kafka: c}).Publish(within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
 		t.Fatal(err)
 	}
 	// One that was stopped goes on: it believes that it holds the lock.
@@ -120,7 +123,7 @@ func lockOf(t *testing.T, c Config) {
 
 // valuesOf returns the values of a topic's records, sorted, as a consumer reads
 // them that passes over control records.
-func valuesOf(t *testing.T, c Config, topic string) (all []string) {
+func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -136,11 +139,11 @@ func valuesOf(t *testing.T, c Config, topic string) (all []string) {
 
 // TestLockErrors: a topic that is not there, and a Kafka that is not, are said.
 func TestLockErrors(t *testing.T) {
-	c := Config{Brokers: fake(t).ListenAddrs()}
-	if _, err := Acquire(within(t, 20*time.Second), c, Names{Prefix: "nosuch."}, Holder{}); !errors.Is(err, kafka.UnknownTopicOrPartition) {
+	c := kafka.Config{Brokers: fake(t).ListenAddrs()}
+	if _, err := Acquire(within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, Holder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {
 		t.Errorf("without topics: %v", err)
 	}
-	if _, err := Acquire(within(t, time.Second), Config{Brokers: []string{"127.0.0.1:1"}}, Names{}, Holder{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Acquire(within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, Holder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without Kafka: %v", err)
 	}
 }

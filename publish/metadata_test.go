@@ -12,6 +12,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // answersMetadata has the cluster's metadata answers list partitions of every topic
@@ -24,7 +26,7 @@ func answersMetadata(t *testing.T, c *kfake.Cluster, list func(topic string) *km
 		q := r.(*kmsg.MetadataRequest)
 		answer := q.ResponseKind().(*kmsg.MetadataResponse)
 		answer.Brokers = []kmsg.MetadataResponseBroker{{NodeID: 0, Host: at.Addr().String(), Port: int32(at.Port())}}
-		names := append(Names{}.All(), "a", "b") // if all are asked for
+		names := append(kafka.Names{}.All(), "a", "b") // if all are asked for
 		if q.Topics != nil {
 			names = nil
 			for _, topic := range q.Topics {
@@ -83,9 +85,9 @@ func TestOddMetadata(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			cluster := fake(t)
-			c := Config{Brokers: cluster.ListenAddrs(), Patience: 200 * time.Millisecond}
-			l := Layout{Partitions: 3, Replication: 1}
-			if _, err := l.Apply(within(t, 10*time.Second), c); err != nil {
+			c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
+			l := kafka.Layout{Partitions: 3, Replication: 1}
+			if _, err := l.Apply(within(t, 10*time.Second), c.Kafka); err != nil {
 				t.Fatal(err)
 			}
 			var odd atomic.Bool
@@ -96,15 +98,15 @@ func TestOddMetadata(t *testing.T) {
 				}
 				return listed(2, 0, 1) // in whatever order
 			})
-			r := []Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("v")}}
+			r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("v")}}
 			p := start(t, c)
-			if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, ErrUnavailable) || test.name != "no leader" && test.name != "unknown leader" && !strings.Contains(err.Error(), test.text) {
-				t.Errorf("publish: got %v, want %v with %q", err, ErrUnavailable, test.text)
+			if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) || test.name != "no leader" && test.name != "unknown leader" && !strings.Contains(err.Error(), test.text) {
+				t.Errorf("publish: got %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
-			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("ready: got %v, want %v with %q", err, ErrUnavailable, test.text)
+			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("ready: got %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
-			findings, err := l.Plan(within(t, 10*time.Second), c)
+			findings, err := l.Plan(within(t, 10*time.Second), c.Kafka)
 			switch {
 			case test.of == nil: // as of one that is not there
 				if err != nil || len(findings) != len(l.All()) || findings[0].Exists {

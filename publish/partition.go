@@ -6,7 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // topic is what is known of a topic.
@@ -84,14 +86,14 @@ func (p *partition) needsID(b *batch) bool {
 }
 
 // place puts a record in the open batch.
-func (p *partition) place(r *Record, s *slot, now time.Time) error {
+func (p *partition) place(r *kafka.Record, s *slot, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.hopeless(now); err != nil {
 		return err
 	}
 	if p.cluster.ctx.Err() != nil {
-		return ErrClosed
+		return kafka.ErrClosed
 	}
 	var b *batch
 	if n := len(p.queue); n > 0 && !p.queue[n-1].sealed && int64(len(p.queue[n-1].buf))+s.size <= p.batchLimit() {
@@ -245,7 +247,7 @@ func (p *partition) sealFor(b *batch, current producerID) {
 
 // answered is what the broker said of the batch in flight, or that it said
 // nothing: then code is 0 and err is set.
-func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) {
+func (p *partition) answered(b *batch, code kafkago.Error, base int64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.inFlight = false
@@ -290,7 +292,7 @@ func (p *partition) answered(b *batch, code kafka.Error, base int64, err error) 
 }
 
 // fails notes that an attempt was for nothing.
-func (p *partition) fails(b *batch, code kafka.Error, err error) {
+func (p *partition) fails(b *batch, code kafkago.Error, err error) {
 	word := "connection"
 	if code != 0 {
 		word = cause(code)
@@ -312,7 +314,7 @@ func (p *partition) acknowledged(b *batch, base int64) {
 	p.sequence = sequenceAfter(p.sequence, len(b.slots))
 	p.drop(b)
 	for i, s := range b.slots {
-		s.at = Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
+		s.at = kafka.Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
 		if base >= 0 {
 			s.at.Offset = base + int64(i)
 		}
@@ -401,7 +403,7 @@ func (p *partition) refuse(b *batch, err error) {
 		return
 	}
 	p.end(b, unwritten, fmt.Errorf("%w: topic %s: a batch of %d records and %d bytes (the topic's max.message.bytes is %d): %w",
-		ErrRefused, p.topic.name, len(b.slots), len(b.wire)-lengthSize, p.topic.limit.Load(), err))
+		kafka.ErrRefused, p.topic.name, len(b.slots), len(b.wire)-lengthSize, p.topic.limit.Load(), err))
 }
 
 // end ends the first batch with nothing written.
@@ -483,7 +485,7 @@ func (p *partition) leads(b *broker, why error) {
 
 // unavailable is the error of callers whose records cannot be acknowledged.
 func unavailable(p *partition, why error) error {
-	return fmt.Errorf("%w: topic %s, partition %d: %w", ErrUnavailable, p.topic.name, p.number, why)
+	return fmt.Errorf("%w: topic %s, partition %d: %w", kafka.ErrUnavailable, p.topic.name, p.number, why)
 }
 
 // returned puts a batch back that was taken and not sent, to be taken again after

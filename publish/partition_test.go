@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // byHand returns a partition and its leader, that nobody sends to but the test.
@@ -18,7 +20,7 @@ func byHand(t *testing.T) (*partition, *broker) {
 	k.ctx = t.Context()
 	b := &broker{cluster: k, wake: make(chan struct{}, 1)}
 	p := &partition{cluster: k, topic: &topic{name: "a"}, leader: b}
-	p.topic.limit.Store(standardMost)
+	p.topic.limit.Store(defaultMaxMessage)
 	return p, b
 }
 
@@ -28,20 +30,20 @@ func byHand(t *testing.T) (*partition, *broker) {
 func TestUnknown(t *testing.T) {
 	first := producerID{id: 1, given: true}
 	for name, test := range map[string]struct {
-		attempt kafka.Error // its answer; 0: none
-		settled kafka.Error
+		attempt kafkago.Error // its answer; 0: none
+		settled kafkago.Error
 		fate    fate
 	}{
 		"written":                   {0, 0, stored},
-		"recognised":                {kafka.NotLeaderForPartition, kafka.DuplicateSequenceNumber, stored},
-		"a deposed leader's answer": {kafka.NotLeaderForPartition, kafka.ProducerFenced, lost},
-		"a topic that went":         {kafka.UnknownTopicOrPartition, kafka.TopicAuthorizationFailed, lost},
-		"too large":                 {kafka.RequestTimedOut, kafka.MessageSizeTooLarge, lost},
-		"too large after no answer": {0, kafka.MessageSizeTooLarge, lost},
+		"recognised":                {kafkago.NotLeaderForPartition, kafkago.DuplicateSequenceNumber, stored},
+		"a deposed leader's answer": {kafkago.NotLeaderForPartition, kafkago.ProducerFenced, lost},
+		"a topic that went":         {kafkago.UnknownTopicOrPartition, kafkago.TopicAuthorizationFailed, lost},
+		"too large":                 {kafkago.RequestTimedOut, kafkago.MessageSizeTooLarge, lost},
+		"too large after no answer": {0, kafkago.MessageSizeTooLarge, lost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, b := byHand(t)
-			c := newCall([]Record{{Topic: "a", ID: "1", Key: []byte("k")}, {Topic: "a", ID: "2", Key: []byte("k")}})
+			c := newCall([]kafka.Record{{Topic: "a", ID: "1", Key: []byte("k")}, {Topic: "a", ID: "2", Key: []byte("k")}})
 			for i := range c.records {
 				if err := p.place(&c.records[i], &c.slots[i], time.Now()); err != nil {
 					t.Fatal(err)
@@ -55,7 +57,7 @@ func TestUnknown(t *testing.T) {
 			if _, err := c.result(p.cluster.ledger); !errors.Is(err, errLate) {
 				t.Fatalf("got %v, want %v", err, errLate)
 			}
-			answer := func(code kafka.Error) {
+			answer := func(code kafkago.Error) {
 				var err error
 				if code == 0 {
 					err = io.EOF
@@ -65,7 +67,7 @@ func TestUnknown(t *testing.T) {
 			answer(test.attempt)
 			for what, disturb := range map[string]func(){
 				"no answer":        func() { answer(0) },
-				"too few replicas": func() { answer(kafka.NotEnoughReplicas) },
+				"too few replicas": func() { answer(kafkago.NotEnoughReplicas) },
 				"not sent":         func() { p.returned(sent, 0) },
 				"no hope":          func() { p.returned(sent, 0); p.giveIn(time.Now().Add(time.Hour)) },
 			} {
@@ -81,7 +83,7 @@ func TestUnknown(t *testing.T) {
 					t.Fatalf("%s changed its bytes", what)
 				}
 			}
-			redelivered := newCall([]Record{again})
+			redelivered := newCall([]kafka.Record{again})
 			gone, cancel := context.WithCancel(t.Context())
 			cancel()
 			p.mu.Lock()
@@ -109,7 +111,7 @@ func TestUnknown(t *testing.T) {
 // is not sent again.
 func TestOrphanRefused(t *testing.T) {
 	p, b := byHand(t)
-	c := newCall([]Record{{Topic: "a", ID: "1", Key: []byte("k")}})
+	c := newCall([]kafka.Record{{Topic: "a", ID: "1", Key: []byte("k")}})
 	if err := p.place(&c.records[0], &c.slots[0], time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +119,7 @@ func TestOrphanRefused(t *testing.T) {
 	p.sealFor(sent, producerID{id: 1, given: true})
 	c.leave(errLate)
 	_, _ = c.result(p.cluster.ledger)
-	p.answered(sent, kafka.NotEnoughReplicas, -1, nil)
+	p.answered(sent, kafkago.NotEnoughReplicas, -1, nil)
 	if p.next(b, 1<<20) != nil || len(p.queue) != 0 {
 		t.Error("it is sent again")
 	}
@@ -128,14 +130,14 @@ func TestOrphanRefused(t *testing.T) {
 
 // told is a log that says what a test has it say.
 type told struct {
-	at    map[string]Receipt
+	at    map[string]kafka.Receipt
 	known bool
 	asked time.Time
 }
 
 func (r *told) Follows(topic string) bool { return topic == "a" }
 
-func (r *told) Written(_ string, _ int, sent time.Time, _ []string) (map[string]Receipt, bool) {
+func (r *told) Written(_ string, _ int, sent time.Time, _ []string) (map[string]kafka.Receipt, bool) {
 	r.asked = sent
 	return r.at, r.known
 }
@@ -149,9 +151,9 @@ func TestConsulted(t *testing.T) {
 	var l Log = log
 	p.cluster.log.Store(&l)
 	place := func(ids ...string) *call {
-		var records []Record
+		var records []kafka.Record
 		for _, id := range ids {
-			records = append(records, Record{Topic: "a", ID: id, Key: []byte("k")})
+			records = append(records, kafka.Record{Topic: "a", ID: id, Key: []byte("k")})
 		}
 		c := newCall(records)
 		for i := range c.records {
@@ -177,7 +179,7 @@ func TestConsulted(t *testing.T) {
 	if p.next(b, 1<<20) != nil || !p.paused || log.asked.Before(before) {
 		t.Fatalf("it is sent again, or looked for as of %s, before the last attempt ended", log.asked)
 	}
-	log.at, log.known = map[string]Receipt{"2": {Topic: "a", Offset: 9}}, true
+	log.at, log.known = map[string]kafka.Receipt{"2": {Topic: "a", Offset: 9}}, true
 	p.resume()
 	if p.next(b, 1<<20) != nil || len(p.queue) != 0 {
 		t.Fatal("it is sent again though it is known what became of it")

@@ -1,8 +1,68 @@
+// Package publish writes to Kafka. [Producer.Publish] returns once all in-sync
+// replicas have every record it was given, and that is what a webhook's 2xx
+// stands on.
+//
+// # How it writes
+//
+//	callers      partition            broker's sender       broker
+//	Publish ──▶ open batch ─┐
+//	Publish ──▶ open batch ─┤ queue ─▶ one request with ──▶ append, replicate
+//	Publish ──▶ (another)  ─┘          a batch of every          │
+//	   ▲                               partition it leads        │
+//	   └────────── receipts ◀── verdict on each batch ◀──────────┘
+//	                   └─ unknown: the same bytes again
+//
+// Callers encode their records into their partition's open batch and wait. A
+// broker's sender sends the first batch of each of its partitions as soon as
+// the request before is answered; while it is under way the next batches fill.
+// There is no timer: when nothing is under way a record is sent at once.
+//
+// # What is guaranteed
+//
+// A record with a receipt is in Kafka once, on all in-sync replicas. For a
+// record whose caller got an error:
+//
+//   - if it was not sent, it is taken out of its batch and never written;
+//   - if a broker answered that it did not append it, likewise;
+//   - if it was sent and not answered, the batch is kept and sent again, the
+//     same bytes, until an answer tells. The record may so be written after its
+//     caller was refused. The ledger knows it by its [kafka.Record.ID]: its
+//     redelivery waits for the outcome, gets the first one's receipt if it is
+//     written, and is written anew if it is not. Meanwhile the partition takes
+//     nothing else, and its callers are refused at once. Where somebody reads the
+//     topic ([Producer.Consult]) a batch that nobody waits for is not sent again
+//     but looked for: its redelivery may have come to another replica;
+//   - if the broker refuses the batch for good after an attempt without an
+//     answer (its producer id is fenced, or it is not allowed any more), nobody
+//     can tell. The record is counted as tollbridge_kafka_unknown_records_total
+//     and its redelivery refused while the ledger remembers it.
+//
+// The ledger remembers for [Config.RememberFor] and at most [Config.Remember]
+// records, in memory: a process that is killed, or whose [Producer.Close] ran
+// out of time, takes with it what it knew of records it had refused.
+//
+// # Non-obvious
+//
+//   - Only a queue's first batch is ever sent, so order holds through retries,
+//     and a sequence is counted up only when a batch is acknowledged.
+//   - Once an attempt's outcome is unknown a batch's bytes never change: a
+//     broker that has them recognises producer id, epoch and sequence.
+//   - A sequence that may have been used is never used for other records: the
+//     broker would take them for the former, acknowledge, and write nothing.
+//     The producer id ends for the partition, and the next begins at 0.
+//   - NOT_LEADER_OR_FOLLOWER does not mean that nothing was written: a leader
+//     that is deposed while it waits for the replicas answers so, too.
+//   - OUT_OF_ORDER_SEQUENCE_NUMBER does: with one batch in flight the log's last
+//     batch of the id would be this one, and be recognised.
+//   - An acknowledgement of a batch as a duplicate that was never sent before is
+//     of another batch: it is not believed.
+//   - An orphan (a record whose caller left) is written only if its outcome was
+//     unknown; a broker's refusal takes it out of the batch.
+//   - Locks are taken in this order: cluster, partition, broker or ledger.
 package publish
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -10,22 +70,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Config is how to reach Kafka and what the producer may take. Brokers must be
-// set; every zero value has the meaning its comment says.
+// Config is what a [Producer] may use. Kafka must be set; every other zero value
+// has the meaning that its comment gives.
 type Config struct {
-	Brokers  []string       // host:port, any of the cluster's
-	ClientID string         // shown in the brokers' logs and quotas; empty is "tollbridge"
-	TLS      *tls.Config    // nil is none; see [TLS]
-	SASL     sasl.Mechanism // nil is none; see [SASL]
+	Kafka kafka.Config
 
-	Compression kafka.Compression // of the batches; 0 is none
-	MaxBytes    int64             // of records not acknowledged yet, until which calls are refused; 0 is 64 MiB
-	MaxBatch    int               // bytes of a batch with more than one record; 0 is 1 MiB; a topic's max.message.bytes may be less
-	MaxRequest  int               // bytes of a request with more than one batch; 0 is 8 MiB
+	Compression kafkago.Compression // of the batches; 0 is none
+	MaxBytes    int64               // of records that are not acknowledged yet; more are refused; 0 is 64 MiB
+	MaxBatch    int                 // bytes of a batch with more than one record; 0 is 1 MiB; a topic's max.message.bytes may be less
+	MaxRequest  int                 // bytes of a request with more than one batch; 0 is 8 MiB
 
 	// Patience is how long a partition may not be writable until its callers
 	// are refused, and new ones at once; 0 is 1.6 s.
@@ -48,7 +106,6 @@ type Config struct {
 
 // orElse puts the defaults where nothing is set.
 func (c Config) orElse() Config {
-	set(&c.ClientID, "tollbridge")
 	set(&c.MaxBytes, 64<<20)
 	set(&c.MaxBatch, 1<<20)
 	set(&c.MaxRequest, 8<<20)
@@ -66,14 +123,6 @@ func set[T comparable](to *T, value T) {
 	}
 }
 
-// Client returns kafka-go's client of the cluster, for what is not producing,
-// and what ends its connections.
-func (c Config) Client() (*kafka.Client, func()) {
-	c = c.orElse()
-	t := &kafka.Transport{ClientID: c.ClientID, DialTimeout: dialTime, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
-	return &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections
-}
-
 // Producer writes records. It is safe for concurrent use.
 type Producer struct {
 	cluster *cluster
@@ -89,10 +138,10 @@ func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.or
 type Log interface {
 	// Follows reports whether a topic is read at all.
 	Follows(topic string) bool
-	// Written returns where records are, by [Record.ID], whoever wrote them. It
+	// Written returns where records are, by [kafka.Record.ID], whoever wrote them. It
 	// returns false as long as something may be in the partition, or come into it,
 	// that was sent until a time and is not read.
-	Written(topic string, partition int, sent time.Time, ids []string) (map[string]Receipt, bool)
+	Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool)
 }
 
 // Consult has what was sent and not answered, and what nobody waits for any more,
@@ -104,17 +153,17 @@ func (p *Producer) Consult(l Log) { p.cluster.log.Store(&l) }
 // the producer an id, for which it is asked the first time that Ready is called.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	if err := p.cluster.refresh(ctx, topics...); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", kafka.ErrUnavailable, err)
 	}
 	known := *p.cluster.topics.Load()
 	for _, name := range topics {
 		t := known[name]
 		if err := t.err.Load(); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, *err)
+			return fmt.Errorf("%w: %w", kafka.ErrUnavailable, *err)
 		}
 		parts := t.parts.Load()
 		if parts == nil {
-			return fmt.Errorf("%w: topic %s: nothing is known of it", ErrUnavailable, name)
+			return fmt.Errorf("%w: topic %s: nothing is known of it", kafka.ErrUnavailable, name)
 		}
 		for _, q := range *parts {
 			if err := q.led(); err != nil {
@@ -130,13 +179,13 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 		select {
 		case <-ids.heard:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: no broker answers for a producer id: %w", ErrUnavailable, ctx.Err())
+			return fmt.Errorf("%w: no broker answers for a producer id: %w", kafka.ErrUnavailable, ctx.Err())
 		case <-p.cluster.ctx.Done():
-			return ErrClosed
+			return kafka.ErrClosed
 		}
 	}
 	if err := ids.missing(time.Now()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", kafka.ErrUnavailable, err)
 	}
 	return nil
 }
@@ -145,21 +194,21 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 // once all in-sync replicas have all of them. Records of one partition are
 // written in the order they stand, and after those of calls that came before.
 // The context's deadline bounds it, and [Config.Patience] where Kafka does not
-// answer; an error wraps [ErrUnavailable], [ErrRefused] or [ErrClosed].
+// answer; an error wraps [kafka.ErrUnavailable], [kafka.ErrRefused] or [kafka.ErrClosed].
 //
 // After an error some records may be written, or be written later: that of a
 // record which was sent and not answered is found out in the background. The
-// producer remembers them by [Record.ID], and when they are given to Publish
+// producer remembers them by [kafka.Record.ID], and when they are given to Publish
 // again they are not written again: it returns the receipts of the first time,
 // and waits if that is not known yet. See the package's documentation for what
 // is forgotten when. Publish does not recognise a record that is given to it
 // while another call with it has not returned, nor one that it returned a
 // receipt for.
-func (p *Producer) Publish(ctx context.Context, records []Record) ([]Receipt, error) {
+func (p *Producer) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	p.calls.Add(1)
 	defer p.calls.Add(-1)
 	if p.closed.Load() {
-		return nil, ErrClosed
+		return nil, kafka.ErrClosed
 	}
 	if len(records) == 0 {
 		return nil, nil
@@ -181,14 +230,14 @@ func (p *Producer) Publish(ctx context.Context, records []Record) ([]Receipt, er
 func (k *cluster) refusal(err error) error {
 	word := "unavailable"
 	switch {
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, kafka.ErrRefused):
 		word = "refused"
 	case errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded):
 		word = "deadline"
 	}
 	k.metrics.refusals.WithLabelValues(word).Inc()
-	if word != "refused" && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) {
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if word != "refused" && !errors.Is(err, kafka.ErrUnavailable) && !errors.Is(err, kafka.ErrClosed) {
+		err = fmt.Errorf("%w: %w", kafka.ErrUnavailable, err)
 	}
 	return err
 }
@@ -200,7 +249,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 	parts := make([]*partition, len(c.records))
 	total := int64(0)
 	now := time.Now()
-	var big *TooLarge
+	var big *kafka.TooLarge
 	for i := range c.records {
 		r := &c.records[i]
 		q, err := k.partition(ctx, r)
@@ -210,7 +259,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 		size, err := q.size(r)
 		if err != nil {
 			if big == nil {
-				big = &TooLarge{Err: err}
+				big = &kafka.TooLarge{Err: err}
 			}
 			big.Records = append(big.Records, i)
 			continue
@@ -253,7 +302,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 }
 
 // partition returns the partition of a record.
-func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) {
+func (k *cluster) partition(ctx context.Context, r *kafka.Record) (*partition, error) {
 	t := (*k.topics.Load())[r.Topic]
 	if t == nil || t.parts.Load() == nil {
 		if err := k.unreachable(); err != nil {
@@ -264,8 +313,8 @@ func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) 
 		}
 		t = (*k.topics.Load())[r.Topic]
 		if err := t.err.Load(); err != nil {
-			if errors.Is(*err, kafka.UnknownTopicOrPartition) {
-				return nil, fmt.Errorf("%w: topic %s is not there", ErrRefused, r.Topic)
+			if errors.Is(*err, kafkago.UnknownTopicOrPartition) {
+				return nil, fmt.Errorf("%w: topic %s is not there", kafka.ErrRefused, r.Topic)
 			}
 			return nil, *err
 		}
@@ -274,17 +323,17 @@ func (k *cluster) partition(ctx context.Context, r *Record) (*partition, error) 
 		}
 	}
 	parts := *t.parts.Load()
-	return parts[PartitionOf(r.Key, len(parts))], nil
+	return parts[kafka.PartitionOf(r.Key, len(parts))], nil
 }
 
 // size returns how many bytes a record takes, or an error if its topic does
 // not take so many. Compressed it may, so that the broker is asked, as it is where
 // the topic's limit is not known.
-func (p *partition) size(r *Record) (int64, error) {
+func (p *partition) size(r *kafka.Record) (int64, error) {
 	n := int64(recordSize(r, 0, 0) + recordRoom)
 	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil && p.topic.told.Load() {
 		return 0, fmt.Errorf("%w: topic %s: a record of %d bytes, and the topic's max.message.bytes is %d: raise it or lower the limit of a webhook's body",
-			ErrRefused, r.Topic, n-recordRoom+headerSize, limit)
+			kafka.ErrRefused, r.Topic, n-recordRoom+headerSize, limit)
 	}
 	return n, nil
 }
@@ -322,7 +371,7 @@ func (p *partition) abandon() {
 	for _, b := range p.queue {
 		for _, s := range b.slots {
 			if s.fate == waiting {
-				s.end(orphan, ErrClosed)
+				s.end(orphan, kafka.ErrClosed)
 			}
 		}
 	}

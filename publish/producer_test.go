@@ -13,17 +13,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 func TestPublish(t *testing.T) {
-	for _, codec := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+	for _, codec := range []kafkago.Compression{0, kafkago.Gzip, kafkago.Snappy, kafkago.Lz4, kafkago.Zstd} {
 		t.Run(codec.String(), func(t *testing.T) {
-			c := Config{Brokers: fake(t).ListenAddrs(), Compression: codec}
+			c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, Compression: codec}
 			p := start(t, c)
-			records := []Record{
-				{Topic: "a", Key: []byte("k"), Value: []byte("v"), Headers: []Header{{"h", []byte("1")}, {"empty", []byte{}}, {"none", nil}, {"h", []byte("2")}}},
+			records := []kafka.Record{
+				{Topic: "a", Key: []byte("k"), Value: []byte("v"), Headers: []schemas.Header{{Name: "h", Value: "1"}, {Name: "empty"}, {Name: "h", Value: "2"}}},
 				{Topic: "b", Key: []byte("other"), Value: []byte{}},
 				{Topic: "a", Key: []byte("k"), Value: nil},
 				{Topic: "a", Key: []byte("big"), Value: bytes.Repeat([]byte("0123456789"), 50_000)},
@@ -32,10 +35,10 @@ func TestPublish(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := map[Receipt]read{}
+			found := map[kafka.Receipt]read{}
 			for _, topic := range []string{"a", "b"} {
 				for _, r := range readBack(t, c, topic, 3) {
-					found[Receipt{Topic: r.topic, Partition: r.partition, Offset: r.offset}] = r
+					found[kafka.Receipt{Topic: r.topic, Partition: r.partition, Offset: r.offset}] = r
 				}
 			}
 			if len(found) != len(records) {
@@ -50,7 +53,7 @@ func TestPublish(t *testing.T) {
 					t.Fatalf("record %d has %d headers, want %d", i, len(got.headers), len(want.Headers))
 				}
 				for n, h := range want.Headers {
-					if got.headers[n].Key != h.Name || !bytes.Equal(got.headers[n].Value, h.Value) {
+					if got.headers[n].Key != h.Name || string(got.headers[n].Value) != h.Value {
 						t.Errorf("record %d, header %d: got %v, want %v", i, n, got.headers[n], h)
 					}
 				}
@@ -60,7 +63,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	c := Config{Brokers: fake(t, kfake.NumBrokers(3)).ListenAddrs()}
+	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.NumBrokers(3)).ListenAddrs()}}
 	s := &senders{p: start(t, c), topics: []string{"a", "b"}, callers: 64, each: 30}
 	s.run(t)
 	s.conserved(t, c, 3)
@@ -71,7 +74,7 @@ func TestOrder(t *testing.T) {
 func TestClose(t *testing.T) {
 	cluster := fake(t)
 	before := runtime.NumGoroutine()
-	c := Config{Brokers: cluster.ListenAddrs()}
+	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := NewProducer(c)
 	if err := p.Ready(within(t, 5*time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
@@ -82,8 +85,8 @@ func TestClose(t *testing.T) {
 		calls.Go(func() {
 			for i := 0; ; i++ {
 				id := fmt.Sprint(n, "-", i)
-				_, err := p.Publish(context.Background(), []Record{{Topic: "a", Key: []byte(id), Value: []byte(id)}})
-				if errors.Is(err, ErrClosed) {
+				_, err := p.Publish(context.Background(), []kafka.Record{{Topic: "a", Key: []byte(id), Value: []byte(id)}})
+				if errors.Is(err, kafka.ErrClosed) {
 					return
 				}
 				if err != nil {
@@ -113,27 +116,27 @@ func TestClose(t *testing.T) {
 			t.Fatalf("%d goroutines before, %d after Close:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
 		}
 	}
-	if _, err := p.Publish(context.Background(), []Record{{Topic: "a"}}); !errors.Is(err, ErrClosed) {
-		t.Errorf("after Close: got %v, want %v", err, ErrClosed)
+	if _, err := p.Publish(context.Background(), []kafka.Record{{Topic: "a"}}); !errors.Is(err, kafka.ErrClosed) {
+		t.Errorf("after Close: got %v, want %v", err, kafka.ErrClosed)
 	}
 }
 
 func TestRefused(t *testing.T) {
-	c := Config{Brokers: fake(t).ListenAddrs(), MaxBytes: 3 << 20}
+	c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, MaxBytes: 3 << 20}
 	p := start(t, c)
 	for _, test := range []struct {
 		name string
-		r    Record
+		r    kafka.Record
 		is   error
 		text string
 	}{
-		{"no topic", Record{Topic: "nowhere", Key: []byte("k")}, ErrRefused, "topic nowhere is not there"},
-		{"too large", Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 2<<20)}, ErrRefused, "a record of 2097"},
-		{"all bytes", Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 4<<20)}, ErrRefused, "max.message.bytes is 1048588"},
+		{"no topic", kafka.Record{Topic: "nowhere", Key: []byte("k")}, kafka.ErrRefused, "topic nowhere is not there"},
+		{"too large", kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 2<<20)}, kafka.ErrRefused, "a record of 2097"},
+		{"all bytes", kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 4<<20)}, kafka.ErrRefused, "max.message.bytes is 1048588"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			good := Record{Topic: "a", Key: []byte("k"), Value: []byte(test.name)}
-			_, err := p.Publish(within(t, 5*time.Second), []Record{good, test.r})
+			good := kafka.Record{Topic: "a", Key: []byte("k"), Value: []byte(test.name)}
+			_, err := p.Publish(within(t, 5*time.Second), []kafka.Record{good, test.r})
 			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, want %v with %q", err, test.is, test.text)
 			}
@@ -144,31 +147,12 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestMurmur2 has the vectors of org.apache.kafka.common.utils.UtilsTest.
-func TestMurmur2(t *testing.T) {
-	for key, want := range map[string]int32{
-		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
-		"a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107,
-	} {
-		if got := int32(murmur2([]byte(key))); got != want {
-			t.Errorf("murmur2(%q) is %d, want %d", key, got, want)
-		}
-	}
-	all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
-	for n := range 200 {
-		key := fmt.Appendf(nil, "order-%d", n)
-		if got, want := PartitionOf(key, 12), (kafka.Murmur2Balancer{}).Balance(kafka.Message{Key: key}, all...); got != want {
-			t.Errorf("%s is in partition %d, kafka-go has it in %d", key, got, want)
-		}
-	}
-}
-
 // TestTooLarge: of several records those that their topic does not take are named,
 // by the producer before anything is sent or by the broker; what a refusal leaves
 // behind is written once when it is given again.
 func TestTooLarge(t *testing.T) {
-	for _, codec := range []kafka.Compression{0, kafka.Gzip} { // with which the broker is asked
-		c := Config{Brokers: fake(t).ListenAddrs(), Compression: codec}
+	for _, codec := range []kafkago.Compression{0, kafkago.Gzip} { // with which the broker is asked
+		c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, Compression: codec}
 		p := start(t, c)
 		if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
 			t.Fatal(err)
@@ -177,17 +161,17 @@ func TestTooLarge(t *testing.T) {
 		if _, err := rand.Read(noise); err != nil {
 			t.Fatal(err)
 		}
-		records := []Record{
+		records := []kafka.Record{
 			{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("small")},
 			{Topic: "a", ID: "2", Key: []byte("k"), Value: noise},
 			{Topic: "a", ID: "3", Key: []byte("k"), Value: []byte("small, too")},
 		}
 		_, err := p.Publish(within(t, 3*time.Second), records)
-		var large *TooLarge
-		if !errors.As(err, &large) || !errors.Is(err, ErrRefused) || !slices.Equal(large.Records, []int{1}) {
+		var large *kafka.TooLarge
+		if !errors.As(err, &large) || !errors.Is(err, kafka.ErrRefused) || !slices.Equal(large.Records, []int{1}) {
 			t.Fatalf("compression %v: got %v (%+v), want the second refused as too large", codec, err, large)
 		}
-		receipts, err := p.Publish(within(t, 3*time.Second), []Record{records[0], records[2]})
+		receipts, err := p.Publish(within(t, 3*time.Second), []kafka.Record{records[0], records[2]})
 		if err != nil || receipts[0].Offset != 0 || receipts[1].Offset != 1 {
 			t.Errorf("compression %v: the others: %v, %v, want offsets 0 and 1", codec, receipts, err)
 		}

@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // TestReal reaches a real broker by TLS, mutual TLS and each SASL mechanism,
@@ -23,62 +25,62 @@ func TestReal(t *testing.T) {
 	a.issue("client", nil)
 	other.issue("client", nil)
 	cluster := kafkatest.Start(t, secured(a))
-	plain := Config{Brokers: cluster.Bootstrap()}
-	client, hangUp := plain.Client()
+	plain := Config{Kafka: kafka.Config{Brokers: cluster.Bootstrap()}}
+	client, hangUp := plain.Kafka.Client()
 	defer hangUp()
-	_, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: "a", NumPartitions: 1, ReplicationFactor: 1}}})
+	_, err := client.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{{Topic: "a", NumPartitions: 1, ReplicationFactor: 1}}})
 	a.must(err)
 	written := 0
 	for _, test := range []struct {
 		name, listener string
 		ca, cert       string // files without their endings; no ca: no TLS
 		user, password string // the user is the mechanism
-		codec          kafka.Compression
+		codec          kafkago.Compression
 		refused        string // what the error says; empty: it is written
 	}{
 		{name: "plain"},
-		{name: "gzip", codec: kafka.Gzip},
-		{name: "snappy", codec: kafka.Snappy},
-		{name: "lz4", codec: kafka.Lz4},
-		{name: "zstd", codec: kafka.Zstd},
-		{name: "TLS", listener: "OPEN", ca: a.file("ca"), codec: kafka.Zstd},
-		{name: "mutual TLS", listener: "MUTUAL", ca: a.file("ca"), cert: a.file("client"), codec: kafka.Lz4},
-		{name: "PLAIN", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "secret", codec: kafka.Gzip},
-		{name: "SCRAM-SHA-256", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "secret", codec: kafka.Snappy},
+		{name: "gzip", codec: kafkago.Gzip},
+		{name: "snappy", codec: kafkago.Snappy},
+		{name: "lz4", codec: kafkago.Lz4},
+		{name: "zstd", codec: kafkago.Zstd},
+		{name: "TLS", listener: "OPEN", ca: a.file("ca"), codec: kafkago.Zstd},
+		{name: "mutual TLS", listener: "MUTUAL", ca: a.file("ca"), cert: a.file("client"), codec: kafkago.Lz4},
+		{name: "PLAIN", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "secret", codec: kafkago.Gzip},
+		{name: "SCRAM-SHA-256", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "secret", codec: kafkago.Snappy},
 		{name: "SCRAM-SHA-512", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "secret"},
 
 		{name: "wrong authority", listener: "OPEN", ca: other.file("ca"), refused: "unknown authority"},
 		{name: "no certificate", listener: "MUTUAL", ca: a.file("ca"), refused: "certificate"},
 		{name: "a stranger's certificate", listener: "MUTUAL", ca: a.file("ca"), cert: other.file("client"), refused: "certificate"},
 		{name: "TLS where there is none", ca: a.file("ca"), refused: "tls"},
-		{name: "no TLS where there is", listener: "OPEN", refused: "asking for its versions"},
+		{name: "no kafka.TLS where there is", listener: "OPEN", refused: "asking for its versions"},
 		{name: "PLAIN, wrong password", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "wrong", refused: "sasl PLAIN: "},
 		{name: "SCRAM-SHA-256, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "wrong", refused: "sasl SCRAM-SHA-256: "},
 		{name: "SCRAM-SHA-512, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "wrong", refused: "sasl SCRAM-SHA-512: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := Config{Brokers: []string{"127.0.0.1:1"}, ClientID: "bridge", Compression: test.codec}
-			c.Brokers = append(c.Brokers, cluster.Listener(test.listener)...)
+			c := Config{Kafka: kafka.Config{Brokers: []string{"127.0.0.1:1"}, ClientID: "bridge"}, Compression: test.codec}
+			c.Kafka.Brokers = append(c.Kafka.Brokers, cluster.Listener(test.listener)...)
 			if test.listener == "" {
-				c.Brokers = append(c.Brokers, cluster.Bootstrap()...)
+				c.Kafka.Brokers = append(c.Kafka.Brokers, cluster.Bootstrap()...)
 			}
 			if test.ca != "" {
 				cert, key := "", ""
 				if test.cert != "" {
 					cert, key = test.cert+".pem", test.cert+".key"
 				}
-				c.TLS, err = TLS(test.ca+".pem", cert, key, "")
+				c.Kafka.TLS, err = kafka.TLS(test.ca+".pem", cert, key, "")
 				a.must(err)
 			}
 			if test.user != "" {
-				c.SASL, err = SASL(test.user, "bridge", test.password)
+				c.Kafka.SASL, err = kafka.SASL(test.user, "bridge", test.password)
 				a.must(err)
 			}
 			ctx := within(t, 5*time.Second)
-			r := Record{Topic: "a", Key: []byte(test.name), Value: bytes.Repeat([]byte(test.name), 100)}
-			receipts, err := start(t, c).Publish(ctx, []Record{r})
+			r := kafka.Record{Topic: "a", Key: []byte(test.name), Value: bytes.Repeat([]byte(test.name), 100)}
+			receipts, err := start(t, c).Publish(ctx, []kafka.Record{r})
 			if test.refused != "" {
-				if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.refused) || ctx.Err() != nil {
+				if !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.refused) || ctx.Err() != nil {
 					t.Errorf("got %v, want an error with %q before the deadline", err, test.refused)
 				}
 				return
@@ -133,12 +135,12 @@ func secured(a *authority) kafkatest.Options {
 
 // hold checks that the record is where its receipt says, in a batch that is
 // compressed as it should be. It reads with the same configuration.
-func hold(t *testing.T, c Config, at Receipt, want Record, codec kafka.Compression) {
+func hold(t *testing.T, c Config, at kafka.Receipt, want kafka.Record, codec kafkago.Compression) {
 	t.Helper()
-	c.Brokers = c.Brokers[1:] // kafka-go asks one of them at random
-	client, hangUp := c.Client()
+	c.Kafka.Brokers = c.Kafka.Brokers[1:] // kafka-go asks one of them at random
+	client, hangUp := c.Kafka.Client()
 	defer hangUp()
-	r, err := client.Fetch(within(t, 10*time.Second), &kafka.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
+	r, err := client.Fetch(within(t, 10*time.Second), &kafkago.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
 	if err == nil {
 		err = r.Error
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // authority makes certificates of its own.
@@ -94,13 +96,13 @@ func TestTLS(t *testing.T) {
 		{"another authority", other.file("ca.pem"), a.file("client.pem"), a.file("client.key"), "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			settings, err := TLS(test.ca, test.cert, test.key, test.who)
+			settings, err := kafka.TLS(test.ca, test.cert, test.key, test.who)
 			a.must(err)
-			connects(t, Config{Brokers: seeds, TLS: settings}, test.ok)
+			connects(t, Config{Kafka: kafka.Config{Brokers: seeds, TLS: settings}}, test.ok)
 		})
 	}
 	for _, files := range [][3]string{{"/nowhere", "", ""}, {a.file("ca.key"), "", ""}, {"", a.file("client.pem"), ""}, {"", a.file("client.pem"), a.file("ca.key")}} {
-		if _, err := TLS(files[0], files[1], files[2], ""); err == nil {
+		if _, err := kafka.TLS(files[0], files[1], files[2], ""); err == nil {
 			t.Errorf("no error for %q", files)
 		}
 	}
@@ -110,19 +112,19 @@ func TestTLS(t *testing.T) {
 func TestSASL(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("client", nil)
-	settings, err := TLS(a.file("ca.pem"), a.file("client.pem"), a.file("client.key"), "")
+	settings, err := kafka.TLS(a.file("ca.pem"), a.file("client.pem"), a.file("client.key"), "")
 	a.must(err)
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		seeds := fake(t, kfake.TLS(a.broker()), kfake.EnableSASL(), kfake.Superuser(mechanism, "bridge", "secret")).ListenAddrs()
 		for password, ok := range map[string]bool{"secret": true, "wrong": false} {
 			t.Run(mechanism+" "+password, func(t *testing.T) {
-				how, err := SASL(mechanism, "bridge", password)
+				how, err := kafka.SASL(mechanism, "bridge", password)
 				a.must(err)
-				connects(t, Config{Brokers: seeds, TLS: settings, SASL: how}, ok)
+				connects(t, Config{Kafka: kafka.Config{Brokers: seeds, TLS: settings, SASL: how}}, ok)
 			})
 		}
 	}
-	if _, err := SASL("GSSAPI", "", ""); err == nil {
+	if _, err := kafka.SASL("GSSAPI", "", ""); err == nil {
 		t.Error("no error for GSSAPI")
 	}
 }
@@ -132,8 +134,8 @@ func connects(t *testing.T, c Config, ok bool) {
 	t.Helper()
 	p := start(t, c)
 	ctx := within(t, time.Second)
-	_, err := p.Publish(ctx, []Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}})
-	_, planned := Layout{Partitions: 3, Replication: 1}.Plan(ctx, c)
+	_, err := p.Publish(ctx, []kafka.Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}})
+	_, planned := kafka.Layout{Partitions: 3, Replication: 1}.Plan(ctx, c.Kafka)
 	if (err == nil) != ok || (planned == nil) != ok {
 		t.Errorf("publishing: %v; planning: %v; want success %v", err, planned, ok)
 	}

@@ -11,11 +11,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
+
+// produceTime is how long a produce request may take until its connection is
+// closed.
+const produceTime = 10 * time.Second
 
 // broker sends to one broker: one request at a time, with a batch of every
 // partition it leads that has one ready. While a request is under way the
@@ -28,7 +34,7 @@ type broker struct {
 	mu      sync.Mutex
 	address string
 	ready   []*partition
-	conn    *Conn
+	conn    *kafka.Conn
 
 	failing moment // since when it cannot be reached
 	asked   moment // when the request under way was sent
@@ -214,7 +220,7 @@ func (b *broker) identify() (producerID, bool) {
 
 // connect makes sure that there is a connection.
 func (b *broker) connect(ctx context.Context) bool {
-	if b.conn != nil && b.conn.old() {
+	if b.conn != nil && b.conn.Expired() {
 		b.disconnect()
 	}
 	if b.conn != nil {
@@ -224,7 +230,7 @@ func (b *broker) connect(ctx context.Context) bool {
 	address := b.address
 	b.mu.Unlock()
 	start := time.Now()
-	c, err := b.cluster.Dial(ctx, address)
+	c, err := b.cluster.Kafka.Dial(ctx, address)
 	if err != nil {
 		b.failed(start, err)
 		return false
@@ -339,7 +345,7 @@ func (b *broker) answer(r *produce.Response, err error) {
 			for _, a := range r.Topics[i].Partitions {
 				if f := b.flight(r.Topics[i].Topic, a.Partition, &next); f != nil {
 					f.done = true
-					f.part.answered(f.batch, kafka.Error(a.ErrorCode), a.BaseOffset, nil)
+					f.part.answered(f.batch, kafkago.Error(a.ErrorCode), a.BaseOffset, nil)
 				}
 			}
 		}

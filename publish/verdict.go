@@ -3,7 +3,7 @@ package publish
 import (
 	"strings"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 // verdict is what a broker's answer says of a batch.
@@ -25,55 +25,55 @@ const (
 // NOT_LEADER_OR_FOLLOWER and UNKNOWN_TOPIC_OR_PARTITION are not here: a broker
 // also answers so when it has appended and lost the partition while it waited
 // for the replicas, and the next leader may have the batch.
-var verdicts = map[kafka.Error]verdict{
-	0:                             written,
-	kafka.DuplicateSequenceNumber: written,
+var verdicts = map[kafkago.Error]verdict{
+	0:                               written,
+	kafkago.DuplicateSequenceNumber: written,
 
-	kafka.NotEnoughReplicas:       passing,
-	kafka.ThrottlingQuotaExceeded: passing,
-	kafka.InvalidMessage:          passing, // the checksum: spoilt on its way
+	kafkago.NotEnoughReplicas:       passing,
+	kafkago.ThrottlingQuotaExceeded: passing,
+	kafkago.InvalidMessage:          passing, // the checksum: spoilt on its way
 
-	kafka.MessageSizeTooLarge: tooMuch,
-	kafka.RecordListTooLarge:  tooMuch,
-	kafka.InvalidRecord:       tooMuch,
-	kafka.InvalidTimestamp:    tooMuch,
+	kafkago.MessageSizeTooLarge: tooMuch,
+	kafkago.RecordListTooLarge:  tooMuch,
+	kafkago.InvalidRecord:       tooMuch,
+	kafkago.InvalidTimestamp:    tooMuch,
 
-	kafka.InvalidTopic:                never,
-	kafka.InvalidRequiredAcks:         never,
-	kafka.TopicAuthorizationFailed:    never,
-	kafka.ClusterAuthorizationFailed:  never,
-	kafka.UnsupportedForMessageFormat: never,
-	kafka.UnsupportedCompressionType:  never,
-	kafka.PolicyViolation:             never,
+	kafkago.InvalidTopic:                never,
+	kafkago.InvalidRequiredAcks:         never,
+	kafkago.TopicAuthorizationFailed:    never,
+	kafkago.ClusterAuthorizationFailed:  never,
+	kafkago.UnsupportedForMessageFormat: never,
+	kafkago.UnsupportedCompressionType:  never,
+	kafkago.PolicyViolation:             never,
 
-	kafka.OutOfOrderSequenceNumber: misfit,
-	kafka.UnknownProducerId:        misfit,
+	kafkago.OutOfOrderSequenceNumber: misfit,
+	kafkago.UnknownProducerId:        misfit,
 
-	kafka.InvalidProducerEpoch:     fenced,
-	kafka.ProducerFenced:           fenced,
-	kafka.InvalidProducerIDMapping: fenced,
-	kafka.InvalidTransactionState:  fenced,
+	kafkago.InvalidProducerEpoch:     fenced,
+	kafkago.ProducerFenced:           fenced,
+	kafkago.InvalidProducerIDMapping: fenced,
+	kafkago.InvalidTransactionState:  fenced,
 }
 
 // judge returns what a produce answer's code says of a batch, of which before
 // tells whether an earlier attempt's outcome is unknown.
-func judge(code kafka.Error, before bool) verdict {
-	if code == kafka.DuplicateSequenceNumber && !before {
+func judge(code kafkago.Error, before bool) verdict {
+	if code == kafkago.DuplicateSequenceNumber && !before {
 		return misfit // it was never sent: what the log has is another batch
 	}
 	return verdicts[code]
 }
 
 // cause is the word for an error code in metrics.
-func cause(code kafka.Error) string {
+func cause(code kafkago.Error) string {
 	return strings.ToLower(strings.ReplaceAll(code.Title(), " ", "_"))
 }
 
 // moved reports whether a code may mean that the leader is another one.
-func moved(code kafka.Error) bool {
+func moved(code kafkago.Error) bool {
 	switch code {
-	case kafka.NotLeaderForPartition, kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.ReplicaNotAvailable,
-		kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError, kafka.BrokerNotAvailable:
+	case kafkago.NotLeaderForPartition, kafkago.UnknownTopicOrPartition, kafkago.LeaderNotAvailable, kafkago.ReplicaNotAvailable,
+		kafkago.FencedLeaderEpoch, kafkago.UnknownLeaderEpoch, kafkago.KafkaStorageError, kafkago.BrokerNotAvailable:
 		return true
 	}
 	return false

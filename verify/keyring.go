@@ -27,8 +27,8 @@ type Keyring struct {
 
 	mu      sync.Mutex
 	keys    map[string]*key
-	pending int                       // fetches under way, or waiting for their turn
-	hosts   map[string]*host          // that they are from
+	pending int                      // fetches under way, or waiting for their turn
+	hosts   map[string]*host         // that they are from
 	of      map[netip.Prefix]*caller // requesters that they are for, or that caused some that failed
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -22,7 +22,7 @@ func topicsCommand() *cobra.Command {
 		topicsSubcommand(&cobra.Command{
 			Use:   "plan",
 			Short: "Say which topics would be created, and which differ from the configuration",
-		}, publish.Layout.Plan, "would be created"),
+		}, kafka.Layout.Plan, "would be created"),
 		topicsSubcommand(&cobra.Command{
 			Use:   "apply",
 			Short: "Create the topics that are missing and set the settings of those that are there",
@@ -32,25 +32,25 @@ there. It never changes a number of partitions or replicas, and deletes nothing.
 New topics get their partitions on the brokers that have those of the same number
 in the topics before them, so that a webhook goes to few brokers: make
 kafka.partitions a multiple of the number of brokers.`,
-		}, publish.Layout.Apply, "created"),
+		}, kafka.Layout.Apply, "created"),
 	)
 	return topics
 }
 
 // topicsSubcommand has a command do something about the configured topics and
 // print what was found, calling those that are not there missing.
-func topicsSubcommand(c *cobra.Command, do func(publish.Layout, context.Context, publish.Config) ([]publish.Finding, error), missing string) *cobra.Command {
+func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.Finding, error), missing string) *cobra.Command {
 	var asJSON bool
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(c)
 		if err != nil {
 			return err
 		}
-		kafka, err := cfg.kafka()
+		producer, err := cfg.producer()
 		if err != nil {
 			return err
 		}
-		findings, err := do(cfg.layout(), c.Context(), kafka)
+		findings, err := do(cfg.layout(), c.Context(), producer.Kafka)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func topicsSubcommand(c *cobra.Command, do func(publish.Layout, context.Context,
 
 // showTopics prints what was found; topics that events would be lost in are a
 // failure.
-func showTopics(c *cobra.Command, cfg config, findings []publish.Finding, asJSON bool, missing string) error {
+func showTopics(c *cobra.Command, cfg config, findings []kafka.Finding, asJSON bool, missing string) error {
 	var wrong error
 	for _, f := range findings {
 		if f.Wrong {

@@ -21,8 +21,9 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/tollbridge/tollbridge/history"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -264,7 +265,7 @@ func (c config) check() error {
 	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
 		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}
-	if _, err := c.kafka(); err != nil {
+	if _, err := c.producer(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
@@ -426,9 +427,9 @@ func settingTexts(from map[string]any) (map[string]string, error) {
 }
 
 // layout is how the topics should be.
-func (c config) layout() publish.Layout {
-	return publish.Layout{
-		Names:       publish.Names{Prefix: c.Kafka.Prefix},
+func (c config) layout() kafka.Layout {
+	return kafka.Layout{
+		Names:       kafka.Names{Prefix: c.Kafka.Prefix},
 		Partitions:  c.Kafka.Partitions,
 		Replication: c.Kafka.Replication,
 		Retention:   c.Kafka.Retention,
@@ -436,10 +437,11 @@ func (c config) layout() publish.Layout {
 	}
 }
 
-// kafka is how Kafka is reached. It reads the files that are named.
-func (c config) kafka() (publish.Config, error) {
+// producer returns how to reach Kafka and how to write to it. It reads the
+// certificate and password files.
+func (c config) producer() (publish.Config, error) {
 	k := c.Kafka
-	to := publish.Config{Brokers: k.Brokers, ClientID: k.ClientID}
+	to := publish.Config{Kafka: kafka.Config{Brokers: k.Brokers, ClientID: k.ClientID}}
 	var errs []error
 	if k.Compression != "" {
 		if err := to.Compression.UnmarshalText([]byte(k.Compression)); err != nil {
@@ -448,7 +450,7 @@ func (c config) kafka() (publish.Config, error) {
 	}
 	if t := k.TLS; t != nil {
 		var err error
-		if to.TLS, err = publish.TLS(t.CA, t.Cert, t.Key, t.ServerName); err != nil {
+		if to.Kafka.TLS, err = kafka.TLS(t.CA, t.Cert, t.Key, t.ServerName); err != nil {
 			errs = append(errs, fmt.Errorf("kafka.tls: %w", err))
 		}
 	}
@@ -460,7 +462,7 @@ func (c config) kafka() (publish.Config, error) {
 		if a.Username == "" {
 			errs = append(errs, errors.New("kafka.sasl.username: it is empty"))
 		}
-		if to.SASL, err = publish.SASL(a.Mechanism, a.Username, password); err != nil {
+		if to.Kafka.SASL, err = kafka.SASL(a.Mechanism, a.Username, password); err != nil {
 			errs = append(errs, fmt.Errorf("kafka.sasl: %w", err))
 		}
 	}

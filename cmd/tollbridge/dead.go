@@ -17,6 +17,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -220,12 +221,12 @@ Exit codes: 0 done, 1 some letters stay as they are, 2 the command line is wrong
 }
 
 // errPlan is what a plan answers to who would write.
-var errPlan = fmt.Errorf("%w: this is a plan", publish.ErrUnavailable)
+var errPlan = fmt.Errorf("%w: this is a plan", kafka.ErrUnavailable)
 
 // readOnly publishes nothing.
 type readOnly struct{}
 
-func (readOnly) Publish(context.Context, []publish.Record) ([]publish.Receipt, error) {
+func (readOnly) Publish(context.Context, []kafka.Record) ([]kafka.Receipt, error) {
 	return nil, errPlan
 }
 
@@ -259,7 +260,7 @@ func (q *picking) retryIn(c *cobra.Command, w window, ids []string, how retrying
 		return err
 	}
 	if how.publish {
-		producer := publish.NewProducer(w.kafka)
+		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
 		d.Publisher = producer
 	}
@@ -289,7 +290,7 @@ func remember(c *cobra.Command, w window, dir string, to dead.Publisher) (*histo
 		}
 		gone = func() { _ = os.RemoveAll(dir) }
 	}
-	h, err := history.Open(c.Context(), history.Config{Dir: dir, Kafka: w.kafka, Names: w.names, Publisher: to, Log: zerolog.Nop()})
+	h, err := history.Open(c.Context(), history.Config{Dir: dir, Kafka: w.producer.Kafka, Names: w.names, Publisher: to, Log: zerolog.Nop()})
 	if err != nil {
 		gone()
 		return nil, nil, err
@@ -388,7 +389,7 @@ func (q *picking) discardIn(c *cobra.Command, w window, ids []string, apply bool
 		return err
 	}
 	if apply {
-		producer := publish.NewProducer(w.kafka)
+		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
 		d := dead.Desk{Names: w.names, Publisher: producer, By: whoami(), Note: note}
 		for _, l := range all {

@@ -13,11 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -39,7 +39,7 @@ type explanation struct {
 
 // found is where a record is, and what became of a webhook.
 type found struct {
-	publish.Receipt
+	kafka.Receipt
 	Time    time.Time `json:"time"` // Kafka's
 	Outcome string    `json:"outcome,omitempty"`
 
@@ -271,7 +271,7 @@ func (s *stretch) addReferences(ctx context.Context) error {
 // addEvents adds where the events are.
 func (s *stretch) addEvents(ctx context.Context, topics []string, by map[string]*explanation) error {
 	return s.read(ctx, topics, func(r consume.Record) {
-		if x := by[r.Header(publish.HeaderEventID)]; x != nil {
+		if x := by[r.Header(schemas.HeaderEventID)]; x != nil {
 			x.Published, x.Key = append(x.Published, found{Receipt: r.Receipt(), Time: r.Time.UTC()}), string(r.Key)
 		}
 	})
@@ -300,7 +300,7 @@ func (s *stretch) read(ctx context.Context, topics []string, f func(consume.Reco
 	}
 	numbers := map[int]bool{}
 	for key := range s.keys {
-		numbers[publish.PartitionOf([]byte(key), len(partitions)/len(topics))] = true
+		numbers[kafka.PartitionOf([]byte(key), len(partitions)/len(topics))] = true
 	}
 	partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return !s.everywhere && !numbers[p.Number] })
 	ranges, err := s.reader.Bounds(ctx, partitions)

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -39,11 +39,11 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 			}
 			defer cluster.Close()
 			cfg := devConfig(listen, admin, address)
-			kafka, err := cfg.kafka()
+			producer, err := cfg.producer()
 			if err != nil {
 				return err
 			}
-			if _, err := cfg.layout().Apply(c.Context(), kafka); err != nil {
+			if _, err := cfg.layout().Apply(c.Context(), producer.Kafka); err != nil {
 				return err
 			}
 			l, err := cfg.open()
@@ -135,7 +135,7 @@ In another terminal:
 }
 
 func (p *printer) tap(next ingest.Publisher) ingest.Publisher {
-	return tap(func(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+	return tap(func(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 		receipts, err := next.Publish(ctx, records)
 		if err == nil {
 			p.print(records, receipts)
@@ -144,7 +144,7 @@ func (p *printer) tap(next ingest.Publisher) ingest.Publisher {
 	})
 }
 
-func (p *printer) print(records []publish.Record, receipts []publish.Receipt) {
+func (p *printer) print(records []kafka.Record, receipts []kafka.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {
@@ -157,8 +157,8 @@ func (p *printer) print(records []publish.Record, receipts []publish.Receipt) {
 }
 
 // tap is a function as a Publisher.
-type tap func(context.Context, []publish.Record) ([]publish.Receipt, error)
+type tap func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
-func (t tap) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (t tap) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	return t(ctx, records)
 }

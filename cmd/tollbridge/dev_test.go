@@ -19,9 +19,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -99,7 +99,7 @@ type hold struct {
 	next             ingest.Publisher
 }
 
-func (h *hold) Publish(ctx context.Context, r []publish.Record) ([]publish.Receipt, error) {
+func (h *hold) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 	h.arrived <- struct{}{}
 	<-h.release
 	return h.next.Publish(ctx, r)
@@ -117,11 +117,11 @@ func TestStop(t *testing.T) {
 	}
 	defer cluster.Close()
 	cfg := devConfig("127.0.0.1:0", "127.0.0.1:0", broker)
-	kafka, err := cfg.kafka()
+	producer, err := cfg.producer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cfg.layout().Apply(t.Context(), kafka); err != nil {
+	if _, err := cfg.layout().Apply(t.Context(), producer.Kafka); err != nil {
 		t.Fatal(err)
 	}
 	l, err := cfg.open()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -61,7 +62,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 	b.send(t, bytes.Replace(paid("odd", 0), []byte(`"description":"`), []byte("\"description\":\"\u009b31m\u202e\x7f"), 1))
 	b.send(t, []byte("{\"id\":\"evt\u202e\u009b\x1b[2J\x07\",\"type\":1}"))
 	b.bury(t, paid("buried", 0))
-	p := publish.NewProducer(b.kafka)
+	p := publish.NewProducer(publish.Config{Kafka: b.kafka})
 	defer p.Close()
 	e := schemas.Event{}
 	if err := json.Unmarshal([]byte(b.run(t, 0, "tail", "--exit", "--from", "1h", "--json", "--key", "known")), &e); err != nil {
@@ -78,16 +79,16 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 		}
 		value = bytes.ReplaceAll(value, []byte(`\u202e`), []byte("\u202e")) // as other writers leave it
 		value = bytes.ReplaceAll(value, []byte(`\u007f`), []byte("\x7f"))
-		headers := []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}, {Name: publish.HeaderEventTime, Value: []byte(e.Time.Format(time.RFC3339Nano))},
-			{Name: publish.HeaderKeySource, Value: []byte(hostile)}, {Name: hostile, Value: []byte(rawHostile)}}
-		records := []publish.Record{
+		headers := []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}, {Name: schemas.HeaderEventTime, Value: e.Time.Format(time.RFC3339Nano)},
+			{Name: schemas.HeaderKeySource, Value: hostile}, {Name: hostile, Value: rawHostile}}
+		records := []kafka.Record{
 			{Topic: b.names.Event(schemas.PaymentCaptured), Key: []byte(key), Value: value, Headers: headers},
-			{Topic: b.names.References(), Key: []byte("stripe::" + hostile), Value: []byte(rawHostile), Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(rawHostile)}}},
+			{Topic: b.names.References(), Key: []byte("stripe::" + hostile), Value: []byte(rawHostile), Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: []byte(rawHostile)}}},
 			{Topic: b.names.References(), Key: []byte("stripe::pi_" + key), Value: []byte(hostile), Headers: headers},
 		}
 		for _, topic := range []string{b.names.Received(), b.names.Dead()} {
 			for _, connector := range []string{"stripe", rawHostile} {
-				r := publish.Record{Topic: topic, Key: []byte(key), Value: []byte(rawHostile + "\r\n" + hostile)}
+				r := kafka.Record{Topic: topic, Key: []byte(key), Value: []byte(rawHostile + "\r\n" + hostile)}
 				if connector == "stripe" {
 					r.Value = []byte("{\"a\":\"\u202e\u2066 text\"}")
 				}
@@ -96,7 +97,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 					{"received-at", time.Now().UTC().Format(time.RFC3339Nano)}, {"secret", rawHostile}, {"outcome", rawHostile}, {"reason", rawHostile},
 					{"event-ids", event + "," + e.ID + "," + rawHostile}, {"traceparent", rawHostile}, {"http-" + hostile, rawHostile}, {"http-stripe-signature", rawHostile},
 				} {
-					r.Headers = append(r.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+					r.Headers = append(r.Headers, schemas.Header{Name: h[0], Value: []byte(h[1])})
 				}
 				records = append(records, r)
 			}
@@ -111,12 +112,12 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 			letter = l.ID
 		}
 	}
-	mark := publish.Record{Topic: b.names.Dead(), Key: []byte(hostile)}
+	mark := kafka.Record{Topic: b.names.Dead(), Key: []byte(hostile)}
 	for _, h := range [][2]string{{"connector", hostile}, {"endpoint", hostile}, {"received-at", time.Now().UTC().Format(time.RFC3339Nano)},
 		{"outcome", hostile}, {"reason", hostile}, {"event-ids", event}, {"handles", letter}, {"by", rawHostile}} {
-		mark.Headers = append(mark.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		mark.Headers = append(mark.Headers, schemas.Header{Name: h[0], Value: []byte(h[1])})
 	}
-	if _, err := p.Publish(t.Context(), []publish.Record{mark}); err != nil {
+	if _, err := p.Publish(t.Context(), []kafka.Record{mark}); err != nil {
 		t.Fatal(err)
 	}
 	return event, letter
@@ -249,7 +250,7 @@ func TestDevHostile(t *testing.T) {
 	var out bytes.Buffer
 	d := newDisplay(&out)
 	p := &printer{out: d}
-	p.print([]publish.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []publish.Receipt{{Topic: "payment.captured"}})
+	p.print([]kafka.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []kafka.Receipt{{Topic: "payment.captured"}})
 	if found := append(orders(out.String()), forged(out.String())...); len(found) > 0 {
 		t.Errorf("%q", found)
 	}

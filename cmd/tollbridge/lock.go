@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -17,8 +18,8 @@ import (
 const lockPatience = 5 * time.Second
 
 // exclusively runs f while no other command writes to the topics. Producers of
-// w.kafka then write as the lock's holder, and c's context ends when it is lost.
-func (w *window) exclusively(c *cobra.Command, names publish.Names, f func(w window) error) error {
+// w.producer then write as the lock's holder, and c's context ends when it is lost.
+func (w *window) exclusively(c *cobra.Command, names kafka.Names, f func(w window) error) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "an unnamed host"
@@ -26,7 +27,7 @@ func (w *window) exclusively(c *cobra.Command, names publish.Names, f func(w win
 	slow := time.AfterFunc(lockPatience, func() {
 		fmt.Fprintln(c.ErrOrStderr(), "waiting for the lock on the topics: another command was stopped, and Kafka waits some seconds for it")
 	})
-	lock, err := publish.Acquire(c.Context(), w.kafka, names, publish.Holder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
+	lock, err := publish.Acquire(c.Context(), w.producer.Kafka, names, publish.Holder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
 	slow.Stop()
 	if err != nil {
 		return err
@@ -36,7 +37,7 @@ func (w *window) exclusively(c *cobra.Command, names publish.Names, f func(w win
 	defer c.SetContext(before)
 	c.SetContext(lock.Context())
 	locked := *w
-	locked.kafka.Lock = lock
+	locked.producer.Lock = lock
 	err = f(locked)
 	if cause := context.Cause(lock.Context()); err != nil && errors.Is(cause, publish.ErrLockLost) {
 		return cause

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -40,20 +41,20 @@ func kafkaOnly(c *cobra.Command) {
 // window is what a command looks into Kafka by.
 type window struct {
 	config
-	kafka  publish.Config
-	names  publish.Names
-	reader *consume.Reader // close it
+	producer publish.Config
+	names    kafka.Names
+	reader   *consume.Reader // close it
 }
 
 func openWindow(c *cobra.Command) (w window, err error) {
 	if w.config, err = loadConfig(c); err != nil {
 		return w, err
 	}
-	if w.kafka, err = w.config.kafka(); err != nil {
+	if w.producer, err = w.config.producer(); err != nil {
 		return w, err
 	}
 	w.names = w.layout().Names
-	w.reader = consume.New(w.kafka)
+	w.reader = consume.New(w.producer.Kafka)
 	w.reader.Patience = patience
 	return w, nil
 }
@@ -151,7 +152,7 @@ func plain(s string) string {
 }
 
 // where is a receipt as one word.
-func where(r publish.Receipt) string { return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset) }
+func where(r kafka.Receipt) string { return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset) }
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
@@ -321,7 +322,7 @@ func (q tailing) ranges(ctx context.Context, w window) (map[consume.Partition]co
 		return nil, err
 	}
 	if q.key != "" {
-		of := publish.PartitionOf([]byte(q.key), len(partitions)/len(topics))
+		of := kafka.PartitionOf([]byte(q.key), len(partitions)/len(topics))
 		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != of })
 	}
 	var ranges map[consume.Partition]consume.Range
@@ -343,7 +344,7 @@ func (q tailing) ranges(ctx context.Context, w window) (map[consume.Partition]co
 }
 
 // write writes a record that the filters let pass.
-func (q tailing) write(b *bytes.Buffer, s style, names publish.Names, r consume.Record) error {
+func (q tailing) write(b *bytes.Buffer, s style, names kafka.Names, r consume.Record) error {
 	i := lookup.Read(names, r)
 	if i == nil || q.key != "" && q.key != i.Key {
 		return nil

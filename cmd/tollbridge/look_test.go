@@ -17,15 +17,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
-	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -33,8 +34,8 @@ import (
 // bridge is a server with one Stripe endpoint, and a fake Kafka.
 type bridge struct {
 	config, url, secret string
-	kafka               publish.Config
-	names               publish.Names
+	kafka               kafka.Config
+	names               kafka.Names
 }
 
 func startBridge(t *testing.T) *bridge {
@@ -48,7 +49,7 @@ func startBridge(t *testing.T) *bridge {
 	listen, admin := freePort(t), freePort(t)
 	b := &bridge{
 		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret,
-		kafka: publish.Config{Brokers: cluster.ListenAddrs()}, names: publish.Names{Prefix: "shop."},
+		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."},
 	}
 	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
 endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, b.kafka.Brokers[0], secret)
@@ -385,17 +386,17 @@ func (b *bridge) bury(t *testing.T, payload []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := publish.NewProducer(b.kafka)
+	p := publish.NewProducer(publish.Config{Kafka: b.kafka})
 	defer p.Close()
-	r := publish.Record{Topic: b.names.Dead(), Key: []byte("stripe"), Value: v.Body}
+	r := kafka.Record{Topic: b.names.Dead(), Key: []byte("stripe"), Value: v.Body}
 	for _, h := range [][2]string{
 		{"connector", "stripe"}, {"endpoint", "default"}, {"method", v.Method}, {"path", "/webhooks/stripe"}, {"secret", "main"},
 		{"received-at", now.UTC().Format(time.RFC3339Nano)}, {"outcome", "malformed"}, {"reason", "item 0: malformed: buried by a test"},
 		{"event-ids", "webhook"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
 	} {
-		r.Headers = append(r.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		r.Headers = append(r.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
-	if _, err := p.Publish(t.Context(), []publish.Record{r}); err != nil {
+	if _, err := p.Publish(t.Context(), []kafka.Record{r}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -407,7 +408,7 @@ func TestRewind(t *testing.T) {
 	for i := range n {
 		b.send(t, paid(fmt.Sprint("order-", i), 0))
 	}
-	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: b.kafka.Brokers, GroupID: "fulfilment", GroupTopics: []string{"shop.payment.captured"}, MaxWait: 50 * time.Millisecond, StartOffset: kafka.FirstOffset})
+	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: b.kafka.Brokers, GroupID: "fulfilment", GroupTopics: []string{"shop.payment.captured"}, MaxWait: 50 * time.Millisecond, StartOffset: kafkago.FirstOffset})
 	defer reader.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -12,8 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -128,7 +129,7 @@ func eachReference(c *cobra.Command, key string, f func(reference), pause func()
 	}
 	connector, rest, _ := strings.Cut(key, ":")
 	if _, known := verify.Lookup(connector); known && strings.Contains(rest, ":") {
-		of := publish.PartitionOf([]byte(key), len(partitions))
+		of := kafka.PartitionOf([]byte(key), len(partitions))
 		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != of })
 	}
 	ranges, err := w.reader.Bounds(c.Context(), partitions)
@@ -143,7 +144,7 @@ func eachReference(c *cobra.Command, key string, f func(reference), pause func()
 		}
 	}, func(r consume.Record) {
 		if len(r.Value) > 0 {
-			f(reference{string(r.Key), string(r.Value), r.Time.UTC(), r.Header(publish.HeaderEventID)})
+			f(reference{string(r.Key), string(r.Value), r.Time.UTC(), r.Header(schemas.HeaderEventID)})
 		}
 	})
 }

@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -178,7 +179,7 @@ func (q *replaying) run(c *cobra.Command) error {
 
 // runIn replays the webhooks of the topics that the window looks into, as events
 // to the topics of that name.
-func (q *replaying) runIn(c *cobra.Command, w window, events publish.Names) (err error) {
+func (q *replaying) runIn(c *cobra.Command, w window, events kafka.Names) (err error) {
 	run := replay.Config{
 		Reader: w.reader, Webhooks: w.names, Events: events, Filter: q.Filter, Rate: q.rate,
 		ID: time.Now().UTC().Format("20060102T150405.000Z"),
@@ -189,7 +190,7 @@ func (q *replaying) runIn(c *cobra.Command, w window, events publish.Names) (err
 	w.names = events
 	var to replay.Publisher = readOnly{}
 	if q.publish {
-		producer := publish.NewProducer(w.kafka)
+		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
 		run.Publisher, to = producer, producer
 	}

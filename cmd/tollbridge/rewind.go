@@ -76,7 +76,7 @@ func (q rewinding) run(c *cobra.Command) error {
 		return err
 	}
 	defer w.reader.Close()
-	client, hangUp := w.kafka.Client()
+	client, hangUp := w.producer.Kafka.Client()
 	defer hangUp()
 	moves, err := q.plan(c.Context(), client, w)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -69,11 +69,11 @@ settled, and the admin listener ends last. SIGHUP is ignored.`,
 func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	kafka, err := cfg.kafka()
+	producer, err := cfg.producer()
 	if err != nil {
 		return err
 	}
-	findings, err := cfg.layout().Plan(ctx, kafka)
+	findings, err := cfg.layout().Plan(ctx, producer.Kafka)
 	if err != nil {
 		return fmt.Errorf("looking at the topics: %w", err)
 	}
@@ -127,7 +127,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	if err != nil {
 		return err
 	}
-	kafka, err := cfg.kafka()
+	writing, err := cfg.producer()
 	if err != nil {
 		return err
 	}
@@ -136,13 +136,13 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	kafka.Metrics, kafka.Log = metrics, log
+	writing.Metrics, writing.Log = metrics, log
 	var admin *listening
 	defer func() {
 		_ = admin.end(ctx, adminTime) // a profile that is being taken is cut
 		log.Info().Msg("stopped")
 	}()
-	producer := publish.NewProducer(kafka)
+	producer := publish.NewProducer(writing)
 	defer producer.Close()
 	var publisher ingest.Publisher = producer
 	if tap != nil {
@@ -150,7 +150,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 
 	names := cfg.layout().Names
-	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
+	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
 	if err != nil {
 		return err
 	}

@@ -94,9 +94,11 @@ func (s soaking) run(c *cobra.Command) error {
 	if s.For == 0 && s.Count == 0 {
 		s.For = time.Minute
 	}
-	if s.Kafka, err = cfg.kafka(); err != nil {
+	producer, err := cfg.producer()
+	if err != nil {
 		return err
 	}
+	s.Kafka = producer.Kafka
 	s.Names = cfg.layout().Names
 	s.URLs = append(s.URLs, s.to...)
 	if err := s.endpoint(cfg); err != nil {

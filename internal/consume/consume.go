@@ -10,9 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // Partition is one partition of a topic.
@@ -35,22 +36,22 @@ type Record struct {
 	Time    time.Time
 	Key     []byte
 	Value   []byte
-	Headers []kafka.Header
+	Headers []schemas.Header
 }
 
 // Header returns the value of the first header of the name, or "".
 func (r Record) Header(name string) string {
 	for _, h := range r.Headers {
-		if h.Key == name {
-			return string(h.Value)
+		if h.Name == name {
+			return h.Value
 		}
 	}
 	return ""
 }
 
 // Receipt is where the record is.
-func (r Record) Receipt() publish.Receipt {
-	return publish.Receipt{Topic: r.Topic, Partition: r.Number, Offset: r.Offset}
+func (r Record) Receipt() kafka.Receipt {
+	return kafka.Receipt{Topic: r.Topic, Partition: r.Number, Offset: r.Offset}
 }
 
 // Chunk is some records of a partition that follow one another.
@@ -65,8 +66,8 @@ type Chunk struct {
 
 // Reader reads from one cluster. It is safe for concurrent use.
 type Reader struct {
-	config publish.Config
-	client *kafka.Client
+	config kafka.Config
+	client *kafkago.Client
 	hangUp func()
 	// Pace is the least time between two requests to a broker when there is
 	// nothing more to read than what comes in: each costs the broker a look at
@@ -78,7 +79,7 @@ type Reader struct {
 }
 
 // New returns a reader. Close it.
-func New(c publish.Config) *Reader {
+func New(c kafka.Config) *Reader {
 	client, hangUp := c.Client()
 	return &Reader{config: c, client: client, hangUp: hangUp}
 }
@@ -88,9 +89,9 @@ func (r *Reader) Close() { r.hangUp() }
 
 // Partitions returns the partitions of the topics. A topic that is not there is
 // an error, and so is one whose partitions are not numbered from 0: see
-// [publish.CheckPartitions].
+// [kafka.CheckPartitions].
 func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition, error) {
-	m, err := r.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	m, err := r.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
 	if err != nil {
 		return nil, fmt.Errorf("asking %s for its topics: %w", r.client.Addr, err)
 	}
@@ -104,7 +105,7 @@ func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition,
 			numbers[i] = p.ID
 			all = append(all, Partition{t.Name, p.ID})
 		}
-		if err := publish.CheckPartitions(t.Name, numbers); err != nil {
+		if err := kafka.CheckPartitions(t.Name, numbers); err != nil {
 			return nil, err
 		}
 	}
@@ -113,9 +114,9 @@ func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition,
 
 // Bounds returns where each partition begins and ends now.
 func (r *Reader) Bounds(ctx context.Context, partitions []Partition) (map[Partition]Range, error) {
-	return r.offsets(ctx, partitions, func(p int) []kafka.OffsetRequest {
-		return []kafka.OffsetRequest{kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p)}
-	}, func(o kafka.PartitionOffsets) Range { return Range{o.FirstOffset, o.LastOffset} })
+	return r.offsets(ctx, partitions, func(p int) []kafkago.OffsetRequest {
+		return []kafkago.OffsetRequest{kafkago.FirstOffsetOf(p), kafkago.LastOffsetOf(p)}
+	}, func(o kafkago.PartitionOffsets) Range { return Range{o.FirstOffset, o.LastOffset} })
 }
 
 // Since returns the range of each partition from the first record at or after
@@ -125,9 +126,9 @@ func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time
 	if err != nil {
 		return nil, err
 	}
-	begins, err := r.offsets(ctx, partitions, func(p int) []kafka.OffsetRequest {
-		return []kafka.OffsetRequest{kafka.TimeOffsetOf(p, at)}
-	}, func(o kafka.PartitionOffsets) Range {
+	begins, err := r.offsets(ctx, partitions, func(p int) []kafkago.OffsetRequest {
+		return []kafkago.OffsetRequest{kafkago.TimeOffsetOf(p, at)}
+	}, func(o kafkago.PartitionOffsets) Range {
 		for offset := range o.Offsets {
 			return Range{From: offset}
 		}
@@ -147,12 +148,12 @@ func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time
 	return ends, nil
 }
 
-func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(int) []kafka.OffsetRequest, read func(kafka.PartitionOffsets) Range) (map[Partition]Range, error) {
-	topics := map[string][]kafka.OffsetRequest{}
+func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(int) []kafkago.OffsetRequest, read func(kafkago.PartitionOffsets) Range) (map[Partition]Range, error) {
+	topics := map[string][]kafkago.OffsetRequest{}
 	for _, p := range partitions {
 		topics[p.Topic] = append(topics[p.Topic], ask(p.Number)...)
 	}
-	answer, err := r.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: topics, IsolationLevel: kafka.ReadCommitted})
+	answer, err := r.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: topics, IsolationLevel: kafkago.ReadCommitted})
 	if err != nil {
 		return nil, fmt.Errorf("asking for offsets: %w", err)
 	}
@@ -185,8 +186,8 @@ func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]
 }
 
 // Get reads single records. Those that are not there any more are left out.
-func (r *Reader) Get(ctx context.Context, at []publish.Receipt) (map[publish.Receipt]Record, error) {
-	found := map[publish.Receipt]Record{}
+func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt]Record, error) {
+	found := map[kafka.Receipt]Record{}
 	if len(at) == 0 {
 		return found, nil
 	}
@@ -201,13 +202,13 @@ func (r *Reader) Get(ctx context.Context, at []publish.Receipt) (map[publish.Rec
 	if err != nil {
 		return nil, err
 	}
-	left := slices.DeleteFunc(slices.Clone(at), func(a publish.Receipt) bool { // or reading would wait for it
+	left := slices.DeleteFunc(slices.Clone(at), func(a kafka.Receipt) bool { // or reading would wait for it
 		g := bounds[Partition{a.Topic, a.Partition}]
 		return a.Offset < g.From || a.Offset >= g.To
 	})
 	for len(left) > 0 {
 		ranges := map[Partition]Range{} // one record of each partition at a time
-		left = slices.DeleteFunc(left, func(a publish.Receipt) bool {
+		left = slices.DeleteFunc(left, func(a kafka.Receipt) bool {
 			p := Partition{a.Topic, a.Partition}
 			_, taken := ranges[p]
 			if !taken {

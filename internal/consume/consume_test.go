@@ -10,35 +10,37 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 const topic = "payment.captured"
 
 // rig is a fake Kafka with the topics, and n records of ten keys in one of them.
-func rig(t *testing.T, n int) (*kfake.Cluster, publish.Config) {
+func rig(t *testing.T, n int) (*kfake.Cluster, kafka.Config) {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	c := publish.Config{Brokers: cluster.ListenAddrs()}
-	if _, err := (publish.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	write(t, c, 0, n)
 	return cluster, c
 }
 
-func write(t *testing.T, c publish.Config, from, to int) {
+func write(t *testing.T, c kafka.Config, from, to int) {
 	t.Helper()
-	p := publish.NewProducer(c)
+	p := publish.NewProducer(publish.Config{Kafka: c})
 	defer p.Close()
 	for i := from; i < to; i++ {
 		key := fmt.Sprint("order-", i%10)
-		r := publish.Record{Topic: topic, Key: []byte(key), Value: fmt.Append(nil, i), Headers: []publish.Header{{Name: "n", Value: fmt.Append(nil, i)}}}
-		if _, err := p.Publish(t.Context(), []publish.Record{r}); err != nil {
+		r := kafka.Record{Topic: topic, Key: []byte(key), Value: fmt.Append(nil, i), Headers: []schemas.Header{{Name: "n", Value: fmt.Sprint(i)}}}
+		if _, err := p.Publish(t.Context(), []kafka.Record{r}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -191,10 +193,10 @@ func TestGet(t *testing.T) {
 	r := consume.New(c)
 	defer r.Close()
 	ranges := there(t, r)
-	var at []publish.Receipt
+	var at []kafka.Receipt
 	for p, g := range ranges {
 		for offset := g.From - 1; offset <= g.To; offset++ { // one before and one after
-			at = append(at, publish.Receipt{Topic: p.Topic, Partition: p.Number, Offset: offset})
+			at = append(at, kafka.Receipt{Topic: p.Topic, Partition: p.Number, Offset: offset})
 		}
 	}
 	found, err := r.Get(t.Context(), at)

@@ -8,12 +8,13 @@ import (
 	"math"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // leader is a broker that partitions are read from. Its goroutine alone uses it.
@@ -22,7 +23,7 @@ type leader struct {
 	id      int32
 	address string
 
-	conn    *publish.Conn
+	conn    *kafka.Conn
 	asks    int32         // as whom it is asked where its logs end
 	asked   time.Time     // when it was asked last where its logs end
 	looked  time.Time     // when it was asked last who leads
@@ -231,7 +232,7 @@ func (l *leader) positions(places []*place) map[Partition]position {
 func (l *leader) request(from map[Partition]position) *fetch.Request {
 	r := &fetch.Request{
 		ReplicaID: consumer, SessionID: l.session.id, SessionEpoch: l.session.epoch,
-		MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafkago.ReadCommitted),
 	}
 	if time.Since(l.busy) > busyTime {
 		r.MaxWaitTime = int32(holdTime.Milliseconds())
@@ -274,8 +275,8 @@ func (l *leader) request(from map[Partition]position) *fetch.Request {
 // kept takes in what the broker says of the session. It reports whether there is
 // none any more, so that all is to be asked for again.
 func (l *leader) kept(answer *fetch.Response) (again bool, err error) {
-	switch code := kafka.Error(answer.ErrorCode); {
-	case code == kafka.FetchSessionIDNotFound, code == kafka.InvalidFetchSessionEpoch:
+	switch code := kafkago.Error(answer.ErrorCode); {
+	case code == kafkago.FetchSessionIDNotFound, code == kafkago.InvalidFetchSessionEpoch:
 		l.session = session{}
 		return true, nil
 	case code != 0:
@@ -305,7 +306,7 @@ func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
 func (l *leader) gap(c Chunk, g position) (Chunk, error) {
 	p := c.Partition
 	answer, err := l.fetch(&fetch.Request{
-		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafka.ReadCommitted),
+		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafkago.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
 			{Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes},
 		}}},
@@ -326,13 +327,13 @@ func (l *leader) gap(c Chunk, g position) (Chunk, error) {
 // chunk reads what a request brought of one partition.
 func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chunk, error) {
 	c := Chunk{Partition: p, Next: g.From, End: a.LastStableOffset}
-	switch err := kafka.Error(a.ErrorCode); {
-	case errors.Is(err, kafka.OffsetOutOfRange):
-		first, err := l.bound(p, g.epoch, kafka.FirstOffset)
+	switch err := kafkago.Error(a.ErrorCode); {
+	case errors.Is(err, kafkago.OffsetOutOfRange):
+		first, err := l.bound(p, g.epoch, kafkago.FirstOffset)
 		if err != nil {
 			return c, err
 		}
-		end, err := l.bound(p, g.epoch, kafka.LastOffset)
+		end, err := l.bound(p, g.epoch, kafkago.LastOffset)
 		c.Next, c.End, c.moved = first, end, true
 		return c, err
 	case a.ErrorCode != 0:
@@ -369,7 +370,7 @@ func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chu
 
 // bound asks where a partition begins or ends.
 func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
-	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafka.ReadCommitted), Topics: []listoffsets.RequestTopic{{
+	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafkago.ReadCommitted), Topics: []listoffsets.RequestTopic{{
 		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: epoch, Timestamp: which}},
 	}}}, answerTime)
 	if err != nil {
@@ -381,7 +382,7 @@ func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
 	}
 	of := topics[0].Partitions[0]
 	if of.ErrorCode != 0 {
-		return 0, kafka.Error(of.ErrorCode)
+		return 0, kafkago.Error(of.ErrorCode)
 	}
 	return of.Offset, nil
 }
@@ -392,7 +393,11 @@ func read(p Partition, m *protocol.Record) (Record, error) {
 		return Record{}, err
 	}
 	value, err := take(m.Value)
-	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: m.Headers}, err
+	headers := make([]schemas.Header, len(m.Headers))
+	for i, h := range m.Headers {
+		headers[i] = schemas.Header{Name: h.Key, Value: string(h.Value)}
+	}
+	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: headers}, err
 }
 
 // take copies bytes and gives back the pages of 64 KiB that they lie in, or

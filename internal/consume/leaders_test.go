@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/tollbridge/tollbridge/consume"
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -24,7 +25,7 @@ import (
 type watched struct {
 	*consume.Reading
 	cluster        *kfake.Cluster
-	kafka          publish.Config
+	kafka          kafka.Config
 	fetched, ended [2]atomic.Int64 // requests since the last reset, by broker
 	looked         atomic.Int64    // metadata requests
 	named          [2]atomic.Int64 // fetches that name partition 0, by broker
@@ -44,7 +45,7 @@ func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Reques
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	w := &watched{cluster: cluster, kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
+	w := &watched{cluster: cluster, kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	ranges := map[consume.Partition]consume.Range{}
 	for p := range partitions {
 		ranges[consume.Partition{Topic: topic, Number: int(p)}] = consume.Range{To: consume.Forever}
@@ -204,14 +205,14 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 	stale.Store(shown(t, w.cluster))
 	w.lead(t, 1)
 	w.kafka.Brokers = w.kafka.Brokers[1:] // who writes is told by the one that knows
-	p := publish.NewProducer(w.kafka)
+	p := publish.NewProducer(publish.Config{Kafka: w.kafka})
 	defer p.Close()
 	key := 0
-	for publish.PartitionOf(fmt.Append(nil, key), 3) != 0 {
+	for kafka.PartitionOf(fmt.Append(nil, key), 3) != 0 {
 		key++
 	}
 	for n := range int64(3) {
-		if _, err := p.Publish(t.Context(), []publish.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
+		if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
 			t.Fatal(err)
 		}
 		in(t, 3*consume.MetadataPace, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })

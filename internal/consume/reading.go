@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Reading is one call of [Reader.Read] on its way, for those who want to know
@@ -45,7 +45,7 @@ type Reading struct {
 	Failed func(error)
 
 	reader  *Reader
-	control publish.Control
+	control kafka.Control
 	f       func([]Chunk) error
 	calling sync.Mutex     // held while f is called
 	forever bool           // some range has no end
@@ -82,7 +82,7 @@ type place struct {
 // Reading prepares to read ranges.
 func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Reading {
 	s := &Reading{
-		reader: r, control: publish.Control{Config: r.config}, f: f, lost: make(chan struct{}, 1),
+		reader: r, control: kafka.Control{Config: r.config}, f: f, lost: make(chan struct{}, 1),
 		places: map[Partition]*place{}, leaders: map[int32]*leader{}, alive: time.Now(),
 	}
 	for p, g := range ranges {
@@ -106,7 +106,7 @@ const (
 	endsPace   = 150 * time.Millisecond // between questions where logs end
 	// Trouble is how old what is read of a partition may be until that is
 	// doubtful. It is less than for how long records wait that were sent and are
-	// not answered: see [publish.Config.Patience].
+	// not answered: see [kafka.Config.Patience].
 	Trouble = 1100 * time.Millisecond
 	// Doubt is how long it lasts from when the partition can be read again.
 	Doubt = time.Second
@@ -257,14 +257,14 @@ func (s *Reading) checkLeaders(ctx context.Context, l *leader) error {
 func (s *Reading) applyMetadata(ctx context.Context, m *metadata.Response, asked map[string]bool) (err error) {
 	addresses := map[int32]string{}
 	for _, b := range m.Brokers {
-		addresses[b.NodeID] = publish.Address(b)
+		addresses[b.NodeID] = kafka.Address(b)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range m.Topics {
 		t := &m.Topics[i]
 		if t.ErrorCode != 0 {
-			err = fmt.Errorf("topic %s: %w", t.Name, kafka.Error(t.ErrorCode))
+			err = fmt.Errorf("topic %s: %w", t.Name, kafkago.Error(t.ErrorCode))
 		}
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
@@ -281,7 +281,7 @@ func (s *Reading) applyMetadata(ctx context.Context, m *metadata.Response, asked
 			}
 			switch {
 			case !ok && q.leader == nil:
-				err = fmt.Errorf("topic %s, partition %d: %w", t.Name, p.PartitionIndex, kafka.LeaderNotAvailable)
+				err = fmt.Errorf("topic %s, partition %d: %w", t.Name, p.PartitionIndex, kafkago.LeaderNotAvailable)
 			case !ok, q.leader != nil && q.leader.id == p.LeaderID && q.epoch == p.LeaderEpoch:
 			default:
 				q.leader, q.epoch, q.shown = s.leader(ctx, p.LeaderID, address), p.LeaderEpoch, time.Now()
@@ -396,7 +396,7 @@ func (s *Reading) ends(l *leader, places []*place) error {
 			request.Topics = append(request.Topics, listoffsets.RequestTopic{Topic: p.Topic})
 		}
 		request.Topics[i].Partitions = append(request.Topics[i].Partitions, listoffsets.RequestPartition{
-			Partition: int32(p.Number), CurrentLeaderEpoch: at.epoch, Timestamp: kafka.LastOffset,
+			Partition: int32(p.Number), CurrentLeaderEpoch: at.epoch, Timestamp: kafkago.LastOffset,
 		})
 	}
 	sent := time.Now()
@@ -410,9 +410,9 @@ func (s *Reading) ends(l *leader, places []*place) error {
 		for i := range t.Partitions {
 			of := &t.Partitions[i]
 			p := Partition{t.Topic, int(of.Partition)}
-			q, code := s.places[p], kafka.Error(of.ErrorCode)
+			q, code := s.places[p], kafkago.Error(of.ErrorCode)
 			switch {
-			case code == kafka.InvalidRequest, code == kafka.UnsupportedVersion, code == kafka.Unknown:
+			case code == kafkago.InvalidRequest, code == kafkago.UnsupportedVersion, code == kafkago.Unknown:
 				l.asks = consumer // not every Kafka is Apache's
 			case q == nil, q.leader != l, q.epoch != positions[p].epoch: // it has moved meanwhile
 			case code != 0:

@@ -11,7 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // everything is the partitions of the topic, from their beginning and for ever.
@@ -102,18 +104,18 @@ func TestCurrent(t *testing.T) {
 // says so, and the partition goes on behind it.
 func TestKnown(t *testing.T) {
 	_, c := rig(t, 0)
-	p := publish.NewProducer(c)
+	p := publish.NewProducer(publish.Config{Kafka: c})
 	defer p.Close()
-	var ours []publish.Receipt
+	var ours []kafka.Receipt
 	var theirs []string
 	for i := range 60 {
 		value := fmt.Sprint(i)
-		at, err := p.Publish(t.Context(), []publish.Record{{Topic: topic, Key: []byte("order-1"), Value: []byte(value), Headers: []publish.Header{{Name: "n", Value: []byte(value)}}}})
+		at, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: []byte("order-1"), Value: []byte(value), Headers: []schemas.Header{{Name: "n", Value: value}}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i < 20 || i >= 30 {
-			ours = append([]publish.Receipt{at[0]}, ours...)
+			ours = append([]kafka.Receipt{at[0]}, ours...)
 		} else {
 			theirs = append(theirs, value)
 		}

@@ -14,12 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -73,7 +74,7 @@ func (l *Letter) is(id string) bool {
 
 // List returns the letters that a filter chooses, in the order in which they
 // were received. An id that names none is an error.
-func List(ctx context.Context, reader *consume.Reader, names publish.Names, f Filter, progress func(done, all int64)) ([]*Letter, error) {
+func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filter, progress func(done, all int64)) ([]*Letter, error) {
 	partitions, err := reader.Partitions(ctx, names.Dead())
 	if err != nil {
 		return nil, err
@@ -120,13 +121,13 @@ func letter(i *lookup.Item) *Letter {
 
 // Publisher writes records: see [publish.Producer.Publish].
 type Publisher interface {
-	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
+	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
 }
 
 // Desk is where letters are handled. Names, Endpoints and By must be set;
 // History for retrying, Publisher for all that writes.
 type Desk struct {
-	Names     publish.Names
+	Names     kafka.Names
 	Endpoints []ingest.Endpoint
 	History   *history.History // so that what was published is not again
 	Publisher Publisher
@@ -203,10 +204,10 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 		return v, err
 	}
 	defer a.Forget() // unless it is done
-	var records []publish.Record
+	var records []kafka.Record
 	for _, e := range a.Events {
-		r, err := publish.EventRecord(d.Names, e, l.Webhook.Trace)
-		if errors.As(err, new(*publish.TooLarge)) {
+		r, err := kafka.EventRecord(d.Names, e, l.Webhook.Trace)
+		if errors.As(err, new(*kafka.TooLarge)) {
 			v.Stays = err.Error()
 			return v, nil
 		}
@@ -243,15 +244,15 @@ func (d *Desk) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, e
 		Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
 		Outcome: outcome, Reason: d.Note, EventIDs: events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,
 	}
-	var headers []publish.Header
+	var headers []schemas.Header
 	for _, h := range [][2]string{
 		{"connector", m.Connector}, {"endpoint", m.Endpoint}, {"received-at", m.ReceivedAt.Format(time.RFC3339Nano)},
 		{"outcome", string(m.Outcome)}, {"reason", m.Reason}, {"event-ids", strings.Join(m.EventIDs, ",")},
 		{"traceparent", m.Trace}, {ingest.HeaderHandles, m.Handles}, {"by", m.By},
 	} {
-		headers = append(headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		headers = append(headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
-	_, err := d.Publisher.Publish(ctx, []publish.Record{{
+	_, err := d.Publisher.Publish(ctx, []kafka.Record{{
 		Topic: l.Topic, ID: ingest.HeaderHandles + ":" + l.ID, Key: []byte(l.Key), Headers: headers,
 	}})
 	if err != nil {

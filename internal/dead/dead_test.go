@@ -11,20 +11,22 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
 // rig is a fake Kafka with one letter that today's code reads.
 type rig struct {
-	kafka    publish.Config
-	names    publish.Names
+	kafka    kafka.Config
+	names    kafka.Names
 	producer *publish.Producer
 	endpoint ingest.Endpoint
 }
@@ -37,25 +39,25 @@ func newRig(t *testing.T, connector, payload string) *rig {
 	}
 	t.Cleanup(cluster.Close)
 	keys, secret, _ := sign.Dev(connector)
-	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: connector, Keys: keys}}
-	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: connector, Keys: keys}}
+	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
-	r.producer = publish.NewProducer(r.kafka)
+	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
 	now := time.Now()
 	v, err := sign.Request(connector, []byte(payload), secret, keys.Settings, "", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	letter := publish.Record{Topic: r.names.Dead(), Key: []byte(connector), Value: v.Body}
+	letter := kafka.Record{Topic: r.names.Dead(), Key: []byte(connector), Value: v.Body}
 	for _, h := range [][2]string{
 		{"connector", connector}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", now.Format(time.RFC3339Nano)},
 		{"outcome", "malformed"}, {"reason", "by a test"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
 	} {
-		letter.Headers = append(letter.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		letter.Headers = append(letter.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
-	if _, err := r.producer.Publish(t.Context(), []publish.Record{letter}); err != nil {
+	if _, err := r.producer.Publish(t.Context(), []kafka.Record{letter}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -122,7 +124,7 @@ type killed struct {
 
 var errKilled = errors.New("killed")
 
-func (k killed) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	if *k.after == 0 {
 		return nil, errKilled
 	}
@@ -136,11 +138,11 @@ const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":
 // partial writes a call's events, and fails before it writes their references.
 type partial struct {
 	dead.Publisher
-	names publish.Names
+	names kafka.Names
 }
 
-func (p partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-	if i := slices.IndexFunc(records, func(r publish.Record) bool { return r.Topic == p.names.References() }); i >= 0 {
+func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	if i := slices.IndexFunc(records, func(r kafka.Record) bool { return r.Topic == p.names.References() }); i >= 0 {
 		_, err := p.Publisher.Publish(ctx, records[:i])
 		return nil, errors.Join(errKilled, err)
 	}

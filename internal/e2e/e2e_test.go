@@ -23,13 +23,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -44,7 +44,7 @@ type tollbridge struct {
 	binary, config string
 	url, admin     string
 	brokers        []string
-	names          publish.Names
+	names          kafka.Names
 	process        *exec.Cmd
 	log            *lockedBuffer
 }
@@ -59,7 +59,7 @@ func start(t *testing.T) *tollbridge {
 		url:     "http://" + freeAddress(t),
 		admin:   "http://" + freeAddress(t),
 		brokers: kafkatest.Bootstrap(t),
-		names:   publish.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
+		names:   kafka.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
 		log:     &lockedBuffer{},
 	}
 	if out, err := exec.Command("go", "build", "-o", b.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
@@ -213,16 +213,16 @@ func (r record) receipt() string {
 // read returns the records of topics, from the first to the last that is there now.
 func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 	t.Helper()
-	fresh := &kafka.Transport{} // the default one may remember that a topic was not there
+	fresh := &kafkago.Transport{} // the default one may remember that a topic was not there
 	defer fresh.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second, Transport: fresh}
-	ask := map[string][]kafka.OffsetRequest{}
+	client := &kafkago.Client{Addr: kafkago.TCP(b.brokers...), Timeout: 10 * time.Second, Transport: fresh}
+	ask := map[string][]kafkago.OffsetRequest{}
 	for _, topic := range topics {
 		for p := range partitions {
-			ask[topic] = append(ask[topic], kafka.LastOffsetOf(p))
+			ask[topic] = append(ask[topic], kafkago.LastOffsetOf(p))
 		}
 	}
-	ends, err := client.ListOffsets(t.Context(), &kafka.ListOffsetsRequest{Topics: ask})
+	ends, err := client.ListOffsets(t.Context(), &kafkago.ListOffsetsRequest{Topics: ask})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,9 +242,9 @@ func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 }
 
 // fetch returns some records of a partition, at least one.
-func fetch(t *testing.T, client *kafka.Client, topic string, partition int, offset int64) (all []record) {
+func fetch(t *testing.T, client *kafkago.Client, topic string, partition int, offset int64) (all []record) {
 	t.Helper()
-	r, err := client.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
+	r, err := client.Fetch(t.Context(), &kafkago.FetchRequest{Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
 	if err == nil {
 		err = r.Error
 	}
@@ -384,8 +384,8 @@ func checkRecord(t *testing.T, b *tollbridge, r record, want schemas.Event) {
 		t.Errorf("%s has key %s, want topic %s and key %s", r.receipt(), r.key, b.names.Event(want.Type), want.Data.MerchantTransactionID)
 	}
 	// Where Java's clients look for the key: kafka-go has the algorithm of its own.
-	java := kafka.Murmur2Balancer{Consistent: true}
-	if p := java.Balance(kafka.Message{Key: []byte(r.key)}, 0, 1, 2, 3); p != r.partition {
+	java := kafkago.Murmur2Balancer{Consistent: true}
+	if p := java.Balance(kafkago.Message{Key: []byte(r.key)}, 0, 1, 2, 3); p != r.partition {
 		t.Errorf("%s: key %s belongs into partition %d", r.receipt(), r.key, p)
 	}
 	headers := map[string]string{

@@ -14,9 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // TestReplay: topics of their own are given all events again, by a replay that
@@ -49,7 +50,7 @@ func TestReplay(t *testing.T) {
 	}
 	live := b.eventIDs(t, b.names)
 
-	again := publish.Names{Prefix: b.names.Prefix + "again."}
+	again := kafka.Names{Prefix: b.names.Prefix + "again."}
 	b.command(t, "topics", "apply", "--prefix", again.Prefix)
 	args := []string{"replay", "--to-prefix", again.Prefix, "--publish", "--json"}
 	first := exec.Command(b.binary, append(args, "--config", b.config, "--rate", "150")...)
@@ -133,13 +134,13 @@ func (b *tollbridge) counts(t *testing.T, args ...string) (n replay.Counts) {
 // eventIDs are those in the event topics, in order, without the corrections of
 // keys: which are needed depends on what came first. One that is there twice is
 // an error of the test.
-func (b *tollbridge) eventIDs(t *testing.T, names publish.Names) (ids []string) {
+func (b *tollbridge) eventIDs(t *testing.T, names kafka.Names) (ids []string) {
 	t.Helper()
 	for _, r := range b.read(t, names.Events()...) {
-		if r.headers[publish.HeaderCorrects] != "" && r.headers["replay-id"] == "" {
+		if r.headers[schemas.HeaderCorrects] != "" && r.headers["replay-id"] == "" {
 			continue
 		}
-		ids = append(ids, r.headers[publish.HeaderEventID])
+		ids = append(ids, r.headers[schemas.HeaderEventID])
 	}
 	slices.Sort(ids)
 	if once := slices.Compact(slices.Clone(ids)); len(once) != len(ids) {

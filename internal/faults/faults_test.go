@@ -26,12 +26,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/internal/soak"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -46,8 +46,8 @@ const (
 type rig struct {
 	*testing.T // of the scenario under way
 	cluster    *kafkatest.Cluster
-	kafka      publish.Config
-	client     *kafka.Client
+	kafka      kafka.Config
+	client     *kafkago.Client
 	proxies    *proxies
 	dir        string
 	binary     string
@@ -341,7 +341,7 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 func newRig(t *testing.T, brokers int) *rig {
 	t.Helper()
 	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true, Disk: full && brokers > 1}), dir: t.TempDir()}
-	g.kafka = publish.Config{Brokers: g.cluster.Bootstrap()}
+	g.kafka = kafka.Config{Brokers: g.cluster.Bootstrap()}
 	g.proxies = interpose(t, g.cluster.Via())
 	g.binary = filepath.Join(g.dir, "tollbridge")
 	for free := freeAddresses(t, 6); len(free) > 0; free = free[2:] {
@@ -488,13 +488,13 @@ func (g *rig) logged() string {
 func (g *rig) sleep(seconds int) { time.Sleep(time.Duration(seconds) * time.Second) }
 
 // topics returns what the brokers say of those that the webhooks go to.
-func (g *rig) topics() ([]kafka.Topic, error) {
+func (g *rig) topics() ([]kafkago.Topic, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if t, ok := g.client.Transport.(*kafka.Transport); ok {
+	if t, ok := g.client.Transport.(*kafkago.Transport); ok {
 		t.CloseIdleConnections() // or it answers from what it knows
 	}
-	m, err := g.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{
+	m, err := g.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{
 		string(schemas.PaymentProcessing), string(schemas.PaymentAuthorized), string(schemas.PaymentCaptured),
 	}})
 	if err != nil {
@@ -534,7 +534,7 @@ func (g *rig) halfInSync(broker int) error {
 	var with, without int
 	for _, t := range topics {
 		for _, p := range t.Partitions {
-			if slices.ContainsFunc(p.Isr, func(b kafka.Broker) bool { return b.ID == broker }) {
+			if slices.ContainsFunc(p.Isr, func(b kafkago.Broker) bool { return b.ID == broker }) {
 				with++
 			} else {
 				without++
@@ -589,10 +589,10 @@ func (g *rig) hurt(m mood, seconds int) {
 // throttle gives tollbridge a quota of a tenth of what it writes, for a while.
 func (g *rig) throttle(seconds int) {
 	g.Helper()
-	quota := func(op kafka.AlterClientQuotaOps) {
+	quota := func(op kafkago.AlterClientQuotaOps) {
 		op.Key = "producer_byte_rate"
-		r, err := g.client.AlterClientQuotas(context.Background(), &kafka.AlterClientQuotasRequest{Entries: []kafka.AlterClientQuotaEntry{{
-			Entities: []kafka.AlterClientQuotaEntity{{EntityType: "client-id", EntityName: "tollbridge"}}, Ops: []kafka.AlterClientQuotaOps{op},
+		r, err := g.client.AlterClientQuotas(context.Background(), &kafkago.AlterClientQuotasRequest{Entries: []kafkago.AlterClientQuotaEntry{{
+			Entities: []kafkago.AlterClientQuotaEntity{{EntityType: "client-id", EntityName: "tollbridge"}}, Ops: []kafkago.AlterClientQuotaOps{op},
 		}}})
 		if err == nil {
 			err = r.Entries[0].Error
@@ -601,9 +601,9 @@ func (g *rig) throttle(seconds int) {
 			g.Fatal(err)
 		}
 	}
-	quota(kafka.AlterClientQuotaOps{Value: 4000})
+	quota(kafkago.AlterClientQuotaOps{Value: 4000})
 	g.sleep(seconds)
-	quota(kafka.AlterClientQuotaOps{Remove: true})
+	quota(kafkago.AlterClientQuotaOps{Remove: true})
 	if got := g.metric("tollbridge_kafka_throttled_seconds_total"); got == 0 {
 		g.Error("no request was throttled")
 	} else {
@@ -647,23 +647,23 @@ func (g *rig) lag(seconds int) {
 	const rate, replicas = "follower.replication.throttled.rate", "follower.replication.throttled.replicas"
 	set := func(on bool) {
 		g.Helper()
-		entry := func(name, value string) []kafka.IncrementalAlterConfigsRequestConfig {
-			c := kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet}
+		entry := func(name, value string) []kafkago.IncrementalAlterConfigsRequestConfig {
+			c := kafkago.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafkago.ConfigOperationSet}
 			if !on {
-				c.Value, c.ConfigOperation = "", kafka.ConfigOperationDelete
+				c.Value, c.ConfigOperation = "", kafkago.ConfigOperationDelete
 			}
-			return []kafka.IncrementalAlterConfigsRequestConfig{c}
+			return []kafkago.IncrementalAlterConfigsRequestConfig{c}
 		}
-		r := &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{
-			{ResourceType: kafka.ResourceTypeBroker, ResourceName: strconv.Itoa(broker), Configs: entry(rate, "1")},
+		r := &kafkago.IncrementalAlterConfigsRequest{Resources: []kafkago.IncrementalAlterConfigsRequestResource{
+			{ResourceType: kafkago.ResourceTypeBroker, ResourceName: strconv.Itoa(broker), Configs: entry(rate, "1")},
 		}}
 		topics, err := g.topics()
 		if err != nil {
 			g.Fatal(err)
 		}
 		for _, t := range topics {
-			r.Resources = append(r.Resources, kafka.IncrementalAlterConfigsRequestResource{
-				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, Configs: entry(replicas, "*"),
+			r.Resources = append(r.Resources, kafkago.IncrementalAlterConfigsRequestResource{
+				ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.Name, Configs: entry(replicas, "*"),
 			})
 		}
 		answer, err := g.client.IncrementalAlterConfigs(context.Background(), r)
@@ -716,7 +716,7 @@ func (g *rig) outOfSync(broker int) error {
 	}
 	for _, t := range topics {
 		for _, p := range t.Partitions {
-			if !slices.ContainsFunc(p.Isr, func(b kafka.Broker) bool { return b.ID == broker }) {
+			if !slices.ContainsFunc(p.Isr, func(b kafkago.Broker) bool { return b.ID == broker }) {
 				return nil
 			}
 		}
@@ -755,22 +755,22 @@ func (g *rig) prefer(order func(replicas []int) []int) {
 		g.Fatal(err)
 	}
 	for _, t := range topics {
-		var assign []kafka.AlterPartitionReassignmentsRequestAssignment
+		var assign []kafkago.AlterPartitionReassignmentsRequestAssignment
 		var elect []int
 		for _, p := range t.Partitions {
 			var ids []int
 			for _, b := range p.Replicas {
 				ids = append(ids, b.ID)
 			}
-			assign = append(assign, kafka.AlterPartitionReassignmentsRequestAssignment{PartitionID: p.ID, BrokerIDs: order(ids)})
+			assign = append(assign, kafkago.AlterPartitionReassignmentsRequestAssignment{PartitionID: p.ID, BrokerIDs: order(ids)})
 			elect = append(elect, p.ID)
 		}
-		if _, err := g.client.AlterPartitionReassignments(context.Background(), &kafka.AlterPartitionReassignmentsRequest{
+		if _, err := g.client.AlterPartitionReassignments(context.Background(), &kafkago.AlterPartitionReassignmentsRequest{
 			Topic: t.Name, Assignments: assign, Timeout: 5 * time.Second,
 		}); err != nil {
 			g.Fatal(err)
 		}
-		if _, err := g.client.ElectLeaders(context.Background(), &kafka.ElectLeadersRequest{
+		if _, err := g.client.ElectLeaders(context.Background(), &kafkago.ElectLeadersRequest{
 			Topic: t.Name, Partitions: elect, Timeout: 5 * time.Second,
 		}); err != nil {
 			g.Fatal(err)
@@ -782,8 +782,8 @@ func (g *rig) prefer(order func(replicas []int) []int) {
 // for, nor what was answered 2xx until the deletion was known everywhere.
 func (g *rig) renew(typ schemas.Type) {
 	g.Helper()
-	names := publish.Names{}
-	if r, err := g.client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{names.Event(typ)}}); err != nil || r.Errors[names.Event(typ)] != nil {
+	names := kafka.Names{}
+	if r, err := g.client.DeleteTopics(context.Background(), &kafkago.DeleteTopicsRequest{Topics: []string{names.Event(typ)}}); err != nil || r.Errors[names.Event(typ)] != nil {
 		g.Fatal(err, r)
 	}
 	g.sleep(6)

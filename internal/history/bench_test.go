@@ -10,10 +10,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
-	"github.com/segmentio/kafka-go"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -59,7 +58,7 @@ func referenceKey(i int) string {
 }
 
 func referenceRecord(i int) consume.Record {
-	return consume.Record{Partition: consume.Partition{Topic: publish.Names{}.References()}, Key: []byte(referenceKey(i)), Value: fmt.Appendf(nil, "order-%d", i)}
+	return consume.Record{Partition: consume.Partition{Topic: kafka.Names{}.References()}, Key: []byte(referenceKey(i)), Value: fmt.Appendf(nil, "order-%d", i)}
 }
 
 // BenchmarkReferences looks references up in stores of more and more of them.
@@ -107,12 +106,12 @@ func BenchmarkFollow(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		header := func(name, value string) kafka.Header { return kafka.Header{Key: name, Value: []byte(value)} }
+		header := func(name, value string) schemas.Header { return schemas.Header{Name: name, Value: value} }
 		return consume.Record{
-			Partition: consume.Partition{Topic: publish.Names{}.Event(typ)}, Offset: int64(i), Time: began, Key: []byte(e.Subject), Value: value,
-			Headers: []kafka.Header{
-				header(publish.HeaderEventID, e.ID), header(publish.HeaderEventTime, e.Time.Format(time.RFC3339Nano)),
-				header(publish.HeaderKeySource, string(e.Data.KeySource)),
+			Partition: consume.Partition{Topic: kafka.Names{}.Event(typ)}, Offset: int64(i), Time: began, Key: []byte(e.Subject), Value: value,
+			Headers: []schemas.Header{
+				header(schemas.HeaderEventID, e.ID), header(schemas.HeaderEventTime, e.Time.Format(time.RFC3339Nano)),
+				header(schemas.HeaderKeySource, string(e.Data.KeySource)),
 			},
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -140,7 +140,7 @@ func TestLateBehindAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Done([]publish.Receipt{{}}, []publish.Receipt{{}, {}}) // and Kafka does not show it
+	a.Done([]kafka.Receipt{{}}, []kafka.Receipt{{}, {}}) // and Kafka does not show it
 	if _, err := r.put(t.Context(), other, event("newest", "pi_1", "order-1", schemas.PaymentCaptured, 10)); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -155,7 +155,7 @@ func (s *History) caught(topic, key string) (p consume.Partition, until time.Tim
 	if r == nil || r.partitions[topic] == 0 {
 		return consume.Partition{Topic: topic}, until
 	}
-	p = consume.Partition{Topic: topic, Number: publish.PartitionOf([]byte(key), r.partitions[topic])}
+	p = consume.Partition{Topic: topic, Number: kafka.PartitionOf([]byte(key), r.partitions[topic])}
 	return p, r.until(p)
 }
 
@@ -167,7 +167,7 @@ func (s *History) Follows(topic string) bool {
 
 // Written tells what became of records that were sent and not answered: see
 // [publish.Log].
-func (s *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]publish.Receipt, bool) {
+func (s *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool) {
 	if s.closed.Load() {
 		return nil, true // who ends sends nothing again
 	}
@@ -177,7 +177,7 @@ func (s *History) Written(topic string, partition int, sent time.Time, ids []str
 	if r == nil || r.until(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(consume.Doubt)) {
 		return nil, false
 	}
-	at := map[string]publish.Receipt{}
+	at := map[string]kafka.Receipt{}
 	for _, id := range ids {
 		where, ok, err := s.find(id)
 		if err != nil {
@@ -363,14 +363,14 @@ func (r *round) record(record consume.Record) error {
 	if record.Topic == r.s.Names.References() {
 		return r.reference(string(record.Key), string(record.Value))
 	}
-	id := record.Header(publish.HeaderEventID)
-	when, err := time.Parse(time.RFC3339Nano, record.Header(publish.HeaderEventTime))
+	id := record.Header(schemas.HeaderEventID)
+	when, err := time.Parse(time.RFC3339Nano, record.Header(schemas.HeaderEventTime))
 	if id == "" || err != nil {
 		return nil // another's
 	}
 	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, r.s.Names.Prefix)), Subject: string(record.Key)}
-	e.Data.KeySource = schemas.KeySource(record.Header(publish.HeaderKeySource))
-	e.Data.Corrects = record.Header(publish.HeaderCorrects)
+	e.Data.KeySource = schemas.KeySource(record.Header(schemas.HeaderKeySource))
+	e.Data.Corrects = record.Header(schemas.HeaderCorrects)
 	if _, ok := contradictions[e.Type]; ok || e.Data.Corrects != "" || stands(e) {
 		var whole schemas.Event
 		if json.Unmarshal(record.Value, &whole) == nil { // else another's
@@ -381,7 +381,7 @@ func (r *round) record(record consume.Record) error {
 }
 
 // event writes the rows of an event. One of another's has what its headers say.
-func (r *round) event(e schemas.Event, at publish.Receipt, since time.Time) error {
+func (r *round) event(e schemas.Event, at kafka.Receipt, since time.Time) error {
 	r.events = append(r.events, e)
 	err := errors.Join(
 		r.seek(rowEvent+e.ID, r.batch.Set, appendReceipt(appendNumber(nil, since.UnixMilli()), at)),

@@ -71,20 +71,20 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // Publisher writes records: see [publish.Producer.Publish].
 type Publisher interface {
-	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
+	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
 }
 
 // Config is what a [History] is made of. Kafka, Names and Publisher must be set.
 type Config struct {
 	Dir       string // the state directory; empty keeps it in memory
-	Kafka     publish.Config
-	Names     publish.Names
+	Kafka     kafka.Config
+	Names     kafka.Names
 	Publisher Publisher // of corrections
 
 	// Remember is how long ids of events are remembered: longer than any
@@ -102,11 +102,11 @@ type Config struct {
 }
 
 // ErrNotReady is wrapped while the topics are not read yet. It wraps
-// [publish.ErrUnavailable]: the processor sends again.
-var ErrNotReady = fmt.Errorf("%w: the state is not read back yet", publish.ErrUnavailable)
+// [kafka.ErrUnavailable]: the processor sends again.
+var ErrNotReady = fmt.Errorf("%w: the state is not read back yet", kafka.ErrUnavailable)
 
 // errBehind is wrapped while nobody can tell whether an event was published.
-var errBehind = fmt.Errorf("%w: it cannot be read whether another replica published it", publish.ErrUnavailable)
+var errBehind = fmt.Errorf("%w: it cannot be read whether another replica published it", kafka.ErrUnavailable)
 
 // History is safe for concurrent use.
 type History struct {
@@ -142,12 +142,12 @@ type History struct {
 type own struct {
 	event         schemas.Event
 	key, merchant string
-	at            publish.Receipt
+	at            kafka.Receipt
 }
 
 // unread is an event that was published here, and the rows that it changes.
 type unread struct {
-	publish.Receipt
+	kafka.Receipt
 	merchant, end string
 }
 
@@ -329,9 +329,9 @@ type Admission struct {
 	Events []schemas.Event
 	// References are to be written with them: those that an event tells, a known
 	// one too, and that are not known.
-	References []publish.Record
+	References []kafka.Record
 	// Known has the receipts of the others, by event id.
-	Known map[string]publish.Receipt
+	Known map[string]kafka.Receipt
 
 	done  chan struct{} // closed when it is over
 	ended bool
@@ -355,7 +355,7 @@ func (s *History) Admit(ctx context.Context, events []schemas.Event) (*Admission
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: the same event is under way: %w", publish.ErrUnavailable, ctx.Err())
+			return nil, fmt.Errorf("%w: the same event is under way: %w", kafka.ErrUnavailable, ctx.Err())
 		}
 	}
 }
@@ -373,7 +373,7 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 			return nil, other.done, nil
 		}
 	}
-	a := &Admission{s: s, Known: map[string]publish.Receipt{}, done: make(chan struct{})}
+	a := &Admission{s: s, Known: map[string]kafka.Receipt{}, done: make(chan struct{})}
 	for _, e := range events {
 		at, ok, err := s.find(e.ID)
 		switch {
@@ -408,7 +408,7 @@ func (s *History) claim(events []schemas.Event) (*Admission, <-chan struct{}, er
 }
 
 // find returns where an event is, if it was published.
-func (s *History) find(id string) (publish.Receipt, bool, error) {
+func (s *History) find(id string) (kafka.Receipt, bool, error) {
 	if e, ok := s.published[id]; ok {
 		return e.Receipt, true, nil
 	}
@@ -477,12 +477,12 @@ func (s *History) link(a *Admission, e schemas.Event) error {
 		if err != nil {
 			return err
 		}
-		if known != "" || slices.ContainsFunc(a.References, func(r publish.Record) bool { return string(r.Key) == key }) {
+		if known != "" || slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
 			continue
 		}
-		a.References = append(a.References, publish.Record{
+		a.References = append(a.References, kafka.Record{
 			Topic: s.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
-			Headers: []publish.Header{{Name: publish.HeaderEventID, Value: []byte(e.ID)}},
+			Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}},
 		})
 	}
 	return nil
@@ -615,7 +615,7 @@ func (n newest) after(e schemas.Event) newest {
 
 // Done tells that Kafka has the events and the references; the receipts are of
 // the events, in their order, and of the references in theirs.
-func (a *Admission) Done(events, references []publish.Receipt) {
+func (a *Admission) Done(events, references []kafka.Receipt) {
 	s := a.s
 	if s == nil || a.ended {
 		return
@@ -645,7 +645,7 @@ func (a *Admission) Done(events, references []publish.Receipt) {
 
 // publishedEarlier notes an event that an earlier attempt wrote, after its caller
 // was refused. What it says, and under which key, is in Kafka: it is read there.
-func (s *History) publishedEarlier(id string, at publish.Receipt) {
+func (s *History) publishedEarlier(id string, at kafka.Receipt) {
 	if _, there, err := s.stored().receipt(id); err == nil && there {
 		return // it is read already
 	}
@@ -749,9 +749,9 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	if err != nil {
 		return err
 	}
-	var records []publish.Record
+	var records []kafka.Record
 	for _, fresh := range a.Events {
-		r, err := publish.EventRecord(s.Names, fresh, "")
+		r, err := kafka.EventRecord(s.Names, fresh, "")
 		if err != nil {
 			a.Forget()
 			return errors.Join(err, s.stored().corrected(e.Data.Corrects)) // never will be
@@ -761,7 +761,7 @@ func (s *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	receipts, err := s.Publisher.Publish(ctx, append(records, a.References...))
 	if err != nil {
 		a.Forget()
-		if errors.As(err, new(*publish.TooLarge)) {
+		if errors.As(err, new(*kafka.TooLarge)) {
 			return errors.Join(err, s.stored().corrected(e.Data.Corrects)) // never will be
 		}
 		return err

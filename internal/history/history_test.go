@@ -16,14 +16,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // rig is a fake Kafka with the topics, and a producer.
 type rig struct {
-	kafka    publish.Config
-	names    publish.Names
+	kafka    kafka.Config
+	names    kafka.Names
 	producer *publish.Producer
 }
 
@@ -34,11 +35,11 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
-	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
+	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
-	r.producer = publish.NewProducer(r.kafka)
+	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
 	return r
 }
@@ -72,14 +73,14 @@ type partial struct {
 	failed    atomic.Int64 // calls
 }
 
-func (p *partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-	i := slices.IndexFunc(records, func(r publish.Record) bool { return string(r.Key) == p.reference })
+func (p *partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	i := slices.IndexFunc(records, func(r kafka.Record) bool { return string(r.Key) == p.reference })
 	if i < 0 || !p.on.Load() {
 		return p.Producer.Publish(ctx, records)
 	}
 	defer p.failed.Add(1)
 	_, err := p.Producer.Publish(ctx, records[:i])
-	return nil, errors.Join(publish.ErrUnavailable, err)
+	return nil, errors.Join(kafka.ErrUnavailable, err)
 }
 
 // put publishes what a state admits of the events.
@@ -88,9 +89,9 @@ func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Ad
 	if err != nil {
 		return nil, err
 	}
-	var records []publish.Record
+	var records []kafka.Record
 	for _, e := range a.Events {
-		record, err := publish.EventRecord(r.names, e, "")
+		record, err := kafka.EventRecord(r.names, e, "")
 		if err != nil {
 			a.Forget()
 			return nil, err
@@ -229,7 +230,7 @@ func TestReferenceAfterEvent(t *testing.T) {
 func TestKeyOfEarlierAttempt(t *testing.T) {
 	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 2)
 	merchant := ""
-	for i := 0; merchant == "" || publish.PartitionOf([]byte(merchant), 2) == publish.PartitionOf([]byte(dispute.Subject), 2); i++ {
+	for i := 0; merchant == "" || kafka.PartitionOf([]byte(merchant), 2) == kafka.PartitionOf([]byte(dispute.Subject), 2); i++ {
 		merchant = fmt.Sprint("order-", i) // whose partition takes records while the other waits
 	}
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
@@ -237,8 +238,8 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}}
-	if _, err := (publish.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
+	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
 	for _, topic := range r.names.All() {
@@ -260,7 +261,7 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	r.producer = publish.NewProducer(r.kafka)
+	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
 	s := r.open(t, "")
 	defer s.Close()
@@ -285,7 +286,7 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 	if err := s.Settle(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if a, err := r.put(t.Context(), s, dispute); err != nil || a.Known["dispute"].Partition != publish.PartitionOf([]byte(dispute.Subject), 2) {
+	if a, err := r.put(t.Context(), s, dispute); err != nil || a.Known["dispute"].Partition != kafka.PartitionOf([]byte(dispute.Subject), 2) {
 		t.Errorf("again: %v, %+v, want the receipt of the record under the fallback key", err, a)
 	}
 }
@@ -337,7 +338,7 @@ func TestSameAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Forget()
-	if _, err := s.Admit(ctx, a.Events); !errors.Is(err, publish.ErrUnavailable) {
+	if _, err := s.Admit(ctx, a.Events); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Errorf("while the same event is under way for long: %v, want unavailable", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -57,11 +57,11 @@ func readSince(from []byte) (time.Time, error) {
 	return time.UnixMilli(ms), err
 }
 
-func appendReceipt(to []byte, at publish.Receipt) []byte {
+func appendReceipt(to []byte, at kafka.Receipt) []byte {
 	return append(appendNumber(appendNumber(to, int64(at.Partition)), at.Offset), at.Topic...)
 }
 
-func readReceipt(from []byte) (since int64, at publish.Receipt, err error) {
+func readReceipt(from []byte) (since int64, at kafka.Receipt, err error) {
 	since, rest, err := readNumber(from)
 	if err != nil {
 		return 0, at, err
@@ -71,7 +71,7 @@ func readReceipt(from []byte) (since int64, at publish.Receipt, err error) {
 		return 0, at, err
 	}
 	offset, rest, err := readNumber(rest)
-	return since, publish.Receipt{Topic: string(rest), Partition: int(partition), Offset: offset}, err
+	return since, kafka.Receipt{Topic: string(rest), Partition: int(partition), Offset: offset}, err
 }
 
 func (n newest) encode() []byte { return append(appendTime(nil, n.Time), n.ID...) }

@@ -13,10 +13,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -47,8 +47,8 @@ type meta struct {
 const storeVersion = 3
 
 // identity asks the cluster for its id.
-func identity(ctx context.Context, client *kafka.Client, names publish.Names) (meta, error) {
-	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{names.References()}})
+func identity(ctx context.Context, client *kafkago.Client, names kafka.Names) (meta, error) {
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{names.References()}})
 	if err != nil {
 		return meta{}, fmt.Errorf("asking %s for the cluster's id: %w", client.Addr, err)
 	}
@@ -195,7 +195,7 @@ func (s *store) look(key string, f func([]byte) error) (bool, error) {
 	return s.value(key, f)
 }
 
-func (s *store) receipt(id string) (at publish.Receipt, ok bool, err error) {
+func (s *store) receipt(id string) (at kafka.Receipt, ok bool, err error) {
 	ok, err = s.look(rowEvent+id, func(value []byte) (err error) {
 		_, at, err = readReceipt(value)
 		return err

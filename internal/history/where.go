@@ -7,7 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Place is where the events are that an id stands for.
@@ -21,7 +21,7 @@ type Place struct {
 // Located is an event, and where it is.
 type Located struct {
 	ID string `json:"id"`
-	publish.Receipt
+	kafka.Receipt
 }
 
 // Where looks ids up: each may be a merchant_transaction_id, an event's, or

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -56,7 +56,7 @@ func TestWhere(t *testing.T) {
 		}
 		var events []string
 		for _, e := range p.Events {
-			if events = append(events, e.ID); e.Receipt == (publish.Receipt{}) {
+			if events = append(events, e.ID); e.Receipt == (kafka.Receipt{}) {
 				t.Errorf("%q: %s has no receipt", c.id, e.ID)
 			}
 		}

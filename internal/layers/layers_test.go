@@ -169,8 +169,7 @@ func (f file) imports() map[string]string {
 	return names
 }
 
-// TestLayers: arrows point down only. A test may import what its package may,
-// and the internal packages; their tests may import everything.
+// TestLayers: arrows point down only. Tests may import every package.
 func TestLayers(t *testing.T) {
 	rows := layers(t)
 	present := map[string]bool{}
@@ -189,10 +188,7 @@ func TestLayers(t *testing.T) {
 			if !ours {
 				continue
 			}
-			ok := slices.Contains(allowed, pkg) || slices.Contains(allowed, all)
-			if f.test {
-				ok = ok || pkg == f.pkg || strings.HasPrefix(pkg, "internal/") || strings.HasPrefix(f.pkg, "internal/")
-			}
+			ok := f.test || slices.Contains(allowed, pkg) || slices.Contains(allowed, all)
 			switch {
 			case pkg == "internal/kafkatest" && !f.test:
 				t.Errorf("%s imports %s, which is for tests", f.path, pkg)

@@ -5,16 +5,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // LetterID is what a record of webhooks.dead is called: PARTITION-OFFSET.
-func LetterID(at publish.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
+func LetterID(at kafka.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
 
 // ParseLetter reads what [LetterID] wrote; the topic may stand before it, as in
 // webhooks.dead-3-17.
-func ParseLetter(names publish.Names, id string) (publish.Receipt, error) {
-	at := publish.Receipt{Topic: names.Dead()}
+func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {
+	at := kafka.Receipt{Topic: names.Dead()}
 	partition, offset, ok := strings.Cut(strings.TrimPrefix(id, names.Dead()+"-"), "-")
 	if !ok {
 		return at, fmt.Errorf("dead letter %q: want PARTITION-OFFSET, such as 3-17", id)

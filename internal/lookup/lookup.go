@@ -21,16 +21,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // Item is one record that was found: an event or a webhook.
 type Item struct {
-	publish.Receipt
+	kafka.Receipt
 	Time    time.Time        `json:"time"` // when it was written
 	Key     string           `json:"key"`
 	Event   *schemas.Event   `json:"event,omitempty"`
@@ -40,7 +40,7 @@ type Item struct {
 // Finder finds payments in one cluster. Reader and Names must be set.
 type Finder struct {
 	Reader *consume.Reader
-	Names  publish.Names
+	Names  kafka.Names
 	// From leaves out what was written before; zero is all there is.
 	From time.Time
 	// Where asks a server for what it knows of ids: see [history.History.Where].
@@ -52,13 +52,13 @@ type Finder struct {
 }
 
 // Read decodes a record; nil if it is not one of ours, or of the references.
-func Read(names publish.Names, r consume.Record) *Item {
+func Read(names kafka.Names, r consume.Record) *Item {
 	i := &Item{Receipt: r.Receipt(), Time: r.Time.UTC(), Key: string(r.Key)}
 	switch r.Topic {
 	case names.References():
 		return nil
 	case names.Received(), names.Dead():
-		a, err := ingest.ReadArchived(headers(r), r.Value)
+		a, err := ingest.ReadArchived(r.Headers, r.Value)
 		if err != nil {
 			return nil
 		}
@@ -71,19 +71,11 @@ func Read(names publish.Names, r consume.Record) *Item {
 	return i
 }
 
-func headers(r consume.Record) []publish.Header {
-	var all []publish.Header
-	for _, h := range r.Headers {
-		all = append(all, publish.Header{Name: h.Key, Value: h.Value})
-	}
-	return all
-}
-
 // search is one call of Payment on its way.
 type search struct {
 	Finder
 	ids   map[string]bool // of the payment; true when they were looked for
-	found map[publish.Receipt]*Item
+	found map[kafka.Receipt]*Item
 }
 
 // Payment returns all of the payment that id stands for, in the order in which
@@ -91,7 +83,7 @@ type search struct {
 // processor's. Where ids of several processors are the same it is of all their
 // payments. None is no error.
 func (f Finder) Payment(ctx context.Context, id string) ([]*Item, error) {
-	s := &search{Finder: f, ids: map[string]bool{id: false}, found: map[publish.Receipt]*Item{}}
+	s := &search{Finder: f, ids: map[string]bool{id: false}, found: map[kafka.Receipt]*Item{}}
 	look := s.read
 	if f.Where != nil {
 		look = s.ask
@@ -189,7 +181,7 @@ func (s *search) ask(ctx context.Context, ids []string) error {
 	for _, key := range place.Keys {
 		s.name(key)
 	}
-	var at []publish.Receipt
+	var at []kafka.Receipt
 	for _, e := range place.Events {
 		at = append(at, e.Receipt)
 	}
@@ -198,7 +190,7 @@ func (s *search) ask(ctx context.Context, ids []string) error {
 		return err
 	}
 	for _, e := range place.Events {
-		if r, ok := records[e.Receipt]; ok && r.Header(publish.HeaderEventID) == e.ID && !r.Time.Before(s.From) {
+		if r, ok := records[e.Receipt]; ok && r.Header(schemas.HeaderEventID) == e.ID && !r.Time.Before(s.From) {
 			s.add(r)
 		}
 	}
@@ -217,7 +209,7 @@ func (s *search) read(ctx context.Context, ids []string) error {
 	}
 	numbers := map[int]bool{}
 	for _, id := range ids {
-		numbers[publish.PartitionOf([]byte(id), count)] = true
+		numbers[kafka.PartitionOf([]byte(id), count)] = true
 	}
 	return s.each(ctx, func(p consume.Partition) bool { return numbers[p.Number] }, func(r consume.Record) {
 		if _, ours := s.ids[string(r.Key)]; !ours {
@@ -437,7 +429,7 @@ func mentioned(body []byte, id string) bool {
 
 // letters reads the dead letters that were found to be handled.
 func (s *search) letters(ctx context.Context) error {
-	var at []publish.Receipt
+	var at []kafka.Receipt
 	for _, i := range s.found {
 		if i.Webhook == nil || i.Webhook.Handles == "" {
 			continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -21,7 +22,7 @@ const partitions = 5
 
 // rig is a fake Kafka with the topics.
 type rig struct {
-	names    publish.Names
+	names    kafka.Names
 	producer *publish.Producer
 	reader   *consume.Reader
 }
@@ -33,17 +34,17 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	c := publish.Config{Brokers: cluster.ListenAddrs()}
-	if _, err := (publish.Layout{Partitions: partitions, Replication: 1}).Apply(t.Context(), c); err != nil {
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: partitions, Replication: 1}).Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{producer: publish.NewProducer(c), reader: consume.New(c)}
+	r := &rig{producer: publish.NewProducer(publish.Config{Kafka: c}), reader: consume.New(c)}
 	t.Cleanup(r.producer.Close)
 	t.Cleanup(r.reader.Close)
 	return r
 }
 
-func (r *rig) write(t *testing.T, records ...publish.Record) []publish.Receipt {
+func (r *rig) write(t *testing.T, records ...kafka.Record) []kafka.Receipt {
 	t.Helper()
 	at, err := r.producer.Publish(t.Context(), records)
 	if err != nil {
@@ -53,10 +54,10 @@ func (r *rig) write(t *testing.T, records ...publish.Record) []publish.Receipt {
 }
 
 // event is a captured payment's, by the processor's id "pi_" + key.
-func (r *rig) event(t *testing.T, id, key string) publish.Record {
+func (r *rig) event(t *testing.T, id, key string) kafka.Record {
 	t.Helper()
 	now := time.Now().UTC()
-	record, err := publish.EventRecord(r.names, schemas.Event{
+	record, err := kafka.EventRecord(r.names, schemas.Event{
 		SpecVersion: schemas.SpecVersion, ID: id, Source: "/webhooks/stripe/default", Type: schemas.PaymentCaptured, Subject: key, Time: now,
 		DataContentType: "application/json", DataSchema: schemas.PaymentCaptured.Schema(),
 		Data: schemas.Data{MerchantTransactionID: key, KeySource: schemas.KeyFromPayload, Connector: "stripe", Endpoint: "default",
@@ -69,13 +70,13 @@ func (r *rig) event(t *testing.T, id, key string) publish.Record {
 }
 
 // webhook is one as it was kept.
-func (r *rig) webhook(topic, key, body string, events ...string) publish.Record {
-	w := publish.Record{Topic: topic, ID: body, Key: []byte(key), Value: []byte(body)}
+func (r *rig) webhook(topic, key, body string, events ...string) kafka.Record {
+	w := kafka.Record{Topic: topic, ID: body, Key: []byte(key), Value: []byte(body)}
 	for _, h := range [][2]string{
 		{"connector", "stripe"}, {"endpoint", "default"}, {"received-at", time.Now().UTC().Format(time.RFC3339Nano)},
 		{"outcome", "events"}, {"event-ids", strings.Join(append(events, "webhook"), ",")},
 	} {
-		w.Headers = append(w.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		w.Headers = append(w.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
 	return w
 }
@@ -103,13 +104,13 @@ func find(t *testing.T, f lookup.Finder, id string) (all []string) {
 func TestBatch(t *testing.T) {
 	r := newRig(t)
 	other := "b" // in another partition
-	for n := 0; publish.PartitionOf([]byte(other), partitions) == publish.PartitionOf([]byte("a"), partitions); n++ {
+	for n := 0; kafka.PartitionOf([]byte(other), partitions) == kafka.PartitionOf([]byte("a"), partitions); n++ {
 		other = fmt.Sprint("b", n)
 	}
 	at := r.write(t, r.event(t, "event-a", "a"), r.event(t, "event-b", other), r.webhook(r.names.Received(), "a", "batch", "event-a", "event-b"))
 	r.write(t, r.event(t, "event-c", "c"), r.webhook(r.names.Received(), "c", "no batch", "event-c"),
-		publish.Record{Topic: r.names.Event(schemas.PaymentCaptured), Key: []byte("a"), Value: []byte("another's")},
-		publish.Record{Topic: r.names.Received(), Key: []byte("a"), Value: []byte("another's")})
+		kafka.Record{Topic: r.names.Event(schemas.PaymentCaptured), Key: []byte("a"), Value: []byte("another's")},
+		kafka.Record{Topic: r.names.Received(), Key: []byte("a"), Value: []byte("another's")})
 	where := func(_ context.Context, ids []string) (p history.Place, err error) {
 		for n, key := range []string{"a", other} {
 			if slices.Contains(ids, key) {
@@ -169,8 +170,8 @@ func TestAnotherServer(t *testing.T) {
 
 // TestParseLetter: what is written is read, and nothing else.
 func TestParseLetter(t *testing.T) {
-	names := publish.Names{Prefix: "shop-1."}
-	want := publish.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
+	names := kafka.Names{Prefix: "shop-1."}
+	want := kafka.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
 	for _, id := range []string{lookup.LetterID(want), "shop-1.webhooks.dead-3-17"} {
 		if got, err := lookup.ParseLetter(names, id); err != nil || got != want {
 			t.Errorf("%s: %v, %v", id, got, err)

@@ -23,11 +23,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -84,14 +84,14 @@ func (f Filter) whole() bool { return len(f.Types)+len(f.Keys) == 0 }
 
 // Publisher writes records: see [publish.Producer.Publish].
 type Publisher interface {
-	Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error)
+	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
 }
 
 // Config is what a replay is made of.
 type Config struct {
 	Reader    *consume.Reader
-	Webhooks  publish.Names // the topics in which they were kept
-	Events    publish.Names // the topics that events go to: the same, or with a prefix of their own
+	Webhooks  kafka.Names // the topics in which they were kept
+	Events    kafka.Names // the topics that events go to: the same, or with a prefix of their own
 	Endpoints []ingest.Endpoint
 	History   *history.History // of the topics Events
 	Filter
@@ -128,14 +128,14 @@ type Counts struct {
 type Change struct {
 	Event schemas.Event `json:"event"`
 	Diff  []string      `json:"diff,omitempty"` // field: was → is; none for a new event
-	was   publish.Receipt
+	was   kafka.Receipt
 }
 
 // known is what is published under an event id: by the event, or by the last
 // correction of it.
 type known struct {
 	says, key sum
-	at        publish.Receipt
+	at        kafka.Receipt
 	time      int64 // of the record, in milliseconds
 	received  int64 // when the webhook came, in nanoseconds
 	telling   sum   // see [telling]
@@ -144,7 +144,7 @@ type known struct {
 
 // redelivery is an archived webhook that gives a published event again.
 type redelivery struct {
-	at       publish.Receipt
+	at       kafka.Receipt
 	received int64 // in nanoseconds
 }
 
@@ -245,7 +245,7 @@ func (r *run) webhooks(ctx context.Context) error {
 		return err
 	}
 	return r.read(ctx, "webhooks", ranges, func(record consume.Record) error {
-		a, err := archived(record)
+		a, err := ingest.ReadArchived(record.Headers, record.Value)
 		if err != nil {
 			return nil // another's
 		}
@@ -270,14 +270,6 @@ func (r *run) leave(a ingest.Archived) {
 	}
 }
 
-func archived(record consume.Record) (ingest.Archived, error) {
-	headers := make([]publish.Header, len(record.Headers))
-	for i, h := range record.Headers {
-		headers[i] = publish.Header{Name: h.Key, Value: h.Value}
-	}
-	return ingest.ReadArchived(headers, record.Value)
-}
-
 // redeliveriesAtOnce bounds the memory of webhooks that are read a second time.
 const redeliveriesAtOnce = 16
 
@@ -285,14 +277,14 @@ const redeliveriesAtOnce = 16
 // chosen, with what their first redelivery gives. Writing to the archive may
 // fail where writing the event does not; the processor then sends it again.
 func (r *run) redeliveries(ctx context.Context) error {
-	var all []publish.Receipt
-	received := map[publish.Receipt]int64{}
+	var all []kafka.Receipt
+	received := map[kafka.Receipt]int64{}
 	for _, d := range r.again {
 		if _, ok := received[d.at]; !ok { // one webhook may give several events
 			all, received[d.at] = append(all, d.at), d.received
 		}
 	}
-	slices.SortFunc(all, func(a, b publish.Receipt) int {
+	slices.SortFunc(all, func(a, b kafka.Receipt) int {
 		return cmp.Or(cmp.Compare(received[a], received[b]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	for some := range slices.Chunk(all, redeliveriesAtOnce) {
@@ -305,7 +297,7 @@ func (r *run) redeliveries(ctx context.Context) error {
 			if !ok {
 				continue // retention deleted it meanwhile
 			}
-			a, err := archived(record)
+			a, err := ingest.ReadArchived(record.Headers, record.Value)
 			if err != nil {
 				return err
 			}
@@ -318,7 +310,7 @@ func (r *run) redeliveries(ctx context.Context) error {
 }
 
 // redelivery compares the events that wait for a redelivery with what it gives.
-func (r *run) redelivery(ctx context.Context, a ingest.Archived, at publish.Receipt) error {
+func (r *run) redelivery(ctx context.Context, a ingest.Archived, at kafka.Receipt) error {
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
 		return nil
@@ -364,7 +356,7 @@ func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partiti
 }
 
 // judge reads one webhook, which is at a place of the archive, with today's code.
-func (r *run) judge(ctx context.Context, a ingest.Archived, at publish.Receipt) error {
+func (r *run) judge(ctx context.Context, a ingest.Archived, at kafka.Receipt) error {
 	r.Read++
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
@@ -420,7 +412,7 @@ func (r *run) gone(a ingest.Archived, events []schemas.Event) {
 // archive. A published event is compared with what its own webhook gives; a
 // redelivery of that is noted, for [run.redeliveries], and the same fact that
 // another of the processor's events told is no concern of ours.
-func (r *run) decide(e schemas.Event, at publish.Receipt) error {
+func (r *run) decide(e schemas.Event, at kafka.Receipt) error {
 	id := sumOf([]byte(e.ID))
 	was, ok := r.known[id]
 	switch received := e.Data.ReceivedAt.UnixNano(); {
@@ -492,13 +484,13 @@ func (r *run) flush(ctx context.Context) error {
 	if err := r.tell(ctx, batch, a.Events); err != nil {
 		return err
 	}
-	var records []publish.Record
+	var records []kafka.Record
 	for _, e := range a.Events {
-		record, err := publish.EventRecord(r.Events, e, "")
+		record, err := kafka.EventRecord(r.Events, e, "")
 		if err != nil {
 			return err
 		}
-		record.Headers = append(record.Headers, publish.Header{Name: "replay-id", Value: []byte(r.ID)})
+		record.Headers = append(record.Headers, schemas.Header{Name: "replay-id", Value: r.ID})
 		records = append(records, record)
 		r.Bytes += int64(len(record.Key) + len(record.Value))
 	}
@@ -536,9 +528,9 @@ func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event
 	if r.Each == nil {
 		return nil
 	}
-	var before map[publish.Receipt]consume.Record
+	var before map[kafka.Receipt]consume.Record
 	if r.Differences {
-		var at []publish.Receipt
+		var at []kafka.Receipt
 		for _, c := range batch {
 			if c.was.Topic != "" {
 				at = append(at, c.was)

@@ -17,20 +17,21 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
-	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
 // rig is a fake Kafka, and a server that writes to it.
 type rig struct {
-	kafka    publish.Config
+	kafka    kafka.Config
 	producer *publish.Producer
 	endpoint ingest.Endpoint
 	reader   *consume.Reader
@@ -46,9 +47,9 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(cluster.Close)
 	keys, _, _ := sign.Dev("stripe")
-	r := &rig{kafka: publish.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: "stripe", Keys: keys}}
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: "stripe", Keys: keys}}
 	r.topics(t, "")
-	r.producer = publish.NewProducer(r.kafka)
+	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
 	r.connect(t)
 	return r
@@ -61,14 +62,14 @@ func (r *rig) connect(t *testing.T) {
 
 func (r *rig) topics(t *testing.T, prefix string) {
 	t.Helper()
-	layout := publish.Layout{Names: publish.Names{Prefix: prefix}, Partitions: 2, Replication: 1}
+	layout := kafka.Layout{Names: kafka.Names{Prefix: prefix}, Partitions: 2, Replication: 1}
 	if _, err := layout.Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // remember is the history of the topics of a prefix, read back.
-func (r *rig) remember(t *testing.T, names publish.Names, p history.Publisher) *history.History {
+func (r *rig) remember(t *testing.T, names kafka.Names, p history.Publisher) *history.History {
 	t.Helper()
 	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: names, Publisher: p, Log: zerolog.Nop()})
 	if err != nil {
@@ -91,7 +92,7 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 // serveBy has a server with a publisher take webhooks.
 func (r *rig) serveBy(t *testing.T, to ingest.Publisher, webhooks ...string) {
 	t.Helper()
-	h := r.remember(t, publish.Names{}, to)
+	h := r.remember(t, kafka.Names{}, to)
 	defer h.Close()
 	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{r.endpoint}, Publisher: to, History: h})
 	if err != nil {
@@ -114,7 +115,7 @@ func (r *rig) serveBy(t *testing.T, to ingest.Publisher, webhooks ...string) {
 	if err := h.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	reads := r.remember(t, publish.Names{}, to) // what is there, which h does not: it knows what it had published
+	reads := r.remember(t, kafka.Names{}, to) // what is there, which h does not: it knows what it had published
 	defer reads.Close()
 	if err := reads.Settle(t.Context()); err != nil {
 		t.Fatal(err)
@@ -128,17 +129,17 @@ type mangler struct {
 	mangle func(*schemas.Event)
 }
 
-func (m mangler) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-	var mangled []publish.Record
+func (m mangler) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	var mangled []kafka.Record
 	for _, r := range records {
 		var e schemas.Event
-		if m.mangle != nil && slices.Contains(publish.Names{}.Events(), r.Topic) {
+		if m.mangle != nil && slices.Contains(kafka.Names{}.Events(), r.Topic) {
 			if err := json.Unmarshal(r.Value, &e); err != nil {
 				return nil, err
 			}
 			m.mangle(&e)
 			var err error
-			if r, err = publish.EventRecord(publish.Names{}, e, ""); err != nil {
+			if r, err = kafka.EventRecord(kafka.Names{}, e, ""); err != nil {
 				return nil, err
 			}
 		}
@@ -148,7 +149,7 @@ func (m mangler) Publish(ctx context.Context, records []publish.Record) ([]publi
 }
 
 // events is what is in the event topics of a prefix, by id.
-func (r *rig) events(t *testing.T, names publish.Names) map[string]schemas.Event {
+func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 	t.Helper()
 	partitions, err := r.reader.Partitions(t.Context(), names.Events()...)
 	if err != nil {
@@ -211,7 +212,7 @@ func (r *rig) must(t *testing.T, c replay.Config, p replay.Publisher) (replay.Co
 
 type refusing struct{}
 
-func (refusing) Publish(context.Context, []publish.Record) ([]publish.Receipt, error) {
+func (refusing) Publish(context.Context, []kafka.Record) ([]kafka.Receipt, error) {
 	return nil, errors.New("a plan publishes nothing")
 }
 
@@ -223,7 +224,7 @@ type killed struct {
 
 var errKilled = errors.New("killed")
 
-func (k killed) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	if *k.after == 0 {
 		return nil, errKilled
 	}
@@ -274,7 +275,7 @@ func TestMendedMapping(t *testing.T) {
 		r := newRig(t)
 		webhooks := payments(orders)
 		r.serve(t, hundredfold, append(webhooks, webhooks[:50]...)...) // some came again
-		before := r.events(t, publish.Names{})
+		before := r.events(t, kafka.Names{})
 
 		n, changes := r.must(t, replay.Config{}, nil)
 		if want := (replay.Counts{Read: orders + 50, Same: orders - yen, Changed: yen, Bytes: n.Bytes}); n != want || len(changes) != yen {
@@ -287,7 +288,7 @@ func TestMendedMapping(t *testing.T) {
 				t.Errorf("%s: %q, want %q", c.Event.Subject, c.Diff, want)
 			}
 		}
-		if after := r.events(t, publish.Names{}); !reflect.DeepEqual(after, before) {
+		if after := r.events(t, kafka.Names{}); !reflect.DeepEqual(after, before) {
 			t.Error("a plan changed the topics")
 		}
 
@@ -301,7 +302,7 @@ func TestMendedMapping(t *testing.T) {
 		if n.Published+first != yen || n.Changed != n.Published {
 			t.Errorf("killed after %d events, then %+v, want %d published in all", first, n, yen)
 		}
-		after := r.events(t, publish.Names{})
+		after := r.events(t, kafka.Names{})
 		if len(after) != orders+yen {
 			t.Errorf("%d events are there, want %d and %d corrections", len(after), orders, yen)
 		}
@@ -321,13 +322,13 @@ func TestMendedMapping(t *testing.T) {
 // and its webhook is not, as after a write of which a part failed.
 type without struct{ ingest.Publisher }
 
-func (w without) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-	receipts := make([]publish.Receipt, len(records))
+func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	receipts := make([]kafka.Receipt, len(records))
 	for i, r := range records {
-		if r.Topic == (publish.Names{}).Received() {
+		if r.Topic == (kafka.Names{}).Received() {
 			continue
 		}
-		written, err := w.Publisher.Publish(ctx, []publish.Record{r})
+		written, err := w.Publisher.Publish(ctx, []kafka.Record{r})
 		if err != nil {
 			return nil, err
 		}
@@ -363,7 +364,7 @@ func TestArchivedRedelivery(t *testing.T) {
 			t.Errorf("%+v, want %d published", n, want)
 		}
 	}
-	if all := r.events(t, publish.Names{}); len(all) != 5 {
+	if all := r.events(t, kafka.Names{}); len(all) != 5 {
 		t.Errorf("%d events, want four and a correction", len(all))
 	}
 }
@@ -374,10 +375,10 @@ const batch = 200
 // partial writes a call's events and archive, and no reference.
 type partial struct{ ingest.Publisher }
 
-func (p partial) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
-	references := func(r publish.Record) bool { return r.Topic == publish.Names{}.References() }
+func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	references := func(r kafka.Record) bool { return r.Topic == kafka.Names{}.References() }
 	receipts, err := p.Publisher.Publish(ctx, slices.DeleteFunc(slices.Clone(records), references))
-	return append(receipts, make([]publish.Receipt, len(records)-len(receipts))...), err
+	return append(receipts, make([]kafka.Receipt, len(records)-len(receipts))...), err
 }
 
 // TestReferenceAfterEvent: a replay writes the references of events that are
@@ -396,7 +397,7 @@ func TestReferenceAfterEvent(t *testing.T) {
 		}
 	}
 	r.serve(t, nil, dispute(2))
-	for _, e := range r.events(t, publish.Names{}) {
+	for _, e := range r.events(t, kafka.Names{}) {
 		if e.Type == schemas.DisputeOpened && e.Subject != "order-2" {
 			t.Errorf("the dispute is under %s, want order-2", e.Subject)
 		}
@@ -409,16 +410,16 @@ func TestMendedTwice(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, hundredfold, payment(0, "jpy"))
 	r.must(t, replay.Config{}, r.producer)
-	for id, e := range r.events(t, publish.Names{}) { // somebody's replay with the broken code
+	for id, e := range r.events(t, kafka.Names{}) { // somebody's replay with the broken code
 		if e.Data.Corrects != "" {
 			hundredfold(&e)
 			e.ID = schemas.ID("stripe", "default", "again:"+id, e.Type, 0)
-			record, err := publish.EventRecord(publish.Names{}, e, "")
+			record, err := kafka.EventRecord(kafka.Names{}, e, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			record.Headers = append(record.Headers, publish.Header{Name: "replay-id", Value: []byte("broken")})
-			if _, err := r.producer.Publish(t.Context(), []publish.Record{record}); err != nil {
+			record.Headers = append(record.Headers, schemas.Header{Name: "replay-id", Value: "broken"})
+			if _, err := r.producer.Publish(t.Context(), []kafka.Record{record}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -454,7 +455,7 @@ func TestMendedKey(t *testing.T) {
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 || n.Same != 3 {
 		t.Errorf("the second time: %+v", n)
 	}
-	if all := r.events(t, publish.Names{}); len(all) != 5 {
+	if all := r.events(t, kafka.Names{}); len(all) != 5 {
 		t.Errorf("%d events, want three and two corrections: %+v", len(all), all)
 	}
 }
@@ -465,14 +466,14 @@ func TestMendedBeforeItsReference(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, func(e *schemas.Event) { e.Data.Amount.Value *= 2 }, dispute(1))
 	first := ""
-	for first = range r.events(t, publish.Names{}) {
+	for first = range r.events(t, kafka.Names{}) {
 	}
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 1 {
 		t.Errorf("%+v, want one correction", n)
 	}
 	r.serve(t, nil, payment(1, "eur"))
 	var last []schemas.Event
-	for _, e := range r.events(t, publish.Names{}) {
+	for _, e := range r.events(t, kafka.Names{}) {
 		if e.Type == schemas.DisputeOpened && e.Subject == "order-1" {
 			last = append(last, e)
 		}
@@ -495,8 +496,8 @@ func TestToPrefix(t *testing.T) {
 		webhooks = append(webhooks, dispute(i))
 	}
 	r.serve(t, nil, append(webhooks, payments(300)...)...)
-	live := r.events(t, publish.Names{})
-	again := publish.Names{Prefix: "again."}
+	live := r.events(t, kafka.Names{})
+	again := kafka.Names{Prefix: "again."}
 	r.topics(t, again.Prefix)
 	to := replay.Config{Events: again, Rate: 2000}
 	start := time.Now()
@@ -529,7 +530,7 @@ func TestToPrefix(t *testing.T) {
 	if len(under) != 300 {
 		t.Errorf("%d disputes are under their orders, want 300", len(under))
 	}
-	if after := r.events(t, publish.Names{}); !reflect.DeepEqual(after, live) {
+	if after := r.events(t, kafka.Names{}); !reflect.DeepEqual(after, live) {
 		t.Error("the live topics changed")
 	}
 }
@@ -539,7 +540,7 @@ func TestFilters(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, hundredfold, payment(0, "jpy"), payment(5, "jpy"), payment(1, "eur"), dispute(1),
 		`{"id":"evt_x","object":"event","created":1767225600,"livemode":true,"type":"customer.created","data":{"object":{"id":"cus_1"}}}`, `[]`)
-	again := publish.Names{Prefix: "again."}
+	again := kafka.Names{Prefix: "again."}
 	r.topics(t, again.Prefix)
 	hour := time.Now().Add(-time.Hour)
 	for name, c := range map[string]struct {
@@ -604,10 +605,10 @@ func TestGone(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, payment(0, "eur"))
 	var e schemas.Event
-	for _, e = range r.events(t, publish.Names{}) {
+	for _, e = range r.events(t, kafka.Names{}) {
 		e.ID, e.Subject, e.Data.MerchantTransactionID = schemas.ID("stripe", "default", "older code's", e.Type, 0), "order-9", "order-9"
 	}
-	record, err := publish.EventRecord(publish.Names{}, e, "")
+	record, err := kafka.EventRecord(kafka.Names{}, e, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -616,14 +617,14 @@ func TestGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := publish.Record{Topic: publish.Names{}.Received(), Key: []byte("order-9"), Value: v.Body}
+	kept := kafka.Record{Topic: kafka.Names{}.Received(), Key: []byte("order-9"), Value: v.Body}
 	for _, h := range [][2]string{
 		{"connector", "stripe"}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", time.Now().Format(time.RFC3339Nano)},
 		{"outcome", "events"}, {"event-ids", e.ID}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
 	} {
-		kept.Headers = append(kept.Headers, publish.Header{Name: h[0], Value: []byte(h[1])})
+		kept.Headers = append(kept.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
-	if _, err := r.producer.Publish(t.Context(), []publish.Record{record, kept}); err != nil {
+	if _, err := r.producer.Publish(t.Context(), []kafka.Record{record, kept}); err != nil {
 		t.Fatal(err)
 	}
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Gone != 1 || n.Same != 1 || n.Published != 0 || n.Ignored != 1 {

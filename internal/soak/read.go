@@ -12,18 +12,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // reader reads the event topics by partition: no consumer group, whose
 // rebalances could hide a record or show it twice.
 type reader struct {
-	client *kafka.Client
+	client *kafkago.Client
 	hangUp func()
 	mark   string             // how the event ids of the run begin
 	before map[string][]int64 // where the partitions ended at first
@@ -47,7 +47,7 @@ func newReader(ctx context.Context, c Config, run string) (r reader, err error) 
 		if partitions, err = r.partitions(ctx, c.Names); err == nil {
 			r.before, err = r.ends(ctx, partitions)
 		}
-		if err == nil || errors.Is(err, kafka.UnknownTopicOrPartition) || ctx.Err() != nil || time.Now().After(deadline) {
+		if err == nil || errors.Is(err, kafkago.UnknownTopicOrPartition) || ctx.Err() != nil || time.Now().After(deadline) {
 			return r, err
 		}
 		r.hangUp()
@@ -55,12 +55,12 @@ func newReader(ctx context.Context, c Config, run string) (r reader, err error) 
 }
 
 // partitions returns how many partitions each event topic has.
-func (r reader) partitions(ctx context.Context, names publish.Names) (map[string]int, error) {
+func (r reader) partitions(ctx context.Context, names kafka.Names) (map[string]int, error) {
 	var topics []string
 	for _, t := range schemas.Types() {
 		topics = append(topics, names.Event(t))
 	}
-	m, err := r.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	m, err := r.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,15 @@ func (r reader) partitions(ctx context.Context, names publish.Names) (map[string
 
 // ends returns where the partitions end: the offset of the next record.
 func (r reader) ends(ctx context.Context, partitions map[string]int) (map[string][]int64, error) {
-	ask := map[string][]kafka.OffsetRequest{}
+	ask := map[string][]kafkago.OffsetRequest{}
 	all := map[string][]int64{}
 	for topic, n := range partitions {
 		for p := range n {
-			ask[topic] = append(ask[topic], kafka.LastOffsetOf(p))
+			ask[topic] = append(ask[topic], kafkago.LastOffsetOf(p))
 		}
 		all[topic] = make([]int64, n)
 	}
-	answer, err := r.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
+	answer, err := r.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: ask})
 	if err != nil {
 		return nil, err
 	}
@@ -192,9 +192,9 @@ func (r reader) partition(topic string, partition int, next, end int64) (all []r
 func (r reader) fetch(topic string, partition int, next int64) (all []record, after int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	answer, err := r.client.Fetch(ctx, &kafka.FetchRequest{
+	answer, err := r.client.Fetch(ctx, &kafkago.FetchRequest{
 		Topic: topic, Partition: partition, Offset: next, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second,
-		IsolationLevel: kafka.ReadCommitted,
+		IsolationLevel: kafkago.ReadCommitted,
 	})
 	if err == nil {
 		err = answer.Error

@@ -31,16 +31,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Config is what to send, where to, and where to read it back. URLs, Secret and
 // Kafka must be set; every zero value has the meaning its comment says.
 type Config struct {
-	URLs   []string       // of an endpoint of Stripe's that takes test mode, one a replica
-	Secret string         // of that endpoint
-	Kafka  publish.Config // of the cluster that the endpoint publishes to
-	Names  publish.Names  // of its topics
+	URLs   []string     // of an endpoint of Stripe's that takes test mode, one a replica
+	Secret string       // of that endpoint
+	Kafka  kafka.Config // of the cluster that the endpoint publishes to
+	Names  kafka.Names  // of its topics
 
 	Rate    float64       // new webhooks a second; 0 is 100
 	Count   int           // of webhooks; 0 is no limit

@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/internal/soak"
 	"github.com/tollbridge/tollbridge/publish"
@@ -28,12 +29,12 @@ import (
 // liar stands between ingest and the producer, and does what a bridge must not.
 type liar struct {
 	ingest.Publisher
-	kafka publish.Config
+	kafka kafka.Config
 	calls atomic.Int64
 	lie   lie
 }
 
-func (l *liar) Publish(ctx context.Context, records []publish.Record) ([]publish.Receipt, error) {
+func (l *liar) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	if receipts, err, lied := l.lie(l, l.calls.Add(1), records); lied {
 		return receipts, err
 	}
@@ -41,15 +42,15 @@ func (l *liar) Publish(ctx context.Context, records []publish.Record) ([]publish
 }
 
 // again writes records with a producer that knows nothing of the first.
-func (l *liar) again(records []publish.Record) {
-	p := publish.NewProducer(l.kafka)
+func (l *liar) again(records []kafka.Record) {
+	p := publish.NewProducer(publish.Config{Kafka: l.kafka})
 	defer p.Close()
 	_, _ = p.Publish(context.Background(), records) // what is not written is not seen: the test fails
 }
 
 // receipts claims that the records are written, each as its topic's first.
-func receipts(records []publish.Record) []publish.Receipt {
-	claimed := make([]publish.Receipt, len(records))
+func receipts(records []kafka.Record) []kafka.Receipt {
+	claimed := make([]kafka.Receipt, len(records))
 	for i, r := range records {
 		claimed[i].Topic = r.Topic
 	}
@@ -57,15 +58,15 @@ func receipts(records []publish.Record) []publish.Receipt {
 }
 
 // lie is what a [liar] does instead of publishing, if it does.
-type lie func(l *liar, call int64, records []publish.Record) (receipts []publish.Receipt, err error, lied bool)
+type lie func(l *liar, call int64, records []kafka.Record) (receipts []kafka.Receipt, err error, lied bool)
 
-func honest(*liar, int64, []publish.Record) ([]publish.Receipt, error, bool) { return nil, nil, false }
+func honest(*liar, int64, []kafka.Record) ([]kafka.Receipt, error, bool) { return nil, nil, false }
 
 // loser is a lie about one webhook, whenever and wherever it comes.
 func loser() lie {
 	var mu sync.Mutex
 	victim := ""
-	return func(_ *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+	return func(_ *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if call == 100 && victim == "" {
@@ -76,15 +77,15 @@ func loser() lie {
 }
 
 // topics returns a fake Kafka that has them.
-func topics(t *testing.T) publish.Config {
+func topics(t *testing.T) kafka.Config {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	c := publish.Config{Brokers: cluster.ListenAddrs()}
-	if _, err := (publish.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -92,9 +93,9 @@ func topics(t *testing.T) publish.Config {
 
 // replica serves an endpoint of Stripe's. Without a memory, every delivery is
 // a first one.
-func replica(t *testing.T, c publish.Config, does lie, remembers bool) *ingest.Server {
+func replica(t *testing.T, c kafka.Config, does lie, remembers bool) *ingest.Server {
 	t.Helper()
-	producer := publish.NewProducer(c)
+	producer := publish.NewProducer(publish.Config{Kafka: c})
 	t.Cleanup(producer.Close)
 	publisher := &liar{Publisher: producer, kafka: c, lie: does}
 	var memory *history.History
@@ -118,7 +119,7 @@ func replica(t *testing.T, c publish.Config, does lie, remembers bool) *ingest.S
 }
 
 // against is a run against servers that publish to one Kafka.
-func against(t *testing.T, c publish.Config, servers ...http.Handler) soak.Config {
+func against(t *testing.T, c kafka.Config, servers ...http.Handler) soak.Config {
 	t.Helper()
 	_, secret, _ := sign.Dev("stripe")
 	run := soak.Config{
@@ -162,29 +163,29 @@ func TestPlanted(t *testing.T) {
 		want soak.Report
 	}{
 		"nothing": {honest, soak.Report{}},
-		"a loss": {func(_ *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		"a loss": {func(_ *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 			return receipts(r), nil, call == 300
 		}, soak.Report{Lost: 1}},
-		"a duplicate": {func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		"a duplicate": {func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 			if call == 300 {
 				l.again(r)
 			}
 			return nil, nil, false
 		}, soak.Report{Dup: 1, WrongReceipts: 0}},
-		"an error that is no refusal": {func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		"an error that is no refusal": {func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 			if call == 300 {
 				l.again(r)
 			}
-			return nil, publish.ErrUnavailable, call == 300
+			return nil, kafka.ErrUnavailable, call == 300
 		}, soak.Report{Dup: 1, Refused: 1}},
-		"an invented webhook": {func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		"an invented webhook": {func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 			if call == 300 {
-				l.again([]publish.Record{{Topic: r[0].Topic, Key: []byte("x"), Value: []byte(`{}`)}})
+				l.again([]kafka.Record{{Topic: r[0].Topic, Key: []byte("x"), Value: []byte(`{}`)}})
 			}
 			return nil, nil, false
 		}, soak.Report{Phantom: 1}},
-		"refused, and sent again": {func(_ *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
-			return nil, publish.ErrUnavailable, call%10 == 0
+		"refused, and sent again": {func(_ *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
+			return nil, kafka.ErrUnavailable, call%10 == 0
 		}, soak.Report{Refused: 66}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,9 +206,9 @@ func TestPlanted(t *testing.T) {
 // TestPlantedReorder: a webhook that was acknowledged before it was written
 // comes behind the next ones of its key.
 func TestPlantedReorder(t *testing.T) {
-	var late []publish.Record
+	var late []kafka.Record
 	var once sync.Once
-	c := bench(t, func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+	c := bench(t, func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 		if call == 100 {
 			late = r
 			return receipts(r), nil, true
@@ -289,9 +290,9 @@ func TestPlantedRedelivery(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}, want: soak.Report{Unconfirmed: 1}},
 		"a loss": {lie: loser(), want: soak.Report{Lost: 1}},
-		"an invented webhook": {lie: func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+		"an invented webhook": {lie: func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 			if call == 100 {
-				l.again([]publish.Record{{Topic: r[0].Topic, Key: []byte("x"), Value: []byte(`{}`)}})
+				l.again([]kafka.Record{{Topic: r[0].Topic, Key: []byte("x"), Value: []byte(`{}`)}})
 			}
 			return nil, nil, false
 		}, want: soak.Report{Phantom: 2}},
@@ -350,14 +351,14 @@ func TestForgotten(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	var mu sync.Mutex
 	victim := ""
-	c := bench(t, func(l *liar, call int64, r []publish.Record) ([]publish.Receipt, error, bool) {
+	c := bench(t, func(l *liar, call int64, r []kafka.Record) ([]kafka.Receipt, error, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if call == 300 {
 			victim = r[0].ID
 			l.again(r)
 		}
-		return nil, publish.ErrUnavailable, victim != "" && r[0].ID == victim
+		return nil, kafka.ErrUnavailable, victim != "" && r[0].ID == victim
 	})
 	c.Patience = time.Second
 	r := soaked(t, c)
@@ -384,7 +385,7 @@ func TestNoVerdict(t *testing.T) {
 	}
 	c := bench(t, honest)
 	c.Names.Prefix = "other."
-	if _, err := soak.Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), kafka.UnknownTopicOrPartition.Error()) {
+	if _, err := soak.Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), kafkago.UnknownTopicOrPartition.Error()) {
 		t.Errorf("got %v, want an error about the topics", err)
 	}
 }

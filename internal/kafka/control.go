@@ -1,4 +1,4 @@
-package publish
+package kafka
 
 import (
 	"context"
@@ -23,11 +23,11 @@ type Control struct {
 
 // Ask returns the answer to a request that any broker answers.
 func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message, error) {
-	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.Exchange(q, answerTime) })
+	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.Exchange(q, AnswerTime) })
 }
 
 func ask[Answer any](ctx context.Context, c *Control, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
-	if c.conn != nil && !c.conn.old() {
+	if c.conn != nil && !c.conn.Expired() {
 		if m, err := exchange(c.conn); err == nil {
 			return m, nil
 		}

@@ -1,13 +1,14 @@
-package publish
+package kafka
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,13 +23,13 @@ func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 	client, hangUp := c.Client()
 	defer hangUp()
 	ctx := within(t, 10*time.Second)
-	var m *kafka.MetadataResponse
+	var m *kafkago.MetadataResponse
 	for known := false; !known; time.Sleep(50 * time.Millisecond) {
 		var err error
-		if m, err = client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()}); err != nil {
+		if m, err = client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()}); err != nil {
 			t.Fatal(err)
 		}
-		known = !slices.ContainsFunc(m.Topics, func(t kafka.Topic) bool { return t.Error != nil })
+		known = !slices.ContainsFunc(m.Topics, func(t kafkago.Topic) bool { return t.Error != nil })
 	}
 	all := map[string]map[int][]int{}
 	for _, topic := range m.Topics {
@@ -59,7 +60,7 @@ func TestPlaces(t *testing.T) {
 	client, hangUp := c.Client()
 	defer hangUp()
 	gone := []string{l.All()[0], l.Received()}
-	r, err := client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: gone})
+	r, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: gone})
 	if err := errors.Join(err, r.Errors[gone[0]], r.Errors[gone[1]]); err != nil {
 		t.Fatal(err)
 	}
@@ -155,4 +156,21 @@ func TestGone(t *testing.T) {
 			t.Errorf("%s: exists is %v", f.Topic, f.Exists)
 		}
 	}
+}
+
+// fake starts a fake Kafka with the topics "a" and "b" of three partitions.
+func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, "a", "b")}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
 }

@@ -1,4 +1,4 @@
-package publish
+package kafka
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -39,6 +39,10 @@ func (n Names) Events() []string {
 	}
 	return all
 }
+
+// LockName returns the name of the consumer group, and the transactional id, of
+// the lock that commands take before they write to the topics.
+func (n Names) LockName() string { return n.Prefix + "tollbridge-lock" }
 
 // All returns every topic.
 func (n Names) All() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
@@ -93,7 +97,7 @@ type Finding struct {
 func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 	client, hangUp := c.Client()
 	defer hangUp()
-	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()})
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
 	if err != nil {
 		return nil, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
 	}
@@ -106,7 +110,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 		if !slices.Contains(l.All(), t.Name) {
 			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not asked for", client.Addr, t.Name)
 		}
-		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
+		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
 			findings = append(findings, Finding{Topic: t.Name})
 			continue
 		}
@@ -129,7 +133,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 }
 
 // compare judges one topic that is there.
-func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
+func (l Layout) compare(t kafkago.Topic, configs map[string]string) Finding {
 	f := Finding{Topic: t.Name, Exists: true}
 	replication := math.MaxInt // of the partition with the fewest
 	for _, p := range t.Partitions {
@@ -158,12 +162,12 @@ func (l Layout) compare(t kafka.Topic, configs map[string]string) Finding {
 
 // describe returns the settings of the topics that are there. One may be gone since
 // the metadata was made.
-func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kafka.Topic) (map[string]map[string]string, error) {
-	var resources []kafka.DescribeConfigRequestResource
+func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []kafkago.Topic) (map[string]map[string]string, error) {
+	var resources []kafkago.DescribeConfigRequestResource
 	for _, t := range topics {
 		if t.Error == nil {
-			resources = append(resources, kafka.DescribeConfigRequestResource{
-				ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
+			resources = append(resources, kafkago.DescribeConfigRequestResource{
+				ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.Name,
 				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms"},
 			})
 		}
@@ -172,12 +176,12 @@ func (l Layout) describe(ctx context.Context, client *kafka.Client, topics []kaf
 	if len(resources) == 0 {
 		return all, nil
 	}
-	r, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: resources})
+	r, err := client.DescribeConfigs(ctx, &kafkago.DescribeConfigsRequest{Resources: resources})
 	if err != nil {
 		return nil, fmt.Errorf("asking for the topics' settings: %w", err)
 	}
 	for _, resource := range r.Resources {
-		if errors.Is(resource.Error, kafka.UnknownTopicOrPartition) {
+		if errors.Is(resource.Error, kafkago.UnknownTopicOrPartition) {
 			continue
 		}
 		if resource.Error != nil {
@@ -203,7 +207,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 	client, hangUp := c.Client()
 	defer hangUp()
 	var create []string
-	var mend []kafka.IncrementalAlterConfigsRequestResource
+	var mend []kafkago.IncrementalAlterConfigsRequestResource
 	for _, f := range before {
 		if !f.Exists {
 			create = append(create, f.Topic)
@@ -215,7 +219,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 		return nil, err
 	}
 	if len(mend) > 0 {
-		r, err := client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{Resources: mend})
+		r, err := client.IncrementalAlterConfigs(ctx, &kafkago.IncrementalAlterConfigsRequest{Resources: mend})
 		if err != nil {
 			return nil, fmt.Errorf("setting the topics' settings: %w", err)
 		}
@@ -232,7 +236,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
 // the others go where these are: a payment's events, and the webhook that they came
 // in, are then in partitions of one broker, and written with one request. A Kafka
 // that lets nobody place partitions places all of them.
-func (l Layout) create(ctx context.Context, client *kafka.Client, topics []string) error {
+func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []string) error {
 	if len(topics) == 0 {
 		return nil
 	}
@@ -259,8 +263,8 @@ func (l Layout) create(ctx context.Context, client *kafka.Client, topics []strin
 
 // places returns the replicas of each partition of a topic that is as it should be,
 // or nil.
-func (l Layout) places(ctx context.Context, client *kafka.Client) ([]kafka.ReplicaAssignment, error) {
-	m, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: l.All()})
+func (l Layout) places(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
 	if err != nil {
 		return nil, fmt.Errorf("asking %s where its topics are: %w", client.Addr, err)
 	}
@@ -268,10 +272,10 @@ func (l Layout) places(ctx context.Context, client *kafka.Client) ([]kafka.Repli
 		if t.Error != nil || len(t.Partitions) != l.Partitions {
 			continue
 		}
-		var places []kafka.ReplicaAssignment
+		var places []kafkago.ReplicaAssignment
 		for _, p := range t.Partitions {
 			if len(p.Replicas) == l.Replication {
-				at := kafka.ReplicaAssignment{Partition: p.ID}
+				at := kafkago.ReplicaAssignment{Partition: p.ID}
 				for _, b := range p.Replicas {
 					at.Replicas = append(at.Replicas, b.ID)
 				}
@@ -286,15 +290,15 @@ func (l Layout) places(ctx context.Context, client *kafka.Client) ([]kafka.Repli
 }
 
 // createAt creates topics at places, or where Kafka wants them.
-func (l Layout) createAt(ctx context.Context, client *kafka.Client, places []kafka.ReplicaAssignment, topics ...string) error {
-	r := &kafka.CreateTopicsRequest{}
+func (l Layout) createAt(ctx context.Context, client *kafkago.Client, places []kafkago.ReplicaAssignment, topics ...string) error {
+	r := &kafkago.CreateTopicsRequest{}
 	for _, topic := range topics {
-		t := kafka.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
+		t := kafkago.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
 		if places != nil {
 			t.NumPartitions, t.ReplicationFactor, t.ReplicaAssignments = -1, -1, places
 		}
 		for name, value := range l.configs(topic) {
-			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+			t.ConfigEntries = append(t.ConfigEntries, kafkago.ConfigEntry{ConfigName: name, ConfigValue: value})
 		}
 		r.Topics = append(r.Topics, t)
 	}
@@ -303,7 +307,7 @@ func (l Layout) createAt(ctx context.Context, client *kafka.Client, places []kaf
 		return fmt.Errorf("creating topics: %w", err)
 	}
 	for topic, err := range answer.Errors {
-		if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // another replica was faster
+		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) { // another replica was faster
 			return fmt.Errorf("creating topic %s: %w", topic, err)
 		}
 	}
@@ -311,16 +315,16 @@ func (l Layout) createAt(ctx context.Context, client *kafka.Client, places []kaf
 }
 
 // settle waits until the leaders of new topics' partitions answer as such.
-func (l Layout) settle(ctx context.Context, client *kafka.Client, created []string) error {
+func (l Layout) settle(ctx context.Context, client *kafkago.Client, created []string) error {
 	if len(created) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	ask := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	ask := &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{}}
 	for _, t := range created {
 		for p := range l.Partitions {
-			ask.Topics[t] = append(ask.Topics[t], kafka.LastOffsetOf(p))
+			ask.Topics[t] = append(ask.Topics[t], kafkago.LastOffsetOf(p))
 		}
 	}
 	for {
@@ -342,7 +346,7 @@ const (
 )
 
 // led returns the first error in an answer that only leaders give.
-func led(r *kafka.ListOffsetsResponse, err error) error {
+func led(r *kafkago.ListOffsetsResponse, err error) error {
 	if err != nil {
 		return err
 	}
@@ -356,10 +360,10 @@ func led(r *kafka.ListOffsetsResponse, err error) error {
 	return nil
 }
 
-func (l Layout) alteration(topic string) kafka.IncrementalAlterConfigsRequestResource {
-	r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}
+func (l Layout) alteration(topic string) kafkago.IncrementalAlterConfigsRequestResource {
+	r := kafkago.IncrementalAlterConfigsRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic}
 	for name, value := range l.configs(topic) {
-		r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet})
+		r.Configs = append(r.Configs, kafkago.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafkago.ConfigOperationSet})
 	}
 	return r
 }

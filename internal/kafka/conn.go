@@ -1,32 +1,28 @@
-package publish
+package kafka
 
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// How long what has no deadline of its own may take.
+// Time limits of what has no deadline of its own.
 const (
-	dialTime    = time.Second             // TCP
-	greetTime   = 1200 * time.Millisecond // TLS, versions and SASL
-	answerTime  = time.Second             // metadata, settings, producer ids
-	produceTime = 10 * time.Second        // a produce request, until its connection is given up
+	dialTime  = time.Second             // a TCP connection
+	greetTime = 1200 * time.Millisecond // TLS, versions and SASL together
+	// AnswerTime is for metadata, settings and producer ids.
+	AnswerTime = time.Second
 )
 
 // Conn is a connection to a broker, authenticated. One goroutine uses it; any may
@@ -40,7 +36,6 @@ type Conn struct {
 
 // Dial connects to a broker, which is host:port. The connection ends with ctx.
 func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
-	c = c.orElse()
 	d := net.Dialer{Timeout: dialTime}
 	raw, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -67,7 +62,7 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 		}
 		secure = secured
 	}
-	n := &Conn{conn: protocol.NewConn(secure, c.ClientID), stop: stop}
+	n := &Conn{conn: protocol.NewConn(secure, c.clientID()), stop: stop}
 	if err := n.versions(); err != nil {
 		return giveUp(err)
 	}
@@ -118,7 +113,7 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 		return err
 	}
 	if r := m.(*saslhandshake.Response); r.ErrorCode != 0 {
-		return fmt.Errorf("%w: it takes %v", kafka.Error(r.ErrorCode), r.Mechanisms)
+		return fmt.Errorf("%w: it takes %v", kafkago.Error(r.ErrorCode), r.Mechanisms)
 	}
 	host, _, _ := net.SplitHostPort(address)
 	state, say, err := mechanism.Start(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host}))
@@ -128,7 +123,7 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 		}
 		r := m.(*saslauthenticate.Response)
 		if r.ErrorCode != 0 {
-			return fmt.Errorf("%w: %s", kafka.Error(r.ErrorCode), r.ErrorMessage)
+			return fmt.Errorf("%w: %s", kafkago.Error(r.ErrorCode), r.ErrorMessage)
 		}
 		if r.SessionLifetimeMs > 0 {
 			n.until = time.Now().Add(time.Duration(r.SessionLifetimeMs) * time.Millisecond * 8 / 10)
@@ -150,7 +145,7 @@ func (n *Conn) Exchange(m protocol.Message, within time.Duration) (protocol.Mess
 // Metadata asks where the topics' partitions are. LeaderEpoch is -1 where the broker
 // is too old to tell it. After an error the connection is of no use.
 func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
-	m, err := n.Exchange(&metadata.Request{TopicNames: topics}, answerTime)
+	m, err := n.Exchange(&metadata.Request{TopicNames: topics}, AnswerTime)
 	if err != nil {
 		return nil, err
 	}
@@ -175,47 +170,5 @@ func (n *Conn) Close() {
 	_ = n.conn.Close()
 }
 
-// old reports whether the connection's SASL session is about to end.
-func (n *Conn) old() bool { return !n.until.IsZero() && time.Now().After(n.until) }
-
-// TLS returns the settings of connections that trust the authorities in the
-// file ca, or the system's if it is empty, and show the certificate in the
-// files cert and key if they are not. ServerName, if it is not empty, is
-// expected in the brokers' certificates instead of their addresses' hosts.
-func TLS(ca, cert, key, serverName string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s has no certificate in PEM", ca)
-		}
-	}
-	if (cert == "") != (key == "") {
-		return nil, errors.New("cert and key go together: expected both or neither")
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("cert, key: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
-}
-
-// SASL returns the mechanism of that name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
-	switch mechanism {
-	case "PLAIN":
-		return plain.Mechanism{Username: username, Password: password}, nil
-	case "SCRAM-SHA-256":
-		return scram.Mechanism(scram.SHA256, username, password)
-	case "SCRAM-SHA-512":
-		return scram.Mechanism(scram.SHA512, username, password)
-	}
-	return nil, fmt.Errorf("mechanism: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, got %q", mechanism)
-}
+// Expired reports whether the connection's SASL session is about to end.
+func (n *Conn) Expired() bool { return !n.until.IsZero() && time.Now().After(n.until) }

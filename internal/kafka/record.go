@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// Record is a record to write.
+type Record struct {
+	Topic string
+	// ID is the same for every delivery of the same fact, and differs from that
+	// of every other record of the topic. If it is empty, a digest of the key and
+	// the value is used.
+	ID      string
+	Key     []byte // not empty: it selects the partition
+	Value   []byte
+	Headers []schemas.Header
+}
+
+// EventRecord returns the record of an event: see [schemas.Event.Record]. The
+// error is a [TooLarge] if the event has more than [schemas.MostBytes].
+func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
+	r, err := e.Record(traceparent)
+	if err == nil && len(r.Value) > schemas.MostBytes {
+		err = &TooLarge{Err: fmt.Errorf("event %s has %d bytes, and may have %d", e.ID, len(r.Value), schemas.MostBytes)}
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	return Record{Topic: n.Event(e.Type), ID: e.ID, Key: r.Key, Value: r.Value, Headers: r.Headers}, nil
+}
+
+// Receipt is where a record is.
+type Receipt struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	// Offset is -1 if the record is written and the broker no longer knows its
+	// offset, which happens after a lost answer.
+	Offset int64 `json:"offset"`
+	// Earlier reports that the record was written by an earlier call whose caller
+	// was refused: it has the same [Record.ID], but its key and value may differ.
+	Earlier bool `json:"-"`
+}
+
+// PartitionOf returns the partition of key among n, as the Java client's default
+// partitioner does: murmur2, its sign bit cleared, modulo n.
+func PartitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
+
+// CheckPartitions returns an error unless numbers, the partitions of a topic as
+// the brokers list them, are 0 to n-1, each once. If one were missing, keys
+// would be mapped to other partitions.
+func CheckPartitions(topic string, numbers []int) error {
+	if len(numbers) == 0 {
+		return fmt.Errorf("topic %s: the brokers' metadata lists no partition of it", topic)
+	}
+	seen := make([]bool, len(numbers))
+	for _, n := range numbers {
+		if n < 0 || n >= len(seen) || seen[n] {
+			return fmt.Errorf("topic %s: the brokers' metadata lists the partitions %v, expected 0 to %d, each once", topic, numbers, len(numbers)-1)
+		}
+		seen[n] = true
+	}
+	return nil
+}
+
+// murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
+func murmur2(b []byte) uint32 {
+	const seed, m, r = 0x9747b28c, 0x5bd1e995, 24
+	h := uint32(seed) ^ uint32(len(b))
+	for ; len(b) >= 4; b = b[4:] {
+		k := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+		k *= m
+		k ^= k >> r
+		h = h*m ^ k*m
+	}
+	switch len(b) {
+	case 3:
+		h ^= uint32(b[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(b[1]) << 8
+		fallthrough
+	case 1:
+		h = (h ^ uint32(b[0])) * m
+	}
+	h = (h ^ h>>13) * m
+	return h ^ h>>15
+}
