@@ -49,7 +49,7 @@ fuzz: ## every fuzz target for FUZZ (60s; a number of runs is 20000x)
 golden: ## rewrite the golden files, to read what changed
 	$(GO) test ./normalize -run TestGolden -update
 	$(GO) test ./schemas -run TestCompatible -update
-	git diff --stat -- normalize/testdata schemas/json
+	git diff --stat -- normalize/samples schemas/json
 
 docs: ## write docs/connectors.md anew
 	$(GO) run ./cmd/tollbridge connectors --markdown > docs/connectors.md.new

@@ -14,7 +14,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/kafka"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -75,7 +75,7 @@ func trials(connector string, good http.Header, body []byte) []trial {
 // processor, and those who say they are it.
 func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	t.Helper()
-	good := signed(t, connector, sample(t, connector, normalize.Samples(connector)[0]))
+	good := signed(t, connector, sample(t, connector, samples.Names(connector)[0]))
 	body, err := io.ReadAll(good.Body)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -16,7 +16,7 @@ import (
 // reason, and for what is verified and means one thing now and another later.
 func FuzzJudge(f *testing.F) {
 	for _, connector := range verify.Connectors() {
-		f.Add(connector, sample(f, connector, normalize.Samples(connector)[0])) // the others are seeds of FuzzNormalize
+		f.Add(connector, sample(f, connector, samples.Names(connector)[0])) // the others are seeds of FuzzNormalize
 	}
 	f.Fuzz(func(t *testing.T, connector string, payload []byte) {
 		keys, private, ok := sign.Dev(connector)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -56,8 +56,8 @@ func signedRequest(t *testing.T, connector string, payload []byte, at time.Time)
 // everySample calls f with each sample that comes to events.
 func everySample(t *testing.T, f func(t *testing.T, connector, name string, payload []byte)) {
 	for _, connector := range verify.Connectors() {
-		for _, name := range normalize.Samples(connector) {
-			payload, err := normalize.Sample(connector, name)
+		for _, name := range samples.Names(connector) {
+			payload, err := samples.Payload(connector, name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,6 +23,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -178,7 +179,7 @@ func signed(t testing.TB, connector string, payload []byte) *http.Request {
 
 func sample(t testing.TB, connector, name string) []byte {
 	t.Helper()
-	b, err := normalize.Sample(connector, name)
+	b, err := samples.Payload(connector, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestSamples(t *testing.T) {
 		"xsolla":       `204 `,
 	}
 	for _, connector := range verify.Connectors() {
-		for _, name := range normalize.Samples(connector) {
+		for _, name := range samples.Names(connector) {
 			payload := sample(t, connector, name)
 			if sign.Malformed(connector, payload) {
 				continue

@@ -12,7 +12,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -23,7 +23,7 @@ import (
 func TestTokens(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		t.Run(connector, func(t *testing.T) {
-			samples := normalize.Samples(connector)
+			samples := samples.Names(connector)
 			payload := sample(t, connector, samples[len(samples)-1])
 			requests := []*http.Request{signed(t, connector, payload)}
 			keys, _, _ := sign.Dev(connector)

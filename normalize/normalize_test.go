@@ -18,17 +18,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+var update = flag.Bool("update", false, "rewrite the golden files in samples")
 
 // received is when every test's webhook came in.
 var received = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// inputs returns the payloads in testdata by connector: every file that is not
+// inputs returns the payloads in samples by connector: every file that is not
 // a golden.
 func inputs(t testing.TB) map[string][]string {
-	files, err := filepath.Glob("testdata/*/*")
+	files, err := filepath.Glob("samples/*/*")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no testdata: %v", err)
+		t.Fatalf("no samples: %v", err)
 	}
 	by := map[string][]string{}
 	for _, f := range files {
@@ -39,7 +39,7 @@ func inputs(t testing.TB) map[string][]string {
 	return by
 }
 
-// TestGolden normalises every testdata/<connector>/<case> and compares what it
+// TestGolden normalises every samples/<connector>/<case> and compares what it
 // means, byte for byte, with <case>.golden beside it. A case whose name begins
 // with "malformed" must come to that, one that begins with "ignored" to that,
 // and any other to at least one event. A name that ends in @name=value is a
@@ -49,11 +49,11 @@ func TestGolden(t *testing.T) {
 	by := inputs(t)
 	for connector, files := range by {
 		if !slices.Contains(Connectors(), connector) {
-			t.Errorf("testdata/%s belongs to no connector", connector)
+			t.Errorf("samples/%s belongs to no connector", connector)
 			continue
 		}
 		for _, f := range files {
-			t.Run(strings.TrimPrefix(f, "testdata/"), func(t *testing.T) {
+			t.Run(strings.TrimPrefix(f, "samples/"), func(t *testing.T) {
 				r := golden(t, connector, f)
 				want := OutcomeEvents
 				for _, o := range []Outcome{OutcomeMalformed, OutcomeIgnored} {
@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 	}
 	for _, c := range Connectors() {
 		if len(by[c]) == 0 {
-			t.Errorf("connector %q has no payloads in testdata/%s", c, c)
+			t.Errorf("connector %q has no payloads in samples/%s", c, c)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func golden(t *testing.T, connector, file string) Result {
 
 // TestGoldenAlone fails where a golden's payload is gone.
 func TestGoldenAlone(t *testing.T) {
-	goldens, _ := filepath.Glob("testdata/*/*.golden")
+	goldens, _ := filepath.Glob("samples/*/*.golden")
 	for _, g := range goldens {
 		if all, _ := filepath.Glob(strings.TrimSuffix(g, "golden") + "*"); len(all) != 2 {
 			t.Errorf("%s: want it and one payload, found %v", g, all)

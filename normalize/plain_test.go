@@ -11,7 +11,7 @@ import (
 // TestPlain: nearly all that processors send is plain, and what is ambiguous is
 // not.
 func TestPlain(t *testing.T) {
-	files, err := filepath.Glob("testdata/*/*.json")
+	files, err := filepath.Glob("samples/*/*.json")
 	if err != nil || len(files) < 500 {
 		t.Fatalf("%d samples, %v", len(files), err)
 	}
@@ -71,7 +71,7 @@ func FuzzPlain(f *testing.F) {
 }
 
 func BenchmarkPlain(b *testing.B) {
-	text, err := os.ReadFile("testdata/stripe/payment_intent.succeeded.json")
+	text, err := os.ReadFile("samples/stripe/payment_intent.succeeded.json")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -74,7 +75,7 @@ func infoOf(name string) (connectorInfo, error) {
 	i := connectorInfo{
 		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
 		Answer: m.Says(), Deadline: m.Deadline.String(),
-		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: normalize.Samples(name),
+		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: samples.Names(name),
 	}
 	for _, s := range n.Settings {
 		i.Settings = append(i.Settings, verify.Setting{Name: s.Name, Says: s.Says})
@@ -89,8 +90,8 @@ func infoOf(name string) (connectorInfo, error) {
 func eventsOf(name string) ([]schemas.Type, error) {
 	known := map[schemas.Type]bool{}
 	keys, _, _ := sign.Dev(name)
-	for _, sample := range normalize.Samples(name) {
-		payload, err := normalize.Sample(name, sample)
+	for _, sample := range samples.Names(name) {
+		payload, err := samples.Payload(name, sample)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -18,7 +18,7 @@ func TestConnectorsPage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(i.Events) == 0 && len(normalize.Samples(name)) == 0 {
+		if len(i.Events) == 0 && len(samples.Names(name)) == 0 {
 			t.Errorf("%s has neither events nor samples", name)
 		}
 		all = append(all, i)

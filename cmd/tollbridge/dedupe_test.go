@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 )
 
 // explained is what explain --json prints, without places and times.
@@ -105,7 +105,7 @@ func TestExplain(t *testing.T) {
 // by its body.
 func TestExplainDigest(t *testing.T) {
 	b := startBridge(t)
-	payload, err := normalize.Sample("razorpay", "payment.dispute.created")
+	payload, err := samples.Payload("razorpay", "payment.dispute.created")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -70,7 +70,7 @@ func TestDev(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		before := len(out.String())
 		url := address + "/webhooks/" + connector + "/default"
-		got := tollbridge(t, "", "send", connector, normalize.Samples(connector)[0], "--to", url)
+		got := tollbridge(t, "", "send", connector, samples.Names(connector)[0], "--to", url)
 		if got.code != 0 || !strings.HasPrefix(got.out, "20") || !strings.Contains(got.out, `";topic="`) {
 			t.Errorf("send %s: exit %d, %s%s", connector, got.code, got.out, got.err)
 		}
@@ -219,7 +219,7 @@ func TestHangup(t *testing.T) {
 
 // deliver sends a signed webhook and returns the status of the answer.
 func deliver(client *http.Client, url, secret string, number int) string {
-	payload, err := normalize.Sample("stripe", "payment_intent.succeeded")
+	payload, err := samples.Payload("stripe", "payment_intent.succeeded")
 	if err != nil {
 		return err.Error()
 	}

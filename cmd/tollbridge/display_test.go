@@ -83,7 +83,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 			{Name: schemas.HeaderKeySource, Value: hostile}, {Name: hostile, Value: rawHostile}}
 		records := []kafka.Record{
 			{Topic: b.names.Event(schemas.PaymentCaptured), Key: []byte(key), Value: value, Headers: headers},
-			{Topic: b.names.References(), Key: []byte("stripe::" + hostile), Value: []byte(rawHostile), Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: []byte(rawHostile)}}},
+			{Topic: b.names.References(), Key: []byte("stripe::" + hostile), Value: []byte(rawHostile), Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: rawHostile}}},
 			{Topic: b.names.References(), Key: []byte("stripe::pi_" + key), Value: []byte(hostile), Headers: headers},
 		}
 		for _, topic := range []string{b.names.Received(), b.names.Dead()} {
@@ -97,7 +97,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 					{"received-at", time.Now().UTC().Format(time.RFC3339Nano)}, {"secret", rawHostile}, {"outcome", rawHostile}, {"reason", rawHostile},
 					{"event-ids", event + "," + e.ID + "," + rawHostile}, {"traceparent", rawHostile}, {"http-" + hostile, rawHostile}, {"http-stripe-signature", rawHostile},
 				} {
-					r.Headers = append(r.Headers, schemas.Header{Name: h[0], Value: []byte(h[1])})
+					r.Headers = append(r.Headers, schemas.Header{Name: h[0], Value: h[1]})
 				}
 				records = append(records, r)
 			}
@@ -115,7 +115,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 	mark := kafka.Record{Topic: b.names.Dead(), Key: []byte(hostile)}
 	for _, h := range [][2]string{{"connector", hostile}, {"endpoint", hostile}, {"received-at", time.Now().UTC().Format(time.RFC3339Nano)},
 		{"outcome", hostile}, {"reason", hostile}, {"event-ids", event}, {"handles", letter}, {"by", rawHostile}} {
-		mark.Headers = append(mark.Headers, schemas.Header{Name: h[0], Value: []byte(h[1])})
+		mark.Headers = append(mark.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
 	if _, err := p.Publish(t.Context(), []kafka.Record{mark}); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -110,7 +110,7 @@ func TestEnvironment(t *testing.T) {
 // captured is a signed sample and what it is inspected with.
 func captured(t *testing.T) (body, signature string, at time.Time) {
 	t.Helper()
-	payload, err := normalize.Sample("stripe", "payment_intent.succeeded")
+	payload, err := samples.Payload("stripe", "payment_intent.succeeded")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,9 +283,9 @@ func TestLists(t *testing.T) {
 		if one.code != 0 || !strings.Contains(one.out, i.Signs) || !strings.Contains(one.out, i.Docs[0]) {
 			t.Errorf("connectors %s: exit %d, %s%s", i.Name, one.code, one.out, one.err)
 		}
-		samples := tollbridge(t, "", "send", i.Name)
-		if want := strings.Join(normalize.Samples(i.Name), "\n") + "\n"; samples.code != 0 || samples.out != want {
-			t.Errorf("send %s: exit %d, %q, want %q", i.Name, samples.code, samples.out, want)
+		listed := tollbridge(t, "", "send", i.Name)
+		if want := strings.Join(samples.Names(i.Name), "\n") + "\n"; listed.code != 0 || listed.out != want {
+			t.Errorf("send %s: exit %d, %q, want %q", i.Name, listed.code, listed.out, want)
 		}
 	}
 	for args, want := range map[string]string{

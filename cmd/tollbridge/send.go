@@ -13,7 +13,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -31,11 +31,11 @@ Exit codes: 0 answered 2xx, 1 anything else.`,
   tollbridge send stripe --payload event.json --secret whsec_… --to https://pay.example.com/webhooks/stripe`,
 		Args: cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var samples []string
+			var names []string
 			if len(args) > 0 {
-				samples = normalize.Samples(args[0])
+				names = samples.Names(args[0])
 			}
-			return completeNth(args, verify.Connectors(), samples), cobra.ShellCompDirectiveNoFileComp
+			return completeNth(args, verify.Connectors(), names), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error { return m.run(c, args) },
 	}
@@ -62,7 +62,7 @@ func (m mailing) run(c *cobra.Command, args []string) error {
 		return usage("connector %q is unknown; there are %s", connector, strings.Join(verify.Connectors(), ", "))
 	}
 	if len(args) == 1 && m.payload == "" {
-		for _, name := range normalize.Samples(connector) {
+		for _, name := range samples.Names(connector) {
 			fmt.Fprintln(c.OutOrStdout(), name)
 		}
 		return nil
@@ -100,7 +100,7 @@ func (m mailing) read(connector string, args []string) ([]byte, error) {
 	if m.payload != "" {
 		return os.ReadFile(m.payload)
 	}
-	return normalize.Sample(connector, args[1])
+	return samples.Payload(connector, args[1])
 }
 
 // deliver sends the request and prints the answer.

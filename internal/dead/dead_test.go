@@ -17,7 +17,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
@@ -225,7 +225,7 @@ func TestPartly(t *testing.T) {
 	}
 	batch.Live = "false"
 	for _, name := range []string{"AUTHORISATION", "malformed-amount"} {
-		b, err := normalize.Sample("adyen", name)
+		b, err := samples.Payload("adyen", name)
 		if err != nil {
 			t.Fatal(err)
 		}

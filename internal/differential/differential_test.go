@@ -32,7 +32,7 @@ import (
 	svix "github.com/svix/svix-webhooks/go"
 
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -226,8 +226,8 @@ func (l library) request(t *testing.T, random *mathrand.Rand) (verify.Keys, veri
 	if l.connector == "paddle" { // five seconds is less than a busy machine may need between two clocks
 		keys.Settings = map[string]string{"tolerance_seconds": "300"}
 	}
-	names := normalize.Samples(l.connector)
-	payload, err := normalize.Sample(l.connector, names[random.IntN(len(names))])
+	names := samples.Names(l.connector)
+	payload, err := samples.Payload(l.connector, names[random.IntN(len(names))])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -30,7 +30,7 @@ import (
 // handshakes aside: they are answered to anyone.
 func good(t *testing.T) map[string]Case {
 	t.Helper()
-	files, err := filepath.Glob("../verify/testdata/*/ok*.http")
+	files, err := filepath.Glob("../../verify/testdata/*/ok*.http")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no vectors: %v", err)
 	}
@@ -41,7 +41,7 @@ func good(t *testing.T) map[string]Case {
 			t.Fatalf("%s is not verified", f)
 		}
 		if !handshake {
-			all[strings.TrimPrefix(f, "../verify/testdata/")] = c
+			all[strings.TrimPrefix(f, "../../verify/testdata/")] = c
 		}
 	}
 	for _, name := range verify.Connectors() {
@@ -523,7 +523,7 @@ func TestClocks(t *testing.T) {
 			continue
 		}
 		timed++
-		c := sample(t, connector, normalize.Samples(connector)[0], at)
+		c := sample(t, connector, samples.Names(connector)[0], at)
 		c.Endpoint.Keys.Settings["tolerance_seconds"] = "60"
 		judge := func(what string, cause Cause, says string, change func(*Case)) {
 			t.Helper()
@@ -569,7 +569,7 @@ func TestUnits(t *testing.T) {
 		"stripe": "is in milliseconds, and was signed in seconds", "standardwebhooks": "is in milliseconds, and was signed in seconds",
 		"paddle": "is in milliseconds, and was signed in seconds", "recurly": "is in seconds, and was signed in milliseconds",
 	} {
-		c := sample(t, connector, normalize.Samples(connector)[0], at)
+		c := sample(t, connector, samples.Names(connector)[0], at)
 		for _, name := range c.connector().Headers {
 			value := c.Request.Header.Get(name)
 			if connector == "recurly" {
@@ -583,7 +583,7 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s: want %q, got %s", connector, says, text(t, d))
 		}
 	}
-	c := sample(t, "svix", normalize.Samples("svix")[0], time.Unix(at.UnixMilli(), 0))
+	c := sample(t, "svix", samples.Names("svix")[0], time.Unix(at.UnixMilli(), 0))
 	c.Now = at
 	if d := c.Diagnose(); d == nil || d.Cause != TimeUnit || !strings.Contains(d.Mistake, "its time is in milliseconds") {
 		t.Errorf("signed in milliseconds: %s", text(t, d))
@@ -593,7 +593,7 @@ func TestUnits(t *testing.T) {
 // sample is a signed sample, and the keys it is verified with.
 func sample(t *testing.T, connector, event string, at time.Time) Case {
 	t.Helper()
-	payload, err := normalize.Sample(connector, event)
+	payload, err := samples.Payload(connector, event)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -666,7 +666,7 @@ func TestBodies(t *testing.T) {
 func TestTestEvents(t *testing.T) {
 	said := map[string]bool{}
 	for _, connector := range verify.Connectors() {
-		for _, event := range normalize.Samples(connector) {
+		for _, event := range samples.Names(connector) {
 			c := sample(t, connector, event, time.Unix(1767225600, 0))
 			if judged(func() error { _, err := c.verify(); return err }()) {
 				continue // what is malformed in it is signed

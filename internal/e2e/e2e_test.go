@@ -30,6 +30,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -290,8 +291,8 @@ func TestEverySample(t *testing.T) {
 	seen := map[string]bool{}            // their ids
 	whole := map[string]bool{}
 	for _, connector := range verify.Connectors() {
-		for _, name := range normalize.Samples(connector) {
-			payload, err := normalize.Sample(connector, name)
+		for _, name := range samples.Names(connector) {
+			payload, err := samples.Payload(connector, name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -37,9 +37,9 @@ func TestReplay(t *testing.T) {
 		})
 	}
 	group.Wait()
-	for connector, names := range map[string][]string{"adyen": normalize.Samples("adyen"), "paypal": normalize.Samples("paypal")} {
+	for connector, names := range map[string][]string{"adyen": samples.Names("adyen"), "paypal": samples.Names("paypal")} {
 		for _, name := range names {
-			payload, err := normalize.Sample(connector, name)
+			payload, err := samples.Payload(connector, name)
 			if err != nil {
 				t.Fatal(err)
 			}

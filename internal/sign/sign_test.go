@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -24,8 +25,8 @@ func TestEveryConnector(t *testing.T) {
 		if err := verify.Check(connector, keys); err != nil {
 			t.Errorf("%s: the dev keys: %v", connector, err)
 		}
-		for _, name := range normalize.Samples(connector) {
-			payload, err := normalize.Sample(connector, name)
+		for _, name := range samples.Names(connector) {
+			payload, err := samples.Payload(connector, name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +60,7 @@ func TestEmptySecret(t *testing.T) {
 		if c, _ := verify.Lookup(connector); c.Keyless {
 			continue
 		}
-		payload, err := normalize.Sample(connector, normalize.Samples(connector)[0])
+		payload, err := samples.Payload(connector, samples.Names(connector)[0])
 		if err != nil {
 			t.Fatal(err)
 		}
