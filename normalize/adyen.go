@@ -2,7 +2,6 @@ package normalize
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -335,7 +334,7 @@ func (i adyenItem) amount() (*schemas.Amount, error) {
 // family fills in what only facts of one family have.
 func (i adyenItem) family(f *Fact) error {
 	family := f.Type.Family()
-	f.PaymentMethod = adyenMethod(string(i.PaymentMethod))
+	f.PaymentMethod = methodOfVariant(string(i.PaymentMethod))
 	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
 		raw := first(i.More["refusalCodeRaw"], i.More["refusalReasonRaw"])
 		f.Error = failure("", first(i.Reason, i.EventCode+" success="+i.Success), raw)
@@ -373,22 +372,4 @@ func (i adyenItem) dispute(f *Fact) (err error) {
 	ends, err := timestamp(string(i.More["defensePeriodEndsAt"]), time.RFC3339)
 	f.RespondBy = deadline(ends)
 	return err
-}
-
-// adyenMethod is how it was paid. Of a card Adyen writes the network, the
-// network with the kind of card (visastandarddebit) or with the wallet it was in
-// (visa_applepay); of all others the method (ideal, directdebit_NL).
-//
-// https://docs.adyen.com/development-resources/paymentmethodvariant
-func adyenMethod(variant string) *schemas.PaymentMethod {
-	network, wallet, _ := strings.Cut(strings.ToLower(variant), "_")
-	for _, brand := range []string{"visa", "mc", "amex", "maestro", "cup", "diners", "discover", "jcb", "elo", "hipercard", "cartebancaire"} {
-		if strings.HasPrefix(network, brand) {
-			network = brand
-		}
-	}
-	if !cardBrands[network] {
-		return method(variant, "")
-	}
-	return method(cmp.Or(wallet, "card"), network)
 }

@@ -167,6 +167,6 @@ func adyenPlatformToken(event string, data jsontext.Value) (f Fact, err error) {
 		f.Type = schemas.MandateRevoked
 	}
 	f.Account, f.ConnectorMandateID = string(t.MerchantAccount), t.StoredPaymentMethodID
-	f.PaymentMethod = adyenMethod(string(t.Type))
+	f.PaymentMethod = methodOfVariant(string(t.Type))
 	return f, nil
 }

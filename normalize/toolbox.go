@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -316,4 +317,23 @@ func failure(code, message, networkCode string) *schemas.Error {
 		return nil
 	}
 	return &schemas.Error{Code: code, Message: message, NetworkCode: networkCode}
+}
+
+// methodOfVariant returns the payment method of an Adyen variant. For a card the
+// variant is the network, the network with the kind of card (visastandarddebit)
+// or with the wallet (visa_applepay); otherwise it is the method (ideal,
+// directdebit_NL).
+//
+// https://docs.adyen.com/development-resources/paymentmethodvariant
+func methodOfVariant(variant string) *schemas.PaymentMethod {
+	network, wallet, _ := strings.Cut(strings.ToLower(variant), "_")
+	for _, brand := range []string{"visa", "mc", "amex", "maestro", "cup", "diners", "discover", "jcb", "elo", "hipercard", "cartebancaire"} {
+		if strings.HasPrefix(network, brand) {
+			network = brand
+		}
+	}
+	if !cardBrands[network] {
+		return method(variant, "")
+	}
+	return method(cmp.Or(wallet, "card"), network)
 }

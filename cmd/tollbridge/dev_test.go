@@ -205,7 +205,7 @@ func TestHangup(t *testing.T) {
 	var logs screen
 	end := ignoreHangup(zerolog.New(&logs))
 	defer end()
-	for range 3 {
+	for n := range 3 {
 		self, err := os.FindProcess(os.Getpid())
 		if err != nil {
 			t.Fatal(err)
@@ -213,7 +213,7 @@ func TestHangup(t *testing.T) {
 		if err := self.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "a line about it", func() bool { return strings.Contains(logs.String(), "SIGHUP ignored") })
+		until(t, "a line about each", func() bool { return strings.Count(logs.String(), "SIGHUP ignored") == n+1 })
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
-	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -177,7 +177,7 @@ func TestWorstBodies(t *testing.T) {
 		keys, private, _ := sign.Dev(connector)
 		address := "https://pay.example.com/webhooks/" + connector
 		e := ingest.Endpoint{Connector: connector, Keys: keys, URL: address}
-		sample, err := normalize.Sample(connector, normalize.Samples(connector)[0])
+		sample, err := samples.Payload(connector, samples.Names(connector)[0])
 		if err != nil {
 			t.Fatal(err)
 		}
