@@ -1,4 +1,4 @@
-// Fulfilment ships every paid order once: see ../README.md.
+// Fulfilment is an example consumer that ships every paid order exactly once: see ../README.md.
 package main
 
 import (
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL);`
 
-// event is what fulfilment reads of a CloudEvent.
+// event has the fields of a CloudEvents event that fulfilment needs.
 type event struct {
 	ID   string `json:"id"`
 	Type string `json:"type"`
@@ -61,8 +61,8 @@ func run(ctx context.Context) error {
 		Brokers:        strings.Split(cmp.Or(os.Getenv("KAFKA_BROKERS"), "127.0.0.1:9092"), ","),
 		GroupID:        cmp.Or(os.Getenv("GROUP"), "fulfilment"),
 		GroupTopics:    []string{prefix + "payment.captured", prefix + "refund.succeeded"},
-		StartOffset:    kafka.FirstOffset, // of a group that has committed nothing yet
-		SessionTimeout: 10 * time.Second,  // how long a killed one's partitions stay with nobody
+		StartOffset:    kafka.FirstOffset, // where a new group begins
+		SessionTimeout: 10 * time.Second,  // after a kill, the partitions go to another consumer this much later
 	})
 	defer r.Close()
 	for {
@@ -72,7 +72,7 @@ func run(ctx context.Context) error {
 		}
 		done, err := handle(db, m.Value)
 		if err != nil {
-			return fmt.Errorf("%s/%d at %d: %w", m.Topic, m.Partition, m.Offset, err) // not committed: it comes again
+			return fmt.Errorf("%s/%d at %d: %w", m.Topic, m.Partition, m.Offset, err) // not committed: Kafka delivers it again
 		}
 		if done != "" {
 			fmt.Println(done)
@@ -83,8 +83,8 @@ func run(ctx context.Context) error {
 	}
 }
 
-// handle does what an event asks for and remembers its id, in one transaction. It returns a line that says what was
-// done, or none for an id that was handled before.
+// handle does the work for one event and stores the event's id, both in one transaction. It returns a line that says
+// what was done, or "" for an id that was handled before.
 func handle(db *sql.DB, value []byte) (string, error) {
 	var e event
 	if err := json.Unmarshal(value, &e); err != nil {
@@ -101,7 +101,8 @@ func handle(db *sql.DB, value []byte) (string, error) {
 		e.ID, e.Data.Corrects, e.Data.Order).Scan(&seen, &corrected, &refunded); err != nil || seen {
 		return "", err
 	}
-	// A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+	// A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read
+	// later, its id is in the table handled by then.
 	if _, err := tx.Exec(`DELETE FROM held WHERE id = ?`, e.Data.Corrects); err != nil {
 		return "", err
 	}
@@ -114,7 +115,7 @@ func handle(db *sql.DB, value []byte) (string, error) {
 	if _, err := tx.Exec(`INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING`, e.ID, cmp.Or(e.Data.Corrects, e.ID)); err != nil {
 		return "", err
 	}
-	// The work: what ships parcels reads this table.
+	// The work: put your own here. The program that ships parcels reads this table.
 	if _, err := tx.Exec(`INSERT INTO outbox VALUES (?, ?, ?, ?)`, e.Type, e.Data.Order, e.Data.Amount.Value, e.Data.Amount.Currency); err != nil {
 		return "", err
 	}
@@ -122,8 +123,8 @@ func handle(db *sql.DB, value []byte) (string, error) {
 	return fmt.Sprintf("%s %s %d %s", word, e.Data.Order, e.Data.Amount.Value, e.Data.Amount.Currency), tx.Commit()
 }
 
-// hold says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
-// event that would matter here, a refund, is looked up.
+// hold returns why a person should look at an event before it is handled, or "". A late event is not held: the money
+// was paid, and the only newer event that matters here, a refund, is looked up in outbox.
 func hold(e event, corrected, refunded bool) string {
 	switch d := e.Data; {
 	case corrected:

@@ -12,7 +12,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
-/** Ships every paid order once: see ../README.md. */
+/** An example consumer that ships every paid order exactly once: see ../README.md. */
 public class Fulfilment {
     static final List<String> TABLES = List.of(
         "CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY)",
@@ -21,14 +21,15 @@ public class Fulfilment {
     static final Map<String, String> WORDS = Map.of("payment.captured", "fulfilled", "refund.succeeded", "refunded");
     static final ObjectMapper JSON = new ObjectMapper();
 
-    /** Does what an event asks for and remembers its id, in the transaction under way. Returns a line that says what was
-     *  done, or null for an id that was handled before. */
+    /** Does the work for one event and stores the event's id, both in the current transaction. Returns a line that says
+     *  what was done, or null for an id that was handled before. */
     static String handle(Connection db, String value) throws Exception {
         JsonNode event = JSON.readTree(value), data = event.get("data"), amount = data.path("amount");
         String id = event.get("id").textValue(), type = event.get("type").textValue();
         String order = data.get("merchant_transaction_id").textValue(), corrects = data.path("corrects").asText(id);
         if (handled(db, id)) return null;
-        // A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+        // A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read
+        // later, its id is in the table handled by then.
         execute(db, "DELETE FROM held WHERE id = ?", corrects);
         String why = hold(db, type, order, data);
         if (why != null) {
@@ -36,13 +37,14 @@ public class Fulfilment {
             return "held " + type + " " + order + ": " + why;
         }
         execute(db, "INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", id, corrects);
-        // The work: what ships parcels reads this table. The amount is in minor units: 1099 EUR is 10.99 €.
+        // The work: put your own here. The program that ships parcels reads this table. The amount is in minor units:
+        // 1099 EUR is 10.99 €.
         execute(db, "INSERT INTO outbox VALUES (?, ?, ?, ?)", type, order, amount.get("value").longValue(), amount.get("currency").textValue());
         return WORDS.get(type) + " " + order + " " + amount.get("value") + " " + amount.get("currency").textValue();
     }
 
-    /** Says why a person should look at an event first, or null. That it is late is no reason: the money is there, and
-     *  the newer event that would matter here, a refund, is looked up. */
+    /** Returns why a person should look at an event before it is handled, or null. A late event is not held: the money
+     *  was paid, and the only newer event that matters here, a refund, is looked up in outbox. */
     static String hold(Connection db, String type, String order, JsonNode data) throws SQLException {
         if (data.has("corrects") && handled(db, data.get("corrects").textValue()))
             return "it corrects " + data.get("corrects").textValue() + ", which was handled";
@@ -84,9 +86,9 @@ public class Fulfilment {
              KafkaConsumer<String, String> consumer = new KafkaConsumer<>(Map.of(
                  "bootstrap.servers", env.getOrDefault("KAFKA_BROKERS", "127.0.0.1:9092"),
                  "group.id", env.getOrDefault("GROUP", "fulfilment"),
-                 "auto.offset.reset", "earliest", // of a group that has committed nothing yet
+                 "auto.offset.reset", "earliest", // where a new group begins
                  "enable.auto.commit", "false",
-                 "session.timeout.ms", "10000"), // how long a killed one's partitions stay with nobody
+                 "session.timeout.ms", "10000"), // after a kill, the partitions go to another consumer this much later
                  new StringDeserializer(), new StringDeserializer())) {
             db.setAutoCommit(false);
             for (String table : TABLES) execute(db, table);
@@ -99,14 +101,14 @@ public class Fulfilment {
             consumer.subscribe(List.of(prefix + "payment.captured", prefix + "refund.succeeded"));
             while (true) {
                 for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
-                    String line = handle(db, record.value()); // an exception ends it: nothing is committed, it comes again
+                    String line = handle(db, record.value()); // an exception ends the program: nothing is committed, and Kafka delivers it again
                     db.commit();
                     if (line != null) System.out.println(line);
                 }
                 consumer.commitSync(); // after the work
             }
         } catch (WakeupException e) {
-            // SIGTERM: what was handled and is not committed comes again, and is recognised
+            // SIGTERM: Kafka delivers again what was handled and not committed, and its id is found in the table handled
         }
     }
 }

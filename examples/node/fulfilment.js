@@ -1,4 +1,4 @@
-// Ships every paid order once: see ../README.md.
+// An example consumer that ships every paid order exactly once: see ../README.md.
 import { DatabaseSync } from 'node:sqlite'
 import { Consumer } from '@platformatic/kafka'
 
@@ -17,7 +17,7 @@ const keep = db.prepare('INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHIN
 const remember = db.prepare('INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING')
 const ship = db.prepare('INSERT INTO outbox VALUES (?, ?, ?, ?)')
 
-// transaction runs work, which must not await, as one transaction.
+// transaction runs work in one database transaction. Work must not await.
 function transaction(work) {
   db.exec('BEGIN IMMEDIATE')
   try {
@@ -30,13 +30,14 @@ function transaction(work) {
   }
 }
 
-// handle does what an event asks for and remembers its id. It returns a line that says what was done, or none for an
-// id that was handled before.
+// handle does the work for one event and stores the event's id. It returns a line that says what was done, or undefined
+// for an id that was handled before.
 function handle(value) {
   const { id, type, data } = JSON.parse(value)
   const { merchant_transaction_id: order, corrects, amount } = data
   if (isHandled.get(id)) return
-  // A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+  // A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read later,
+  // its id is in the table handled by then.
   if (corrects) release.run(corrects)
   const why = hold(type, data)
   if (why) {
@@ -44,12 +45,12 @@ function handle(value) {
     return `held ${type} ${order}: ${why}`
   }
   remember.run(id, corrects ?? id)
-  ship.run(type, order, amount.value, amount.currency) // the work: what ships parcels reads this table
+  ship.run(type, order, amount.value, amount.currency) // the work: put your own here
   return `${words[type]} ${order} ${amount.value} ${amount.currency}` // minor units: 1099 EUR is 10.99 €
 }
 
-// hold says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
-// event that would matter here, a refund, is looked up.
+// hold returns why a person should look at an event before it is handled, or undefined. A late event is not held: the
+// money was paid, and the only newer event that matters here, a refund, is looked up in outbox.
 function hold(type, { merchant_transaction_id: order, key_source, corrects, contradicts, amount }) {
   if (corrects && isHandled.get(corrects)) return `it corrects ${corrects}, which was handled`
   if (!['payload', 'reference'].includes(key_source)) return 'whose order it is is not known yet, a correction may follow'
@@ -62,19 +63,19 @@ const consumer = new Consumer({
   clientId: 'fulfilment',
   bootstrapBrokers: KAFKA_BROKERS.split(','),
   groupId: GROUP,
-  sessionTimeout: 10_000, // how long a killed one's partitions stay with nobody
+  sessionTimeout: 10_000, // after a kill, the partitions go to another consumer this much later
 })
 const messages = await consumer.consume({
   topics: [`${TOPIC_PREFIX}payment.captured`, `${TOPIC_PREFIX}refund.succeeded`],
   mode: 'committed',
-  fallbackMode: 'earliest', // of a group that has committed nothing yet
+  fallbackMode: 'earliest', // where a new group begins
   autocommit: false,
 })
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => messages.close())
 for await (const message of messages) {
   const line = transaction(() => handle(message.value.toString()))
   if (line) console.log(line)
-  await message.commit() // after the work: what is not committed comes again
+  await message.commit() // after the work: Kafka delivers again what is not committed
 }
 await consumer.close()
 db.close()

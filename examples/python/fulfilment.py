@@ -1,4 +1,4 @@
-"""Ships every paid order once: see ../README.md."""
+"""An example consumer that ships every paid order exactly once: see ../README.md."""
 
 import json
 import os
@@ -16,8 +16,8 @@ WORDS = {"payment.captured": "fulfilled", "refund.succeeded": "refunded"}
 
 
 def handle(db, value):
-    """Does what an event asks for and remembers its id, in one transaction. Returns a line that says what was done,
-    or None for an id that was handled before."""
+    """Does the work for one event and stores the event's id, both in one transaction. Returns a line that says what
+    was done, or None for an id that was handled before."""
     event = json.loads(value)
     data = event["data"]
     order, corrects = data["merchant_transaction_id"], data.get("corrects")
@@ -25,21 +25,23 @@ def handle(db, value):
         db.execute("BEGIN IMMEDIATE")
         if handled(db, event["id"]):
             return None
-        # A correction takes the place of the event that it corrects, here or, if that one comes later, there.
+        # A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is
+        # read later, its id is in the table handled by then.
         db.execute("DELETE FROM held WHERE id = ?", [corrects])
         if why := hold(db, event):
             db.execute("INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [event["id"], why, value.decode()])
             return f"held {event['type']} {order}: {why}"
         db.execute("INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", [event["id"], corrects or event["id"]])
-        # The work: what ships parcels reads this table. The amount is in minor units: 1099 EUR is 10.99 €.
+        # The work: put your own here. The program that ships parcels reads this table. The amount is in minor units:
+        # 1099 EUR is 10.99 €.
         amount = data["amount"]
         db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", [event["type"], order, amount["value"], amount["currency"]])
     return f"{WORDS[event['type']]} {order} {amount['value']} {amount['currency']}"
 
 
 def hold(db, event):
-    """Says why a person should look at an event first. That it is late is no reason: the money is there, and the newer
-    event that would matter here, a refund, is looked up."""
+    """Returns why a person should look at an event before it is handled, or None. A late event is not held: the money
+    was paid, and the only newer event that matters here, a refund, is looked up in outbox."""
     data = event["data"]
     if handled(db, data.get("corrects")):
         return f"it corrects {data['corrects']}, which was handled"
@@ -63,14 +65,14 @@ def main():
     stopping = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.append(True))
-    db = sqlite3.connect(os.getenv("DATABASE", "fulfilment.db"), isolation_level=None)  # None: BEGIN is ours
+    db = sqlite3.connect(os.getenv("DATABASE", "fulfilment.db"), isolation_level=None)  # None: this program begins transactions itself
     db.executescript(TABLES)
     consumer = Consumer({
         "bootstrap.servers": os.getenv("KAFKA_BROKERS", "127.0.0.1:9092"),
         "group.id": os.getenv("GROUP", "fulfilment"),
-        "auto.offset.reset": "earliest",  # of a group that has committed nothing yet
+        "auto.offset.reset": "earliest",  # where a new group begins
         "enable.auto.commit": False,
-        "session.timeout.ms": 10_000,  # how long a killed one's partitions stay with nobody
+        "session.timeout.ms": 10_000,  # after a kill, the partitions go to another consumer this much later
     })
     prefix = os.getenv("TOPIC_PREFIX", "")
     consumer.subscribe([prefix + "payment.captured", prefix + "refund.succeeded"])
@@ -83,7 +85,7 @@ def main():
                 raise KafkaException(message.error())
             if line := handle(db, message.value()):
                 print(line, flush=True)
-            consumer.commit(message, asynchronous=False)  # after the work: what is not committed comes again
+            consumer.commit(message, asynchronous=False)  # after the work: Kafka delivers again what is not committed
     finally:
         consumer.close()
 
