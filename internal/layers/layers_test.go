@@ -251,43 +251,51 @@ func TestPure(t *testing.T) {
 	}
 }
 
-// TestConnectorsAreAlone keeps one connector's file from leaning on another's.
-// What stripe.go declares begins with "stripe", and adyenplatform.go, for the
-// connector adyen-platform, with "adyenPlatform"; only the file itself and the
-// shared files name it.
+// TestConnectorsAreAlone keeps one connector's files from using another's. The
+// connector adyen-platform has adyenplatform.go and, where that would be long,
+// adyenplatform_*.go beside it. What these files declare begins with
+// "adyenPlatform", and only they and the shared files use it.
 func TestConnectorsAreAlone(t *testing.T) {
 	for pkg, connectors := range map[string][]string{"verify": verify.Connectors(), "normalize": normalize.Connectors()} {
-		prefixes := map[string]string{} // by file
+		prefixes := map[string]string{} // by the name of the connector's main file, without .go
 		for _, c := range connectors {
-			prefixes[pkg+"/"+strings.ReplaceAll(c, "-", "")+".go"] = camel(c)
+			prefixes[pkg+"/"+strings.ReplaceAll(c, "-", "")] = camel(c)
 		}
 		var own []file
-		owner := map[string]string{} // the file of an identifier
+		present := map[string]bool{}      // main files
+		owner := map[string]string{}      // the connector's main file, by identifier
+		mainFile := func(f file) string { // stripe_disputes.go belongs to stripe.go
+			name, _, _ := strings.Cut(strings.TrimSuffix(f.path, ".go"), "_")
+			return name
+		}
 		for _, f := range files(t) {
 			if f.pkg != pkg || f.test || slices.Contains(shared[pkg], f.path) {
 				continue
 			}
-			prefix, ok := prefixes[f.path]
+			main := mainFile(f)
+			prefix, ok := prefixes[main]
 			if !ok {
 				t.Errorf("%s is no connector's: it has no line in the table of %s, or belongs in one of %s", f.path, pkg, list(shared[pkg]))
 				continue
 			}
-			delete(prefixes, f.path)
+			present[main] = present[main] || f.path == main+".go"
 			own = append(own, f)
 			for _, id := range declared(f) {
-				owner[id.Name] = f.path
+				owner[id.Name] = main
 				if rest, ok := strings.CutPrefix(id.Name, prefix); !ok || rest != "" && 'a' <= rest[0] && rest[0] <= 'z' {
 					t.Errorf("%s: %s should be %s, or %s and a capital: another connector may want the name", position(id), id.Name, prefix, prefix)
 				}
 			}
 		}
-		for name := range prefixes {
-			t.Errorf("%s is missing: its connector is in the table of %s", name, pkg)
+		for main := range prefixes {
+			if !present[main] {
+				t.Errorf("%s.go is missing: its connector is in the table of %s", main, pkg)
+			}
 		}
 		for _, f := range own {
 			for _, id := range used(f) {
-				if theirs := owner[id.Name]; theirs != "" && theirs != f.path {
-					t.Errorf("%s: uses %s of %s: what two connectors share belongs in one of %s (a local variable: rename it)", position(id), id.Name, theirs, list(shared[pkg]))
+				if theirs := owner[id.Name]; theirs != "" && theirs != mainFile(f) {
+					t.Errorf("%s: uses %s of %s.go: what two connectors share belongs in one of %s (a local variable: rename it)", position(id), id.Name, theirs, list(shared[pkg]))
 				}
 			}
 		}
