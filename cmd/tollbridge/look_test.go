@@ -18,12 +18,10 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -426,7 +424,7 @@ func TestRewind(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := func(args ...string) (again int64) {
-		var moves []move
+		var moves []groups.Move
 		if err := json.Unmarshal([]byte(b.run(t, 0, append(args, "--json")...)), &moves); err != nil {
 			t.Fatal(err)
 		}
@@ -457,54 +455,6 @@ func TestRewind(t *testing.T) {
 	b.run(t, 1, "rewind", "nobody", "--to", "earliest")
 	for _, wrong := range []string{"--to 99 --topics payment.captured:2", "--to 5", "--to never", "--to earliest --topics nosuch", "--to earliest --topics payment.captured:9", ""} {
 		b.run(t, 2, append([]string{"rewind", "fulfilment"}, strings.Fields(wrong)...)...)
-	}
-}
-
-// TestRewindWithMembers: a group whose members another client brought says who
-// they are, whatever is in their metadata.
-func TestRewindWithMembers(t *testing.T) {
-	b := startBridge(t)
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.kafka.Brokers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	const topics = "\x00\x00\x00\x01\x00\x15shop.payment.captured" // an array of one
-	for name, member := range map[string]struct{ metadata, assignment string }{
-		// As Java's consumer sends them: user data of -1 is null, owned partitions
-		// with version 1, the generation with 2, the rack with 3.
-		"range, version 3": {"\x00\x03" + topics + "\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff",
-			"\x00\x03" + topics + "\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"},
-		"cooperative-sticky, version 3": {"\x00\x03" + topics + "\x00\x00\x00\x04\x00\x00\x00\x07" + topics + "\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x07" + "\x00\x06rack-1",
-			"\x00\x03" + topics + "\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"},
-		"librdkafka, version 0": {"\x00\x00" + topics + "\xff\xff\xff\xff", "\x00\x00" + topics + "\x00\x00\x00\x00"},
-		"none":                  {"", ""},
-		"of no format":          {"\xff", "\x00\x09\x7f\xff\xff\xff"},
-	} {
-		group := strings.ReplaceAll(name, " ", "-")
-		join := kmsg.NewPtrJoinGroupRequest()
-		join.Version, join.Group, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis, join.ProtocolType = 2, group, 30_000, 30_000, "consumer"
-		join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "any", Metadata: []byte(member.metadata)}}
-		joined, err := join.RequestWith(t.Context(), client)
-		if err != nil || kerr.ErrorForCode(joined.ErrorCode) != nil && joined.MemberID == "" {
-			t.Fatalf("%s: %v, %+v", name, err, joined)
-		}
-		if joined.ErrorCode == kerr.MemberIDRequired.Code {
-			join.MemberID = joined.MemberID
-			if joined, err = join.RequestWith(t.Context(), client); err != nil || joined.ErrorCode != 0 {
-				t.Fatalf("%s: %v, %+v", name, err, joined)
-			}
-		}
-		sync := kmsg.NewPtrSyncGroupRequest()
-		sync.Group, sync.Generation, sync.MemberID = group, joined.Generation, joined.MemberID
-		sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: joined.MemberID, MemberAssignment: []byte(member.assignment)}}
-		if synced, err := sync.RequestWith(t.Context(), client); err != nil || synced.ErrorCode != 0 {
-			t.Fatalf("%s: %v, %+v", name, err, synced)
-		}
-		got := tollbridge(t, "", "rewind", group, "--to", "earliest", "--topics", "payment.captured", "--apply", "--config", b.config)
-		if got.code != 1 || !strings.Contains(got.err, "is stable and has 1 members; stop them first: "+joined.MemberID+" (kgo at ") {
-			t.Errorf("%s: exit %d, %s%s", name, got.code, got.out, got.err)
-		}
 	}
 }
 

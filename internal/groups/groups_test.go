@@ -1,0 +1,160 @@
+package groups_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/groups"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+)
+
+// mover starts a fake Kafka with topics of three partitions.
+func mover(t *testing.T) (m groups.Mover, brokers []string) {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	m.Names = kafka.Names{Prefix: "shop."}
+	if _, err := (kafka.Layout{Names: m.Names, Partitions: 3, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	client, hangUp := c.Client()
+	m.Client, m.Reader = client, consume.New(c)
+	t.Cleanup(hangUp)
+	t.Cleanup(m.Reader.Close)
+	return m, c.Brokers
+}
+
+// TestPlan: a plan has the moves of the named topics, or of those in which the
+// group has an offset, and changes nothing until it is committed.
+func TestPlan(t *testing.T) {
+	m, brokers := mover(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const topic = "shop.payment.captured"
+	begin := time.UnixMilli(1767225600000)
+	for i := range 10 {
+		r := &kgo.Record{Topic: topic, Partition: 2, Value: []byte("x"), Timestamp: begin.Add(time.Duration(i) * time.Minute)}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := func(to groups.Target, topics ...string) ([]groups.Move, error) {
+		return m.Plan(t.Context(), "fulfilment", topics, to)
+	}
+	if _, err := plan(groups.Earliest); err == nil || !strings.Contains(err.Error(), "has no offset in a topic") {
+		t.Errorf("a group without offsets: %v", err)
+	}
+	first, err := plan(groups.Offset(7), "payment.captured:2")
+	if want := []groups.Move{{topic, 2, -1, 7, 0}}; err != nil || !slices.Equal(first, want) {
+		t.Fatalf("%+v, %v, want %+v", first, err, want)
+	}
+	if err := m.Commit(t.Context(), "fulfilment", first); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, c := range []struct {
+			name string
+			to   groups.Target
+			want groups.Move
+		}{
+			{"earliest", groups.Earliest, groups.Move{topic, 2, 7, 0, 7}},
+			{"latest", groups.Latest, groups.Move{topic, 2, 7, 10, -3}},
+			{"a time between two records", groups.At(begin.Add(90 * time.Second)), groups.Move{topic, 2, 7, 2, 5}},
+			{"an offset", groups.Offset(10), groups.Move{topic, 2, 7, 10, -3}},
+		} {
+			if got, err := plan(c.to); err != nil || !slices.Equal(got, []groups.Move{c.want}) {
+				t.Errorf("to %s: %+v, %v, want %+v", c.name, got, err, c.want)
+			}
+		}
+	}
+	all, err := plan(groups.Earliest, "shop.payment.captured", "payment.captured:2", "refund.failed:1")
+	if err != nil || len(all) != 4 {
+		t.Errorf("%+v, %v, want three partitions of one topic and one of another", all, err)
+	}
+	for _, c := range []struct {
+		field  string
+		to     groups.Target
+		topics []string
+	}{
+		{"topics", groups.Earliest, []string{"nosuch"}},
+		{"topics", groups.Earliest, []string{"payment.captured:3"}},
+		{"topics", groups.Earliest, []string{"payment.captured:x"}},
+		{"to", groups.Offset(11), []string{"payment.captured:2"}},
+		{"to", groups.Offset(-1), []string{"payment.captured:2"}},
+		{"to", groups.Offset(0), []string{"payment.captured"}},
+	} {
+		var wrong *groups.InputError
+		if _, err := plan(c.to, c.topics...); !errors.As(err, &wrong) || wrong.Field != c.field {
+			t.Errorf("%v: %v, want an InputError of %s", c.topics, err, c.field)
+		}
+	}
+}
+
+// TestMembers: the error names the members of a group, whatever client they use
+// and whatever is in their metadata.
+func TestMembers(t *testing.T) {
+	m, brokers := mover(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const topics = "\x00\x00\x00\x01\x00\x15shop.payment.captured" // an array of one
+	for name, member := range map[string]struct{ metadata, assignment string }{
+		// As Java's consumer sends them: user data of -1 is null, owned partitions
+		// with version 1, the generation with 2, the rack with 3.
+		"range, version 3": {"\x00\x03" + topics + "\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff",
+			"\x00\x03" + topics + "\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"},
+		"cooperative-sticky, version 3": {"\x00\x03" + topics + "\x00\x00\x00\x04\x00\x00\x00\x07" + topics + "\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x07" + "\x00\x06rack-1",
+			"\x00\x03" + topics + "\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"},
+		"librdkafka, version 0": {"\x00\x00" + topics + "\xff\xff\xff\xff", "\x00\x00" + topics + "\x00\x00\x00\x00"},
+		"none":                  {"", ""},
+		"of no format":          {"\xff", "\x00\x09\x7f\xff\xff\xff"},
+	} {
+		group := strings.ReplaceAll(name, " ", "-")
+		join := kmsg.NewPtrJoinGroupRequest()
+		join.Version, join.Group, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis, join.ProtocolType = 2, group, 30_000, 30_000, "consumer"
+		join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "any", Metadata: []byte(member.metadata)}}
+		joined, err := join.RequestWith(t.Context(), client)
+		if err != nil || kerr.ErrorForCode(joined.ErrorCode) != nil && joined.MemberID == "" {
+			t.Fatalf("%s: %v, %+v", name, err, joined)
+		}
+		if joined.ErrorCode == kerr.MemberIDRequired.Code {
+			join.MemberID = joined.MemberID
+			if joined, err = join.RequestWith(t.Context(), client); err != nil || joined.ErrorCode != 0 {
+				t.Fatalf("%s: %v, %+v", name, err, joined)
+			}
+		}
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Group, sync.Generation, sync.MemberID = group, joined.Generation, joined.MemberID
+		sync.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: joined.MemberID, MemberAssignment: []byte(member.assignment)}}
+		if synced, err := sync.RequestWith(t.Context(), client); err != nil || synced.ErrorCode != 0 {
+			t.Fatalf("%s: %v, %+v", name, err, synced)
+		}
+		_, err = m.Plan(t.Context(), group, []string{"payment.captured"}, groups.Earliest)
+		var members *groups.MembersError
+		if !errors.As(err, &members) || members.State != "Stable" || len(members.Members) != 1 ||
+			members.Members[0].ID != joined.MemberID || members.Members[0].Client != "kgo" || !strings.Contains(err.Error(), joined.MemberID) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := m.Commit(t.Context(), group, []groups.Move{{Topic: "shop.payment.captured"}}); !errors.As(err, &members) {
+			t.Errorf("%s: committed with a member: %v", name, err)
+		}
+	}
+}
