@@ -160,7 +160,7 @@ func adyenFacts[T any](live text, items []T, read func(T) (adyenItem, error)) []
 			f, err = i.fact()
 		}
 		if err != nil {
-			f = malformed(string(i.EventCode), err)
+			f = malformed(i.EventCode, err)
 		}
 		switch live {
 		case "true":
@@ -228,7 +228,7 @@ func (i adyenItem) known() bool {
 func (i adyenItem) fact() (f Fact, err error) {
 	switch {
 	case i.EventCode != "" && !i.known():
-		return notUnified(string(i.EventCode)), nil
+		return notUnified(i.EventCode), nil
 	case i.EventCode == "" || i.PspReference == "":
 		return f, fmt.Errorf("%w: an item without eventCode or pspReference", ErrMalformed)
 	}
@@ -237,7 +237,7 @@ func (i adyenItem) fact() (f Fact, err error) {
 		return f, err
 	}
 	if typ == "" {
-		return ignored(string(i.EventCode), why), nil
+		return ignored(i.EventCode, why), nil
 	}
 	f.Type, f.Identity = typ, string(i.EventCode+":"+i.PspReference+":"+i.Success)
 	f.Account, f.ConnectorEventType = string(i.MerchantAccountCode), string(i.EventCode)
@@ -249,7 +249,7 @@ func (i adyenItem) fact() (f Fact, err error) {
 	if f.Amount, err = i.amount(); err != nil {
 		return f, err
 	}
-	if f.Time, err = timestamp(string(i.EventDate), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(i.EventDate, time.RFC3339); err != nil {
 		return f, err
 	}
 	return f, i.family(&f)
@@ -328,13 +328,13 @@ func (i adyenItem) amount() (*schemas.Amount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: amount.value is %q, want minor units", ErrMalformed, i.Amount.Value)
 	}
-	return minor(&value, string(i.Amount.Currency), adyenExponents)
+	return minor(&value, i.Amount.Currency, adyenExponents)
 }
 
 // family fills in what only facts of one family have.
 func (i adyenItem) family(f *Fact) error {
 	family := f.Type.Family()
-	f.PaymentMethod = methodOfVariant(string(i.PaymentMethod))
+	f.PaymentMethod = methodOfVariant(i.PaymentMethod)
 	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
 		raw := first(i.More["refusalCodeRaw"], i.More["refusalReasonRaw"])
 		f.Error = failure("", first(i.Reason, i.EventCode+" success="+i.Success), raw)
@@ -369,7 +369,7 @@ func (i adyenItem) dispute(f *Fact) (err error) {
 	case "Unresponded", "Responded", "Expired": // the words for an inquiry, whichever event tells
 		f.Stage = schemas.StagePreDispute
 	}
-	ends, err := timestamp(string(i.More["defensePeriodEndsAt"]), time.RFC3339)
+	ends, err := timestamp(i.More["defensePeriodEndsAt"], time.RFC3339)
 	f.RespondBy = deadline(ends)
 	return err
 }

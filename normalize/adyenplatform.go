@@ -59,18 +59,14 @@ func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err == nil && f.Time.IsZero() {
 		f.Time, err = timestamp(first(e.Timestamp, e.CreatedAt), time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
-	}
 	switch e.Environment {
 	case "live":
 		f.Mode = ModeLive
 	case "test":
 		f.Mode = ModeTest
 	}
-	f.ConnectorEventType = e.Type
 	f.Identity += string(e.EventID) // what made or disabled a token; transfers have none
-	return []Fact{f}, nil
+	return oneFact(e.Type, f, err)
 }
 
 // adyenPlatformTypes are the states of a payout. "booked" is not the end: the
@@ -145,7 +141,7 @@ func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error
 	if f.Amount, err = minor(t.Amount.Value, t.Amount.Currency, adyenPlatformExponents); err != nil {
 		return f, err
 	}
-	f.Time, err = timestamp(string(t.UpdatedAt), time.RFC3339)
+	f.Time, err = timestamp(t.UpdatedAt, time.RFC3339)
 	return f, err
 }
 
@@ -167,6 +163,6 @@ func adyenPlatformToken(event string, data jsontext.Value) (f Fact, err error) {
 		f.Type = schemas.MandateRevoked
 	}
 	f.Account, f.ConnectorMandateID = string(t.MerchantAccount), t.StoredPaymentMethodID
-	f.PaymentMethod = methodOfVariant(string(t.Type))
+	f.PaymentMethod = methodOfVariant(t.Type)
 	return f, nil
 }

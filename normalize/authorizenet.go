@@ -87,10 +87,10 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var e authorizenetEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	if e.Payload.ID == "" {
-		return []Fact{malformed(event, fmt.Errorf("%w: no payload.id", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no payload.id", ErrMalformed))
 	}
 	read := authorizenetTransaction
 	if types.refused == "" {
@@ -100,11 +100,8 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err == nil {
 		f.Time, err = timestamp(e.EventDate, time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.NotificationID, e.NotificationID, event
-	return []Fact{f}, nil
+	f.Identity, f.ConnectorEventID = e.NotificationID, e.NotificationID
+	return oneFact(event, f, err)
 }
 
 // authorizenetTransaction: response code 1 is approved, 2 declined, 3 an error
@@ -119,10 +116,10 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 	case "4":
 		f.Type = authorizenetHeld(approved)
 	default:
-		return ignored(string(e.EventType), fmt.Sprintf("responseCode %q is not one that tollbridge unifies", p.ResponseCode)), nil
+		return statusNotUnified(e.EventType, "responseCode", p.ResponseCode), nil
 	}
 	if f.Type == refused && approved != refused {
-		f.Error = failure(string(p.ResponseCode), string(p.MessageText), "")
+		f.Error = failure(p.ResponseCode, p.MessageText, "")
 	}
 	f.MerchantTransactionID = first(p.MerchantReferenceID, p.InvoiceNumber)
 	if authorizenetRequested[e.EventType] && f.MerchantTransactionID != "" {
@@ -136,12 +133,7 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 	if f.Amount, err = authorizenetAmount(first(p.SettleAmount, p.AuthAmount)); err != nil {
 		return f, err
 	}
-	switch f.Type {
-	case schemas.PaymentAuthorized:
-		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	}
+	f.setAmountByType()
 	return f, nil
 }
 

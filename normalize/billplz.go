@@ -56,18 +56,16 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	f.ConnectorEventType = b["state"]
 	f.ConnectorTransactionID = b["id"]
 	if f.Time, err = timestamp(b["paid_at"], "2006-01-02 15:04:05 -0700"); err != nil {
-		return []Fact{malformed(b["state"], err)}, nil
+		return oneMalformed(b["state"], err)
 	}
 	amount := b["amount"] // the bill's
 	if f.Type == schemas.PaymentCaptured {
 		amount = b["paid_amount"]
 	}
 	if f.Amount, err = minorText(amount, "MYR"); err != nil {
-		return []Fact{malformed(b["state"], err)}, nil
+		return oneMalformed(b["state"], err)
 	}
-	if f.Type == schemas.PaymentCaptured {
-		f.CapturedAmount = f.Amount
-	}
+	f.setAmountByType()
 	return []Fact{f}, nil
 }
 
@@ -99,7 +97,7 @@ func billplzOrder(b map[string]string) (facts []Fact, err error) {
 		f.Time = unixOrMilli(sent)
 	}
 	if f.Amount, err = minorText(b["total"], "MYR"); err != nil {
-		return []Fact{malformed(status, err)}, nil
+		return oneMalformed(status, err)
 	}
 	return []Fact{f}, nil
 }

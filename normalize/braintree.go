@@ -126,17 +126,14 @@ func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var n braintreeNotification
 	if err := decodeXML(payload, &n); err != nil {
-		return []Fact{malformed(name.Kind, err)}, nil
+		return oneMalformed(name.Kind, err)
 	}
 	f, err := kind.read(n, kind.typ)
 	if err == nil {
 		f.Time, err = timestamp(n.Timestamp, time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(n.Kind, err)}, nil
-	}
-	f.Account, f.ConnectorEventType = n.Account, n.Kind
-	return []Fact{f}, nil
+	f.Account = n.Account
+	return oneFact(n.Kind, f, err)
 }
 
 // braintreeNothing is the error of a subject without what its kind is about.

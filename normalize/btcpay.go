@@ -95,23 +95,20 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	var e btcpayEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	id := first(e.OriginalDeliveryID, e.DeliveryID)
 	if id == "" {
-		return []Fact{malformed(name, fmt.Errorf("%w: no originalDeliveryId", ErrMalformed))}, nil
+		return oneMalformed(name, fmt.Errorf("%w: no originalDeliveryId", ErrMalformed))
 	}
 	f, err := event.read(e, event.typ, o)
-	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
-	}
 	const test = "__test__" // in the ids of what "send a test" sends
 	if strings.Contains(first(e.InvoiceID, e.PayoutID), test) || strings.Contains(id, test) {
 		f.Mode = ModeTest
 	}
 	f.Identity, f.Time, f.Account = id, unix(e.Timestamp), string(e.StoreID)
-	f.ConnectorEventID, f.ConnectorEventType = id, e.Type
-	return []Fact{f}, nil
+	f.ConnectorEventID = id
+	return oneFact(e.Type, f, err)
 }
 
 func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err error) {

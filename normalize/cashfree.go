@@ -246,17 +246,13 @@ func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var e cashfreeEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	f, err := read(e)
 	if err == nil {
 		f.Time, err = cashfreeTime(e.EventTime)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 // cashfreeTime reads a time; where no zone stands there it is India's.
@@ -270,11 +266,6 @@ func cashfreeTime(s string) (time.Time, error) {
 // cashfreeNothing is the error of an event without the thing it is about.
 func cashfreeNothing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
 
-// cashfreeNew is the fact of a status that is not known.
-func cashfreeNew(event text, what string, status text) Fact {
-	return ignored(string(event), fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
-}
-
 func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 	p, o, bad := e.Data.Payment, e.Data.Order, e.Data.ErrorDetails
 	if p.ID == "" {
@@ -282,13 +273,13 @@ func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 	}
 	typ, ok := cashfreePaymentTypes[p.Status]
 	if !ok {
-		return cashfreeNew(e.Type, "payment_status", p.Status), nil
+		return statusNotUnified(e.Type, "payment_status", p.Status), nil
 	}
 	f.Type, f.Identity = typ, string(p.ID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), string(p.ID)
-	f.PaymentMethod = method(string(p.Group), first(p.Method.Card.Network, p.Method.App.Provider))
+	f.PaymentMethod = method(p.Group, first(p.Method.Card.Network, p.Method.App.Provider))
 	if typ == schemas.PaymentFailed || typ == schemas.PaymentCancelled {
-		f.Error = failure(first(bad.Code, bad.Reason), first(bad.Description, p.Message), string(bad.Raw))
+		f.Error = failure(first(bad.Code, bad.Reason), first(bad.Description, p.Message), bad.Raw)
 	}
 	return cashfreePaid(f, p.Amount, first(p.Currency, o.Currency))
 }
@@ -296,10 +287,8 @@ func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 // cashfreePaid adds the amount, which a payment takes at once.
 func cashfreePaid(f Fact, amount text, currency string) (Fact, error) {
 	var err error
-	f.Amount, err = major(string(amount), currency)
-	if f.Type == schemas.PaymentCaptured {
-		f.CapturedAmount = f.Amount
-	}
+	f.Amount, err = major(amount, currency)
+	f.setAmountByType()
 	return f, err
 }
 
@@ -309,7 +298,7 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	if d.Order.TransactionID != "" {
 		typ, ok := cashfreePaymentTypes[d.Order.Status]
 		if !ok {
-			return cashfreeNew(e.Type, "transaction_status", d.Order.Status), nil
+			return statusNotUnified(e.Type, "transaction_status", d.Order.Status), nil
 		}
 		f.Type, f.Identity = typ, string(d.Order.TransactionID)
 		f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Order.ID), string(d.Order.TransactionID)
@@ -321,14 +310,14 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	case "CANCELLED":
 		f.Type = schemas.PaymentCancelled
 	default:
-		return cashfreeNew(e.Type, "link_status", d.LinkStatus), nil
+		return statusNotUnified(e.Type, "link_status", d.LinkStatus), nil
 	}
 	if d.CFLinkID == "" {
 		return f, cashfreeNothing("cf_link_id")
 	}
 	f.Identity = "link " + string(d.CFLinkID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.LinkID), string(d.CFLinkID)
-	f.Amount, err = major(string(d.LinkAmount), string(d.LinkCurrency))
+	f.Amount, err = major(d.LinkAmount, d.LinkCurrency)
 	return f, err
 }
 
@@ -344,7 +333,7 @@ func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 	}
 	typ, ok := cashfreeFormTypes[o.FormStatus]
 	if !ok {
-		return cashfreeNew(e.Type, "order_status", o.FormStatus), nil
+		return statusNotUnified(e.Type, "order_status", o.FormStatus), nil
 	}
 	f.Type, f.Identity = typ, id
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), id
@@ -367,16 +356,16 @@ func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
 	}
 	typ, ok := cashfreeRefundTypes[r.Status]
 	if !ok {
-		return cashfreeNew(e.Type, "refund_status", r.Status), nil
+		return statusNotUnified(e.Type, "refund_status", r.Status), nil
 	}
 	f.Type, f.Identity = typ, string(r.CFRefundID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = first(r.OrderID, text(key)), string(r.CFPaymentID)
 	f.ConnectorRefundID, f.MerchantRefundID = string(r.CFRefundID), string(r.RefundID)
 	f.Reason = first(r.Reason, r.Note)
 	if typ == schemas.RefundFailed {
-		f.Error = failure("", string(r.Description), "")
+		f.Error = failure("", r.Description, "")
 	}
-	f.Amount, err = major(string(r.Amount), first(r.Currency, "INR"))
+	f.Amount, err = major(r.Amount, first(r.Currency, "INR"))
 	return f, err
 }
 
@@ -391,7 +380,7 @@ func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 		}
 	}
 	if f.Type == "" {
-		return cashfreeNew(e.Type, "dispute_status", d.Status), nil
+		return statusNotUnified(e.Type, "dispute_status", d.Status), nil
 	}
 	f.Identity = string(d.ID + " " + d.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ID), string(o.CFPaymentID)
@@ -402,7 +391,7 @@ func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 		return f, err
 	}
 	f.RespondBy = deadline(by)
-	f.Amount, err = major(string(d.Amount), first(d.Currency, o.PaymentCurrency, o.Currency))
+	f.Amount, err = major(d.Amount, first(d.Currency, o.PaymentCurrency, o.Currency))
 	return f, err
 }
 
@@ -419,7 +408,7 @@ func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 			f.Identity = "vendor " + f.Identity
 		}
 		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
-			f.Error = failure("", string(s.Reason), "")
+			f.Error = failure("", s.Reason, "")
 		}
 		f.Amount, err = major(first(s.Amount, s.Asked), first(s.Currency, "INR"))
 		return f, err
@@ -437,9 +426,9 @@ func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 		f.MerchantTransactionID, f.MerchantPayoutID = string(d.TransferID), string(d.TransferID)
 		f.ConnectorPayoutID = string(d.CFTransferID)
 		if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
-			f.Error = failure(string(d.StatusCode), string(d.Description), "")
+			f.Error = failure(d.StatusCode, d.Description, "")
 		}
-		f.Amount, err = major(string(d.TransferAmount), first(d.Currency, "INR"))
+		f.Amount, err = major(d.TransferAmount, first(d.Currency, "INR"))
 		return f, err
 	}
 }
@@ -451,7 +440,7 @@ func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
 	}
 	typ, ok := cashfreeMandateTypes[s.Status]
 	if !ok {
-		return cashfreeNew(e.Type, "subscription_status", s.Status), nil
+		return statusNotUnified(e.Type, "subscription_status", s.Status), nil
 	}
 	f.Type, f.ConnectorMandateID = typ, string(s.CFID)
 	f.MerchantTransactionID = string(s.ID)
@@ -470,9 +459,9 @@ func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
 		f.Type = schemas.MandateActive
 	case "FAILED", "CANCELLED":
 		f.Type = schemas.MandateFailed
-		f.Error = failure("", string(d.FailureDetails.Reason), "")
+		f.Error = failure("", d.FailureDetails.Reason, "")
 	default:
-		return cashfreeNew(e.Type, "payment_status", d.PaymentStatus), nil
+		return statusNotUnified(e.Type, "payment_status", d.PaymentStatus), nil
 	}
 	f.Identity = first(d.CFPaymentID, d.PaymentID, d.SubscriptionID)
 	f.MerchantTransactionID, f.ConnectorMandateID = string(d.SubscriptionRef), string(d.SubscriptionID)
@@ -487,11 +476,11 @@ func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
 	}
 	typ, ok := cashfreePaymentTypes[d.PaymentStatus]
 	if !ok {
-		return cashfreeNew(e.Type, "payment_status", d.PaymentStatus), nil
+		return statusNotUnified(e.Type, "payment_status", d.PaymentStatus), nil
 	}
 	f.Type, f.Identity = typ, string(d.CFPaymentID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.CFPaymentID)
 	f.MandateID = string(d.SubscriptionID)
-	f.Error = failure("", string(d.FailureDetails.Reason), "")
+	f.Error = failure("", d.FailureDetails.Reason, "")
 	return cashfreePaid(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
 }

@@ -137,21 +137,18 @@ func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
 		} `json:"_links"`
 	}
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	if e.ID == "" {
-		return []Fact{malformed(event, fmt.Errorf("%w: no id of the event", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id of the event", ErrMalformed))
 	}
 	f, err := e.Data.fact(event, o)
 	if err == nil {
 		f.Time, err = timestamp(first(e.CreatedOn, e.Timestamp), time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
 	f.Mode = checkoutMode(string(e.Links.Self.Href))
-	f.Identity, f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.ID), event
-	return []Fact{f}, nil
+	f.Identity, f.ConnectorEventID = string(e.ID), string(e.ID)
+	return oneFact(event, f, err)
 }
 
 // checkoutKnown reports whether there are facts of the event.
@@ -247,7 +244,7 @@ func (d checkoutData) failure() *schemas.Error {
 	if strings.HasPrefix(string(d.ResponseCode), "10") {
 		return nil
 	}
-	return failure(string(d.ResponseCode), string(d.ResponseSummary), "")
+	return failure(d.ResponseCode, d.ResponseSummary, "")
 }
 
 func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
@@ -257,7 +254,7 @@ func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 		f.KeySource = schemas.KeyFromRequest
 	}
 	f.Error = d.failure()
-	f.PaymentMethod = method(string(d.Source.Type), string(d.Source.Scheme))
+	f.PaymentMethod = method(d.Source.Type, d.Source.Scheme)
 	var err error
 	if f.Amount, err = minor(d.Amount, d.Currency, checkoutExponents); err != nil {
 		return f, err
@@ -315,14 +312,14 @@ func (d checkoutData) fraud() (f Fact, err error) {
 	f.Type = schemas.FraudReported
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.Payment.ID)
 	f.Reason = first(d.Fraud.Reason, d.Fraud.Type)
-	f.Amount, err = major(string(d.Fraud.Amount.Value), d.Fraud.Amount.Currency)
+	f.Amount, err = major(d.Fraud.Amount.Value, d.Fraud.Amount.Currency)
 	return f, err
 }
 
 func (d checkoutData) dispute(event string, f Fact) (Fact, error) {
 	f.MerchantTransactionID = string(d.PaymentReference)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(d.ID)
-	f.PaymentMethod = method(string(d.PaymentMethod), "")
+	f.PaymentMethod = method(d.PaymentMethod, "")
 	f.Reason, f.ReasonCode = string(d.Category), string(d.ReasonCode)
 	switch {
 	case event == "request_for_information_received":
@@ -332,7 +329,7 @@ func (d checkoutData) dispute(event string, f Fact) (Fact, error) {
 	default:
 		f.Stage = schemas.StageDispute
 	}
-	by, err := timestamp(string(d.EvidenceRequiredBy), time.RFC3339)
+	by, err := timestamp(d.EvidenceRequiredBy, time.RFC3339)
 	if err != nil {
 		return f, err
 	}

@@ -105,10 +105,7 @@ func coinbaseCommerceNormalize(payload []byte, o Options) ([]Fact, error) {
 	if err == nil {
 		f, err = e.fact(event, o)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 // paid is the sum of the transfers that are confirmed, and whether there are
@@ -152,7 +149,7 @@ func (a coinbaseCommerceAmount) read() (*schemas.Amount, error) {
 	if _, iso := schemas.Exponent(a.Currency); !iso {
 		return nil, nil
 	}
-	return major(string(a.Amount), a.Currency)
+	return major(a.Amount, a.Currency)
 }
 
 // waits reports whether the last that happened to the charge leaves it open, so
@@ -171,7 +168,7 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, event
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
 	if len(d.Payments) > 0 {
-		f.PaymentMethod = method("crypto", string(d.Payments[len(d.Payments)-1].Network))
+		f.PaymentMethod = method("crypto", d.Payments[len(d.Payments)-1].Network)
 	}
 	if n := len(d.Timeline); n > 0 && f.Type == schemas.PaymentFailed {
 		last := d.Timeline[n-1]
@@ -180,7 +177,7 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 		}
 		f.Error = failure(first(last.Context, last.Status), "", "")
 	}
-	if f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
 		return f, err
 	}
 	if f.Type == schemas.PaymentCaptured {

@@ -49,7 +49,7 @@ func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: currency is %q, want a number of ISO 4217", ErrMalformed, p["currency"])
 	}
 	if f.Amount, err = minorText(p["amount"], currency); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	f.AuthorizedAmount = f.Amount
 	return append(facts, f), nil

@@ -41,7 +41,7 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	typ, ok := types[status]
 	switch {
 	case !ok && status != "":
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+		return []Fact{unknownStatus(status, "the status", status)}, nil
 	case payment && (p["tranID"] == "" || p["orderid"] == ""):
 		return nil, fmt.Errorf("%w: no tranID or no orderid: not a payment of Fiuu's", ErrMalformed)
 	case !payment && p["RefundID"] == "":
@@ -50,11 +50,8 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no status", ErrMalformed)
 	}
 	f, err := read(p, typ)
-	if err != nil {
-		return []Fact{malformed(status, err)}, nil
-	}
-	f.Type, f.ConnectorEventType = typ, status
-	return []Fact{f}, nil
+	f.Type = typ
+	return oneFact(status, f, err)
 }
 
 func fiuuMolpayDecode(payload []byte) (map[string]string, error) {

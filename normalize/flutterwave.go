@@ -180,7 +180,7 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var e flutterwaveEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	d := e.Data
 	switch {
@@ -199,7 +199,7 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 		d.PaymentType = text(strings.TrimSuffix(strings.ToLower(event), "_transaction")) // MPESA_TRANSACTION
 	}
 	if d.ID == "" {
-		return []Fact{malformed(event, fmt.Errorf("%w: no data.id", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no data.id", ErrMalformed))
 	}
 	f, err := flutterwaveReaders[thing](event, d)
 	if sent, bad := strconv.ParseInt(string(e.SentAt), 10, 64); bad == nil {
@@ -209,9 +209,9 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	switch {
 	case err != nil:
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	case f.Type == "":
-		return []Fact{ignored(event, fmt.Sprintf("status %q is not one that tollbridge unifies", d.Status))}, nil
+		return []Fact{statusNotUnified(event, "status", d.Status)}, nil
 	}
 	f.Identity, f.ConnectorEventType = string(d.ID), event
 	return []Fact{f}, nil
@@ -225,9 +225,9 @@ func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = first(d.TxRef, d.TxRefV2, d.Reference), string(d.ID)
 	f.PaymentMethod = method(first(d.PaymentType, d.PaymentMethod.Type), first(d.Card.Type, d.PaymentMethod.Card.Network))
 	if f.Type == schemas.PaymentFailed {
-		f.Error = failure(string(d.Response.Code), string(d.Response.Text), "")
+		f.Error = failure(d.Response.Code, d.Response.Text, "")
 	}
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
+	f.Amount, err = major(d.Amount, d.Currency)
 	if f.Type == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
 	}
@@ -242,9 +242,9 @@ func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID = string(d.ID)
 	if f.Type == schemas.PayoutFailed || f.Type == schemas.PayoutReversed {
-		f.Error = failure("", string(d.CompleteMessage), "")
+		f.Error = failure("", d.CompleteMessage, "")
 	}
-	f.Amount, err = major(string(d.Amount), first(d.Currency, d.DestinationCurrency))
+	f.Amount, err = major(d.Amount, first(d.Currency, d.DestinationCurrency))
 	return f, err
 }
 
@@ -255,7 +255,7 @@ func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)
 	f.ConnectorRefundID, f.MerchantRefundID = string(d.ID), string(d.Reference)
 	f.Reason = first(d.Reason, d.Comment)
-	f.Amount, err = major(first(d.AmountRefunded, text(d.Amount)), string(d.Currency))
+	f.Amount, err = major(first(d.AmountRefunded, text(d.Amount)), d.Currency)
 	return f, err
 }
 
@@ -264,6 +264,6 @@ func flutterwaveChargeback(_ string, d flutterwaveData) (f Fact, err error) {
 	f.MerchantTransactionID = string(d.TxRef)
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)
 	f.ConnectorDisputeID, f.Reason = string(d.ID), first(d.Reason, d.Comment)
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
+	f.Amount, err = major(d.Amount, d.Currency)
 	return f, err
 }

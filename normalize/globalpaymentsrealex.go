@@ -54,14 +54,10 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.MerchantTransactionID = id
 	}
 	if f.Amount, err = minorText(p["AMOUNT"], first(p["CURRENCY"], p["X-CURRENCY"])); err != nil {
-		return []Fact{malformed(result, err)}, nil
+		return oneMalformed(result, err)
 	}
-	switch f.Type {
-	case schemas.PaymentAuthorized:
-		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
+	f.setAmountByType()
+	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(result, p["MESSAGE"], "")
 	}
 	return []Fact{f}, nil

@@ -164,9 +164,9 @@ func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact,
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, name
 	switch typ {
 	case schemas.PaymentFailed, schemas.PaymentReversed, schemas.RefundFailed, schemas.MandateFailed, schemas.PayoutFailed:
-		f.Error = failure(string(e.Details.Cause), string(e.Details.Description), string(e.Details.ReasonCode))
+		f.Error = failure(e.Details.Cause, e.Details.Description, e.Details.ReasonCode)
 	}
-	f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339)
+	f.Time, err = timestamp(e.CreatedAt, time.RFC3339)
 	return f, err
 }
 
@@ -174,7 +174,7 @@ func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact,
 func (e gocardlessEvent) linked(typ schemas.Type) (f Fact, err error) {
 	id := e.Links.Payment
 	f.ConnectorTransactionID = string(id)
-	f.PaymentMethod = method(string(e.Details.Scheme), "")
+	f.PaymentMethod = method(e.Details.Scheme, "")
 	switch typ.Family() {
 	case "payment":
 		f.MandateID = string(e.Links.Mandate)
@@ -193,7 +193,7 @@ func (e gocardlessEvent) linked(typ schemas.Type) (f Fact, err error) {
 		case "outbound_payments":
 			id = e.Links.OutboundPayment
 		case "creditors":
-			f.Error = failure(string(e.Details.Cause), string(e.Details.Description), string(e.Details.ReasonCode))
+			f.Error = failure(e.Details.Cause, e.Details.Description, e.Details.ReasonCode)
 			f.PaymentMethod = nil
 			return f, nil
 		}

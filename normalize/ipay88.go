@@ -38,23 +38,21 @@ func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
 	f.Type = ipay88Types[status]
 	switch {
 	case f.Type == "" && status != "":
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+		return []Fact{unknownStatus(status, "the status", status)}, nil
 	case p["RefNo"] == "" || status == "":
 		return nil, fmt.Errorf("%w: no RefNo or no Status: not a payment of iPay88's", ErrMalformed)
 	}
 	if !ipay88Amount.MatchString(p["Amount"]) {
-		return []Fact{malformed(status, fmt.Errorf("%w: the amount %q is not of the form 1,234.50", ErrMalformed, p["Amount"]))}, nil
+		return oneMalformed(status, fmt.Errorf("%w: the amount %q is not of the form 1,234.50", ErrMalformed, p["Amount"]))
 	}
 	f.Identity = p["RefNo"] + "/" + status + "/" + p["Amount"]
 	f.Account, f.ConnectorEventType = p["MerchantCode"], status
 	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = p["RefNo"], p["TransId"], true
 	if f.Amount, err = major(strings.ReplaceAll(p["Amount"], ",", ""), p["Currency"]); err != nil {
-		return []Fact{malformed(status, err)}, nil
+		return oneMalformed(status, err)
 	}
-	switch f.Type {
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
+	f.setAmountByType()
+	if f.Type == schemas.PaymentFailed {
 		f.Error = failure("", p["ErrDesc"], "")
 	}
 	return []Fact{f}, nil

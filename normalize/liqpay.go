@@ -103,7 +103,7 @@ func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	switch {
 	case typ == "" && event != "":
-		return []Fact{ignored(event, fmt.Sprintf("the status %q is none that is known", event))}, nil
+		return []Fact{unknownStatus(event, "the status", event)}, nil
 	case p.PaymentID == "" || event == "":
 		return nil, fmt.Errorf("%w: no payment_id or no status: not a payment of LiqPay's", ErrMalformed)
 	case p.Action == "auth":
@@ -156,11 +156,11 @@ func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
 		fallthrough
 	case "payment":
 		f.ConnectorTransactionID, f.ConnectorReferences = string(p.PaymentID), others("", p.LiqpayOrderID)
-		f.PaymentMethod = method(string(p.PayType), string(p.CardType))
+		f.PaymentMethod = method(p.PayType, p.CardType)
 	}
 	var err error
-	if f.Amount, err = major(string(amount), string(p.Currency)); err != nil {
-		return malformed(string(p.Status), err)
+	if f.Amount, err = major(amount, p.Currency); err != nil {
+		return malformed(p.Status, err)
 	}
 	switch typ {
 	case schemas.PaymentAuthorized:
@@ -168,7 +168,7 @@ func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
 	case schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed, schemas.PayoutFailed:
-		f.Error = failure(string(p.ErrCode), string(p.ErrDescription), "")
+		f.Error = failure(p.ErrCode, p.ErrDescription, "")
 	}
 	return f
 }

@@ -83,10 +83,7 @@ func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err == nil {
 		f, err = p.fact(event)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 type lithicPayment struct {
@@ -121,7 +118,7 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 		return ignored(event, fmt.Sprintf("a payment of the kind %q is not made to or by the merchant", kind)), nil
 	}
 	if f.Type, ok = types[p.Status]; !ok {
-		return ignored(event, fmt.Sprintf("the status %q is none that is known", p.Status)), nil
+		return unknownStatus(event, "the status", p.Status), nil
 	}
 	if f.Type == schemas.PaymentReversed && !p.settled() {
 		f.Type = schemas.PaymentFailed // the payer's bank refused before there was money to take back
@@ -129,10 +126,10 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 	f.Identity = fmt.Sprintf("%s/%s/%d", p.Token, p.Status, p.Attributes.Retries)
 	f.ConnectorEventType, f.Account = event, string(p.Account)
 	f.MerchantTransactionID = string(p.UserDefinedID)
-	if f.Time, err = timestamp(string(p.Updated), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(p.Updated, time.RFC3339); err != nil {
 		return f, err
 	}
-	if f.Amount, err = minor(p.amount(f.Type), string(p.Currency), nil); err != nil {
+	if f.Amount, err = minor(p.amount(f.Type), p.Currency, nil); err != nil {
 		return f, err
 	}
 	f.Error = p.failure(f.Type)
@@ -140,10 +137,8 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 		f.ConnectorPayoutID, f.MerchantPayoutID = string(p.Token), string(p.UserDefinedID)
 		return f, nil
 	}
-	f.ConnectorTransactionID, f.PaymentMethod = string(p.Token), method(string(p.Category), "")
-	if f.Type == schemas.PaymentCaptured {
-		f.CapturedAmount = f.Amount
-	}
+	f.ConnectorTransactionID, f.PaymentMethod = string(p.Token), method(p.Category, "")
+	f.setAmountByType()
 	return f, nil
 }
 

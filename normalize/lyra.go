@@ -181,7 +181,7 @@ func (a lyraAnswer) about(event string, o Options, more metadata) (f Fact, err e
 	f.ConnectorEventType, f.Account = event, string(a.ShopID)
 	f.MerchantTransactionID = first(string(d.OrderID), o.merchantID(more, d.Metadata))
 	f.Mode = mode(d.Mode != "TEST")
-	f.Time, err = timestamp(string(a.ServerDate), time.RFC3339)
+	f.Time, err = timestamp(a.ServerDate, time.RFC3339)
 	return f, err
 }
 
@@ -196,7 +196,7 @@ func (a lyraAnswer) unpaid(o Options) Fact {
 		return malformed(event, err)
 	}
 	f.Type, f.Identity = schemas.PaymentCancelled, string(a.ShopID+"/"+a.OrderDetails.OrderID+"/"+a.ServerDate)
-	if f.Amount, err = minor(a.OrderDetails.OrderTotalAmount, string(a.OrderDetails.OrderCurrency), nil); err != nil {
+	if f.Amount, err = minor(a.OrderDetails.OrderTotalAmount, a.OrderDetails.OrderCurrency, nil); err != nil {
 		return malformed(event, err)
 	}
 	return f
@@ -217,11 +217,11 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 		return f, err
 	}
 	f.Type, f.Identity = typ, string(t.UUID)
-	f.PaymentMethod = method(string(t.PaymentMethodType), string(t.Details.CardDetails.EffectiveBrand))
+	f.PaymentMethod = method(t.PaymentMethodType, t.Details.CardDetails.EffectiveBrand)
 	if t.DetailedStatus == "PARTIALLY_AUTHORISED" { // the transaction's amount is what was asked for
 		t.Amount, t.Currency = t.Details.CardDetails.AuthorizationResponse.Amount, t.Details.CardDetails.AuthorizationResponse.Currency
 	}
-	if f.Amount, err = minor(t.Amount, string(t.Currency), nil); err != nil {
+	if f.Amount, err = minor(t.Amount, t.Currency, nil); err != nil {
 		return f, err
 	}
 	switch typ.Family() {
@@ -244,7 +244,7 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 		if result == "0" { // that was authorized; it failed later
 			result = ""
 		}
-		f.Error = failure(first(t.DetailedErrorCode, t.ErrorCode), first(t.DetailedErrorMessage, t.ErrorMessage), string(result))
+		f.Error = failure(first(t.DetailedErrorCode, t.ErrorCode), first(t.DetailedErrorMessage, t.ErrorMessage), result)
 	}
 	return f, nil
 }

@@ -99,30 +99,26 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no transaction_status and no account_id with an account_status: neither a transaction nor a pay account of Midtrans's", ErrMalformed)
 	case !ok:
-		return []Fact{ignored(event, fmt.Sprintf("transaction_status %q is not one that tollbridge unifies", event))}, nil
+		return []Fact{statusNotUnified(event, "transaction_status", event)}, nil
 	}
 	var t midtransTransaction
 	if err := redecode(payload, &t); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	switch {
 	case t.OrderID == "" || t.StatusCode == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed))
 	case t.FraudStatus == "challenge" && t.StatusCode == "201":
 		status.typ = schemas.PaymentProcessing // held until the merchant looked at it
 	case status.code != "" && status.code != t.StatusCode:
 		err := fmt.Errorf("%w: transaction_status %q, which is not signed, beside status_code %q, which is; want %q", ErrMalformed, event, t.StatusCode, status.code)
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	f, err := t.fact(status.typ)
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
 	if f.Type == schemas.PaymentExpired && f.Time.After(o.ReceivedAt) { // the merchant let it expire before its time
 		f.Time = time.Time{}
 	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 // midtransAccounts is what the status of a pay account means; one that is pending
@@ -138,10 +134,10 @@ var midtransAccounts = map[text]schemas.Type{
 // midtransAccount is the fact of a pay account. Its identity is what is signed.
 func midtransAccount(id, status, code, kind text) (f Fact) {
 	if f.Type = midtransAccounts[status]; f.Type == "" {
-		return ignored(string(status), fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
+		return ignored(status, fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
 	}
 	f.Identity, f.ConnectorEventType = string("account "+id+" "+status+" "+code), string(status)
-	f.ConnectorMandateID, f.PaymentMethod = string(id), method(string(kind), "")
+	f.ConnectorMandateID, f.PaymentMethod = string(id), method(kind, "")
 	return f
 }
 
@@ -149,7 +145,7 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	f.Type = typ
 	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
 	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = string(t.OrderID), string(t.TransactionID), true
-	f.PaymentMethod = method(string(t.PaymentType), first(t.Issuer, t.Store))
+	f.PaymentMethod = method(t.PaymentType, first(t.Issuer, t.Store))
 	var when string
 	amount := t.GrossAmount
 	switch typ {
@@ -188,9 +184,9 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 		return f, err
 	}
 	if typ == schemas.PaymentFailed {
-		f.Error = failure(string(t.StatusCode), first(t.ResponseMessage, t.StatusMessage), string(t.ResponseCode))
+		f.Error = failure(t.StatusCode, first(t.ResponseMessage, t.StatusMessage), t.ResponseCode)
 	}
-	f.Amount, err = major(string(amount), first(t.Currency, "IDR"))
+	f.Amount, err = major(amount, first(t.Currency, "IDR"))
 	switch typ {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount

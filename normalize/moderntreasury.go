@@ -112,12 +112,12 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		} `json:"errors"`
 	}
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	d := e.Data
 	switch {
 	case d.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed))
 	case d.ReceivingAccountType == "internal_account":
 		return []Fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
 	case types.out == "" && d.Direction == "debit":
@@ -127,16 +127,12 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // it is called completed, and is not yet
 	}
 	f, err := d.fact(types.in, types.out, o)
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
 	f.Identity = d.ID + "/" + event + "/" + d.UpdatedAt
-	f.ConnectorEventType = event
 	switch f.Type {
 	case schemas.PaymentFailed, schemas.PayoutFailed, schemas.PaymentReversed, schemas.PayoutReversed:
 		f.Error = failure(first(e.Errors.Code, d.CurrentReturn.Code), first(e.Errors.Message, d.VendorFailureReason, d.CurrentReturn.Reason), "")
 	}
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 // fact is in or out, as the money goes.
@@ -158,16 +154,14 @@ func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err e
 	if f.Time, err = timestamp(d.UpdatedAt, time.RFC3339); err != nil {
 		return f, err
 	}
-	if f.Amount, err = minor(d.Amount, string(d.Currency), nil); err != nil {
+	if f.Amount, err = minor(d.Amount, d.Currency, nil); err != nil {
 		return f, err
 	}
 	if f.Type.Family() == "payout" {
 		f.ConnectorPayoutID, f.MerchantPayoutID = d.ID, f.MerchantTransactionID
 		return f, nil
 	}
-	f.ConnectorTransactionID, f.PaymentMethod = d.ID, method(string(d.Type), "")
-	if f.Type == schemas.PaymentCaptured {
-		f.CapturedAmount = f.Amount
-	}
+	f.ConnectorTransactionID, f.PaymentMethod = d.ID, method(d.Type, "")
+	f.setAmountByType()
 	return f, nil
 }

@@ -189,10 +189,7 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{notUnified(event)}, nil
 	}
 	f, err := e.fact(typ, o)
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
@@ -206,23 +203,23 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	switch {
 	case typ == "":
 		if typ = mollieDisputes[d.Status]; typ == "" {
-			return ignored(string(e.Type), fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
+			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
 		}
 	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
-		return ignored(string(e.Type), "somebody else sent money to the merchant's account"), nil
+		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
 	}
 	typ = schemas.Type(first(mollieOpen[typ][d.Status], typ))
 	f.Type, f.Identity = typ, string(e.ID)
 	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.Type)
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
-	f.MandateID, f.PaymentMethod = string(d.MandateID), method(string(d.Method), "")
+	f.MandateID, f.PaymentMethod = string(d.MandateID), method(d.Method, "")
 	if d.Mode != "" {
 		f.Mode = mode(d.Mode != "test")
 	}
 	switch typ.Family() {
 	case "payment":
 		f.ConnectorTransactionID = first(d.PaymentID, e.EntityID)
-		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
+		f.Error = failure(d.StatusReason.Code, d.StatusReason.Message, "")
 		if d.PaymentID != "" && f.MerchantTransactionID != "" { // a capture
 			f.KeySource = schemas.KeyFromRequest
 		}
@@ -231,20 +228,20 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 		if f.MerchantTransactionID != "" {
 			f.KeySource = schemas.KeyFromRequest
 		}
-		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
+		f.Error = failure(d.StatusReason.Code, d.StatusReason.Message, "")
 	case "payout":
 		f.ConnectorPayoutID, f.PaymentMethod = string(e.EntityID), nil
-		f.Error = failure(string(d.StatusReason.Code), string(d.StatusReason.Message), "")
+		f.Error = failure(d.StatusReason.Code, d.StatusReason.Message, "")
 	case "dispute":
 		f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(e.EntityID)
 		f.Stage, f.Reason, f.ReasonCode = schemas.StageDispute, string(d.Reason.description), string(d.Reason.code)
 	}
-	if f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(e.CreatedAt, time.RFC3339); err != nil {
 		return f, err
 	}
 	for _, amount := range []mollieAmount{d.TotalAmount, d.Amount} {
 		if f.Amount == nil {
-			if f.Amount, err = major(string(amount.Value), string(amount.Currency)); err != nil {
+			if f.Amount, err = major(amount.Value, amount.Currency); err != nil {
 				return f, err
 			}
 		}
@@ -253,7 +250,7 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	case typ == schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case typ == schemas.PaymentCaptured && d.AmountCaptured.Value != "":
-		f.CapturedAmount, err = major(string(d.AmountCaptured.Value), string(d.AmountCaptured.Currency))
+		f.CapturedAmount, err = major(d.AmountCaptured.Value, d.AmountCaptured.Currency)
 		f.Amount = f.CapturedAmount // which can be a part of what was authorized
 	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture tells its own amount, and not those before it
 		f.CapturedAmount = f.Amount

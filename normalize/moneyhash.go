@@ -177,11 +177,7 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 	if err == nil {
 		f, err = read(e, o)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
@@ -200,7 +196,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	} else {
 		f.ConnectorTransactionID = string(i.ID)
 	}
-	f.Amount, err = major(string(i.Amount), i.AmountCurrency)
+	f.Amount, err = major(i.Amount, i.AmountCurrency)
 	return f, err
 }
 
@@ -211,7 +207,7 @@ func (e moneyhashEvent) card(o Options) (f Fact, err error) {
 	}
 	f.Type, f.Identity = moneyhashCards[e.Type], string(c.ID)
 	f.MerchantTransactionID, f.ConnectorMandateID = o.merchantID(c.CustomFields), string(c.ID)
-	f.PaymentMethod = method("card", string(c.Brand))
+	f.PaymentMethod = method("card", c.Brand)
 	if c.IsLive != nil {
 		f.Mode = mode(*c.IsLive)
 	}
@@ -241,7 +237,7 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 			}
 		}
 	}
-	if f.Amount, err = major(string(amount.Value), amount.Currency); err != nil {
+	if f.Amount, err = major(amount.Value, amount.Currency); err != nil {
 		return f, err
 	}
 	if typ.Family() == "payout" {
@@ -249,16 +245,16 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 		return f, nil
 	}
 	f.ConnectorTransactionID = string(i.ID)
-	f.PaymentMethod = method(string(t.PaymentMethodDetails.Type), string(t.PaymentMethodDetails.Data.Brand))
+	f.PaymentMethod = method(t.PaymentMethodDetails.Type, t.PaymentMethodDetails.Data.Brand)
 	if typ.Family() == "refund" {
 		f.ConnectorRefundID = string(e.OperationID)
 		return f, nil
 	}
 	b := i.PaymentStatus.Balances
-	if f.AuthorizedAmount, err = major(string(b.TotalAuthorized), i.Amount.Currency); err != nil {
+	if f.AuthorizedAmount, err = major(b.TotalAuthorized, i.Amount.Currency); err != nil {
 		return f, err
 	}
-	f.CapturedAmount, err = major(string(b.TotalCaptured), i.Amount.Currency)
+	f.CapturedAmount, err = major(b.TotalCaptured, i.Amount.Currency)
 	return f, err
 }
 

@@ -125,17 +125,13 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var d monnifyData
 	if err := redecode(e.EventData, &d); err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	f, err := event.read(d, schemas.Type(first(monnifyStates[event.typ][d.status(event.typ)], event.typ)))
 	if at := d.when(f.Type); at != "" && err == nil {
 		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
 	}
-	if err != nil {
-		return []Fact{malformed(name, err)}, nil
-	}
-	f.ConnectorEventType = name
-	return []Fact{f}, nil
+	return oneFact(name, f, err)
 }
 
 // status is that of what the event is about.
@@ -175,13 +171,13 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 		f.Identity += "/" + string(d.AmountPaid)
 	}
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentReference), string(d.TransactionReference)
-	f.PaymentMethod = method(string(d.PaymentMethod), "")
-	f.Error = failure(string(d.Rejection.Reason), "", "")
+	f.PaymentMethod = method(d.PaymentMethod, "")
+	f.Error = failure(d.Rejection.Reason, "", "")
 	amount := d.AmountPaid
 	if typ != schemas.PaymentCaptured { // amount is what was asked for
 		amount = text(first(d.AmountPaid, d.Amount))
 	}
-	if f.Amount, err = major(string(amount), d.currency()); typ == schemas.PaymentCaptured {
+	if f.Amount, err = major(amount, d.currency()); typ == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
 	}
 	return f, err
@@ -196,7 +192,7 @@ func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
 	f.ConnectorTransactionID = string(d.TransactionReference)
 	f.ConnectorRefundID, f.MerchantRefundID = string(d.RefundReference), string(d.RefundReference)
 	f.Reason = string(d.MerchantReason)
-	f.Amount, err = major(string(d.RefundAmount), d.currency())
+	f.Amount, err = major(d.RefundAmount, d.currency())
 	return f, err
 }
 
@@ -208,9 +204,9 @@ func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorTransactionID, f.ConnectorPayoutID = string(d.TransactionReference), string(d.TransactionReference)
 	if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
-		f.Error = failure("", string(d.TransactionDescription), "")
+		f.Error = failure("", d.TransactionDescription, "")
 	}
-	f.Amount, err = major(string(d.Amount), d.currency())
+	f.Amount, err = major(d.Amount, d.currency())
 	return f, err
 }
 
@@ -220,7 +216,7 @@ func (d monnifyData) settlement(typ schemas.Type) (f Fact, err error) {
 		return f, monnifyNothing("settlementReference")
 	}
 	f.Type, f.Identity, f.ConnectorPayoutID = typ, string(d.SettlementReference), string(d.SettlementReference)
-	f.Amount, err = major(string(d.Amount), d.currency())
+	f.Amount, err = major(d.Amount, d.currency())
 	return f, err
 }
 

@@ -102,7 +102,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		err = fmt.Errorf("%w: no order_id or no status: not an order of MultiSafepay's", ErrMalformed)
 	}
 	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	if typ.Family() != "refund" || len(p.RelatedTransactions) == 0 {
 		return []Fact{p.fact(typ)}, nil
@@ -118,7 +118,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 func (p multisafepayOrder) about(typ schemas.Type) (f Fact) {
 	f.Type, f.ConnectorEventType = typ, p.Status
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(p.OrderID), string(p.TransactionID)
-	f.PaymentMethod = method(string(p.PaymentDetails.Type), "")
+	f.PaymentMethod = method(p.PaymentDetails.Type, "")
 	return f
 }
 
@@ -133,7 +133,7 @@ func (p multisafepayOrder) fact(typ schemas.Type) Fact {
 	case schemas.DisputeOpened:
 		f.Stage, f.Reason = schemas.StageDispute, string(p.Reason)
 	case schemas.PaymentFailed:
-		f.Error = failure(string(p.ReasonCode), string(p.Reason), "")
+		f.Error = failure(p.ReasonCode, p.Reason, "")
 	}
 	var err error
 	if f.Amount, err = minor(amount, p.Currency, nil); err != nil {
@@ -159,7 +159,7 @@ func (p multisafepayOrder) refund(item jsontext.Value) Fact {
 	}
 	typ := multisafepayRefunds[string(n.Status)]
 	if typ == "" && n.Status != "" {
-		return ignored(p.Status, fmt.Sprintf("the refund's status %q is none that is known", n.Status))
+		return unknownStatus(p.Status, "the refund's status", n.Status)
 	}
 	var r multisafepayRefundData
 	if err := redecode(item, &r); err != nil {

@@ -40,9 +40,9 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case status == "":
 		return nil, fmt.Errorf("%w: no Status: not a notification of Opayo's", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+		return []Fact{unknownStatus(status, "the status", status)}, nil
 	case p["VPSTxId"] == "":
-		return []Fact{malformed(status, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed))}, nil
+		return oneMalformed(status, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed))
 	}
 	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
 	f.MerchantTransactionID = p["VendorTxCode"]

@@ -115,7 +115,7 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(name)}, nil
 	case e.EventID == "":
-		return []Fact{malformed(name, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed))}, nil
+		return oneMalformed(name, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed))
 	}
 	var d paddleData
 	err := redecode(e.Data, &d)
@@ -123,14 +123,14 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 		err = fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
 	}
 	if err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	f, err := event.read(d, event.typ, o)
 	if err == nil {
-		f.Time, err = timestamp(string(e.OccurredAt), time.RFC3339)
+		f.Time, err = timestamp(e.OccurredAt, time.RFC3339)
 	}
 	if err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	if f.Identity == "" {
 		f.Identity = string(e.EventID)
@@ -165,10 +165,10 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 	}
 	if len(d.Payments) > 0 {
 		p := d.Payments[0]
-		f.PaymentMethod = method(string(p.MethodDetails.Type), string(p.MethodDetails.Card.Type))
+		f.PaymentMethod = method(p.MethodDetails.Type, p.MethodDetails.Card.Type)
 		f.MandateID = first(p.PaymentMethodID, p.StoredPaymentMethod)
 		if typ == schemas.PaymentFailed {
-			f.Identity, f.Error = string(p.AttemptID), failure(string(p.ErrorCode), "", "")
+			f.Identity, f.Error = string(p.AttemptID), failure(p.ErrorCode, "", "")
 		}
 	}
 	return f, nil
@@ -213,6 +213,6 @@ func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f Fact, err error)
 
 func paddlePaymentMethod(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.Type, f.ConnectorMandateID = typ, d.ID
-	f.PaymentMethod = method(string(d.Type), "")
+	f.PaymentMethod = method(d.Type, "")
 	return f, nil
 }

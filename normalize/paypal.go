@@ -138,19 +138,19 @@ func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed))
 	}
 	var links paypalLinks
 	if err := redecode(e.Links, &links); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	facts, err := read(event, e.Resource)
 	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	// PayPal's simulator sends times with a 19th month. A fact is not lost for
 	// that: it has the time at which it was received.
-	when, _ := timestamp(string(e.CreateTime), time.RFC3339)
+	when, _ := timestamp(e.CreateTime, time.RFC3339)
 	for i := range facts {
 		f := &facts[i]
 		f.Time, f.Mode = when, links.mode()
@@ -319,7 +319,7 @@ func (p paypalPayment) capture(event string) (Fact, error) {
 	f, err := p.fact(event, paypalCaptureTypes)
 	p.details(&f)
 	authorization := first(string(p.SupplementaryData.RelatedIDs.AuthorizationID), p.Links.id("authorizations", "authorization"))
-	f.ConnectorReferences = others(f.ConnectorTransactionID, text(authorization))
+	f.ConnectorReferences = others(f.ConnectorTransactionID, authorization)
 	switch {
 	case f.Type == schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
@@ -334,7 +334,7 @@ func (p paypalPayment) details(f *Fact) {
 	f.NetworkTransactionID = string(p.NetworkTransactionReference.ID)
 	f.MandateID = string(p.BillingAgreementID)
 	if f.Type == schemas.PaymentFailed {
-		f.Error = failure(first(p.StatusDetails.Reason, p.ReasonCode), "", string(p.ProcessorResponse.ResponseCode))
+		f.Error = failure(first(p.StatusDetails.Reason, p.ReasonCode), "", p.ProcessorResponse.ResponseCode)
 	}
 }
 
@@ -722,7 +722,7 @@ func (s paypalSource) method() *schemas.PaymentMethod {
 			Brand text `json:"brand"`
 		}
 		_ = decode(details, &card) // the brand is a detail, and of cards only
-		return method(kind, string(card.Brand))
+		return method(kind, card.Brand)
 	}
 	return nil
 }
@@ -907,7 +907,7 @@ func paypalItem(event string, resource jsontext.Value) (f Fact, err error) {
 		f.Identity = string(i.ID) + ":" + string(i.Status) // held and unclaimed are both processing
 	}
 	f.MerchantPayoutID, f.MerchantTransactionID = string(i.Item.ID), string(i.Item.ID)
-	f.Error = failure(string(i.Errors.Name), string(i.Errors.Message), "")
+	f.Error = failure(i.Errors.Name, i.Errors.Message, "")
 	f.Amount, err = i.Item.Amount.amount()
 	return f, err
 }
@@ -932,7 +932,7 @@ func paypalDisbursement(event string, resource jsontext.Value) (f Fact, err erro
 	f.Identity, f.ConnectorPayoutID = string(i.ID), string(i.ID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = i.id(), string(i.ReferenceID)
 	if f.Type == schemas.PayoutFailed {
-		f.Error = failure(string(i.State.Reason), "", "")
+		f.Error = failure(i.State.Reason, "", "")
 	}
 	f.Amount, err = i.Amount.amount()
 	return f, err
@@ -990,7 +990,7 @@ func paypalUnpaid(_ string, resource jsontext.Value) (f Fact, err error) {
 	}
 	f.Type = schemas.PaymentFailed
 	f.MandateID, f.MerchantTransactionID = string(s.ID), s.id()
-	f.Error = failure(string(s.Billing.Failed.ReasonCode), "", "")
+	f.Error = failure(s.Billing.Failed.ReasonCode, "", "")
 	f.Amount, err = s.Billing.Failed.Amount.amount()
 	return f, err
 }

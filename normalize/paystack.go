@@ -110,20 +110,16 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var d paystackData
 	if err := redecode(e.Data, &d); err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	f, err := event.read(d, d.typ(event.typ))
 	if err == nil {
 		f.Time, err = d.time(f.Type)
 	}
-	if err != nil {
-		return []Fact{malformed(name, err)}, nil
-	}
 	if d.Domain != "" {
 		f.Mode = mode(d.Domain == "live")
 	}
-	f.ConnectorEventType = name
-	return []Fact{f}, nil
+	return oneFact(name, f, err)
 }
 
 type paystackData struct {
@@ -198,7 +194,7 @@ func (d paystackData) time(typ schemas.Type) (time.Time, error) {
 			at = text(first(at, created))
 		}
 	}
-	return timestamp(string(at), time.RFC3339)
+	return timestamp(at, time.RFC3339)
 }
 
 // paystackStatuses is what happened where an event's name says that it went
@@ -258,7 +254,7 @@ func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Identity = typ, d.identity(d.ID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
 	f.MandateID = string(d.Authorization.Code)
-	f.PaymentMethod = method(first(d.Channel, d.Authorization.Channel), string(d.Authorization.Brand))
+	f.PaymentMethod = method(first(d.Channel, d.Authorization.Channel), d.Authorization.Brand)
 	if f.Amount, err = paystackMoney(d.Amount, d.Currency); err != nil {
 		return f, err
 	}
@@ -266,7 +262,7 @@ func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
 	case schemas.PaymentCaptured:
 		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed:
-		f.Error = failure("", string(d.GatewayResponse), "")
+		f.Error = failure("", d.GatewayResponse, "")
 	}
 	return f, nil
 }
@@ -314,7 +310,7 @@ func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelFailed:
-		f.Error = failure("", string(message), "")
+		f.Error = failure("", message, "")
 	}
 	return f, nil
 }
@@ -328,7 +324,7 @@ func (d paystackData) transferIn(typ schemas.Type) (f Fact, err error) {
 	}
 	f.Type, f.ConnectorTransactionID = typ, string(t.TransactionID)
 	f.PaymentMethod = method("bank_transfer", "")
-	f.Error = failure(string(t.MessageType), string(t.Message), "")
+	f.Error = failure(t.MessageType, t.Message, "")
 	f.Amount, err = paystackMoney(t.Amount, "")
 	return f, err
 }
@@ -361,11 +357,11 @@ func (d paystackData) dispute(typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Identity = typ, string(d.ID)
 	f.MerchantTransactionID = first(d.Transaction.Reference, d.TransactionReference)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.Transaction.ID), string(d.ID)
-	f.PaymentMethod = method(string(d.Transaction.Channel), "")
+	f.PaymentMethod = method(d.Transaction.Channel, "")
 	if f.Reason = string(d.Category); d.Category == "chargeback" {
 		f.Stage = schemas.StageDispute
 	}
-	by, err := timestamp(string(d.DueAt), time.RFC3339)
+	by, err := timestamp(d.DueAt, time.RFC3339)
 	if err != nil {
 		return f, err
 	}
@@ -383,7 +379,7 @@ func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorTransactionID, f.ConnectorPayoutID = string(d.ID), first(d.TransferCode, d.ID)
 	if typ == schemas.PayoutFailed || typ == schemas.PayoutReversed {
-		f.Error = failure("", string(d.GatewayResponse), "")
+		f.Error = failure("", d.GatewayResponse, "")
 	}
 	f.Amount, err = paystackMoney(d.Amount, d.Currency)
 	return f, err
@@ -395,6 +391,6 @@ func (d paystackData) mandate(typ schemas.Type) (f Fact, err error) {
 		return f, paystackNothing("subscription_code or data.authorization_code")
 	}
 	f.Type, f.Identity, f.ConnectorMandateID = typ, d.identity(text(id)), id
-	f.PaymentMethod = method(first(d.Authorization.Channel, d.Channel), string(d.Authorization.Brand))
+	f.PaymentMethod = method(first(d.Authorization.Channel, d.Channel), d.Authorization.Brand)
 	return f, nil
 }

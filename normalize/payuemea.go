@@ -83,18 +83,14 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 		Status text `json:"status"`
 	}
 	if err := redecode(about, &state); err != nil {
-		return []Fact{malformed(kind, err)}, nil
+		return oneMalformed(kind, err)
 	}
 	event := kind + "." + string(state.Status)
 	if types[state.Status] == "" {
 		return []Fact{ignored(event, fmt.Sprintf("the status of %q is none that is known", event))}, nil
 	}
 	f, err := read()
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (n payuEmeaNotification) order() (f Fact, err error) {
@@ -107,8 +103,8 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 	}
 	f.Type, f.Identity = payuEmeaTypes[o.Status], o.OrderID+"/"+string(o.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ExtOrderID), o.OrderID
-	f.PaymentMethod = method(string(o.PayMethod.Type), "")
-	if f.Amount, err = minorText(string(o.TotalAmount), o.CurrencyCode); err != nil {
+	f.PaymentMethod = method(o.PayMethod.Type, "")
+	if f.Amount, err = minorText(o.TotalAmount, o.CurrencyCode); err != nil {
 		return f, err
 	}
 	switch f.Type {
@@ -119,7 +115,7 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 	default:
 		return f, nil
 	}
-	f.Time, err = timestamp(string(n.LocalReceiptDateTime), time.RFC3339) // when the money was received
+	f.Time, err = timestamp(n.LocalReceiptDateTime, time.RFC3339) // when the money was received
 	return f, err
 }
 
@@ -137,9 +133,9 @@ func (n payuEmeaNotification) refund() (f Fact, err error) {
 	f.Reason = string(r.ReasonDescription)
 	if ms, number := strconv.ParseInt(string(r.StatusDateTime), 10, 64); number == nil {
 		f.Time = time.UnixMilli(ms).UTC()
-	} else if f.Time, err = timestamp(string(r.StatusDateTime), time.RFC3339); err != nil {
+	} else if f.Time, err = timestamp(r.StatusDateTime, time.RFC3339); err != nil {
 		return f, err
 	}
-	f.Amount, err = minorText(string(r.Amount), r.CurrencyCode)
+	f.Amount, err = minorText(r.Amount, r.CurrencyCode)
 	return f, err
 }

@@ -65,9 +65,9 @@ func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 	case status == "":
 		return nil, fmt.Errorf("%w: no status: not a payment of PayU's", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+		return []Fact{unknownStatus(status, "the status", status)}, nil
 	case p["txnid"] == "":
-		return []Fact{malformed(status, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed))}, nil
+		return oneMalformed(status, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed))
 	}
 	if f.Type == schemas.PaymentCaptured && p["unmappedstatus"] == "auth" {
 		f.Type = schemas.PaymentAuthorized
@@ -77,14 +77,10 @@ func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = p["txnid"], p["mihpayid"], true
 	f.PaymentMethod = method(cmp.Or(payuIndiaModes[p["mode"]], p["mode"]), p["card_type"])
 	if f.Amount, err = major(p["amount"], "INR"); err != nil {
-		return []Fact{malformed(status, err)}, nil
+		return oneMalformed(status, err)
 	}
-	switch f.Type {
-	case schemas.PaymentAuthorized:
-		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
+	f.setAmountByType()
+	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(p["error"], first(p["error_Message"], p["field9"]), "")
 	}
 	return []Fact{f}, nil
@@ -122,16 +118,12 @@ func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 	case c.RefundID == "":
 		return nil, fmt.Errorf("%w: no cb_id and no request_id: neither a dispute nor a refund of PayU's", ErrMalformed)
 	case payuIndiaRefundTypes[c.Status] == "":
-		return []Fact{ignored(string(c.Status), fmt.Sprintf("the refund status %q is none that is known", c.Status))}, nil
+		return []Fact{unknownStatus(c.Status, "the refund status", c.Status)}, nil
 	default:
 		event, read = string(c.Status), c.refund
 	}
 	f, err := read(o.Settings["merchant_key"]) // which verify has, and signs
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 // dispute has older and newer words for its status, in several spellings. Until
@@ -154,15 +146,15 @@ func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
 	if strings.Contains(strings.ToLower(string(c.Type)), "arb") { // Pre-arb, Arbitration
 		f.Stage = schemas.StagePreArbitration
 	}
-	if f.Time, err = timestamp(string(c.Updated), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(c.Updated, time.RFC3339); err != nil {
 		return f, err
 	}
-	due, err := timestamp(string(c.Due), time.DateOnly)
+	due, err := timestamp(c.Due, time.DateOnly)
 	if err != nil {
 		return f, err
 	}
 	f.RespondBy = deadline(due)
-	f.Amount, err = major(string(c.Disputed), "INR")
+	f.Amount, err = major(c.Disputed, "INR")
 	return f, err
 }
 
@@ -173,8 +165,8 @@ func (c payuIndiaCase) refund(string) (f Fact, err error) {
 	f.ConnectorTransactionID = strings.TrimSpace(string(c.PayuID)) // PayU's own samples have spaces around it
 	f.ConnectorRefundID, f.MerchantRefundID = string(c.RefundID), string(c.Token)
 	if f.Type == schemas.RefundFailed {
-		f.Error = failure("", string(c.Remark), "")
+		f.Error = failure("", c.Remark, "")
 	}
-	f.Amount, err = major(string(c.Amount), "INR")
+	f.Amount, err = major(c.Amount, "INR")
 	return f, err
 }

@@ -71,13 +71,9 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f, err := portoneFact(e.Data, typ)
 	if err == nil {
-		f.Time, err = timestamp(string(e.Timestamp), time.RFC3339)
+		f.Time, err = timestamp(e.Timestamp, time.RFC3339)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func portoneFact(data jsontext.Value, typ schemas.Type) (f Fact, err error) {

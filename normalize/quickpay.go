@@ -102,7 +102,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		Type text `json:"type"`
 	}
 	if err := redecode(envelope.Operations, &operations); err != nil {
-		return []Fact{malformed(kind, err)}, nil
+		return oneMalformed(kind, err)
 	}
 	event := kind
 	if n := len(operations); n > 0 {
@@ -114,11 +114,11 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var r quickpayResource
 	if err := redecode(payload, &r); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	switch {
 	case r.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed))
 	case len(r.Operations) == 0:
 		return []Fact{ignored(kind, "there was no operation on it yet")}, nil
 	}
@@ -128,11 +128,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{ignored(event, fmt.Sprintf("the operation has the status %q, which changes nothing yet", op.QPStatusCode))}, nil
 	}
 	f, err := r.fact(op, typ)
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, err error) {
@@ -143,11 +139,11 @@ func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, 
 	if kind == "mobile" { // MobilePay, Swish and their like
 		kind = "wallet"
 	}
-	f.PaymentMethod = method(string(kind), string(r.Metadata.Brand))
+	f.PaymentMethod = method(kind, r.Metadata.Brand)
 	if op.outcome() == quickpayFailed {
-		f.Error = failure(string(op.QPStatusCode), string(op.QPStatusMsg), string(op.AQStatusCode))
+		f.Error = failure(op.QPStatusCode, op.QPStatusMsg, op.AQStatusCode)
 	}
-	if f.Time, err = timestamp(string(op.CreatedAt), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(op.CreatedAt, time.RFC3339); err != nil {
 		return f, err
 	}
 	if typ.Family() == "mandate" {
@@ -155,7 +151,7 @@ func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, 
 		return f, nil
 	}
 	f.ConnectorTransactionID, f.MandateID = string(r.ID), string(r.SubscriptionID)
-	if f.Amount, err = minor(op.Amount, string(r.Currency), nil); err != nil {
+	if f.Amount, err = minor(op.Amount, r.Currency, nil); err != nil {
 		return f, err
 	}
 	switch typ {
@@ -177,5 +173,5 @@ func (r quickpayResource) captured() (*schemas.Amount, error) {
 			sum += *op.Amount
 		}
 	}
-	return minor(&sum, string(r.Currency), nil)
+	return minor(&sum, r.Currency, nil)
 }

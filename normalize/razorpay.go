@@ -143,14 +143,11 @@ func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	var e razorpayEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	f, err := event.read(e, event.typ, o)
-	if err != nil {
-		return []Fact{malformed(name, err)}, nil
-	}
-	f.Time, f.Account, f.ConnectorEventType = e.at(), string(e.AccountID), name
-	return []Fact{f}, nil
+	f.Time, f.Account = e.at(), string(e.AccountID)
+	return oneFact(name, f, err)
 }
 
 // at is when it happened. The created_at of a payment link's event, and perhaps
@@ -267,7 +264,7 @@ func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	typ = cmp.Or(razorpayStatuses[typ][p.Status], typ)
 	f.Type, f.Identity = typ, p.ID
 	f.MerchantTransactionID, f.ConnectorTransactionID = e.key(o, nil), p.ID
-	f.PaymentMethod = method(string(p.Method), first(p.Card.Network, p.Wallet))
+	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
 	f.MandateID = string(p.TokenID)
 	if f.Amount, err = minor(p.Amount, p.Currency, nil); err != nil {
 		return f, err
@@ -278,7 +275,7 @@ func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	case schemas.PaymentCaptured: // always the whole amount
 		f.AuthorizedAmount, f.CapturedAmount = f.Amount, f.Amount
 	case schemas.PaymentFailed:
-		f.Error = failure(first(p.ErrorReason, p.ErrorCode), string(p.ErrorDescription), "")
+		f.Error = failure(first(p.ErrorReason, p.ErrorCode), p.ErrorDescription, "")
 	}
 	return f, nil
 }
@@ -369,7 +366,7 @@ func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	f.Type = typ
 	f.MerchantTransactionID = e.key(o, nil)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = first(string(d.PaymentID), p.ID), d.ID
-	f.PaymentMethod = method(string(p.Method), first(p.Card.Network, p.Wallet))
+	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
 	f.Reason, f.Stage = string(d.ReasonCode), razorpayStages[d.Phase] // Razorpay's own word, no card network's code
 	if d.RespondBy != nil {
 		f.RespondBy = deadline(unix(*d.RespondBy))
@@ -410,7 +407,7 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	f.MerchantPayoutID = string(p.ReferenceID)
 	switch typ {
 	case schemas.PayoutFailed, schemas.PayoutReversed, schemas.PayoutCancelled:
-		f.Error = failure(string(p.StatusDetails.Reason), first(p.StatusDetails.Description, p.FailureReason), "")
+		f.Error = failure(p.StatusDetails.Reason, first(p.StatusDetails.Description, p.FailureReason), "")
 	}
 	return f, nil
 }
@@ -473,7 +470,7 @@ func (m razorpayMandateData) fact(typ schemas.Type, entity string, o Options) (f
 	f.Type = typ
 	f.MerchantTransactionID = o.merchantID(m.Notes)
 	f.ConnectorMandateID = m.ID
-	f.PaymentMethod = method(string(m.Method), "")
-	f.Error = failure("", string(m.Recurring.FailureReason), "")
+	f.PaymentMethod = method(m.Method, "")
+	f.Error = failure("", m.Recurring.FailureReason, "")
 	return f, nil
 }

@@ -58,7 +58,7 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok || e.ObjectType != "payment":
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed))
 	}
 	f := Fact{Type: typ, Identity: string(e.ID + " " + e.EventType + " " + e.EventTime)}
 	f.Account, f.ConnectorEventType = string(e.SiteID), event
@@ -68,8 +68,8 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.ConnectorTransactionID = first(e.UUID, e.ID)
 	}
 	var err error
-	if f.Time, err = timestamp(string(e.EventTime), time.RFC3339); err != nil {
-		return []Fact{malformed(event, err)}, nil
+	if f.Time, err = timestamp(e.EventTime, time.RFC3339); err != nil {
+		return oneMalformed(event, err)
 	}
 	return []Fact{f}, nil
 }

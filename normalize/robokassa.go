@@ -39,7 +39,7 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.MerchantTransactionID = first(o.merchantID(robokassaOwn(p)), p["InvId"])
 	f.PaymentMethod = method(p["PaymentMethod"], "")
 	if f.Amount, err = major(p["OutSum"], first(o.Settings[robokassaCurrency.Name], "RUB")); err != nil {
-		return []Fact{malformed(f.ConnectorEventType, err)}, nil
+		return oneMalformed(f.ConnectorEventType, err)
 	}
 	f.CapturedAmount = f.Amount
 	if p["IsTest"] == "1" {

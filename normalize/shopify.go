@@ -133,7 +133,7 @@ func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var r shopifyResource
 	if err := redecode(payload, &r); err != nil {
-		return []Fact{malformed(name, err)}, nil
+		return oneMalformed(name, err)
 	}
 	return read(r), nil
 }
@@ -207,7 +207,7 @@ func (r shopifyResource) order(f *Fact) (err error) {
 	if f.Time, err = shopifyTime(changed); err != nil || r.FinancialStatus == "partially_paid" { // how much is not told
 		return err
 	}
-	f.Amount, err = major(string(r.TotalPrice), r.Currency)
+	f.Amount, err = major(r.TotalPrice, r.Currency)
 	if f.Type == schemas.PaymentCaptured && err == nil {
 		f.Amount, err = r.paid(f.Amount)
 	}
@@ -218,11 +218,11 @@ func (r shopifyResource) order(f *Fact) (err error) {
 // paid is what was paid for an order: its price, or what is left of it after it
 // was edited, without what is still to pay.
 func (r shopifyResource) paid(price *schemas.Amount) (*schemas.Amount, error) {
-	current, err := major(string(r.CurrentTotalPrice), r.Currency)
+	current, err := major(r.CurrentTotalPrice, r.Currency)
 	if err != nil || current == nil {
 		return price, err
 	}
-	outstanding, err := major(string(r.TotalOutstanding), r.Currency)
+	outstanding, err := major(r.TotalOutstanding, r.Currency)
 	if err != nil || outstanding == nil {
 		return price, err
 	}
@@ -239,9 +239,9 @@ func (r shopifyResource) transaction(f *Fact) (err error) {
 		f.ConnectorRefundID = string(r.ID)
 	}
 	if r.Status == "failure" || r.Status == "error" {
-		f.Error = failure(string(r.ErrorCode), string(r.Message), "")
+		f.Error = failure(r.ErrorCode, r.Message, "")
 	}
-	f.Amount, err = major(string(r.Amount), r.Currency)
+	f.Amount, err = major(r.Amount, r.Currency)
 	if r.Kind != "capture" { // one of several, perhaps
 		shopifyTotals(f)
 	}
@@ -254,7 +254,7 @@ func (r shopifyResource) method() *schemas.PaymentMethod {
 	if company := string(r.PaymentDetails.Company); company != "" && r.Gateway != "gift_card" {
 		return method("card", company)
 	}
-	return method(string(r.Gateway), "")
+	return method(r.Gateway, "")
 }
 
 // shopifyTotals is how much of a payment is authorized or captured so far.
@@ -309,7 +309,7 @@ func (r shopifyResource) attempt() []Fact {
 	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *Fact) error {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
 		f.MandateID = string(r.SubscriptionContractID)
-		f.Error = failure(string(r.ErrorCode), string(r.ErrorMessage), "")
+		f.Error = failure(r.ErrorCode, r.ErrorMessage, "")
 		return nil // when it failed is not told
 	})
 	if r.OrderID == "" {
@@ -331,11 +331,11 @@ func (r shopifyResource) dispute(f *Fact) (err error) {
 	if f.Time, err = shopifyTime(at); err != nil {
 		return err
 	}
-	by, err := timestamp(string(r.EvidenceDueBy), time.RFC3339)
+	by, err := timestamp(r.EvidenceDueBy, time.RFC3339)
 	if err != nil {
 		return err
 	}
 	f.RespondBy = deadline(by)
-	f.Amount, err = major(string(r.Amount), r.Currency)
+	f.Amount, err = major(r.Amount, r.Currency)
 	return err
 }

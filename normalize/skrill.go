@@ -60,7 +60,7 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 		f.Type = skrillPayoutTypes[status]
 	}
 	if f.Type == "" {
-		return []Fact{ignored(status, fmt.Sprintf("the status %q is none that is known", status))}, nil
+		return []Fact{unknownStatus(status, "the status", status)}, nil
 	}
 	f.Identity = p["transaction_id"] + "/" + status + "/" + p["mb_amount"] + "/" + p["mb_currency"]
 	f.Account, f.ConnectorEventType = p["merchant_id"], status
@@ -70,19 +70,18 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	switch f.Amount, err = major(p["mb_amount"], p["mb_currency"]); {
 	case err == nil:
 	case !skrillConverted.MatchString(p["mb_amount"]):
-		return []Fact{malformed(status, err)}, nil
+		return oneMalformed(status, err)
 	case o.Unsigned:
 		if f.Amount, err = major(p["amount"], p["currency"]); err != nil {
-			return []Fact{malformed(status, err)}, nil
+			return oneMalformed(status, err)
 		}
 	}
 	if f.Type.Family() == "payout" {
 		f.PaymentMethod = nil
 		f.ConnectorTransactionID, f.ConnectorPayoutID, f.MerchantPayoutID = "", p["mb_transaction_id"], p["transaction_id"]
 	}
+	f.setAmountByType()
 	switch f.Type {
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed, schemas.PayoutFailed:
 		f.Error = failure(p["failed_reason_code"], "", "")
 	case schemas.DisputeOpened:

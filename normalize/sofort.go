@@ -54,15 +54,13 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["user_variable_0"], p["transaction"]
 	// The times have no zone.
 	if _, err = timestamp(p["created"], time.DateTime); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	if f.Amount, err = major(p["amount"], p["currency_id"]); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
-	switch f.Type {
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.RefundSucceeded:
+	f.setAmountByType()
+	if f.Type == schemas.RefundSucceeded {
 		f.Amount = nil
 	}
 	return []Fact{f}, nil

@@ -76,27 +76,24 @@ func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.EventID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed))
 	}
 	var data struct {
 		Object squareObject `json:"object"`
 	}
 	if err := redecode(e.Data, &data); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	f, err := read(event, data.Object)
 	if err == nil && f.Identity == "" {
 		err = fmt.Errorf("%w: the object has no id", ErrMalformed)
 	}
 	if err == nil {
-		f.Time, err = timestamp(string(e.CreatedAt), time.RFC3339)
-	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		f.Time, err = timestamp(e.CreatedAt, time.RFC3339)
 	}
 	f.Account = string(e.MerchantID)
-	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
-	return []Fact{f}, nil
+	f.ConnectorEventID = string(e.EventID)
+	return oneFact(event, f, err)
 }
 
 // squareMoney is in the smallest unit of the currency, as ISO 4217 has it:
@@ -172,7 +169,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	f.Type = typ
 	f.ConnectorTransactionID, f.MerchantTransactionID = p.ID, string(p.ReferenceID)
 	f.MandateID = string(p.CardDetails.Card.ID)
-	f.PaymentMethod = method(string(p.SourceType), first(p.CardDetails.Card.CardBrand, p.WalletDetails.Brand, p.BuyNowPayLaterDetails.Brand))
+	f.PaymentMethod = method(p.SourceType, first(p.CardDetails.Card.CardBrand, p.WalletDetails.Brand, p.BuyNowPayLaterDetails.Brand))
 	if p.TotalMoney.Amount == nil {
 		p.TotalMoney = p.AmountMoney
 	}
@@ -187,7 +184,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed:
 		if all := append(p.CardDetails.Errors, p.BankAccountDetails.Errors...); len(all) > 0 {
-			f.Error = failure(string(all[0].Code), string(all[0].Detail), "")
+			f.Error = failure(all[0].Code, all[0].Detail, "")
 		}
 	}
 	return f, err
@@ -266,7 +263,7 @@ func squareDispute(_ string, o squareObject) (f Fact, err error) {
 	f.ConnectorTransactionID = string(d.DisputedPayment.PaymentID)
 	f.Reason = string(d.Reason)
 	if d.CardBrand != "" {
-		f.PaymentMethod = method("card", string(d.CardBrand))
+		f.PaymentMethod = method("card", d.CardBrand)
 	}
 	due, err := timestamp(d.DueAt, time.RFC3339)
 	if err != nil {
@@ -322,6 +319,6 @@ func squareCard(event string, o squareObject) (f Fact, err error) {
 	}
 	f.Identity = c.ID
 	f.ConnectorMandateID, f.MerchantTransactionID = c.ID, string(c.ReferenceID)
-	f.PaymentMethod = method("card", string(c.CardBrand))
+	f.PaymentMethod = method("card", c.CardBrand)
 	return f, nil
 }

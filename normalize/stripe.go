@@ -110,19 +110,16 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	case stripeReaders[strings.TrimPrefix(event, "v1.")] == nil:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed))
 	}
 	read := e.fact
 	if e.Object == "v2.core.event" {
 		read = e.thin
 	}
 	f, err := read(o)
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
 	f.Mode, f.Identity = mode(e.Livemode == "true"), first(f.Identity, string(e.ID))
-	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), event
-	return []Fact{f}, nil
+	f.ConnectorEventID = string(e.ID)
+	return oneFact(event, f, err)
 }
 
 // stripeChange is an object after a change.
@@ -138,7 +135,7 @@ type stripeChange struct {
 func (e stripeEvent) fact(o Options) (f Fact, err error) {
 	read, ok := stripeReaders[string(e.Type)]
 	if !ok {
-		return notUnified(string(e.Type)), nil
+		return notUnified(e.Type), nil
 	}
 	var data struct {
 		Object             jsontext.Value `json:"object"`
@@ -174,16 +171,16 @@ func (e stripeEvent) thin(Options) (f Fact, err error) {
 	name, id := strings.TrimPrefix(string(e.Type), "v1."), string(about.ID)
 	switch {
 	case id == "" || name == string(e.Type):
-		return notUnified(string(e.Type)), nil
+		return notUnified(e.Type), nil
 	case stripeIntentTypes[name] != "":
 		if name == "payment_intent.amount_capturable_updated" {
-			return ignored(string(e.Type), "a thin event does not say whether "+id+" was authorized or captured in part"), nil
+			return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), nil
 		}
 		f.Type, f.ConnectorTransactionID = stripeIntentTypes[name], id
 	case stripePayoutTypes[name] != "":
 		f.Type, f.ConnectorPayoutID = stripePayoutTypes[name], id
 	default:
-		return ignored(string(e.Type), "a thin event does not say what became of "+id), nil
+		return ignored(e.Type, "a thin event does not say what became of "+id), nil
 	}
 	f.Account = string(e.Context)
 	var created time.Time
@@ -231,7 +228,7 @@ type stripeDetails struct {
 }
 
 func (d stripeDetails) method() *schemas.PaymentMethod {
-	return method(string(d.Type), string(d.Card.Brand))
+	return method(d.Type, d.Card.Brand)
 }
 
 // stripeError is why an intent failed, and what it failed with.
@@ -244,7 +241,7 @@ type stripeError struct {
 }
 
 func (e stripeError) failure() *schemas.Error {
-	return failure(first(e.DeclineCode, e.Code), string(e.Message), string(e.NetworkDeclineCode))
+	return failure(first(e.DeclineCode, e.Code), e.Message, e.NetworkDeclineCode)
 }
 
 var stripeIntentTypes = map[string]schemas.Type{
@@ -331,7 +328,7 @@ func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
 		}
 	case schemas.PaymentCancelled:
-		f.Error = failure(string(pi.CancellationReason), "", "")
+		f.Error = failure(pi.CancellationReason, "", "")
 	}
 	if err != nil {
 		return f, err
@@ -376,7 +373,7 @@ func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	}
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, text(c.ID))
+	f.ConnectorReferences = others(f.ConnectorTransactionID, c.ID)
 	f.PaymentMethod, f.NetworkTransactionID = c.Details.method(), string(c.Details.Card.NetworkTransactionID)
 	f.MandateID = string(c.PaymentMethod)
 	if f.Amount, err = minor(c.Amount, c.Currency, stripeExponents); err != nil {
@@ -385,7 +382,7 @@ func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	switch {
 	case change.event == "charge.failed":
 		f.Type = schemas.PaymentFailed
-		f.Error = failure(string(c.FailureCode), string(c.FailureMessage), string(c.Outcome.NetworkDeclineCode))
+		f.Error = failure(c.FailureCode, c.FailureMessage, c.Outcome.NetworkDeclineCode)
 	case change.event == "charge.pending":
 		f.Type = schemas.PaymentProcessing
 	case change.event == "charge.expired":
@@ -426,7 +423,7 @@ func stripeSession(change stripeChange, o Options) (f Fact, err error) {
 	f.Type = schemas.PaymentExpired
 	f.MerchantTransactionID = first(o.merchantID(s.Metadata), string(s.ClientReferenceID))
 	f.ConnectorTransactionID = first(string(s.PaymentIntent), s.ID)
-	f.Amount, err = minor(s.AmountTotal, string(s.Currency), stripeExponents)
+	f.Amount, err = minor(s.AmountTotal, s.Currency, stripeExponents)
 	return f, err
 }
 
@@ -482,7 +479,7 @@ func (r stripeRefundObject) fact(change stripeChange, o Options) (f Fact, err er
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
 	f.Reason = string(r.Reason)
-	f.Error = failure(string(r.FailureReason), "", "")
+	f.Error = failure(r.FailureReason, "", "")
 	f.Amount, err = minor(r.Amount, r.Currency, stripeExponents)
 	return f, err
 }
@@ -539,7 +536,7 @@ func stripeRefunded(change stripeChange, o Options) (f Fact, err error) {
 	f.Type, f.Identity = schemas.RefundSucceeded, fmt.Sprintf("%s:refunded:%d:%s", c.ID, *c.AmountRefunded, change.created.Format(time.DateOnly))
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, text(c.ID))
+	f.ConnectorReferences = others(f.ConnectorTransactionID, c.ID)
 	f.PaymentMethod = c.Details.method()
 	f.Amount, err = minor(stripeDifference(*c.AmountRefunded, change.before), c.Currency, stripeExponents)
 	return f, err
@@ -628,7 +625,7 @@ func stripeDispute(change stripeChange, o Options) (f Fact, err error) {
 	f.ConnectorReferences = others(f.ConnectorTransactionID, d.Charge)
 	f.Reason = string(d.Reason)
 	f.ReasonCode = first(d.Details.Card.NetworkReasonCode, d.NetworkReasonCode)
-	f.PaymentMethod = method(string(d.Details.Type), string(d.Details.Card.Brand))
+	f.PaymentMethod = method(d.Details.Type, d.Details.Card.Brand)
 	f.Stage = schemas.StageDispute
 	switch d.Status {
 	case "warning_needs_response", "warning_under_review", "warning_closed", "prevented", "charge_refunded":
@@ -668,7 +665,7 @@ func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 	f.Type = cmp.Or(stripeStatuses[f.Type][p.Status], f.Type)
 	f.ConnectorPayoutID = p.ID
 	f.MerchantTransactionID = o.merchantID(p.Metadata)
-	f.Error = failure(string(p.FailureCode), string(p.FailureMessage), "")
+	f.Error = failure(p.FailureCode, p.FailureMessage, "")
 	// Payouts in HUF and TWD, too, are in hundredths, as ISO 4217 has them.
 	f.Amount, err = minor(p.Amount, p.Currency, stripeExponents)
 	return f, err

@@ -116,23 +116,67 @@ func decodeForm(payload []byte) (map[string]string, error) {
 	return f, nil
 }
 
-// ignored is a fact that tollbridge has no word for.
-func ignored(eventType, why string) Fact {
-	f := Fact{Outcome: OutcomeIgnored, Why: why}
-	f.ConnectorEventType = eventType
+// oneFact returns the only fact of a payload, under the processor's name for
+// the event. A fact that could not be read is malformed.
+func oneFact[E ~string](event E, f Fact, err error) ([]Fact, error) {
+	if err != nil {
+		return oneMalformed(event, err)
+	}
+	f.ConnectorEventType = string(event)
+	return []Fact{f}, nil
+}
+
+// oneMalformed returns the only fact of a payload whose event is known by name
+// and cannot be read.
+func oneMalformed[E ~string](event E, err error) ([]Fact, error) {
+	return []Fact{malformed(event, err)}, nil
+}
+
+// ignored returns a fact that becomes no event, and the reason.
+func ignored[E ~string](event E, reason string) Fact {
+	f := Fact{Outcome: OutcomeIgnored, Why: reason}
+	f.ConnectorEventType = string(event)
 	return f
 }
 
-// notUnified is the fact of an event type that no event is made of.
-func notUnified(eventType string) Fact {
-	return ignored(eventType, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", eventType))
+// notUnified returns the ignored fact of an event type that the connector does
+// not map.
+func notUnified[E ~string](event E) Fact {
+	return ignored(event, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", event))
 }
 
-// malformed is a fact that cannot be read.
-func malformed(eventType string, err error) Fact {
+// unknownStatus returns the fact of an event whose type is mapped and whose
+// status is in no table of the connector. It is ignored, not malformed:
+// processors add statuses, and the archived webhook can be replayed once the
+// connector knows the new one. what names the field, such as "the status".
+func unknownStatus[E, S ~string](event E, what string, status S) Fact {
+	return ignored(event, fmt.Sprintf("%s %q is none that is known", what, status))
+}
+
+// statusNotUnified returns the fact of an event whose status, which the
+// processor may document, is no payment fact. Like [unknownStatus], it is
+// ignored.
+func statusNotUnified[E, S ~string](event E, what string, status S) Fact {
+	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
+}
+
+// malformed returns a fact that cannot be read, and the reason.
+func malformed[E ~string](event E, err error) Fact {
 	f := Fact{Outcome: OutcomeMalformed, Why: err.Error()}
-	f.ConnectorEventType = eventType
+	f.ConnectorEventType = string(event)
 	return f
+}
+
+// setAmountByType copies the amount to the one that the type of a payment fact
+// is about: authorized or captured. It is for processors whose events state the
+// amount of that step; a captured fact says nothing then of what was authorized.
+func (f *Fact) setAmountByType() {
+	switch f.Type {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	}
 }
 
 // generic is the Func of senders whose payload is anything that its merchant
@@ -145,7 +189,7 @@ func generic(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &e); err != nil {
 		return []Fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
 	}
-	return []Fact{ignored(string(e.Type), fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
+	return []Fact{ignored(e.Type, fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
 }
 
 // text is a JSON string, number or boolean as the text it is written as, for
@@ -165,11 +209,11 @@ func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return d.SkipValue()
 }
 
-// others returns the ids of a payment that are there and not its main one.
-func others(main string, ids ...text) (all []string) {
+// others returns the ids that are neither empty nor the main one, each once.
+func others[M, T ~string](main M, ids ...T) (all []string) {
 	for _, id := range ids {
-		if id != "" && string(id) != main && !slices.Contains(all, string(id)) {
-			all = append(all, string(id))
+		if id := string(id); id != "" && id != string(main) && !slices.Contains(all, id) {
+			all = append(all, id)
 		}
 	}
 	return all
@@ -227,12 +271,12 @@ func unixOrMilli(count int64) time.Time {
 }
 
 // timestamp reads a time in one of the layouts; empty text is no time.
-func timestamp(s string, layouts ...string) (time.Time, error) {
+func timestamp[S ~string](s S, layouts ...string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	for _, layout := range layouts {
-		if t, err := time.Parse(layout, s); err == nil {
+		if t, err := time.Parse(layout, string(s)); err == nil {
 			return t.UTC(), nil
 		}
 	}
@@ -248,11 +292,11 @@ func deadline(t time.Time) *time.Time {
 }
 
 // minor is an amount in minor units that may be absent; see [schemas.Minor].
-func minor(value *int64, currency string, theirs map[string]int) (*schemas.Amount, error) {
+func minor[C ~string](value *int64, currency C, theirs map[string]int) (*schemas.Amount, error) {
 	if value == nil {
 		return nil, nil
 	}
-	a, err := schemas.Minor(*value, currency, theirs)
+	a, err := schemas.Minor(*value, string(currency), theirs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -260,11 +304,11 @@ func minor(value *int64, currency string, theirs map[string]int) (*schemas.Amoun
 }
 
 // minorText is an amount in minor units, written as text, that may be absent.
-func minorText(value, currency string) (*schemas.Amount, error) {
+func minorText[V, C ~string](value V, currency C) (*schemas.Amount, error) {
 	if value == "" {
 		return nil, nil
 	}
-	n, err := strconv.ParseInt(value, 10, 64)
+	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, value)
 	}
@@ -272,11 +316,11 @@ func minorText(value, currency string) (*schemas.Amount, error) {
 }
 
 // major is an amount in decimal text that may be absent; see [schemas.Major].
-func major(decimal, currency string) (*schemas.Amount, error) {
+func major[D, C ~string](decimal D, currency C) (*schemas.Amount, error) {
 	if decimal == "" {
 		return nil, nil
 	}
-	a, err := schemas.Major(decimal, currency)
+	a, err := schemas.Major(string(decimal), string(currency))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -285,8 +329,8 @@ func major(decimal, currency string) (*schemas.Amount, error) {
 
 // method is how it was paid; nil if the processor does not say. Where a processor
 // writes a card network in place of the kind, such as Visa, the kind is "card".
-func method(kind, brand string) *schemas.PaymentMethod {
-	kind, brand = strings.ToLower(kind), strings.ToLower(brand)
+func method[K, B ~string](ofKind K, ofBrand B) *schemas.PaymentMethod {
+	kind, brand := strings.ToLower(string(ofKind)), strings.ToLower(string(ofBrand))
 	switch {
 	case cardBrands[kind]:
 		kind, brand = "card", kind
@@ -312,11 +356,11 @@ var cardBrands = func() map[string]bool {
 }()
 
 // failure is why something did not succeed; nil if the processor does not say.
-func failure(code, message, networkCode string) *schemas.Error {
+func failure[C, M, N ~string](code C, message M, networkCode N) *schemas.Error {
 	if code == "" && message == "" && networkCode == "" {
 		return nil
 	}
-	return &schemas.Error{Code: code, Message: message, NetworkCode: networkCode}
+	return &schemas.Error{Code: string(code), Message: string(message), NetworkCode: string(networkCode)}
 }
 
 // methodOfVariant returns the payment method of an Adyen variant. For a card the
@@ -325,8 +369,8 @@ func failure(code, message, networkCode string) *schemas.Error {
 // directdebit_NL).
 //
 // https://docs.adyen.com/development-resources/paymentmethodvariant
-func methodOfVariant(variant string) *schemas.PaymentMethod {
-	network, wallet, _ := strings.Cut(strings.ToLower(variant), "_")
+func methodOfVariant[V ~string](variant V) *schemas.PaymentMethod {
+	network, wallet, _ := strings.Cut(strings.ToLower(string(variant)), "_")
 	for _, brand := range []string{"visa", "mc", "amex", "maestro", "cup", "diners", "discover", "jcb", "elo", "hipercard", "cartebancaire"} {
 		if strings.HasPrefix(network, brand) {
 			network = brand

@@ -99,11 +99,11 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case envelope.EventID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed))
 	}
 	var e truelayerEvent
 	if err := redecode(payload, &e); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	if e.Type == "payment_executed" && o.Settings[truelayerBeneficiary.Name] == "external_account" {
 		typ = schemas.PaymentCaptured
@@ -112,26 +112,23 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 		typ = schemas.PayoutReversed
 	}
 	f, err := e.fact(typ, o)
-	if err != nil {
-		return []Fact{malformed(e.Type, err)}, nil
-	}
-	f.Identity, f.ConnectorEventID, f.ConnectorEventType = e.EventID, e.EventID, e.Type
+	f.Identity, f.ConnectorEventID = e.EventID, e.EventID
 	if o.Settings["environment"] == "sandbox" { // its key verified it
 		f.Mode = ModeTest
 	}
-	return []Fact{f}, nil
+	return oneFact(e.Type, f, err)
 }
 
 func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	f.Type = typ
 	f.MerchantTransactionID = o.merchantID(e.Metadata)
 	f.ConnectorTransactionID = first(e.PaymentID, e.TransactionID)
-	f.Error = failure(string(e.FailureReason), "", "")
+	f.Error = failure(e.FailureReason, "", "")
 	var id text
 	switch typ.Family() {
 	case "payment":
 		id, f.MandateID = text(f.ConnectorTransactionID), string(e.PaymentMethod.MandateID)
-		f.PaymentMethod = method(string(e.PaymentMethod.Type), "")
+		f.PaymentMethod = method(e.PaymentMethod.Type, "")
 	case "dispute":
 		id = e.PaymentID
 	case "refund":
@@ -145,10 +142,10 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	if id == "" {
 		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, typ.Family())
 	}
-	if f.Time, err = timestamp(string(e.at()), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(e.at(), time.RFC3339); err != nil {
 		return f, err
 	}
-	f.Amount, err = minor(e.Amount, string(e.Currency), nil)
+	f.Amount, err = minor(e.Amount, e.Currency, nil)
 	if typ == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
 	}

@@ -75,7 +75,7 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 		Data trustlyData `json:"data"`
 	}
 	if err := redecode(call.Params, &params); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	d := params.Data
 	if event == "account" && d.Attributes.Mandate != "1" {
@@ -89,11 +89,7 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	if orders == "" && f.Type.Family() == "payout" { // a deposit's, perhaps
 		f.ConnectorTransactionID = string(d.OrderID)
 	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
-	}
-	f.ConnectorEventType = event
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (d trustlyData) fact(typ schemas.Type) (f Fact, err error) {
@@ -117,12 +113,10 @@ func (d trustlyData) fact(typ schemas.Type) (f Fact, err error) {
 	default:
 		f.ConnectorTransactionID, f.MandateID = string(d.OrderID), string(d.AccountID)
 	}
-	if f.Time, err = timestamp(string(d.Timestamp), "2006-01-02 15:04:05-07", "2006-01-02 15:04:05-07:00"); err != nil {
+	if f.Time, err = timestamp(d.Timestamp, "2006-01-02 15:04:05-07", "2006-01-02 15:04:05-07:00"); err != nil {
 		return f, err
 	}
-	f.Amount, err = major(string(d.Amount), string(d.Currency))
-	if f.Type == schemas.PaymentCaptured {
-		f.CapturedAmount = f.Amount
-	}
+	f.Amount, err = major(d.Amount, d.Currency)
+	f.setAmountByType()
 	return f, err
 }

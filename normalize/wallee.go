@@ -75,7 +75,7 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
 	}
 	if e.EntityID == "" {
-		return []Fact{malformed(event, fmt.Errorf("%w: no entityId: it is not told which %s", ErrMalformed, entity))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no entityId: it is not told which %s", ErrMalformed, entity))
 	}
 	f.Identity, f.Account = entity+"/"+string(e.EntityID), string(e.SpaceID)
 	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
@@ -89,8 +89,8 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.ConnectorTransactionID = string(e.EntityID)
 	}
 	var err error
-	if f.Time, err = timestamp(string(e.Timestamp), "2006-01-02T15:04:05-0700"); err != nil {
-		return []Fact{malformed(event, err)}, nil
+	if f.Time, err = timestamp(e.Timestamp, "2006-01-02T15:04:05-0700"); err != nil {
+		return oneMalformed(event, err)
 	}
 	return []Fact{f}, nil
 }

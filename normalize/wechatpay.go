@@ -228,19 +228,19 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed))
 	}
 	r := wechatpayResource{event: event}
 	if err := redecode(e.Resource, &r); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
-	created, err := timestamp(string(e.CreateTime), time.RFC3339)
+	created, err := timestamp(e.CreateTime, time.RFC3339)
 	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	facts, err := read(r)
 	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	for i := range facts {
 		if facts[i].Time.IsZero() {
@@ -294,15 +294,13 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = t.OutTradeNo, t.TransactionID
 	f.PaymentMethod, f.MandateID = method("wallet", "wechat_pay"), first(t.ContractID, t.Contract.ID)
 	if f.Type == schemas.PaymentCaptured { // of others, success_time is not theirs
-		if f.Time, err = timestamp(string(t.SuccessTime), time.RFC3339); err != nil {
+		if f.Time, err = timestamp(t.SuccessTime, time.RFC3339); err != nil {
 			return f, err
 		}
 	}
 	f.Amount, err = wechatpayAmount(cmp.Or(t.Amount.Total, t.Amount.TotalAmount), t.Amount.Currency)
-	switch f.Type {
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
+	f.setAmountByType()
+	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(t.TradeState, first(t.TradeStateDesc, t.Description), "")
 	}
 	return f, err
@@ -314,7 +312,7 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	case r.RefundID == "":
 		return nil, fmt.Errorf("%w: no refund_id", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored("", fmt.Sprintf("refund_status %q is none that is known", r.RefundStatus))}, nil
+		return []Fact{unknownStatus("", "refund_status", r.RefundStatus)}, nil
 	case f.Type == schemas.RefundFailed:
 		f.Error = failure(r.RefundStatus, "", "")
 	}
@@ -323,7 +321,7 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	f.ConnectorRefundID, f.MerchantRefundID = r.RefundID, string(r.OutRefundNo)
 	var err error
 	if f.Type == schemas.RefundSucceeded {
-		if f.Time, err = timestamp(string(r.SuccessTime), time.RFC3339); err != nil {
+		if f.Time, err = timestamp(r.SuccessTime, time.RFC3339); err != nil {
 			return nil, err
 		}
 	}
@@ -341,9 +339,9 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	}
 	f.Identity, f.Account = r.TransferBillNo+"/"+r.State, r.account()
 	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutBillNo), string(r.OutBillNo), r.TransferBillNo
-	f.Error = failure(string(r.FailReason), "", "")
+	f.Error = failure(r.FailReason, "", "")
 	var err error
-	if f.Time, err = timestamp(string(r.UpdateTime), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(r.UpdateTime, time.RFC3339); err != nil {
 		return nil, err
 	}
 	f.Amount, err = wechatpayAmount(r.TransferAmount, "")
@@ -372,10 +370,10 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		f.Account, f.ConnectorPayoutID = r.account(), id
 		f.MerchantTransactionID, f.MerchantPayoutID = string(r.OutBatchNo), string(r.OutBatchNo)
 		f.Reason = string(r.CloseReason)
-		if f.Time, err = timestamp(string(r.UpdateTime), time.RFC3339); err != nil {
+		if f.Time, err = timestamp(r.UpdateTime, time.RFC3339); err != nil {
 			return nil, err
 		}
-		if f.Amount, err = minorText(string(part.amount), "CNY"); err != nil {
+		if f.Amount, err = minorText(part.amount, "CNY"); err != nil {
 			return nil, err
 		}
 		facts = append(facts, f)
@@ -395,12 +393,12 @@ func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
 	case f.Type == "":
 		return []Fact{ignored("", fmt.Sprintf("the status %q of a withdrawal changes nothing, or is not known", r.Status))}, nil
 	case f.Type == schemas.PayoutFailed, f.Type == schemas.PayoutReversed:
-		f.Error = failure("", string(r.Reason), "")
+		f.Error = failure("", r.Reason, "")
 	}
 	f.Identity, f.Account = r.WithdrawID+"/"+r.Status, r.account()
 	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutRequestNo), string(r.OutRequestNo), r.WithdrawID
 	var err error
-	if f.Time, err = timestamp(string(r.UpdateTime), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(r.UpdateTime, time.RFC3339); err != nil {
 		return nil, err
 	}
 	f.Amount, err = wechatpayAmount(r.Amount.Total, "")
@@ -416,10 +414,10 @@ func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = r.OutTradeNo, r.MixTradeNo
 	var err error
-	if f.Time, err = timestamp(string(r.PaidTime), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(r.PaidTime, time.RFC3339); err != nil {
 		return nil, err
 	}
-	f.Amount, err = minorText(string(r.TotalFee), "CNY")
+	f.Amount, err = minorText(r.TotalFee, "CNY")
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }
@@ -437,10 +435,10 @@ func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutCardCode), p.TransactionID
 	var err error
-	if f.Time, err = timestamp(string(p.Time), time.RFC3339); err != nil {
+	if f.Time, err = timestamp(p.Time, time.RFC3339); err != nil {
 		return nil, err
 	}
-	f.Amount, err = minorText(string(p.Amount), "CNY")
+	f.Amount, err = minorText(p.Amount, "CNY")
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }
@@ -470,7 +468,7 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 		}
 	}
 	var err error
-	f.Amount, err = minorText(string(r.TotalAmount), "CNY")
+	f.Amount, err = minorText(r.TotalAmount, "CNY")
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }

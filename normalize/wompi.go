@@ -89,14 +89,10 @@ func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no event: not an event of Wompi's", ErrMalformed)
 	}
 	f, err := e.fact()
-	if err != nil {
-		return []Fact{malformed(string(e.Event), err)}, nil
-	}
-	f.ConnectorEventType = string(e.Event)
 	if e.Environment == "test" {
 		f.Mode = ModeTest
 	}
-	return []Fact{f}, nil
+	return oneFact(e.Event, f, err)
 }
 
 func (e wompiEvent) fact() (f Fact, err error) {
@@ -153,17 +149,15 @@ func (e wompiEvent) fact() (f Fact, err error) {
 
 func (d wompiData) payment(f Fact) (Fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
-	f.PaymentMethod = method(string(d.PaymentMethodType), string(d.PaymentMethod.Extra.Brand))
+	f.PaymentMethod = method(d.PaymentMethodType, d.PaymentMethod.Extra.Brand)
 	f.MandateID = string(d.PaymentSourceID)
 	var err error
 	if f.Amount, err = minor(d.AmountInCents, d.Currency, nil); err != nil {
 		return f, err
 	}
-	switch f.Type {
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed:
-		f.Error = failure("", string(d.StatusMessage), "")
+	f.setAmountByType()
+	if f.Type == schemas.PaymentFailed {
+		f.Error = failure("", d.StatusMessage, "")
 	}
 	return f, nil
 }
@@ -172,7 +166,7 @@ func (d wompiData) payout(f Fact) (Fact, error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID = string(d.ID)
 	if f.Type == schemas.PayoutFailed {
-		f.Error = failure(string(d.FailureReason.Code), first(d.FailureReason.Message, d.FailureReason.Description), "")
+		f.Error = failure(d.FailureReason.Code, first(d.FailureReason.Message, d.FailureReason.Description), "")
 	}
 	var err error
 	f.Amount, err = minor(d.PayoutAmount, d.Currency, nil)

@@ -169,17 +169,14 @@ func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case typ == "":
 		return []Fact{ignored(event, "no money has moved, and nothing is decided")}, nil
 	case e.ID == "":
-		return []Fact{malformed(event, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed))}, nil
+		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed))
 	}
 	f, err := e.fact(typ)
 	if err == nil {
-		f.Time, err = timestamp(string(e.Created), "2006-01-02T15:04:05Z0700", time.RFC3339)
-	}
-	if err != nil {
-		return []Fact{malformed(event, err)}, nil
+		f.Time, err = timestamp(e.Created, "2006-01-02T15:04:05Z0700", time.RFC3339)
 	}
 	f.ConnectorEventID, f.Account = string(e.ID), string(e.MerchantID)
-	return []Fact{f}, nil
+	return oneFact(event, f, err)
 }
 
 func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
@@ -217,13 +214,13 @@ func (t worldlineConnectObject) failure() *schemas.Error {
 	if len(t.StatusOutput.Errors) == 0 {
 		return nil
 	}
-	return failure(string(t.StatusOutput.Errors[0].Code), string(t.StatusOutput.Errors[0].Message), "")
+	return failure(t.StatusOutput.Errors[0].Code, t.StatusOutput.Errors[0].Message, "")
 }
 
 func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	o := t.PaymentOutput
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.reference(), string(t.ID)
-	f.PaymentMethod = method(string(o.PaymentMethod), "")
+	f.PaymentMethod = method(o.PaymentMethod, "")
 	if f.Amount, err = o.amount(o.AmountOfMoney.Amount); err != nil {
 		return f, err
 	}
@@ -277,7 +274,7 @@ func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
 		f.KeySource = schemas.KeyFromRequest
 	}
 	f.ConnectorRefundID, f.MerchantRefundID = string(t.ID), string(o.References.MerchantReference)
-	f.PaymentMethod = method(string(o.RefundMethod), "")
+	f.PaymentMethod = method(o.RefundMethod, "")
 	f.Error = t.failure()
 	f.Amount, err = o.amount(o.AmountOfMoney.Amount)
 	return f, err

@@ -322,7 +322,7 @@ func (d xenditData) channel() *schemas.PaymentMethod {
 	case debit:
 		return method("direct_debit", debited)
 	}
-	return method(channel, string(d.CardBrands))
+	return method(channel, d.CardBrands)
 }
 
 // method of payment: the channel, or what the older webhooks have of it.
@@ -331,15 +331,15 @@ func (d xenditData) method() *schemas.PaymentMethod {
 	case d.ChannelCode != "":
 		return d.channel()
 	case d.EwalletType != "":
-		return method("ewallet", string(d.EwalletType))
+		return method("ewallet", d.EwalletType)
 	case d.RetailOutletName != "":
-		return method("retail_outlet", string(d.RetailOutletName))
+		return method("retail_outlet", d.RetailOutletName)
 	case d.VirtualAccountID != "":
-		return method("virtual_account", string(d.BankCode))
+		return method("virtual_account", d.BankCode)
 	case d.PaymentMethod.Type != "":
-		return method(string(d.PaymentMethod.Type), first(d.PaymentChannel, d.BankCode))
+		return method(d.PaymentMethod.Type, first(d.PaymentChannel, d.BankCode))
 	}
-	return method(first(d.PaymentChannel, d.BankCode), string(d.CardBrands))
+	return method(first(d.PaymentChannel, d.BankCode), d.CardBrands)
 }
 
 // xenditFact reads what a webhook is about, and happened is when, if it says so.
@@ -436,7 +436,7 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 	f.Type = typ
 	f.MerchantTransactionID = first(d.ReferenceID, d.ExternalID, d.QRCode.ExternalID)
 	f.PaymentMethod, f.MandateID = d.method(), first(d.PaymentTokenID, d.PaymentMethodID, d.PaymentMethod.ID)
-	f.Error = failure(string(d.FailureCode), "", "")
+	f.Error = failure(d.FailureCode, "", "")
 	if f.Amount, err = major(first(d.CapturedAmount, d.CaptureAmount, d.PaidAmount, d.RequestAmount, d.ChargeAmount, d.Amount.Initial), d.currency()); err != nil {
 		return f, err
 	}
@@ -455,7 +455,7 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 func (d xenditData) captured(f *Fact) error {
 	var all schemas.Amount
 	for _, c := range d.Captures {
-		a, err := major(string(c.Amount), d.currency())
+		a, err := major(c.Amount, d.currency())
 		if err != nil || a == nil {
 			return err
 		}
@@ -508,8 +508,8 @@ func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error)
 	f.ConnectorTransactionID = first(d.PaymentID, d.ChargeID, d.DirectDebitID, d.PaymentRequestID, d.InvoiceID)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID, d.InvoiceID)
 	f.PaymentMethod = d.method()
-	f.Reason, f.Error = string(d.Reason), failure(string(d.FailureCode), "", "")
-	f.Amount, err = major(first(d.RefundAmount, d.Amount.Initial), string(d.Currency))
+	f.Reason, f.Error = string(d.Reason), failure(d.FailureCode, "", "")
+	f.Amount, err = major(first(d.RefundAmount, d.Amount.Initial), d.Currency)
 	return f, err
 }
 
@@ -533,12 +533,12 @@ func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 	if d.StatusReason == "ARBITRATION" {
 		f.Stage = schemas.StagePreArbitration
 	}
-	due, err := timestamp(string(d.DueDate), time.RFC3339)
+	due, err := timestamp(d.DueDate, time.RFC3339)
 	if err != nil {
 		return f, err
 	}
 	f.RespondBy = deadline(due)
-	f.Amount, err = major(string(d.Amount.Initial), string(d.Currency))
+	f.Amount, err = major(d.Amount.Initial, d.Currency)
 	return f, err
 }
 
@@ -553,9 +553,9 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 	}
 	f.MerchantPayoutID = first(d.ReferenceID, d.ExternalID)
 	f.MerchantTransactionID = f.MerchantPayoutID
-	f.Error = failure(string(d.FailureCode), "", "")
+	f.Error = failure(d.FailureCode, "", "")
 	if d.PayoutID == "" {
-		f.Amount, err = major(string(d.Amount.Initial), d.currency())
+		f.Amount, err = major(d.Amount.Initial, d.currency())
 		return f, err
 	}
 	if d.DestinationAmount == "" {
@@ -565,7 +565,7 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 	if err != nil {
 		return f, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, d.DestinationAmount)
 	}
-	f.Amount, err = minor(&n, string(d.DestinationCurrency), xenditExponents)
+	f.Amount, err = minor(&n, d.DestinationCurrency, xenditExponents)
 	return f, err
 }
 
@@ -581,6 +581,6 @@ func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) 
 	}
 	f.MerchantTransactionID = string(d.ReferenceID)
 	f.PaymentMethod = d.channel()
-	f.Error = failure(string(d.FailureCode), "", "")
+	f.Error = failure(d.FailureCode, "", "")
 	return f, nil
 }

@@ -121,7 +121,7 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	var n xsollaNotification
 	if err := redecode(payload, &n); err != nil {
-		return []Fact{malformed(event, err)}, nil
+		return oneMalformed(event, err)
 	}
 	switch currency := n.Order.CurrencyType; {
 	case n.Billing != nil:
@@ -132,15 +132,11 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 	t := &n.Transaction
 	t.ID = cmp.Or(t.ID, n.Order.InvoiceID)
 	f, err := read(n)
-	if err != nil {
-		return []Fact{malformed(n.Type, err)}, nil
-	}
-	f.ConnectorEventType = n.Type
 	f.MerchantTransactionID = first(string(t.ExternalID), o.merchantID(n.CustomParameters))
 	if t.DryRun != "" && t.DryRun != "0" && t.DryRun != "false" || n.Order.Mode == "sandbox" {
 		f.Mode = ModeTest
 	}
-	return []Fact{f}, nil
+	return oneFact(n.Type, f, err)
 }
 
 // xsollaTransaction is what notifications about a transaction have in common.
@@ -151,7 +147,7 @@ func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err erro
 	}
 	f.Type, f.Identity = typ, string(t.ID)
 	f.ConnectorTransactionID = string(t.ID)
-	f.PaymentMethod = method(string(t.PaymentMethodName), "")
+	f.PaymentMethod = method(t.PaymentMethodName, "")
 	paid := n.PaymentDetails.Payment
 	if paid.Amount == "" {
 		paid = n.Purchase.Total
@@ -159,7 +155,7 @@ func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err erro
 	if paid.Amount == "" {
 		paid = xsollaAmount{n.Order.Amount, n.Order.Currency}
 	}
-	f.Amount, err = major(string(paid.Amount), string(paid.Currency))
+	f.Amount, err = major(paid.Amount, paid.Currency)
 	return f, err
 }
 
@@ -169,14 +165,14 @@ func xsollaPayment(n xsollaNotification) (Fact, error) {
 		return f, err
 	}
 	f.CapturedAmount, f.MandateID = f.Amount, string(n.Purchase.Subscription.ID)
-	f.Time, err = timestamp(string(n.Transaction.PaymentDate), time.RFC3339)
+	f.Time, err = timestamp(n.Transaction.PaymentDate, time.RFC3339)
 	return f, err
 }
 
 func xsollaDeclined(n xsollaNotification) (Fact, error) {
 	f, err := xsollaTransaction(n, schemas.PaymentFailed)
 	r := n.RefundDetails
-	f.Error = failure(string(r.Code), first(r.ReasonDetail, r.Reason), "")
+	f.Error = failure(r.Code, first(r.ReasonDetail, r.Reason), "")
 	return f, err
 }
 
@@ -234,13 +230,13 @@ func xsollaDispute(n xsollaNotification) (Fact, error) {
 	}
 	f.Identity = fmt.Sprintf("%s/%s/%s", t.ID, d.IncomingDate, d.Type)
 	f.Reason, f.Stage = string(d.Reason), xsollaStages[d.Type]
-	f.PaymentMethod = method(string(t.PaymentMethod), "")
+	f.PaymentMethod = method(t.PaymentMethod, "")
 	if typ == schemas.DisputeOpened {
-		if f.Time, err = timestamp(string(d.IncomingDate), time.RFC3339); err != nil {
+		if f.Time, err = timestamp(d.IncomingDate, time.RFC3339); err != nil {
 			return f, err
 		}
 	}
-	f.Amount, err = major(string(t.Total.Amount), string(t.Total.Currency))
+	f.Amount, err = major(t.Total.Amount, t.Total.Currency)
 	return f, err
 }
 
@@ -255,7 +251,7 @@ func xsollaAccount(n xsollaNotification) (f Fact, err error) {
 		f.Type = schemas.MandateRevoked
 	}
 	f.ConnectorMandateID = string(n.PaymentAccount.ID)
-	f.PaymentMethod = method(string(n.PaymentAccount.Type), "")
+	f.PaymentMethod = method(n.PaymentAccount.Type, "")
 	return f, nil
 }
 
