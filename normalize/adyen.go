@@ -73,22 +73,22 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"MANUAL_REVIEW_REJECT":  {schemas.FraudRejected, ""},
 }
 
-// adyenDisputes are the eventCodes of disputes: what they mean, unless
+// adyenDisputeTypes are the eventCodes of disputes: what they mean, unless
 // disputeStatus says otherwise.
 //
 // https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
 // https://github.com/Adyen/php-webhook-module
-var adyenDisputes = map[text]struct {
+var adyenDisputeTypes = map[text]struct {
 	stage  schemas.Stage
 	typ    schemas.Type
 	status map[text]schemas.Type
 }{
-	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenStatuses},
-	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses},
-	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenStatuses}, // of Adyen's plugins; the page has not got it
-	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},   // debited; without a status there is no defence
+	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenDisputeStatusTypes},
+	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenDisputeStatusTypes},
+	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenDisputeStatusTypes}, // of Adyen's plugins; the page has not got it
+	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenDisputeStatusTypes},   // debited; without a status there is no defence
 	"INFORMATION_SUPPLIED":              {schemas.StageDispute, schemas.DisputeChallenged, nil},
-	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenStatuses},
+	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenDisputeStatusTypes},
 	"ISSUER_RESPONSE_TIMEFRAME_EXPIRED": {schemas.StageDispute, schemas.DisputeWon, nil},
 	"CHARGEBACK_REVERSED":               {schemas.StageDispute, schemas.DisputeWon, map[text]schemas.Type{"Pending": schemas.DisputeChallenged}},
 	"SECOND_CHARGEBACK":                 {schemas.StagePreArbitration, schemas.DisputeLost, nil},
@@ -103,7 +103,7 @@ var adyenDisputes = map[text]struct {
 	"SCHEME_ARBITRATION_LOST":           {schemas.StagePreArbitration, schemas.DisputeLost, nil},
 }
 
-var adyenStatuses = map[text]schemas.Type{
+var adyenDisputeStatusTypes = map[text]schemas.Type{
 	"Undefended":  schemas.DisputeOpened,
 	"Pending":     schemas.DisputeOpened,
 	"Unresponded": schemas.DisputeOpened,
@@ -221,7 +221,7 @@ func adyenForm(payload []byte) ([]Fact, error) {
 // known reports whether there are facts of the item's eventCode.
 func (i adyenItem) known() bool {
 	_, known := adyenTypes[i.EventCode]
-	_, disputed := adyenDisputes[i.EventCode]
+	_, disputed := adyenDisputeTypes[i.EventCode]
 	return known || disputed
 }
 
@@ -265,7 +265,7 @@ func (i adyenItem) requested(typ schemas.Type) bool {
 // typ is what the item says happened, or why that is nothing to tell.
 func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 	known := adyenTypes[i.EventCode]
-	dispute, disputed := adyenDisputes[i.EventCode]
+	dispute, disputed := adyenDisputeTypes[i.EventCode]
 	switch {
 	case i.Success != "true" && i.Success != "false":
 		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
@@ -288,10 +288,10 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 
 const adyenRefundGoesOn = "the refund could not be cancelled and goes on: its own event tells"
 
-// adyenVoids are the actions of a reversal that cancels a refund. The page says
+// adyenRefundVoids are the actions of a reversal that cancels a refund. The page says
 // that there is one, and not how it is written: these are the names by which
 // Adyen's own requests go, in lower case.
-var adyenVoids = map[string]bool{"voidpendingrefund": true, "void_pending_refund": true, "cancelrefund": true, "cancel_refund": true}
+var adyenRefundVoids = map[string]bool{"voidpendingrefund": true, "void_pending_refund": true, "cancelrefund": true, "cancel_refund": true}
 
 // reversal is the request that became a cancellation or a refund, or the end of
 // a refund. Of one that failed, Adyen need not say which it would have been:
@@ -308,9 +308,9 @@ func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
 		return schemas.RefundFailed, "", nil
 	case action == "cancel" && ok:
 		return schemas.PaymentCancelled, "", nil
-	case adyenVoids[strings.ToLower(string(action))] && ok:
+	case adyenRefundVoids[strings.ToLower(string(action))] && ok:
 		return schemas.RefundCancelled, "", nil
-	case adyenVoids[strings.ToLower(string(action))]:
+	case adyenRefundVoids[strings.ToLower(string(action))]:
 		return "", adyenRefundGoesOn, nil
 	case !ok:
 		return schemas.PaymentCancelFailed, "", nil
@@ -364,7 +364,7 @@ func (i adyenItem) family(f *Fact) error {
 func (i adyenItem) dispute(f *Fact) (err error) {
 	f.ConnectorDisputeID = string(i.PspReference)
 	f.ReasonCode = strings.TrimSpace(first(i.More["chargebackReasonCode"], i.More["rfiReasonCode"]))
-	f.Stage = adyenDisputes[i.EventCode].stage
+	f.Stage = adyenDisputeTypes[i.EventCode].stage
 	switch i.More["disputeStatus"] {
 	case "Unresponded", "Responded", "Expired": // the words for an inquiry, whichever event tells
 		f.Stage = schemas.StagePreDispute

@@ -69,9 +69,9 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// billplzOrders are the states of a payment order. What is refunded did not
+// billplzOrderTypes are the states of a payment order. What is refunded did not
 // reach its recipient, and is the merchant's again.
-var billplzOrders = map[string]schemas.Type{
+var billplzOrderTypes = map[string]schemas.Type{
 	"processing": schemas.PayoutProcessing,
 	"enquiring":  schemas.PayoutProcessing,
 	"executing":  schemas.PayoutProcessing,
@@ -84,7 +84,7 @@ var billplzOrders = map[string]schemas.Type{
 func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	var f Fact
 	status := b["status"]
-	if f.Type = billplzOrders[status]; f.Type == "" {
+	if f.Type = billplzOrderTypes[status]; f.Type == "" {
 		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is none that is known", status))}, nil
 	}
 	if b["id"] == "" {

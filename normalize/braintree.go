@@ -28,9 +28,9 @@ var braintree = Connector{
 	Normalize: braintreeNormalize,
 }
 
-// braintreeKinds are what the kinds mean, and what reads their subjects. The
+// braintreeReaders are what the kinds mean, and what reads their subjects. The
 // type is empty where the subject decides.
-var braintreeKinds = map[string]struct {
+var braintreeReaders = map[string]struct {
 	read func(braintreeNotification, schemas.Type) (Fact, error)
 	typ  schemas.Type
 }{
@@ -65,10 +65,10 @@ var braintreeKinds = map[string]struct {
 	"payment_method_revoked_by_customer": {braintreeRevoked, schemas.MandateRevoked},
 }
 
-// braintreeStatuses are what a transaction's status means where its kind
+// braintreeStatusTypes are what a transaction's status means where its kind
 // leaves it open. Until it is settled the money is not taken.
 // https://developer.paypal.com/braintree/docs/reference/general/statuses
-var braintreeStatuses = map[string]schemas.Type{
+var braintreeStatusTypes = map[string]schemas.Type{
 	"authorizing":              schemas.PaymentProcessing,
 	"submitted_for_settlement": schemas.PaymentProcessing,
 	"settlement_pending":       schemas.PaymentProcessing,
@@ -84,9 +84,9 @@ var braintreeStatuses = map[string]schemas.Type{
 	"settlement_declined":      schemas.PaymentFailed,
 }
 
-// braintreeCredits are what those types mean of a credit, which is the
+// braintreeRefundTypes are what those types mean of a credit, which is the
 // transaction that a refund is.
-var braintreeCredits = map[schemas.Type]schemas.Type{
+var braintreeRefundTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentProcessing: schemas.RefundPending,
 	schemas.PaymentAuthorized: schemas.RefundPending,
 	schemas.PaymentCaptured:   schemas.RefundSucceeded,
@@ -120,7 +120,7 @@ func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if name.Kind == "" {
 		return nil, fmt.Errorf("%w: no kind: not a notification of Braintree's", ErrMalformed)
 	}
-	kind, ok := braintreeKinds[name.Kind]
+	kind, ok := braintreeReaders[name.Kind]
 	if !ok {
 		return []Fact{notUnified(name.Kind)}, nil
 	}
@@ -192,7 +192,7 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 	}
 	typ = t.typ(kind, typ)
 	if t.Type == "credit" && typ.Family() != "refund" {
-		typ = braintreeCredits[typ]
+		typ = braintreeRefundTypes[typ]
 	}
 	if typ == "" {
 		return ignored(kind, fmt.Sprintf("transaction status %q of a %s is not one that Braintree documents", t.Status, first(t.Type, "sale"))), nil
@@ -228,7 +228,7 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 //
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/transaction
 func (t braintreeTransaction) typ(kind string, says schemas.Type) schemas.Type {
-	is := braintreeStatuses[t.Status]
+	is := braintreeStatusTypes[t.Status]
 	switch {
 	case says == "":
 		return is

@@ -21,13 +21,13 @@ var btcpay = Connector{
 	Normalize: btcpayNormalize,
 }
 
-// btcpayEvents are what the events mean, and what reads them. A transfer that
+// btcpayReaders are what the events mean, and what reads them. A transfer that
 // is confirmed need not be all that the invoice asks for: InvoiceSettled tells.
 //
 // An invoice that is expired stays so whatever comes in afterwards, and no further
 // event tells of it: the merchant must look at coins that came after the
 // expiration, and settle the invoice by hand (InvoiceSettled) or give them back.
-var btcpayEvents = map[string]struct {
+var btcpayReaders = map[string]struct {
 	read func(btcpayEvent, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
 }{
@@ -43,8 +43,8 @@ var btcpayEvents = map[string]struct {
 	"PayoutUpdated":  {btcpayPayout, ""}, // its state decides
 }
 
-// btcpayQuiet are the events of which nothing comes.
-var btcpayQuiet = map[string]string{
+// btcpayIgnored are the events of which nothing comes.
+var btcpayIgnored = map[string]string{
 	"InvoiceCreated":              "the invoice is open and nobody has paid",
 	"PaymentRequestCreated":       "a payment request is paid by invoices, whose events tell",
 	"PaymentRequestUpdated":       "a payment request is paid by invoices, whose events tell",
@@ -52,7 +52,7 @@ var btcpayQuiet = map[string]string{
 	"PaymentRequestArchived":      "a payment request is paid by invoices, whose events tell",
 }
 
-var btcpayPayoutStates = map[text]schemas.Type{
+var btcpayPayoutTypes = map[text]schemas.Type{
 	"AwaitingApproval": schemas.PayoutCreated,
 	"AwaitingPayment":  schemas.PayoutProcessing,
 	"InProgress":       schemas.PayoutProcessing,
@@ -87,8 +87,8 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: no type: not an event of BTCPay Server's", ErrMalformed)
 	}
-	event, ok := btcpayEvents[name]
-	if why := btcpayQuiet[name]; why != "" {
+	event, ok := btcpayReaders[name]
+	if why := btcpayIgnored[name]; why != "" {
 		return []Fact{ignored(name, why)}, nil
 	} else if !ok {
 		return []Fact{notUnified(name)}, nil
@@ -134,7 +134,7 @@ func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error
 	if e.PayoutID == "" {
 		return f, fmt.Errorf("%w: no payoutId: it is not told what the event is about", ErrMalformed)
 	}
-	if typ = schemas.Type(first(btcpayPayoutStates[e.PayoutState], typ)); typ == "" {
+	if typ = schemas.Type(first(btcpayPayoutTypes[e.PayoutState], typ)); typ == "" {
 		return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil
 	}
 	f.Type, f.ConnectorPayoutID = typ, string(e.PayoutID)

@@ -38,7 +38,7 @@ var coinbaseCommerceTypes = map[string]schemas.Type{
 	"charge:failed":    schemas.PaymentFailed,
 }
 
-var coinbaseCommerceFailures = map[text]schemas.Type{
+var coinbaseCommerceFailureTypes = map[text]schemas.Type{
 	"EXPIRED":    schemas.PaymentExpired,
 	"CANCELED":   schemas.PaymentCancelled,
 	"UNRESOLVED": schemas.PaymentActionRequired, // too little came, or too late: the merchant has it, and must resolve it
@@ -172,7 +172,7 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 	}
 	if n := len(d.Timeline); n > 0 && f.Type == schemas.PaymentFailed {
 		last := d.Timeline[n-1]
-		if typ := coinbaseCommerceFailures[last.Status]; typ != "" {
+		if typ := coinbaseCommerceFailureTypes[last.Status]; typ != "" {
 			f.Type = typ
 		}
 		f.Error = failure(first(last.Context, last.Status), "", "")

@@ -68,8 +68,8 @@ var gocardlessTypes = map[string]schemas.Type{
 	"outbound_payments.cancelled":               schemas.PayoutCancelled,
 }
 
-// gocardlessQuiet are the events of which nothing comes.
-var gocardlessQuiet = map[string]string{
+// gocardlessIgnored are the events of which nothing comes.
+var gocardlessIgnored = map[string]string{
 	"payments.paid_out":                  "payments.confirmed told that it is paid, and payouts.paid tells of the payout",
 	"refunds.refund_settled":             "the refund's part in a payout; refunds.paid tells that it is carried out",
 	"refunds.funds_returned":             "refunds.failed or refunds.bounced told that it came back",
@@ -134,8 +134,8 @@ func gocardlessRead(event jsontext.Value, o Options) Fact {
 	switch {
 	case n.Action == "":
 		return malformed(name, fmt.Errorf("%w: no action", ErrMalformed))
-	case gocardlessQuiet[name] != "":
-		return ignored(name, gocardlessQuiet[name])
+	case gocardlessIgnored[name] != "":
+		return ignored(name, gocardlessIgnored[name])
 	case gocardlessTypes[name] == "":
 		return notUnified(name)
 	}

@@ -66,8 +66,8 @@ var liqpayTypes = map[string]schemas.Type{
 	"senderapp_verify": schemas.PaymentActionRequired,
 }
 
-// liqpayPayouts is what a payment's types are where the money goes to a card.
-var liqpayPayouts = map[schemas.Type]schemas.Type{
+// liqpayPayoutTypes is what a payment's types are where the money goes to a card.
+var liqpayPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentCaptured:   schemas.PayoutSucceeded,
 	schemas.PaymentFailed:     schemas.PayoutFailed,
 	schemas.PaymentProcessing: schemas.PayoutProcessing,
@@ -99,7 +99,7 @@ func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	typ, event := liqpayTypes[string(p.Status)], string(p.Status)
 	if p.Action == "p2pcredit" {
-		typ = liqpayPayouts[typ]
+		typ = liqpayPayoutTypes[typ]
 	}
 	switch {
 	case typ == "" && event != "":

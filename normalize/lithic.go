@@ -46,9 +46,9 @@ var lithicPayoutTypes = map[string]schemas.Type{
 	"REVERSED": schemas.PayoutReversed,
 }
 
-// lithicKinds are the kinds of payments: whose states they have. What others
+// lithicTypes are the kinds of payments: whose states they have. What others
 // take from the account is no payout that the merchant ordered.
-var lithicKinds = map[string]map[string]schemas.Type{
+var lithicTypes = map[string]map[string]schemas.Type{
 	"ORIGINATION_DEBIT":     lithicPaymentTypes, // pulled from the payer
 	"RECEIPT_CREDIT":        lithicPaymentTypes, // sent by the payer
 	"WIRE_INBOUND_PAYMENT":  lithicPaymentTypes,
@@ -113,7 +113,7 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 		return f, fmt.Errorf("%w: want token, status and events of the payment", ErrMalformed)
 	}
 	kind := p.kind()
-	types, ok := lithicKinds[kind]
+	types, ok := lithicTypes[kind]
 	if !ok {
 		return ignored(event, fmt.Sprintf("a payment of the kind %q is not made to or by the merchant", kind)), nil
 	}

@@ -67,8 +67,8 @@ var lyraTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// lyraPayouts is what a refund's types are where there is no payment.
-var lyraPayouts = map[schemas.Type]schemas.Type{
+// lyraPayoutTypes is what a refund's types are where there is no payment.
+var lyraPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.RefundPending:   schemas.PayoutProcessing,
 	schemas.RefundSucceeded: schemas.PayoutSucceeded,
 	schemas.RefundFailed:    schemas.PayoutFailed,
@@ -211,7 +211,7 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 		return f, fmt.Errorf("%w: no transactions.detailedStatus", ErrMalformed)
 	}
 	if typ.Family() == "refund" && parent == "" {
-		typ = lyraPayouts[typ]
+		typ = lyraPayoutTypes[typ]
 	}
 	if f, err = a.about(t.DetailedStatus, o, t.Metadata); err != nil {
 		return f, err

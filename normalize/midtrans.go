@@ -121,11 +121,11 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// midtransAccounts is what the status of a pay account means; one that is pending
+// midtransAccountTypes is what the status of a pay account means; one that is pending
 // waits for the customer's consent.
 //
 // https://docs.midtrans.com/reference/create-pay-account
-var midtransAccounts = map[text]schemas.Type{
+var midtransAccountTypes = map[text]schemas.Type{
 	"ENABLED":  schemas.MandateActive,
 	"DISABLED": schemas.MandateRevoked,
 	"EXPIRED":  schemas.MandateFailed,
@@ -133,7 +133,7 @@ var midtransAccounts = map[text]schemas.Type{
 
 // midtransAccount is the fact of a pay account. Its identity is what is signed.
 func midtransAccount(id, status, code, kind text) (f Fact) {
-	if f.Type = midtransAccounts[status]; f.Type == "" {
+	if f.Type = midtransAccountTypes[status]; f.Type == "" {
 		return ignored(status, fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
 	}
 	f.Identity, f.ConnectorEventType = string("account "+id+" "+status+" "+code), string(status)

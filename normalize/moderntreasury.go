@@ -28,9 +28,9 @@ var modernTreasury = Connector{
 	Normalize: modernTreasuryNormalize,
 }
 
-// modernTreasuryEvents are what the events mean where the money comes in, and
+// modernTreasuryTypes are what the events mean where the money comes in, and
 // where it goes out. Events that do not change the object's state are not here.
-var modernTreasuryEvents = map[string]struct{ in, out schemas.Type }{
+var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"payment_order.created":           {schemas.PaymentProcessing, schemas.PayoutCreated},
 	"payment_order.approved":          {schemas.PaymentProcessing, schemas.PayoutCreated},
 	"payment_order.redrafted":         {schemas.PaymentProcessing, schemas.PayoutCreated},
@@ -95,7 +95,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		}
 	}
 	event := strings.TrimPrefix(string(about.Object+"."+n.Event), ".")
-	types, ok := modernTreasuryEvents[event]
+	types, ok := modernTreasuryTypes[event]
 	switch {
 	case event == "payment_order.reversed":
 		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil

@@ -71,15 +71,15 @@ var mollieTypes = map[string]schemas.Type{
 	"business-account-transfer.returned":       schemas.PayoutReversed,
 }
 
-// mollieDisputes is what the status of a dispute means.
-var mollieDisputes = map[text]schemas.Type{
+// mollieDisputeTypes is what the status of a dispute means.
+var mollieDisputeTypes = map[text]schemas.Type{
 	"won":  schemas.DisputeWon,
 	"lost": schemas.DisputeLost,
 }
 
-// mollieOpen is what a status means that says less than the event's name: the
+// mollieStatusTypes is what a status means that says less than the event's name: the
 // entity is read as it was then, and what is called paid can be open.
-var mollieOpen = map[schemas.Type]map[text]schemas.Type{
+var mollieStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"open":       schemas.PaymentActionRequired,
 		"pending":    schemas.PaymentProcessing,
@@ -202,13 +202,13 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	}
 	switch {
 	case typ == "":
-		if typ = mollieDisputes[d.Status]; typ == "" {
+		if typ = mollieDisputeTypes[d.Status]; typ == "" {
 			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
 		}
 	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
 		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
 	}
-	typ = schemas.Type(first(mollieOpen[typ][d.Status], typ))
+	typ = schemas.Type(first(mollieStatusTypes[typ][d.Status], typ))
 	f.Type, f.Identity = typ, string(e.ID)
 	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.Type)
 	f.MerchantTransactionID = o.merchantID(d.Metadata)

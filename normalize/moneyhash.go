@@ -62,16 +62,16 @@ var moneyhashTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// moneyhashIntents is what the end of an intent means, by its intent_type.
-var moneyhashIntents = map[[2]text]schemas.Type{
+// moneyhashIntentTypes is what the end of an intent means, by its intent_type.
+var moneyhashIntentTypes = map[[2]text]schemas.Type{
 	{"intent.time_expired", "PAYMENT"}: schemas.PaymentExpired,
 	{"intent.closed", "PAYMENT"}:       schemas.PaymentCancelled,
 	{"intent.time_expired", "PAYOUT"}:  schemas.PayoutExpired,
 	{"intent.closed", "PAYOUT"}:        schemas.PayoutCancelled,
 }
 
-// moneyhashCards is what becomes of a stored card.
-var moneyhashCards = map[text]schemas.Type{
+// moneyhashCardTypes is what becomes of a stored card.
+var moneyhashCardTypes = map[text]schemas.Type{
 	"card_token.created": schemas.MandateActive,
 	"card_token.deleted": schemas.MandateRevoked,
 }
@@ -160,9 +160,9 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
 	case event == "intent.processed":
 		return []Fact{ignored(event, "the transaction that it was processed by has events of its own")}, nil
-	case moneyhashIntents[[2]text{n.Type, n.IntentType}] != "":
+	case moneyhashIntentTypes[[2]text{n.Type, n.IntentType}] != "":
 		read = moneyhashEvent.intent
-	case moneyhashCards[n.Type] != "":
+	case moneyhashCardTypes[n.Type] != "":
 		read = moneyhashEvent.card
 	case len(parts) == 3 && parts[0] == "transaction" && moneyhashTypes[parts[1]][parts[2]] != "":
 		read = func(e moneyhashEvent, o Options) (Fact, error) {
@@ -185,7 +185,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	if i.ID == "" {
 		return f, fmt.Errorf("%w: no data.intent.id", ErrMalformed)
 	}
-	f.Type, f.Identity = moneyhashIntents[[2]text{e.Type, e.IntentType}], string(i.ID)
+	f.Type, f.Identity = moneyhashIntentTypes[[2]text{e.Type, e.IntentType}], string(i.ID)
 	f.MerchantTransactionID = first(string(i.MerchantReference), o.merchantID(i.CustomFields))
 	f.Account = string(i.Account)
 	if i.IsLive != nil {
@@ -205,7 +205,7 @@ func (e moneyhashEvent) card(o Options) (f Fact, err error) {
 	if c.ID == "" {
 		return f, fmt.Errorf("%w: no data.card_token.id", ErrMalformed)
 	}
-	f.Type, f.Identity = moneyhashCards[e.Type], string(c.ID)
+	f.Type, f.Identity = moneyhashCardTypes[e.Type], string(c.ID)
 	f.MerchantTransactionID, f.ConnectorMandateID = o.merchantID(c.CustomFields), string(c.ID)
 	f.PaymentMethod = method("card", c.Brand)
 	if c.IsLive != nil {

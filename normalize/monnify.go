@@ -26,9 +26,9 @@ var monnify = Connector{
 	Normalize: monnifyNormalize,
 }
 
-// monnifyEvents are what the events mean, and what reads their data. The type
+// monnifyReaders are what the events mean, and what reads their data. The type
 // is empty where the data decides.
-var monnifyEvents = map[string]struct {
+var monnifyReaders = map[string]struct {
 	read func(monnifyData, schemas.Type) (Fact, error)
 	typ  schemas.Type
 }{
@@ -43,10 +43,10 @@ var monnifyEvents = map[string]struct {
 	"MANDATE_UPDATE":          {monnifyData.mandate, ""},
 }
 
-// monnifyStates is what the status of a transaction, a refund, a disbursement or a
+// monnifyStatusTypes is what the status of a transaction, a refund, a disbursement or a
 // settlement means where the event's name calls it successful. What is not here,
 // PAID, PARTIALLY_PAID, OVERPAID, COMPLETED or SUCCESS, agrees with the name.
-var monnifyStates = map[schemas.Type]map[text]schemas.Type{
+var monnifyStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"PENDING":   schemas.PaymentProcessing,
 		"ABANDONED": schemas.PaymentCancelled,
@@ -71,7 +71,7 @@ var monnifyStates = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
-var monnifyMandateStates = map[text]schemas.Type{
+var monnifyMandateTypes = map[text]schemas.Type{
 	"ACTIVE":    schemas.MandateActive,
 	"ACTIVATED": schemas.MandateActive,
 	"FAILED":    schemas.MandateFailed,
@@ -119,7 +119,7 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: no eventType: not an event of Monnify's", ErrMalformed)
 	}
-	event, ok := monnifyEvents[name]
+	event, ok := monnifyReaders[name]
 	if !ok {
 		return []Fact{notUnified(name)}, nil
 	}
@@ -127,7 +127,7 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := redecode(e.EventData, &d); err != nil {
 		return oneMalformed(name, err)
 	}
-	f, err := event.read(d, schemas.Type(first(monnifyStates[event.typ][d.status(event.typ)], event.typ)))
+	f, err := event.read(d, schemas.Type(first(monnifyStatusTypes[event.typ][d.status(event.typ)], event.typ)))
 	if at := d.when(f.Type); at != "" && err == nil {
 		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
 	}
@@ -224,7 +224,7 @@ func (d monnifyData) mandate(schemas.Type) (f Fact, err error) {
 	if d.MandateCode == "" {
 		return f, monnifyNothing("mandateCode")
 	}
-	if f.Type = monnifyMandateStates[d.MandateStatus]; f.Type == "" {
+	if f.Type = monnifyMandateTypes[d.MandateStatus]; f.Type == "" {
 		return ignored("", fmt.Sprintf("mandateStatus %q is neither active nor at its end", d.MandateStatus)), nil
 	}
 	f.MerchantTransactionID, f.ConnectorMandateID = string(d.MandateReference), string(d.MandateCode)

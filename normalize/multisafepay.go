@@ -45,7 +45,7 @@ var multisafepayTypes = map[string]schemas.Type{
 	"partial_refunded": schemas.RefundSucceeded,
 }
 
-var multisafepayRefunds = map[string]schemas.Type{
+var multisafepayRefundTypes = map[string]schemas.Type{
 	"initialized": schemas.RefundPending,
 	"reserved":    schemas.RefundPending,
 	"completed":   schemas.RefundSucceeded,
@@ -157,7 +157,7 @@ func (p multisafepayOrder) refund(item jsontext.Value) Fact {
 	if err := redecode(item, &n); err != nil {
 		return malformed(p.Status, err)
 	}
-	typ := multisafepayRefunds[string(n.Status)]
+	typ := multisafepayRefundTypes[string(n.Status)]
 	if typ == "" && n.Status != "" {
 		return unknownStatus(p.Status, "the refund's status", n.Status)
 	}

@@ -1,12 +1,24 @@
-// Package normalize turns what a processor says into what tollbridge says: a
-// verified payload into unified events. There is one file a connector; this
-// one holds what they share.
+// Package normalize turns verified webhook payloads of payment processors into
+// unified events:
 //
-// Normalising is a pure function of the payload and the endpoint's settings:
-// the same webhook gives the same events with the same ids, today, redelivered,
-// and replayed next year. A connector knows its processor's words and nothing
-// of HTTP or Kafka. What it cannot map it says so of, item by item: nothing
-// that was verified is dropped silently.
+//	result, err := normalize.Normalize("stripe", payload, normalize.Options{Live: true, ReceivedAt: time.Now()})
+//	if err != nil {
+//		log.Fatal(err) // there is no connector of that name
+//	}
+//	for _, event := range result.Events {
+//		fmt.Println(event.Type, event.Data.MerchantTransactionID, *event.Data.Amount)
+//	}
+//	// payment.captured order-43 {1099 EUR}
+//
+// There is one file for each connector, which maps the processor's event types,
+// statuses and fields to those of package schemas. A connector knows nothing of
+// HTTP or Kafka.
+//
+// [Normalize] is a pure function of the payload and the endpoint's settings: a
+// webhook gives the same events with the same ids when it is received, when it is
+// redelivered and when it is replayed. Every item of a payload becomes an event, or
+// is listed in [Result] with the reason why it is none. Normalize checks no
+// signature: verify the webhook first.
 package normalize
 
 import (
@@ -23,8 +35,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// connectors is every processor whose webhooks can be normalised, by its name
-// in the URL. A connector is one line here and a file of its own.
+// connectors are the connectors by name, which is the processor's part of the
+// webhook URL. Each has one line here and a file of its own.
 var connectors = map[string]Connector{
 	"adyen":                 adyen,
 	"adyen-platform":        adyenPlatform,
@@ -79,72 +91,72 @@ var connectors = map[string]Connector{
 	"xsolla":                xsolla,
 }
 
-// Connector is what normalize knows of a processor.
+// Connector describes how the webhooks of one processor are normalised.
 type Connector struct {
-	Docs      string // the processor's page about its events
-	Key       string // where merchant_transaction_id comes from, in one line
-	Settings  []Setting
-	Normalize Func
+	Docs     string    // URL of the processor's documentation of its events
+	Key      string    // the field that merchant_transaction_id is read from, in one line
+	Settings []Setting // of an endpoint; all are optional
+	// Normalize reads a verified payload. It returns one fact for each item of the
+	// payload, in their order. The error wraps [ErrMalformed] and means that the
+	// payload as a whole cannot be read.
+	Normalize func(payload []byte, o Options) ([]Fact, error)
 }
 
-// Setting is one thing that an endpoint can configure for normalising.
+// Setting describes an optional setting of an endpoint.
 type Setting struct {
 	Name string
-	Says string // what it is, in one line
+	Says string // its meaning and its values, in one line
 }
 
-// Func reads a payload that was verified. It returns a fact an item, in the
-// order they stand there, and an error wrapping [ErrMalformed] if the payload
-// as a whole cannot be read.
-type Func func(payload []byte, o Options) ([]Fact, error)
-
-// Options is what the endpoint adds to a payload.
+// Options are the properties of the endpoint and of the delivery that the payload
+// does not carry.
 type Options struct {
-	Endpoint       string            // its name; empty is "default"
-	Live           bool              // test-mode facts are ignored
-	MerchantIDKeys []string          // names to look for in free metadata, the first that is there counts; empty is [DefaultMerchantIDKeys]
-	Settings       map[string]string // see [Connector.Settings]
-	ReceivedAt     time.Time         // when the webhook came in
-	// Unsigned is whether no signature was judged: what a payload claims is then
-	// read, too, where nothing that is signed says it. It is for looking at
+	Endpoint string // name of the endpoint; empty means "default"
+	Live     bool   // the endpoint takes real money: facts in test mode are ignored
+	// MerchantIDKeys are the metadata fields that may hold the merchant's reference;
+	// the first with a value is used. Empty means merchant_transaction_id, then order_id.
+	MerchantIDKeys []string
+	Settings       map[string]string // by [Setting.Name]
+	ReceivedAt     time.Time         // when the webhook was received
+	// Unsigned says that nobody verified the payload. Fields that the processor does
+	// not sign are then read where no signed field has the value. Use it to look at
 	// payloads, never for events that are published.
 	Unsigned bool
 }
 
-// DefaultMerchantIDKeys is where the merchant's reference is looked for in a
-// processor's free metadata.
-var DefaultMerchantIDKeys = []string{"merchant_transaction_id", "order_id"}
+// defaultMerchantIDKeys is the default of [Options.MerchantIDKeys].
+var defaultMerchantIDKeys = []string{"merchant_transaction_id", "order_id"}
 
-// Fact is one item of a payload in the making of an event. The connector fills
-// in what it read; [Normalize] does the rest.
+// Fact is what one item of a payload says happened. The connector sets the fields
+// that it reads, and [Normalize] makes an event of them.
 type Fact struct {
-	// Type is what happened; empty if it is nothing that tollbridge has a word
-	// for, and then Outcome and Why say so.
+	// Type is the event type. It is empty for an item that becomes no event; Outcome
+	// and Why are then set.
 	Type schemas.Type
-	// Identity is what the processor repeats when it sends the fact again. Ids
-	// are made from it, so it must be signed. Empty is a hash of the payload:
-	// right where a redelivery repeats it byte for byte.
+	// Identity is a text that the processor repeats whenever it sends the same fact.
+	// The event id is computed from it, so it must be signed. Empty means the SHA-256
+	// of the payload, for processors whose redeliveries are equal byte for byte.
 	Identity string
-	Item     int       // tells events of one identity and type apart
+	Item     int       // distinguishes facts with the same identity and type
 	Time     time.Time // when it happened; zero if the processor does not say
 	Mode     Mode
 	schemas.Data
 
-	Outcome Outcome
-	Why     string
+	Outcome Outcome // ignored or malformed; empty if Type is set
+	Why     string  // reason for the outcome
 }
 
-// Mode is whether a fact is about real money.
+// Mode says whether a fact is about real money.
 type Mode string
 
-// The modes. Where the processor does not tell, the endpoint decides.
+// The modes. With ModeUnknown, the fact has the mode of the endpoint.
 const (
 	ModeUnknown Mode = ""
 	ModeLive    Mode = "live"
 	ModeTest    Mode = "test"
 )
 
-// mode is the Mode of processors that send a flag.
+// mode returns the mode for processors that send a boolean.
 func mode(live bool) Mode {
 	if live {
 		return ModeLive
@@ -152,33 +164,34 @@ func mode(live bool) Mode {
 	return ModeTest
 }
 
-// Outcome is what became of a webhook, or of one item of it.
+// Outcome is the result of normalising a payload, or one item of it.
 type Outcome string
 
 // The outcomes.
 const (
-	OutcomeEvents    Outcome = "events"    // there is at least one event
-	OutcomeIgnored   Outcome = "ignored"   // read and understood, and not a fact that tollbridge unifies
-	OutcomeMalformed Outcome = "malformed" // verified, and not what the processor's documentation says
+	OutcomeEvents    Outcome = "events"    // at least one item became an event
+	OutcomeIgnored   Outcome = "ignored"   // valid, but not a fact that has an event type
+	OutcomeMalformed Outcome = "malformed" // verified, but not as the processor's documentation says
 )
 
-// Result is what a payload means.
+// Result is the result of normalising a payload.
 type Result struct {
 	Events []schemas.Event `json:"events"`
 	Kept   []Kept          `json:"kept,omitempty"` // the items without an event
 }
 
-// Kept is an item that became no event, and why; or, where there is an event of
-// it, what was left out of that. Whoever normalises keeps the payload it came in.
+// Kept is an item of a payload that became no event, with the reason. If the item
+// did become an event, Kept says which value was left out of it. The caller has to
+// keep the payload.
 type Kept struct {
-	Item    int     `json:"item"` // its place in the payload, from 0
-	Type    string  `json:"connector_event_type,omitempty"`
-	Outcome Outcome `json:"outcome"`
+	Item    int     `json:"item"`                           // index of the item in the payload, from 0
+	Type    string  `json:"connector_event_type,omitempty"` // the processor's name for the event
+	Outcome Outcome `json:"outcome"`                        // ignored or malformed
 	Reason  string  `json:"reason"`
 }
 
-// Outcome is the best that became of any item: events, else malformed where
-// somebody should look, else ignored.
+// Outcome returns the outcome of the payload: events if it has at least one event,
+// else malformed if an item is malformed, else ignored.
 func (r Result) Outcome() Outcome {
 	switch {
 	case len(r.Events) > 0:
@@ -190,21 +203,22 @@ func (r Result) Outcome() Outcome {
 	}
 }
 
-// Has reports whether an item without an event has the outcome.
+// Has reports whether an item in Kept has the outcome.
 func (r Result) Has(o Outcome) bool {
 	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Outcome == o })
 }
 
 var (
-	// ErrUnknown is wrapped for a connector that is not in the table.
+	// ErrUnknown means that there is no connector of that name.
 	ErrUnknown = errors.New("unknown connector")
-	// ErrMalformed is wrapped for a payload that is not what the processor
-	// documents. The processor cannot mend it; it is kept for people to look at.
+	// ErrMalformed means that a verified payload is not as the processor documents
+	// it. A redelivery would be the same; a person has to look at it.
 	ErrMalformed = errors.New("payload malformed")
 )
 
-// Normalize reads a verified payload of the named connector. The error wraps
-// [ErrUnknown]; what is wrong with a payload stands in the result.
+// Normalize returns the events of a verified payload. The error wraps [ErrUnknown]
+// if there is no such connector; there is no other error. A payload that cannot be
+// read gives a result without events, with the outcome malformed and a reason.
 func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	c, ok := connectors[connector]
 	if !ok {
@@ -214,30 +228,31 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		o.Endpoint = "default"
 	}
 	if len(o.MerchantIDKeys) == 0 {
-		o.MerchantIDKeys = DefaultMerchantIDKeys
+		o.MerchantIDKeys = defaultMerchantIDKeys
 	}
-	payload = withoutMark(payload)
+	payload = withoutByteOrderMark(payload)
 	facts, err := c.read(payload, o)
 	if err != nil {
 		facts = []Fact{malformed("", err)}
 	}
 	var r Result
-	items := map[string][2]int{} // by event id, the first item with it, and its event's place
+	type position struct{ item, event int }
+	positions := map[string]position{} // of the first item with an event id
 	for i, f := range facts {
 		e, kept := f.event(connector, payload, o)
-		if first, ok := items[e.ID]; kept == nil && ok {
-			if sameFact(e, r.Events[first[1]]) {
-				continue // told twice in one payload it is one event
+		if first, ok := positions[e.ID]; kept == nil && ok {
+			if sameFact(e, r.Events[first.event]) {
+				continue // the payload contains the fact twice: it is one event
 			}
 			kept = &Kept{Type: f.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
-				"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", first[0], e.ID)}
+				"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", first.item, e.ID)}
 		}
 		switch {
 		case kept != nil:
 			kept.Item = i
 			r.Kept = append(r.Kept, *kept)
 		default:
-			items[e.ID] = [2]int{i, len(r.Events)}
+			positions[e.ID] = position{i, len(r.Events)}
 			r.Events = append(r.Events, e)
 			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
 				r.Kept = append(r.Kept, Kept{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
@@ -247,15 +262,17 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	return r, nil
 }
 
-// sameFact reports whether two events with one id say the same. A processor that
-// tells a fact twice may have another time and another name for it each time.
+// sameFact reports whether two events with the same id are equal, apart from their
+// time and the processor's id and name of the event: these may differ when a
+// processor sends a fact twice.
 func sameFact(a, b schemas.Event) bool {
 	a.Time, a.Data.ConnectorEventID, a.Data.ConnectorEventType = b.Time, b.Data.ConnectorEventID, b.Data.ConnectorEventType
 	return reflect.DeepEqual(a, b)
 }
 
-// read calls the connector. A panic would make the processor send the same
-// payload for days; as malformed, it is kept and somebody is told.
+// read calls the connector and turns a panic into an error that wraps
+// [ErrMalformed]: after a panic, the processor would redeliver the same payload for
+// days.
 func (c Connector) read(payload []byte, o Options) (facts []Fact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -265,7 +282,7 @@ func (c Connector) read(payload []byte, o Options) (facts []Fact, err error) {
 	return c.Normalize(payload, o)
 }
 
-// event makes the event of a fact, or says why there is none.
+// event returns the event of a fact, or, if it becomes none, the reason.
 func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event, *Kept) {
 	kept := &Kept{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why}
 	switch {
@@ -305,8 +322,8 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		Data:            d,
 	}
 	err := e.Validate()
-	if err == nil && len(payload) > schemas.MostBytes/32 { // no smaller one has grown so much
-		err = tooLarge(e)
+	if err == nil && len(payload) > schemas.MostBytes/32 { // the event of a smaller payload cannot be too large
+		err = checkSize(e)
 	}
 	if err != nil {
 		kept.Outcome, kept.Reason = OutcomeMalformed, err.Error()
@@ -315,10 +332,10 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	return e, nil
 }
 
-// tooLarge refuses an event that no topic takes: it would be sent again for days.
-// A few bytes of a payload can become many of an event, where a field stands in
-// it more than once, or JSON has to escape what is in it.
-func tooLarge(e schemas.Event) error {
+// checkSize returns an error for an event that is too large for a topic, and would
+// be redelivered for days. An event can be larger than its payload: it repeats some
+// fields, and JSON escapes some bytes.
+func checkSize(e schemas.Event) error {
 	b, err := e.Encode()
 	if err == nil && len(b) > schemas.MostBytes {
 		err = fmt.Errorf("the event would have %d bytes, and may have %d", len(b), schemas.MostBytes)
@@ -326,8 +343,9 @@ func tooLarge(e schemas.Event) error {
 	return err
 }
 
-// connectorID is the id that stands in for the merchant's: the payment's, so
-// that all of its facts have one key, else that of the thing itself.
+// connectorID returns the id in the fallback key: the payment's, so that all events
+// of a payment have the same key, else that of the dispute, refund, payout, mandate
+// or event.
 func (f Fact) connectorID() string {
 	for _, id := range []string{
 		f.ConnectorTransactionID, f.ConnectorDisputeID, f.ConnectorRefundID,
@@ -340,10 +358,11 @@ func (f Fact) connectorID() string {
 	return f.Identity
 }
 
-// Connectors returns the names of the processors Normalize knows, sorted.
+// Connectors returns the names of all connectors, sorted.
 func Connectors() []string { return slices.Sorted(maps.Keys(connectors)) }
 
-// Lookup returns what normalize knows of a processor.
+// Lookup returns the description of a connector, and false if there is none of that
+// name.
 func Lookup(connector string) (Connector, bool) {
 	c, ok := connectors[connector]
 	return c, ok

@@ -288,7 +288,7 @@ func FuzzNormalize(f *testing.F) {
 		if !ok {
 			return
 		}
-		facts, err := c.Normalize(payload, Options{Endpoint: "default", MerchantIDKeys: DefaultMerchantIDKeys, ReceivedAt: received})
+		facts, err := c.Normalize(payload, Options{Endpoint: "default", MerchantIDKeys: defaultMerchantIDKeys, ReceivedAt: received})
 		if err != nil {
 			return
 		}

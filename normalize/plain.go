@@ -5,25 +5,26 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what plain looks at; beyond them it is the library's to say.
+// Limits of the payloads that plain checks. Beyond them it returns false.
 const (
-	plainDepth = 32
-	plainNames = 64 // of one object
+	plainDepth = 32 // levels of nesting
+	plainNames = 64 // names of one object
 )
 
-// structural are the bytes that plain stops at.
+// structural are the bytes that can begin or end an object, an array, a member
+// or a string. plain skips all others.
 var structural = [256]bool{'{': true, '[': true, '}': true, ']': true, ',': true, '"': true}
 
-// plain reports whether a JSON text that is well-formed surely has no name twice
-// in one object, nor text that is not UTF-8. It is for what processors send: of
-// what is unusual, such as a name with an escape in it, it says no, and the
-// library's own look, which costs as much as reading the text, decides.
+// plain reports whether a well-formed JSON text is UTF-8 and has no duplicate name
+// in an object. It is a fast check for common payloads: false means only that the
+// JSON library has to check, which takes as long as decoding the text. It returns
+// false, for example, for a name with an escape in it.
 func plain(text []byte) bool {
 	if !utf8.Valid(text) {
 		return false
 	}
 	var stack [plainDepth]scope
-	var names [2 * plainNames][]byte // of all objects that are open, one behind the other
+	var names [2 * plainNames][]byte // of all open objects, the outermost first
 	depth, n := 0, 0
 	for i := 0; i < len(text); i++ {
 		if !structural[text[i]] {
@@ -47,7 +48,7 @@ func plain(text []byte) bool {
 				stack[depth-1].name = stack[depth-1].object
 			}
 		case '"':
-			end, ok := closing(text, i+1, depth > 0 && stack[depth-1].name)
+			end, ok := endOfString(text, i+1, depth > 0 && stack[depth-1].name)
 			if !ok {
 				return false
 			}
@@ -71,17 +72,18 @@ func plain(text []byte) bool {
 	return depth == 0
 }
 
-// scope is an object or array that is open.
+// scope is an open object or array.
 type scope struct {
 	object bool
-	name   bool // the next text is a name
-	first  int  // of its names
+	name   bool // the next string is a name
+	first  int  // index of its first name
 }
 
-// closing returns where the string ends that begins at from. It gives up on one
-// with a surrogate, which may be half a character, and on a name with an escape.
-func closing(text []byte, from int, name bool) (end int, ok bool) {
-	quote := from - 1 // the last that was found; it is looked for once, whatever stands before it
+// endOfString returns the index of the quote that ends the string beginning at
+// from. It returns false for a string with an escaped surrogate, which may be half
+// a character, for a name with an escape, and for a string without an end.
+func endOfString(text []byte, from int, name bool) (end int, ok bool) {
+	quote := from - 1 // index of the last quote found, so that no byte is searched twice
 	for i := from; ; i++ {
 		if quote < i {
 			n := bytes.IndexByte(text[i:], '"')
@@ -94,7 +96,7 @@ func closing(text []byte, from int, name bool) (end int, ok bool) {
 		if escape < 0 {
 			return quote, true
 		}
-		i += escape + 1 // what is escaped
+		i += escape + 1 // the escaped byte
 		if name || text[i] == 'u' && (i+1 >= len(text) || text[i+1]|0x20 == 'd') {
 			return 0, false
 		}

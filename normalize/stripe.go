@@ -199,17 +199,17 @@ func stripeIdentified(object jsontext.Value) error {
 	for d.PeekKind() == '"' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return readable(err)
+			return decodeError(err)
 		}
 		if name.String() != "id" {
 			if err := d.SkipValue(); err != nil {
-				return readable(err)
+				return decodeError(err)
 			}
 			continue
 		}
 		var id text
 		if err := id.UnmarshalJSONFrom(d); err != nil {
-			return readable(err)
+			return decodeError(err)
 		}
 		if id != "" {
 			return nil

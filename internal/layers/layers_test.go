@@ -115,7 +115,7 @@ const fetches = "verify/keyring.go"
 // shared is the files of verify and normalize that belong to no connector.
 var shared = map[string][]string{
 	"verify":    {"verify/verify.go", "verify/toolbox.go", "verify/keyring.go", "verify/fields.go", "verify/rsa.go", "verify/secret.go"},
-	"normalize": {"normalize/normalize.go", "normalize/toolbox.go", "normalize/plain.go"},
+	"normalize": {"normalize/normalize.go", "normalize/decode.go", "normalize/facts.go", "normalize/values.go", "normalize/plain.go"},
 }
 
 // file is a source file of ours.

@@ -1,0 +1,153 @@
+package normalize
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// withoutByteOrderMark returns text without the UTF-8 byte order mark that some
+// processors and proxies put at its beginning. JSON, XML and forms mean the same
+// with and without it.
+func withoutByteOrderMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+
+// decode reads a JSON payload into v. It skips a byte order mark, and returns an
+// error for a duplicate name, for text that is not UTF-8 and for more than
+// 10,000 levels of nesting: two JSON readers may read such a payload
+// differently.
+//
+// A connector first decodes the event's name alone and leaves the rest a
+// [jsontext.Value], because an event that it does not know may have any shape.
+// Once it knows the name, [redecode] reads the rest.
+func decode(payload []byte, v any) error {
+	payload = withoutByteOrderMark(payload)
+	if plain(payload) {
+		return redecode(payload, v)
+	}
+	return decodeError(json.Unmarshal(payload, v))
+}
+
+// redecode reads a payload, or a part of one, that [decode] or [plain] has
+// already checked. It does not check again for duplicate names and UTF-8, which
+// takes half of the time of decoding. An empty part leaves v as it is.
+func redecode(part jsontext.Value, v any) error {
+	if len(part) == 0 {
+		return nil
+	}
+	return decodeError(json.Unmarshal(part, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)))
+}
+
+// decodeError rewrites an error of the JSON library, wrapping [ErrMalformed].
+func decodeError(err error) error {
+	var e *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &e) || e.GoType == nil:
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	case e.Err != nil:
+		return fmt.Errorf("%w: %q: %v", ErrMalformed, e.JSONPointer, e.Err)
+	default: // the package's own text differs from run to run, and can quote the payload
+		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
+	}
+}
+
+// decodeXML reads an XML payload into v. It returns an error for a document type
+// declaration, which could declare entities, for more than one root element and
+// for more than 100 levels of nesting.
+func decodeXML(payload []byte, v any) error {
+	payload = withoutByteOrderMark(payload)
+	const deepest = 100
+	roots, depth := 0, 0
+	for d := xml.NewDecoder(bytes.NewReader(payload)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %v", ErrMalformed, err)
+		}
+		switch token.(type) {
+		case xml.Directive:
+			return fmt.Errorf("%w: a document type declaration", ErrMalformed)
+		case xml.StartElement:
+			if depth++; depth == 1 {
+				roots++
+			}
+		case xml.EndElement:
+			depth--
+		}
+		if roots > 1 || depth > deepest {
+			return fmt.Errorf("%w: want one root element and at most %d levels", ErrMalformed, deepest)
+		}
+	}
+	if err := xml.Unmarshal(payload, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// decodeForm reads a form-encoded payload. A field that is given more than once
+// is an error.
+func decodeForm(payload []byte) (map[string]string, error) {
+	values, err := url.ParseQuery(string(withoutByteOrderMark(payload)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: not a form: %v", ErrMalformed, err)
+	}
+	f := map[string]string{}
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("%w: the field %q is given %d times, want one", ErrMalformed, name, len(v))
+		}
+		f[name] = v[0]
+	}
+	return f, nil
+}
+
+// text is a JSON string, number or boolean as text, for fields that a processor
+// sends as a string in some webhooks and as a number in others. A number keeps
+// its digits as they were sent. Null, objects and arrays become "".
+type text string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (t *text) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	switch d.PeekKind() {
+	case '"', '0', 't', 'f':
+		v, err := d.ReadToken()
+		*t = text(v.String())
+		return err
+	}
+	*t = ""
+	return d.SkipValue()
+}
+
+// metadata holds the free fields that a merchant may attach to a payment. Anything
+// but an object is skipped: some processors send an empty array for no fields.
+type metadata map[string]text
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return d.SkipValue()
+	}
+	return json.UnmarshalDecode(d, (*map[string]text)(m))
+}
+
+// merchantID returns the merchant's reference from free metadata: the value of
+// the first of MerchantIDKeys that is not empty in one of them, or "".
+func (o Options) merchantID(in ...metadata) string {
+	for _, key := range o.MerchantIDKeys {
+		for _, m := range in {
+			if id := string(m[key]); id != "" {
+				return id
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,83 @@
+package normalize
+
+import (
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// oneFact returns the only fact of a payload, under the processor's name for
+// the event. A fact that could not be read is malformed.
+func oneFact[E ~string](event E, f Fact, err error) ([]Fact, error) {
+	if err != nil {
+		return oneMalformed(event, err)
+	}
+	f.ConnectorEventType = string(event)
+	return []Fact{f}, nil
+}
+
+// oneMalformed returns the only fact of a payload whose event is known by name
+// and cannot be read.
+func oneMalformed[E ~string](event E, err error) ([]Fact, error) {
+	return []Fact{malformed(event, err)}, nil
+}
+
+// ignored returns a fact that becomes no event, and the reason.
+func ignored[E ~string](event E, reason string) Fact {
+	f := Fact{Outcome: OutcomeIgnored, Why: reason}
+	f.ConnectorEventType = string(event)
+	return f
+}
+
+// notUnified returns the ignored fact of an event type that the connector does
+// not map.
+func notUnified[E ~string](event E) Fact {
+	return ignored(event, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", event))
+}
+
+// unknownStatus returns the fact of an event whose type is mapped and whose
+// status is in no table of the connector. It is ignored, not malformed:
+// processors add statuses, and the archived webhook can be replayed once the
+// connector knows the new one. what names the field, such as "the status".
+func unknownStatus[E, S ~string](event E, what string, status S) Fact {
+	return ignored(event, fmt.Sprintf("%s %q is none that is known", what, status))
+}
+
+// statusNotUnified returns the fact of an event whose status, which the
+// processor may document, is no payment fact. Like [unknownStatus], it is
+// ignored.
+func statusNotUnified[E, S ~string](event E, what string, status S) Fact {
+	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
+}
+
+// malformed returns a fact that cannot be read, and the reason.
+func malformed[E ~string](event E, err error) Fact {
+	f := Fact{Outcome: OutcomeMalformed, Why: err.Error()}
+	f.ConnectorEventType = string(event)
+	return f
+}
+
+// setAmountByType copies the amount to the one that the type of a payment fact
+// is about: authorized or captured. It is for processors whose events state the
+// amount of that step; a captured fact says nothing then of what was authorized.
+func (f *Fact) setAmountByType() {
+	switch f.Type {
+	case schemas.PaymentAuthorized:
+		f.AuthorizedAmount = f.Amount
+	case schemas.PaymentCaptured:
+		f.CapturedAmount = f.Amount
+	}
+}
+
+// generic reads the payload of a connector that stands for a signature scheme
+// and no processor: the sender defines the payload, and every fact is ignored. It
+// reads the field "type", the name that Standard Webhooks recommends.
+func generic(payload []byte, _ Options) ([]Fact, error) {
+	var e struct {
+		Type text `json:"type"`
+	}
+	if err := decode(payload, &e); err != nil {
+		return []Fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
+	}
+	return []Fact{ignored(e.Type, fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
+}
