@@ -78,7 +78,7 @@ const (
 
 // MostBody is the largest [Config.MaxBody]: beside a body of that size the
 // record that keeps it has room for what else is kept of a request.
-const MostBody = kafka.RawBytes - 128<<10
+const MostBody = kafka.ArchiveMaxMessageBytes - 128<<10
 
 // Exposure says which listeners answer POST /v1/handle_event.
 type Exposure string
@@ -119,7 +119,7 @@ func New(c Config) (*Server, error) {
 	}
 	if c.MaxBody > MostBody {
 		return nil, fmt.Errorf("max_body is %d bytes, want at most %d: with its headers a webhook must fit into one record, and the topics that keep webhooks take %d bytes",
-			c.MaxBody, MostBody, kafka.RawBytes)
+			c.MaxBody, MostBody, kafka.ArchiveMaxMessageBytes)
 	}
 	if c.MaxInFlight < 2*c.MaxBody {
 		return nil, fmt.Errorf("max_in_flight is %d bytes, want at least twice max_body, %d: one address has at most half of it", c.MaxInFlight, 2*c.MaxBody)

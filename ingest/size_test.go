@@ -60,9 +60,9 @@ func TestSizeOfEvents(t *testing.T) {
 					}
 				case r.Topic == "webhooks.dead":
 					dead++
-					limit = kafka.RawBytes
+					limit = kafka.ArchiveMaxMessageBytes
 				case r.Topic == "webhooks.received":
-					limit = kafka.RawBytes
+					limit = kafka.ArchiveMaxMessageBytes
 				}
 				if n := bytesOf(r); n > limit {
 					t.Errorf("a record of %d bytes for %s, which takes %d", n, r.Topic, limit)
@@ -175,8 +175,8 @@ func TestMostBody(t *testing.T) {
 		t.Fatalf("%d, want 200: %.1000s", got, b.logs.String())
 	}
 	for _, r := range b.published() {
-		if n := bytesOf(r); r.Topic == "webhooks.received" && n > kafka.RawBytes {
-			t.Errorf("a record of %d bytes, and its topic takes %d", n, kafka.RawBytes)
+		if n := bytesOf(r); r.Topic == "webhooks.received" && n > kafka.ArchiveMaxMessageBytes {
+			t.Errorf("a record of %d bytes, and its topic takes %d", n, kafka.ArchiveMaxMessageBytes)
 		}
 	}
 	if n := len(b.published()); n != 2 {
@@ -192,7 +192,7 @@ func TestMostEvents(t *testing.T) {
 		b = newBridge(t, func(c *ingest.Config) {
 			c.MaxBody = ingest.MostBody
 			c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
-				limits := map[string]int{"payment.captured": 1 << 20, "webhooks.received": kafka.RawBytes, "webhooks.dead": kafka.RawBytes}
+				limits := map[string]int{"payment.captured": 1 << 20, "webhooks.received": kafka.ArchiveMaxMessageBytes, "webhooks.dead": kafka.ArchiveMaxMessageBytes}
 				return smallTopics(b, limits)(ctx, r)
 			})
 		})

@@ -28,7 +28,7 @@ type cluster struct {
 	ledger  *ledger
 	held    atomic.Int64 // bytes of records not settled
 	topics  atomic.Pointer[map[string]*topic]
-	log     atomic.Pointer[Log] // nil: nobody reads
+	log     atomic.Pointer[LogReader] // nil: nobody reads
 
 	ctx     context.Context
 	end     context.CancelFunc
@@ -40,7 +40,7 @@ type cluster struct {
 	next    *round    // the one that begins when the one under way has ended
 	lost    time.Time // since when nobody answers; zero: somebody does
 
-	control kafka.Control // the refresher's own
+	control kafka.AnyBroker // the refresher's own
 }
 
 // round is one look at the metadata.
@@ -60,8 +60,8 @@ const (
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, control: kafka.Control{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
-		ledger: newLedger(c.RememberFor, c.Remember, m),
+		Config: c, control: kafka.AnyBroker{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
+		ledger: newLedger(c.RememberFor, c.RememberMax, m),
 		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
 	}
 	k.ctx, k.end = context.WithCancel(context.Background())
@@ -295,7 +295,7 @@ func (k *cluster) readLimits(topics []string) {
 			ResourceType: int8(kafkago.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
 		})
 	}
-	m, err := k.control.Ask(k.ctx, q)
+	m, err := k.control.RoundTrip(k.ctx, q)
 	if err != nil {
 		return
 	}

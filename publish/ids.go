@@ -77,7 +77,7 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	i.wanted.Store(true)
 	defer i.hear()
 	word := "connection"
-	m, err := c.Exchange(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, kafka.AnswerTime)
+	m, err := c.RoundTrip(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, kafka.RequestTimeout)
 	if err != nil {
 		broken = true
 	} else if r := m.(*initproducerid.Response); r.ErrorCode != 0 {

@@ -48,7 +48,7 @@ import (
 type Lock struct {
 	config   kafka.Config
 	name     string
-	me       Holder
+	me       LockHolder
 	group    coordinator // used by Acquire, then by keep, then by Release
 	producer producerID
 
@@ -61,18 +61,18 @@ type Lock struct {
 	confirmed  atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
 }
 
-// Holder is who holds a [Lock], as the others are told.
-type Holder struct {
+// LockHolder is who holds a [Lock], as the others are told.
+type LockHolder struct {
 	Command string    `json:"command"`
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
 	Since   time.Time `json:"since"`
 }
 
-// HeldError is the error of [Acquire] where another holds the lock.
-type HeldError struct{ Holder }
+// LockHeldError is the error of [AcquireLock] where another holds the lock.
+type LockHeldError struct{ LockHolder }
 
-func (e *HeldError) Error() string {
+func (e *LockHeldError) Error() string {
 	return fmt.Sprintf("%q is writing to these topics, process %d on %q, since %s: wait until it ends, or end it, and run this again",
 		e.Command, e.PID, e.Host, e.Since.UTC().Format(time.RFC3339))
 }
@@ -89,12 +89,12 @@ const (
 	releaseTime   = 3 * time.Second
 )
 
-// Acquire takes the lock of a topic set, whose topics must be there. Where another
-// holds it the error is a [HeldError]. A holder that was killed holds it until
-// [sessionTime] has passed, and Acquire waits for that.
-func Acquire(ctx context.Context, c kafka.Config, n kafka.Names, me Holder) (*Lock, error) {
+// AcquireLock takes the lock of a topic set, whose topics must be there. Where another
+// holds it the error is a [LockHeldError]. A holder that was killed holds it until
+// [sessionTime] has passed, and AcquireLock waits for that.
+func AcquireLock(ctx context.Context, c kafka.Config, n kafka.Names, me LockHolder) (*Lock, error) {
 	l := &Lock{config: c, name: n.LockName(), me: me}
-	l.group = coordinator{control: kafka.Control{Config: c}, key: l.name, kind: groupKind}
+	l.group = coordinator{control: kafka.AnyBroker{Config: c}, key: l.name, kind: groupKind}
 	l.ctx, l.lose = context.WithCancelCause(ctx)
 	ctx, cancel := context.WithTimeout(ctx, acquireTime)
 	defer cancel()
@@ -123,28 +123,36 @@ func (l *Lock) Release() {
 	l.group.close()
 }
 
-// id is the producer id to write with, while the lock is held.
+// id returns the producer id to write with, while the lock is held.
 func (l *Lock) id() (producerID, error) {
-	if l.ctx.Err() != nil {
-		return producerID{}, context.Cause(l.ctx)
-	}
-	if time.Since(*l.confirmed.Load()) > sessionTime { // this process was stopped
-		l.lose(ErrLockLost)
-		return producerID{}, ErrLockLost
+	if err := l.check(); err != nil {
+		return producerID{}, err
 	}
 	return l.producer, nil
 }
 
+// check returns an error if the lock is not held any more.
+func (l *Lock) check() error {
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
+	if time.Since(*l.confirmed.Load()) > sessionTime { // this process was stopped
+		l.lose(ErrLockLost)
+		return ErrLockLost
+	}
+	return nil
+}
+
 // claim is the metadata of a member.
 type claim struct {
-	Holder
+	LockHolder
 	Holds bool `json:"holds"` // it was assigned the lock before
 }
 
 // grant is the assignment of every member.
 type grant struct {
 	Member string `json:"member"` // which holds the lock
-	Holder
+	LockHolder
 }
 
 // join makes this a member of the group, or lets it stay one, and learns who
@@ -179,7 +187,7 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 			continue
 		case granted.Member != l.member:
 			l.leave(ctx)
-			return &HeldError{granted.Holder}
+			return &LockHeldError{granted.LockHolder}
 		}
 		l.confirmed.Store(&asked)
 		return nil
@@ -198,7 +206,7 @@ func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted gr
 		for _, m := range joined.Members {
 			var c claim
 			if json.Unmarshal(m.Metadata, &c) == nil && c.Holds {
-				g = grant{m.MemberID, c.Holder}
+				g = grant{m.MemberID, c.LockHolder}
 			}
 		}
 		decided, err := json.Marshal(g)
@@ -249,7 +257,7 @@ func (l *Lock) keep() {
 		case err == nil:
 			l.lose(fmt.Errorf("%w: %w", ErrLockLost, code))
 		}
-		if _, err := l.id(); err != nil {
+		if l.check() != nil {
 			return
 		}
 	}
@@ -270,7 +278,7 @@ func (l *Lock) leave(ctx context.Context) {
 
 // fence has every partition refuse what former holders send.
 func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
-	c := coordinator{control: kafka.Control{Config: l.config}, key: l.name, kind: transactionKind}
+	c := coordinator{control: kafka.AnyBroker{Config: l.config}, key: l.name, kind: transactionKind}
 	defer c.close()
 	m, err := c.control.Metadata(ctx, n.All())
 	if err != nil {
@@ -289,7 +297,7 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 		}
 		add.Topics = append(add.Topics, addpartitionstotxn.RequestTopic{Name: t.Name, Partitions: numbers(t)})
 	}
-	id, code, err := coordinate(ctx, &c, kafka.AnswerTime, func(r *initproducerid.Response) int16 { return r.ErrorCode },
+	id, code, err := coordinate(ctx, &c, kafka.RequestTimeout, func(r *initproducerid.Response) int16 { return r.ErrorCode },
 		&initproducerid.Request{TransactionalID: l.name, TransactionTimeoutMs: int32(time.Minute / time.Millisecond), ProducerID: -1, ProducerEpoch: -1})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("asking for the producer id of the transactional id %s: %w", l.name, code)
@@ -304,7 +312,7 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 	// is "concurrent transactions" until then, that all control records are written.
 	for range 2 {
 		if err == nil && code == 0 {
-			_, code, err = coordinate(ctx, &c, kafka.AnswerTime, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
+			_, code, err = coordinate(ctx, &c, kafka.RequestTimeout, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
 		}
 	}
 	if err == nil && code != 0 {
@@ -348,7 +356,7 @@ const (
 // coordinator is the broker that is asked about a group or a transactional id.
 // One goroutine uses it. Close it.
 type coordinator struct {
-	control kafka.Control
+	control kafka.AnyBroker
 	key     string
 	kind    int8
 	conn    *kafka.Conn
@@ -362,7 +370,7 @@ func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within 
 		err := c.connect(ctx)
 		if err == nil {
 			var m protocol.Message
-			if m, err = c.conn.Exchange(q, within); err == nil {
+			if m, err = c.conn.RoundTrip(q, within); err == nil {
 				answer = m.(R)
 				said := kafkago.Error(code(answer))
 				if !notYet(said) {
@@ -415,7 +423,7 @@ func (c *coordinator) connect(ctx context.Context) error {
 	if c.conn != nil {
 		return nil
 	}
-	m, err := c.control.Ask(ctx, &findcoordinator.Request{Key: c.key, KeyType: c.kind})
+	m, err := c.control.RoundTrip(ctx, &findcoordinator.Request{Key: c.key, KeyType: c.kind})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 		t.Fatal(err)
 	}
 	acquire := func(command string) (*Lock, error) {
-		return Acquire(within(t, 90*time.Second), c, n, Holder{Command: command, Host: "here", PID: 7, Since: time.Now()})
+		return AcquireLock(within(t, 90*time.Second), c, n, LockHolder{Command: command, Host: "here", PID: 7, Since: time.Now()})
 	}
 	// All at once.
 	var mu sync.Mutex
@@ -45,7 +45,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 			l, err := acquire(command)
 			mu.Lock()
 			defer mu.Unlock()
-			var other *HeldError
+			var other *LockHeldError
 			switch {
 			case err == nil:
 				held = append(held, l)
@@ -64,7 +64,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 	// One after the other: the holder stays one, and can write.
 	for range 2 {
 		_, err := acquire("d")
-		var other *HeldError
+		var other *LockHeldError
 		if !errors.As(err, &other) || other.Command != first.me.Command || other.PID != 7 || other.Host != "here" {
 			t.Fatalf("a second command: %v", err)
 		}
@@ -140,10 +140,10 @@ func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 // TestLockErrors: a topic that is not there, and a Kafka that is not, are said.
 func TestLockErrors(t *testing.T) {
 	c := kafka.Config{Brokers: fake(t).ListenAddrs()}
-	if _, err := Acquire(within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, Holder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {
+	if _, err := AcquireLock(within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, LockHolder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {
 		t.Errorf("without topics: %v", err)
 	}
-	if _, err := Acquire(within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, Holder{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := AcquireLock(within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, LockHolder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without Kafka: %v", err)
 	}
 }

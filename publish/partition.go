@@ -180,7 +180,7 @@ func (p *partition) prune() bool {
 
 // reader returns who can tell what became of a batch that may be in the log and
 // that nobody waits for any more, or nil.
-func (p *partition) reader(b *batch) *Log {
+func (p *partition) reader(b *batch) *LogReader {
 	log := p.cluster.log.Load()
 	if log == nil || !b.unknown || !(*log).Follows(p.topic.name) {
 		return nil
@@ -199,7 +199,7 @@ const lookPace = 20 * time.Millisecond
 // look settles a batch by what the log has, and reports whether it could. The
 // batch is not sent again: its redelivery may have come to another replica, and
 // what is not in the log by now is to be written by that one.
-func (p *partition) look(b *batch, log Log) bool {
+func (p *partition) look(b *batch, log LogReader) bool {
 	ids := make([]string, len(b.slots))
 	for i, s := range b.slots {
 		ids[i] = s.id

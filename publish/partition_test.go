@@ -148,7 +148,7 @@ func TestConsulted(t *testing.T) {
 	first := producerID{id: 1, given: true}
 	p, b := byHand(t)
 	log := &told{}
-	var l Log = log
+	var l LogReader = log
 	p.cluster.log.Store(&l)
 	place := func(ids ...string) *call {
 		var records []kafka.Record

@@ -30,14 +30,14 @@
 //     redelivery waits for the outcome, gets the first one's receipt if it is
 //     written, and is written anew if it is not. Meanwhile the partition takes
 //     nothing else, and its callers are refused at once. Where somebody reads the
-//     topic ([Producer.Consult]) a batch that nobody waits for is not sent again
+//     topic ([Producer.SetLogReader]) a batch that nobody waits for is not sent again
 //     but looked for: its redelivery may have come to another replica;
 //   - if the broker refuses the batch for good after an attempt without an
 //     answer (its producer id is fenced, or it is not allowed any more), nobody
 //     can tell. The record is counted as tollbridge_kafka_unknown_records_total
 //     and its redelivery refused while the ledger remembers it.
 //
-// The ledger remembers for [Config.RememberFor] and at most [Config.Remember]
+// The ledger remembers for [Config.RememberFor] and at most [Config.RememberMax]
 // records, in memory: a process that is killed, or whose [Producer.Close] ran
 // out of time, takes with it what it knew of records it had refused.
 //
@@ -88,13 +88,13 @@ type Config struct {
 	// Patience is how long a partition may not be writable until its callers
 	// are refused, and new ones at once; 0 is 1.6 s.
 	Patience time.Duration
-	// Drain is how long [Producer.Close] waits for what is under way; 0 is 10 s.
-	Drain time.Duration
-	// RememberFor and Remember say how long, and how many, records that were
+	// DrainTimeout is how long [Producer.Close] waits for what is under way; 0 is 10 s.
+	DrainTimeout time.Duration
+	// RememberFor and RememberMax say how long, and how many, records that were
 	// refused to their callers and yet written are remembered; 0 is 72 h, and
 	// 100000.
 	RememberFor time.Duration
-	Remember    int
+	RememberMax int
 
 	// Lock, if it is not nil, is what a producer writes with, and only while it is
 	// held.
@@ -109,10 +109,10 @@ func (c Config) orElse() Config {
 	set(&c.MaxBytes, 64<<20)
 	set(&c.MaxBatch, 1<<20)
 	set(&c.MaxRequest, 8<<20)
-	set(&c.Patience, 1600*time.Millisecond)
-	set(&c.Drain, 10*time.Second)
+	set(&c.Patience, kafka.Patience)
+	set(&c.DrainTimeout, 10*time.Second)
 	set(&c.RememberFor, 72*time.Hour)
-	set(&c.Remember, 100_000)
+	set(&c.RememberMax, 100_000)
 	return c
 }
 
@@ -134,8 +134,8 @@ type Producer struct {
 // [Producer.Ready].
 func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.orElse())} }
 
-// Log is what can be read of Kafka.
-type Log interface {
+// LogReader is what can be read of Kafka.
+type LogReader interface {
 	// Follows reports whether a topic is read at all.
 	Follows(topic string) bool
 	// Written returns where records are, by [kafka.Record.ID], whoever wrote them. It
@@ -144,10 +144,10 @@ type Log interface {
 	Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool)
 }
 
-// Consult has what was sent and not answered, and what nobody waits for any more,
+// SetLogReader has what was sent and not answered, and what nobody waits for any more,
 // looked for in the log in place of being sent again, as it must be where other
 // replicas write the same records.
-func (p *Producer) Consult(l Log) { p.cluster.log.Store(&l) }
+func (p *Producer) SetLogReader(l LogReader) { p.cluster.log.Store(&l) }
 
 // Ready returns nil if the topics are there and have a leader each, and Kafka gives
 // the producer an id, for which it is asked the first time that Ready is called.
@@ -349,11 +349,11 @@ func (p *partition) led() error {
 }
 
 // Close waits for the calls under way, and for batches whose callers left,
-// until all is known or [Config.Drain] has passed, and ends the connections.
+// until all is known or [Config.DrainTimeout] has passed, and ends the connections.
 func (p *Producer) Close() {
 	p.closed.Store(true)
 	const pace = 2 * time.Millisecond
-	end := time.Now().Add(p.cluster.Drain)
+	end := time.Now().Add(p.cluster.DrainTimeout)
 	for (p.calls.Load() > 0 || p.cluster.held.Load() > 0) && time.Now().Before(end) {
 		time.Sleep(pace)
 	}

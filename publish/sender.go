@@ -153,7 +153,7 @@ func (b *broker) send(ctx context.Context) bool {
 	b.compose(current)
 	start := time.Now()
 	b.asked.set(start)
-	m, err := b.conn.Exchange(&b.request, produceTime)
+	m, err := b.conn.RoundTrip(&b.request, produceTime)
 	b.asked.clear()
 	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
 	if err != nil {

@@ -39,7 +39,7 @@ kafka.partitions a multiple of the number of brokers.`,
 
 // topicsSubcommand has a command do something about the configured topics and
 // print what was found, calling those that are not there missing.
-func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.Finding, error), missing string) *cobra.Command {
+func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
 	var asJSON bool
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(c)
@@ -63,7 +63,7 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 
 // showTopics prints what was found; topics that events would be lost in are a
 // failure.
-func showTopics(c *cobra.Command, cfg config, findings []kafka.Finding, asJSON bool, missing string) error {
+func showTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJSON bool, missing string) error {
 	var wrong error
 	for _, f := range findings {
 		if f.Wrong {

@@ -27,7 +27,7 @@ func (w *window) exclusively(c *cobra.Command, names kafka.Names, f func(w windo
 	slow := time.AfterFunc(lockPatience, func() {
 		fmt.Fprintln(c.ErrOrStderr(), "waiting for the lock on the topics: another command was stopped, and Kafka waits some seconds for it")
 	})
-	lock, err := publish.Acquire(c.Context(), w.producer.Kafka, names, publish.Holder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
+	lock, err := publish.AcquireLock(c.Context(), w.producer.Kafka, names, publish.LockHolder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
 	slow.Stop()
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func openWindow(c *cobra.Command) (w window, err error) {
 	}
 	w.names = w.layout().Names
 	w.reader = consume.New(w.producer.Kafka)
-	w.reader.Patience = patience
+	w.reader.GiveUpAfter = patience
 	return w, nil
 }
 

@@ -155,7 +155,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		return err
 	}
 	defer memory.Close()
-	producer.Consult(memory)
+	producer.SetLogReader(memory)
 	memory.Await(ctx, readBackTime)
 	settings.Publisher, settings.History, settings.Names = publisher, memory, names
 	settings.Ready = func(ctx context.Context) error {

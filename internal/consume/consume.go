@@ -72,10 +72,10 @@ type Reader struct {
 	// Pace is the least time between two requests to a broker when there is
 	// nothing more to read than what comes in: each costs the broker a look at
 	// every partition. 0 is 10 ms. A broker that is busy rests longer, up to 100 ms.
-	Pace time.Duration
+	PollInterval time.Duration
 	// Patience is how long no request may be answered until Read gives up; 0 is
 	// for ever.
-	Patience time.Duration
+	GiveUpAfter time.Duration
 }
 
 // New returns a reader. Close it.
@@ -182,7 +182,7 @@ func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(i
 // not reach back to a range's beginning any more, or was deleted and made anew,
 // reading begins where the log does.
 func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]Chunk) error) error {
-	return r.Reading(ranges, f).Run(ctx)
+	return r.NewConsumer(ranges, f).Run(ctx)
 }
 
 // Get reads single records. Those that are not there any more are left out.

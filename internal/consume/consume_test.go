@@ -224,7 +224,7 @@ func TestEnds(t *testing.T) {
 		t.Errorf("%v, want the caller's error", err)
 	}
 	cluster.Close()
-	r.Patience = 100 * time.Millisecond
+	r.GiveUpAfter = 100 * time.Millisecond
 	if err := r.Read(t.Context(), ranges, func([]consume.Chunk) error { return nil }); err == nil {
 		t.Error("a cluster that is gone is no error")
 	}

@@ -1,3 +1,3 @@
 package consume
 
-const MetadataPace = metadataPace
+const LeaderCheckInterval = leaderCheckInterval

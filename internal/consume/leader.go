@@ -19,7 +19,7 @@ import (
 
 // leader is a broker that partitions are read from. Its goroutine alone uses it.
 type leader struct {
-	s       *Reading
+	s       *Consumer
 	id      int32
 	address string
 
@@ -91,7 +91,7 @@ func (l *leader) read(ctx context.Context) (err error) {
 		if len(places) == 0 {
 			return nil
 		}
-		if time.Since(l.looked) > metadataPace {
+		if time.Since(l.looked) > leaderCheckInterval {
 			if err := l.s.checkLeaders(ctx, l); err != nil {
 				return fmt.Errorf("broker %d: %w", l.id, err)
 			}
@@ -118,7 +118,7 @@ func (l *leader) read(ctx context.Context) (err error) {
 // rested says how long a broker rests that took some time for an answer: the reader's
 // pace, or what has it spend no more than a fifth of its time on us.
 func (r *Reader) rested(took time.Duration) time.Duration {
-	pace := r.Pace
+	pace := r.PollInterval
 	if pace == 0 {
 		pace = 10 * time.Millisecond
 	}
@@ -163,7 +163,7 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 	if again, err := l.kept(answer); again || err != nil {
 		return again, err
 	}
-	if l.s.Known != nil && !wasBehind {
+	if l.s.KnownOffsets != nil && !wasBehind {
 		if err := sleep(ctx, l.rest/2); err != nil {
 			return false, err
 		}
@@ -293,7 +293,7 @@ func (l *leader) kept(answer *fetch.Response) (again bool, err error) {
 }
 
 func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
-	m, err := l.conn.Exchange(r, holdTime+answerTime)
+	m, err := l.conn.RoundTrip(r, holdTime+answerTime)
 	if err != nil {
 		return nil, fmt.Errorf("broker %d: %w", l.id, err)
 	}
@@ -370,7 +370,7 @@ func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chu
 
 // bound asks where a partition begins or ends.
 func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
-	m, err := l.conn.Exchange(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafkago.ReadCommitted), Topics: []listoffsets.RequestTopic{{
+	m, err := l.conn.RoundTrip(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafkago.ReadCommitted), Topics: []listoffsets.RequestTopic{{
 		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: epoch, Timestamp: which}},
 	}}}, answerTime)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // watched is a reading for ever of a topic's partitions, which two brokers lead in
 // turn, and what the brokers are asked.
 type watched struct {
-	*consume.Reading
+	*consume.Consumer
 	cluster        *kfake.Cluster
 	kafka          kafka.Config
 	fetched, ended [2]atomic.Int64 // requests since the last reset, by broker
@@ -94,13 +94,13 @@ func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Reques
 	}
 	r := consume.New(w.kafka)
 	t.Cleanup(r.Close)
-	w.Reading = r.Reading(ranges, func(chunks []consume.Chunk) error {
+	w.Consumer = r.NewConsumer(ranges, func(chunks []consume.Chunk) error {
 		for _, c := range chunks {
 			w.read.Add(int64(len(c.Records)))
 		}
 		return nil
 	})
-	w.Failed = func(err error) {
+	w.OnError = func(err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.errors = append(w.errors, err.Error())
@@ -128,7 +128,7 @@ func (w *watched) lead(t *testing.T, node int32) {
 // fresh reports whether all partitions are current.
 func (w *watched) fresh() bool {
 	_, current := w.Lag()
-	return time.Since(current) < consume.Trouble
+	return time.Since(current) < kafka.MaxStaleness
 }
 
 func (w *watched) reset() {
@@ -215,9 +215,9 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 		if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
 			t.Fatal(err)
 		}
-		in(t, 3*consume.MetadataPace, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
+		in(t, 3*consume.LeaderCheckInterval, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
 		w.reset()
-		time.Sleep(2 * consume.MetadataPace) // broker 0, which leads another partition, shows old metadata
+		time.Sleep(2 * consume.LeaderCheckInterval) // broker 0, which leads another partition, shows old metadata
 		if w.named[0].Load() > 0 {
 			t.Fatal("the partition went back to its former leader")
 		}
@@ -269,9 +269,9 @@ func TestEpochRefused(t *testing.T) {
 			})
 			w.reset()
 			refuses.Store(true)
-			time.Sleep(2 * consume.Trouble)
+			time.Sleep(2 * kafka.MaxStaleness)
 			if f, e, m := w.fetched[0].Load(), w.ended[0].Load(), w.looked.Load(); f+e+m > 80 {
-				t.Errorf("%d fetches, %d questions for the end and %d for the metadata in %s", f, e, m, 2*consume.Trouble)
+				t.Errorf("%d fetches, %d questions for the end and %d for the metadata in %s", f, e, m, 2*kafka.MaxStaleness)
 			}
 			if w.fresh() {
 				t.Error("the reading is current, and nobody answers for the partition")
@@ -318,15 +318,15 @@ func TestLag(t *testing.T) {
 		}
 		return nil
 	})
-	if records, current := w.Lag(); records != 0 || time.Since(current) > consume.Trouble {
+	if records, current := w.Lag(); records != 0 || time.Since(current) > kafka.MaxStaleness {
 		t.Errorf("%d records, current %s ago; want none, and now", records, time.Since(current))
 	}
 	empty.Store(true)
 	write(t, w.kafka, 5, 25)
 	in(t, 5*time.Second, "20 records are behind", func() bool { records, _ := w.Lag(); return records == 20 })
-	time.Sleep(2 * consume.Trouble)
-	if records, current := w.Lag(); records != 20 || time.Since(current) < consume.Trouble {
-		t.Errorf("%d records, current %s ago; want 20, and more than %s", records, time.Since(current), consume.Trouble)
+	time.Sleep(2 * kafka.MaxStaleness)
+	if records, current := w.Lag(); records != 20 || time.Since(current) < kafka.MaxStaleness {
+		t.Errorf("%d records, current %s ago; want 20, and more than %s", records, time.Since(current), kafka.MaxStaleness)
 	}
 	empty.Store(false)
 	in(t, 10*time.Second, "none is behind", func() bool { records, _ := w.Lag(); return records == 0 && w.fresh() })
@@ -377,9 +377,9 @@ func TestOddMetadata(t *testing.T) {
 			for _, p := range cluster.PartitionInfos(topic) {
 				ranges[consume.Partition{Topic: topic, Number: int(p.Partition)}] = consume.Range{To: p.HighWatermark}
 			}
-			reading := r.Reading(ranges, collect(t, got))
+			reading := r.NewConsumer(ranges, collect(t, got))
 			var told atomic.Int64
-			reading.Failed = func(err error) {
+			reading.OnError = func(err error) {
 				if strings.Contains(err.Error(), "topic "+topic+", partition ") {
 					told.Add(1)
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Reading is one call of [Reader.Read] on its way, for those who want to know
-// how far it is. Make one with [Reader.Reading].
+// Consumer is one call of [Reader.Read] on its way, for those who want to know
+// how far it is. Make one with [Reader.NewConsumer].
 //
 //	leader ──fetch──▶ chunks ──▶ f       one goroutine and one connection a leader
 //	   ▲                 │
@@ -33,19 +33,19 @@ import (
 // leader moves the partition there. The metadata never moves it back, as that of a
 // broker which does not know yet would: an older epoch counts only where nobody has
 // shown the newer one for [epochGrace], as of a topic that was deleted and made anew.
-type Reading struct {
-	// Known, if it is set, tells of offsets that need not be read, since the
+type Consumer struct {
+	// KnownOffsets, if it is set, tells of offsets that need not be read, since the
 	// caller of Run knows what is there: each once, in any order, as soon as they
 	// are known. f is called then, with a chunk without records where they are
 	// next.
-	Known func() map[Partition][]int64
-	// Failed, if it is set, is told every error that is tried again: a broker that
+	KnownOffsets func() map[Partition][]int64
+	// OnError, if it is set, is told every error that is tried again: a broker that
 	// does not answer, a partition without a leader. Several goroutines call it, up to
 	// ten times a second for a partition; what it does must be quick.
-	Failed func(error)
+	OnError func(error)
 
 	reader  *Reader
-	control kafka.Control
+	control kafka.AnyBroker
 	f       func([]Chunk) error
 	calling sync.Mutex     // held while f is called
 	forever bool           // some range has no end
@@ -75,14 +75,14 @@ type place struct {
 	asked    time.Time
 	askedEnd int64
 	whole    time.Time // when it was asked last of what is read
-	current  time.Time // see [Reading.Current]
+	current  time.Time // see [Consumer.FreshAsOf]
 	doubt    time.Time // since when current stands still; zero: it does not
 }
 
-// Reading prepares to read ranges.
-func (r *Reader) Reading(ranges map[Partition]Range, f func([]Chunk) error) *Reading {
-	s := &Reading{
-		reader: r, control: kafka.Control{Config: r.config}, f: f, lost: make(chan struct{}, 1),
+// NewConsumer prepares to read ranges.
+func (r *Reader) NewConsumer(ranges map[Partition]Range, f func([]Chunk) error) *Consumer {
+	s := &Consumer{
+		reader: r, control: kafka.AnyBroker{Config: r.config}, f: f, lost: make(chan struct{}, 1),
 		places: map[Partition]*place{}, leaders: map[int32]*leader{}, alive: time.Now(),
 	}
 	for p, g := range ranges {
@@ -99,7 +99,7 @@ const (
 	lookPace = 100 * time.Millisecond // between looks at who leads, at first
 	slowPace = 800 * time.Millisecond // and at last, where looking does not help
 	// metadataPace is how often every leader is asked who leads.
-	metadataPace = time.Second
+	leaderCheckInterval = time.Second
 	// epochGrace is for how long nobody may have shown a leader epoch until an older
 	// one counts: longer than brokers take to hear of a new leader.
 	epochGrace = 5 * time.Second
@@ -107,19 +107,19 @@ const (
 	// Trouble is how old what is read of a partition may be until that is
 	// doubtful. It is less than for how long records wait that were sent and are
 	// not answered: see [kafka.Config.Patience].
-	Trouble = 1100 * time.Millisecond
+	MaxStaleness = 1100 * time.Millisecond
 	// Doubt is how long it lasts from when the partition can be read again.
-	Doubt = time.Second
+	QuietPeriod = time.Second
 )
 
-// Current returns a time at which a partition's leader had nothing in its log that
+// FreshAsOf returns a time at which a partition's leader had nothing in its log that
 // is not read by now, and of what was not committed then it is known whether it
 // is; zero if there is none, or nobody reads the partition.
 //
-// After [Trouble], such as a leader that hangs or falls, or replicas that do not
-// follow, the time stands still for [Doubt]: requests that a writer has sent
+// After [kafka.MaxStaleness], such as a leader that hangs or falls, or replicas that do not
+// follow, the time stands still for [kafka.QuietPeriod]: requests that a writer has sent
 // before may still reach the leader.
-func (s *Reading) Current(p Partition) time.Time {
+func (s *Consumer) FreshAsOf(p Partition) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q := s.places[p]; q != nil {
@@ -129,9 +129,9 @@ func (s *Reading) Current(p Partition) time.Time {
 }
 
 // Lag returns how many records the partitions' logs have that are not read, as far
-// as their leaders have told, and the oldest of the times that [Reading.Current]
+// as their leaders have told, and the oldest of the times that [Consumer.FreshAsOf]
 // returns: zero if it returns none for some partition.
-func (s *Reading) Lag() (records int64, current time.Time) {
+func (s *Consumer) Lag() (records int64, current time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := true
@@ -145,7 +145,7 @@ func (s *Reading) Lag() (records int64, current time.Time) {
 }
 
 // Run reads, as [Reader.Read] says.
-func (s *Reading) Run(ctx context.Context) error {
+func (s *Consumer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.running.Wait()
 	defer cancel()
@@ -186,10 +186,10 @@ func (s *Reading) Run(ctx context.Context) error {
 
 // state returns the topics of partitions that have no leader, nil if everything
 // is read, or an error if it never will be.
-func (s *Reading) state() (homeless map[string]bool, err error) {
+func (s *Consumer) state() (homeless map[string]bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	patience := s.reader.Patience
+	patience := s.reader.GiveUpAfter
 	switch {
 	case s.failed != nil:
 		return nil, s.failed
@@ -208,7 +208,7 @@ func (s *Reading) state() (homeless map[string]bool, err error) {
 }
 
 // wake has Run see what has changed.
-func (s *Reading) wake() {
+func (s *Consumer) wake() {
 	select {
 	case s.lost <- struct{}{}:
 	default:
@@ -216,18 +216,18 @@ func (s *Reading) wake() {
 }
 
 // told notes why something could not be read.
-func (s *Reading) told(err error) {
+func (s *Consumer) told(err error) {
 	s.mu.Lock()
 	s.why = err
 	s.mu.Unlock()
-	if s.Failed != nil {
-		s.Failed(err)
+	if s.OnError != nil {
+		s.OnError(err)
 	}
 }
 
 // assign gives the partitions of the topics that have no leader to the one that
 // they have now.
-func (s *Reading) assign(ctx context.Context, topics map[string]bool) error {
+func (s *Consumer) assign(ctx context.Context, topics map[string]bool) error {
 	m, err := s.control.Metadata(ctx, slices.Collect(maps.Keys(topics)))
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ func (s *Reading) assign(ctx context.Context, topics map[string]bool) error {
 
 // checkLeaders asks a leader for the metadata of all topics that are read, and gives
 // partitions to newer leaders.
-func (s *Reading) checkLeaders(ctx context.Context, l *leader) error {
+func (s *Consumer) checkLeaders(ctx context.Context, l *leader) error {
 	s.mu.Lock()
 	topics := map[string]bool{}
 	for p := range s.places {
@@ -254,7 +254,7 @@ func (s *Reading) checkLeaders(ctx context.Context, l *leader) error {
 
 // applyMetadata gives partitions to the leaders that the metadata shows. It returns
 // an error if a partition of the topics that were asked for has none then.
-func (s *Reading) applyMetadata(ctx context.Context, m *metadata.Response, asked map[string]bool) (err error) {
+func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, asked map[string]bool) (err error) {
 	addresses := map[int32]string{}
 	for _, b := range m.Brokers {
 		addresses[b.NodeID] = kafka.Address(b)
@@ -298,7 +298,7 @@ func (s *Reading) applyMetadata(ctx context.Context, m *metadata.Response, asked
 }
 
 // leader returns the one of that id, and has it read from.
-func (s *Reading) leader(ctx context.Context, id int32, address string) *leader {
+func (s *Consumer) leader(ctx context.Context, id int32, address string) *leader {
 	l := s.leaders[id]
 	if l == nil || l.address != address {
 		l = &leader{s: s, id: id, address: address, asks: debugging, looked: time.Now()}
@@ -309,7 +309,7 @@ func (s *Reading) leader(ctx context.Context, id int32, address string) *leader 
 }
 
 // abandon has partitions of a leader looked for again: all, or those named.
-func (s *Reading) abandon(l *leader, err error, only ...Partition) {
+func (s *Consumer) abandon(l *leader, err error, only ...Partition) {
 	s.told(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -333,7 +333,7 @@ func (s *Reading) abandon(l *leader, err error, only ...Partition) {
 
 // mine returns the partitions of a leader. Without any it is done with, and gets
 // no others.
-func (s *Reading) mine(l *leader) []*place {
+func (s *Consumer) mine(l *leader) []*place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*place
@@ -349,7 +349,7 @@ func (s *Reading) mine(l *leader) []*place {
 }
 
 // heard notes that a leader answered.
-func (s *Reading) heard(l *leader) {
+func (s *Consumer) heard(l *leader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alive = time.Now()
@@ -369,9 +369,9 @@ func (q *place) settle() {
 	at, before := q.asked, q.whole
 	q.asked, q.whole = time.Time{}, at
 	switch {
-	case !before.IsZero() && at.Sub(before) > Trouble:
+	case !before.IsZero() && at.Sub(before) > kafka.MaxStaleness:
 		q.doubt = time.Now()
-	case q.doubt.IsZero() || at.Sub(q.doubt) > Doubt:
+	case q.doubt.IsZero() || at.Sub(q.doubt) > kafka.QuietPeriod:
 		q.current, q.doubt = at, time.Time{}
 	}
 }
@@ -384,7 +384,7 @@ const (
 )
 
 // ends asks a leader where its partitions' logs end, also what is not committed.
-func (s *Reading) ends(l *leader, places []*place) error {
+func (s *Consumer) ends(l *leader, places []*place) error {
 	request := &listoffsets.Request{ReplicaID: l.asks}
 	topics := map[string]int{}
 	positions := l.positions(places)
@@ -400,7 +400,7 @@ func (s *Reading) ends(l *leader, places []*place) error {
 		})
 	}
 	sent := time.Now()
-	m, err := l.conn.Exchange(request, answerTime)
+	m, err := l.conn.RoundTrip(request, answerTime)
 	if err != nil {
 		return err
 	}
@@ -436,13 +436,13 @@ func (s *Reading) ends(l *leader, places []*place) error {
 }
 
 // skip goes over what the caller knows, and reports whether that was anything.
-func (s *Reading) skip() (some bool, err error) {
-	if s.Known == nil {
+func (s *Consumer) skip() (some bool, err error) {
+	if s.KnownOffsets == nil {
 		return false, nil
 	}
 	s.calling.Lock()
 	defer s.calling.Unlock()
-	known := s.Known()
+	known := s.KnownOffsets()
 	if len(known) == 0 {
 		return false, nil
 	}
@@ -481,7 +481,7 @@ func (q *place) over(next int64) int64 {
 }
 
 // deliver hands on what a leader sent of its partitions.
-func (s *Reading) deliver(l *leader, chunks []Chunk) error {
+func (s *Consumer) deliver(l *leader, chunks []Chunk) error {
 	s.calling.Lock()
 	defer s.calling.Unlock()
 	s.mu.Lock()
@@ -509,7 +509,7 @@ func (s *Reading) deliver(l *leader, chunks []Chunk) error {
 }
 
 // call calls f, and notes how far the partitions are then.
-func (s *Reading) call(chunks []Chunk) error {
+func (s *Consumer) call(chunks []Chunk) error {
 	s.mu.Lock()
 	failed := s.failed
 	s.mu.Unlock()

@@ -58,7 +58,7 @@ func TestCurrent(t *testing.T) {
 	defer r.Close()
 	var read atomic.Int64
 	ranges := everything(t, r)
-	reading := r.Reading(ranges, func(chunks []consume.Chunk) error {
+	reading := r.NewConsumer(ranges, func(chunks []consume.Chunk) error {
 		for _, c := range chunks {
 			read.Add(int64(len(c.Records)))
 		}
@@ -71,14 +71,14 @@ func TestCurrent(t *testing.T) {
 	defer cancel()
 	fresh := func() bool {
 		for p := range ranges {
-			if time.Since(reading.Current(p)) > consume.Trouble {
+			if time.Since(reading.FreshAsOf(p)) > kafka.MaxStaleness {
 				return false
 			}
 		}
 		return true
 	}
 	in(t, 10*time.Second, "all is read and current", func() bool { return read.Load() == 30 && fresh() })
-	for end := time.Now().Add(2 * consume.Trouble); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * kafka.MaxStaleness); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if !fresh() {
 			t.Fatal("it is not current while its leaders answer")
 		}
@@ -87,16 +87,16 @@ func TestCurrent(t *testing.T) {
 	in(t, 10*time.Second, "not current while the leaders hang", func() bool { return !fresh() })
 	var stood time.Time
 	for p := range ranges {
-		stood = reading.Current(p)
+		stood = reading.FreshAsOf(p)
 	}
 	write(t, c, 30, 35)
-	time.Sleep(consume.Trouble / 2)
+	time.Sleep(kafka.MaxStaleness / 2)
 	answers := time.Now()
 	hangs.Store(false)
 	in(t, 10*time.Second, "what came meanwhile is read", func() bool { return read.Load() == 35 })
 	in(t, 10*time.Second, "current again", fresh)
-	if took := time.Since(answers); took < consume.Doubt {
-		t.Errorf("current %s after the leaders answer, and %s before that all was read until %s", took, consume.Doubt, stood)
+	if took := time.Since(answers); took < kafka.QuietPeriod {
+		t.Errorf("current %s after the leaders answer, and %s before that all was read until %s", took, kafka.QuietPeriod, stood)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestKnown(t *testing.T) {
 	got, next := map[string]int{}, int64(0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	reading := r.Reading(everything(t, r), func(chunks []consume.Chunk) error {
+	reading := r.NewConsumer(everything(t, r), func(chunks []consume.Chunk) error {
 		for _, c := range chunks {
 			for _, record := range c.Records {
 				got[string(record.Value)]++
@@ -136,7 +136,7 @@ func TestKnown(t *testing.T) {
 		}
 		return nil
 	})
-	reading.Known = func() map[consume.Partition][]int64 {
+	reading.KnownOffsets = func() map[consume.Partition][]int64 {
 		all := map[consume.Partition][]int64{}
 		for _, at := range ours {
 			p := consume.Partition{Topic: at.Topic, Number: at.Partition}
@@ -191,7 +191,7 @@ func TestNotDebugging(t *testing.T) {
 	r := consume.New(c)
 	defer r.Close()
 	ranges := everything(t, r)
-	reading := r.Reading(ranges, func([]consume.Chunk) error { return nil })
+	reading := r.NewConsumer(ranges, func([]consume.Chunk) error { return nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = reading.Run(ctx) })
@@ -199,7 +199,7 @@ func TestNotDebugging(t *testing.T) {
 	defer cancel()
 	in(t, 10*time.Second, "current", func() bool {
 		for p := range ranges {
-			if reading.Current(p).IsZero() {
+			if reading.FreshAsOf(p).IsZero() {
 				return false
 			}
 		}

@@ -60,7 +60,7 @@ func (s *History) readOn(ctx context.Context) error {
 	for q := range ranges {
 		r.partitions[q.Topic]++
 	}
-	r.Reading = s.reader.Reading(ranges, func(chunks []consume.Chunk) error {
+	r.Consumer = s.reader.NewConsumer(ranges, func(chunks []consume.Chunk) error {
 		if err := s.apply(chunks, r.known); err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ func (s *History) readOn(ctx context.Context) error {
 		p.update(chunks)
 		return nil
 	})
-	r.Failed = s.failed
-	r.Known = func() map[consume.Partition][]int64 { return r.take(s) }
+	r.OnError = s.failed
+	r.KnownOffsets = func() map[consume.Partition][]int64 { return r.take(s) }
 	s.reading.Store(r)
 	p.look()
 	return r.Run(ctx)
@@ -77,7 +77,7 @@ func (s *History) readOn(ctx context.Context) error {
 
 // reading is what follows the topics.
 type reading struct {
-	*consume.Reading
+	*consume.Consumer
 	partitions map[string]int // of each topic
 	known      []own          // that the store does not have yet
 	began      time.Time      // before it was looked where the partitions end
@@ -86,7 +86,7 @@ type reading struct {
 
 // until returns until when a partition is read.
 func (r *reading) until(p consume.Partition) time.Time {
-	if t := r.Current(p); !t.IsZero() || !r.caughtUp.Load() {
+	if t := r.FreshAsOf(p); !t.IsZero() || !r.caughtUp.Load() {
 		return t
 	}
 	return r.began
@@ -116,12 +116,12 @@ func (r *reading) take(s *History) map[consume.Partition][]int64 {
 }
 
 // current returns an error if others may have published an event and that cannot
-// be read now: if the partition was not for [consume.Trouble]. Records that were
+// be read now: if the partition was not for [kafka.MaxStaleness]. Records that were
 // sent and not answered wait longer, so that a replica that cannot tell what became
 // of an event has not refused it before.
 func (s *History) current(e schemas.Event) error {
 	p, since := s.caught(s.Names.Event(e.Type), e.Subject)
-	if age := time.Since(since); age > consume.Trouble {
+	if age := time.Since(since); age > kafka.MaxStaleness {
 		return fmt.Errorf("%w: topic %s, partition %d is read until %s ago", errBehind, p.Topic, p.Number, age.Round(time.Millisecond))
 	}
 	return nil
@@ -159,14 +159,14 @@ func (s *History) caught(topic, key string) (p consume.Partition, until time.Tim
 	return p, r.until(p)
 }
 
-// Follows reports whether a topic is read: see [publish.Log].
+// Follows reports whether a topic is read: see [publish.LogReader].
 func (s *History) Follows(topic string) bool {
 	r := s.reading.Load()
 	return r != nil && r.partitions[topic] > 0 && topic != s.Names.References()
 }
 
 // Written tells what became of records that were sent and not answered: see
-// [publish.Log].
+// [publish.LogReader].
 func (s *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool) {
 	if s.closed.Load() {
 		return nil, true // who ends sends nothing again
@@ -174,7 +174,7 @@ func (s *History) Written(topic string, partition int, sent time.Time, ids []str
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.reading.Load()
-	if r == nil || r.until(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(consume.Doubt)) {
+	if r == nil || r.until(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(kafka.QuietPeriod)) {
 		return nil, false
 	}
 	at := map[string]kafka.Receipt{}

@@ -18,14 +18,14 @@
 // and by any replica from the moment its record is read back. [History.Ready]
 // tells when all that was there at the start is read.
 //
-// A replica that cannot read a partition for [consume.Trouble] admits no new event
+// A replica that cannot read a partition for [kafka.MaxStaleness] admits no new event
 // to it: another may have published it, and have refused it since it does not know.
 // That one does not send it again once it has refused it, but looks for it as well
-// ([History.Written]). Both begin again [consume.Doubt] after the partition's leader
+// ([History.Written]). Both begin again [kafka.QuietPeriod] after the partition's leader
 // answers, when what was sent before has come to it.
 //
 // Two replicas that are given the same webhook within the time in which a
-// record is read back (about [consume.Reader.Pace], more where Kafka is busy, and
+// record is read back (about [consume.Reader.PollInterval], more where Kafka is busy, and
 // what it takes to show it) both publish it, with the same id. So does a process
 // whose killed predecessor's last request reaches its broker only after that
 // broker was read to its end, and a replica's last request if it reaches its

@@ -17,14 +17,6 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// Time limits of what has no deadline of its own.
-const (
-	dialTime  = time.Second             // a TCP connection
-	greetTime = 1200 * time.Millisecond // TLS, versions and SASL together
-	// AnswerTime is for metadata, settings and producer ids.
-	AnswerTime = time.Second
-)
-
 // Conn is a connection to a broker, authenticated. One goroutine uses it; any may
 // close it.
 type Conn struct {
@@ -36,7 +28,7 @@ type Conn struct {
 
 // Dial connects to a broker, which is host:port. The connection ends with ctx.
 func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
-	d := net.Dialer{Timeout: dialTime}
+	d := net.Dialer{Timeout: DialTimeout}
 	raw, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -47,7 +39,7 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("broker %s: %w", address, err)
 	}
-	deadline := time.Now().Add(greetTime)
+	deadline := time.Now().Add(HandshakeTimeout)
 	_ = raw.SetDeadline(deadline)
 	secure := raw
 	if c.TLS != nil {
@@ -133,9 +125,9 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 	return err
 }
 
-// Exchange sends a request and returns its answer. After an error the
+// RoundTrip sends a request and returns its answer. After an error the
 // connection is of no use.
-func (n *Conn) Exchange(m protocol.Message, within time.Duration) (protocol.Message, error) {
+func (n *Conn) RoundTrip(m protocol.Message, within time.Duration) (protocol.Message, error) {
 	if err := n.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
@@ -145,7 +137,7 @@ func (n *Conn) Exchange(m protocol.Message, within time.Duration) (protocol.Mess
 // Metadata asks where the topics' partitions are. LeaderEpoch is -1 where the broker
 // is too old to tell it. After an error the connection is of no use.
 func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
-	m, err := n.Exchange(&metadata.Request{TopicNames: topics}, AnswerTime)
+	m, err := n.RoundTrip(&metadata.Request{TopicNames: topics}, RequestTimeout)
 	if err != nil {
 		return nil, err
 	}

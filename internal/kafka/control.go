@@ -13,20 +13,20 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// Control asks whichever broker answers: the one that answered last, else those
+// AnyBroker asks whichever broker answers: the one that answered last, else those
 // it has heard of, else the configuration's. One goroutine uses it. Close it.
-type Control struct {
+type AnyBroker struct {
 	Config
 	conn  *Conn
 	heard []string // addresses
 }
 
-// Ask returns the answer to a request that any broker answers.
-func (c *Control) Ask(ctx context.Context, q protocol.Message) (protocol.Message, error) {
-	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.Exchange(q, AnswerTime) })
+// RoundTrip returns the answer to a request that any broker answers.
+func (c *AnyBroker) RoundTrip(ctx context.Context, q protocol.Message) (protocol.Message, error) {
+	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.RoundTrip(q, RequestTimeout) })
 }
 
-func ask[Answer any](ctx context.Context, c *Control, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
+func ask[Answer any](ctx context.Context, c *AnyBroker, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
 	if c.conn != nil && !c.conn.Expired() {
 		if m, err := exchange(c.conn); err == nil {
 			return m, nil
@@ -53,7 +53,7 @@ func ask[Answer any](ctx context.Context, c *Control, exchange func(*Conn) (Answ
 }
 
 // addresses returns whom to ask, each once.
-func (c *Control) addresses() []string {
+func (c *AnyBroker) addresses() []string {
 	all := slices.Clone(c.heard)
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // one that hangs is not always the first
 	for _, address := range c.Brokers {
@@ -65,7 +65,7 @@ func (c *Control) addresses() []string {
 }
 
 // Metadata asks where the topics' partitions are: see [Conn.Metadata].
-func (c *Control) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
+func (c *AnyBroker) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
 	r, err := ask(ctx, c, func(n *Conn) (*metadata.Response, error) { return n.Metadata(topics) })
 	if err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func Address(b metadata.ResponseBroker) string {
 	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
 }
 
-// Close ends the connection; Ask makes another, to any of the brokers.
-func (c *Control) Close() {
+// Close ends the connection; RoundTrip makes another, to any of the brokers.
+func (c *AnyBroker) Close() {
 	if c.conn != nil {
 		c.conn.Close()
 		c.conn = nil

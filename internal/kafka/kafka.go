@@ -34,7 +34,7 @@ func (c Config) clientID() string {
 // Client returns kafka-go's client of the cluster, for requests that this
 // package does not have, and a function that closes its connections.
 func (c Config) Client() (*kafkago.Client, func()) {
-	t := &kafkago.Transport{ClientID: c.clientID(), DialTimeout: dialTime, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
+	t := &kafkago.Transport{ClientID: c.clientID(), DialTimeout: DialTimeout, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
 	return &kafkago.Client{Addr: kafkago.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 

@@ -58,9 +58,9 @@ type Layout struct {
 	MinInSync int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
 }
 
-// RawBytes is the largest record of the topics that hold whole webhooks, their
+// ArchiveMaxMessageBytes is the largest record of the topics that hold whole webhooks, their
 // max.message.bytes: a body, the headers of its request, and room.
-const RawBytes = 2 << 20
+const ArchiveMaxMessageBytes = 2 << 20
 
 func (l Layout) minInSync() int {
 	if l.MinInSync > 0 {
@@ -73,7 +73,7 @@ func (l Layout) minInSync() int {
 func (l Layout) configs(topic string) map[string]string {
 	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
 	if topic == l.Received() || topic == l.Dead() {
-		c["max.message.bytes"] = strconv.Itoa(RawBytes)
+		c["max.message.bytes"] = strconv.Itoa(ArchiveMaxMessageBytes)
 	}
 	if topic == l.References() {
 		c["cleanup.policy"] = "compact"
@@ -83,8 +83,8 @@ func (l Layout) configs(topic string) map[string]string {
 	return c
 }
 
-// Finding is what was found of one topic.
-type Finding struct {
+// TopicStatus is what was found of one topic.
+type TopicStatus struct {
 	Topic  string `json:"topic"`
 	Exists bool   `json:"exists"`
 	Drift  string `json:"drift,omitempty"` // how it differs from the layout; empty if it does not
@@ -94,7 +94,7 @@ type Finding struct {
 }
 
 // Plan compares the cluster's topics with the layout.
-func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
+func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 	client, hangUp := c.Client()
 	defer hangUp()
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
@@ -105,13 +105,13 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var findings []Finding
+	var findings []TopicStatus
 	for _, t := range m.Topics {
 		if !slices.Contains(l.All(), t.Name) {
 			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not asked for", client.Addr, t.Name)
 		}
 		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
-			findings = append(findings, Finding{Topic: t.Name})
+			findings = append(findings, TopicStatus{Topic: t.Name})
 			continue
 		}
 		if t.Error != nil {
@@ -126,15 +126,15 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]Finding, error) {
 		}
 		findings = append(findings, l.compare(t, configs[t.Name]))
 	}
-	slices.SortFunc(findings, func(a, b Finding) int {
+	slices.SortFunc(findings, func(a, b TopicStatus) int {
 		return slices.Index(l.All(), a.Topic) - slices.Index(l.All(), b.Topic)
 	})
 	return findings, nil
 }
 
 // compare judges one topic that is there.
-func (l Layout) compare(t kafkago.Topic, configs map[string]string) Finding {
-	f := Finding{Topic: t.Name, Exists: true}
+func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus {
+	f := TopicStatus{Topic: t.Name, Exists: true}
 	replication := math.MaxInt // of the partition with the fewest
 	for _, p := range t.Partitions {
 		replication = min(replication, len(p.Replicas))
@@ -199,7 +199,7 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 // that are there. It never changes a number of partitions or replicas. It
 // returns once every partition has a leader that knows it is: a broker may take
 // seconds for that after the topic is there, and refuse records meanwhile.
-func (l Layout) Apply(ctx context.Context, c Config) ([]Finding, error) {
+func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	before, err := l.Plan(ctx, c)
 	if err != nil {
 		return nil, err

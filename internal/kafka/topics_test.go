@@ -70,7 +70,7 @@ func TestPlaces(t *testing.T) {
 			t.Fatal(err)
 		}
 		looks++
-		if slices.ContainsFunc(findings, func(f Finding) bool { return f.Exists && slices.Contains(gone, f.Topic) }) {
+		if slices.ContainsFunc(findings, func(f TopicStatus) bool { return f.Exists && slices.Contains(gone, f.Topic) }) {
 			looks = 0
 		}
 	}
