@@ -6,10 +6,12 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// opayoServer: a form about one transaction, at its end; no amount stands in
-// it. VPSTxId, VendorTxCode and Status are signed and decide. TxType, which is
-// not, is believed only where it says less than the status: what is deferred
-// is authorized and not yet captured. The identity is VPSTxId and the status.
+// opayoServer normalises the notifications of Opayo Server: a form about one
+// transaction, sent when the transaction ends. It has no amount. VPSTxId,
+// VendorTxCode and Status are signed, and the event type comes from Status.
+// TxType is not signed. It is used only where it claims less than Status does:
+// a transaction of type DEFERRED is authorized and not yet captured. The
+// identity is VPSTxId and Status.
 //
 // https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
 var opayoServer = Connector{
@@ -18,11 +20,12 @@ var opayoServer = Connector{
 	Normalize: opayoServerNormalize,
 }
 
+// opayoServerTypes maps Status to the event type.
 var opayoServerTypes = map[string]schemas.Type{
 	"OK":            schemas.PaymentCaptured,
 	"PENDING":       schemas.PaymentProcessing,
 	"AUTHENTICATED": schemas.PaymentActionRequired, // the merchant has to authorise it
-	"REGISTERED":    schemas.PaymentActionRequired, // the same, and the payer was not authenticated
+	"REGISTERED":    schemas.PaymentActionRequired, // the same, but the payer was not authenticated
 	"NOTAUTHED":     schemas.PaymentFailed,
 	"REJECTED":      schemas.PaymentFailed, // by the merchant's own rules
 	"ERROR":         schemas.PaymentFailed,
@@ -46,7 +49,7 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
 	f.MerchantTransactionID = p["VendorTxCode"]
-	if status == "OK" && p["TxAuthNo"] == "" && p["Token"] != "" { // no bank was asked: a card is stored
+	if status == "OK" && p["TxAuthNo"] == "" && p["Token"] != "" { // the bank was not asked: the card was only stored
 		f.Type, f.ConnectorMandateID = schemas.MandateActive, p["Token"]
 		return []Fact{f}, nil
 	}
@@ -54,7 +57,7 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Type = schemas.PaymentAuthorized
 	}
 	f.ConnectorTransactionID, f.MandateID = p["VPSTxId"], p["Token"]
-	if p["DSTransID"] != "" { // without it, where SchemeTraceID begins is not signed
+	if p["DSTransID"] != "" { // without it, part of another field could pass as the beginning of SchemeTraceID
 		f.NetworkTransactionID = p["SchemeTraceID"]
 	}
 	switch card := p["CardType"]; card {

@@ -10,16 +10,19 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// paddle: one event a webhook, {"event_id", "event_type", "occurred_at",
-// "data"}, where the data is the transaction, the adjustment, the payout or the
-// payment method. The event_id is the same for all destinations and attempts.
-// A transaction is paid, and a moment later completed: both say that the money
-// is taken, so that the identity of it is the transaction. An attempt to pay
-// that failed is one fact, too, when the transaction is past due for it.
+// paddle normalises Paddle's webhooks. One webhook is one event, {"event_id",
+// "event_type", "occurred_at", "data"}, and data is the transaction, the
+// adjustment, the payout or the payment method. All deliveries of an event, to
+// all destinations, have the same event_id.
 //
-// An adjustment is what happens to a transaction afterwards; each of its states
-// is one fact, however often it is updated. It names the transaction and not
-// the merchant's reference.
+// A transaction becomes paid and, a moment later, completed. Both mean that the
+// money was taken, so the identity of a captured payment is the transaction. A
+// failed attempt to pay can also have two events, payment_failed and past_due;
+// their identity is the attempt.
+//
+// An adjustment is a refund or a chargeback of a transaction. Each of its
+// states is one fact, however many events report it. An adjustment has the id
+// of its transaction and not the merchant's reference.
 //
 // https://developer.paddle.com/webhooks/overview
 var paddle = Connector{
@@ -28,13 +31,13 @@ var paddle = Connector{
 	Normalize: paddleNormalize,
 }
 
-// paddleEvents are what the events mean, and what reads their data. The type
-// is empty where the data decides.
-var paddleEvents = map[string]struct {
+// paddleReaders has, for each event name, the function that reads its data and
+// the event type. The type is empty where the data decides.
+var paddleReaders = map[string]struct {
 	read func(paddleData, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
 }{
-	"transaction.billed":         {paddleTransaction, schemas.PaymentActionRequired}, // the invoice is issued, and the customer has to pay it
+	"transaction.billed":         {paddleTransaction, schemas.PaymentActionRequired}, // the customer received an invoice and has to pay it
 	"transaction.payment_failed": {paddleTransaction, schemas.PaymentFailed},
 	"transaction.past_due":       {paddlePastDue, schemas.PaymentFailed},
 	"transaction.paid":           {paddleTransaction, schemas.PaymentCaptured},
@@ -51,19 +54,22 @@ var paddleEvents = map[string]struct {
 	"payment_method.deleted": {paddlePaymentMethod, schemas.MandateRevoked},
 }
 
-// paddleAdjustments is an adjustment's type by its action and status.
+// paddleAdjustmentTypes maps the action and the status of an adjustment to the
+// event type.
 // https://developer.paddle.com/api-reference/adjustments/overview
-var paddleAdjustments = map[[2]text]schemas.Type{
+var paddleAdjustmentTypes = map[[2]text]schemas.Type{
 	{"refund", "pending_approval"}: schemas.RefundPending,
 	{"refund", "approved"}:         schemas.RefundSucceeded,
 	{"refund", "rejected"}:         schemas.RefundFailed,
 
-	{"chargeback", "approved"}:                 schemas.DisputeOpened, // the money is gone until Paddle contests it
+	{"chargeback", "approved"}:                 schemas.DisputeOpened, // the money was taken back, and Paddle can contest it
 	{"chargeback_reverse", "approved"}:         schemas.DisputeWon,
 	{"chargeback_warning", "approved"}:         schemas.DisputeOpened,
 	{"chargeback_warning_reverse", "approved"}: schemas.DisputeCancelled,
 }
 
+// paddleData has the fields of all kinds of data: transactions, adjustments,
+// payouts and payment methods.
 type paddleData struct {
 	ID           string   `json:"id"`
 	Status       text     `json:"status"`
@@ -76,7 +82,7 @@ type paddleData struct {
 			GrandTotal string `json:"grand_total"`
 		} `json:"totals"`
 	} `json:"details"`
-	Payments []struct { // the newest attempt is the first
+	Payments []struct { // newest attempt first
 		AttemptID           text `json:"payment_attempt_id"`
 		ErrorCode           text `json:"error_code"`
 		StoredPaymentMethod text `json:"stored_payment_method_id"`
@@ -108,7 +114,7 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, err
 	}
 	name := string(e.EventType)
-	event, ok := paddleEvents[name]
+	event, ok := paddleReaders[name]
 	switch {
 	case name == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of Paddle's", ErrMalformed)
@@ -151,9 +157,10 @@ func paddleAmount(value, currency string) (*schemas.Amount, error) {
 	return minor(&n, currency, nil)
 }
 
+// paddleTransaction reads a transaction.
 func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err error) {
 	if typ == schemas.PaymentCaptured && d.Status != "" && d.Status != "paid" && d.Status != "completed" {
-		typ = schemas.PaymentProcessing // the status counts, and not the event's name
+		typ = schemas.PaymentProcessing // the status decides, not the event name
 	}
 	f.Type = typ
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(d.CustomData), d.ID
@@ -174,7 +181,8 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 	return f, nil
 }
 
-// paddlePastDue: an invoice can be past due without that anybody tried to pay.
+// paddlePastDue reads a transaction that is past due. It is a failed payment
+// only if somebody tried to pay.
 func paddlePastDue(d paddleData, typ schemas.Type, o Options) (Fact, error) {
 	if len(d.Payments) == 0 || d.Payments[0].ErrorCode == "" {
 		return ignored("", "nobody tried to pay in time, and it can still be paid"), nil
@@ -182,8 +190,9 @@ func paddlePastDue(d paddleData, typ schemas.Type, o Options) (Fact, error) {
 	return paddleTransaction(d, typ, o)
 }
 
+// paddleAdjustment reads an adjustment: a refund or a chargeback.
 func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err error) {
-	typ, ok := paddleAdjustments[[2]text{d.Action, d.Status}]
+	typ, ok := paddleAdjustmentTypes[[2]text{d.Action, d.Status}]
 	if !ok {
 		return ignored("", fmt.Sprintf("the adjustment is a %q that is %q: no money moves by it, or another adjustment tells", d.Action, d.Status)), nil
 	}
@@ -196,7 +205,7 @@ func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err erro
 		f.ConnectorDisputeID, f.Stage = d.ID, schemas.StageDispute
 	case "chargeback_warning":
 		f.ConnectorDisputeID, f.Stage = d.ID, schemas.StagePreDispute
-	case "chargeback_reverse": // an adjustment of its own, which does not name the one it reverses
+	case "chargeback_reverse": // a new adjustment without the id of the one that it reverses
 		f.Stage = schemas.StageDispute
 	case "chargeback_warning_reverse":
 		f.Stage = schemas.StagePreDispute
@@ -205,12 +214,14 @@ func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err erro
 	return f, err
 }
 
+// paddlePayout reads a payout to the merchant.
 func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.Type, f.ConnectorPayoutID = typ, d.ID
 	f.Amount, err = paddleAmount(d.Amount, d.CurrencyCode)
 	return f, err
 }
 
+// paddlePaymentMethod reads a stored payment method.
 func paddlePaymentMethod(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.Type, f.ConnectorMandateID = typ, d.ID
 	f.PaymentMethod = method(d.Type, "")

@@ -11,16 +11,18 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// paystack: one event a webhook, {"event", "data"}, the data being the
-// transaction, refund, dispute or transfer. Events have no id: their identity
-// is that of the thing and its status. A refund may have no id; then it is the
-// hash of the body.
+// paystack normalises Paystack's webhooks. One webhook is one event, {"event",
+// "data"}, and data is the transaction, the refund, the dispute or the
+// transfer. Events have no id, so the identity is the id and the status of the
+// object in data. A refund can be without an id; its identity is then the hash
+// of the body.
 //
 // The reference of a transaction is the merchant's own, and refunds and
 // disputes repeat it. A preauthorization becomes a transaction when it is
-// captured; whether charge.success tells of that one, too, Paystack does not
-// say, and if it does both are one fact. A payment request that is paid is told twice: as itself,
-// by its own id, and as the transaction that paid it.
+// captured. Paystack does not document whether it sends charge.success for that
+// transaction too; if it does, both events are one fact. When a payment request
+// is paid, there are two events with different ids: one for the request, and
+// one for the transaction that paid it.
 //
 // https://paystack.com/docs/payments/webhooks/#types-of-events
 var paystack = Connector{
@@ -29,23 +31,24 @@ var paystack = Connector{
 	Normalize: paystackNormalize,
 }
 
-// paystackExponents are Paystack's subunits that differ from ISO 4217's minor
-// units: francs are counted in hundredths that they do not have, in the
-// documents those of XOF, in Paystack's own plugin for WooCommerce all.
+// paystackExponents has the currencies whose subunit at Paystack differs from
+// the minor unit of ISO 4217: Paystack counts francs, which have no minor unit,
+// in hundredths. Its documentation says so for XOF, its plugin for WooCommerce
+// for all currencies.
 // https://paystack.com/docs/api/#supported-currency
 var paystackExponents = map[string]int{"RWF": 2, "XOF": 2}
 
-// paystackEvents are what the events mean, and what reads their data. The type
-// is empty where the data decides.
-var paystackEvents = map[string]struct {
+// paystackReaders has, for each event name, the method that reads its data and
+// the event type. The type is empty where the data decides.
+var paystackReaders = map[string]struct {
 	read func(paystackData, schemas.Type) (Fact, error)
 	typ  schemas.Type
 }{
 	"charge.success":         {paystackData.charge, schemas.PaymentCaptured},
 	"charge.failed":          {paystackData.charge, schemas.PaymentFailed},
 	"invoice.payment_failed": {paystackData.invoice, schemas.PaymentFailed},
-	"paymentrequest.success": {paystackData.request, schemas.PaymentCaptured},
-	"bank.transfer.rejected": {paystackData.transferIn, schemas.PaymentFailed}, // not the amount that was asked for
+	"paymentrequest.success": {paystackData.paymentRequest, schemas.PaymentCaptured},
+	"bank.transfer.rejected": {paystackData.rejectedTransfer, schemas.PaymentFailed}, // the payer sent another amount than was requested
 
 	"preauthorization.reserve.success": {paystackData.preauthorization, schemas.PaymentAuthorized},
 	"preauthorization.reserve.failed":  {paystackData.preauthorization, schemas.PaymentFailed},
@@ -56,7 +59,7 @@ var paystackEvents = map[string]struct {
 
 	"refund.pending":         {paystackData.refund, schemas.RefundPending},
 	"refund.processing":      {paystackData.refund, schemas.RefundPending},
-	"refund.needs-attention": {paystackData.refund, schemas.RefundPending}, // the payer's bank account is asked for
+	"refund.needs-attention": {paystackData.refund, schemas.RefundPending}, // Paystack needs the payer's bank account
 	"refund.processed":       {paystackData.refund, schemas.RefundSucceeded},
 	"refund.failed":          {paystackData.refund, schemas.RefundFailed},
 
@@ -73,8 +76,9 @@ var paystackEvents = map[string]struct {
 	"direct_debit.authorization.active": {paystackData.mandate, schemas.MandateActive},
 }
 
-// paystackQuiet are the events of which nothing comes.
-var paystackQuiet = map[string]string{
+// paystackIgnored has the known events that become no event of ours, each with
+// the reason.
+var paystackIgnored = map[string]string{
 	"invoice.create":                     "charge.success tells when an invoice is paid",
 	"invoice.update":                     "charge.success tells when an invoice is paid",
 	"paymentrequest.pending":             "the payer was asked and has not paid",
@@ -82,9 +86,9 @@ var paystackQuiet = map[string]string{
 	"direct_debit.authorization.created": "the bank has yet to confirm the authorization",
 }
 
-// paystackResolutions are how disputes end.
+// paystackResolutionTypes maps the resolution of a dispute to the event type.
 // https://paystack.com/docs/payments/disputes/
-var paystackResolutions = map[text]schemas.Type{
+var paystackResolutionTypes = map[text]schemas.Type{
 	"merchant-accepted": schemas.DisputeAccepted,
 	"auto-accepted":     schemas.DisputeAccepted, // nobody answered in time
 	"declined":          schemas.DisputeWon,
@@ -102,8 +106,8 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no event: not an event of Paystack's", ErrMalformed)
 	}
 	name := string(e.Event)
-	event, ok := paystackEvents[name]
-	if why := paystackQuiet[name]; why != "" {
+	event, ok := paystackReaders[name]
+	if why := paystackIgnored[name]; why != "" {
 		return []Fact{ignored(name, why)}, nil
 	} else if !ok {
 		return []Fact{notUnified(name)}, nil
@@ -122,6 +126,7 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(name, f, err)
 }
 
+// paystackData has the fields of all kinds of data.
 type paystackData struct {
 	ID               text   `json:"id"`
 	Domain           text   `json:"domain"`
@@ -173,8 +178,9 @@ type paystackData struct {
 	} `json:"transaction"`
 }
 
-// time is when it happened. When a thing was made counts only for what begins
-// with it: a charge can fail days after it was made.
+// time returns when the fact happened. The time at which the object was created
+// counts only for facts that begin with it: a charge can fail days after it was
+// created.
 func (d paystackData) time(typ schemas.Type) (time.Time, error) {
 	created := text(first(d.CreatedAt, d.CreatedAtCamel))
 	at := text(first(d.UpdatedAt, d.UpdatedAtCamel))
@@ -197,9 +203,9 @@ func (d paystackData) time(typ schemas.Type) (time.Time, error) {
 	return timestamp(at, time.RFC3339)
 }
 
-// paystackStatuses is what happened where an event's name says that it went
-// well and the status of the thing says otherwise: the status counts.
-var paystackStatuses = map[schemas.Type]map[text]schemas.Type{
+// paystackStatusTypes corrects an event name that says succeeded while the
+// status of the object says otherwise: the status decides.
+var paystackStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"pending":    schemas.PaymentProcessing,
 		"ongoing":    schemas.PaymentProcessing,
@@ -223,9 +229,9 @@ var paystackStatuses = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
-// typ is what happened, by what the event's name says and the status.
+// typ returns the event type by the event name and the status of the object.
 func (d paystackData) typ(named schemas.Type) schemas.Type {
-	return cmp.Or(paystackStatuses[named][d.Status], named)
+	return cmp.Or(paystackStatusTypes[named][d.Status], named)
 }
 
 // paystackMoney is an amount in subunits.
@@ -240,16 +246,19 @@ func paystackMoney(subunits text, currency string) (*schemas.Amount, error) {
 	return minor(&value, currency, paystackExponents)
 }
 
-// paystackNothing is the error of an event without the thing it is about.
-func paystackNothing(id string) error {
+// paystackMissing returns the error for an event that lacks the id of the
+// object it is about.
+func paystackMissing(id string) error {
 	return fmt.Errorf("%w: no data.%s: it is not told what the event is about", ErrMalformed, id)
 }
 
+// identity returns the identity of the object in its current status.
 func (d paystackData) identity(id text) string { return string(id) + ":" + string(d.Status) }
 
+// charge reads a transaction.
 func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
 	if d.ID == "" {
-		return f, paystackNothing("id")
+		return f, paystackMissing("id")
 	}
 	f.Type, f.Identity = typ, d.identity(d.ID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
@@ -267,10 +276,11 @@ func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
 	return f, nil
 }
 
-// invoice is a payment for a subscription, whose transaction may not be there.
+// invoice reads a failed payment of a subscription. It can be without a
+// transaction.
 func (d paystackData) invoice(typ schemas.Type) (Fact, error) {
 	if d.InvoiceCode == "" {
-		return Fact{}, paystackNothing("invoice_code")
+		return Fact{}, paystackMissing("invoice_code")
 	}
 	d.ID, d.Reference, d.Currency = d.InvoiceCode, d.Transaction.Reference, d.Transaction.Currency
 	f, err := d.charge(typ)
@@ -278,10 +288,10 @@ func (d paystackData) invoice(typ schemas.Type) (Fact, error) {
 	return f, err
 }
 
-// request is a payment that was asked for by mail or link.
-func (d paystackData) request(typ schemas.Type) (Fact, error) {
+// paymentRequest reads a payment that the merchant requested by mail or link.
+func (d paystackData) paymentRequest(typ schemas.Type) (Fact, error) {
 	if d.RequestCode == "" {
-		return Fact{}, paystackNothing("request_code")
+		return Fact{}, paystackMissing("request_code")
 	}
 	d.ID = d.RequestCode
 	if typ == schemas.PaymentCaptured && d.Paid == "false" {
@@ -290,11 +300,11 @@ func (d paystackData) request(typ schemas.Type) (Fact, error) {
 	return d.charge(typ)
 }
 
-// preauthorization has a number of its own until it is captured; then it is
-// the transaction that it became.
+// preauthorization reads a preauthorization. It has an id of its own until it
+// is captured; then it has the id of the transaction that it became.
 func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
 	if d.ID == "" {
-		return f, paystackNothing("id")
+		return f, paystackMissing("id")
 	}
 	message := d.Message
 	switch typ {
@@ -315,12 +325,12 @@ func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
 	return f, nil
 }
 
-// transferIn is a bank transfer by the payer that went back. It can be tried
-// again, and all that is told of the payment is its number.
-func (d paystackData) transferIn(typ schemas.Type) (f Fact, err error) {
+// rejectedTransfer reads a bank transfer by the payer that Paystack sent back.
+// The payer can try again. Of the payment, the event has only Paystack's id.
+func (d paystackData) rejectedTransfer(typ schemas.Type) (f Fact, err error) {
 	t := d.BankTransfer
 	if t.TransactionID == "" {
-		return f, paystackNothing("bank_transfer.transaction_id")
+		return f, paystackMissing("bank_transfer.transaction_id")
 	}
 	f.Type, f.ConnectorTransactionID = typ, string(t.TransactionID)
 	f.PaymentMethod = method("bank_transfer", "")
@@ -329,9 +339,10 @@ func (d paystackData) transferIn(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
+// refund reads a refund.
 func (d paystackData) refund(typ schemas.Type) (f Fact, err error) {
 	if d.TransactionReference == "" {
-		return f, paystackNothing("transaction_reference")
+		return f, paystackMissing("transaction_reference")
 	}
 	id := first(d.RefundReference, d.ID)
 	if f.Type = typ; id != "" {
@@ -342,13 +353,14 @@ func (d paystackData) refund(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
+// dispute reads a dispute.
 func (d paystackData) dispute(typ schemas.Type) (f Fact, err error) {
 	if d.ID == "" {
-		return f, paystackNothing("id")
+		return f, paystackMissing("id")
 	}
 	switch {
 	case typ == "":
-		if typ = paystackResolutions[d.Resolution]; typ == "" {
+		if typ = paystackResolutionTypes[d.Resolution]; typ == "" {
 			return ignored("", fmt.Sprintf("resolution %q is not known", d.Resolution)), nil
 		}
 	case d.Status == "awaiting-bank-feedback":
@@ -370,10 +382,10 @@ func (d paystackData) dispute(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
-// transfer has a number, as transactions have, and a code.
+// transfer reads a payout. It has both an id, as transactions have, and a code.
 func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
 	if d.ID == "" {
-		return f, paystackNothing("id")
+		return f, paystackMissing("id")
 	}
 	f.Type, f.Identity = typ, d.identity(d.ID)
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
@@ -385,10 +397,11 @@ func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
+// mandate reads a subscription or an authorization of direct debit.
 func (d paystackData) mandate(typ schemas.Type) (f Fact, err error) {
 	id := first(d.SubscriptionCode, d.AuthorizationCode)
 	if id == "" {
-		return f, paystackNothing("subscription_code or data.authorization_code")
+		return f, paystackMissing("subscription_code or data.authorization_code")
 	}
 	f.Type, f.Identity, f.ConnectorMandateID = typ, d.identity(text(id)), id
 	f.PaymentMethod = method(first(d.Authorization.Channel, d.Channel), d.Authorization.Brand)

@@ -10,10 +10,12 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// payuEmea: a notification is about an order, {"order", "localReceiptDateTime",
-// "properties"}, or about a refund, {"orderId", "extOrderId", "refund"}. There is
-// no event id: the identity is the order or the refund, and its status. Amounts
-// are in hundredths of every currency, which is ISO 4217 for all that PayU takes.
+// payuEmea normalises the notifications of PayU Europe. A notification is about
+// an order, {"order", "localReceiptDateTime", "properties"}, or about a refund,
+// {"orderId", "extOrderId", "refund"}. It has no event id: the identity is the
+// id of the order or refund and its status. Amounts are in hundredths of the
+// currency, for every currency; ISO 4217 says the same for all currencies that
+// PayU accepts.
 //
 // https://developers.payu.com/europe/docs/webhooks/
 var payuEmea = Connector{
@@ -23,13 +25,15 @@ var payuEmea = Connector{
 }
 
 var (
+	// payuEmeaTypes maps the status of an order to the event type.
 	payuEmeaTypes = map[text]schemas.Type{
 		"PENDING":                  schemas.PaymentProcessing,
-		"WAITING_FOR_CONFIRMATION": schemas.PaymentAuthorized, // paid, and the merchant has yet to take it
+		"WAITING_FOR_CONFIRMATION": schemas.PaymentAuthorized, // paid, and the merchant has to capture it
 		"COMPLETED":                schemas.PaymentCaptured,
 		"CANCELED":                 schemas.PaymentCancelled,
 		"REJECTED":                 schemas.PaymentFailed, // paid after it was cancelled
 	}
+	// payuEmeaRefundTypes maps the status of a refund to the event type.
 	payuEmeaRefundTypes = map[text]schemas.Type{
 		"PENDING":   schemas.RefundPending,
 		"FINALIZED": schemas.RefundSucceeded,
@@ -37,6 +41,7 @@ var (
 	}
 )
 
+// payuEmeaNotification is the body of a webhook.
 type payuEmeaNotification struct {
 	Order                jsontext.Value `json:"order"`
 	LocalReceiptDateTime text           `json:"localReceiptDateTime"`
@@ -93,6 +98,7 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// order reads a notification about an order.
 func (n payuEmeaNotification) order() (f Fact, err error) {
 	var o payuEmeaOrder
 	if err := redecode(n.Order, &o); err != nil {
@@ -119,6 +125,7 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 	return f, err
 }
 
+// refund reads a notification about a refund.
 func (n payuEmeaNotification) refund() (f Fact, err error) {
 	var r payuEmeaRefund
 	if err := redecode(n.Refund, &r); err != nil {

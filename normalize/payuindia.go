@@ -10,17 +10,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// payuIndia: a form about one payment, at its end. Status, amount and txnid are
-// signed and decide; unmappedstatus, which is not, is believed only where it
-// says less than the status: a success that is "auth" is not yet captured. The
-// identity is the merchant's txnid, unique by PayU's rule, and the status.
+// payuIndia normalises PayU India's webhooks. A payment is a form, sent when
+// the payment ends. Its status, amount and txnid are signed; unmappedstatus is
+// not. It is used only where it claims less than the status does: a payment
+// with status "success" and unmappedstatus "auth" is not yet captured. The
+// identity is the merchant's txnid, which PayU requires to be unique, and the
+// status.
 //
-// Disputes and refunds are JSON. A dispute has PayU's id of the payment and not
-// the merchant's; its identity is all that is signed of it. It is of the account
-// that the payments are of, the merchant key, so that the two can be joined by
-// PayU's id. The payment's form does not sign that id: no reference is learnt
-// from it, and a dispute keeps its fallback key. PayU signs no
-// refunds: they are read for who looks into one, and none is ever verified.
+// Disputes and refunds are JSON. A dispute has PayU's id of the payment and no
+// reference of the merchant's. Its identity consists of all its signed fields.
+// Payments and disputes have the same account, the merchant key, so that they
+// can be joined by PayU's id. That id is not signed in the payment's form, so
+// no reference is stored for it, and a dispute keeps its fallback key. PayU
+// does not sign refunds: none is ever verified, and they are read only so that
+// `inspect` can show them.
 //
 // https://docs.payu.in/docs/webhook-events-and-sample-payloads
 // https://docs.payu.in/docs/webhooks-for-chargeback
@@ -31,6 +34,7 @@ var payuIndia = Connector{
 	Normalize: payuIndiaNormalize,
 }
 
+// payuIndiaTypes maps the status of a payment to the event type.
 var payuIndiaTypes = map[string]schemas.Type{
 	"success": schemas.PaymentCaptured,
 	"failure": schemas.PaymentFailed,
@@ -38,21 +42,21 @@ var payuIndiaTypes = map[string]schemas.Type{
 	"pending": schemas.PaymentProcessing,
 }
 
-// payuIndiaModes is the kinds of payment method behind PayU's short words.
-var payuIndiaModes = map[string]string{
+// payuIndiaMethods maps PayU's abbreviations to kinds of payment method.
+var payuIndiaMethods = map[string]string{
 	"CC": "credit_card",
 	"DC": "debit_card",
 	"NB": "net_banking",
 }
 
-// payuIndiaRefundTypes is what the statuses of a refund mean.
+// payuIndiaRefundTypes maps the status of a refund to the event type.
 var payuIndiaRefundTypes = map[text]schemas.Type{
 	"success": schemas.RefundSucceeded,
 	"failure": schemas.RefundFailed,
 }
 
 func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
-	if bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{")) { // as verification tells them apart
+	if bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{")) { // verify distinguishes them in the same way
 		return payuIndiaJSON(payload, o)
 	}
 	p, err := decodeForm(payload)
@@ -75,7 +79,7 @@ func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 	f.Identity = p["txnid"] + "/" + status
 	f.Account, f.ConnectorEventType = p["key"], status
 	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = p["txnid"], p["mihpayid"], true
-	f.PaymentMethod = method(cmp.Or(payuIndiaModes[p["mode"]], p["mode"]), p["card_type"])
+	f.PaymentMethod = method(cmp.Or(payuIndiaMethods[p["mode"]], p["mode"]), p["card_type"])
 	if f.Amount, err = major(p["amount"], "INR"); err != nil {
 		return oneMalformed(status, err)
 	}
@@ -107,12 +111,13 @@ type payuIndiaCase struct {
 	Key      text `json:"key"`
 }
 
+// payuIndiaJSON reads a dispute or a refund.
 func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 	var c payuIndiaCase
 	if err := decode(payload, &c); err != nil {
 		return nil, err
 	}
-	event, read := first(string(c.State), "dispute"), c.dispute // whatever else, what is signed comes first
+	event, read := first(string(c.State), "dispute"), c.dispute // an object with a cb_id is a dispute, which is signed, whatever other fields it has
 	switch {
 	case c.DisputeID != "":
 	case c.RefundID == "":
@@ -122,18 +127,19 @@ func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 	default:
 		event, read = string(c.Status), c.refund
 	}
-	f, err := read(o.Settings["merchant_key"]) // which verify has, and signs
+	f, err := read(o.Settings["merchant_key"]) // verify uses the same setting, and it is signed
 	return oneFact(event, f, err)
 }
 
-// dispute has older and newer words for its status, in several spellings. Until
-// it is closed, what is not with PayU or the bank waits for the merchant.
+// dispute reads a dispute. Its status has older and newer names, in several
+// spellings. A dispute that is neither closed nor with PayU or the bank waits
+// for the merchant.
 func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
 	state := strings.ToLower(strings.ReplaceAll(string(c.State), " ", ""))
 	switch closed := strings.HasPrefix(state, "closed"); {
 	case closed && strings.Contains(state, "customer"):
 		f.Type = schemas.DisputeLost
-	case closed: // for the merchant, or PayU bears the loss
+	case closed: // in favour of the merchant, or PayU bears the loss
 		f.Type = schemas.DisputeWon
 	case state == "pendingdocreview", state == "submittedtobank", state == "mecommreceived", state == "bankcommsent":
 		f.Type = schemas.DisputeChallenged
@@ -158,11 +164,12 @@ func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
 	return f, err
 }
 
+// refund reads a refund.
 func (c payuIndiaCase) refund(string) (f Fact, err error) {
 	f.Type = payuIndiaRefundTypes[c.Status]
 	f.Identity = string(c.RefundID + "/" + c.Status)
 	f.Account, f.MerchantTransactionID = string(c.Key), string(c.TxnID)
-	f.ConnectorTransactionID = strings.TrimSpace(string(c.PayuID)) // PayU's own samples have spaces around it
+	f.ConnectorTransactionID = strings.TrimSpace(string(c.PayuID)) // PayU's samples have spaces around it
 	f.ConnectorRefundID, f.MerchantRefundID = string(c.RefundID), string(c.Token)
 	if f.Type == schemas.RefundFailed {
 		f.Error = failure("", c.Remark, "")

@@ -9,12 +9,12 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// portone: one event a webhook of version 2024-04-25, {"type", "timestamp",
-// "data"}. The data is thin, the ids of the payment and of what happened to it:
-// amounts must be fetched. The payment's id is the merchant's own; each attempt
-// to pay it is a transaction of PortOne's. The event's id stands in a header
-// that is not here, and a redelivery repeats the body, whose hash is the
-// identity.
+// portone normalises PortOne's webhooks of version 2024-04-25. One webhook is
+// one event, {"type", "timestamp", "data"}. The data has only the ids of the
+// payment and of what happened to it; amounts are not there. The payment's id
+// is the merchant's own, and each attempt to pay it is a transaction of
+// PortOne's. The id of the event is in a header, which normalize does not see.
+// A redelivery repeats the body, so the identity is the hash of the body.
 //
 // https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
 var portone = Connector{
@@ -23,6 +23,7 @@ var portone = Connector{
 	Normalize: portoneNormalize,
 }
 
+// portoneTypes maps the event name to the event type.
 var portoneTypes = map[string]schemas.Type{
 	"Transaction.VirtualAccountIssued": schemas.PaymentActionRequired, // the payer has to transfer the money
 	"Transaction.Confirm":              schemas.PaymentActionRequired, // the merchant has to approve
@@ -30,7 +31,7 @@ var portoneTypes = map[string]schemas.Type{
 	"Transaction.Paid":                 schemas.PaymentCaptured,
 	"Transaction.Failed":               schemas.PaymentFailed,
 
-	// Cancelling is for payments that are paid: it gives the money back.
+	// A payment is cancelled after it was paid: PortOne gives the money back.
 	"Transaction.CancelPending":    schemas.RefundPending,
 	"Transaction.PartialCancelled": schemas.RefundSucceeded,
 	"Transaction.Cancelled":        schemas.RefundSucceeded,
@@ -42,8 +43,9 @@ var portoneTypes = map[string]schemas.Type{
 	"BillingKey.Deleted": schemas.MandateRevoked,
 }
 
-// portoneUntold is the events that do not say what came of it.
-var portoneUntold = map[string]string{
+// portoneIgnored has the known events that become no event of ours, each with
+// the reason.
+var portoneIgnored = map[string]string{
 	"Transaction.Ready":           "the payer opened the payment window, and nothing has happened yet",
 	"Transaction.DisputeResolved": "for whom the dispute was decided must be fetched",
 	"BillingKey.Ready":            "the payer opened the window for a billing key, and nothing has happened yet",
@@ -61,7 +63,7 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	event := string(e.Type)
 	typ, ok := portoneTypes[event]
-	switch why := portoneUntold[event]; {
+	switch why := portoneIgnored[event]; {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of PortOne's, version 2024-04-25", ErrMalformed)
 	case why != "":
@@ -76,6 +78,7 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// portoneFact reads the data of an event of the type typ.
 func portoneFact(data jsontext.Value, typ schemas.Type) (f Fact, err error) {
 	var d struct {
 		PaymentID      text   `json:"paymentId"`

@@ -10,10 +10,11 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// quickpay: a payment or a subscription as it is after an operation on it. The
-// last of its operations is what happened; those before it had callbacks of
-// their own. An operation that is pending has another callback when it is not,
-// so that the identity is the payment, the operation and its status.
+// quickpay normalises Quickpay's callbacks. A callback is a payment or a
+// subscription after an operation on it, with all of its operations. The last
+// operation is what happened; each earlier one had a callback of its own. A
+// pending operation has another callback when it is no longer pending, so the
+// identity is the payment, the operation and the operation's status.
 //
 // https://learn.quickpay.net/tech-talk/api/callback
 // https://learn.quickpay.net/tech-talk/api/services/
@@ -23,11 +24,11 @@ var quickpay = Connector{
 	Normalize: quickpayNormalize,
 }
 
-// quickpayOperations is what comes of an operation, by the resource and the
-// operation, in the order of [quickpayOutcome].
-var quickpayOperations = map[string][4]schemas.Type{
+// quickpayOperationTypes maps the resource and the operation to four event
+// types: one for each outcome below, in that order.
+var quickpayOperationTypes = map[string][4]schemas.Type{
 	"Payment/authorize": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized},
-	"Payment/recurring": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized}, // by a subscription
+	"Payment/recurring": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized}, // a payment of a subscription
 	"Payment/capture":   {schemas.PaymentCaptureFailed, schemas.PaymentProcessing, "", schemas.PaymentCaptured},
 	"Payment/cancel":    {schemas.PaymentCancelFailed, schemas.PaymentProcessing, "", schemas.PaymentCancelled},
 	"Payment/refund":    {schemas.RefundFailed, schemas.RefundPending, "", schemas.RefundSucceeded},
@@ -36,7 +37,7 @@ var quickpayOperations = map[string][4]schemas.Type{
 	"Subscription/cancel":    {"", "", "", schemas.MandateRevoked},
 }
 
-// The outcomes of an operation.
+// The outcomes of an operation: indices of the values of quickpayOperationTypes.
 const (
 	quickpayFailed = iota
 	quickpayPending
@@ -44,6 +45,8 @@ const (
 	quickpayApproved
 )
 
+// quickpayOperation is an operation on a payment or subscription, such as a
+// capture.
 type quickpayOperation struct {
 	ID           int64  `json:"id"`
 	Type         string `json:"type"`
@@ -55,7 +58,8 @@ type quickpayOperation struct {
 	CreatedAt    text   `json:"created_at"`
 }
 
-// outcome: https://learn.quickpay.net/tech-talk/appendixes/errors/
+// outcome returns the outcome of an operation by its status code.
+// https://learn.quickpay.net/tech-talk/appendixes/errors/
 func (op quickpayOperation) outcome() int {
 	switch code := op.QPStatusCode; {
 	case op.Pending, code == "", code == "20200": // waiting for approval
@@ -69,6 +73,7 @@ func (op quickpayOperation) outcome() int {
 	}
 }
 
+// quickpayResource is a payment or a subscription.
 type quickpayResource struct {
 	ID             text                `json:"id"`
 	MerchantID     text                `json:"merchant_id"`
@@ -83,7 +88,7 @@ type quickpayResource struct {
 	} `json:"metadata"`
 }
 
-// quickpayResources is the types of what operations can be made on.
+// quickpayResources has the types of objects that have operations.
 var quickpayResources = []string{"Payment", "Subscription"}
 
 func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -94,7 +99,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := decode(payload, &envelope); err != nil {
 		return nil, err
 	}
-	kind := first(envelope.Type, "Payment") // older callbacks do not say
+	kind := first(envelope.Type, "Payment") // older callbacks have no type
 	if !slices.Contains(quickpayResources, kind) {
 		return []Fact{notUnified(kind)}, nil
 	}
@@ -108,7 +113,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if n := len(operations); n > 0 {
 		event += "/" + string(operations[n-1].Type)
 	}
-	types, ok := quickpayOperations[event]
+	types, ok := quickpayOperationTypes[event]
 	if !ok && event != kind {
 		return []Fact{notUnified(event)}, nil
 	}
@@ -131,12 +136,13 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// fact returns the fact of the operation op, of the event type typ.
 func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Mode = typ, mode(!r.TestMode)
 	f.Identity = fmt.Sprintf("%s/%d/%s", r.ID, op.ID, op.QPStatusCode)
 	f.Account, f.MerchantTransactionID = string(r.MerchantID), string(r.OrderID)
 	kind := r.Metadata.Type
-	if kind == "mobile" { // MobilePay, Swish and their like
+	if kind == "mobile" { // MobilePay, Swish and similar
 		kind = "wallet"
 	}
 	f.PaymentMethod = method(kind, r.Metadata.Brand)
@@ -165,7 +171,7 @@ func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, 
 	return f, err
 }
 
-// captured is the sum of all captures so far.
+// captured returns the sum of all captures so far.
 func (r quickpayResource) captured() (*schemas.Amount, error) {
 	var sum int64
 	for _, op := range r.Operations {

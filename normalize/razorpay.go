@@ -8,16 +8,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// razorpay: one event a webhook, {"event", "account_id", "created_at",
-// "payload"}, where the payload holds the entities that the event is about, as
-// they were then: {"payment": {"entity": {...}}, "refund": ...}. The event id
-// stands in a header that is not signed. So the identity of a payment, refund
-// or payout is its own id, and each of its states is one fact, whichever event
-// tells it: an order that is paid is a payment that is captured. Other
-// identities are the hash of the body, which is sent again byte for byte.
+// razorpay normalises Razorpay's webhooks. One webhook is one event, {"event",
+// "account_id", "created_at", "payload"}. The payload holds the entities that
+// the event is about, in their state at that time: {"payment": {"entity":
+// {...}}, "refund": ...}.
 //
-// The merchant's reference is free notes or, once the order is there, its
-// receipt; else the order's id, which the merchant made the payment for.
+// The event id is in a header that is not signed. The identity of a payment, a
+// refund or a payout is therefore its own id, and each of its states is one
+// fact, whichever event reports it: order.paid and payment.captured are one
+// fact. All other identities are the hash of the body, which a redelivery
+// repeats byte for byte.
+//
+// The merchant's reference is in the notes, a free field. Without it, the
+// reference is the receipt of the order if the order is in the payload, else
+// the id of the order that the merchant created for the payment.
 //
 // https://razorpay.com/docs/webhooks/all/
 var razorpay = Connector{
@@ -27,31 +31,32 @@ var razorpay = Connector{
 	Normalize: razorpayNormalize,
 }
 
-// razorpayEvents are what the events mean, and what reads their entities. The
-// type is empty where the entity decides, or nothing happened.
-var razorpayEvents = map[string]struct {
+// razorpayReaders has, for each event name, the function that reads its
+// entities and the event type. The type is empty where the entity decides, or
+// where the event becomes no event of ours.
+var razorpayReaders = map[string]struct {
 	read func(razorpayEvent, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
 }{
 	"payment.authorized": {razorpayPayment, schemas.PaymentAuthorized},
 	"payment.captured":   {razorpayPayment, schemas.PaymentCaptured},
 	"payment.failed":     {razorpayPayment, schemas.PaymentFailed},
-	"payment.pending":    {razorpayPayment, schemas.PaymentProcessing}, // cash on delivery: ordered, not yet collected
+	"payment.pending":    {razorpayPayment, schemas.PaymentProcessing}, // cash on delivery: the money is not collected yet
 
-	// What a payment was for, told together with the payment.
-	"order.paid":                  {razorpayPaid, ""},
-	"invoice.paid":                {razorpayPaid, ""},
-	"invoice.partially_paid":      {razorpayPaid, ""},
-	"payment_link.paid":           {razorpayPaid, ""},
-	"payment_link.partially_paid": {razorpayPaid, ""},
-	"subscription.charged":        {razorpayPaid, ""},
-	"subscription.pending":        {razorpayRefused, ""},
-	"virtual_account.credited":    {razorpayPaid, ""},
-	"qr_code.credited":            {razorpayPaid, ""},
+	// An order, invoice or link that was paid, with its payment.
+	"order.paid":                  {razorpayRequestPaid, ""},
+	"invoice.paid":                {razorpayRequestPaid, ""},
+	"invoice.partially_paid":      {razorpayRequestPaid, ""},
+	"payment_link.paid":           {razorpayRequestPaid, ""},
+	"payment_link.partially_paid": {razorpayRequestPaid, ""},
+	"subscription.charged":        {razorpayRequestPaid, ""},
+	"subscription.pending":        {razorpaySubscriptionPending, ""},
+	"virtual_account.credited":    {razorpayRequestPaid, ""},
+	"qr_code.credited":            {razorpayRequestPaid, ""},
 
-	"invoice.expired":        {razorpayUnpaid, schemas.PaymentExpired},
-	"payment_link.expired":   {razorpayUnpaid, schemas.PaymentExpired},
-	"payment_link.cancelled": {razorpayUnpaid, schemas.PaymentCancelled},
+	"invoice.expired":        {razorpayRequestClosed, schemas.PaymentExpired},
+	"payment_link.expired":   {razorpayRequestClosed, schemas.PaymentExpired},
+	"payment_link.cancelled": {razorpayRequestClosed, schemas.PaymentCancelled},
 
 	"refund.created":       {razorpayRefund, schemas.RefundPending},
 	"refund.processed":     {razorpayRefund, schemas.RefundSucceeded},
@@ -59,55 +64,57 @@ var razorpayEvents = map[string]struct {
 	"refund.speed_changed": {razorpayRefund, ""},
 
 	"payment.dispute.created":         {razorpayDispute, schemas.DisputeOpened},
-	"payment.dispute.action_required": {razorpayDispute, schemas.DisputeOpened}, // the evidence is not enough, and the merchant is asked again
+	"payment.dispute.action_required": {razorpayDispute, schemas.DisputeOpened}, // the evidence was not enough, and the merchant has to send more
 	"payment.dispute.under_review":    {razorpayDispute, schemas.DisputeChallenged},
 	"payment.dispute.won":             {razorpayDispute, schemas.DisputeWon},
 	"payment.dispute.lost":            {razorpayDispute, schemas.DisputeLost},
 	"payment.dispute.closed":          {razorpayDispute, schemas.DisputeCancelled},
 
-	"payout.pending":       {razorpayPayout, schemas.PayoutCreated}, // to be approved
-	"payout.queued":        {razorpayPayout, schemas.PayoutCreated}, // until there is balance
+	"payout.pending":       {razorpayPayout, schemas.PayoutCreated}, // waits for approval
+	"payout.queued":        {razorpayPayout, schemas.PayoutCreated}, // waits for sufficient balance
 	"payout.initiated":     {razorpayPayout, schemas.PayoutProcessing},
 	"payout.processed":     {razorpayPayout, schemas.PayoutSucceeded},
 	"payout.failed":        {razorpayPayout, schemas.PayoutFailed},
 	"payout.reversed":      {razorpayPayout, schemas.PayoutReversed},
 	"payout.rejected":      {razorpayPayout, schemas.PayoutCancelled}, // by the merchant's own approvers
 	"payout.updated":       {razorpayPayout, ""},
-	"settlement.processed": {razorpaySettlement, schemas.PayoutProcessing}, // the transfer is made; that it arrived is not told
+	"settlement.processed": {razorpaySettlement, schemas.PayoutProcessing}, // the transfer was made; no event reports its arrival
 
-	// A link by which somebody tells where to send the money. It is a payout of
-	// its own, by its own id: the payouts that carry it out have their events.
+	// A link by which the recipient of a payout enters a bank account. The link has
+	// an id of its own and is a payout of its own; the payouts that result from it
+	// have their own events.
 	"payout_link.pending":    {razorpayPayoutLink, schemas.PayoutCreated},
 	"payout_link.issued":     {razorpayPayoutLink, schemas.PayoutCreated},
 	"payout_link.processing": {razorpayPayoutLink, schemas.PayoutProcessing},
 	"payout_link.processed":  {razorpayPayoutLink, schemas.PayoutSucceeded},
-	"payout_link.attempted":  {razorpayPayoutLink, schemas.PayoutReversed}, // and can be tried again
+	"payout_link.attempted":  {razorpayPayoutLink, schemas.PayoutReversed}, // the payout failed, and can be tried again
 	"payout_link.cancelled":  {razorpayPayoutLink, schemas.PayoutCancelled},
 	"payout_link.rejected":   {razorpayPayoutLink, schemas.PayoutCancelled}, // by the merchant's own approvers
 	"payout_link.expired":    {razorpayPayoutLink, schemas.PayoutExpired},
 
 	"token.confirmed":            {razorpayToken, schemas.MandateActive},
 	"token.rejected":             {razorpayToken, schemas.MandateFailed},
-	"token.paused":               {razorpayToken, schemas.MandateRevoked}, // by the payer, who can let it go on
+	"token.paused":               {razorpayToken, schemas.MandateRevoked}, // by the payer, who can resume it
 	"token.cancelled":            {razorpayToken, schemas.MandateRevoked},
-	"token.activated":            {razorpayToken, schemas.MandateActive},  // from here, of stored cards
+	"token.activated":            {razorpayToken, schemas.MandateActive},  // this and the next two: stored cards
 	"token.suspended":            {razorpayToken, schemas.MandateRevoked}, // by the bank, until it is activated again
 	"token.deactivated":          {razorpayToken, schemas.MandateRevoked},
 	"subscription.authenticated": {razorpaySubscription, schemas.MandateActive},
 	"subscription.activated":     {razorpaySubscription, schemas.MandateActive},
 	"subscription.resumed":       {razorpaySubscription, schemas.MandateActive},
 	"subscription.paused":        {razorpaySubscription, schemas.MandateRevoked}, // until it is resumed
-	"subscription.halted":        {razorpaySubscription, schemas.MandateRevoked}, // until the payer mends it: no retry is left
+	"subscription.halted":        {razorpaySubscription, schemas.MandateRevoked}, // all retries failed; the payer has to change the payment method
 	"subscription.cancelled":     {razorpaySubscription, schemas.MandateRevoked},
 	"subscription.completed":     {razorpaySubscription, schemas.MandateRevoked},
 }
 
+// razorpayEvent is the body of a webhook.
 type razorpayEvent struct {
 	Event     string `json:"event"`
 	AccountID text   `json:"account_id"`
 	CreatedAt int64  `json:"created_at"` // see at
 	Payload   struct {
-		CreatedAt    int64                               `json:"created_at"` // some events have it here
+		CreatedAt    int64                               `json:"created_at"` // in some events only here
 		Payment      razorpayEntity[razorpayPaymentData] `json:"payment"`
 		Order        razorpayEntity[razorpayRequestData] `json:"order"`
 		Invoice      razorpayEntity[razorpayRequestData] `json:"invoice"`
@@ -122,6 +129,7 @@ type razorpayEvent struct {
 	} `json:"payload"`
 }
 
+// razorpayEntity is the wrapper of each entity in the payload.
 type razorpayEntity[Data any] struct {
 	Entity Data `json:"entity"`
 }
@@ -134,7 +142,7 @@ func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, err
 	}
 	name := string(envelope.Event)
-	event, ok := razorpayEvents[name]
+	event, ok := razorpayReaders[name]
 	switch {
 	case name == "":
 		return nil, fmt.Errorf("%w: no event: not an event of Razorpay's", ErrMalformed)
@@ -150,9 +158,10 @@ func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(name, f, err)
 }
 
-// at is when it happened. The created_at of a payment link's event, and perhaps
-// of an invoice's, is when the link was made, in Razorpay's own samples: then it
-// is the link's own time of what happened, or when it last changed.
+// at returns when the fact happened. In the created_at of a payment link's
+// event, and perhaps of an invoice's, Razorpay's samples have the time at which
+// the link was created. For these, at returns the link's own time of the
+// change, or when the link was last updated.
 func (e razorpayEvent) at() time.Time {
 	p := e.Payload
 	happened := cmp.Or(e.CreatedAt, p.CreatedAt)
@@ -183,9 +192,9 @@ func (e razorpayEvent) at() time.Time {
 	return unix(p.Payment.Entity.CreatedAt)
 }
 
-// razorpayStatuses is what happened where an event's name says that it went well
-// and the status of the entity says otherwise: the status counts.
-var razorpayStatuses = map[schemas.Type]map[text]schemas.Type{
+// razorpayStatusTypes corrects an event name that says succeeded while the
+// status of the entity says otherwise: the status decides.
+var razorpayStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"created":    schemas.PaymentProcessing,
 		"pending":    schemas.PaymentProcessing,
@@ -207,12 +216,14 @@ var razorpayStatuses = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
-// razorpayNothing is the error of an event without the entity it is about.
-func razorpayNothing(entity string) error {
+// razorpayMissing returns the error for an event without the entity that it is
+// about.
+func razorpayMissing(entity string) error {
 	return fmt.Errorf("%w: no id of payload.%s.entity", ErrMalformed, entity)
 }
 
-// razorpayPaymentData: https://razorpay.com/docs/api/payments/entity/
+// razorpayPaymentData is a payment.
+// https://razorpay.com/docs/api/payments/entity/
 type razorpayPaymentData struct {
 	ID               string   `json:"id"`
 	Status           text     `json:"status"`
@@ -232,36 +243,39 @@ type razorpayPaymentData struct {
 	} `json:"card"`
 }
 
-// key is the merchant's reference of the payment that an event is about, from
-// the entities that came with it.
+// key returns the merchant's reference of the payment that the event is about,
+// from any of the entities in the payload.
 func (e razorpayEvent) key(o Options, own metadata) string {
 	p := e.Payload
 	return first(o.merchantID(p.Payment.Entity.Notes, own, p.Order.Entity.Notes),
 		string(p.Order.Entity.Receipt), string(p.Payment.Entity.OrderID))
 }
 
-// razorpayPaid is a payment that another event than its own tells of.
-func razorpayPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
+// razorpayRequestPaid reads the payment in the event of an order, invoice, link
+// or similar that was paid.
+func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
 	if status := e.Payload.Payment.Entity.Status; status != "captured" && e.Payload.Payment.Entity.ID != "" {
 		return ignored(e.Event, fmt.Sprintf("the payment is %q; its own event tells", status)), nil
 	}
 	return razorpayPayment(e, schemas.PaymentCaptured, o)
 }
 
-// razorpayRefused is a payment of a subscription that failed, if it was tried.
-func razorpayRefused(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
+// razorpaySubscriptionPending reads a subscription that waits for a payment. It
+// is a failed payment if the payload has one.
+func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
 	if e.Payload.Payment.Entity.Status != "failed" {
 		return ignored(e.Event, "the subscription waits for a payment; payment.failed tells which failed"), nil
 	}
 	return razorpayPayment(e, schemas.PaymentFailed, o)
 }
 
+// razorpayPayment reads the payment of an event.
 func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	p := e.Payload.Payment.Entity
 	if p.ID == "" {
-		return f, razorpayNothing("payment")
+		return f, razorpayMissing("payment")
 	}
-	typ = cmp.Or(razorpayStatuses[typ][p.Status], typ)
+	typ = cmp.Or(razorpayStatusTypes[typ][p.Status], typ)
 	f.Type, f.Identity = typ, p.ID
 	f.MerchantTransactionID, f.ConnectorTransactionID = e.key(o, nil), p.ID
 	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
@@ -280,8 +294,8 @@ func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	return f, nil
 }
 
-// razorpayRequestData is what asks for a payment: an order, an invoice or a
-// payment link.
+// razorpayRequestData is an order, an invoice or a payment link: a request for
+// a payment.
 type razorpayRequestData struct {
 	ID          string   `json:"id"`
 	OrderID     text     `json:"order_id"`
@@ -297,13 +311,15 @@ type razorpayRequestData struct {
 	CancelledAt int64    `json:"cancelled_at"`
 }
 
-func razorpayUnpaid(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+// razorpayRequestClosed reads a payment link or an invoice that expired or was
+// cancelled before it was paid.
+func razorpayRequestClosed(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	r := e.Payload.PaymentLink.Entity
 	if e.Event == "invoice.expired" {
 		r = e.Payload.Invoice.Entity
 	}
 	if r.ID == "" {
-		return f, razorpayNothing("payment_link or payload.invoice")
+		return f, razorpayMissing("payment_link or payload.invoice")
 	}
 	f.Type, f.Identity = typ, r.ID
 	f.MerchantTransactionID = first(o.merchantID(r.Notes), first(r.ReferenceID, r.Receipt, r.OrderID))
@@ -312,7 +328,8 @@ func razorpayUnpaid(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	return f, err
 }
 
-// razorpayRefundData: https://razorpay.com/docs/api/refunds/entity/
+// razorpayRefundData is a refund.
+// https://razorpay.com/docs/api/refunds/entity/
 type razorpayRefundData struct {
 	ID        string   `json:"id"`
 	Status    text     `json:"status"`
@@ -323,15 +340,16 @@ type razorpayRefundData struct {
 	Notes     metadata `json:"notes"`
 }
 
+// razorpayRefund reads a refund.
 func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	r := e.Payload.Refund.Entity
 	switch {
 	case r.ID == "":
-		return f, razorpayNothing("refund")
+		return f, razorpayMissing("refund")
 	case typ == "":
 		return ignored(e.Event, "the refund goes another way and is where it was"), nil
 	}
-	f.Type, f.Identity = cmp.Or(razorpayStatuses[typ][r.Status], typ), r.ID
+	f.Type, f.Identity = cmp.Or(razorpayStatusTypes[typ][r.Status], typ), r.ID
 	f.MerchantTransactionID = e.key(o, r.Notes)
 	f.ConnectorRefundID, f.MerchantRefundID = r.ID, string(r.Receipt)
 	f.ConnectorTransactionID = first(string(r.PaymentID), e.Payload.Payment.Entity.ID)
@@ -339,7 +357,8 @@ func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	return f, err
 }
 
-// razorpayDisputeData: https://razorpay.com/docs/api/disputes/entity/
+// razorpayDisputeData is a dispute.
+// https://razorpay.com/docs/api/disputes/entity/
 type razorpayDisputeData struct {
 	ID         string `json:"id"`
 	PaymentID  text   `json:"payment_id"`
@@ -350,6 +369,7 @@ type razorpayDisputeData struct {
 	RespondBy  *int64 `json:"respond_by"`
 }
 
+// razorpayStages maps the phase of a dispute to its stage.
 var razorpayStages = map[text]schemas.Stage{
 	"fraud":           schemas.StagePreDispute,
 	"retrieval":       schemas.StagePreDispute,
@@ -358,16 +378,17 @@ var razorpayStages = map[text]schemas.Stage{
 	"arbitration":     schemas.StagePreArbitration,
 }
 
+// razorpayDispute reads a dispute.
 func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	d, p := e.Payload.Dispute.Entity, e.Payload.Payment.Entity
 	if d.ID == "" {
-		return f, razorpayNothing("dispute")
+		return f, razorpayMissing("dispute")
 	}
 	f.Type = typ
 	f.MerchantTransactionID = e.key(o, nil)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = first(string(d.PaymentID), p.ID), d.ID
 	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
-	f.Reason, f.Stage = string(d.ReasonCode), razorpayStages[d.Phase] // Razorpay's own word, no card network's code
+	f.Reason, f.Stage = string(d.ReasonCode), razorpayStages[d.Phase] // Razorpay's own code, not the card network's
 	if d.RespondBy != nil {
 		f.RespondBy = deadline(unix(*d.RespondBy))
 	}
@@ -375,7 +396,8 @@ func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	return f, err
 }
 
-// razorpayPayoutData: https://razorpay.com/docs/api/x/payouts/
+// razorpayPayoutData is a payout, a payout link or a settlement.
+// https://razorpay.com/docs/api/x/payouts/
 type razorpayPayoutData struct {
 	ID            string   `json:"id"`
 	Amount        *int64   `json:"amount"`
@@ -384,22 +406,23 @@ type razorpayPayoutData struct {
 	Receipt       text     `json:"receipt"` // of links
 	Status        text     `json:"status"`
 	Notes         metadata `json:"notes"`
-	FailureReason text     `json:"failure_reason"` // before there were details
+	FailureReason text     `json:"failure_reason"` // older than status_details
 	StatusDetails struct {
 		Reason      text `json:"reason"`
 		Description text `json:"description"`
 	} `json:"status_details"`
 }
 
+// razorpayPayout reads a payout.
 func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	p := e.Payload.Payout.Entity
 	switch {
 	case p.ID == "":
-		return f, razorpayNothing("payout")
+		return f, razorpayMissing("payout")
 	case typ == "":
 		return ignored(e.Event, "details of the payout changed; events of its own tell its state"), nil
 	}
-	typ = cmp.Or(razorpayStatuses[typ][p.Status], typ)
+	typ = cmp.Or(razorpayStatusTypes[typ][p.Status], typ)
 	if f, err = p.fact(typ); err != nil {
 		return f, err
 	}
@@ -412,12 +435,12 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	return f, nil
 }
 
-// razorpayPayoutLink: a link can be tried again, so that each of its events is
-// a fact.
+// razorpayPayoutLink reads a payout link. A link can be tried again, so each of
+// its events is a fact.
 func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	l := e.Payload.PayoutLink.Entity
 	if l.ID == "" {
-		return f, razorpayNothing("payout_link")
+		return f, razorpayMissing("payout_link")
 	}
 	if f, err = l.fact(typ); err != nil {
 		return f, err
@@ -428,15 +451,16 @@ func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f Fact, e
 	return f, nil
 }
 
-// razorpaySettlement is a payout to the merchant's own bank account.
+// razorpaySettlement reads a payout to the merchant's own bank account.
 func razorpaySettlement(e razorpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
 	s := e.Payload.Settlement.Entity
 	if s.ID == "" {
-		return f, razorpayNothing("settlement")
+		return f, razorpayMissing("settlement")
 	}
 	return s.fact(typ)
 }
 
+// fact returns the fields that the facts of all payouts have in common.
 func (p razorpayPayoutData) fact(typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Identity = typ, p.ID
 	f.ConnectorPayoutID = p.ID
@@ -444,8 +468,9 @@ func (p razorpayPayoutData) fact(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
-// razorpayMandateData is a token, which is a mandate or a stored method, or a
-// subscription: https://razorpay.com/docs/api/payments/recurring-payments/webhooks/
+// razorpayMandateData is a subscription, or a token: a mandate or a stored
+// payment method.
+// https://razorpay.com/docs/api/payments/recurring-payments/webhooks/
 type razorpayMandateData struct {
 	ID        string   `json:"id"`
 	Method    text     `json:"method"`
@@ -455,17 +480,20 @@ type razorpayMandateData struct {
 	} `json:"recurring_details"`
 }
 
+// razorpayToken reads a mandate or a stored payment method.
 func razorpayToken(e razorpayEvent, typ schemas.Type, o Options) (Fact, error) {
 	return e.Payload.Token.Entity.fact(typ, "token", o)
 }
 
+// razorpaySubscription reads a subscription.
 func razorpaySubscription(e razorpayEvent, typ schemas.Type, o Options) (Fact, error) {
 	return e.Payload.Subscription.Entity.fact(typ, "subscription", o)
 }
 
+// fact returns the fact of a token or a subscription.
 func (m razorpayMandateData) fact(typ schemas.Type, entity string, o Options) (f Fact, err error) {
 	if m.ID == "" {
-		return f, razorpayNothing(entity)
+		return f, razorpayMissing(entity)
 	}
 	f.Type = typ
 	f.MerchantTransactionID = o.merchantID(m.Notes)

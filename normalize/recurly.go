@@ -7,15 +7,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// recurly: one event a webhook, {"id", "object_type", "site_id", "event_type",
-// "event_time", "uuid"}, where id and uuid are those of the object and not of
-// the event. Nothing else of a payment is told: amount, reference and the
-// payment that a refund belongs to must be fetched. A payment's key is its
-// uuid, the name of the transaction in the older API and in exports.
+// recurly normalises Recurly's webhooks. One webhook is one event, {"id",
+// "object_type", "site_id", "event_type", "event_time", "uuid"}; id and uuid
+// are those of the object and not of the event. The payload has nothing else:
+// the amount, the merchant's reference and the payment of a refund are not
+// there. A payment's key is its uuid, by which the older API and exports name
+// the transaction.
 //
-// An invoice is paid by a payment, and tells the same once more under another
-// id; only payments are unified. Recurly calls a transaction that gives money
-// back a payment that is refunded.
+// When an invoice is paid, there are two events with different ids, one of the
+// payment and one of the invoice; only events of payments become events of
+// ours. What Recurly calls a refunded payment is the transaction that gave the
+// money back.
 //
 // https://docs.recurly.com/recurly-subscriptions/docs/payment-notifications
 var recurly = Connector{
@@ -24,13 +26,13 @@ var recurly = Connector{
 	Normalize: recurlyNormalize,
 }
 
-// recurlyPayments are what the events of the object type payment mean.
-var recurlyPayments = map[string]schemas.Type{
-	"scheduled":  schemas.PaymentProcessing, // handed to the bank
+// recurlyTypes maps the events of the object type payment to event types.
+var recurlyTypes = map[string]schemas.Type{
+	"scheduled":  schemas.PaymentProcessing, // submitted to the bank
 	"processing": schemas.PaymentProcessing,
 	"authorized": schemas.PaymentAuthorized,
 	"succeeded":  schemas.PaymentCaptured,
-	"success":    schemas.PaymentCaptured, // so Recurly's pages on UPI and PayPay call it
+	"success":    schemas.PaymentCaptured, // the name in Recurly's pages about UPI and PayPay
 	"failed":     schemas.PaymentFailed,
 	"voided":     schemas.PaymentCancelled,
 	"refunded":   schemas.RefundSucceeded,
@@ -49,7 +51,7 @@ func recurlyNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	event := string(e.ObjectType + "." + e.EventType)
-	typ, ok := recurlyPayments[string(e.EventType)]
+	typ, ok := recurlyTypes[string(e.EventType)]
 	switch {
 	case e.EventType == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of Recurly's", ErrMalformed)

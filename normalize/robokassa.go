@@ -7,13 +7,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// robokassa: a form about one payment that succeeded; nothing is sent about
-// others. OutSum is in the shop's currency, which is not named: the ruble, or
-// what the setting says.
+// robokassa normalises Robokassa's notifications: a form about one payment that
+// succeeded. Robokassa sends none about other payments. OutSum is in the
+// currency of the shop, which the form does not name: it is the ruble, or the
+// currency in the setting.
 //
-// The merchant's reference is one of its own fields (Shp_order_id), else InvId,
-// its number of the invoice. They and OutSum are signed. IsTest is not, and is
-// believed where it says that no money moved.
+// The merchant's reference is one of the merchant's own fields (Shp_order_id),
+// else InvId, the merchant's invoice number. These fields and OutSum are
+// signed. IsTest is not signed; it is used only where it says that the payment
+// is a test.
 //
 // https://docs.robokassa.ru/ru/notifications-and-redirects
 var robokassa = Connector{
@@ -23,7 +25,7 @@ var robokassa = Connector{
 	Normalize: robokassaNormalize,
 }
 
-var robokassaCurrency = Setting{Name: "currency", Says: "the shop's currency, of ISO 4217; RUB if it is not set"}
+var robokassaCurrency = Setting{Name: "currency", Says: "the shop's currency, as ISO 4217 code; RUB if it is not set"}
 
 func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	p, err := decodeForm(payload)
@@ -36,7 +38,7 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	var f Fact
 	f.Type, f.Identity = schemas.PaymentCaptured, p["InvId"]+"/"+p["OutSum"]
 	f.ConnectorEventType, f.ConnectorTransactionID = "ResultURL", p["InvId"]
-	f.MerchantTransactionID = first(o.merchantID(robokassaOwn(p)), p["InvId"])
+	f.MerchantTransactionID = first(o.merchantID(robokassaCustomFields(p)), p["InvId"])
 	f.PaymentMethod = method(p["PaymentMethod"], "")
 	if f.Amount, err = major(p["OutSum"], first(o.Settings[robokassaCurrency.Name], "RUB")); err != nil {
 		return oneMalformed(f.ConnectorEventType, err)
@@ -48,8 +50,9 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// robokassaOwn is the merchant's own fields without their prefix.
-func robokassaOwn(p map[string]string) metadata {
+// robokassaCustomFields returns the merchant's own fields, without the prefix
+// Shp_ of their names.
+func robokassaCustomFields(p map[string]string) metadata {
 	own := metadata{}
 	for name, value := range p {
 		if len(name) > len("shp_") && strings.EqualFold(name[:len("shp_")], "shp_") {

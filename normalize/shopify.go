@@ -10,18 +10,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// shopify: one resource a webhook, as it is after the change. What the change
-// was stands in a header that is not signed; so the resource and its state
-// decide, and their identity is id and state: a webhook of another topic that
-// finds an order in the same state tells the same fact.
+// shopify normalises Shopify's webhooks. One webhook is one resource in its
+// state after a change. The topic, which names the change, is in a header that
+// is not signed. The resource and its state therefore decide the event, and the
+// identity is the id and the state: webhooks of two topics that have an order
+// in the same state are one fact.
 //
-// A transaction moves money for an order. A refund is told as the transactions
-// that it consists of, with the identity that they have by themselves. An
-// order tells of its payment too, for those who subscribe to orders only. The
-// order's id is all that they have in common, and the key. A subscription's
-// billing attempt has an order only if it succeeded, and that order tells; one
-// that failed has the key that the merchant gave it. Tender transactions say
-// once more what transactions say, under other ids, and are ignored.
+// A transaction moves money for an order. A refund becomes one fact for each of
+// its transactions, with the identity that the transaction's own webhook has.
+// An order is also a fact about its payment, for merchants who subscribe to
+// orders only. All of these have the id of the order in common, and it is the
+// key. A subscription's billing attempt has an order only if it succeeded, and
+// then the order's webhook reports it; a failed attempt has the key that the
+// merchant gave it. Tender transactions repeat what transactions report, with
+// other ids, and are ignored.
 //
 // https://shopify.dev/docs/api/webhooks
 var shopify = Connector{
@@ -30,8 +32,9 @@ var shopify = Connector{
 	Normalize: shopifyNormalize,
 }
 
-// shopifyTransactions are what transactions mean, by kind and status.
-var shopifyTransactions = map[string]schemas.Type{
+// shopifyTransactionTypes maps the kind and the status of a transaction to the
+// event type.
+var shopifyTransactionTypes = map[string]schemas.Type{
 	"authorization.success": schemas.PaymentAuthorized,
 	"authorization.pending": schemas.PaymentProcessing,
 	"authorization.failure": schemas.PaymentFailed,
@@ -53,7 +56,8 @@ var shopifyTransactions = map[string]schemas.Type{
 	"refund.error":          schemas.RefundFailed,
 }
 
-var shopifyOrders = map[text]schemas.Type{
+// shopifyOrderTypes maps the financial status of an order to the event type.
+var shopifyOrderTypes = map[text]schemas.Type{
 	"pending":        schemas.PaymentProcessing,
 	"authorized":     schemas.PaymentAuthorized,
 	"partially_paid": schemas.PaymentCaptured,
@@ -62,7 +66,8 @@ var shopifyOrders = map[text]schemas.Type{
 	"expired":        schemas.PaymentExpired,
 }
 
-var shopifyDisputes = map[text]schemas.Type{
+// shopifyDisputeTypes maps the status of a dispute to the event type.
+var shopifyDisputeTypes = map[text]schemas.Type{
 	"needs_response":  schemas.DisputeOpened,
 	"under_review":    schemas.DisputeChallenged,
 	"charge_refunded": schemas.DisputeCancelled, // nothing is left to contest
@@ -71,12 +76,14 @@ var shopifyDisputes = map[text]schemas.Type{
 	"lost":            schemas.DisputeLost,
 }
 
+// shopifyStages maps the type of a dispute to its stage.
 var shopifyStages = map[text]schemas.Stage{
 	"inquiry":    schemas.StagePreDispute,
 	"chargeback": schemas.StageDispute,
 }
 
-// shopifyResource is an order, transaction, refund or dispute.
+// shopifyResource is an order, a transaction, a refund, a billing attempt or a
+// dispute.
 type shopifyResource struct {
 	ID          text   `json:"id"`
 	OrderID     text   `json:"order_id"`
@@ -120,7 +127,7 @@ type shopifyResource struct {
 }
 
 func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
-	var k shopifyKind
+	var k shopifyEnvelope
 	if err := decode(payload, &k); err != nil {
 		return nil, err
 	}
@@ -138,8 +145,9 @@ func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return read(r), nil
 }
 
-// shopifyKind is by what it is known what a resource is: its topic is not signed.
-type shopifyKind struct {
+// shopifyEnvelope has the fields that tell the kind of a resource, because its
+// topic is not signed.
+type shopifyEnvelope struct {
 	Kind                   text           `json:"kind"`
 	Status                 text           `json:"status"`
 	FinancialStatus        text           `json:"financial_status"`
@@ -149,34 +157,36 @@ type shopifyKind struct {
 	RefundLineItems        jsontext.Value `json:"refund_line_items"`
 }
 
-// reader returns what reads a resource, nil if it is none that money has to do
-// with. A resource that makes one fact has a name, which is what it is and its
-// state, and the type of the fact, empty if it is not known.
-func (k shopifyKind) reader() (read func(shopifyResource) []Fact, name string, typ schemas.Type) {
+// reader returns the function that reads the resource; nil if the resource is
+// not about money. For a resource that becomes one fact, it also returns a
+// name, which is the kind and the state of the resource, and the event type,
+// empty if the state is not known.
+func (k shopifyEnvelope) reader() (read func(shopifyResource) []Fact, name string, typ schemas.Type) {
 	one := func(read func(shopifyResource, *Fact) error) func(shopifyResource) []Fact {
 		return func(r shopifyResource) []Fact { return []Fact{r.fact(name, typ, read)} }
 	}
 	switch {
 	case k.Kind != "":
 		state := string(k.Kind + "." + k.Status)
-		name, typ = "transaction."+state, shopifyTransactions[state]
+		name, typ = "transaction."+state, shopifyTransactionTypes[state]
 		return one(shopifyResource.transaction), name, typ
 	case k.RefundLineItems.Kind() == '[':
 		return shopifyResource.refund, "", ""
 	case k.FinancialStatus != "":
-		name, typ = "order."+string(k.FinancialStatus), shopifyOrders[k.FinancialStatus]
+		name, typ = "order."+string(k.FinancialStatus), shopifyOrderTypes[k.FinancialStatus]
 		return one(shopifyResource.order), name, typ
 	case k.SubscriptionContractID != "" && k.IdempotencyKey != "":
 		return shopifyResource.attempt, "", ""
 	case shopifyStages[k.Type] != "":
-		name, typ = "dispute."+string(k.Status), shopifyDisputes[k.Status]
+		name, typ = "dispute."+string(k.Status), shopifyDisputeTypes[k.Status]
 		return one(shopifyResource.dispute), name, typ
 	}
 	return nil, "", ""
 }
 
-// fact is a fact of the type that read fills in. Its name is the resource and
-// its state, which is also its identity.
+// fact returns a fact of the type typ; read fills in its fields. The name,
+// which is the kind and the state of the resource, becomes part of the
+// identity.
 func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyResource, *Fact) error) Fact {
 	if r.ID == "" {
 		return malformed(name, fmt.Errorf("%w: no id: it is not told what the webhook is about", ErrMalformed))
@@ -193,18 +203,19 @@ func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyRe
 	return f
 }
 
-// shopifyTime reads the first of the times that is there.
+// shopifyTime reads the first time that is not empty.
 func shopifyTime(at ...text) (time.Time, error) {
 	return timestamp(first(at...), time.RFC3339, time.DateOnly)
 }
 
+// order fills in the fact about the payment of an order.
 func (r shopifyResource) order(f *Fact) (err error) {
 	f.MerchantTransactionID = string(r.ID)
 	changed := r.UpdatedAt
 	if f.Type == schemas.PaymentCancelled {
 		changed = text(first(r.CancelledAt, r.UpdatedAt))
 	}
-	if f.Time, err = shopifyTime(changed); err != nil || r.FinancialStatus == "partially_paid" { // how much is not told
+	if f.Time, err = shopifyTime(changed); err != nil || r.FinancialStatus == "partially_paid" { // the order does not say how much
 		return err
 	}
 	f.Amount, err = major(r.TotalPrice, r.Currency)
@@ -215,8 +226,8 @@ func (r shopifyResource) order(f *Fact) (err error) {
 	return err
 }
 
-// paid is what was paid for an order: its price, or what is left of it after it
-// was edited, without what is still to pay.
+// paid returns how much was paid for an order: its price, or its current price
+// if the order was edited, minus the outstanding amount.
 func (r shopifyResource) paid(price *schemas.Amount) (*schemas.Amount, error) {
 	current, err := major(r.CurrentTotalPrice, r.Currency)
 	if err != nil || current == nil {
@@ -229,6 +240,7 @@ func (r shopifyResource) paid(price *schemas.Amount) (*schemas.Amount, error) {
 	return &schemas.Amount{Value: current.Value - outstanding.Value, Currency: current.Currency}, nil
 }
 
+// transaction fills in the fact of a transaction.
 func (r shopifyResource) transaction(f *Fact) (err error) {
 	if f.Time, err = shopifyTime(r.ProcessedAt, r.CreatedAt); err != nil {
 		return err
@@ -242,14 +254,14 @@ func (r shopifyResource) transaction(f *Fact) (err error) {
 		f.Error = failure(r.ErrorCode, r.Message, "")
 	}
 	f.Amount, err = major(r.Amount, r.Currency)
-	if r.Kind != "capture" { // one of several, perhaps
+	if r.Kind != "capture" { // there can be several captures
 		shopifyTotals(f)
 	}
 	return err
 }
 
-// method of payment: a gateway takes many kinds, and that it was a card is told
-// by the card's company.
+// method returns the payment method. A gateway accepts several kinds; the
+// payment was by card if the company of the card is given.
 func (r shopifyResource) method() *schemas.PaymentMethod {
 	if company := string(r.PaymentDetails.Company); company != "" && r.Gateway != "gift_card" {
 		return method("card", company)
@@ -257,7 +269,7 @@ func (r shopifyResource) method() *schemas.PaymentMethod {
 	return method(r.Gateway, "")
 }
 
-// shopifyTotals is how much of a payment is authorized or captured so far.
+// shopifyTotals sets how much of a payment is authorized and captured so far.
 func shopifyTotals(f *Fact) {
 	switch f.Type {
 	case schemas.PaymentAuthorized:
@@ -267,8 +279,8 @@ func shopifyTotals(f *Fact) {
 	}
 }
 
-// refund is the transactions that it consists of: none if goods came back and
-// no money went.
+// refund returns a fact for each transaction of a refund. A refund without
+// transactions returned goods and no money.
 func (r shopifyResource) refund() []Fact {
 	if len(r.Transactions) == 0 {
 		return []Fact{ignored("refund", "it has no transactions: no money went back")}
@@ -283,14 +295,14 @@ func (r shopifyResource) refund() []Fact {
 	return facts
 }
 
-// refunded is one transaction of a refund.
+// refunded returns the fact of one transaction of a refund.
 func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
-	var k shopifyKind
+	var k shopifyEnvelope
 	if err := redecode(transaction, &k); err != nil {
 		return malformed("refund", err)
 	}
 	state := string(k.Kind + "." + k.Status)
-	name, typ := "transaction."+state, shopifyTransactions[state]
+	name, typ := "transaction."+state, shopifyTransactionTypes[state]
 	if typ == "" {
 		return ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))
 	}
@@ -302,6 +314,7 @@ func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
 	return t.fact(name, typ, shopifyResource.transaction)
 }
 
+// attempt reads a billing attempt of a subscription.
 func (r shopifyResource) attempt() []Fact {
 	if r.ErrorCode == "" {
 		return []Fact{ignored("subscription_billing_attempt", "it did not fail: the order that it makes tells")}
@@ -310,7 +323,7 @@ func (r shopifyResource) attempt() []Fact {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
 		f.MandateID = string(r.SubscriptionContractID)
 		f.Error = failure(r.ErrorCode, r.ErrorMessage, "")
-		return nil // when it failed is not told
+		return nil // the attempt does not say when it failed
 	})
 	if r.OrderID == "" {
 		f.ConnectorTransactionID = string(r.ID)
@@ -318,6 +331,7 @@ func (r shopifyResource) attempt() []Fact {
 	return []Fact{f}
 }
 
+// dispute fills in the fact of a dispute.
 func (r shopifyResource) dispute(f *Fact) (err error) {
 	f.MerchantTransactionID, f.ConnectorDisputeID = string(r.OrderID), string(r.ID)
 	f.Reason, f.ReasonCode, f.Stage = string(r.Reason), string(r.NetworkReasonCode), shopifyStages[r.Type]

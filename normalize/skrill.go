@@ -7,13 +7,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// skrill: a form about one payment, or payout, and its status. Which of them it
-// does not say, but the endpoint can: a payout names the address for its
-// reports. The merchant's reference, the status and mb_amount, which is in the
-// currency of the merchant's account, are signed, and they are the identity.
-// Where that amount was converted it can have more decimals than its currency:
-// the event has no amount then. What the merchant asked for, amount and
-// currency, is not signed, and is read only where no signature is judged.
+// skrill normalises Skrill's status reports: a form about one payment or payout
+// and its status. The form does not say which of the two it is. A payout names
+// the address for its reports, so the setting of the endpoint can say it.
+//
+// The merchant's reference, the status, mb_amount and mb_currency are signed,
+// and they are the identity. mb_amount is in the currency of the merchant's
+// account. If it was converted, it can have more decimals than its currency;
+// the event then has no amount. The amount that the merchant requested, in the
+// fields amount and currency, is not signed, and is read only where no
+// signature is checked.
 //
 // https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf
 // https://docs.paysafe.com/docs/digital-wallets/unlinked-merchant-bank-payouts/payout-status-notification
@@ -26,9 +29,10 @@ var skrill = Connector{
 
 var skrillReports = Setting{Name: "reports", Says: "payouts, if the endpoint is the status_url of payouts"}
 
-// skrillConverted is an amount that was converted.
+// skrillConverted matches an amount that was converted from another currency.
 var skrillConverted = regexp.MustCompile(`\A[0-9]+\.[0-9]{3,8}\z`)
 
+// skrillTypes maps the status of a payment to the event type.
 var skrillTypes = map[string]schemas.Type{
 	"2":  schemas.PaymentCaptured,
 	"0":  schemas.PaymentProcessing,
@@ -37,6 +41,7 @@ var skrillTypes = map[string]schemas.Type{
 	"-3": schemas.DisputeOpened, // a chargeback
 }
 
+// skrillPayoutTypes maps the status of a payout to the event type.
 var skrillPayoutTypes = map[string]schemas.Type{
 	"0":  schemas.PayoutProcessing,
 	"1":  schemas.PayoutProcessing, // scheduled
@@ -90,8 +95,8 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// skrillMethods is the codes of payment methods that are a brand of card or
-// wallet, and the kind and the brand. Others stay the code, in lower case.
+// skrillMethods maps Skrill's codes for brands of cards and wallets to the kind
+// and the brand. Any other code becomes the kind, in lower case.
 var skrillMethods = map[string][2]string{
 	"ACC": {"card", ""}, // of any brand
 	"VSA": {"card", "visa"},
@@ -110,6 +115,7 @@ var skrillMethods = map[string][2]string{
 	"NTL": {"wallet", "neteller"},
 }
 
+// skrillMethod returns the payment method of a code.
 func skrillMethod(code string) *schemas.PaymentMethod {
 	if m, ok := skrillMethods[code]; ok {
 		return method(m[0], m[1])

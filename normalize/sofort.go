@@ -7,14 +7,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// sofort: a form about one transfer, made by the payer at the bank. A project
-// without a status is told of transfers that were carried out, and of nothing
-// else. Where the merchant's account is not with the bank that Sofort looks
-// into, a transfer is untraceable: ordered, and never told of again.
+// sofort normalises Sofort's notifications: a form about one transfer that the
+// payer ordered at the bank. A project without the status option receives only
+// notifications about executed transfers, and they have no status. If Sofort
+// cannot see the merchant's bank account, a transfer is "untraceable": it was
+// ordered, and no other notification follows.
 //
-// The identity is the transfer and its status. It can be refunded in parts: the
-// time of the status, which is signed, tells them apart, and the amount is the
-// whole transfer's, which is not what went back.
+// The identity is the transfer and its status. A transfer can be refunded in
+// parts. The time of the status, which is signed, distinguishes these refunds.
+// The amount in the form is that of the whole transfer and not of the refund.
 //
 // https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/
 var sofort = Connector{
@@ -23,11 +24,12 @@ var sofort = Connector{
 	Normalize: sofortNormalize,
 }
 
+// sofortTypes maps the status of a transfer to the event type.
 var sofortTypes = map[string]schemas.Type{
 	"":         schemas.PaymentCaptured,
 	"received": schemas.PaymentCaptured,
-	"pending":  schemas.PaymentProcessing, // ordered at the bank, not yet on the account
-	"loss":     schemas.PaymentFailed,     // it never came
+	"pending":  schemas.PaymentProcessing, // ordered at the bank, not yet received
+	"loss":     schemas.PaymentFailed,     // the money never arrived
 	"refunded": schemas.RefundSucceeded,
 
 	"untraceable": schemas.PaymentProcessing,
@@ -52,7 +54,7 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f.Account, f.ConnectorEventType = p["project_id"], event
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["user_variable_0"], p["transaction"]
-	// The times have no zone.
+	// The times have no time zone: they are checked and not used.
 	if _, err = timestamp(p["created"], time.DateTime); err != nil {
 		return oneMalformed(event, err)
 	}

@@ -10,16 +10,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// square: one event a webhook, {"merchant_id", "type", "event_id",
-// "created_at", "data": {"object": {"payment": {...}}}}. The type only says
-// that the object was created or updated; what happened is its status. Square
-// updates an object several times in one status, when it has computed its fees
-// for instance, so the identity is not the event's: it is the object with its
-// status and amount, and each such state is one fact.
+// square normalises Square's webhooks. One webhook is one event,
+// {"merchant_id", "type", "event_id", "created_at", "data": {"object":
+// {"payment": {...}}}}. The type says only that the object was created or
+// updated; the object's status says what happened. Square updates an object
+// several times in one status, for example when it has computed its fees. The
+// identity is therefore not the event's: it is the object with its status and
+// amount, and each such state is one fact.
 //
-// The merchant's reference is reference_id of payments and stored cards.
-// Refunds, disputes and payouts carry none. Nothing in the body tells the
-// sandbox from live; the header that does is not signed.
+// The merchant's reference is the reference_id of payments and stored cards.
+// Refunds, disputes and payouts have none. Nothing in the body distinguishes
+// the sandbox from live; the header that does is not signed.
 //
 // https://developer.squareup.com/reference/square/webhooks
 var square = Connector{
@@ -28,6 +29,7 @@ var square = Connector{
 	Normalize: squareNormalize,
 }
 
+// squareReaders has, for each event name, the function that reads its object.
 var squareReaders = map[string]func(event string, o squareObject) (Fact, error){
 	"payment.created": squarePayment,
 	"payment.updated": squarePayment,
@@ -48,7 +50,7 @@ var squareReaders = map[string]func(event string, o squareObject) (Fact, error){
 	"card.forgotten": squareCard,
 }
 
-// squareObject is data.object, which holds the one that its event is about.
+// squareObject is data.object. It holds the one object that the event is about.
 type squareObject struct {
 	Payment jsontext.Value `json:"payment"`
 	Refund  jsontext.Value `json:"refund"`
@@ -96,7 +98,7 @@ func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// squareMoney is in the smallest unit of the currency, as ISO 4217 has it:
+// squareMoney is an amount in the minor unit of the currency, as in ISO 4217:
 // https://developer.squareup.com/docs/build-basics/common-data-types/working-with-monetary-amounts
 type squareMoney struct {
 	Amount   *int64 `json:"amount"`
@@ -105,8 +107,9 @@ type squareMoney struct {
 
 func (m squareMoney) amount() (*schemas.Amount, error) { return minor(m.Amount, m.Currency, nil) }
 
-// squareState identifies an object in a state; empty if it has no id.
-func squareState(id, status string, amount *schemas.Amount) string {
+// squareIdentity returns the identity of an object in a state; "" if the object
+// has no id.
+func squareIdentity(id, status string, amount *schemas.Amount) string {
 	switch {
 	case id == "":
 		return ""
@@ -116,6 +119,7 @@ func squareState(id, status string, amount *schemas.Amount) string {
 	return id + ":" + status + ":" + strconv.FormatInt(amount.Value, 10) + amount.Currency
 }
 
+// squarePaymentTypes maps the status of a payment to the event type.
 var squarePaymentTypes = map[string]schemas.Type{
 	"PENDING":   schemas.PaymentProcessing,
 	"APPROVED":  schemas.PaymentAuthorized,
@@ -124,18 +128,19 @@ var squarePaymentTypes = map[string]schemas.Type{
 	"FAILED":    schemas.PaymentFailed,
 }
 
-// squareErrors is why a payment failed.
+// squareErrors has the reasons why a payment failed.
 type squareErrors []struct {
 	Code   text `json:"code"`
 	Detail text `json:"detail"`
 }
 
-// squarePaymentObject: https://developer.squareup.com/reference/square/objects/Payment
+// squarePaymentObject is a payment.
+// https://developer.squareup.com/reference/square/objects/Payment
 type squarePaymentObject struct {
 	ID            string      `json:"id"`
 	Status        string      `json:"status"`
 	AmountMoney   squareMoney `json:"amount_money"`
-	TotalMoney    squareMoney `json:"total_money"` // with the tip: what the payer pays
+	TotalMoney    squareMoney `json:"total_money"` // what the payer pays, with the tip
 	ApprovedMoney squareMoney `json:"approved_money"`
 	SourceType    text        `json:"source_type"`
 	ReferenceID   text        `json:"reference_id"`
@@ -157,6 +162,7 @@ type squarePaymentObject struct {
 	} `json:"buy_now_pay_later_details"`
 }
 
+// squarePayment reads a payment.
 func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	var p squarePaymentObject
 	if err := decode(o.Payment, &p); err != nil {
@@ -176,7 +182,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	if f.Amount, err = p.TotalMoney.amount(); err != nil {
 		return f, err
 	}
-	f.Identity = squareState(p.ID, p.Status, f.Amount)
+	f.Identity = squareIdentity(p.ID, p.Status, f.Amount)
 	switch typ {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount, err = p.ApprovedMoney.amount()
@@ -190,6 +196,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	return f, err
 }
 
+// squareRefundTypes maps the status of a refund to the event type.
 var squareRefundTypes = map[string]schemas.Type{
 	"PENDING":   schemas.RefundPending,
 	"COMPLETED": schemas.RefundSucceeded,
@@ -197,7 +204,8 @@ var squareRefundTypes = map[string]schemas.Type{
 	"FAILED":    schemas.RefundFailed,
 }
 
-// squareRefund: https://developer.squareup.com/reference/square/objects/PaymentRefund
+// squareRefund reads a refund.
+// https://developer.squareup.com/reference/square/objects/PaymentRefund
 func squareRefund(_ string, o squareObject) (f Fact, err error) {
 	var r struct {
 		ID          string      `json:"id"`
@@ -217,12 +225,14 @@ func squareRefund(_ string, o squareObject) (f Fact, err error) {
 	f.ConnectorRefundID, f.ConnectorTransactionID = r.ID, string(r.PaymentID)
 	f.Reason = string(r.Reason)
 	f.Amount, err = r.AmountMoney.amount()
-	f.Identity = squareState(r.ID, r.Status, f.Amount)
+	f.Identity = squareIdentity(r.ID, r.Status, f.Amount)
 	return f, err
 }
 
-// squareDisputeStates: https://developer.squareup.com/reference/square/enums/DisputeState
-var squareDisputeStates = map[string]struct {
+// squareDisputeTypes maps the state of a dispute to the event type and the
+// stage.
+// https://developer.squareup.com/reference/square/enums/DisputeState
+var squareDisputeTypes = map[string]struct {
 	typ   schemas.Type
 	stage schemas.Stage
 }{
@@ -237,7 +247,8 @@ var squareDisputeStates = map[string]struct {
 	"ACCEPTED":                  {schemas.DisputeAccepted, schemas.StageDispute},
 }
 
-// squareDispute: https://developer.squareup.com/reference/square/objects/Dispute
+// squareDispute reads a dispute.
+// https://developer.squareup.com/reference/square/objects/Dispute
 func squareDispute(_ string, o squareObject) (f Fact, err error) {
 	var d struct {
 		ID              text        `json:"id"`
@@ -254,7 +265,7 @@ func squareDispute(_ string, o squareObject) (f Fact, err error) {
 	if err := decode(o.Dispute, &d); err != nil {
 		return f, err
 	}
-	state, ok := squareDisputeStates[d.State]
+	state, ok := squareDisputeTypes[d.State]
 	if !ok {
 		return f, fmt.Errorf("%w: dispute state %q is not one that Square documents", ErrMalformed, d.State)
 	}
@@ -271,18 +282,20 @@ func squareDispute(_ string, o squareObject) (f Fact, err error) {
 	}
 	f.RespondBy = deadline(due)
 	f.Amount, err = d.AmountMoney.amount()
-	f.Identity = squareState(f.ConnectorDisputeID, d.State, f.Amount)
+	f.Identity = squareIdentity(f.ConnectorDisputeID, d.State, f.Amount)
 	return f, err
 }
 
+// squarePayoutTypes maps the status of a payout to the event type.
 var squarePayoutTypes = map[string]schemas.Type{
 	"SENT":   schemas.PayoutProcessing,
 	"PAID":   schemas.PayoutSucceeded,
 	"FAILED": schemas.PayoutFailed,
 }
 
-// squarePayout: a negative amount is taken from the merchant's bank account,
-// and stays negative: https://developer.squareup.com/reference/square/objects/Payout
+// squarePayout reads a payout. A negative amount is taken from the merchant's
+// bank account, and stays negative.
+// https://developer.squareup.com/reference/square/objects/Payout
 func squarePayout(_ string, o squareObject) (f Fact, err error) {
 	var p struct {
 		ID          string      `json:"id"`
@@ -299,11 +312,12 @@ func squarePayout(_ string, o squareObject) (f Fact, err error) {
 	f.Type = typ
 	f.ConnectorPayoutID = p.ID
 	f.Amount, err = p.AmountMoney.amount()
-	f.Identity = squareState(p.ID, p.Status, f.Amount)
+	f.Identity = squareIdentity(p.ID, p.Status, f.Amount)
 	return f, err
 }
 
-// squareCard: https://developer.squareup.com/reference/square/objects/Card
+// squareCard reads a stored card.
+// https://developer.squareup.com/reference/square/objects/Card
 func squareCard(event string, o squareObject) (f Fact, err error) {
 	var c struct {
 		ID          string `json:"id"`

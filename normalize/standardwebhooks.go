@@ -1,9 +1,10 @@
 package normalize
 
-// standardwebhooks: the specification says how a webhook is signed, and only
-// recommends {"type", "timestamp", "data"} for what stands in it. The words of
-// type and the fields of data are each sender's own, so that no event can be
-// made of them: the webhook is verified and kept.
+// standardwebhooks archives the webhooks of any sender that signs them by the
+// specification Standard Webhooks. The specification only recommends a payload,
+// {"type", "timestamp", "data"}. Each sender chooses its own event names and
+// fields, so no event can be made of them: the webhook is verified and
+// archived.
 //
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#payload-structure
 var standardwebhooks = Connector{

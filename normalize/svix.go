@@ -1,8 +1,9 @@
 package normalize
 
-// svix: it delivers what others send, JSON of their own making. Its words and
-// fields are each sender's, so that no event can be made of them: the webhook
-// is verified and kept.
+// svix archives webhooks that Svix delivers for other senders. The payload is
+// JSON of the sender's own design. Each sender chooses its own event names and
+// fields, so no event can be made of them: the webhook is verified and
+// archived.
 //
 // https://docs.svix.com/event-types
 var svix = Connector{

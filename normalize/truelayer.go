@@ -8,14 +8,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// truelayer: one event a webhook, {"type", "event_id", "payment_id", ...},
-// which tells what happened and when, and mostly not how much.
+// truelayer normalises TrueLayer's webhooks. One webhook is one event, {"type",
+// "event_id", "payment_id", ...}. It says what happened and when; most events
+// have no amount.
 //
-// A payment to a merchant account is taken when it is settled. Before that,
-// executed says that the payer's bank has accepted it, and creditable that
-// TrueLayer vouches for it. A payment to an account elsewhere is never told of
-// again, since TrueLayer does not see it arrive; which of the two it is, the
-// event does not say and the endpoint can. A payout that the bank sends back
+// A payment to a merchant account is captured when it is settled. Before that,
+// payment_executed says that the payer's bank accepted it, and
+// payment_creditable that TrueLayer guarantees it. For a payment to an account
+// outside TrueLayer, payment_executed is the last event, because TrueLayer does
+// not see the money arrive. The event does not say which of the two it is; the
+// setting of the endpoint does. A payout that the recipient's bank returns
 // fails after it was executed.
 //
 // https://docs.truelayer.com/docs/payment-webhook-specifications
@@ -28,10 +30,11 @@ var truelayer = Connector{
 	Normalize: truelayerNormalize,
 }
 
-var truelayerBeneficiary = Setting{Name: "beneficiary", Says: "external_account, if payments go to accounts elsewhere: executed is the last that is told of them, and then counts as captured"}
+var truelayerBeneficiary = Setting{Name: "beneficiary", Says: "external_account, if payments go to accounts outside TrueLayer: payment_executed is their last event, and then counts as captured"}
 
+// truelayerTypes maps the event name to the event type.
 var truelayerTypes = map[string]schemas.Type{
-	"payment_authorized":         schemas.PaymentProcessing, // by the payer; the bank has yet to act
+	"payment_authorized":         schemas.PaymentProcessing, // by the payer; the bank has not executed it yet
 	"payment_executed":           schemas.PaymentProcessing,
 	"payment_creditable":         schemas.PaymentProcessing,
 	"payment_funds_received":     schemas.PaymentProcessing,
@@ -40,7 +43,7 @@ var truelayerTypes = map[string]schemas.Type{
 	"payment_failed":             schemas.PaymentFailed,
 	"payment_reversed":           schemas.PaymentReversed,
 	"payment_disputed":           schemas.DisputeOpened,
-	"external_payment_received":  schemas.PaymentCaptured, // sent by somebody of their own accord
+	"external_payment_received":  schemas.PaymentCaptured, // somebody sent money without a payment request
 
 	"refund_executed": schemas.RefundSucceeded,
 	"refund_failed":   schemas.RefundFailed,
@@ -53,6 +56,7 @@ var truelayerTypes = map[string]schemas.Type{
 	"mandate_revoked":    schemas.MandateRevoked,
 }
 
+// truelayerEvent is the body of a webhook.
 type truelayerEvent struct {
 	Type          string   `json:"type"`
 	EventID       string   `json:"event_id"`
@@ -70,7 +74,7 @@ type truelayerEvent struct {
 		MandateID text `json:"mandate_id"`
 	} `json:"payment_method"`
 
-	// When it happened: see at.
+	// The times at which things happened; method at chooses one.
 	AuthorizedAt        text `json:"authorized_at"`
 	ExecutedAt          text `json:"executed_at"`
 	CreditableAt        text `json:"creditable_at"`
@@ -113,12 +117,13 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	f, err := e.fact(typ, o)
 	f.Identity, f.ConnectorEventID = e.EventID, e.EventID
-	if o.Settings["environment"] == "sandbox" { // its key verified it
+	if o.Settings["environment"] == "sandbox" { // verify used the key of the sandbox
 		f.Mode = ModeTest
 	}
 	return oneFact(e.Type, f, err)
 }
 
+// fact returns the fact of the event, of the type typ.
 func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	f.Type = typ
 	f.MerchantTransactionID = o.merchantID(e.Metadata)
@@ -152,8 +157,8 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	return f, err
 }
 
-// at is when it happened: the time that is named as the event is. An event can
-// hold those of what came before it, too.
+// at returns the time of the event: the field with the name of the event. An
+// event can also have the times of earlier events.
 func (e truelayerEvent) at() text {
 	switch _, word, _ := strings.Cut(e.Type, "_"); word {
 	case "authorized":

@@ -8,13 +8,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// trustly: {"method", "params": {"data"}}, where the method is the event and
-// the data its order. What a method means depends on whose order it is: a
-// credit is a deposit that arrived, or a payout that came back. An order's
-// notifications go to the address that it was made with, so that the endpoint
-// can say by its setting which they are; of a debit nothing is said without it.
-// A payout is confirmed in the same words where it is a deposit's refund, and
-// without the setting it is called what Trustly calls it.
+// trustly normalises Trustly's notifications, {"method", "params": {"data"}}.
+// The method is the event name, and the data its order. The meaning of a method
+// depends on the kind of the order: a credit is a deposit that arrived, or a
+// payout that was returned. Trustly sends the notifications of an order to the
+// address that the order was created with, so the setting of the endpoint can
+// say which kind its orders are. Without the setting, a debit becomes no event.
+// Trustly confirms a payout and the refund of a deposit with the same method;
+// without the setting, the event is about a payout, as Trustly names it.
 //
 // https://eu.developers.trustly.com/doc/reference/notifications-overview
 // https://eu.developers.trustly.com/doc/reference/payout-confirmation
@@ -24,11 +25,11 @@ var trustly = Connector{
 	Normalize: trustlyNormalize,
 }
 
-// trustlyMethods are what the methods mean at endpoints for deposits, and at
-// those for payouts.
-var trustlyMethods = map[string]struct{ deposit, payout schemas.Type }{
+// trustlyTypes maps the method to two event types: one at endpoints for
+// deposits, and one at endpoints for payouts.
+var trustlyTypes = map[string]struct{ deposit, payout schemas.Type }{
 	"credit":             {schemas.PaymentCaptured, schemas.PayoutReversed},
-	"debit":              {schemas.PaymentReversed, schemas.PayoutProcessing}, // the deposit's money did not come
+	"debit":              {schemas.PaymentReversed, schemas.PayoutProcessing}, // the money of the deposit did not arrive
 	"pending":            {schemas.PaymentProcessing, schemas.PayoutProcessing},
 	"cancel":             {schemas.PaymentCancelled, schemas.PayoutCancelled},
 	"payoutconfirmation": {schemas.RefundSucceeded, schemas.PayoutSucceeded},
@@ -36,6 +37,7 @@ var trustlyMethods = map[string]struct{ deposit, payout schemas.Type }{
 	"account":            {schemas.MandateActive, schemas.MandateActive},
 }
 
+// trustlyData is the data of a notification.
 type trustlyData struct {
 	NotificationID text `json:"notificationid"`
 	MessageID      text `json:"messageid"`
@@ -61,8 +63,8 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	if err := decode(payload, &call); err != nil {
 		return nil, err
 	}
-	event, orders := string(call.Method), o.Settings["orders"] // which verify has
-	types, ok := trustlyMethods[event]
+	event, orders := string(call.Method), o.Settings["orders"] // verify uses the same setting
+	types, ok := trustlyTypes[event]
 	switch {
 	case event == "":
 		return nil, fmt.Errorf("%w: no method: not a notification of Trustly's", ErrMalformed)
@@ -86,14 +88,16 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 		typ = types.payout
 	}
 	f, err := d.fact(typ)
-	if orders == "" && f.Type.Family() == "payout" { // a deposit's, perhaps
+	if orders == "" && f.Type.Family() == "payout" { // it can be the refund of a deposit
 		f.ConnectorTransactionID = string(d.OrderID)
 	}
 	return oneFact(event, f, err)
 }
 
+// fact returns the fact of the type typ.
 func (d trustlyData) fact(typ schemas.Type) (f Fact, err error) {
-	// All three must be there: a name that is not could have become part of a value.
+	// All three must be there. The signature covers names and values without
+	// separators, so the name of a missing field could be part of a value.
 	if d.NotificationID == "" || d.MessageID == "" || d.OrderID == "" {
 		return f, fmt.Errorf("%w: want notificationid, messageid and orderid in params.data", ErrMalformed)
 	}

@@ -6,15 +6,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// wallee: a webhook names an entity, its id and its state, {"eventId",
-// "entityId", "listenerEntityTechnicalName", "state", "spaceId", "timestamp"},
-// and nothing else: amounts and the merchant's reference must be fetched. A
-// refund does not name its transaction, nor do completions and voids, which are
-// ignored: the transaction tells those that went through, and one that failed
-// must be looked up.
+// wallee normalises wallee's webhooks. A webhook names an entity, its id and
+// its state, {"eventId", "entityId", "listenerEntityTechnicalName", "state",
+// "spaceId", "timestamp"}, and has nothing else: no amounts and no reference of
+// the merchant's. A refund does not name its transaction. Completions and voids
+// do not name it either, and are ignored: the transaction has webhooks of its
+// own for those that succeeded, and one that failed must be looked up at
+// wallee.
 //
-// The identity is the entity, so that two states that tell one fact are one: a
-// transaction that may be fulfilled is one that was completed.
+// The identity is the entity, so that two states that mean the same fact have
+// one event id: COMPLETED and FULFILL of a transaction.
 //
 // https://app-wallee.com/en-us/doc/payment/transaction-process
 var wallee = Connector{
@@ -23,8 +24,8 @@ var wallee = Connector{
 	Normalize: walleeNormalize,
 }
 
-// walleeStates are what the states mean, by entity.
-var walleeStates = map[string]map[string]schemas.Type{
+// walleeTypes maps the entity and its state to the event type.
+var walleeTypes = map[string]map[string]schemas.Type{
 	"Transaction": {
 		"CONFIRMED":  schemas.PaymentProcessing,
 		"PROCESSING": schemas.PaymentProcessing,
@@ -33,7 +34,7 @@ var walleeStates = map[string]map[string]schemas.Type{
 		"FULFILL":    schemas.PaymentCaptured,
 		"FAILED":     schemas.PaymentFailed,
 		"VOIDED":     schemas.PaymentCancelled,
-		"DECLINE":    schemas.FraudRejected, // completed, and not to be delivered
+		"DECLINE":    schemas.FraudRejected, // captured, but the merchant must not deliver
 	},
 	"Refund": {
 		"SCHEDULED":    schemas.RefundPending,
@@ -62,7 +63,7 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	entity, state := string(e.Entity), string(e.State)
-	states, ok := walleeStates[entity]
+	states, ok := walleeTypes[entity]
 	switch {
 	case entity == "":
 		return nil, fmt.Errorf("%w: no listenerEntityTechnicalName: not a webhook of wallee's", ErrMalformed)
@@ -84,7 +85,7 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.ConnectorRefundID = string(e.EntityID)
 	case "mandate":
 		f.ConnectorMandateID = string(e.EntityID)
-		f.Identity += "/" + string(e.Timestamp) // it can be made inactive and active again
+		f.Identity += "/" + string(e.Timestamp) // a token can become inactive and active again
 	default:
 		f.ConnectorTransactionID = string(e.EntityID)
 	}

@@ -11,18 +11,19 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// wechatpay: one notification a webhook, {"id", "event_type", "create_time",
-// "resource"}, with the resource decrypted. Its state tells what happened, and
-// not the event: that the shares of a payment were given out is told as
-// TRANSACTION.SUCCESS, too. A payment of several orders at once has a
-// transaction for each of them.
+// wechatpay normalises WeChat Pay's webhooks. One webhook is one notification,
+// {"id", "event_type", "create_time", "resource"}, whose resource verify has
+// decrypted. The state of the resource says what happened, not the event name:
+// TRANSACTION.SUCCESS is also sent when the shares of a payment were paid out.
+// A payment for several orders has a transaction for each of them.
 //
-// The same notification can be sent several times, and the identity is the
-// transaction, refund or transfer and its state. Amounts without a currency are
-// in fen.
+// WeChat Pay can send a notification several times. The identity is the
+// transaction, the refund or the transfer, with its state. Amounts without a
+// currency are in fen.
 //
-// Notifications of a batch of transfers tell how many of them arrived and how
-// many failed, and not which. Older API versions send XML, which is not read.
+// Notifications about a batch of transfers say how many transfers succeeded and
+// how many failed, and not which. Older versions of the API send XML, which is
+// not supported.
 //
 // https://pay.weixin.qq.com/doc/v3/merchant/4012075420
 // https://pay.weixin.qq.com/doc/v3/merchant/4012082022
@@ -33,7 +34,8 @@ var wechatpay = Connector{
 	Normalize: wechatpayNormalize,
 }
 
-// wechatpayReaders read the resources that events are made of, by event type.
+// wechatpayReaders has, for each event name, the function that reads its
+// resource.
 var wechatpayReaders = map[string]func(r wechatpayResource) ([]Fact, error){
 	"TRANSACTION.SUCCESS":          wechatpayPayments,
 	"TRANSACTION.FAIL":             wechatpayPayments,
@@ -72,12 +74,13 @@ var wechatpayReaders = map[string]func(r wechatpayResource) ([]Fact, error){
 	"PAPAY.TERMINATE":                wechatpayMandate(schemas.MandateRevoked),
 }
 
-// wechatpayTypes are the states of payments, refunds, transfers and withdrawals.
+// These tables map the states of payments, refunds, transfers and withdrawals to
+// event types.
 var (
 	wechatpayPaymentTypes = map[string]schemas.Type{
 		"SUCCESS":    schemas.PaymentCaptured,
 		"PAYERROR":   schemas.PaymentFailed,
-		"PAY_FAIL":   schemas.PaymentFailed, // of what is charged by consent
+		"PAY_FAIL":   schemas.PaymentFailed, // of a charge under a mandate
 		"CLOSED":     schemas.PaymentCancelled,
 		"REVOKED":    schemas.PaymentCancelled,
 		"USERPAYING": schemas.PaymentProcessing,
@@ -100,16 +103,16 @@ var (
 		"CREATE_SUCCESS": schemas.PayoutProcessing,
 		"SUCCESS":        schemas.PayoutSucceeded,
 		"FAIL":           schemas.PayoutFailed,
-		"REFUND":         schemas.PayoutReversed, // the bank sent it back
+		"REFUND":         schemas.PayoutReversed, // the bank returned it
 		"CLOSE":          schemas.PayoutCancelled,
 	}
 )
 
-// wechatpayAmounts is what a notification says of money: of withdrawals, a
-// number.
+// wechatpayAmounts has the amounts of a notification. In a withdrawal, the
+// field is a number and not an object.
 type wechatpayAmounts struct {
 	Total       *int64 `json:"total"`
-	TotalAmount *int64 `json:"total_amount"` // of one order of several
+	TotalAmount *int64 `json:"total_amount"` // of one of several orders
 	Refund      *int64 `json:"refund"`
 	Currency    text   `json:"currency"`
 }
@@ -123,6 +126,8 @@ func (a *wechatpayAmounts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*object)(a))
 }
 
+// wechatpayTransaction is a payment, or the part of a payment for one of
+// several orders.
 type wechatpayTransaction struct {
 	TransactionID  string           `json:"transaction_id"`
 	OutTradeNo     string           `json:"out_trade_no"`
@@ -143,11 +148,13 @@ type wechatpayTransaction struct {
 	} `json:"contract_information"`
 }
 
-// account is the merchant, and not the partner who acts for it.
+// account returns the merchant, and not the partner that acts for the merchant.
 func (t wechatpayTransaction) account() string {
 	return first(t.SubMchID, t.OtherSubMchID, t.MchID, t.OtherMchID, t.SpMchID)
 }
 
+// wechatpayResource has the fields of all kinds of resources, and the name of
+// the event.
 type wechatpayResource struct {
 	event string
 	wechatpayTransaction
@@ -252,11 +259,12 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return facts, nil
 }
 
-// wechatpayAmount is an amount in the minor unit of the currency.
+// wechatpayAmount returns an amount in the minor unit of the currency.
 func wechatpayAmount(value *int64, currency text) (*schemas.Amount, error) {
 	return minor(value, cmp.Or(string(currency), "CNY"), nil)
 }
 
+// wechatpayPayments reads a payment. It returns a fact for each order.
 func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
 	if len(r.SubOrders) == 0 {
 		f, err := r.wechatpayTransaction.fact(r.event)
@@ -276,6 +284,7 @@ func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
 	return facts, nil
 }
 
+// fact returns the fact of one transaction.
 func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	if t.TradeState == "" && (event == "TRANSACTION.FAIL" || event == "TRANSACTION.INDUSTRY_FAILED") {
 		t.TradeState = "PAY_FAIL"
@@ -293,7 +302,7 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	f.Account = t.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = t.OutTradeNo, t.TransactionID
 	f.PaymentMethod, f.MandateID = method("wallet", "wechat_pay"), first(t.ContractID, t.Contract.ID)
-	if f.Type == schemas.PaymentCaptured { // of others, success_time is not theirs
+	if f.Type == schemas.PaymentCaptured { // in other states, success_time is the time of another state
 		if f.Time, err = timestamp(t.SuccessTime, time.RFC3339); err != nil {
 			return f, err
 		}
@@ -306,6 +315,7 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 	return f, err
 }
 
+// wechatpayRefund reads a refund.
 func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	f := Fact{Type: wechatpayRefundTypes[r.RefundStatus]}
 	switch {
@@ -329,6 +339,7 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
+// wechatpayTransfer reads a transfer to a user of WeChat.
 func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	f := Fact{Type: wechatpayTransferTypes[r.State]}
 	switch {
@@ -348,14 +359,15 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
-// wechatpayBatch is how many transfers of a batch arrived, and how many failed.
+// wechatpayBatch reads a batch of transfers. It returns a fact for all
+// transfers that succeeded, and one for all that failed.
 func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 	id := first(r.BatchID, r.OutBatchNo)
 	if id == "" {
 		return nil, fmt.Errorf("%w: no batch_id and no out_batch_no", ErrMalformed)
 	}
 	for _, part := range []struct {
-		told   bool
+		exists bool
 		typ    schemas.Type
 		amount text
 	}{
@@ -363,7 +375,7 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		{r.FailNum > 0, schemas.PayoutFailed, r.FailAmount},
 		{r.BatchStatus == "CLOSED" && r.SuccessNum+r.FailNum == 0, schemas.PayoutCancelled, r.TotalAmount},
 	} {
-		if !part.told {
+		if !part.exists {
 			continue
 		}
 		f := Fact{Type: part.typ, Identity: id + "/" + string(r.BatchStatus)}
@@ -384,7 +396,8 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 	return facts, nil
 }
 
-// wechatpayWithdrawal is money of the merchant's on its way to its bank.
+// wechatpayWithdrawal reads a withdrawal: a payout to the merchant's own bank
+// account.
 func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
 	f := Fact{Type: wechatpayWithdrawalTypes[r.Status]}
 	switch {
@@ -405,7 +418,8 @@ func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
-// wechatpayMedical is an order that the health insurance and the payer paid.
+// wechatpayMedical reads an order that the health insurance and the payer paid
+// together.
 func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
 	if r.MixTradeNo == "" {
 		return nil, fmt.Errorf("%w: no mix_trade_no", ErrMalformed)
@@ -422,7 +436,7 @@ func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
-// wechatpayCardPaid is what was charged for a discount card.
+// wechatpayCardPaid reads the payment for a discount card.
 func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
 	p := r.CardPayment
 	switch {
@@ -443,7 +457,7 @@ func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
-// wechatpayRisk is an order that WeChat Pay warns of.
+// wechatpayRisk reads a warning of WeChat Pay about an order.
 func wechatpayRisk(r wechatpayResource) ([]Fact, error) {
 	if r.OutTradeNo == "" {
 		return nil, fmt.Errorf("%w: no out_trade_no", ErrMalformed)
@@ -454,7 +468,7 @@ func wechatpayRisk(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// wechatpayScorePaid is an order of WeChat Pay Score whose whole sum was taken.
+// wechatpayScorePaid reads an order of WeChat Pay Score that was paid in full.
 func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	if r.OrderID == "" && r.OutOrderNo == "" {
 		return nil, fmt.Errorf("%w: no order_id and no out_order_no", ErrMalformed)
@@ -462,7 +476,7 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	f := Fact{Type: schemas.PaymentCaptured, Identity: string(r.OutOrderNo) + "/" + r.OrderID}
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutOrderNo), r.OrderID
-	for _, d := range r.Collection.Details { // refunds name the transaction that took the money
+	for _, d := range r.Collection.Details { // a refund names one of these transactions
 		if d.TransactionID != "" {
 			f.ConnectorReferences = append(f.ConnectorReferences, d.TransactionID)
 		}
@@ -473,8 +487,9 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	return []Fact{f}, err
 }
 
-// wechatpayMandate reads a payer's consent to be charged later. What has no id
-// of its own is the payer's with this merchant.
+// wechatpayMandate returns a reader of mandates: the consent of a payer to be
+// charged later. A mandate without an id of its own is identified by the
+// payer's id at this merchant.
 func wechatpayMandate(typ schemas.Type) func(r wechatpayResource) ([]Fact, error) {
 	return func(r wechatpayResource) ([]Fact, error) {
 		f := Fact{Type: typ}

@@ -8,14 +8,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// wompi: one event a webhook, {"event", "data", "timestamp", ...}, about
-// a payment, a payout to a third party, a batch of them, or a stored payment
-// method. Payments and payouts have the same event, transaction.updated: a
-// payout has amountInCents, a payment amount_in_cents. Both are in hundredths.
+// wompi normalises Wompi's webhooks. One webhook is one event, {"event",
+// "data", "timestamp", ...}, about a payment, a payout to a third party, a
+// batch of payouts, or a stored payment method. Payments and payouts have the
+// same event name, transaction.updated: a payout has the field amountInCents, a
+// payment amount_in_cents. Both are in hundredths.
 //
-// Only the id, the status and the amount are signed, and they are the identity;
-// the merchant's reference is not, but nothing else names the payment. Nothing
-// is sent about refunds and disputes.
+// Only the id, the status and the amount are signed. The id and the status are
+// the identity. The merchant's reference is not signed, but nothing else
+// identifies the payment for the merchant. Wompi sends no events about refunds
+// and disputes.
 //
 // https://docs.wompi.co/en/docs/colombia/eventos/
 // https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
@@ -25,8 +27,9 @@ var wompi = Connector{
 	Normalize: wompiNormalize,
 }
 
-// wompiPayments: https://docs.wompi.co/en/docs/colombia/transacciones/
-var wompiPayments = map[string]schemas.Type{
+// wompiPaymentTypes maps the status of a payment to the event type.
+// https://docs.wompi.co/en/docs/colombia/transacciones/
+var wompiPaymentTypes = map[string]schemas.Type{
 	"PENDING":  schemas.PaymentProcessing,
 	"APPROVED": schemas.PaymentCaptured,
 	"DECLINED": schemas.PaymentFailed,
@@ -34,8 +37,8 @@ var wompiPayments = map[string]schemas.Type{
 	"VOIDED":   schemas.PaymentCancelled, // by the merchant, on the day of the payment
 }
 
-// wompiPayouts is the states of one payout.
-var wompiPayouts = map[string]schemas.Type{
+// wompiPayoutTypes maps the status of one payout to the event type.
+var wompiPayoutTypes = map[string]schemas.Type{
 	"PENDING":    schemas.PayoutCreated,
 	"PROCESSING": schemas.PayoutProcessing,
 	"APPROVED":   schemas.PayoutSucceeded,
@@ -44,12 +47,13 @@ var wompiPayouts = map[string]schemas.Type{
 	"CANCELLED":  schemas.PayoutCancelled,
 }
 
-// wompiTokens is the states of a stored payment method.
-var wompiTokens = map[string]schemas.Type{
+// wompiTokenTypes maps the status of a stored payment method to the event type.
+var wompiTokenTypes = map[string]schemas.Type{
 	"APPROVED": schemas.MandateActive,
 	"DECLINED": schemas.MandateFailed,
 }
 
+// wompiEvent is the body of a webhook.
 type wompiEvent struct {
 	Event       text           `json:"event"`
 	Environment text           `json:"environment"`
@@ -57,7 +61,7 @@ type wompiEvent struct {
 	Data        jsontext.Value `json:"data"`
 }
 
-// wompiData is what an event is about.
+// wompiData is the object that an event is about.
 type wompiData struct {
 	ID                text   `json:"id"`
 	Status            string `json:"status"`
@@ -95,12 +99,13 @@ func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(e.Event, f, err)
 }
 
+// fact returns the fact of the event.
 func (e wompiEvent) fact() (f Fact, err error) {
 	event := string(e.Event)
-	states := wompiTokens
+	states := wompiTokenTypes
 	switch event {
 	case "transaction.updated":
-		states = wompiPayments
+		states = wompiPaymentTypes
 	case "nequi_token.updated", "bancolombia_transfer_token.updated":
 	case "payout.updated":
 		return ignored(event, "a batch of payouts; each of them has events of its own"), nil
@@ -123,7 +128,7 @@ func (e wompiEvent) fact() (f Fact, err error) {
 		d = data.BancolombiToken
 	}
 	if event == "transaction.updated" && d.PayoutAmount != nil {
-		states = wompiPayouts
+		states = wompiPayoutTypes
 	}
 	if d.ID == "" || d.Status == "" {
 		return f, fmt.Errorf("%w: no id or no status of what the event is about", ErrMalformed)
@@ -147,6 +152,7 @@ func (e wompiEvent) fact() (f Fact, err error) {
 	return f, nil
 }
 
+// payment fills in the fact of a payment.
 func (d wompiData) payment(f Fact) (Fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
 	f.PaymentMethod = method(d.PaymentMethodType, d.PaymentMethod.Extra.Brand)
@@ -162,6 +168,7 @@ func (d wompiData) payment(f Fact) (Fact, error) {
 	return f, nil
 }
 
+// payout fills in the fact of a payout.
 func (d wompiData) payout(f Fact) (Fact, error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID = string(d.ID)

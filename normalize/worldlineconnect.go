@@ -11,16 +11,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// worldlineConnect: one event a webhook, {"id", "type", "created",
-// "merchantId"} and the payment, refund, payout, dispute or token that it is
-// about. Several events tell one fact, such as that a payment is captured and,
-// days later, that its money came: the identity is the thing and its type, of
-// a captured payment with how much was captured, not the event.
+// worldlineConnect normalises Worldline Connect's webhooks. One webhook is one
+// event, {"id", "type", "created", "merchantId"} and the payment, the refund,
+// the payout, the dispute or the token that it is about. Several events can
+// mean one fact: payment.captured and, days later, payment.paid. The identity
+// is therefore not the event's: it is the object, together with the event type,
+// and for a captured payment also the captured amount.
 //
-// A refund has a reference of its own and does not name its payment; that a
-// payment was refunded may tell the same once more, and does not name the
-// refund. Both are told, so that none is lost. What Worldline calls a dispute is
-// the merchant's answer to a chargeback.
+// A refund has a reference of its own and does not name its payment. The event
+// payment.refunded can mean the same fact and does not name the refund. Both
+// become events, so that none is lost. What Worldline calls a dispute is the
+// merchant's answer to a chargeback.
 //
 // https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/
 var worldlineConnect = Connector{
@@ -29,8 +30,8 @@ var worldlineConnect = Connector{
 	Normalize: worldlineConnectNormalize,
 }
 
-// worldlineConnectExponents: every amount has two decimals, whatever the
-// currency has.
+// worldlineConnectExponents has the currencies whose number of decimals at
+// Worldline differs from ISO 4217: every amount has two decimals.
 // https://apireference.connect.worldline-solutions.com/s2sapi/v1/en_US/nodejs/services/convertAmount.html
 var worldlineConnectExponents = map[string]int{
 	"BIF": 2, "CLP": 2, "DJF": 2, "GNF": 2, "ISK": 2, "JPY": 2, "KMF": 2, "KRW": 2, "PYG": 2, "RWF": 2,
@@ -39,8 +40,8 @@ var worldlineConnectExponents = map[string]int{
 	"CLF": 2, "UYW": 2,
 }
 
-// worldlineConnectTypes is what events mean; those without a type change
-// nothing.
+// worldlineConnectTypes maps the event name to the event type. Events without a
+// type change nothing.
 var worldlineConnectTypes = map[string]schemas.Type{
 	"payment.created":                 schemas.PaymentProcessing,
 	"payment.redirected":              schemas.PaymentActionRequired,
@@ -86,7 +87,7 @@ var worldlineConnectTypes = map[string]schemas.Type{
 	"dispute.send_to_bank":          schemas.DisputeChallenged,
 	"dispute.success":               schemas.DisputeWon,
 	"dispute.expired":               schemas.DisputeExpired,
-	"dispute.cancelled":             schemas.DisputeAccepted, // the merchant gives up
+	"dispute.cancelled":             schemas.DisputeAccepted, // the merchant withdrew its answer
 
 	"token.created":       schemas.MandateActive,
 	"token.updated":       "",
@@ -95,6 +96,7 @@ var worldlineConnectTypes = map[string]schemas.Type{
 	"token.deleted":       schemas.MandateRevoked,
 }
 
+// worldlineConnectEvent is the body of a webhook.
 type worldlineConnectEvent struct {
 	ID         text           `json:"id"`
 	Type       text           `json:"type"`
@@ -107,10 +109,11 @@ type worldlineConnectEvent struct {
 	Token      jsontext.Value `json:"token"`
 }
 
-// worldlineConnectObject is what an event is about.
+// worldlineConnectObject is the object that an event is about: a payment,
+// refund, payout, dispute or token.
 type worldlineConnectObject struct {
 	ID            text                   `json:"id"`
-	Status        text                   `json:"status"`    // an event's name is such a word in lower case
+	Status        text                   `json:"status"`    // in lower case, the last part of an event name
 	PaymentID     text                   `json:"paymentId"` // of disputes
 	PaymentOutput worldlineConnectOutput `json:"paymentOutput"`
 	RefundOutput  worldlineConnectOutput `json:"refundOutput"`
@@ -125,6 +128,7 @@ type worldlineConnectObject struct {
 	} `json:"statusOutput"`
 }
 
+// worldlineConnectOutput has the amounts and references of an object.
 type worldlineConnectOutput struct {
 	AmountOfMoney struct {
 		Amount       *int64 `json:"amount"`
@@ -146,10 +150,12 @@ type worldlineConnectOutput struct {
 	} `json:"creationDetails"`
 }
 
+// amount returns value as an amount in the object's currency.
 func (o worldlineConnectOutput) amount(value *int64) (*schemas.Amount, error) {
 	return minor(value, o.AmountOfMoney.CurrencyCode, worldlineConnectExponents)
 }
 
+// reference returns the merchant's reference.
 func (o worldlineConnectOutput) reference() string {
 	return first(o.References.MerchantReference, o.References.MerchantOrderID)
 }
@@ -179,8 +185,9 @@ func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// fact returns the fact of the event, of the type typ.
 func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
-	thing, _, _ := strings.Cut(string(e.Type), ".")
+	kind, _, _ := strings.Cut(string(e.Type), ".")
 	about := map[string]struct {
 		object jsontext.Value
 		read   func(worldlineConnectObject, Fact) (Fact, error)
@@ -190,26 +197,26 @@ func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
 		"payout":  {e.Payout, worldlineConnectObject.payout},
 		"dispute": {e.Dispute, worldlineConnectObject.dispute},
 		"token":   {e.Token, worldlineConnectObject.token},
-	}[thing]
+	}[kind]
 	var object worldlineConnectObject
 	if err := redecode(about.object, &object); err != nil {
 		return f, err
 	}
 	if object.ID == "" {
-		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, thing)
+		return f, fmt.Errorf("%w: no id of the %s", ErrMalformed, kind)
 	}
-	switch typ { // the status counts, and not the event's name
+	switch typ { // the status decides, not the event name
 	case schemas.PaymentCaptured, schemas.RefundSucceeded, schemas.PayoutSucceeded:
-		typ = cmp.Or(worldlineConnectTypes[thing+"."+strings.ToLower(string(object.Status))], typ)
+		typ = cmp.Or(worldlineConnectTypes[kind+"."+strings.ToLower(string(object.Status))], typ)
 	}
 	f.Type, f.Identity, f.ConnectorEventType = typ, string(object.ID), string(e.Type)
-	if thing == "payment" && typ.Family() == "refund" { // it does not say which: there can be several
+	if kind == "payment" && typ.Family() == "refund" { // the event does not name the refund, and there can be several
 		f.Identity = string(e.ID)
 	}
 	return about.read(object, f)
 }
 
-// failure is why something was rejected.
+// failure returns why the object was rejected.
 func (t worldlineConnectObject) failure() *schemas.Error {
 	if len(t.StatusOutput.Errors) == 0 {
 		return nil
@@ -217,6 +224,7 @@ func (t worldlineConnectObject) failure() *schemas.Error {
 	return failure(t.StatusOutput.Errors[0].Code, t.StatusOutput.Errors[0].Message, "")
 }
 
+// payment fills in the fact about a payment.
 func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	o := t.PaymentOutput
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.reference(), string(t.ID)
@@ -224,7 +232,7 @@ func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	if f.Amount, err = o.amount(o.AmountOfMoney.Amount); err != nil {
 		return f, err
 	}
-	if f.Type == schemas.PaymentAuthorized && !t.StatusOutput.IsAuthorized { // approved by the merchant before the bank is asked
+	if f.Type == schemas.PaymentAuthorized && !t.StatusOutput.IsAuthorized { // the merchant has to approve it before the bank authorizes it
 		f.Type = schemas.PaymentProcessing
 	}
 	switch f.Type {
@@ -243,10 +251,11 @@ func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 	return f, nil
 }
 
-// captured adds how much of a payment was captured. What was asked for,
-// amountOfMoney, is not what was paid where a payer sends too little, or pays in
-// parts: then amountPaid is the sum so far, and how much the last part was is not
-// told. It is 0 where the money was captured and is yet to come.
+// captured fills in how much of a payment was captured. The requested amount,
+// amountOfMoney, differs from the paid amount if the payer sends too little or
+// pays in parts. Then amountPaid is the sum of all parts so far, and the amount
+// of the last part is unknown. amountPaid is 0 if the payment was captured and
+// the money has not arrived yet.
 func (o worldlineConnectOutput) captured(f Fact) (_ Fact, err error) {
 	f.CapturedAmount = f.Amount
 	if o.AmountPaid != nil && *o.AmountPaid != 0 {
@@ -268,6 +277,7 @@ func (o worldlineConnectOutput) captured(f Fact) (_ Fact, err error) {
 	return f, nil
 }
 
+// refund fills in the fact about a refund.
 func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
 	o := t.RefundOutput
 	if f.MerchantTransactionID = o.reference(); f.MerchantTransactionID != "" {
@@ -280,6 +290,7 @@ func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
 	return f, err
 }
 
+// payout fills in the fact about a payout.
 func (t worldlineConnectObject) payout(f Fact) (_ Fact, err error) {
 	o := t.PayoutOutput
 	f.MerchantTransactionID, f.MerchantPayoutID = o.reference(), string(o.References.MerchantReference)
@@ -289,6 +300,8 @@ func (t worldlineConnectObject) payout(f Fact) (_ Fact, err error) {
 	return f, err
 }
 
+// dispute fills in the fact about a dispute: the merchant's answer to a
+// chargeback.
 func (t worldlineConnectObject) dispute(f Fact) (_ Fact, err error) {
 	o := t.DisputeOutput
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(t.PaymentID), string(t.ID)
@@ -297,6 +310,7 @@ func (t worldlineConnectObject) dispute(f Fact) (_ Fact, err error) {
 	return f, err
 }
 
+// token fills in the fact about a stored payment method.
 func (t worldlineConnectObject) token(f Fact) (Fact, error) {
 	f.ConnectorMandateID = string(t.ID)
 	return f, nil

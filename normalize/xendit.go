@@ -13,12 +13,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// xendit: one event a webhook, {"event", "business_id", "created", "data"}.
-// Disputes and the older webhooks send their fields without data, and invoices,
-// virtual accounts, retail outlets and disbursements, which may come as a
-// batch, without an event too. Amounts are numbers in major units; only those
-// of payouts of version 3 are in minor ones. The identity is the id of the
-// thing; its state makes the type.
+// xendit normalises Xendit's webhooks. One webhook is one event, {"event",
+// "business_id", "created", "data"}. Disputes and the older webhooks have their
+// fields at the top level instead of in data. Invoices, virtual accounts,
+// retail outlets and disbursements also have no event name, and disbursements
+// can come as a batch. Amounts are numbers in major units, except those of
+// version 3 payouts, which are in minor units. The identity is the id of the
+// object; its state decides the event type.
 //
 // https://docs.xendit.co/docs/payments-api-webhooks
 // https://docs.xendit.co/apidocs/dispute-webhook-notifications
@@ -29,8 +30,9 @@ var xendit = Connector{
 	Normalize: xenditNormalize,
 }
 
-// xenditEvents are what the events mean, and what reads their data.
-var xenditEvents = map[string]struct {
+// xenditReaders has, for each event name, the function that reads its data and
+// the event type.
+var xenditReaders = map[string]struct {
 	read func(xenditData, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
 }{
@@ -61,7 +63,7 @@ var xenditEvents = map[string]struct {
 	"qr.refund":        {xenditRefund, schemas.RefundSucceeded},
 
 	"dispute.action_required":      {xenditDispute, schemas.DisputeOpened},
-	"dispute.due_date_approaching": {xenditDispute, schemas.DisputeOpened}, // that it is open, once more
+	"dispute.due_date_approaching": {xenditDispute, schemas.DisputeOpened}, // a reminder: the dispute is still open
 	"dispute.under_review":         {xenditDispute, schemas.DisputeChallenged},
 	"dispute.won":                  {xenditDispute, schemas.DisputeWon},
 	"dispute.lost":                 {xenditDispute, schemas.DisputeLost},
@@ -95,22 +97,24 @@ var xenditEvents = map[string]struct {
 	"disbursement FAILED":    {xenditPayout, schemas.PayoutFailed},
 }
 
-// xenditExponents: version 3 of payouts counts rupiahs, which ISO 4217 divides.
+// xenditExponents has the currencies whose minor unit at Xendit differs from
+// ISO 4217: version 3 payouts count whole rupiahs.
 var xenditExponents = map[string]int{"IDR": 0}
 
-// xenditEvent is a webhook without what it is about, which is only read where
-// its name is known. Of webhooks without data, created is when the thing was
-// made, and not when anything happened.
+// xenditEvent is the body of a webhook. The object that it is about is read
+// only if the event name is known. In webhooks without data, created is the
+// time at which the object was created, and not the time of the event.
 type xenditEvent struct {
 	Event         text           `json:"event"`
 	Created       text           `json:"created"`
 	Data          jsontext.Value `json:"data"`
 	Disbursements jsontext.Value `json:"disbursements"` // of a batch
-	xenditOlder
+	xenditLegacy
 }
 
-// xenditOlder is by what webhooks without an event are known.
-type xenditOlder struct {
+// xenditLegacy has the fields that tell what a webhook without an event name is
+// about.
+type xenditLegacy struct {
 	Status                  text `json:"status"`
 	ExternalID              text `json:"external_id"`
 	PaymentID               text `json:"payment_id"`
@@ -120,6 +124,7 @@ type xenditOlder struct {
 	AccountHolderName       text `json:"account_holder_name"`
 }
 
+// xenditData has the fields of all kinds of objects.
 type xenditData struct {
 	ID               text         `json:"id"`
 	PaymentID        text         `json:"payment_id"`
@@ -146,10 +151,10 @@ type xenditData struct {
 	QRCode           struct {
 		ExternalID text `json:"external_id"`
 	} `json:"qr_code"`
-	Data *xenditData `json:"data"` // refunds are documented in an event that is in an event
+	Data *xenditData `json:"data"` // Xendit documents refunds as an event within an event
 
-	ChargeID       text `json:"charge_id"`       // of refunds: the payment of an ewallet
-	DirectDebitID  text `json:"direct_debit_id"` // and that of an account
+	ChargeID       text `json:"charge_id"`       // of refunds: the ewallet payment
+	DirectDebitID  text `json:"direct_debit_id"` // of refunds: the direct debit payment
 	RefundAmount   text `json:"refund_amount"`
 	CapturedAmount text `json:"captured_amount"`
 	Captures       []struct {
@@ -175,8 +180,8 @@ type xenditData struct {
 	CreatedAt text `json:"created_at"`
 	UpdatedAt text `json:"updated_at"`
 
-	// Of virtual accounts, retail outlets, ewallets and disbursements, which are
-	// older and of Indonesia.
+	// Fields of the older webhooks of Indonesia: virtual accounts, retail outlets,
+	// ewallets and disbursements.
 	VirtualAccountID        text `json:"callback_virtual_account_id"`
 	PaymentCodeID           text `json:"fixed_payment_code_id"`
 	DisbursementDescription text `json:"disbursement_description"`
@@ -187,8 +192,8 @@ type xenditData struct {
 	EwalletType             text `json:"ewallet_type"`
 }
 
-// xenditMethod is payment_method: a stored method with its type, or, in
-// invoices, a word.
+// xenditMethod is payment_method: an object with an id and a type, or, in
+// invoices, a string.
 type xenditMethod struct {
 	ID   text `json:"id"`
 	Type text `json:"type"`
@@ -203,7 +208,8 @@ func (m *xenditMethod) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*object)(m))
 }
 
-// xenditAmount is an amount, or, in disputes, what was contested at first.
+// xenditAmount is an amount. In disputes, it is an object with the amount that
+// was disputed at first.
 type xenditAmount struct {
 	Initial text `json:"initial"`
 }
@@ -233,35 +239,36 @@ func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
 			facts[i] = xenditDisbursement(d, o)
 		}
 		return facts, nil
-	case e.Event == "" && e.Data.Kind() == '{': // the data says what it is about
-		var d xenditOlder
+	case e.Event == "" && e.Data.Kind() == '{': // the fields in data tell what the webhook is about
+		var d xenditLegacy
 		if err := redecode(e.Data, &d); err != nil {
 			return nil, err
 		}
-		e.xenditOlder = d
+		e.xenditLegacy = d
 	}
 	event := first(string(e.Event), e.event())
 	if event == "" {
 		return nil, fmt.Errorf("%w: no event and no invoice: not a webhook of Xendit's", ErrMalformed)
 	}
 	about, happened := e.Data, e.Created
-	if len(about) == 0 || about.Kind() == 'n' { // an older webhook, whose fields stand outside
+	if len(about) == 0 || about.Kind() == 'n' { // an older webhook: its fields are at the top level
 		about, happened = payload, ""
 	}
 	return []Fact{xenditFact(event, about, happened, o)}, nil
 }
 
-// xenditDisbursement is one of a batch.
+// xenditDisbursement reads one disbursement of a batch.
 func xenditDisbursement(about jsontext.Value, o Options) Fact {
-	var d xenditOlder
+	var d xenditLegacy
 	if err := redecode(about, &d); err != nil {
 		return malformed("disbursement", err)
 	}
 	return xenditFact("disbursement "+string(d.Status), about, "", o)
 }
 
-// event is what a webhook without an event is about.
-func (d xenditOlder) event() string {
+// event returns the name that we give to a webhook without an event name; "" if
+// it is not known.
+func (d xenditLegacy) event() string {
 	switch {
 	case d.VirtualAccountID != "" && d.PaymentID != "":
 		return "virtual account paid"
@@ -277,7 +284,8 @@ func (d xenditOlder) event() string {
 	return ""
 }
 
-// currency of an amount: the older webhooks do not name that of Indonesia.
+// currency returns the currency of an amount. The older webhooks of Indonesia
+// do not name it: it is IDR.
 func (d xenditData) currency() string {
 	for _, id := range []text{d.VirtualAccountID, d.PaymentCodeID, d.QRCode.ExternalID, d.EwalletType, d.BankCode, d.AccountHolderName, d.DisbursementDescription} {
 		if id != "" {
@@ -287,7 +295,7 @@ func (d xenditData) currency() string {
 	return string(d.Currency)
 }
 
-// xenditChannels are channels of payment by the kind of method that they are.
+// xenditChannels maps channels to kinds of payment method.
 // https://docs.xendit.co/docs/payment-channels
 var xenditChannels = func() map[string]string {
 	m := map[string]string{}
@@ -305,15 +313,16 @@ var xenditChannels = func() map[string]string {
 	return m
 }()
 
-// channel is a method of payment by the channel, which the newer webhooks name in
-// place of what kind of method it is. A channel that is not known is the kind.
+// channel returns the payment method of a channel. The newer webhooks name the
+// channel instead of the kind of payment method. An unknown channel is returned
+// as the kind.
 func (d xenditData) channel() *schemas.PaymentMethod {
 	channel := strings.ToLower(string(d.ChannelCode))
 	if country, rest, ok := strings.Cut(channel, "_"); ok && len(country) == 2 && xenditChannels[rest] != "" { // id_ovo
 		channel = rest
 	}
 	bank, virtual := strings.CutSuffix(channel, "_virtual_account")
-	debited, debit := strings.CutPrefix(channel, "ba_") // an account of the payer's
+	debited, debit := strings.CutPrefix(channel, "ba_") // the payer's bank account
 	switch {
 	case xenditChannels[channel] != "":
 		return method(xenditChannels[channel], channel)
@@ -325,7 +334,8 @@ func (d xenditData) channel() *schemas.PaymentMethod {
 	return method(channel, d.CardBrands)
 }
 
-// method of payment: the channel, or what the older webhooks have of it.
+// method returns the payment method: the channel, or the fields that the older
+// webhooks have instead.
 func (d xenditData) method() *schemas.PaymentMethod {
 	switch {
 	case d.ChannelCode != "":
@@ -342,9 +352,10 @@ func (d xenditData) method() *schemas.PaymentMethod {
 	return method(first(d.PaymentChannel, d.BankCode), d.CardBrands)
 }
 
-// xenditFact reads what a webhook is about, and happened is when, if it says so.
+// xenditFact returns the fact of an event. The object that the event is about
+// is in about; happened is the time of the event, or "".
 func xenditFact(name string, about jsontext.Value, happened text, o Options) Fact {
-	event, ok := xenditEvents[name]
+	event, ok := xenditReaders[name]
 	if !ok {
 		return notUnified(name)
 	}
@@ -369,8 +380,9 @@ func xenditFact(name string, about jsontext.Value, happened text, o Options) Fac
 	return f
 }
 
-// at is when it happened. When a thing was made counts only for what begins with
-// it: an invoice expires days after it was made.
+// at returns when the fact happened. The time at which the object was created
+// counts only for facts that begin with it: an invoice expires days after it
+// was created.
 func (d xenditData) at(typ schemas.Type, happened text) string {
 	made, updated := text(first(d.Created, d.CreatedAt)), text(first(d.Updated, d.UpdatedAt))
 	begins := false
@@ -379,7 +391,7 @@ func (d xenditData) at(typ schemas.Type, happened text) string {
 		if at := first(d.PaidAt, d.TransactionTimestamp); at != "" {
 			return at
 		}
-		begins = d.QRCode.ExternalID != "" || d.EwalletType != "" // these are made by being paid
+		begins = d.QRCode.ExternalID != "" || d.EwalletType != "" // these objects are created when they are paid
 	case schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.RefundPending, schemas.DisputeOpened, schemas.PayoutProcessing:
 		begins = true
 	}
@@ -392,10 +404,10 @@ func (d xenditData) at(typ schemas.Type, happened text) string {
 	return first(updated, happened)
 }
 
-// xenditStatuses is what happened where an event's name says that the money was
-// taken, and the status of the payment says otherwise: the status counts.
-// Ewallets, accounts and QR codes have one name for all of them.
-var xenditStatuses = map[text]schemas.Type{
+// xenditStatusTypes corrects an event name that says captured while the status
+// of the payment says otherwise: the status decides. Ewallets, direct debits
+// and QR codes have one event name for all statuses.
+var xenditStatusTypes = map[text]schemas.Type{
 	"FAILED":             schemas.PaymentFailed,
 	"PENDING":            schemas.PaymentProcessing,
 	"REQUIRES_ACTION":    schemas.PaymentActionRequired,
@@ -408,8 +420,8 @@ var xenditStatuses = map[text]schemas.Type{
 	"EXPIRED":            schemas.PaymentExpired,
 }
 
-// xenditPayoutStatuses is the same of payouts.
-var xenditPayoutStatuses = map[text]schemas.Type{
+// xenditPayoutStatusTypes does the same for payouts.
+var xenditPayoutStatusTypes = map[text]schemas.Type{
 	"REQUESTED": schemas.PayoutProcessing,
 	"ACCEPTED":  schemas.PayoutProcessing,
 	"PENDING":   schemas.PayoutProcessing,
@@ -419,19 +431,20 @@ var xenditPayoutStatuses = map[text]schemas.Type{
 	"REVERSED":  schemas.PayoutReversed,
 }
 
-// xenditNothing is the error of an event without the thing it is about.
-func xenditNothing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
+// xenditMissing returns the error for an event without the id of the object it
+// is about.
+func xenditMissing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 
-// xenditPayment: what was captured more than once has an event for
-// each, and all of them hold the first.
+// xenditPayment reads a payment. A payment with several captures has an event
+// for each of them, and every event lists all captures so far.
 func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID) // all that a refund may name
+	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID) // a refund can name either of them
 	if f.Identity = first(d.ID, d.PaymentID, d.PaymentRequestID); f.Identity == "" {
-		return f, xenditNothing()
+		return f, xenditMissing()
 	}
 	if typ == schemas.PaymentCaptured {
-		typ = cmp.Or(xenditStatuses[d.Status], typ)
+		typ = cmp.Or(xenditStatusTypes[d.Status], typ)
 	}
 	f.Type = typ
 	f.MerchantTransactionID = first(d.ReferenceID, d.ExternalID, d.QRCode.ExternalID)
@@ -451,7 +464,7 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 	return f, err
 }
 
-// captured is how much the last capture took, and all of them together.
+// captured fills in the amount of the last capture and the sum of all captures.
 func (d xenditData) captured(f *Fact) error {
 	var all schemas.Amount
 	for _, c := range d.Captures {
@@ -469,8 +482,9 @@ func (d xenditData) captured(f *Fact) error {
 	return nil
 }
 
-// xenditSession is a page on which the payer pays or stores a method. That it
-// was paid is what the payment's own event tells, and has its identity.
+// xenditSession reads a session: a page on which the payer pays or stores a
+// payment method. A paid session and the event of its payment are one fact and
+// have one identity.
 func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
 	paid := typ == schemas.PaymentCaptured
 	switch {
@@ -489,11 +503,12 @@ func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error
 	return xenditPayment(d, typ, o)
 }
 
-// xenditRefund: the reference is the refund's own. Those of ewallets and QR
-// codes tell of a failure under the name of the success.
+// xenditRefund reads a refund. The reference is that of the refund and not of
+// the payment. Refunds of ewallets and QR codes have the event name of a
+// success even if they failed.
 func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
 	if d.ID == "" {
-		return f, xenditNothing()
+		return f, xenditMissing()
 	}
 	switch d.Status {
 	case "FAILED":
@@ -513,10 +528,11 @@ func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error)
 	return f, err
 }
 
-// xenditDispute: the bank can ask for more, and then the dispute is open again.
+// xenditDispute reads a dispute. It becomes open again if the bank asks for
+// more evidence.
 func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	if d.ID == "" {
-		return f, xenditNothing()
+		return f, xenditMissing()
 	}
 	switch {
 	case typ == schemas.DisputeLost && d.StatusReason == "ACCEPTED":
@@ -542,14 +558,15 @@ func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 	return f, err
 }
 
-// xenditPayout: of one that changes the currency, what arrives is the amount.
+// xenditPayout reads a payout. If the payout changes the currency, the amount
+// is what arrives.
 func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorPayoutID = first(d.PayoutID, d.ID)
 	if f.Type, f.Identity = typ, f.ConnectorPayoutID; f.Identity == "" {
-		return f, xenditNothing()
+		return f, xenditMissing()
 	}
 	if typ == schemas.PayoutSucceeded {
-		f.Type = cmp.Or(xenditPayoutStatuses[d.Status], typ)
+		f.Type = cmp.Or(xenditPayoutStatusTypes[d.Status], typ)
 	}
 	f.MerchantPayoutID = first(d.ReferenceID, d.ExternalID)
 	f.MerchantTransactionID = f.MerchantPayoutID
@@ -569,7 +586,7 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 	return f, err
 }
 
-// xenditToken is a stored payment method.
+// xenditToken reads a stored payment method.
 func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	if typ == schemas.MandateActive && (d.Status == "PENDING" || d.Status == "REQUIRES_ACTION") {
 		f.Why = "the method cannot be charged yet"
@@ -577,7 +594,7 @@ func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) 
 	}
 	f.Type, f.ConnectorMandateID = typ, first(d.PaymentTokenID, d.ID)
 	if f.Identity = f.ConnectorMandateID; f.Identity == "" {
-		return f, xenditNothing()
+		return f, xenditMissing()
 	}
 	f.MerchantTransactionID = string(d.ReferenceID)
 	f.PaymentMethod = d.channel()

@@ -8,14 +8,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// xsolla: one notification a webhook, {"notification_type", "transaction",
-// "purchase", "payment_details", ...}. Notifications about an order have these
-// in billing, or, where the project has separate webhooks, not at all: then a
-// payment has a notification and its order one more, which tell one fact.
+// xsolla normalises Xsolla's webhooks. One webhook is one notification,
+// {"notification_type", "transaction", "purchase", "payment_details", ...}.
+// Notifications about an order have these fields in billing. In projects with
+// separate webhooks for payments and orders, they do not have them at all; then
+// a payment has one notification and its order another, and both are one fact.
 //
-// Nothing identifies a notification. The identity is the transaction, and what
-// tells its refunds and disputes apart. Amounts are JSON numbers or text in
-// major units; that of an event is what the user paid or got back.
+// Notifications have no id. The identity is the transaction, and for refunds
+// and disputes also what distinguishes them. Amounts are JSON numbers or
+// strings in major units; the amount of an event is what the user paid or got
+// back.
 //
 // https://developers.xsolla.com/webhooks/overview/
 var xsolla = Connector{
@@ -24,8 +26,8 @@ var xsolla = Connector{
 	Normalize: xsollaNormalize,
 }
 
-// xsollaNotifications is what tells the facts of each notification.
-var xsollaNotifications = map[string]func(xsollaNotification) (Fact, error){
+// xsollaReaders has, for each notification type, the function that reads it.
+var xsollaReaders = map[string]func(xsollaNotification) (Fact, error){
 	"payment":                xsollaPayment,
 	"order_paid":             xsollaPayment,
 	"refund":                 xsollaRefund,
@@ -34,34 +36,35 @@ var xsollaNotifications = map[string]func(xsollaNotification) (Fact, error){
 	"afs_reject":             xsollaDeclined,
 	"ps_declined":            xsollaDeclined,
 	"dispute":                xsollaDispute,
-	"payment_account_add":    xsollaAccount,
-	"payment_account_remove": xsollaAccount,
+	"payment_account_add":    xsollaPaymentAccount,
+	"payment_account_remove": xsollaPaymentAccount,
 	"create_subscription":    xsollaSubscription,
 	"cancel_subscription":    xsollaSubscription,
 
-	"user_validation": xsollaQuestion,
-	"user_search":     xsollaQuestion,
+	"user_validation": xsollaUserCheck,
+	"user_search":     xsollaUserCheck,
 }
 
+// xsollaAmount is an amount in major units.
 type xsollaAmount struct {
 	Amount   text `json:"amount"`
 	Currency text `json:"currency"`
 }
 
-// xsollaBilling is a transaction and what was paid.
+// xsollaBilling is a transaction with its purchase, payment and refund.
 type xsollaBilling struct {
 	Transaction struct {
 		ID                text         `json:"id"`
 		ExternalID        text         `json:"external_id"`
 		PaymentDate       text         `json:"payment_date"`
-		PaymentMethod     text         `json:"payment_method"` // a word in disputes, elsewhere a number
+		PaymentMethod     text         `json:"payment_method"` // a name in disputes, a number elsewhere
 		PaymentMethodName text         `json:"payment_method_name"`
 		DryRun            text         `json:"dry_run"`
 		Total             xsollaAmount `json:"total"` // of disputes
 	} `json:"transaction"`
 	Purchase struct {
-		Total        xsollaAmount     `json:"total"`
-		Subscription xsollaSubscribed `json:"subscription"`
+		Total        xsollaAmount         `json:"total"`
+		Subscription xsollaSubscriptionID `json:"subscription"`
 	} `json:"purchase"`
 	PaymentDetails struct {
 		Payment xsollaAmount `json:"payment"`
@@ -74,10 +77,12 @@ type xsollaBilling struct {
 	} `json:"refund_details"`
 }
 
-type xsollaSubscribed struct {
+// xsollaSubscriptionID is a reference to a subscription.
+type xsollaSubscriptionID struct {
 	ID text `json:"subscription_id"`
 }
 
+// xsollaNotification is the body of a webhook.
 type xsollaNotification struct {
 	Type string `json:"notification_type"`
 	xsollaBilling
@@ -100,8 +105,8 @@ type xsollaNotification struct {
 		ID   text `json:"id"`
 		Type text `json:"type"`
 	} `json:"payment_account"`
-	Subscription     xsollaSubscribed `json:"subscription"`
-	CustomParameters metadata         `json:"custom_parameters"`
+	Subscription     xsollaSubscriptionID `json:"subscription"`
+	CustomParameters metadata             `json:"custom_parameters"`
 }
 
 func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
@@ -112,7 +117,7 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, err
 	}
 	event := string(envelope.Type)
-	read, ok := xsollaNotifications[event]
+	read, ok := xsollaReaders[event]
 	switch {
 	case event == "":
 		return nil, fmt.Errorf("%w: no notification_type: not a webhook of Xsolla's", ErrMalformed)
@@ -139,7 +144,8 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(n.Type, f, err)
 }
 
-// xsollaTransaction is what notifications about a transaction have in common.
+// xsollaTransaction returns the fields that the facts of all transactions have
+// in common.
 func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err error) {
 	t := n.Transaction
 	if t.ID == "" {
@@ -159,6 +165,7 @@ func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err erro
 	return f, err
 }
 
+// xsollaPayment reads a payment that succeeded.
 func xsollaPayment(n xsollaNotification) (Fact, error) {
 	f, err := xsollaTransaction(n, schemas.PaymentCaptured)
 	if err != nil {
@@ -169,6 +176,7 @@ func xsollaPayment(n xsollaNotification) (Fact, error) {
 	return f, err
 }
 
+// xsollaDeclined reads a payment that was declined.
 func xsollaDeclined(n xsollaNotification) (Fact, error) {
 	f, err := xsollaTransaction(n, schemas.PaymentFailed)
 	r := n.RefundDetails
@@ -176,10 +184,11 @@ func xsollaDeclined(n xsollaNotification) (Fact, error) {
 	return f, err
 }
 
-// xsollaChargeback is the code of a refund that the payer's bank demands.
+// xsollaChargeback is the code of a refund that is a chargeback.
 // https://developers.xsolla.com/webhooks/operation/refund
 const xsollaChargeback = "2"
 
+// xsollaRefund reads a refund or a chargeback.
 func xsollaRefund(n xsollaNotification) (Fact, error) {
 	r, typ := n.RefundDetails, schemas.RefundSucceeded
 	if r.Code == xsollaChargeback {
@@ -190,22 +199,24 @@ func xsollaRefund(n xsollaNotification) (Fact, error) {
 	if typ == schemas.DisputeOpened {
 		f.Stage = schemas.StageDispute
 	}
-	if n.Type == "partial_refund" { // there can be several
+	if n.Type == "partial_refund" { // there can be several: the identity is the hash of the payload
 		f.Identity = ""
 	}
-	if t, err := time.Parse(time.RFC3339, string(r.Date)); err == nil { // some have no zone, and do not say which is meant
+	if t, err := time.Parse(time.RFC3339, string(r.Date)); err == nil { // some times have no time zone, and are not used
 		f.Time = t
 	}
 	return f, err
 }
 
-var xsollaDisputes = map[text]schemas.Type{
+// xsollaDisputeTypes maps the status of a dispute to the event type.
+var xsollaDisputeTypes = map[text]schemas.Type{
 	"new":      schemas.DisputeOpened,
 	"accepted": schemas.DisputeAccepted,
 	"won":      schemas.DisputeWon,
 	"lost":     schemas.DisputeLost,
 }
 
+// xsollaStages maps the type of a dispute to its stage.
 var xsollaStages = map[text]schemas.Stage{
 	"retrieval":           schemas.StagePreDispute,
 	"chargeback":          schemas.StageDispute,
@@ -214,10 +225,11 @@ var xsollaStages = map[text]schemas.Stage{
 	"arbitration":         schemas.StagePreArbitration,
 }
 
-// xsollaDispute: https://developers.xsolla.com/webhooks/operation/dispute
+// xsollaDispute reads a dispute.
+// https://developers.xsolla.com/webhooks/operation/dispute
 func xsollaDispute(n xsollaNotification) (Fact, error) {
 	d, t := n.Dispute, n.Transaction
-	typ := xsollaDisputes[d.Status]
+	typ := xsollaDisputeTypes[d.Status]
 	if typ == "" && n.Action == "adding" {
 		typ = schemas.DisputeOpened
 	}
@@ -240,9 +252,9 @@ func xsollaDispute(n xsollaNotification) (Fact, error) {
 	return f, err
 }
 
-// xsollaAccount is about a stored payment method. It can be added again, so
-// that the identity is the payload.
-func xsollaAccount(n xsollaNotification) (f Fact, err error) {
+// xsollaPaymentAccount reads a stored payment method. The user can add it again
+// later, so the identity is the hash of the payload.
+func xsollaPaymentAccount(n xsollaNotification) (f Fact, err error) {
 	if n.PaymentAccount.ID == "" {
 		return f, fmt.Errorf("%w: no payment_account.id", ErrMalformed)
 	}
@@ -255,6 +267,7 @@ func xsollaAccount(n xsollaNotification) (f Fact, err error) {
 	return f, nil
 }
 
+// xsollaSubscription reads a subscription that began or was cancelled.
 func xsollaSubscription(n xsollaNotification) (f Fact, err error) {
 	if n.Subscription.ID == "" {
 		return f, fmt.Errorf("%w: no subscription.subscription_id", ErrMalformed)
@@ -267,7 +280,8 @@ func xsollaSubscription(n xsollaNotification) (f Fact, err error) {
 	return f, nil
 }
 
-// xsollaQuestion is about a user, before there is a payment.
-func xsollaQuestion(n xsollaNotification) (Fact, error) {
+// xsollaUserCheck reads a request that asks whether a user exists. There is no
+// payment yet.
+func xsollaUserCheck(n xsollaNotification) (Fact, error) {
 	return ignored(n.Type, "a question whether the user exists: every one is answered yes"), nil
 }
