@@ -22,8 +22,8 @@ import (
 // Payments and disputes have the same account, the merchant key, so that they
 // can be joined by PayU's id. That id is not signed in the payment's form, so
 // no reference is stored for it, and a dispute keeps its fallback key. PayU
-// does not sign refunds: none is ever verified, and they are read only so that
-// `inspect` can show them.
+// does not sign refunds: none is ever verified, and they are read only for
+// inspection.
 //
 // https://docs.payu.in/docs/webhook-events-and-sample-payloads
 // https://docs.payu.in/docs/webhooks-for-chargeback
