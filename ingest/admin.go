@@ -51,9 +51,9 @@ func (s *Server) knownHost(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.answersTo(r) {
 			return next(c)
 		}
-		s.Log.Warn().Str("host", short(r.Host)).Str("path", short(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin: the host is not in admin_hosts")
+		s.Log.Warn().Str("host", shorten(r.Host)).Str("path", shorten(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin: the host is not in admin_hosts")
 		return c.String(http.StatusMisdirectedRequest, fmt.Sprintf(
-			"the request is to the host %q; the admin listener answers to localhost, to its own address, and to the names in admin_hosts\n", short(r.Host)))
+			"the request is to the host %q; the admin listener answers to localhost, to its own address, and to the names in admin_hosts\n", shorten(r.Host)))
 	}
 }
 

@@ -19,7 +19,7 @@ const firstBytes = 4 << 10
 // bytes that it holds when release is called. It reads until ctx's deadline, and
 // counts what has come: what a sender announces costs nothing.
 func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	h := &holding{s: s, of: whole(s.client(r))}
+	h := &holding{s: s, of: addressBlock(s.client(r))}
 	if r.ContentLength > s.MaxBody {
 		return nil, h.release, fmt.Errorf("%w: %d bytes announced, %d is the most", errTooLarge, r.ContentLength, s.MaxBody)
 	}

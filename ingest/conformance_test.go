@@ -16,6 +16,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 const form = "application/x-www-form-urlencoded"
@@ -48,7 +49,7 @@ type trial struct {
 // trials are a connector's good request, and what must not be taken for it.
 func trials(connector string, good http.Header, body []byte) []trial {
 	c, _ := verify.Lookup(connector)
-	manners := ingest.MannersOf(connector)
+	profile := ingest.ResponseProfileOf(connector)
 	bare, inQuery := good.Clone(), url.Values{}
 	for _, name := range c.Headers {
 		inQuery.Set(name, good.Get(name))
@@ -59,14 +60,14 @@ func trials(connector string, good http.Header, body []byte) []trial {
 		bodyInQuery = url.QueryEscape(bodyInQuery)
 	}
 	all := []trial{
-		{"a good webhook", "", good, body, nil, manners.Done},
+		{"a good webhook", "", good, body, nil, profile.Done},
 		{"a good webhook that Kafka has not", "", good, body, kafka.ErrUnavailable, http.StatusServiceUnavailable},
-		{"half a body that is not signed", "", bare, body[:len(body)/2], nil, manners.Refused},
-		{"nothing", "", bare, nil, nil, manners.Refused},
-		{"a body in the query", bodyInQuery, bare, nil, nil, manners.Refused},
+		{"half a body that is not signed", "", bare, body[:len(body)/2], nil, profile.Rejected},
+		{"nothing", "", bare, nil, nil, profile.Rejected},
+		{"a body in the query", bodyInQuery, bare, nil, nil, profile.Rejected},
 	}
 	if len(inQuery) > 0 {
-		all = append(all, trial{"a signature in the query", inQuery.Encode(), bare, body, nil, manners.Refused})
+		all = append(all, trial{"a signature in the query", inQuery.Encode(), bare, body, nil, profile.Rejected})
 	}
 	return all
 }
@@ -80,8 +81,8 @@ func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manners := ingest.MannersOf(connector)
-	refusal := ingest.Endpoint{Connector: connector}.Answer(ingest.Judgement{Err: verify.ErrMismatch})
+	profile := ingest.ResponseProfileOf(connector)
+	refusal := ingest.ResponseTo(&webhook.Endpoint{Connector: connector}, webhook.Verdict{Err: verify.ErrMismatch})
 	for _, tt := range trials(connector, good.Header, body) {
 		b := newBridge(t, func(c *ingest.Config) {
 			if tt.kafka != nil {
@@ -95,10 +96,10 @@ func conformance(t *testing.T, connector string, of receiver) (found []string) {
 		if w.Code != tt.status {
 			found = append(found, fmt.Sprintf("answered %d to %s, want %d", w.Code, tt.what, tt.status))
 		}
-		if in := len(b.published()) > 0; in != (tt.status == manners.Done) {
+		if in := len(b.published()) > 0; in != (tt.status == profile.Done) {
 			found = append(found, fmt.Sprintf("published %t of %s", in, tt.what))
 		}
-		if tt.status == manners.Refused && w.Body.String() != refusal.Body {
+		if tt.status == profile.Rejected && w.Body.String() != refusal.Body {
 			found = append(found, fmt.Sprintf("said %q to %s, want %q", w.Body, tt.what, refusal.Body))
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // FuzzJudge signs any payload as its processor would and takes it through
@@ -27,7 +27,7 @@ func FuzzJudge(f *testing.F) {
 		if err != nil {
 			return // no processor would sign it
 		}
-		e := ingest.Endpoint{Connector: connector, Keys: keys}
+		e := webhook.Endpoint{Connector: connector, Keys: keys}
 		one := e.Judge(t.Context(), nil, r, noon)
 		switch {
 		case one.Err != nil && verify.ReasonOf(one.Err) == "":

@@ -16,136 +16,112 @@ import (
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// HandleEvent verifies a webhook of a connector by a secret and returns the
-// events it stands for. It publishes nothing and keeps nothing. The payload is
-// the exact body, and the headers are the request's. The error wraps a
-// [verify.Reason] if the webhook is not from the processor, [normalize.ErrMalformed]
-// if it is not what the processor documents, and [ErrNoEvent] if it is nothing
-// that tollbridge unifies.
-func HandleEvent(connector string, payload []byte, headers http.Header, secret string) ([]schemas.Event, error) {
-	e := Endpoint{Connector: connector, Keys: verify.Keys{Secrets: []verify.Secret{{Name: "webhook_secret", Value: secret}}}}
-	request := verify.Request{Method: http.MethodPost, Header: headers, Body: payload}
-	j := e.Judge(context.Background(), new(verify.Keyring), request, time.Now())
-	switch {
-	case j.Err != nil:
-		return nil, j.Err
-	case j.Outcome() == normalize.OutcomeMalformed:
-		return nil, fmt.Errorf("%w: %s", normalize.ErrMalformed, reasons(j.Kept))
-	case j.Outcome() != normalize.OutcomeEvents:
-		return nil, fmt.Errorf("%w: %s: %s", ErrNoEvent, j.Outcome(), reasons(j.Kept))
+// Report describes a webhook: whether it is verified, and its events. It is the
+// response of POST /v1/handle_event, and the output of `tollbridge inspect`.
+// Later versions may add fields.
+type Report struct {
+	Verified *bool             `json:"verified"`         // null if only a payload was read
+	Reason   string            `json:"reason"`           // why it is refused, in one word, or why it has no event; else empty
+	Detail   string            `json:"detail,omitempty"` // why it is refused, as a sentence
+	Secret   string            `json:"secret,omitempty"` // the name of the secret that matched
+	Outcome  normalize.Outcome `json:"outcome"`          // empty if it is refused
+	Response *Response         `json:"answer,omitempty"` // what the processor would get
+	Event    *schemas.Event    `json:"event"`            // the first of events, or null
+	Events   []schemas.Event   `json:"events"`           //
+	Kept     []normalize.Kept  `json:"kept,omitempty"`   // the items that gave no event, and why
+}
+
+// Inspect judges a request to the endpoint as the server would, and publishes
+// nothing.
+func Inspect(ctx context.Context, e webhook.Endpoint, k *verify.Keyring, r verify.Request, now time.Time) Report {
+	v := e.Judge(ctx, k, r, now)
+	verified, response := v.Err == nil, responseTo(&e, v)
+	report := newReport(v)
+	report.Verified, report.Response, report.Secret = &verified, &response, v.Secret
+	if v.Err != nil {
+		_, report.Reason = responsePolicy{}.refusal(v.Err)
+		report.Detail = v.Err.Error()
 	}
-	return j.Events, nil
+	return report
 }
 
-// ErrNoEvent is wrapped for a webhook that is verified and read, and is about
-// nothing that tollbridge has an event for.
-var ErrNoEvent = errors.New("no event")
-
-// Verdict says what a request is and would come to: the answer of `tollbridge
-// inspect` and of POST /v1/handle_event. Names may be added; none changes.
-type Verdict struct {
-	Verified *bool             `json:"verified"`         // null if only a payload was judged
-	Reason   string            `json:"reason,omitempty"` // why it is not verified
-	Detail   string            `json:"detail,omitempty"` // the same as a sentence
-	Secret   string            `json:"secret,omitempty"` // the name of the one that matched
-	Outcome  normalize.Outcome `json:"outcome,omitempty"`
-	Answer   *Answer           `json:"answer,omitempty"` // what the processor would get
-	Event    *schemas.Event    `json:"event,omitempty"`  // the first of events
-	Events   []schemas.Event   `json:"events"`
-	Kept     []normalize.Kept  `json:"kept,omitempty"` // items without an event, and why
+// InspectPayload normalises a payload without verifying it.
+func InspectPayload(e webhook.Endpoint, payload []byte, now time.Time) (Report, error) {
+	r, err := e.NormalizeUnverified(payload, now)
+	return newReport(webhook.Verdict{Result: r}), err
 }
 
-// Verdict judges a request to the endpoint as the server would, and publishes nothing.
-func (e Endpoint) Verdict(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Verdict {
-	j := e.Judge(ctx, k, r, now)
-	verified, answer := j.Err == nil, e.Answer(j)
-	v := e.meaning(j.Result)
-	v.Verified, v.Answer, v.Secret, v.Outcome = &verified, &answer, j.Secret, j.Outcome()
-	if j.Err != nil {
-		_, v.Reason = dialect{}.refusal(j.Err)
-		v.Detail = j.Err.Error()
-	}
-	return v
-}
-
-// Meaning judges a payload alone: what it claims, signature aside. Were it
-// verified, what no signature covers would stand in for nothing.
-func (e Endpoint) Meaning(payload []byte, now time.Time) (Verdict, error) {
-	o := e.options(now)
-	o.Unsigned = true
-	r, err := normalize.Normalize(e.Connector, payload, o)
-	return e.meaning(r), err
-}
-
-func (e Endpoint) meaning(r normalize.Result) Verdict {
-	v := Verdict{Outcome: r.Outcome(), Events: r.Events, Kept: r.Kept}
-	if v.Events == nil {
-		v.Events = []schemas.Event{}
+func newReport(v webhook.Verdict) Report {
+	r := Report{Outcome: v.Outcome(), Events: v.Events, Kept: v.Kept}
+	if len(r.Events) == 0 {
+		r.Events, r.Reason = []schemas.Event{}, v.Reasons()
 	} else {
-		v.Event = &v.Events[0]
+		r.Event = &r.Events[0]
 	}
-	return v
+	return r
 }
 
-// handleEventRequest is the body of POST /v1/handle_event.
-type handleEventRequest struct {
-	Connector     string            `json:"connector"`
-	Payload       string            `json:"payload"`        // the exact body, as text
-	PayloadBase64 []byte            `json:"payload_base64"` // the exact body, where it is not UTF-8
-	Headers       map[string]string `json:"headers"`
-	WebhookSecret string            `json:"webhook_secret"`
-	Settings      map[string]string `json:"settings"`
-	Method        string            `json:"method"` // POST if empty
-	URL           string            `json:"url"`    // where the processor signs it
+// inspectRequest is the body of POST /v1/handle_event.
+type inspectRequest struct {
+	Connector      string            `json:"connector"`
+	Payload        string            `json:"payload"`        // the exact body, as text
+	PayloadBase64  []byte            `json:"payload_base64"` // the exact body, if it is not UTF-8
+	Headers        map[string]string `json:"headers"`
+	WebhookSecret  string            `json:"webhook_secret"`
+	WebhookSecrets []string          `json:"webhook_secrets"` // while one secret replaces another
+	Settings       map[string]string `json:"settings"`
+	Method         string            `json:"method"` // empty is POST
+	URL            string            `json:"url"`    // needed if the processor signs it
 }
 
-// handleEvent is [HandleEvent] over HTTP: 200 with a [Verdict] for a webhook
-// that is verified, 401 with one for a webhook that is not, 400 with an error
-// for a question that cannot be answered. It has the limits of a webhook, and
-// ends when its caller has gone. Allowed, if it is not nil, says which
-// connectors may be asked about.
+// handleEvent handles POST /v1/handle_event: status 200 and a [Report] if the
+// webhook is verified, 401 and one if it is not, 400 and an error if the request
+// is wrong. It has the limits of a webhook, and ends when the client disconnects.
+// Allowed, if it is not nil, returns an error for the connectors that must not be
+// asked about.
 func (s *Server) handleEvent(c echo.Context, allowed func(connector string) error) error {
-	q := question{s: s, start: s.Now(), from: s.client(c.Request()), allowed: allowed}
-	status, answer := q.answer(c)
+	q := inspection{s: s, start: s.Now(), from: s.client(c.Request()), allowed: allowed}
+	status, response := q.run(c)
 	q.finish(c, status)
-	if err := c.JSON(status, answer); err != nil {
-		s.Log.Info().Err(err).Msg("the caller did not wait for its answer")
+	if err := c.JSON(status, response); err != nil {
+		s.Log.Info().Err(err).Msg("client disconnected before the response")
 	}
 	return nil
 }
 
-// configured allows the connectors that have an endpoint.
+// configured returns an error for connectors that have no endpoint.
 func (s *Server) configured(connector string) error {
 	for _, e := range s.endpoints {
 		if e.Connector == connector {
 			return nil
 		}
 	}
-	return fmt.Errorf("no endpoint of connector %q is configured, and here no other can be asked about; the admin listener answers for all", short(connector))
+	return fmt.Errorf("no endpoint of connector %q is configured; only the admin listener answers for connectors without one", shorten(connector))
 }
 
-// question is one request to handle_event.
-type question struct {
+// inspection is one request to handle_event.
+type inspection struct {
 	s         *Server
 	start     time.Time
 	from      netip.Addr
 	allowed   func(connector string) error
-	connector string // once it is known to be one
+	connector string // empty until it is known to be valid
 	bytes     int
-	reason    string // why it is not verified, or not answered
+	reason    string // why the webhook is not verified, or the request failed
 	err       error  // of reading the request
 }
 
-// answer returns the status and the body of the answer. A panic becomes a 503.
-func (q *question) answer(c echo.Context) (status int, answer any) {
+// run returns the status and the body of the response. A panic gives a 503.
+func (q *inspection) run(c echo.Context) (status int, response any) {
 	defer func() {
 		if err := q.s.recovered(recover()); err != nil {
-			status, answer = q.fail(err)
+			status, response = q.fail(err)
 		}
 	}()
-	s, of := q.s, whole(q.from)
+	s, of := q.s, addressBlock(q.from)
 	if err := s.webhooks.take(of, 1); err != nil {
 		return q.fail(err)
 	}
@@ -158,67 +134,67 @@ func (q *question) answer(c echo.Context) (status int, answer any) {
 		return q.fail(err)
 	}
 	q.bytes = len(body)
-	select { // some of the processors stay for webhooks
+	select { // half of the CPUs are left for webhooks
 	case s.judging <- struct{}{}:
 		defer func() { <-s.judging }()
 	case <-ctx.Done():
 		return q.fail(ctx.Err())
 	}
-	asked, err := readQuestion(body)
+	asked, err := readInspectRequest(body)
 	if err == nil && q.allowed != nil {
 		err = q.allowed(asked.Connector)
 	}
 	if err != nil {
-		return q.refuse(err)
+		return q.badRequest(err)
 	}
-	e, r, err := asked.request()
+	e, r, err := asked.webhook()
 	if err != nil {
-		return q.refuse(err)
+		return q.badRequest(err)
 	}
 	q.connector = e.Connector
-	v := e.Verdict(verify.WithRequester(ctx, of), &s.asked, r, s.Now())
+	report := Inspect(verify.WithRequester(ctx, of), e, &s.asked, r, s.Now())
 	if err := ctx.Err(); err != nil {
 		return q.fail(err)
 	}
-	v.Answer = nil // this caller is not the processor
-	q.reason = v.Reason
-	switch verify.Reason(v.Reason) {
-	case "":
-		return http.StatusOK, v
-	case verify.ErrSetting:
-		return http.StatusBadRequest, v
-	case verify.ErrKeyNotThere:
-		return http.StatusServiceUnavailable, v
+	report.Response = nil // this client is not the processor
+	if *report.Verified {
+		return http.StatusOK, report
 	}
-	return http.StatusUnauthorized, v
+	q.reason = report.Reason
+	switch verify.Reason(report.Reason) {
+	case verify.ErrSetting:
+		return http.StatusBadRequest, report
+	case verify.ErrKeyNotThere:
+		return http.StatusServiceUnavailable, report
+	}
+	return http.StatusUnauthorized, report
 }
 
-// fail is the answer to an error that is none of the question.
-func (q *question) fail(err error) (status int, answer any) {
-	var a Answer
-	a, q.reason = dialect{}.refusal(err)
+// fail returns the response to an error that the client's request did not cause.
+func (q *inspection) fail(err error) (status int, response any) {
+	var r Response
+	r, q.reason = responsePolicy{}.refusal(err)
 	if errors.Is(err, context.Canceled) {
 		q.reason = "caller_gone"
 	}
 	q.err = err
-	return a.Status, failed(q.reason)
+	return r.Status, errorBody(q.reason)
 }
 
-// refuse is the answer to a question that cannot be answered, in the caller's
-// own words.
-func (q *question) refuse(err error) (status int, answer any) {
+// badRequest returns the response to a wrong request. The error may quote it.
+func (q *inspection) badRequest(err error) (status int, response any) {
 	q.reason = "bad_request"
-	return http.StatusBadRequest, failed(err.Error())
+	return http.StatusBadRequest, errorBody(err.Error())
 }
 
-// finish logs and counts the question, and sets the headers of its answer.
-func (q *question) finish(c echo.Context, status int) {
+// finish logs and counts the request, and sets the headers of the response.
+func (q *inspection) finish(c echo.Context, status int) {
 	s, r, took := q.s, c.Request(), q.s.Now().Sub(q.start)
 	line := s.Log.Info()
 	if status >= http.StatusInternalServerError {
 		line = s.Log.Error()
 	}
-	line.Str("method", short(r.Method)).Str("path", c.Path()).Int("status", status).Dur("took_ms", took).
+	line.Str("method", shorten(r.Method)).Str("path", c.Path()).Int("status", status).Dur("took_ms", took).
 		Int("bytes", q.bytes).Str("remote", r.RemoteAddr).Str("connector", q.connector)
 	if q.from.IsValid() && q.from != peer(r.RemoteAddr) {
 		line.Stringer("client", q.from) // as a trusted proxy says
@@ -232,15 +208,15 @@ func (q *question) finish(c echo.Context, status int) {
 	if status == http.StatusServiceUnavailable {
 		c.Response().Header().Set("Retry-After", retryAfter)
 	}
-	if bodyLeft(q.err) {
-		hangUp(c.Response())
+	if bodyUnread(q.err) {
+		closeConnection(c.Response())
 	}
 }
 
-func failed(why string) any { return echo.Map{"error": why} }
+func errorBody(text string) any { return echo.Map{"error": text} }
 
-// readQuestion reads the body of POST /v1/handle_event.
-func readQuestion(body []byte) (q handleEventRequest, err error) {
+// readInspectRequest reads the body of POST /v1/handle_event.
+func readInspectRequest(body []byte) (q inspectRequest, err error) {
 	if err := json.Unmarshal(body, &q, json.RejectUnknownMembers(true)); err != nil {
 		return q, fmt.Errorf("want {connector, payload, headers, webhook_secret}, the payload as a string: %w", err)
 	}
@@ -250,14 +226,17 @@ func readQuestion(body []byte) (q handleEventRequest, err error) {
 	return q, nil
 }
 
-// request is the webhook that is asked about, and the endpoint it would come to.
-func (q handleEventRequest) request() (Endpoint, verify.Request, error) {
-	e := Endpoint{Connector: q.Connector, Keys: verify.Keys{Settings: q.Settings}}
+// webhook returns the webhook that is asked about, and an endpoint for it.
+func (q inspectRequest) webhook() (webhook.Endpoint, verify.Request, error) {
+	e := webhook.Endpoint{Connector: q.Connector, Keys: verify.Keys{Settings: q.Settings}}
 	if q.WebhookSecret != "" {
 		e.Keys.Secrets = []verify.Secret{{Name: "webhook_secret", Value: q.WebhookSecret}}
 	}
+	for i, value := range q.WebhookSecrets {
+		e.Keys.Secrets = append(e.Keys.Secrets, verify.Secret{Name: fmt.Sprintf("webhook_secrets[%d]", i), Value: value})
+	}
 	if err := e.Check(); err != nil {
-		return Endpoint{}, verify.Request{}, err
+		return webhook.Endpoint{}, verify.Request{}, err
 	}
 	r := verify.Request{Method: cmp.Or(q.Method, http.MethodPost), URL: q.URL, Header: http.Header{}, Body: []byte(q.Payload)}
 	if len(q.PayloadBase64) > 0 {

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // idHeaders are headers in which processors, and what stands before us, name a
@@ -30,7 +30,7 @@ var idHeaders = []string{
 func eventIDs(t *testing.T, connector string, r verify.Request, at time.Time) (ids []string, refused error) {
 	t.Helper()
 	keys, _, _ := sign.Dev(connector)
-	j := ingest.Endpoint{Connector: connector, Keys: keys}.Judge(t.Context(), new(verify.Keyring), r, at)
+	j := webhook.Endpoint{Connector: connector, Keys: keys}.Judge(t.Context(), new(verify.Keyring), r, at)
 	for _, e := range j.Events {
 		ids = append(ids, e.ID)
 	}

@@ -31,20 +31,14 @@ import (
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
-
-// Publisher is what ingest asks of Kafka. Publish returns once all in-sync
-// replicas have all of the records, with their receipts in the same order; an
-// error wraps one of package publish's.
-type Publisher interface {
-	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
-}
 
 // Config is what a [Server] is made of. Endpoints and Publisher must be set;
 // every zero value has the meaning its comment says.
 type Config struct {
-	Endpoints []Endpoint
-	Publisher Publisher
+	Endpoints []webhook.Endpoint
+	Publisher history.Publisher
 	History   *history.History // what was published before; nil remembers nothing
 	Names     kafka.Names
 	Ready     func(context.Context) error // nil if the topics are there and Kafka answers; nil func is always ready
@@ -94,7 +88,7 @@ const (
 // Server serves webhooks. Make one with [New].
 type Server struct {
 	Config
-	endpoints   map[string]*Endpoint // by connector/name
+	endpoints   map[string]*webhook.Endpoint // by connector/name
 	keyring     verify.Keyring
 	inFlight    *shares        // of MaxInFlight
 	connections *shares        // of MaxConnections
@@ -142,7 +136,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		Config:      c,
-		endpoints:   map[string]*Endpoint{},
+		endpoints:   map[string]*webhook.Endpoint{},
 		inFlight:    newShares(c.MaxInFlight),
 		connections: newShares(c.MaxConnections),
 		webhooks:    newShares(c.MaxConnections),
@@ -154,10 +148,10 @@ func New(c Config) (*Server, error) {
 		if err := e.Check(); err != nil {
 			return nil, err
 		}
-		if s.endpoints[e.id()] != nil {
-			return nil, fmt.Errorf("endpoint %s is there twice", e.id())
+		if s.endpoints[e.ID()] != nil {
+			return nil, fmt.Errorf("endpoint %s is there twice", e.ID())
 		}
-		s.endpoints[e.id()] = &e
+		s.endpoints[e.ID()] = &e
 	}
 	s.keyring.Failed, s.asked.Failed = s.keyFailed, s.keyFailed
 	s.echo = s.routes()
@@ -165,7 +159,7 @@ func New(c Config) (*Server, error) {
 }
 
 func (s *Server) keyFailed(url string, err error) {
-	s.Log.Warn().Str("url", short(url)).Err(err).Msg("a processor's key could not be fetched")
+	s.Log.Warn().Str("url", shorten(url)).Err(err).Msg("a processor's key could not be fetched")
 }
 
 func (s *Server) routes() *echo.Echo {
@@ -173,7 +167,7 @@ func (s *Server) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.routeError
 	for _, path := range []string{"/webhooks/:connector", "/webhooks/:connector/:endpoint"} {
-		e.Any(path, s.webhook) // which knows who may ask by GET
+		e.Any(path, s.deliver) // which knows who may ask by GET
 	}
 	if s.HandleEvent == OnPublic || s.HandleEvent == OnBoth {
 		e.POST("/v1/handle_event", func(c echo.Context) error { return s.handleEvent(c, s.configured) })
@@ -184,16 +178,16 @@ func (s *Server) routes() *echo.Echo {
 // routeError answers what has no handler: an unknown path or method. Handlers
 // answer themselves and return no error.
 func (s *Server) routeError(err error, c echo.Context) {
-	p := s.newPassage(c)
+	d := s.newDelivery(c)
 	switch {
 	case errors.Is(err, echo.ErrNotFound):
-		p.err = errEndpoint
+		d.err = errEndpoint
 	case errors.Is(err, echo.ErrMethodNotAllowed):
-		p.err = errMethod
+		d.err = errMethod
 	default:
-		p.err = err
+		d.err = err
 	}
-	p.finish(c)
+	d.respond(c)
 }
 
 // ServeHTTP serves the webhooks' listener.

@@ -26,9 +26,10 @@ import (
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// publisher is a function as an ingest.Publisher.
+// publisher is a function as an history.Publisher.
 type publisher func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
 func (p publisher) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
@@ -82,7 +83,7 @@ func newBridge(t testing.TB, change ...func(*ingest.Config)) *bridge {
 	}
 	for _, name := range verify.Connectors() {
 		keys, _, _ := sign.Dev(name)
-		c.Endpoints = append(c.Endpoints, ingest.Endpoint{Connector: name, PublicURL: publicURL, Keys: keys})
+		c.Endpoints = append(c.Endpoints, webhook.Endpoint{Connector: name, PublicURL: publicURL, Keys: keys})
 	}
 	for _, f := range change {
 		f(&c)
@@ -505,33 +506,33 @@ func TestAdmin(t *testing.T) {
 // TestNew: a server that could not do its work is not made.
 func TestNew(t *testing.T) {
 	keys, _, _ := sign.Dev("stripe")
-	good := ingest.Endpoint{Connector: "stripe", Keys: keys}
-	with := func(change func(*ingest.Endpoint)) ingest.Config {
+	good := webhook.Endpoint{Connector: "stripe", Keys: keys}
+	with := func(change func(*webhook.Endpoint)) ingest.Config {
 		e := good
 		change(&e)
-		return ingest.Config{Endpoints: []ingest.Endpoint{e}}
+		return ingest.Config{Endpoints: []webhook.Endpoint{e}}
 	}
 	set := func(name, value string) ingest.Config {
-		return with(func(e *ingest.Endpoint) { e.Keys.Settings = map[string]string{name: value} })
+		return with(func(e *webhook.Endpoint) { e.Keys.Settings = map[string]string{name: value} })
 	}
 	for _, tt := range []struct {
 		name string
 		c    ingest.Config
 		want string // part of the error; "" is none
 	}{
-		{"good", ingest.Config{Endpoints: []ingest.Endpoint{good}}, ""},
-		{"unknown connector", with(func(e *ingest.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; there are `},
-		{"no secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = nil }), "no secret"},
-		{"empty secret", with(func(e *ingest.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "old"}} }), `the secret "old" is empty`},
+		{"good", ingest.Config{Endpoints: []webhook.Endpoint{good}}, ""},
+		{"unknown connector", with(func(e *webhook.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; want one of `},
+		{"no secret", with(func(e *webhook.Endpoint) { e.Keys.Secrets = nil }), "no secret"},
+		{"empty secret", with(func(e *webhook.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "old"}} }), `the secret "old" is empty`},
 		{"unknown setting", set("tolerance", "300"), `unknown setting "tolerance"; stripe has tolerance_seconds`},
 		{"bad setting", set("tolerance_seconds", "-1"), "want a whole number of seconds from 1 to 604800"},
-		{"tolerance off", set("tolerance_seconds", "off"), "replayed"},
-		{"slash in a name", with(func(e *ingest.Endpoint) { e.Name = "a/b" }), "a name is of letters"},
-		{"dots for a name", with(func(e *ingest.Endpoint) { e.Name = ".." }), "a name is of letters"},
-		{"URL without a scheme", with(func(e *ingest.Endpoint) { e.URL = "pay.example.com" }), "url: \"pay.example.com\" is not an address that a processor can call"},
-		{"URL with a query", with(func(e *ingest.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
-		{"public URL of another scheme", with(func(e *ingest.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
-		{"twice", ingest.Config{Endpoints: []ingest.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
+		{"tolerance off", set("tolerance_seconds", "off"), "only for `tollbridge inspect`"},
+		{"slash in a name", with(func(e *webhook.Endpoint) { e.Name = "a/b" }), "a name has only letters"},
+		{"dots for a name", with(func(e *webhook.Endpoint) { e.Name = ".." }), "a name has only letters"},
+		{"URL without a scheme", with(func(e *webhook.Endpoint) { e.URL = "pay.example.com" }), "url: \"pay.example.com\" is not an address that a processor can call"},
+		{"URL with a query", with(func(e *webhook.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
+		{"public URL of another scheme", with(func(e *webhook.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
+		{"twice", ingest.Config{Endpoints: []webhook.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
 		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 199}, "want at least twice max_body, 200"},
 		{"a body that no record holds", ingest.Config{MaxBody: ingest.MostBody + 1}, "want at most"},
 		{"handle_event nowhere that is", ingest.Config{HandleEvent: "all"}, "want admin, public, both or off"},

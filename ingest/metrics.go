@@ -83,22 +83,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 // count counts a webhook that is answered.
-func (m *metrics) count(p *passage, status int, reason string) {
+func (m *metrics) count(d *delivery, status int, reason string) {
 	connector, endpoint := "", ""
-	if p.endpoint != nil {
-		connector, endpoint = p.endpoint.Connector, p.endpoint.name()
+	if d.endpoint != nil {
+		connector, endpoint = d.endpoint.Connector, d.endpoint.NameOrDefault()
 	}
 	outcome := ""
-	if p.err == nil {
-		outcome = string(p.judgement.Outcome())
-		if p.judgement.Has(normalize.OutcomeMalformed) {
+	if d.err == nil {
+		outcome = string(d.verdict.Outcome())
+		if d.verdict.Has(normalize.OutcomeMalformed) {
 			m.dead.WithLabelValues(connector, endpoint).Inc()
 		}
-		for _, e := range p.judgement.Events {
+		for _, e := range d.verdict.Events {
 			m.events.WithLabelValues(connector, endpoint, string(e.Type)).Inc()
 		}
 	}
 	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(connector).Observe(p.s.Now().Sub(p.start).Seconds())
-	m.bytes.Add(float64(p.bytes))
+	m.seconds.WithLabelValues(connector).Observe(d.s.Now().Sub(d.start).Seconds())
+	m.bytes.Add(float64(d.bytes))
 }

@@ -48,9 +48,9 @@ func (s *shares) give(of netip.Prefix, n int64) {
 	}
 }
 
-// whole is the prefix that shares are counted by. One host has a single IPv4
+// addressBlock returns the prefix that shares are counted by. One host has a single IPv4
 // address, and commonly all of an IPv6 /64.
-func whole(a netip.Addr) netip.Prefix {
+func addressBlock(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := a.BitLen()
 	if a.Is6() {
@@ -165,7 +165,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if l.s.trusts(from) {
 			return c, nil
 		}
-		of := whole(from)
+		of := addressBlock(from)
 		if err := l.s.connections.take(of, 1); err != nil {
 			l.s.metrics.connectionsRefused.Inc()
 			l.s.Log.Debug().Err(err).Stringer("remote", c.RemoteAddr()).Msg("connection refused")

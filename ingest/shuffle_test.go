@@ -118,7 +118,7 @@ func delivered(t *testing.T, all []delivery) []schemas.Event {
 
 // counted counts the events that a publisher has written.
 type counted struct {
-	ingest.Publisher
+	history.Publisher
 	events atomic.Int64
 }
 

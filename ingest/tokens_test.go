@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // TestTokens: no connector's archived webhook has a secret in what is beside its
@@ -83,13 +83,13 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 			}
 		}
 	}
-	endpoint := ingest.Endpoint{Connector: connector, Keys: keys, PublicURL: publicURL}
-	again := func(headers []schemas.Header) ingest.Archived {
-		a, err := ingest.ReadArchived(headers, record.Value)
+	endpoint := webhook.Endpoint{Connector: connector, Keys: keys, PublicURL: publicURL}
+	again := func(headers []schemas.Header) webhook.Archived {
+		a, err := webhook.ReadArchived(headers, record.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if j := endpoint.Rejudge(t.Context(), new(verify.Keyring), a); j.Err != nil {
+		if j := endpoint.JudgeArchived(t.Context(), new(verify.Keyring), a); j.Err != nil {
 			t.Errorf("the archived webhook is not verified: %v", j.Err)
 		}
 		return a

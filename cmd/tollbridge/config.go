@@ -26,6 +26,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // config is the configuration file. Flags win over environment variables, and
@@ -335,8 +336,8 @@ const (
 )
 
 // endpoints returns the endpoints with their secrets read.
-func (c config) endpoints() ([]ingest.Endpoint, error) {
-	var all []ingest.Endpoint
+func (c config) endpoints() ([]webhook.Endpoint, error) {
+	var all []webhook.Endpoint
 	var errs []error
 	for i, e := range c.Endpoints {
 		at := fmt.Sprintf("endpoints[%d] (%s)", i, e.Connector)
@@ -350,7 +351,7 @@ func (c config) endpoints() ([]ingest.Endpoint, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", at, err))
 			continue
 		}
-		one := ingest.Endpoint{
+		one := webhook.Endpoint{
 			Connector:      e.Connector,
 			Name:           e.Name,
 			Live:           e.Live == nil || *e.Live,

@@ -71,10 +71,10 @@ func infoOf(name string) (connectorInfo, error) {
 		return connectorInfo{}, usage("connector %q is unknown; there are %s", name, strings.Join(verify.Connectors(), ", "))
 	}
 	n, _ := normalize.Lookup(name)
-	m := ingest.MannersOf(name)
+	m := ingest.ResponseProfileOf(name)
 	i := connectorInfo{
 		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
-		Answer: m.Says(), Deadline: m.Deadline.String(),
+		Answer: m.Description, Deadline: m.Deadline.String(),
 		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: samples.Names(name),
 	}
 	for _, s := range n.Settings {

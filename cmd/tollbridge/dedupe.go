@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // explanation is how an event was recognised, and when.
@@ -43,7 +43,7 @@ type found struct {
 	Time    time.Time `json:"time"` // Kafka's
 	Outcome string    `json:"outcome,omitempty"`
 
-	webhook *ingest.Archived
+	webhook *webhook.Archived
 }
 
 // What redeliveries are recognised by.
@@ -68,7 +68,7 @@ type dedupe struct {
 	finding
 	endpoint  string
 	all       bool
-	judgement *ingest.Judgement
+	judgement *webhook.Verdict
 }
 
 var eventID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
@@ -173,7 +173,7 @@ func (q *dedupe) judged(c *cobra.Command, w window, args []string) ([]schemas.Ev
 }
 
 // judge judges a request, however long ago it was sent, or a payload.
-func (q *dedupe) judge(ctx context.Context, e ingest.Endpoint, body []byte) (j ingest.Judgement, err error) {
+func (q *dedupe) judge(ctx context.Context, e webhook.Endpoint, body []byte) (j webhook.Verdict, err error) {
 	if q.payload != "" {
 		j.Payload = body
 		j.Result, j.Err = e.Normalize(body, time.Now())
@@ -194,14 +194,14 @@ func (q *dedupe) judge(ctx context.Context, e ingest.Endpoint, body []byte) (j i
 }
 
 // endpoint is an endpoint as it is configured, or one without keys.
-func (w window) endpoint(connector, name string) (e ingest.Endpoint, configured bool, err error) {
+func (w window) endpoint(connector, name string) (e webhook.Endpoint, configured bool, err error) {
 	all, err := w.endpoints()
 	for _, e := range all {
-		if e.Path() == (ingest.Endpoint{Connector: connector, Name: name}).Path() {
+		if e.Path() == (webhook.Endpoint{Connector: connector, Name: name}).Path() {
 			return e, true, err
 		}
 	}
-	return ingest.Endpoint{Connector: connector, Name: name}, false, err
+	return webhook.Endpoint{Connector: connector, Name: name}, false, err
 }
 
 // explain reads where the events, and the webhooks that told them, can be.
@@ -319,7 +319,7 @@ func (q *dedupe) identity(ctx context.Context, w window, x *explanation) string 
 	for i := 0; j == nil && i < len(x.Webhooks); i++ {
 		a := *x.Webhooks[i].webhook
 		if e, configured, err := w.endpoint(a.Connector, a.Endpoint); configured && err == nil {
-			if again := e.Rejudge(ctx, new(verify.Keyring), a); again.Err == nil {
+			if again := e.JudgeArchived(ctx, new(verify.Keyring), a); again.Err == nil {
 				j = &again
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/verify"
@@ -134,7 +135,7 @@ In another terminal:
 `, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints))
 }
 
-func (p *printer) tap(next ingest.Publisher) ingest.Publisher {
+func (p *printer) tap(next history.Publisher) history.Publisher {
 	return tap(func(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 		receipts, err := next.Publish(ctx, records)
 		if err == nil {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
@@ -96,7 +96,7 @@ func TestDev(t *testing.T) {
 // hold is a publisher that keeps each webhook until it is released.
 type hold struct {
 	arrived, release chan struct{}
-	next             ingest.Publisher
+	next             history.Publisher
 }
 
 func (h *hold) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
@@ -136,7 +136,7 @@ func TestStop(t *testing.T) {
 	ended := make(chan error, 1)
 	var logs screen
 	go func() {
-		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next ingest.Publisher) ingest.Publisher {
+		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
 			held.next = next
 			return held
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/doctor"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func inspectCommand() *cobra.Command {
@@ -87,11 +88,11 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		v, err := e.Meaning(b, now)
+		report, err := ingest.InspectPayload(e, b, now)
 		if err != nil {
 			return usageError{err}
 		}
-		return writeJSON(c.OutOrStdout(), v)
+		return writeJSON(c.OutOrStdout(), report)
 	}
 	body, err := readFile(c, args)
 	if err != nil {
@@ -107,7 +108,7 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	keyring := verify.Keyring{Failed: func(url string, err error) {
 		fmt.Fprintf(c.ErrOrStderr(), "tollbridge: the key at %s could not be fetched: %v\n", url, err)
 	}}
-	v := inspected{Verdict: e.Verdict(c.Context(), &keyring, r, now)}
+	v := inspected{Report: ingest.Inspect(c.Context(), e, &keyring, r, now)}
 	e.Keys.Fetched = keyring.Held()
 	v.Diagnosis = doctor.Case{Endpoint: e, Request: r, Now: now, Others: others}.Diagnose()
 	if err := writeJSON(c.OutOrStdout(), v); err != nil {
@@ -121,13 +122,13 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 
 // inspected is a verdict and, where something is wrong, what it is.
 type inspected struct {
-	ingest.Verdict
+	ingest.Report
 	Diagnosis *doctor.Diagnosis `json:"diagnosis,omitempty"`
 }
 
 // given is the address that the processor was given, as far as it is
 // configured.
-func given(e ingest.Endpoint) string {
+func given(e webhook.Endpoint) string {
 	if e.URL == "" && e.PublicURL != "" {
 		return strings.TrimSuffix(e.PublicURL, "/") + e.Path()
 	}
@@ -150,11 +151,11 @@ func (q inspection) request(body []byte) (verify.Request, error) {
 // endpoints returns the endpoint that the flags and the configuration describe,
 // and the configuration's others. That it lacks a secret is part of what is
 // judged.
-func (q inspection) endpoints(c *cobra.Command) (e ingest.Endpoint, others []ingest.Endpoint, err error) {
+func (q inspection) endpoints(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
 	if _, ok := verify.Lookup(q.connector); !ok {
 		return e, nil, usage("--connector: %q is unknown; there are %s", q.connector, strings.Join(verify.Connectors(), ", "))
 	}
-	e = ingest.Endpoint{Connector: q.connector}
+	e = webhook.Endpoint{Connector: q.connector}
 	if c.Flags().Changed("config") {
 		if e, others, err = q.configured(c); err != nil {
 			return e, nil, err
@@ -166,13 +167,13 @@ func (q inspection) endpoints(c *cobra.Command) (e ingest.Endpoint, others []ing
 
 // configured returns the endpoint of the configuration, without keys if it is
 // not there, and the others.
-func (q inspection) configured(c *cobra.Command) (e ingest.Endpoint, others []ingest.Endpoint, err error) {
+func (q inspection) configured(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
 	cfg, err := loadConfig(c)
 	if err != nil {
 		return e, nil, err
 	}
 	all, err := cfg.endpoints()
-	e = ingest.Endpoint{Connector: q.connector, Name: q.name, PublicURL: cfg.PublicURL}
+	e = webhook.Endpoint{Connector: q.connector, Name: q.name, PublicURL: cfg.PublicURL}
 	for _, one := range all {
 		if one.Path() == e.Path() {
 			e = one
@@ -184,7 +185,7 @@ func (q inspection) configured(c *cobra.Command) (e ingest.Endpoint, others []in
 }
 
 // overlay puts the flags that were given over the endpoint.
-func (q inspection) overlay(c *cobra.Command, e *ingest.Endpoint) error {
+func (q inspection) overlay(c *cobra.Command, e *webhook.Endpoint) error {
 	if c.Flags().Changed("live") {
 		e.Live = q.live
 	}

@@ -11,13 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func replayCommand() *cobra.Command {
@@ -82,7 +82,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 }
 
 // outcomes are what a webhook was kept with.
-var outcomes = []normalize.Outcome{normalize.OutcomeEvents, ingest.OutcomeDuplicate, normalize.OutcomeIgnored, normalize.OutcomeMalformed}
+var outcomes = []normalize.Outcome{normalize.OutcomeEvents, webhook.OutcomeDuplicate, normalize.OutcomeIgnored, normalize.OutcomeMalformed}
 
 type replaying struct {
 	replay.Filter

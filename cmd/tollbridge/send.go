@@ -15,6 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func sendCommand() *cobra.Command {
@@ -84,7 +85,7 @@ func (m mailing) run(c *cobra.Command, args []string) error {
 		}
 	}
 	if m.to == "" {
-		m.to = "http://127.0.0.1:8080" + ingest.Endpoint{Connector: connector}.Path()
+		m.to = "http://127.0.0.1:8080" + webhook.Endpoint{Connector: connector}.Path()
 	}
 	if m.url == "" {
 		m.url = m.to

@@ -121,7 +121,7 @@ func (l listeners) close() {
 //
 // It ends in reverse, but for the admin listener, which is to be seen until all
 // else has ended. Tap, if it is not nil, stands between ingest and the producer.
-func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(ingest.Publisher) ingest.Publisher) (err error) {
+func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher) (err error) {
 	defer l.close()
 	settings, err := cfg.server()
 	if err != nil {
@@ -144,7 +144,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}()
 	producer := publish.NewProducer(writing)
 	defer producer.Close()
-	var publisher ingest.Publisher = producer
+	var publisher history.Publisher = producer
 	if tap != nil {
 		publisher = tap(producer)
 	}

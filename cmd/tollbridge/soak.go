@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/internal/soak"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func soakCommand() *cobra.Command {
@@ -129,7 +129,7 @@ func (s *soaking) endpoint(cfg config) error {
 		return err
 	}
 	_, secret, _ := sign.Dev("stripe")
-	e := ingest.Endpoint{Connector: "stripe"}
+	e := webhook.Endpoint{Connector: "stripe"}
 	for i, one := range endpoints {
 		if one.Connector == "stripe" && !one.Live {
 			e, secret = endpoints[i], one.Keys.Secrets[0].Value

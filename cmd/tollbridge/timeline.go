@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // finding is how a payment is looked for.
@@ -248,7 +248,7 @@ func (x exhibit) print(out io.Writer) error {
 }
 
 // printWebhook tells of a request all but its body.
-func printWebhook(out io.Writer, w *ingest.Archived, at string) {
+func printWebhook(out io.Writer, w *webhook.Archived, at string) {
 	v, _ := verify.Lookup(w.Connector)
 	query := ""
 	if w.Query != "" {

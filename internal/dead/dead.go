@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -22,6 +21,7 @@ import (
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // What became of a letter.
@@ -37,7 +37,7 @@ type Letter struct {
 	Bytes       int    `json:"bytes"`
 	lookup.Item        // its Webhook is never nil
 	// Handled is the record that says what became of it, nil if nothing did.
-	Handled *ingest.Archived `json:"handled,omitempty"`
+	Handled *webhook.Archived `json:"handled,omitempty"`
 }
 
 // Filter chooses letters; what is empty chooses all.
@@ -84,7 +84,7 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 		return nil, err
 	}
 	all, byID := []*Letter{}, map[string]*Letter{}
-	var marks []*ingest.Archived
+	var marks []*webhook.Archived
 	err = lookup.Each(ctx, reader, ranges, progress, func(r consume.Record) {
 		i := lookup.Read(names, r)
 		switch {
@@ -128,7 +128,7 @@ type Publisher interface {
 // History for retrying, Publisher for all that writes.
 type Desk struct {
 	Names     kafka.Names
-	Endpoints []ingest.Endpoint
+	Endpoints []webhook.Endpoint
 	History   *history.History // so that what was published is not again
 	Publisher Publisher
 	By        string // who handles them
@@ -140,9 +140,9 @@ type Desk struct {
 // Verdict is what a letter comes to today.
 type Verdict struct {
 	*Letter
-	Judgement ingest.Judgement `json:"-"`
-	New       []string         `json:"new,omitempty"`   // ids of events that are not published yet
-	Known     []string         `json:"known,omitempty"` // and of those that are
+	Judgement webhook.Verdict `json:"-"`
+	New       []string        `json:"new,omitempty"`   // ids of events that are not published yet
+	Known     []string        `json:"known,omitempty"` // and of those that are
 	// Stays is why the letter is no better than it was, or not all of it;
 	// empty settles it.
 	Stays string `json:"stays,omitempty"`
@@ -164,12 +164,12 @@ func (d *Desk) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 
 func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admission, error) {
 	v := Verdict{Letter: l}
-	at := slices.IndexFunc(d.Endpoints, func(e ingest.Endpoint) bool { return l.Webhook.Is(e) })
+	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return l.Webhook.Is(e) })
 	if at < 0 {
 		v.Stays = fmt.Sprintf("the configuration has no endpoint %s/%s", l.Webhook.Connector, l.Webhook.Endpoint)
 		return v, nil, nil
 	}
-	v.Judgement = d.Endpoints[at].Rejudge(ctx, &d.keyring, *l.Webhook)
+	v.Judgement = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
 	if v.Judgement.Err != nil {
 		v.Stays = "it is not verified any more: " + v.Judgement.Err.Error()
 		return v, nil, ctx.Err()
@@ -240,7 +240,7 @@ func (d *Desk) Discard(ctx context.Context, l *Letter) error {
 
 // mark writes the record that says that a letter is handled.
 func (d *Desk) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, events []string) error {
-	m := ingest.Archived{
+	m := webhook.Archived{
 		Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
 		Outcome: outcome, Reason: d.Note, EventIDs: events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,
 	}
@@ -248,12 +248,12 @@ func (d *Desk) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, e
 	for _, h := range [][2]string{
 		{"connector", m.Connector}, {"endpoint", m.Endpoint}, {"received-at", m.ReceivedAt.Format(time.RFC3339Nano)},
 		{"outcome", string(m.Outcome)}, {"reason", m.Reason}, {"event-ids", strings.Join(m.EventIDs, ",")},
-		{"traceparent", m.Trace}, {ingest.HeaderHandles, m.Handles}, {"by", m.By},
+		{"traceparent", m.Trace}, {webhook.HeaderHandles, m.Handles}, {"by", m.By},
 	} {
 		headers = append(headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
 	_, err := d.Publisher.Publish(ctx, []kafka.Record{{
-		Topic: l.Topic, ID: ingest.HeaderHandles + ":" + l.ID, Key: []byte(l.Key), Headers: headers,
+		Topic: l.Topic, ID: webhook.HeaderHandles + ":" + l.ID, Key: []byte(l.Key), Headers: headers,
 	}})
 	if err != nil {
 		return fmt.Errorf("dead letter %s: that it is %s could not be written; do the same again, nothing is doubled: %w", l.ID, outcome, err)

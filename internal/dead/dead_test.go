@@ -11,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
@@ -21,6 +20,7 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // rig is a fake Kafka with one letter that today's code reads.
@@ -28,7 +28,7 @@ type rig struct {
 	kafka    kafka.Config
 	names    kafka.Names
 	producer *publish.Producer
-	endpoint ingest.Endpoint
+	endpoint webhook.Endpoint
 }
 
 func newRig(t *testing.T, connector, payload string) *rig {
@@ -39,7 +39,7 @@ func newRig(t *testing.T, connector, payload string) *rig {
 	}
 	t.Cleanup(cluster.Close)
 	keys, secret, _ := sign.Dev(connector)
-	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: connector, Keys: keys}}
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: webhook.Endpoint{Connector: connector, Keys: keys}}
 	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func (r *rig) retry(t *testing.T, to dead.Publisher) (int, error) {
 	}
 	defer h.Close()
 	h.Await(t.Context(), 20*time.Second)
-	d := dead.Desk{Names: r.names, Endpoints: []ingest.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
+	d := dead.Desk{Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
 	letters := r.letters(t, dead.Filter{})
 	for _, l := range letters {
 		if _, err := d.Retry(t.Context(), l); err != nil {
@@ -198,12 +198,12 @@ func TestKilled(t *testing.T) {
 func TestStays(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload string
-		change  func(*ingest.Endpoint)
+		change  func(*webhook.Endpoint)
 	}{
-		"malformed":         {`{"id":1}`, func(*ingest.Endpoint) {}},
-		"another secret":    {payment, func(e *ingest.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "dev", Value: "whsec_other"}} }},
-		"no such endpoint":  {payment, func(e *ingest.Endpoint) { e.Name = "other" }},
-		"another processor": {payment, func(e *ingest.Endpoint) { e.Connector = "adyen" }},
+		"malformed":         {`{"id":1}`, func(*webhook.Endpoint) {}},
+		"another secret":    {payment, func(e *webhook.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "dev", Value: "whsec_other"}} }},
+		"no such endpoint":  {payment, func(e *webhook.Endpoint) { e.Name = "other" }},
+		"another processor": {payment, func(e *webhook.Endpoint) { e.Connector = "adyen" }},
 	} {
 		r := newRig(t, "stripe", c.payload)
 		c.change(&r.endpoint)

@@ -6,8 +6,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // signsAddress reports whether the connector needs the address to verify: it
@@ -48,7 +48,7 @@ func (c Case) candidates() (all []string) {
 	}
 	paths, queries := []string{u.EscapedPath()}, []string{u.RawQuery, ""}
 	hosts := []string{u.Host}
-	for _, o := range append([]ingest.Endpoint{c.Endpoint}, c.Others...) {
+	for _, o := range append([]webhook.Endpoint{c.Endpoint}, c.Others...) {
 		if o.Connector != c.Endpoint.Connector {
 			continue
 		}

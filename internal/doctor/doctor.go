@@ -20,16 +20,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // Case is a request that came to an endpoint, and when it is judged.
 type Case struct {
-	Endpoint ingest.Endpoint
+	Endpoint webhook.Endpoint
 	Request  verify.Request
 	Now      time.Time
-	Others   []ingest.Endpoint // of the same configuration: their keys and addresses are tried, too
+	Others   []webhook.Endpoint // of the same configuration: their keys and addresses are tried, too
 }
 
 // Diagnosis is what is known of a refusal. Names may be added; none changes.
@@ -357,4 +357,4 @@ func nobodys(of verify.Connector, all bool) verify.Keys {
 }
 
 // name is an endpoint as a person calls it: stripe/default.
-func name(e ingest.Endpoint) string { return strings.TrimPrefix(e.Path(), "/webhooks/") }
+func name(e webhook.Endpoint) string { return strings.TrimPrefix(e.Path(), "/webhooks/") }

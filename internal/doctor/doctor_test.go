@@ -20,10 +20,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // good returns the requests of verify's testdata that are verified, by file,
@@ -60,7 +60,7 @@ func read(t *testing.T, file string) (c Case, handshake bool) {
 		t.Fatal(err)
 	}
 	top, request, _ := strings.Cut(string(b), "\n\n")
-	c.Endpoint = ingest.Endpoint{Connector: filepath.Base(filepath.Dir(file)), Keys: verify.Keys{Settings: map[string]string{}}}
+	c.Endpoint = webhook.Endpoint{Connector: filepath.Base(filepath.Dir(file)), Keys: verify.Keys{Settings: map[string]string{}}}
 	c.Now = time.Unix(0, 0)
 	for line := range strings.SplitSeq(top, "\n") {
 		key, value, _ := strings.Cut(line, ": ")
@@ -179,7 +179,7 @@ func elsewhere(connector string) func(*Case) {
 		if c.connector().Keyless {
 			return
 		}
-		there := ingest.Endpoint{Connector: connector, Name: "eu", Keys: verify.Keys{Settings: maps.Clone(c.Endpoint.Keys.Settings)}}
+		there := webhook.Endpoint{Connector: connector, Name: "eu", Keys: verify.Keys{Settings: maps.Clone(c.Endpoint.Keys.Settings)}}
 		if connector == "" {
 			there.Connector = c.Endpoint.Connector
 		}
@@ -187,7 +187,7 @@ func elsewhere(connector string) func(*Case) {
 			there.Keys.Secrets = append(there.Keys.Secrets, verify.Secret{Name: "blue", Value: s.Value})
 			c.Endpoint.Keys.Secrets[i].Value = another(s.Value)
 		}
-		c.Others = []ingest.Endpoint{there}
+		c.Others = []webhook.Endpoint{there}
 	}
 }
 
@@ -502,7 +502,7 @@ func TestMissing(t *testing.T) {
 
 // TestHandshake: a question that is answered to anyone says nothing of who asks.
 func TestHandshake(t *testing.T) {
-	c := Case{Endpoint: ingest.Endpoint{Connector: "checkout", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "not-guessed"}}}}, Now: time.Unix(0, 0),
+	c := Case{Endpoint: webhook.Endpoint{Connector: "checkout", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "not-guessed"}}}}, Now: time.Unix(0, 0),
 		Request: verify.Request{Method: http.MethodGet, Header: http.Header{"X-Gcs-Webhooks-Endpoint-Verification": {"e6b8c1d0"}}}}
 	if v, err := verify.Verify("worldline-connect", c.Request, c.Endpoint.Keys, c.Now); err != nil || !v.Handshake {
 		t.Fatalf("no handshake: %v", err)
@@ -614,7 +614,7 @@ func signedWith(t *testing.T, connector string, payload []byte, at time.Time) Ca
 	if keys.Settings == nil {
 		keys.Settings = map[string]string{}
 	}
-	return Case{Endpoint: ingest.Endpoint{Connector: connector, Keys: keys}, Request: r, Now: at}
+	return Case{Endpoint: webhook.Endpoint{Connector: connector, Keys: keys}, Request: r, Now: at}
 }
 
 // TestBodies: however a processor writes its JSON, the body is found again when

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // connectors tries the request as another connector's, with the same secrets
@@ -20,7 +20,7 @@ func (c Case) connectors() (all []change) {
 			continue
 		}
 		all = append(all, change{Finding{OtherConnector, fmt.Sprintf("it is of %s, and judged as of %s", other, c.Endpoint.Connector),
-			fmt.Sprintf("name that connector, or send it to %s", ingest.Endpoint{Connector: other}.Path())},
+			fmt.Sprintf("name that connector, or send it to %s", webhook.Endpoint{Connector: other}.Path())},
 			func(c *Case) { c.Endpoint.Connector = other }})
 	}
 	for _, o := range c.Others {

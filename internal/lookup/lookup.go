@@ -21,20 +21,20 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // Item is one record that was found: an event or a webhook.
 type Item struct {
 	kafka.Receipt
-	Time    time.Time        `json:"time"` // when it was written
-	Key     string           `json:"key"`
-	Event   *schemas.Event   `json:"event,omitempty"`
-	Webhook *ingest.Archived `json:"webhook,omitempty"` // as it came, or what became of a dead letter
+	Time    time.Time         `json:"time"` // when it was written
+	Key     string            `json:"key"`
+	Event   *schemas.Event    `json:"event,omitempty"`
+	Webhook *webhook.Archived `json:"webhook,omitempty"` // as it came, or what became of a dead letter
 }
 
 // Finder finds payments in one cluster. Reader and Names must be set.
@@ -58,7 +58,7 @@ func Read(names kafka.Names, r consume.Record) *Item {
 	case names.References():
 		return nil
 	case names.Received(), names.Dead():
-		a, err := ingest.ReadArchived(r.Headers, r.Value)
+		a, err := webhook.ReadArchived(r.Headers, r.Value)
 		if err != nil {
 			return nil
 		}

@@ -23,13 +23,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // Filter chooses what is replayed; what is empty chooses all.
@@ -68,7 +68,7 @@ func (s Stretch) of(ranges map[consume.Partition]consume.Range, topic string) (m
 	return map[consume.Partition]consume.Range{p: g}, nil
 }
 
-func (f Filter) webhook(a ingest.Archived) bool {
+func (f Filter) webhook(a webhook.Archived) bool {
 	return a.Handles == "" && // what became of a dead letter is no webhook
 		(f.From.IsZero() || !a.ReceivedAt.Before(f.From)) && (f.To.IsZero() || a.ReceivedAt.Before(f.To)) &&
 		(f.Connector == "" || f.Connector == a.Connector) && (f.Endpoint == "" || f.Endpoint == a.Endpoint) &&
@@ -92,7 +92,7 @@ type Config struct {
 	Reader    *consume.Reader
 	Webhooks  kafka.Names // the topics in which they were kept
 	Events    kafka.Names // the topics that events go to: the same, or with a prefix of their own
-	Endpoints []ingest.Endpoint
+	Endpoints []webhook.Endpoint
 	History   *history.History // of the topics Events
 	Filter
 
@@ -245,7 +245,7 @@ func (r *run) webhooks(ctx context.Context) error {
 		return err
 	}
 	return r.read(ctx, "webhooks", ranges, func(record consume.Record) error {
-		a, err := ingest.ReadArchived(record.Headers, record.Value)
+		a, err := webhook.ReadArchived(record.Headers, record.Value)
 		if err != nil {
 			return nil // another's
 		}
@@ -259,7 +259,7 @@ func (r *run) webhooks(ctx context.Context) error {
 
 // leave leaves the events of a webhook that is not chosen alone: no redelivery
 // of it speaks for them.
-func (r *run) leave(a ingest.Archived) {
+func (r *run) leave(a webhook.Archived) {
 	for _, text := range a.EventIDs {
 		id := sumOf([]byte(text))
 		if was, ok := r.known[id]; ok && was.received == a.ReceivedAt.UnixNano() {
@@ -297,7 +297,7 @@ func (r *run) redeliveries(ctx context.Context) error {
 			if !ok {
 				continue // retention deleted it meanwhile
 			}
-			a, err := ingest.ReadArchived(record.Headers, record.Value)
+			a, err := webhook.ReadArchived(record.Headers, record.Value)
 			if err != nil {
 				return err
 			}
@@ -310,12 +310,12 @@ func (r *run) redeliveries(ctx context.Context) error {
 }
 
 // redelivery compares the events that wait for a redelivery with what it gives.
-func (r *run) redelivery(ctx context.Context, a ingest.Archived, at kafka.Receipt) error {
+func (r *run) redelivery(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
 		return nil
 	}
-	j := r.Endpoints[n].Rejudge(ctx, &r.keyring, a)
+	j := r.Endpoints[n].JudgeArchived(ctx, &r.keyring, a)
 	if j.Err != nil {
 		return ctx.Err()
 	}
@@ -356,14 +356,14 @@ func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partiti
 }
 
 // judge reads one webhook, which is at a place of the archive, with today's code.
-func (r *run) judge(ctx context.Context, a ingest.Archived, at kafka.Receipt) error {
+func (r *run) judge(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
 	r.Read++
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
 		r.Unverified++
 		return nil
 	}
-	j := r.Endpoints[n].Rejudge(ctx, &r.keyring, a)
+	j := r.Endpoints[n].JudgeArchived(ctx, &r.keyring, a)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -394,7 +394,7 @@ func (r *run) judge(ctx context.Context, a ingest.Archived, at kafka.Receipt) er
 }
 
 // gone counts what the webhook came to and does not any more.
-func (r *run) gone(a ingest.Archived, events []schemas.Event) {
+func (r *run) gone(a webhook.Archived, events []schemas.Event) {
 	if !r.whole() {
 		return
 	}

@@ -27,13 +27,14 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // rig is a fake Kafka, and a server that writes to it.
 type rig struct {
 	kafka    kafka.Config
 	producer *publish.Producer
-	endpoint ingest.Endpoint
+	endpoint webhook.Endpoint
 	reader   *consume.Reader
 
 	archiveFails bool // the servers write nothing to the archive
@@ -47,7 +48,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(cluster.Close)
 	keys, _, _ := sign.Dev("stripe")
-	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: ingest.Endpoint{Connector: "stripe", Keys: keys}}
+	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: webhook.Endpoint{Connector: "stripe", Keys: keys}}
 	r.topics(t, "")
 	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
@@ -82,7 +83,7 @@ func (r *rig) remember(t *testing.T, names kafka.Names, p history.Publisher) *hi
 // serve has a server, whose events go through mangle, take webhooks.
 func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...string) {
 	t.Helper()
-	var to ingest.Publisher = mangler{r.producer, mangle}
+	var to history.Publisher = mangler{r.producer, mangle}
 	if r.archiveFails {
 		to = without{to}
 	}
@@ -90,11 +91,11 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 }
 
 // serveBy has a server with a publisher take webhooks.
-func (r *rig) serveBy(t *testing.T, to ingest.Publisher, webhooks ...string) {
+func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 	t.Helper()
 	h := r.remember(t, kafka.Names{}, to)
 	defer h.Close()
-	server, err := ingest.New(ingest.Config{Endpoints: []ingest.Endpoint{r.endpoint}, Publisher: to, History: h})
+	server, err := ingest.New(ingest.Config{Endpoints: []webhook.Endpoint{r.endpoint}, Publisher: to, History: h})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func (r *rig) serveBy(t *testing.T, to ingest.Publisher, webhooks ...string) {
 // mangler is the mapping's mistake that is mended later: what it publishes is
 // not what today's code says.
 type mangler struct {
-	ingest.Publisher
+	history.Publisher
 	mangle func(*schemas.Event)
 }
 
@@ -195,7 +196,7 @@ func (r *rig) replay(t *testing.T, c replay.Config, p replay.Publisher) (replay.
 	h := r.remember(t, c.Events, to)
 	defer h.Close()
 	var changes []replay.Change
-	c.Reader, c.Endpoints, c.History, c.Publisher, c.ID, c.Differences = r.reader, []ingest.Endpoint{r.endpoint}, h, p, "a test", true
+	c.Reader, c.Endpoints, c.History, c.Publisher, c.ID, c.Differences = r.reader, []webhook.Endpoint{r.endpoint}, h, p, "a test", true
 	c.Each = func(x replay.Change) error { changes = append(changes, x); return nil }
 	n, err := replay.Run(t.Context(), c)
 	return n, changes, err
@@ -320,7 +321,7 @@ func TestMendedMapping(t *testing.T) {
 
 // without writes no record to the archive: the first delivery's events are there
 // and its webhook is not, as after a write of which a part failed.
-type without struct{ ingest.Publisher }
+type without struct{ history.Publisher }
 
 func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	receipts := make([]kafka.Receipt, len(records))
@@ -353,8 +354,8 @@ func TestArchivedRedelivery(t *testing.T) {
 	if n.Bytes = 0; n != want || len(changes) != 1 || changes[0].Event.Subject != "order-0" || len(changes[0].Diff) != 2 {
 		t.Errorf("the plan: %+v, %+v, want %+v and order-0 told", n, changes, want)
 	}
-	for _, outcome := range []normalize.Outcome{ingest.OutcomeDuplicate, normalize.OutcomeEvents} {
-		want := map[normalize.Outcome]int{ingest.OutcomeDuplicate: 1}[outcome]
+	for _, outcome := range []normalize.Outcome{webhook.OutcomeDuplicate, normalize.OutcomeEvents} {
+		want := map[normalize.Outcome]int{webhook.OutcomeDuplicate: 1}[outcome]
 		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Outcome: outcome}}, nil); n.Changed != want {
 			t.Errorf("of the webhooks that became %s: %+v, want %d changed", outcome, n, want)
 		}
@@ -373,7 +374,7 @@ func TestArchivedRedelivery(t *testing.T) {
 const batch = 200
 
 // partial writes a call's events and archive, and no reference.
-type partial struct{ ingest.Publisher }
+type partial struct{ history.Publisher }
 
 func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	references := func(r kafka.Record) bool { return r.Topic == kafka.Names{}.References() }

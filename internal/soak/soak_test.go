@@ -24,11 +24,12 @@ import (
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/internal/soak"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // liar stands between ingest and the producer, and does what a bridge must not.
 type liar struct {
-	ingest.Publisher
+	history.Publisher
 	kafka kafka.Config
 	calls atomic.Int64
 	lie   lie
@@ -109,7 +110,7 @@ func replica(t *testing.T, c kafka.Config, does lie, remembers bool) *ingest.Ser
 	}
 	keys, _, _ := sign.Dev("stripe")
 	server, err := ingest.New(ingest.Config{
-		Endpoints: []ingest.Endpoint{{Connector: "stripe", Keys: keys, MerchantIDKeys: []string{"merchant_transaction_id"}}},
+		Endpoints: []webhook.Endpoint{{Connector: "stripe", Keys: keys, MerchantIDKeys: []string{"merchant_transaction_id"}}},
 		Publisher: publisher, History: memory,
 	})
 	if err != nil {

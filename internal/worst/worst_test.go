@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // The limits on the CPU of one body.
@@ -176,7 +176,7 @@ func TestWorstBodies(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		keys, private, _ := sign.Dev(connector)
 		address := "https://pay.example.com/webhooks/" + connector
-		e := ingest.Endpoint{Connector: connector, Keys: keys, URL: address}
+		e := webhook.Endpoint{Connector: connector, Keys: keys, URL: address}
 		sample, err := samples.Payload(connector, samples.Names(connector)[0])
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,323 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+// delivery is one request with a webhook, from its headers to its response.
+type delivery struct {
+	s          *Server
+	endpoint   *webhook.Endpoint // nil if the path has none
+	start      time.Time
+	trace      string     // W3C traceparent
+	from       netip.Addr // the sender: see [Server.client]
+	bytes      int        // of the body
+	verdict    webhook.Verdict
+	entries    []entry // the records of the webhook, once all of them are in Kafka
+	duplicates int     // events that were published before
+	err        error
+}
+
+// entry is one record of a webhook: an event or the archived webhook.
+type entry struct {
+	id        string // the event's id, or "webhook"
+	record    kafka.Record
+	receipt   kafka.Receipt
+	published bool // before; there is no record then
+}
+
+// deliver handles a request with a webhook.
+func (s *Server) deliver(c echo.Context) error {
+	d := s.newDelivery(c)
+	s.metrics.underWay.Inc()
+	defer s.metrics.underWay.Dec()
+	d.from = s.client(c.Request())
+	if d.err = s.webhooks.take(addressBlock(d.from), 1); d.err == nil {
+		defer s.webhooks.give(addressBlock(d.from), 1)
+		d.err = d.process(c)
+	}
+	d.respond(c)
+	return nil
+}
+
+func (s *Server) newDelivery(c echo.Context) *delivery {
+	return &delivery{s: s, start: s.Now(), trace: traceparent(c.Request().Header)}
+}
+
+// process verifies, normalises and publishes the webhook. It turns a panic into
+// an error: the response is a 503, and the processor sends the webhook again.
+func (d *delivery) process(c echo.Context) (err error) {
+	defer func() {
+		if panicked := d.s.recovered(recover()); panicked != nil {
+			err = panicked
+		}
+	}()
+	s, r := d.s, c.Request()
+	name := c.Param("endpoint")
+	if name == "" {
+		name = "default"
+	}
+	if d.endpoint = s.endpoints[c.Param("connector")+"/"+name]; d.endpoint == nil {
+		return errEndpoint
+	}
+	policy := policies[d.endpoint.Connector]
+	get := r.Method == http.MethodGet && (policy.handshake || policy.query)
+	if r.Method != http.MethodPost && !get {
+		return errMethod
+	}
+	// A sender that disconnects must not cancel a write to Kafka.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), max(s.Deadline, policy.deadline))
+	defer cancel()
+	ctx = verify.WithRequester(ctx, addressBlock(d.from))
+
+	body, release, err := s.read(ctx, c.Response(), r)
+	defer release()
+	if err != nil {
+		return err
+	}
+	if get && policy.query {
+		body = []byte(r.URL.RawQuery)
+	}
+	d.bytes = len(body)
+	request := verify.Request{Method: r.Method, URL: d.endpoint.Address(r.URL), Header: r.Header, Body: body}
+	d.verdict = d.endpoint.Judge(ctx, &s.keyring, request, d.start)
+	if d.verdict.Err != nil || d.verdict.Handshake {
+		return d.verdict.Err
+	}
+	for {
+		retry, err := d.publish(ctx, r, body)
+		if !retry {
+			return err
+		}
+	}
+}
+
+// publish writes the events, the archived webhook and the references to Kafka.
+// Events whose records are too large become malformed: they would be refused at
+// each redelivery. Publish returns retry then, to write the rest.
+func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (retry bool, err error) {
+	admission, err := d.s.History.Admit(ctx, d.verdict.Events)
+	if err != nil {
+		return false, err
+	}
+	defer admission.Forget() // has no effect after Done
+	entries, err := d.newEntries(admission, r, body)
+	var receipts []kafka.Receipt
+	if err == nil {
+		receipts, err = d.write(ctx, entries, admission.References)
+	}
+	var large *kafka.TooLarge
+	switch {
+	case errors.As(err, &large):
+		return d.dropTooLarge(admission, large), err
+	case err != nil:
+		return false, err
+	}
+	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
+	d.entries, d.duplicates = entries, len(admission.Known)
+	return false, nil
+}
+
+// write publishes the records of the entries that are new, and the references. It
+// sets the entries' receipts and returns the receipts of all that it wrote.
+func (d *delivery) write(ctx context.Context, entries []entry, references []kafka.Record) ([]kafka.Receipt, error) {
+	records := make([]kafka.Record, 0, len(entries)+len(references))
+	for _, e := range entries {
+		if !e.published {
+			records = append(records, e.record)
+		}
+	}
+	records = append(records, references...)
+	receipts, err := d.s.Publisher.Publish(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	if len(receipts) != len(records) {
+		return nil, fmt.Errorf("%w: %d receipts for %d records", errReceipts, len(receipts), len(records))
+	}
+	next := 0
+	for i := range entries {
+		if !entries[i].published {
+			entries[i].receipt = receipts[next]
+			next++
+		}
+	}
+	return receipts, nil
+}
+
+// maxRecords is how many bytes the events of one webhook may have together. In a
+// batch each event can repeat what the webhook says once.
+const maxRecords = 16 << 20
+
+// newEntries returns an entry for each event of the webhook, and one for the
+// archived webhook. The error is a [kafka.TooLarge] if some of them, or all
+// together, are too large; its indexes are those of the new events, and the
+// number of new events for the archived webhook.
+func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte) ([]entry, error) {
+	entries := make([]entry, 0, len(d.verdict.Events)+1)
+	ids := make([]string, 0, len(d.verdict.Events))
+	var tooLarge *kafka.TooLarge
+	fresh, bytes := 0, 0
+	for _, e := range d.verdict.Events {
+		ids = append(ids, e.ID)
+		if receipt, ok := a.Known[e.ID]; ok {
+			entries = append(entries, entry{id: e.ID, receipt: receipt, published: true})
+			continue
+		}
+		record, err := kafka.EventRecord(d.s.Names, a.Events[fresh], d.trace)
+		var large *kafka.TooLarge
+		switch {
+		case errors.As(err, &large):
+			if tooLarge == nil {
+				tooLarge = &kafka.TooLarge{Err: large.Err}
+			}
+			tooLarge.Records = append(tooLarge.Records, fresh)
+		case err != nil:
+			return nil, err
+		}
+		if bytes += len(record.Key) + len(record.Value); bytes > maxRecords {
+			return nil, &kafka.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", maxRecords)}
+		}
+		entries = append(entries, entry{id: e.ID, record: record})
+		fresh++
+	}
+	if tooLarge != nil {
+		return nil, tooLarge
+	}
+	return append(entries, entry{id: "webhook", record: d.archiveRecord(a, r, body, ids)}), nil
+}
+
+// archiveRecord returns the record of the request, for webhooks.received or, if
+// an item of the webhook is malformed, for webhooks.dead. Its key is that of the
+// first event, or the connector's name if there is none.
+func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []byte, ids []string) kafka.Record {
+	v := d.verdict
+	key, outcome := d.endpoint.Connector, v.Outcome()
+	if len(v.Events) > 0 {
+		key = v.Events[0].Subject
+	}
+	if len(a.Events) > 0 {
+		key = a.Events[0].Subject
+	} else if len(v.Events) > 0 {
+		outcome = webhook.OutcomeDuplicate
+	}
+	archived := webhook.Archived{
+		Connector: d.endpoint.Connector, Endpoint: d.endpoint.NameOrDefault(),
+		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header, Body: body,
+		ReceivedAt: d.start, Secret: v.Secret, Outcome: outcome, Reason: v.Reasons(), EventIDs: ids, Trace: d.trace,
+	}
+	topic := d.s.Names.Received()
+	if v.Has(normalize.OutcomeMalformed) {
+		topic = d.s.Names.Dead()
+	}
+	record := archived.Record(key)
+	return kafka.Record{Topic: topic, ID: archived.ID(), Key: record.Key, Value: record.Value, Headers: record.Headers}
+}
+
+// dropTooLarge makes the events malformed whose records are too large. If the
+// archived webhook is too large, these are all events: it lists their ids. It
+// reports whether there was any.
+func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) bool {
+	dropped := map[string]bool{}
+	all := false
+	for _, i := range large.Records {
+		if all = all || i >= len(a.Events); !all {
+			dropped[a.Events[i].ID] = true
+		}
+	}
+	var rest []schemas.Event
+	for _, e := range d.verdict.Events {
+		if !all && !dropped[e.ID] {
+			rest = append(rest, e)
+			continue
+		}
+		d.verdict.Kept = append(d.verdict.Kept, normalize.Kept{
+			Type: e.Data.ConnectorEventType, Outcome: normalize.OutcomeMalformed, Reason: large.Error(),
+		})
+	}
+	changed := len(rest) < len(d.verdict.Events)
+	d.verdict.Events = rest
+	return changed
+}
+
+// recovered logs a panic and returns it as an error; nil if there was none.
+func (s *Server) recovered(p any) error {
+	if p == nil {
+		return nil
+	}
+	err := fmt.Errorf("%w: %v", errPanic, p)
+	s.Log.Error().Err(err).Bytes("stack", debug.Stack()).Msg("panic")
+	return err
+}
+
+// respond sends the response, and logs and counts the delivery. The sender only
+// gets the status of an error, the log gets its reason.
+func (d *delivery) respond(c echo.Context) {
+	response, reason := d.response()
+	d.log(c.Request(), response.Status, reason)
+	d.s.metrics.count(d, response.Status, reason)
+	for name, value := range response.Headers {
+		c.Response().Header().Set(name, value)
+	}
+	if bodyUnread(d.err) {
+		closeConnection(c.Response())
+	}
+	c.Response().WriteHeader(response.Status)
+	if response.Body == "" || c.Request().Method == http.MethodHead {
+		return
+	}
+	if _, err := c.Response().Write([]byte(response.Body)); err != nil {
+		d.s.Log.Info().Err(err).Msg("client disconnected before the response") // it will send the webhook again
+	}
+}
+
+// response returns the response, and the reason for a refusal as one word.
+func (d *delivery) response() (Response, string) {
+	if d.err != nil {
+		var p responsePolicy
+		if d.endpoint != nil {
+			p = policies[d.endpoint.Connector]
+		}
+		return p.refusal(d.err)
+	}
+	r := responseTo(d.endpoint, d.verdict)
+	if len(d.entries) > 0 {
+		if r.Headers == nil {
+			r.Headers = map[string]string{}
+		}
+		r.Headers[ReceiptHeader] = receiptHeader(d.entries)
+	}
+	return r, ""
+}
+
+// bodyUnread reports whether a request was refused before its body was read.
+func bodyUnread(err error) bool {
+	for _, e := range []error{errTooLarge, errSlow, errBusy, errShare} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// closeConnection closes the connection after the response. Otherwise the server
+// would read and drop the rest of the body before it responds.
+func closeConnection(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+}

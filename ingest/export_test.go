@@ -1,0 +1,4 @@
+package ingest
+
+// ResponseTo returns the response to a verdict.
+var ResponseTo = responseTo

@@ -1,0 +1,121 @@
+package ingest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// log writes the one log line of a delivery. It has no secret and no part of a
+// body. For a webhook that is not verified it only has where it was sent to; for
+// one that is, the name of its type, its event ids and their receipts.
+func (d *delivery) log(r *http.Request, status int, reason string) {
+	line := d.s.Log.Info()
+	if status >= http.StatusInternalServerError {
+		line = d.s.Log.Error()
+	} else if d.err != nil || d.verdict.Has(normalize.OutcomeMalformed) {
+		line = d.s.Log.Warn()
+	}
+	line.Str("method", shorten(r.Method)).Str("path", shorten(r.URL.Path)).Int("status", status).
+		Dur("took_ms", d.s.Now().Sub(d.start)).Int("bytes", d.bytes).Str("remote", r.RemoteAddr).
+		Str("trace", d.trace)
+	if d.from.IsValid() && d.from != peer(r.RemoteAddr) {
+		line.Stringer("client", d.from) // as a trusted proxy says
+	}
+	if d.endpoint != nil {
+		line.Str("connector", d.endpoint.Connector).Str("endpoint", d.endpoint.NameOrDefault())
+	}
+	if d.err != nil {
+		line.Str("reason", reason)
+		if loggable(d.err) {
+			line.Str("error", d.err.Error())
+		}
+	} else {
+		line.Str("outcome", string(d.verdict.Outcome())).Str("secret", d.verdict.Secret)
+		logKept(line, d.verdict.Kept)
+	}
+	if d.duplicates > 0 {
+		line.Int("duplicates", d.duplicates)
+	}
+	if len(d.entries) > 0 {
+		ids := make([]string, len(d.entries))
+		for i, e := range d.entries {
+			ids[i] = e.id
+		}
+		line.Strs("ids", ids).Array("receipts", loggedReceipts(d.entries))
+	}
+	line.Msg("webhook")
+}
+
+// loggedReceipts writes the receipts of entries as a JSON array.
+type loggedReceipts []entry
+
+func (all loggedReceipts) MarshalZerologArray(a *zerolog.Array) {
+	for i := range all {
+		a.Object(loggedReceipt(all[i].receipt))
+	}
+}
+
+type loggedReceipt kafka.Receipt
+
+func (r loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
+	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)
+}
+
+// loggable reports whether an error's text has nothing of the request. The text
+// of [verify.ErrMalformed] quotes what could not be read, which may be a card
+// number; `tollbridge inspect` shows it to those who have the request.
+func loggable(err error) bool { return !errors.Is(err, verify.ErrMalformed) }
+
+// logKept adds how many items gave no event, and why the first ignored one did
+// not. The reasons of malformed items quote them: they stand in webhooks.dead.
+func logKept(line *zerolog.Event, kept []normalize.Kept) {
+	count := map[normalize.Outcome]int{}
+	for _, k := range kept {
+		if count[k.Outcome]++; count[k.Outcome] == 1 && k.Outcome == normalize.OutcomeIgnored {
+			line.Str("why", shorten(k.Reason))
+		}
+	}
+	for _, o := range []normalize.Outcome{normalize.OutcomeIgnored, normalize.OutcomeMalformed} {
+		if n := count[o]; n > 0 {
+			line.Int("items_"+string(o), n)
+		}
+	}
+}
+
+// shorten cuts text from outside to a length that a log line can have.
+func shorten(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}
+
+// traceparent returns the request's W3C trace context, or a new one.
+// https://www.w3.org/TR/trace-context/#traceparent-header
+func traceparent(h http.Header) string {
+	if came := h.Get("Traceparent"); validTraceparent(came) {
+		return came
+	}
+	var id [24]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-01"
+}
+
+func validTraceparent(s string) bool {
+	parts := strings.Split(s, "-")
+	if len(parts) != 4 || parts[0] != "00" || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 {
+		return false
+	}
+	zero := strings.Trim(parts[1], "0") == "" || strings.Trim(parts[2], "0") == ""
+	return !zero && !slices.ContainsFunc(parts, func(p string) bool { return strings.Trim(p, "0123456789abcdef") != "" })
+}

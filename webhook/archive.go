@@ -1,0 +1,140 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// Archived is a webhook in webhooks.received or, if it is malformed, in
+// webhooks.dead: the exact body, and what is needed to verify and to read it
+// again. [Archived.Record] writes its record and [ReadArchived] reads it.
+type Archived struct {
+	Connector string `json:"connector"`
+	Endpoint  string `json:"endpoint"`
+	Method    string `json:"method"`
+	Path      string `json:"path"`
+	Query     string `json:"query,omitempty"`
+	// Header has the content type and the headers that verification reads. A
+	// token that is the secret itself stands there as its digest.
+	Header     http.Header       `json:"header"`
+	Body       []byte            `json:"-"`
+	ReceivedAt time.Time         `json:"received_at"`
+	Secret     string            `json:"secret,omitempty"` // the name of the secret that matched
+	Outcome    normalize.Outcome `json:"outcome"`
+	Reason     string            `json:"reason,omitempty"` // see [Verdict.Reasons]
+	EventIDs   []string          `json:"event_ids,omitempty"`
+	Trace      string            `json:"traceparent,omitempty"` // W3C trace context
+	// Handles is the place of a dead letter, PARTITION-OFFSET, that was retried or
+	// discarded. A record with it only says so: it is no webhook and has no body.
+	Handles string `json:"handles,omitempty"`
+	By      string `json:"by,omitempty"` // the user who retried or discarded it
+}
+
+// HeaderHandles is the header of a record in webhooks.dead that says what was
+// done about a dead letter: see [Archived.Handles].
+const HeaderHandles = "handles"
+
+// texts returns the fields that are headers of the record, by header name, in the
+// order in which they are written.
+func (a *Archived) texts() []struct {
+	name string
+	text *string
+} {
+	return []struct {
+		name string
+		text *string
+	}{
+		{"connector", &a.Connector}, {"endpoint", &a.Endpoint}, {"method", &a.Method}, {"path", &a.Path}, {"query", &a.Query},
+		{"secret", &a.Secret}, {"outcome", (*string)(&a.Outcome)}, {"reason", &a.Reason}, {"traceparent", &a.Trace},
+		{HeaderHandles, &a.Handles}, {"by", &a.By},
+	}
+}
+
+const (
+	headerReceivedAt = "received-at" // RFC 3339
+	headerEventIDs   = "event-ids"   // separated by commas
+	headerHTTP       = "http-"       // before the name of a header of the request
+)
+
+// ID returns what is the same for each delivery of the webhook and differs
+// between webhooks: the endpoint and the SHA-256 of the body. What else a
+// redelivery changes, such as the time of its signature, is not part of it.
+func (a Archived) ID() string {
+	digest := sha256.Sum256(a.Body)
+	return a.Connector + "/" + a.Endpoint + ":" + hex.EncodeToString(digest[:])
+}
+
+// Record returns the record of the archived webhook. Of the request's headers it
+// has those that [Archived.Header] names, tokens as digests.
+func (a Archived) Record(key string) schemas.Record {
+	headers := []schemas.Header{
+		{Name: headerReceivedAt, Value: a.ReceivedAt.UTC().Format(time.RFC3339Nano)},
+		{Name: headerEventIDs, Value: strings.Join(a.EventIDs, ",")},
+	}
+	for _, t := range a.texts() {
+		if *t.text != "" {
+			headers = append(headers, schemas.Header{Name: t.name, Value: *t.text})
+		}
+	}
+	c, _ := verify.Lookup(a.Connector)
+	for _, name := range append([]string{"Content-Type"}, c.Headers...) {
+		for _, value := range a.Header.Values(name) {
+			if slices.Contains(c.Tokens, name) {
+				value = verify.Digest(value) // the archive holds no secrets
+			}
+			headers = append(headers, schemas.Header{Name: headerHTTP + strings.ToLower(name), Value: value})
+		}
+	}
+	return schemas.Record{Key: []byte(key), Value: a.Body, Headers: headers}
+}
+
+// ReadArchived reads the record of an archived webhook. The error says that the
+// record is another program's.
+func ReadArchived(headers []schemas.Header, body []byte) (Archived, error) {
+	a := Archived{Header: http.Header{}, Body: body}
+	received := ""
+	texts := map[string]*string{headerReceivedAt: &received}
+	for _, t := range a.texts() {
+		texts[t.name] = t.text
+	}
+	for _, h := range headers {
+		if to := texts[h.Name]; to != nil {
+			*to = h.Value
+		} else if name, ok := strings.CutPrefix(h.Name, headerHTTP); ok {
+			a.Header.Add(name, h.Value)
+		} else if h.Name == headerEventIDs && h.Value != "" {
+			a.EventIDs = strings.Split(h.Value, ",")
+		}
+	}
+	c, _ := verify.Lookup(a.Connector)
+	a.Header = c.Redact(a.Header) // records of earlier versions have the tokens themselves
+	var err error
+	if a.ReceivedAt, err = time.Parse(time.RFC3339Nano, received); err != nil || a.Connector == "" {
+		return a, fmt.Errorf("not an archived webhook: want the headers connector and received-at, got connector %q, received-at %q", a.Connector, received)
+	}
+	return a, nil
+}
+
+// Is reports whether the endpoint received the webhook.
+func (a Archived) Is(e Endpoint) bool {
+	return a.Connector == e.Connector && a.Endpoint == e.NameOrDefault()
+}
+
+// JudgeArchived verifies and normalises an archived webhook with today's code, as
+// of the time when it was received.
+func (e Endpoint) JudgeArchived(ctx context.Context, k *verify.Keyring, a Archived) Verdict {
+	address := &url.URL{Path: a.Path, RawQuery: a.Query}
+	r := verify.Request{Method: a.Method, URL: e.Address(address), Header: a.Header, Body: a.Body, Archived: true}
+	return e.Judge(ctx, k, r, a.ReceivedAt)
+}

@@ -1,0 +1,113 @@
+package webhook
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// Endpoint is a configured address for the webhooks of one processor.
+type Endpoint struct {
+	Connector string
+	Name      string // the last part of the path; empty is "default"
+	Live      bool   // ignore facts of the processor's test mode
+	// URL is the address that the processor calls, without a query. PublicURL is
+	// the part of it before the path, and is used if URL is empty. One of them is
+	// needed if the processor signs the address: it is never taken from the Host
+	// header.
+	URL, PublicURL string
+	Keys           verify.Keys
+	MerchantIDKeys []string // see [normalize.Options]
+}
+
+// Path returns the path of the endpoint's URL.
+func (e Endpoint) Path() string { return "/webhooks/" + e.ID() }
+
+// ID returns the connector and the name, which differ between all endpoints of a
+// server: stripe/default.
+func (e Endpoint) ID() string { return e.Connector + "/" + e.NameOrDefault() }
+
+// NameOrDefault returns the endpoint's name, or "default" if it has none.
+func (e Endpoint) NameOrDefault() string {
+	if e.Name == "" {
+		return "default"
+	}
+	return e.Name
+}
+
+// Check returns an error if the endpoint could not verify or normalise a
+// webhook: an unknown connector, a missing secret or setting, a bad address.
+func (e Endpoint) Check() error {
+	if _, ok := normalize.Lookup(e.Connector); !ok {
+		return fmt.Errorf("endpoint %s: unknown connector %q; want one of %s", e.ID(), e.Connector, strings.Join(normalize.Connectors(), ", "))
+	}
+	if e.NameOrDefault() == "." || e.NameOrDefault() == ".." || strings.Trim(e.NameOrDefault(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+		return fmt.Errorf("endpoint %s: a name has only letters, digits, '-', '_' and '.'", e.ID())
+	}
+	if e.Keys.Settings["tolerance_seconds"] == "off" {
+		return fmt.Errorf("endpoint %s: tolerance_seconds: off is only for `tollbridge inspect`: a server would accept old requests that somebody sends again", e.ID())
+	}
+	if err := verify.Check(e.Connector, e.Keys); err != nil {
+		return fmt.Errorf("endpoint %s: %w", e.ID(), err)
+	}
+	known := Settings(e.Connector)
+	for name := range e.Keys.Settings {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("endpoint %s: unknown setting %q; %s has %s", e.ID(), name, e.Connector, orNone(known))
+		}
+	}
+	if !callable(e.URL) {
+		return fmt.Errorf("endpoint %s: url: %q is not an address that a processor can call, such as https://pay.example.com%s", e.ID(), e.URL, e.Path())
+	}
+	if !callable(e.PublicURL) {
+		return fmt.Errorf("endpoint %s: public_url: %q is not the start of an address that a processor can call, such as https://pay.example.com", e.ID(), e.PublicURL)
+	}
+	return nil
+}
+
+// callable reports whether a processor could call an address. An empty one is
+// not set, and accepted.
+func callable(address string) bool {
+	u, err := url.Parse(address)
+	return address == "" || err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && u.RawQuery == "" && u.Fragment == ""
+}
+
+// Address returns the address that the processor called: the endpoint's, with the
+// query of the request. It is empty if no address is configured.
+func (e Endpoint) Address(r *url.URL) string {
+	address := e.URL
+	if address == "" && e.PublicURL != "" {
+		address = strings.TrimSuffix(e.PublicURL, "/") + r.EscapedPath()
+	}
+	if address != "" && r.RawQuery != "" {
+		address += "?" + r.RawQuery
+	}
+	return address
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Settings returns the names of the settings that an endpoint of the connector
+// can have, sorted.
+func Settings(connector string) []string {
+	var names []string
+	v, _ := verify.Lookup(connector)
+	for _, s := range v.Settings {
+		names = append(names, s.Name)
+	}
+	n, _ := normalize.Lookup(connector)
+	for _, s := range n.Settings {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
