@@ -180,7 +180,7 @@ func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admissio
 			break
 		}
 	}
-	a, err := d.History.AdmitWhenCurrent(ctx, v.Judgement.Events)
+	a, err := d.History.AdmitWhenFresh(ctx, v.Judgement.Events)
 	if err != nil {
 		return v, nil, err
 	}

@@ -16,16 +16,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-var largest = flag.Int("largest", 1e6, "of how many references BenchmarkReferences makes its largest store")
+var largest = flag.Int("largest", 1e6, "number of references in the largest store of BenchmarkReferences")
 
-// fetched is how many records the follower writes at once.
-const fetched = 1000
+// batchRecords is the number of records that the follower writes at once.
+const batchRecords = 1000
 
-// written returns a state on disk that follows nothing, and what has it follow
-// n records.
-func written(b *testing.B) (*History, func(n int, record func(i int) consume.Record)) {
+// newStore returns a state on disk without a follower, and a function that applies n
+// records to it as a follower would.
+func newStore(b *testing.B) (*History, func(n int, record func(i int) consume.Record)) {
 	b.Helper()
-	db, err := openStore(b.TempDir(), vfs.Default, meta{Version: storeVersion}, zerolog.Nop())
+	db, err := openStore(b.TempDir(), vfs.Default, origin{Version: storeVersion}, zerolog.Nop())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -34,15 +34,15 @@ func written(b *testing.B) (*History, func(n int, record func(i int) consume.Rec
 			b.Error(err)
 		}
 	})
-	if err := db.fill(b.Context()); err != nil {
+	if err := db.fillFilter(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	s := &History{newest: overlay[newest]{}, ends: overlay[ends]{}}
+	s := &History{local: newLocal()}
 	s.store.Store(db)
 	return s, func(n int, record func(i int) consume.Record) {
 		for i := 0; i < n; {
 			c := consume.Chunk{}
-			for ; i < n && len(c.Records) < fetched; i++ {
+			for ; i < n && len(c.Records) < batchRecords; i++ {
 				c.Records = append(c.Records, record(i))
 			}
 			if err := s.apply([]consume.Chunk{c}, nil); err != nil {
@@ -52,7 +52,8 @@ func written(b *testing.B) (*History, func(n int, record func(i int) consume.Rec
 	}
 }
 
-// referenceKey is one of Stripe's size. Payments have no order that keys do.
+// referenceKey returns a key as long as Stripe's. Keys of successive payments are in
+// no order.
 func referenceKey(i int) string {
 	return fmt.Sprintf("stripe::pi_%016x%08x", uint64(i)*0x9e3779b97f4a7c15, i)
 }
@@ -61,25 +62,25 @@ func referenceRecord(i int) consume.Record {
 	return consume.Record{Partition: consume.Partition{Topic: kafka.Names{}.References()}, Key: []byte(referenceKey(i)), Value: fmt.Appendf(nil, "order-%d", i)}
 }
 
-// BenchmarkReferences looks references up in stores of more and more of them.
+// BenchmarkReferences measures look-ups in stores of different sizes.
 func BenchmarkReferences(b *testing.B) {
 	for n := 1000; n <= *largest; n *= 10 {
 		b.Run(fmt.Sprintf("of %d", n), func(b *testing.B) {
-			s, follow := written(b)
+			s, follow := newStore(b)
 			start := time.Now()
 			follow(n, referenceRecord)
-			if err := s.stored().Flush(); err != nil {
+			if err := s.currentStore().Flush(); err != nil {
 				b.Fatal(err)
 			}
-			for s.stored().Metrics().Compact.NumInProgress > 0 {
+			for s.currentStore().Metrics().Compact.NumInProgress > 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			perSecond := float64(n) / time.Since(start).Seconds()
-			bytes := float64(s.stored().Metrics().DiskSpaceUsage()) / float64(n)
+			bytes := float64(s.currentStore().Metrics().DiskSpaceUsage()) / float64(n)
 			for name, offset := range map[string]int{"hit": 0, "miss": n} {
 				b.Run(name, func(b *testing.B) {
 					for b.Loop() {
-						merchant, err := s.stored().reference(referenceKey(offset + rand.IntN(n)))
+						merchant, err := s.currentStore().reference(referenceKey(offset + rand.IntN(n)))
 						if err != nil || (merchant != "") != (offset == 0) {
 							b.Fatalf("%q, %v", merchant, err)
 						}
@@ -92,10 +93,10 @@ func BenchmarkReferences(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow writes events as the follower reads them, of payments that
-// have some already.
+// BenchmarkFollow measures how fast the follower stores events of payments that have
+// earlier events.
 func BenchmarkFollow(b *testing.B) {
-	_, follow := written(b)
+	_, follow := newStore(b)
 	types := []schemas.Type{schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentCaptured, schemas.RefundPending}
 	base := 0
 	record := func(i int) consume.Record {
@@ -116,8 +117,8 @@ func BenchmarkFollow(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		follow(fetched, record)
-		base += fetched
+		follow(batchRecords, record)
+		base += batchRecords
 	}
 	b.ReportMetric(float64(base)/b.Elapsed().Seconds(), "events/s")
 }

@@ -18,36 +18,38 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// The store is a copy of what is in Kafka, so that a disk that is full or fails
-// ends nothing: the store goes on in memory and is read back from Kafka.
+// The store is a copy of what is in Kafka. So tollbridge survives a disk that is
+// full or fails: a store in memory takes over and is restored from Kafka.
 //
-// Pebble was written for databases that end with their disk. A write that fails is
-// tried again at once and for ever, or ends the process. [failure] is told of it
-// first, and neither happens: the goroutine that wrote stands still. What it holds
-// stays locked, so that nobody writes to such a store or closes it again.
+// Pebble was written for databases that cannot outlive their disk. It retries a
+// failed write at once and forever, or exits the process. [failure] prevents both:
+// it records the error and blocks the goroutine that wrote. The locks that this
+// goroutine holds are never released, so nobody may write to such a store or close
+// it.
 
-// failure is what makes a store useless, once it has happened.
+// failure records the first error that makes a store unusable.
 type failure struct {
 	once   sync.Once
-	failed chan struct{} // closed when it has
-	err    error
+	failed chan struct{} // closed after the error
+	err    error         // set before failed is closed
 }
 
 func newFailure() *failure { return &failure{failed: make(chan struct{})} }
 
-// happened tells of an error. The first one counts.
-func (f *failure) happened(err error) {
+// fail marks the store as failed. Only the first error is kept.
+func (f *failure) fail(err error) {
 	f.once.Do(func() {
 		f.err = err
 		close(f.failed)
 	})
 }
 
-// Infof, Errorf and Fatalf are Pebble's log. What it says of its work is left out.
+// Infof and Errorf discard Pebble's log. With Fatalf they implement pebble.Logger.
 func (f *failure) Infof(string, ...any)  {}
 func (f *failure) Errorf(string, ...any) {}
 
-// Fatalf ends the goroutine, as Pebble wants, and not the process.
+// Fatalf marks the store as failed and ends the calling goroutine, where Pebble's
+// own logger exits the process.
 func (f *failure) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	for _, a := range args {
@@ -55,28 +57,28 @@ func (f *failure) Fatalf(format string, args ...any) {
 			err = cause
 		}
 	}
-	f.happened(err)
+	f.fail(err)
 	runtime.Goexit()
 }
 
-// listener hears what goes wrong in Pebble's own goroutines, and what is read
-// and is not what was written.
+// listener returns a listener for errors in Pebble's background goroutines and for
+// corrupt data.
 func (f *failure) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			if errors.Is(err, vfs.ErrUnsupported) {
 				return
 			}
-			f.guard(err) // or it tries again at once
+			f.guard(err) // else Pebble retries at once, forever
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			f.happened(fmt.Errorf("%s: %w", info.Path, info.Details))
+			f.fail(fmt.Errorf("%s: %w", info.Path, info.Details))
 		},
 	}
 }
 
-// do calls something that writes, in a goroutine of its own, since that may end
-// there, and returns its error or the store's failure.
+// do calls write and returns its error, or the store's failure. It uses a new
+// goroutine, since a failure ends or blocks the goroutine that writes.
 func (f *failure) do(write func() error) error {
 	select {
 	case <-f.failed:
@@ -91,7 +93,7 @@ func (f *failure) do(write func() error) error {
 				if !ok {
 					err = fmt.Errorf("%v", p)
 				}
-				f.happened(err)
+				f.fail(err)
 			}
 		}()
 		done <- write()
@@ -104,85 +106,87 @@ func (f *failure) do(write func() error) error {
 	}
 }
 
-// bad returns an error of reading, and has the store fail where there is one: what
-// cannot be read today cannot be tomorrow.
-func (f *failure) bad(err error) error {
+// readFailed marks the store as failed if err is not nil, and returns err: a row that
+// cannot be read now cannot be read later either.
+func (f *failure) readFailed(err error) error {
 	if err != nil {
 		err = fmt.Errorf("state store: %w", err)
-		f.happened(err)
+		f.fail(err)
 	}
 	return err
 }
 
-// openStore opens the store in a directory; empty is in memory. A store that
-// cannot be read is removed and rebuilt from Kafka. Where the disk is full or
-// fails the store is in memory. There is an error where the directory is wrong:
-// another process uses it, or it may not be written.
-func openStore(dir string, disk vfs.FS, of meta, log zerolog.Logger) (*store, error) {
+// openStore opens the store in a directory; an empty dir keeps it in memory. It
+// removes a store that cannot be read, and starts an empty one. If the disk is full
+// or fails, the store is in memory. It returns an error if the directory cannot be
+// used: another process uses it, or it is not writable.
+func openStore(dir string, disk vfs.FS, from origin, log zerolog.Logger) (*store, error) {
 	if dir == "" {
-		return tryStore("", nil, of)
+		return openPebble("", nil, from)
 	}
-	hold, err := lock(dir)
+	held, err := lockDir(dir)
 	var s *store
 	if err == nil {
-		if s, err = tryStore(dir, disk, of); rebuilds(err) {
-			log.Warn().Err(err).Str("dir", dir).Msg("the state cannot be used and is rebuilt from Kafka")
-			if err = empty(dir); err == nil {
-				s, err = tryStore(dir, disk, of)
+		if s, err = openPebble(dir, disk, from); isUnreadable(err) {
+			log.Warn().Err(err).Str("dir", dir).Msg("state store is unusable; rebuilding it from Kafka")
+			if err = removeFiles(dir); err == nil {
+				s, err = openPebble(dir, disk, from)
 			}
 		}
 	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errInUse), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
-		if hold != nil {
-			err = errors.Join(err, hold.Close())
+		if held != nil {
+			err = errors.Join(err, held.Close())
 		}
 		return nil, fmt.Errorf("state directory %s: %w", dir, err)
 	default:
-		if s, err = substitute(of, err, log); err != nil {
+		if s, err = openInMemory(from, err, log); err != nil {
 			return nil, err
 		}
 	}
-	s.dir, s.lock = dir, hold
+	s.dir, s.lock = dir, held
 	return s, nil
 }
 
-// substitute returns a store in memory in place of one whose disk failed.
-func substitute(of meta, why error, log zerolog.Logger) (*store, error) {
-	log.Error().Err(why).Msg("the state's disk is full or fails: the state is read back from Kafka and kept in memory until a restart")
-	s, err := tryStore("", nil, of)
+// openInMemory returns an empty store in memory, which replaces one whose disk
+// failed with the error cause.
+func openInMemory(from origin, cause error, log zerolog.Logger) (*store, error) {
+	log.Error().Err(cause).Msg("the state store's disk is full or failed; restoring the state from Kafka into memory, where it stays until a restart")
+	s, err := openPebble("", nil, from)
 	if err == nil {
-		s.substitute = true
+		s.afterFailure = true
 	}
 	return s, err
 }
 
-// rebuilds reports whether an error is of what is in the directory, not of the disk.
-func rebuilds(err error) bool {
+// isUnreadable reports whether an error comes from the content of the store's files,
+// not from the disk.
+func isUnreadable(err error) bool {
 	var disk syscall.Errno
 	return err != nil && (!errors.As(err, &disk) || errors.Is(err, fs.ErrNotExist))
 }
 
-var errInUse = errors.New("another tollbridge uses it; each needs a state directory of its own")
+var errInUse = errors.New("another tollbridge process uses it; give each a state directory of its own")
 
 const lockFile = "LOCK"
 
-// lock makes a directory and locks it.
-func lock(dir string) (io.Closer, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil { // it has who paid what: Pebble would let everyone read it
+// lockDir creates a directory and locks it. Close the result to unlock it.
+func lockDir(dir string) (io.Closer, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil { // Pebble's mode would let every user read who paid what
 		return nil, err
 	}
-	hold, err := vfs.Default.Lock(filepath.Join(dir, lockFile))
+	held, err := vfs.Default.Lock(filepath.Join(dir, lockFile))
 	var cause syscall.Errno
-	if err != nil && (!errors.As(err, &cause) || cause == syscall.EAGAIN) { // by this process, or another
+	if err != nil && (!errors.As(err, &cause) || cause == syscall.EAGAIN) { // locked by this process, or by another
 		err = errInUse
 	}
-	return hold, err
+	return held, err
 }
 
-// empty removes what is in a directory, but not its lock.
-func empty(dir string) error {
+// removeFiles removes everything in a directory except the lock file.
+func removeFiles(dir string) error {
 	all, err := os.ReadDir(dir)
 	for _, e := range all {
 		if e.Name() != lockFile {
@@ -192,23 +196,23 @@ func empty(dir string) error {
 	return err
 }
 
-// guarded is the file system of a store in a directory that we locked. A write that
-// fails never returns: some of Pebble's callers panic then with a lock that is not
-// theirs, which nothing recovers.
+// guarded is the file system of a store. A write that fails marks the store as
+// failed and never returns: some of Pebble's callers panic on the error while they
+// unlock a lock that they do not hold, which recover cannot stop.
 type guarded struct {
 	vfs.FS
 	*failure
 }
 
-// guard has the store fail and ends here, if a write failed.
+// guard marks the store as failed and blocks forever if err is not nil.
 func (f *failure) guard(err error) {
 	if err != nil {
-		f.happened(err)
-		select {} // one goroutine or two, once
+		f.fail(err)
+		select {} // leaks one goroutine or two, once per failed store
 	}
 }
 
-// Lock does nothing: a store that failed would never give its lock back.
+// Lock does nothing, since a failed store would never unlock: see [lockDir].
 func (guarded) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 func (g guarded) file(f vfs.File, err error) (vfs.File, error) {
@@ -284,47 +288,48 @@ func (f guardedFile) Close() error {
 	return nil
 }
 
-// watchTime is how often the disk is looked at.
-const watchTime = 5 * time.Second
+// diskInterval is the time between two measurements of the disk.
+const diskInterval = 5 * time.Second
 
-// DefaultMinFree is [Config.MinFree] where that is 0.
+// DefaultMinFree is the default of [Config.MinFree], in bytes.
 const DefaultMinFree = 256 << 20
 
-// watch looks at the store's size and at what is free beside it, until ctx is done.
-func (s *History) watch(ctx context.Context) {
+// watchDisk measures the store's size and the free space on its disk until ctx is
+// done. It logs a warning when the free space falls below [Config.MinFree].
+func (h *History) watchDisk(ctx context.Context) {
 	low := false
 	for {
-		db := s.stored()
+		db := h.currentStore()
 		_ = db.do(func() error {
-			s.metrics.bytes.Set(float64(db.Metrics().DiskSpaceUsage()))
+			h.metrics.bytes.Set(float64(db.Metrics().DiskSpaceUsage()))
 			return nil
 		})
-		if s.Dir != "" {
+		if h.Dir != "" {
 			was := low
-			if u, err := s.disk.GetDiskUsage(s.Dir); err == nil {
-				s.free.Store(int64(u.AvailBytes))
-				s.metrics.free.Set(float64(u.AvailBytes))
-				if low = int64(u.AvailBytes) < s.MinFree; low && !was {
-					s.Log.Warn().Str("dir", s.Dir).Uint64("free_bytes", u.AvailBytes).Int64("min_free_bytes", s.MinFree).Msg("the state's disk is nearly full")
+			if u, err := h.disk.GetDiskUsage(h.Dir); err == nil {
+				h.freeBytes.Store(int64(u.AvailBytes))
+				h.metrics.free.Set(float64(u.AvailBytes))
+				if low = int64(u.AvailBytes) < h.MinFree; low && !was {
+					h.Log.Warn().Str("dir", h.Dir).Uint64("free_bytes", u.AvailBytes).Int64("min_free_bytes", h.MinFree).Msg("the state directory's disk is nearly full")
 				}
 			}
 		}
 		select {
-		case <-time.After(watchTime):
+		case <-time.After(diskInterval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// Warnings are what somebody should see to though webhooks are acknowledged: a disk
-// that is nearly full, or has failed.
-func (s *History) Warnings() (all []string) {
-	if s.stored().substitute {
-		all = append(all, "the state is in memory: its disk was full or failed; see to "+s.Dir+" and restart")
+// Warnings returns problems that an operator should solve although webhooks are
+// still acknowledged: a disk that is nearly full, or that failed.
+func (h *History) Warnings() (all []string) {
+	if h.currentStore().afterFailure {
+		all = append(all, "the state store is in memory, because its disk was full or failed: make room on the disk of "+h.Dir+" or replace it, then restart")
 	}
-	if free := s.free.Load(); s.Dir != "" && free >= 0 && free < s.MinFree {
-		all = append(all, fmt.Sprintf("the state's disk is nearly full: %s has %d bytes free, fewer than %d", s.Dir, free, s.MinFree))
+	if free := h.freeBytes.Load(); h.Dir != "" && free >= 0 && free < h.MinFree {
+		all = append(all, fmt.Sprintf("the state directory's disk is nearly full: %s has %d bytes free, want at least %d", h.Dir, free, h.MinFree))
 	}
 	return all
 }

@@ -20,30 +20,37 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// logged is a log that tests read.
-type logged struct {
+// logBuffer is a log that tests can read.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// Write is the log's.
-func (l *logged) Write(b []byte) (int, error) {
+// Write implements io.Writer.
+func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
 }
 
-// count returns how many lines have some words.
-func (l *logged) count(words string) int {
+// count returns how often the log has some words.
+func (l *logBuffer) count(words string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), words)
 }
 
-const substituted = "the state's disk is full or fails"
+// String returns the log.
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
 
-// failing is a disk on which one kind of operation fails from some time on.
-func failing(kind errorfs.OpReadWrite, with error, on *atomic.Bool) vfs.FS {
+const diskFailedMessage = "the state store's disk is full or failed"
+
+// failingDisk returns a disk on which reads or writes fail while on is set.
+func failingDisk(kind errorfs.OpReadWrite, with error, on *atomic.Bool) vfs.FS {
 	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpGetDiskUsage, errorfs.OpStat, errorfs.OpFileStat, errorfs.OpList, errorfs.OpOpen, errorfs.OpOpenDir:
@@ -56,9 +63,9 @@ func failing(kind errorfs.OpReadWrite, with error, on *atomic.Bool) vfs.FS {
 	}))
 }
 
-// TestDiskFails: with a disk that fails while the state is used, or before it is
-// opened, the state goes on in memory and knows what was published. It says so
-// once, goes on taking events, and closes.
+// TestDiskFails: if the disk fails while the state is used, or before it is opened,
+// the state continues in memory and knows what was published. It logs that once,
+// admits events, and closes.
 func TestDiskFails(t *testing.T) {
 	for _, kind := range []errorfs.OpReadWrite{errorfs.OpIsWrite, errorfs.OpIsRead} {
 		for _, with := range []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS} {
@@ -83,10 +90,10 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 		}
 		first = append(first, e)
 	}
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.stored().Flush(); err != nil { // so that a file is to be read
+	if err := s.currentStore().Flush(); err != nil { // so that a look-up reads a file
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -94,9 +101,9 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 	}
 
 	var on atomic.Bool
-	var log logged
+	var log logBuffer
 	on.Store(before)
-	s = r.openWith(t, Config{Dir: dir, Publisher: r.producer, Log: zerolog.New(&log), disk: failing(kind, with, &on)})
+	s = r.openWith(t, Config{Dir: dir, Publisher: r.producer, Log: zerolog.New(&log), disk: failingDisk(kind, with, &on)})
 	on.Store(true)
 	closed := make(chan error, 1)
 	defer func() {
@@ -109,26 +116,26 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 		case <-time.After(15 * time.Second):
 			t.Error("the state does not close")
 		}
-		if n := log.count(substituted); n > 1 {
-			t.Errorf("the log says %d times that the disk fails", n)
+		if n := log.count(diskFailedMessage); n > 1 {
+			t.Errorf("the log says %d times that the disk failed", n)
 		}
 	}()
 	n := 0
 	more := func() {
 		n++
 		e := event(fmt.Sprint("f", n), fmt.Sprint("pi_f", n), fmt.Sprint("order-f", n), schemas.PaymentCaptured, n)
-		within(t, "taken", func() bool { _, err := r.put(t.Context(), s, e); return err == nil }) // not while the state is read back
+		within(t, "the event is admitted", func() bool { _, err := r.put(t.Context(), s, e); return err == nil }) // not while the state is being restored
 	}
 	more()
 	if kind == errorfs.OpIsWrite {
-		within(t, "in memory", func() bool { more(); return s.stored().substitute }) // Pebble writes 32 KiB at a time
-		if n := log.count(substituted); n != 1 || len(s.Warnings()) == 0 {
-			t.Errorf("the log says %d times that the disk fails, and the warnings are %q", n, s.Warnings())
+		within(t, "the state is in memory", func() bool { more(); return s.currentStore().afterFailure }) // Pebble writes 32 KiB at a time
+		if n := log.count(diskFailedMessage); n != 1 || len(s.Warnings()) == 0 {
+			t.Errorf("the log says %d times that the disk failed, and the warnings are %q", n, s.Warnings())
 		}
 	}
-	within(t, "read back", func() bool { return s.Ready() == nil })
+	within(t, "the state is restored", func() bool { return s.Ready() == nil })
 	for _, e := range first {
-		within(t, "looked up", func() bool {
+		within(t, "the event is looked up", func() bool {
 			a, err := r.put(t.Context(), s, e)
 			if err == nil && len(a.Events) != 0 {
 				t.Fatalf("%s is published twice", e.ID)
@@ -138,8 +145,8 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 	}
 }
 
-// TestDiskFailsInTheMiddle: wherever in Pebble the disk fails, it ends nothing. One
-// operation fails, at each place of a flush, in which files are begun and ended.
+// TestDiskFailsInTheMiddle: whichever operation of Pebble's flush fails, the process
+// goes on and the state stays right.
 func TestDiskFailsInTheMiddle(t *testing.T) {
 	for n := int32(0); ; n++ {
 		r := newRig(t)
@@ -160,16 +167,16 @@ func TestDiskFailsInTheMiddle(t *testing.T) {
 		if _, err := r.put(t.Context(), s, e); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Settle(t.Context()); err != nil {
+		if err := s.Drain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		on.Store(true)
-		db := s.stored()
+		db := s.currentStore()
 		failed := db.do(db.Flush) != nil
 		if failed {
-			within(t, "in memory", func() bool { return s.stored().substitute })
+			within(t, "the state is in memory", func() bool { return s.currentStore().afterFailure })
 		}
-		within(t, "known", func() bool {
+		within(t, "the event is known", func() bool {
 			a, err := r.put(t.Context(), s, e)
 			return err == nil && len(a.Events) == 0
 		})
@@ -193,38 +200,38 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("NOT TESTED WITH A FULL DISK: %v. It needs Linux, and the right to mount.", err)
 	}
 	r := newRig(t)
-	var log logged
+	var log logBuffer
 	c := Config{Dir: dir, Publisher: r.producer, Log: zerolog.New(&log), MinFree: 1 << 20}
 	s := r.openWith(t, c)
 	put := func(id string) {
 		t.Helper()
-		within(t, "taken", func() bool {
+		within(t, "the event is admitted", func() bool {
 			_, err := r.put(t.Context(), s, event(id, "pi_"+id, "order-"+id, schemas.PaymentCaptured, 1))
 			return err == nil
 		})
 	}
 	put("first")
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := kafkatest.Fill(dir); err != nil {
 		t.Fatal(err)
 	}
-	for n := 0; !s.stored().substitute; n++ { // a page of the log may still be free
+	for n := 0; !s.currentStore().afterFailure; n++ { // the last page of a file may have room
 		if n == 5000 {
-			t.Fatal("the full disk is not noticed")
+			t.Fatal("the full disk is not detected")
 		}
 		put(fmt.Sprint("full-", n))
 	}
 	known := func() {
 		t.Helper()
-		within(t, "known", func() bool {
+		within(t, "the event is known", func() bool {
 			a, err := r.put(t.Context(), s, event("first", "pi_first", "order-first", schemas.PaymentCaptured, 1))
 			return err == nil && len(a.Events) == 0
 		})
 	}
 	known()
-	within(t, "warned of", func() bool { return len(s.Warnings()) == 2 })
+	within(t, "both warnings are there", func() bool { return len(s.Warnings()) == 2 })
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -238,17 +245,17 @@ func TestFullDisk(t *testing.T) {
 	if err := kafkatest.Free(dir); err != nil {
 		t.Fatal(err)
 	}
-	s = r.openWith(t, c) // on one that is free again
+	s = r.openWith(t, c) // with free space again
 	defer s.Close()
-	if s.stored().substitute {
-		t.Error("the state is in memory though its disk is free again")
+	if s.currentStore().afterFailure {
+		t.Error("the state is in memory although its disk has free space again")
 	}
 	known()
-	t.Log(log.text.String())
+	t.Log(log.String())
 }
 
-// TestCorrupt: whatever file of the state is not what it was, the state knows what
-// was published. It is rebuilt, and the next one that opens it has nothing to mend.
+// TestCorrupt: whichever file of the state is damaged, the state knows what was
+// published. It is rebuilt once, and opens without a repair the next time.
 func TestCorrupt(t *testing.T) {
 	r, whole := newRig(t), t.TempDir()
 	s := r.open(t, whole)
@@ -260,15 +267,15 @@ func TestCorrupt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n == 150 {
-			if err := s.Settle(t.Context()); err != nil {
+			if err := s.Drain(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.stored().Flush(); err != nil {
+			if err := s.currentStore().Flush(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -310,7 +317,7 @@ func TestCorrupt(t *testing.T) {
 				for range 2 {
 					s := r.open(t, dir)
 					for _, e := range all {
-						within(t, "known", func() bool {
+						within(t, "the event is known", func() bool {
 							a, err := s.Admit(t.Context(), []schemas.Event{e})
 							if err != nil {
 								return false

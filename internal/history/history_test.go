@@ -23,6 +23,7 @@ import (
 
 // rig is a fake Kafka with the topics, and a producer.
 type rig struct {
+	cluster  *kfake.Cluster
 	kafka    kafka.Config
 	names    kafka.Names
 	producer *publish.Producer
@@ -35,7 +36,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
+	r := &rig{cluster: cluster, kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// open returns a state that is read back. An empty dir keeps it in memory.
+// open returns a restored state. An empty dir keeps it in memory.
 func (r *rig) open(t *testing.T, dir string) *History {
 	t.Helper()
 	return r.openWith(t, Config{Dir: dir, Publisher: r.producer, Log: zerolog.Nop()})
@@ -64,8 +65,9 @@ func (r *rig) openWith(t *testing.T, c Config) *History {
 	return s
 }
 
-// partial is a producer that writes events and then fails, while it is on, where
-// a reference is among the records: that one's leader is another broker.
+// partial is a producer that loses a reference: while on is set, a call that has it
+// writes the records before it and then fails, as if the reference's leader did not
+// answer.
 type partial struct {
 	*publish.Producer
 	reference string // its key
@@ -83,7 +85,7 @@ func (p *partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.
 	return nil, errors.Join(kafka.ErrUnavailable, err)
 }
 
-// put publishes what a state admits of the events.
+// put publishes those of the events that are new.
 func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Admission, error) {
 	a, err := s.Admit(ctx, events)
 	if err != nil {
@@ -109,7 +111,8 @@ func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Ad
 
 var began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// event is an event of a payment; an empty merchant is not known.
+// event returns an event of a payment. With an empty merchant it has the fallback
+// key.
 func event(id, payment, merchant string, typ schemas.Type, minutes int) schemas.Event {
 	source, key := schemas.KeyFromPayload, merchant
 	if merchant == "" {
@@ -131,7 +134,7 @@ func TestAdmit(t *testing.T) {
 		t.Helper()
 		a, err := r.put(t.Context(), s, e)
 		if err != nil || len(a.Events) != 1 {
-			t.Fatalf("%v, %+v: want the event to be new", err, a)
+			t.Fatalf("%v, %+v: want a new event", err, a)
 		}
 		return a.Events[0]
 	}
@@ -146,7 +149,7 @@ func TestAdmit(t *testing.T) {
 		t.Errorf("cancelled after captured is %+v, want the contradiction marked", e.Data)
 	}
 	if e := put(event("stranger", "pi_2", "", schemas.PaymentCaptured, 1)); e.Subject != "stripe::pi_2" {
-		t.Errorf("an event that nobody knows is under %s", e.Subject)
+		t.Errorf("an event without a reference is under %s", e.Subject)
 	}
 	a, err := r.put(t.Context(), s, event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10))
 	if err != nil || len(a.Events) != 0 || a.Known["captured"].Topic != "payment.captured" {
@@ -154,7 +157,7 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestForget: what was refused is new when it comes again.
+// TestForget: the events of a refused webhook are new at its redelivery.
 func TestForget(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -169,10 +172,10 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestReferenceAfterEvent: where Kafka took an event and not the reference that
-// went with it, whatever brings the event again brings the reference: the
-// redelivery of a webhook, of an event keyed by another reference too, and a
-// correction, which nobody sends again.
+// TestReferenceAfterEvent: if Kafka has an event without the reference that was sent
+// with it, the reference is published later: by a redelivery of the webhook, also
+// where another reference gave the event its key, and by this process for a
+// correction, which no processor redelivers.
 func TestReferenceAfterEvent(t *testing.T) {
 	refund := event("refund", "pi_1", "", schemas.RefundSucceeded, 2)
 	refund.Data.ConnectorRefundID = "re_1"
@@ -181,9 +184,9 @@ func TestReferenceAfterEvent(t *testing.T) {
 	paid := event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 0)
 	for _, c := range []struct {
 		name         string
-		before, lost schemas.Event // lost is the event that loses its reference
+		before, lost schemas.Event // lost is the event whose reference is lost
 		key          string        // of the reference
-		corrected    bool          // it is lost by the correction of the one before
+		corrected    bool          // lost makes the correction of before due, and the reference of that correction is lost
 	}{
 		{"the payload has the merchant's id", event("other", "pi_2", "order-2", schemas.PaymentCaptured, 0), paid, "stripe::pi_1", false},
 		{"a reference has it", paid, refund, "stripe::refund:re_1", false},
@@ -205,14 +208,14 @@ func TestReferenceAfterEvent(t *testing.T) {
 			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
 			producer.on.Store(false)
 			if !c.corrected {
-				within(t, "the event is read back", func() bool { _, ok, _ := s.stored().receipt(c.lost.ID); return ok })
+				within(t, "the event is in the store", func() bool { _, ok, _ := s.currentStore().receipt(c.lost.ID); return ok })
 				a, err := r.put(t.Context(), s, c.lost)
 				if err != nil || len(a.Events) != 0 || len(a.References) != 1 {
 					t.Fatalf("the redelivery: %v, %+v, want the event known and its reference written", err, a)
 				}
 			}
-			within(t, "the reference is written", func() bool { got, _ := s.stored().reference(c.key); return got == "order-1" })
-			if err := s.Settle(t.Context()); err != nil {
+			within(t, "the reference is written", func() bool { got, _ := s.currentStore().reference(c.key); return got == "order-1" })
+			if err := s.Drain(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			again, err := r.put(t.Context(), s, c.lost)
@@ -223,15 +226,15 @@ func TestReferenceAfterEvent(t *testing.T) {
 	}
 }
 
-// TestKeyOfEarlierAttempt: a record whose caller left is written all the same, and
-// its redelivery, which a reference has given the merchant's id meanwhile, gets that
-// record's receipt. The event is in Kafka under the fallback key alone, and so it is
-// corrected.
+// TestKeyOfEarlierAttempt: a record is written although its caller gave up waiting.
+// Meanwhile a reference has given the redelivery the merchant's id. The redelivery
+// gets the receipt of the record, which has the fallback key, so that a correction of
+// it follows.
 func TestKeyOfEarlierAttempt(t *testing.T) {
 	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 2)
 	merchant := ""
 	for i := 0; merchant == "" || kafka.PartitionOf([]byte(merchant), 2) == kafka.PartitionOf([]byte(dispute.Subject), 2); i++ {
-		merchant = fmt.Sprint("order-", i) // whose partition takes records while the other waits
+		merchant = fmt.Sprint("order-", i) // in a partition whose leader answers while that of the other is held back
 	}
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
 	if err != nil {
@@ -283,7 +286,7 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 		p, err := s.Where(merchant)
 		return err == nil && len(p.Events) == 2 && !slices.ContainsFunc(p.Events, func(e Located) bool { return e.ID == "dispute" })
 	})
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if a, err := r.put(t.Context(), s, dispute); err != nil || a.Known["dispute"].Partition != kafka.PartitionOf([]byte(dispute.Subject), 2) {
@@ -291,7 +294,7 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 	}
 }
 
-// within waits until something is so.
+// within waits until a condition holds, for 20 s at most.
 func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
@@ -301,8 +304,8 @@ func within(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestSameAtOnce: callers with overlapping events in different orders wait for
-// one another, and each event is new to one of them.
+// TestSameAtOnce: concurrent webhooks with the same events in different orders wait
+// for each other, and each event is new to exactly one of them.
 func TestSameAtOnce(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -339,12 +342,12 @@ func TestSameAtOnce(t *testing.T) {
 	}
 	defer a.Forget()
 	if _, err := s.Admit(ctx, a.Events); !errors.Is(err, kafka.ErrUnavailable) {
-		t.Errorf("while the same event is under way for long: %v, want unavailable", err)
+		t.Errorf("while the same event is being published for long: %v, want unavailable", err)
 	}
 }
 
-// TestRebuild: a state that is opened anew, empty, broken or another cluster's
-// knows what was published.
+// TestRebuild: a state that is opened again knows what was published, also if its
+// directory was deleted or is another cluster's.
 func TestRebuild(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(t.TempDir(), "state")
@@ -356,16 +359,16 @@ func TestRebuild(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka}); !errors.Is(err, errInUse) {
 		t.Errorf("a second server opened the state directory: %v, want %v", err, errInUse)
 	}
-	for _, spoil := range []func(*History){
+	for _, damage := range []func(*History){
 		func(*History) {},
 		func(s *History) {
-			if err := s.stored().write(rowMeta, meta{storeVersion, "another", ""}); err != nil {
+			if err := s.currentStore().writeJSON(rowMeta, origin{storeVersion, "another", ""}); err != nil {
 				t.Fatal(err)
 			}
 		},
 		func(*History) { defer os.RemoveAll(dir) },
 	} {
-		spoil(s)
+		damage(s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -381,39 +384,39 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// TestExpire: what is older than it need be remembered is forgotten.
-func TestExpire(t *testing.T) {
+// TestForgetOld: events older than the time that they are remembered are removed.
+func TestForgetOld(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
 	defer s.Close()
 	if _, err := r.put(t.Context(), s, event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		before time.Time
 		want   bool
 	}{{time.Now().Add(-time.Hour), true}, {time.Now().Add(time.Hour), false}} {
-		if err := s.stored().forget(t.Context(), c.before); err != nil {
+		if err := s.currentStore().forget(t.Context(), c.before); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok, err := s.stored().receipt("one"); err != nil || ok != c.want {
-			t.Errorf("forgetting what is before %s: known %v, %v, want %v", c.before, ok, err, c.want)
+		if _, ok, err := s.currentStore().receipt("one"); err != nil || ok != c.want {
+			t.Errorf("after forgetting events before %s: known %v, %v, want %v", c.before, ok, err, c.want)
 		}
 	}
-	if n, err := s.stored().ends("stripe::pi_1"); err != nil || len(n.All) != 0 {
-		t.Errorf("how the payment ended is %v, %v, want it forgotten", n, err)
+	if n, err := s.currentStore().terminal("stripe::pi_1"); err != nil || len(n.All) != 0 {
+		t.Errorf("the payment's terminal states are %v, %v, want them removed", n, err)
 	}
-	if merchant, err := s.stored().reference("stripe::pi_1"); err != nil || merchant != "order-1" {
+	if merchant, err := s.currentStore().reference("stripe::pi_1"); err != nil || merchant != "order-1" {
 		t.Errorf("the reference is %q, %v, want it kept", merchant, err)
 	}
 }
 
-// TestNothingStays: memory holds nothing of what the store has, whichever of
-// them was first to know.
-func TestNothingStays(t *testing.T) {
+// TestMemoryIsReleased: memory holds nothing that the store has, in whichever order
+// the two learn of it.
+func TestMemoryIsReleased(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
 	defer s.Close()
@@ -426,17 +429,17 @@ func TestNothingStays(t *testing.T) {
 	held := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.pending) + len(s.published) + len(s.references) + len(s.newest) + len(s.ends)
+		return len(s.pending) + len(s.local.events) + len(s.local.references) + len(s.local.newest) + len(s.local.terminal)
 	}
 	for deadline := time.Now().Add(20 * time.Second); held() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d entries stay in memory: %v %v", held(), s.published, s.newest)
+			t.Fatalf("%d entries stay in memory: %v %v", held(), s.local.events, s.local.newest)
 		}
 	}
 }
 
-// TestWaitsThroughRestart: an event that waits for its reference is corrected
-// though the state was closed and opened meanwhile, and its filter filled anew.
+// TestWaitsThroughRestart: an event that waits for its reference is corrected also
+// if the state was closed and opened meanwhile.
 func TestWaitsThroughRestart(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(t.TempDir(), "state")
@@ -444,7 +447,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	if _, err := r.put(t.Context(), s, event("dispute", "pi_1", "", schemas.DisputeOpened, 2)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -452,7 +455,7 @@ func TestWaitsThroughRestart(t *testing.T) {
 	}
 	s = r.open(t, dir)
 	defer s.Close()
-	for s.stored().absent.shown.Load() == nil {
+	for s.currentStore().filter.visible.Load() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := r.put(t.Context(), s, event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 1)); err != nil {

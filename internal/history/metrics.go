@@ -9,10 +9,10 @@ type metrics struct {
 	hits                     *prometheus.CounterVec
 	waits, corrections, late prometheus.Counter
 	errors                   prometheus.Counter
-	lag, bytes, free         prometheus.Gauge
+	bytes, free              prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer, s *History) *metrics {
+func newMetrics(r prometheus.Registerer, h *History) *metrics {
 	f := promauto.With(r)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "tollbridge_state_" + name, Help: help})
@@ -20,30 +20,31 @@ func newMetrics(r prometheus.Registerer, s *History) *metrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: "tollbridge_state_" + name, Help: help})
 	}
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_disk_failed", Help: "1 where the state is in memory because its disk was full or failed."},
-		func() float64 {
-			if s.stored().substitute {
-				return 1
-			}
-			return 0
-		})
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_stale_seconds", Help: "How long ago the partition that is furthest behind was read to its end; +Inf before it was."}, s.stale)
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_unread_events", Help: "Events published here that are not read back yet."},
-		func() float64 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return float64(len(s.published))
-		})
+	gaugeFunc := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "tollbridge_state_" + name, Help: help}, value)
+	}
+	gaugeFunc("disk_failed", "1 if the state store is in memory because its disk was full or failed.", func() float64 {
+		if h.currentStore().afterFailure {
+			return 1
+		}
+		return 0
+	})
+	gaugeFunc("stale_seconds", "Seconds since the partition that is furthest behind was in sync; +Inf before it was.", h.staleSeconds)
+	gaugeFunc("lag_records", "Records of all followed partitions that are not read yet, as far as their leaders have said.", h.lag)
+	gaugeFunc("unread_events", "Events published by this process that are not in the state store yet.", func() float64 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return float64(len(h.local.events))
+	})
 	return &metrics{
 		hits: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tollbridge_state_duplicates_total", Help: "Events that were published before and not again.",
+			Name: "tollbridge_state_duplicates_total", Help: "Events that were published before, and so not again.",
 		}, []string{"connector"}),
-		waits:       counter("waits_total", "Webhooks that waited for the same event under way."),
+		waits:       counter("waits_total", "Webhooks that waited while another one with the same event was being published."),
 		corrections: counter("corrections_total", "Events published again under the merchant's id."),
 		late:        counter("late_total", "Events published after one with a later time."),
-		errors:      counter("follow_errors_total", "Errors in following the topics, each of which is tried again."),
-		lag:         gauge("lag_records", "Records of all followed partitions that are not read yet, as of when each was read last."),
-		bytes:       gauge("store_bytes", "Size of the state directory's store."),
-		free:        gauge("disk_free_bytes", "Bytes free on the state directory's disk; 0 where the state has none."),
+		errors:      counter("follow_errors_total", "Errors in reading the topics; each is retried."),
+		bytes:       gauge("store_bytes", "Size of the state store in bytes."),
+		free:        gauge("disk_free_bytes", "Free bytes on the state directory's disk; 0 without a state directory."),
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// The values of rows are numbers, as varints, and texts behind their length, one
-// after the other.
+// The value of a row is a sequence of numbers, as varints, and of texts, each after
+// its length.
 
-var errRow = errors.New("it is cut short")
+var errTruncated = errors.New("the value is truncated")
 
 func appendNumber(to []byte, n int64) []byte { return binary.AppendVarint(to, n) }
 
 func readNumber(from []byte) (n int64, rest []byte, err error) {
 	n, size := binary.Varint(from)
 	if size <= 0 {
-		return 0, nil, errRow
+		return 0, nil, errTruncated
 	}
 	return n, from[size:], nil
 }
@@ -33,7 +33,7 @@ func appendText(to []byte, s string) []byte { return append(appendNumber(to, int
 func readText(from []byte) (s string, rest []byte, err error) {
 	n, rest, err := readNumber(from)
 	if err != nil || n < 0 || n > int64(len(rest)) {
-		return "", nil, errRow
+		return "", nil, errTruncated
 	}
 	return string(rest[:n]), rest[n:], nil
 }
@@ -51,18 +51,21 @@ func readTime(from []byte) (t time.Time, rest []byte, err error) {
 	return time.Unix(seconds, nanos).UTC(), rest, err
 }
 
-// readSince reads a row that begins with milliseconds since 1970.
-func readSince(from []byte) (time.Time, error) {
+// readMillis reads the time at the start of a row: milliseconds since 1970.
+func readMillis(from []byte) (time.Time, error) {
 	ms, _, err := readNumber(from)
 	return time.UnixMilli(ms), err
 }
 
+// appendReceipt appends a receipt. It must come last in a row.
 func appendReceipt(to []byte, at kafka.Receipt) []byte {
 	return append(appendNumber(appendNumber(to, int64(at.Partition)), at.Offset), at.Topic...)
 }
 
-func readReceipt(from []byte) (since int64, at kafka.Receipt, err error) {
-	since, rest, err := readNumber(from)
+// readReceipt reads the row of an event: when it was published, in milliseconds
+// since 1970, and its receipt.
+func readReceipt(from []byte) (published int64, at kafka.Receipt, err error) {
+	published, rest, err := readNumber(from)
 	if err != nil {
 		return 0, at, err
 	}
@@ -71,7 +74,7 @@ func readReceipt(from []byte) (since int64, at kafka.Receipt, err error) {
 		return 0, at, err
 	}
 	offset, rest, err := readNumber(rest)
-	return since, kafka.Receipt{Topic: string(rest), Partition: int(partition), Offset: offset}, err
+	return published, kafka.Receipt{Topic: string(rest), Partition: int(partition), Offset: offset}, err
 }
 
 func (n newest) encode() []byte { return append(appendTime(nil, n.Time), n.ID...) }
@@ -81,46 +84,47 @@ func readNewest(from []byte) (newest, error) {
 	return newest{t, string(rest)}, err
 }
 
-func (n ends) encode() (to []byte) {
-	for _, e := range n.All {
+func (s terminalStates) encode() (to []byte) {
+	for _, e := range s.All {
 		to = appendText(appendText(appendTime(to, e.Time), string(e.Type)), e.ID)
 	}
 	return to
 }
 
-func readEnds(from []byte) (n ends, err error) {
+func readTerminal(from []byte) (states terminalStates, err error) {
 	for len(from) > 0 {
-		var e end
+		var e terminalState
 		var typ string
 		if e.Time, from, err = readTime(from); err != nil {
-			return n, err
+			return states, err
 		}
 		if typ, from, err = readText(from); err != nil {
-			return n, err
+			return states, err
 		}
 		if e.ID, from, err = readText(from); err != nil {
-			return n, err
+			return states, err
 		}
 		e.Type = schemas.Type(typ)
-		n = n.with(e)
+		states = states.with(e)
 	}
-	return n, nil
+	return states, nil
 }
 
-// merger has Pebble put rows together that are written without a look at what
-// was there.
+// merger combines the values of a row that are written without reading the row
+// first. Pebble calls it on reads and compactions.
 var merger = &pebble.Merger{
 	Name: "tollbridge.history",
 	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
 		var m pebble.ValueMerger = new(newestMerger)
-		if strings.HasPrefix(string(key), rowEnds) {
-			m = new(endsMerger)
+		if strings.HasPrefix(string(key), rowTerminal) {
+			m = new(terminalMerger)
 		}
 		return m, m.MergeNewer(value)
 	},
 }
 
-// newestMerger keeps the later time and, of equal ones, what was written later.
+// newestMerger keeps the event with the latest time and, of equal times, the one
+// that was written last.
 type newestMerger struct{ newest }
 
 func (m *newestMerger) MergeNewer(value []byte) error {
@@ -141,19 +145,19 @@ func (m *newestMerger) MergeOlder(value []byte) error {
 
 func (m *newestMerger) Finish(bool) ([]byte, io.Closer, error) { return m.encode(), nil, nil }
 
-// endsMerger keeps the last of each type.
-type endsMerger struct{ ends }
+// terminalMerger keeps the latest event of each type.
+type terminalMerger struct{ terminalStates }
 
-func (m *endsMerger) MergeNewer(value []byte) error {
-	n, err := readEnds(value)
-	m.ends = m.with(n.All...)
+func (m *terminalMerger) MergeNewer(value []byte) error {
+	states, err := readTerminal(value)
+	m.terminalStates = m.with(states.All...)
 	return err
 }
 
-func (m *endsMerger) MergeOlder(value []byte) error {
-	n, err := readEnds(value)
-	m.ends = n.with(m.All...)
+func (m *terminalMerger) MergeOlder(value []byte) error {
+	states, err := readTerminal(value)
+	m.terminalStates = states.with(m.All...)
 	return err
 }
 
-func (m *endsMerger) Finish(bool) ([]byte, io.Closer, error) { return m.encode(), nil, nil }
+func (m *terminalMerger) Finish(bool) ([]byte, io.Closer, error) { return m.encode(), nil, nil }

@@ -20,66 +20,72 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// What a key of the store begins with. What stands behind it is in rows.go, or
-// JSON for what is rare. Times are of Kafka's records, or of when they were
-// published here.
+// Prefixes of the store's keys, with what follows in the key and the value. Values
+// are encoded as rows.go says; rare ones are JSON. The time of an event is that of
+// its Kafka record; for a local event, the time at which it was stored.
 const (
-	rowMeta      = "m"  // whose store it is, JSON
-	rowPosition  = "p/" // topic, partition → the next offset
-	rowEvent     = "e/" // event id → since when, and where, it is
-	rowKey       = "k/" // merchant_transaction_id, NUL, event id → since when it is there
-	rowReference = "r/" // connector:account:id → merchant_transaction_id, as it is
-	rowNewest    = "n/" // merchant_transaction_id → newest; merged
-	rowEnds      = "s/" // what ended, by endKey → ends; merged
-	rowWaiting   = "w/" // connector:account:id, NUL, event id → an event that waits for its reference, JSON
-	rowDue       = "d/" // event id → the correction that is due, JSON
-	rowCorrected = "c/" // event id → since when it has a correction, read back before it or after
+	rowMeta      = "m"  // -> origin, JSON
+	rowPosition  = "p/" // topic/partition -> next offset
+	rowEvent     = "e/" // event id -> time and receipt
+	rowKey       = "k/" // merchant_transaction_id, NUL, event id -> time
+	rowReference = "r/" // connector:account:id -> merchant_transaction_id as plain text
+	rowNewest    = "n/" // merchant_transaction_id -> newest; merged
+	rowTerminal  = "s/" // terminalKey -> terminalStates; merged
+	rowWaiting   = "w/" // connector:account:id, NUL, event id -> event with a fallback key that waits for its reference, JSON
+	rowDue       = "d/" // event id -> correction to publish, JSON
+	rowCorrected = "c/" // event id -> time of its correction, which may be stored before the event
 )
 
-// meta tells whether a store is of this cluster and these topics.
-type meta struct {
+// origin identifies the cluster and the topics that a store was made from.
+type origin struct {
 	Version int
 	Cluster string
 	Prefix  string
 }
 
-// storeVersion changes with what the rows mean: an older store is rebuilt.
+// storeVersion changes when the meaning of a row does. A store of another version
+// is rebuilt.
 const storeVersion = 3
 
-// identity asks the cluster for its id.
-func identity(ctx context.Context, client *kafkago.Client, names kafka.Names) (meta, error) {
+// identify returns the origin of a store for a cluster and its topics.
+func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (origin, error) {
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{names.References()}})
 	if err != nil {
-		return meta{}, fmt.Errorf("asking %s for the cluster's id: %w", client.Addr, err)
+		return origin{}, fmt.Errorf("asking %s for the cluster id: %w", client.Addr, err)
 	}
-	return meta{storeVersion, m.ClusterID, names.Prefix}, nil
+	return origin{storeVersion, m.ClusterID, names.Prefix}, nil
 }
 
-// store is what the topics said, in the state directory. Only the follower and
-// the corrections write it, without fsync: what a crash takes is read again.
+// store is a Pebble database in the state directory with what was read from the
+// topics. The follower and the corrections write to it. They do not fsync: after a
+// crash the lost rows are read from Kafka again.
 type store struct {
 	*pebble.DB
 	*failure
-	absent     *absent // of rows that are looked for while a webhook waits
-	of         meta
-	dir        string    // empty if it never had one
-	lock       io.Closer // of the directory; nil if there is none
-	substitute bool      // in memory, since the disk failed
+	filter       *bloomFilter // of the keys with [filteredPrefixes]
+	origin       origin
+	dir          string    // empty for a store without a directory
+	lock         io.Closer // of the directory; nil without one
+	afterFailure bool      // in memory, because the disk failed
 }
 
-// sought are the rows that absent knows, those that wait by what they wait for.
-var sought = []string{rowEvent, rowReference, rowNewest, rowEnds, rowWaiting}
+// filteredPrefixes are the prefixes of the keys that are in the Bloom filter: the
+// rows that are read while a processor waits for the response. Keys with rowWaiting
+// are in it without their event id.
+var filteredPrefixes = []string{rowEvent, rowReference, rowNewest, rowTerminal, rowWaiting}
 
-// cacheBytes bounds the memory of look-ups.
+// cacheBytes is the size of Pebble's block cache.
 const cacheBytes = 32 << 20
 
-// memTableBytes is how much is in memory before it is a file. Looking through
-// more costs more than writing smaller files.
+// memTableBytes is the size at which Pebble writes a memtable to a file. With larger
+// memtables, searching them costs more than writing fewer files saves.
 const memTableBytes = 8 << 20
 
-var errForeign = errors.New("it is of another cluster, prefix or version")
+var errForeign = errors.New("the store is of another cluster, topic prefix or version")
 
-func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
+// openPebble opens a store in a directory; an empty dir keeps it in memory. It
+// returns an error that wraps errForeign if the store has another origin.
+func openPebble(dir string, disk vfs.FS, from origin) (*store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	f := newFailure()
@@ -87,17 +93,17 @@ func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 		Cache: cache, MemTableSize: memTableBytes, Merger: merger,
 		Logger: f, EventListener: f.listener(), FS: guarded{disk, f},
 	}
-	// Whoever does not follow admits nothing: writing never waits for files to be
-	// put together, however busy the machine is.
+	// A follower that falls behind admits no events. So writes do not wait for
+	// compactions, however busy the machine is.
 	o.MemTableStopWritesThreshold, o.L0StopWritesThreshold = 8, 100
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // half the cost of a look-up
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // halves the cost of a look-up
 	}
 	if dir == "" {
 		o.FS = vfs.NewMem()
 	}
-	s := &store{failure: f, absent: newAbsent(absentMost), of: of}
+	s := &store{failure: f, filter: newBloomFilter(maxFilterBytes), origin: from}
 	err := f.do(func() (err error) {
 		s.DB, err = pebble.Open(dir, o)
 		return err
@@ -105,13 +111,13 @@ func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	var was meta
-	found, err := s.read(rowMeta, &was)
-	if err == nil && found && was != of {
+	var stored origin
+	found, err := s.readJSON(rowMeta, &stored)
+	if err == nil && found && stored != from {
 		err = errForeign
 	}
 	if err == nil && !found {
-		err = s.write(rowMeta, of)
+		err = s.writeJSON(rowMeta, from)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -119,11 +125,11 @@ func tryStore(dir string, disk vfs.FS, of meta) (*store, error) {
 	return s, nil
 }
 
-// closeTime is how long a store may take to close.
-const closeTime = 10 * time.Second
+// closeTimeout is the longest that Close waits for Pebble.
+const closeTimeout = 10 * time.Second
 
-// Close closes the store, unless it failed: what is in it is in Kafka, and Pebble
-// does not close what it could not write.
+// Close closes the store. Pebble cannot close a database whose write failed, so Close
+// leaves that one alone: everything in it is in Kafka.
 func (s *store) Close() error {
 	closed := make(chan error, 1)
 	go func() { closed <- s.do(s.DB.Close) }()
@@ -131,7 +137,7 @@ func (s *store) Close() error {
 	select {
 	case err = <-closed:
 	case <-s.failed:
-	case <-time.After(closeTime):
+	case <-time.After(closeTimeout):
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
@@ -139,47 +145,48 @@ func (s *store) Close() error {
 	return err
 }
 
-// fill tells absent of what was there at the start.
-func (s *store) fill(ctx context.Context) error {
-	for _, prefix := range sought {
+// fillFilter adds the keys that the store had at the start to the Bloom filter, and
+// enables it.
+func (s *store) fillFilter(ctx context.Context) error {
+	for _, prefix := range filteredPrefixes {
 		if err := s.each(prefix, func(key, _ []byte) error {
 			row := string(key)
 			if prefix == rowWaiting {
 				row = row[:strings.LastIndexByte(row, 0)]
 			}
-			s.absent.add(row)
+			s.filter.add(row)
 			return ctx.Err()
 		}); err != nil {
 			return err
 		}
 	}
-	s.absent.fill()
+	s.filter.setComplete()
 	return nil
 }
 
-// value calls f with a row's value, which is f's until it returns, if there is
-// such a row.
-func (s *store) value(key string, f func([]byte) error) (bool, error) {
+// read calls decode with the value of a row, which is valid until decode returns. It
+// returns false if there is no such row.
+func (s *store) read(key string, decode func([]byte) error) (bool, error) {
 	value, closer, err := s.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, s.bad(err)
+		return false, s.readFailed(err)
 	}
 	defer closer.Close()
-	if err := f(value); err != nil {
-		return false, s.bad(fmt.Errorf("row %q: %w", key, err))
+	if err := decode(value); err != nil {
+		return false, s.readFailed(fmt.Errorf("row %q: %w", key, err))
 	}
 	return true, nil
 }
 
-// read reads a row of JSON.
-func (s *store) read(key string, to any) (bool, error) {
-	return s.value(key, func(value []byte) error { return json.Unmarshal(value, to) })
+// readJSON decodes a row with a JSON value. It returns false if there is none.
+func (s *store) readJSON(key string, to any) (bool, error) {
+	return s.read(key, func(value []byte) error { return json.Unmarshal(value, to) })
 }
 
-func (s *store) write(key string, value any) error {
+func (s *store) writeJSON(key string, value any) error {
 	b, err := json.Marshal(value)
 	if err != nil {
 		return err
@@ -187,77 +194,81 @@ func (s *store) write(key string, value any) error {
 	return s.do(func() error { return s.Set([]byte(key), b, pebble.NoSync) })
 }
 
-// look is value for the rows that are sought.
-func (s *store) look(key string, f func([]byte) error) (bool, error) {
-	if !s.absent.has(key) {
+// readFiltered is read for keys with [filteredPrefixes].
+func (s *store) readFiltered(key string, decode func([]byte) error) (bool, error) {
+	if !s.filter.mayContain(key) {
 		return false, nil
 	}
-	return s.value(key, f)
+	return s.read(key, decode)
 }
 
+// receipt returns the receipt of an event; false if the store does not have it.
 func (s *store) receipt(id string) (at kafka.Receipt, ok bool, err error) {
-	ok, err = s.look(rowEvent+id, func(value []byte) (err error) {
+	ok, err = s.readFiltered(rowEvent+id, func(value []byte) (err error) {
 		_, at, err = readReceipt(value)
 		return err
 	})
 	return at, ok, err
 }
 
+// reference returns the merchant's id that a reference key maps to; empty without one.
 func (s *store) reference(key string) (merchant string, err error) {
-	_, err = s.look(rowReference+key, func(value []byte) error {
+	_, err = s.readFiltered(rowReference+key, func(value []byte) error {
 		merchant = string(value)
 		return nil
 	})
 	return merchant, err
 }
 
+// newest returns the newest event of a merchant's id; the zero value without one.
 func (s *store) newest(merchant string) (n newest, err error) {
-	_, err = s.look(rowNewest+merchant, func(value []byte) (err error) {
+	_, err = s.readFiltered(rowNewest+merchant, func(value []byte) (err error) {
 		n, err = readNewest(value)
 		return err
 	})
 	return n, err
 }
 
-func (s *store) ends(key string) (n ends, err error) {
-	_, err = s.look(rowEnds+key, func(value []byte) (err error) {
-		n, err = readEnds(value)
+// terminal returns the terminal states of a [terminalKey].
+func (s *store) terminal(key string) (states terminalStates, err error) {
+	_, err = s.readFiltered(rowTerminal+key, func(value []byte) (err error) {
+		states, err = readTerminal(value)
 		return err
 	})
-	return n, err
+	return states, err
 }
 
 func positionKey(p consume.Partition) string {
 	return fmt.Sprintf("%s%s/%d", rowPosition, p.Topic, p.Number)
 }
 
-// position returns the next offset to read of a partition, or -1.
+// position returns the next offset to read of a partition; -1 if none was read.
 func (s *store) position(p consume.Partition) (int64, error) {
 	next := int64(-1)
-	_, err := s.value(positionKey(p), func(value []byte) (err error) {
+	_, err := s.read(positionKey(p), func(value []byte) (err error) {
 		next, _, err = readNumber(value)
 		return err
 	})
 	return next, err
 }
 
-// each calls f with the rows whose keys begin with prefix. The slices are f's
-// only until it returns.
+// each calls f with the rows whose keys begin with prefix, in their order. The
+// slices are valid until f returns.
 func (s *store) each(prefix string, f func(key, value []byte) error) error {
-	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: []byte(after(prefix))})
+	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: []byte(afterPrefix(prefix))})
 	if err != nil {
-		return s.bad(err)
+		return s.readFailed(err)
 	}
 	for rows.First(); rows.Valid() && err == nil; rows.Next() {
 		err = f(rows.Key(), rows.Value())
 	}
-	return errors.Join(err, s.bad(rows.Close()))
+	return errors.Join(err, s.readFailed(rows.Close()))
 }
 
 var errEnough = errors.New("enough")
 
-// corrections returns what is due, as many as most.
-func (s *store) corrections(most int) (due []schemas.Event, err error) {
+// dueCorrections returns up to most corrections that are due.
+func (s *store) dueCorrections(most int) (due []schemas.Event, err error) {
 	err = s.each(rowDue, func(_, value []byte) error {
 		if len(due) == most {
 			return errEnough
@@ -275,25 +286,26 @@ func (s *store) corrections(most int) (due []schemas.Event, err error) {
 	return due, err
 }
 
-// corrected drops a correction that is published.
-func (s *store) corrected(id string) error {
+// dropCorrection removes the due correction of an event.
+func (s *store) dropCorrection(id string) error {
 	return s.do(func() error { return s.Delete([]byte(rowDue+id), pebble.NoSync) })
 }
 
-// commit writes a batch. Its caller closes it where there is no error: else it may
-// still be in use.
+// commit writes a batch. The caller closes the batch only if there is no error:
+// after one it may still be in use.
 func (s *store) commit(b *pebble.Batch) error {
 	return s.do(func() error { return b.Commit(pebble.NoSync) })
 }
 
-// forget drops the events that were published before a time.
+// forget removes the rows of events that were published before a time. References
+// are kept.
 func (s *store) forget(ctx context.Context, before time.Time) error {
 	b := s.NewBatch()
 	var errs []error
-	for prefix, since := range map[string]func(value []byte) (time.Time, error){
-		rowEvent: readSince, rowKey: readSince, rowCorrected: readSince,
-		rowNewest: func(value []byte) (time.Time, error) { n, err := readNewest(value); return n.Time, err },
-		rowEnds:   func(value []byte) (time.Time, error) { n, err := readEnds(value); return n.Time, err },
+	for prefix, timeOf := range map[string]func(value []byte) (time.Time, error){
+		rowEvent: readMillis, rowKey: readMillis, rowCorrected: readMillis,
+		rowNewest:   func(value []byte) (time.Time, error) { n, err := readNewest(value); return n.Time, err },
+		rowTerminal: func(value []byte) (time.Time, error) { s, err := readTerminal(value); return s.Time, err },
 		rowWaiting: func(value []byte) (time.Time, error) {
 			var e schemas.Event
 			err := json.Unmarshal(value, &e)
@@ -301,7 +313,7 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 		},
 	} {
 		errs = append(errs, s.each(prefix, func(key, value []byte) error {
-			t, err := since(value)
+			t, err := timeOf(value)
 			if err == nil && t.Before(before) {
 				err = b.Delete(key, nil)
 			}

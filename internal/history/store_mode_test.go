@@ -12,7 +12,7 @@ import (
 // TestStateDirectoryMode: other users of the machine cannot look into the state.
 func TestStateDirectoryMode(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")
-	s, err := openStore(dir, vfs.Default, meta{}, zerolog.Nop())
+	s, err := openStore(dir, vfs.Default, origin{}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

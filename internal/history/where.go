@@ -10,31 +10,32 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Place is where the events are that an id stands for.
+// Place is what [History.Where] knows about ids.
 type Place struct {
-	// Keys are other ids of the same payment: connector:account:id, and the
-	// merchant_transaction_id that it is a reference to.
+	// Keys are further ids of the same payments: reference keys
+	// (connector:account:id), and the merchant_transaction_id that one maps to.
 	Keys   []string  `json:"keys"`
 	Events []Located `json:"events"`
 }
 
-// Located is an event, and where it is.
+// Located is the id of an event, and where the event is.
 type Located struct {
 	ID string `json:"id"`
 	kafka.Receipt
 }
 
-// Where looks ids up: each may be a merchant_transaction_id, an event's, or
-// connector:account:id, and what is none of these the processor's id of a
-// payment, refund, dispute or payout, with any connector and account. What
-// nobody knows is left out. Events are known for [Config.Remember], and once
-// they are read back. The error wraps [ErrNotReady] until all of them are.
-func (s *History) Where(ids ...string) (p Place, err error) {
-	if err := s.Ready(); err != nil {
+// Where returns the events and the further ids of the payments that have one of
+// the ids. An id may be a merchant_transaction_id, an event id, connector:account:id
+// or a processor's id of a payment, refund, dispute or payout; the latter matches
+// every connector and account. Unknown ids are left out. Events are known for
+// [Config.Remember], and only once the store has them. The error wraps
+// [ErrNotReady] while the state is being restored.
+func (h *History) Where(ids ...string) (p Place, err error) {
+	if err := h.Ready(); err != nil {
 		return p, err
 	}
 	for _, id := range ids {
-		one, err := s.stored().where(id)
+		one, err := h.currentStore().where(id)
 		if err != nil {
 			return p, err
 		}
@@ -48,7 +49,7 @@ func (s *store) where(id string) (p Place, err error) {
 	if err != nil {
 		return p, err
 	}
-	if p.Events, err = s.under(id); err != nil {
+	if p.Events, err = s.eventsOf(id); err != nil {
 		return p, err
 	}
 	if ok {
@@ -62,20 +63,20 @@ func (s *store) where(id string) (p Place, err error) {
 		p.Keys = append(p.Keys, merchant)
 	}
 	if len(p.Events)+len(p.Keys) == 0 {
-		p.Keys, err = s.named(id)
+		p.Keys, err = s.referencesByID(id)
 	}
 	return p, err
 }
 
-// keyRow is what the rows of a merchant_transaction_id's events begin with.
+// keyRow returns the prefix of the rows of a merchant_transaction_id's events.
 func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 
-// under returns the events of a merchant_transaction_id.
-func (s *store) under(merchant string) (all []Located, err error) {
+// eventsOf returns the events of a merchant_transaction_id.
+func (s *store) eventsOf(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
 	err = s.each(prefix, func(key, _ []byte) error {
 		id := string(key[len(prefix):])
-		at, ok, err := s.receipt(id) // not if it is of a longer merchant_transaction_id
+		at, ok, err := s.receipt(id) // false if the row is of a longer merchant_transaction_id with a NUL
 		if ok {
 			all = append(all, Located{id, at})
 		}
@@ -84,16 +85,16 @@ func (s *store) under(merchant string) (all []Located, err error) {
 	return all, err
 }
 
-// named returns the references that end in a processor's id, and what they refer
-// to. There are few connectors and accounts, so that it steps from one to the
-// next and looks for the id in each.
-func (s *store) named(id string) (keys []string, err error) {
-	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(rowReference), UpperBound: []byte(after(rowReference))})
+// referencesByID returns the reference keys with a processor's id, and the
+// merchant's ids that they map to. There are few connectors and accounts: it steps
+// from one to the next and looks the id up in each.
+func (s *store) referencesByID(id string) (keys []string, err error) {
+	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(rowReference), UpperBound: []byte(afterPrefix(rowReference))})
 	if err != nil {
 		return nil, err
 	}
 	for more := rows.First(); more && err == nil; {
-		account := accountOf(rows.Key())
+		account := accountPrefix(rows.Key())
 		for _, kind := range []string{"", "refund:", "dispute:", "payout:"} {
 			key := strings.TrimPrefix(account, rowReference) + kind + id
 			merchant, e := s.reference(key)
@@ -101,14 +102,14 @@ func (s *store) named(id string) (keys []string, err error) {
 				keys = append(keys, key, merchant)
 			}
 		}
-		more = rows.SeekGE([]byte(after(account)))
+		more = rows.SeekGE([]byte(afterPrefix(account)))
 	}
 	return keys, errors.Join(err, rows.Close())
 }
 
-// accountOf is the row's key up to the id: connector:account:.
-func accountOf(key []byte) string {
-	end := len(key) // a row that is not ours is a step of its own
+// accountPrefix returns the key of a row up to the id: connector:account:.
+func accountPrefix(key []byte) string {
+	end := len(key) // a key without two colons is not ours: step over it alone
 	if connector := bytes.IndexByte(key, ':'); connector >= 0 {
 		if account := bytes.IndexByte(key[connector+1:], ':'); account >= 0 {
 			end = connector + 1 + account + 1
@@ -117,8 +118,8 @@ func accountOf(key []byte) string {
 	return string(key[:end])
 }
 
-// after is the first key that does not begin with prefix.
-func after(prefix string) string {
+// afterPrefix returns the first key after all keys with a prefix.
+func afterPrefix(prefix string) string {
 	end := []byte(prefix)
 	end[len(end)-1]++
 	return string(end)

@@ -9,7 +9,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestWhere: every name of a payment leads to its events, and no other's do.
+// TestWhere: every id of a payment finds its events, and no events of another.
 func TestWhere(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -20,19 +20,19 @@ func TestWhere(t *testing.T) {
 	opened.Data.ConnectorDisputeID = "du_4"
 	for _, e := range []schemas.Event{
 		opened,
-		event("numbers", "order-1", "order-9", schemas.PaymentCaptured, 10), // an id of the processor's that is another's order
+		event("numbers", "order-1", "order-9", schemas.PaymentCaptured, 10), // the processor's id equals another payment's merchant_transaction_id
 		event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10), refund,
 		event("longer", "pi_2", "order-1x", schemas.PaymentCaptured, 10),
 		event("stranger", "pi_3", "", schemas.PaymentCaptured, 10),
 	} {
 		if e.ID == "longer" {
-			e.Data.Account = "acct_9" // another account's references are stepped over
+			e.Data.Account = "acct_9" // the search steps from account to account
 		}
 		if _, err := r.put(t.Context(), s, e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Settle(t.Context()); err != nil {
+	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -66,10 +66,10 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%q: events %q, keys %q, want %q, %q", c.id, events, p.Keys, c.events, c.keys)
 		}
 	}
-	if err := s.stored().forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
+	if err := s.currentStore().forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := s.Where("order-1"); err != nil || len(p.Events) != 0 {
-		t.Errorf("what is forgotten is found: %v, %v", p, err)
+		t.Errorf("a forgotten event is found: %v, %v", p, err)
 	}
 }

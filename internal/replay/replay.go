@@ -184,7 +184,7 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 		err = r.flush(ctx)
 	}
 	if err == nil && r.Publisher != nil {
-		err = r.History.Settle(ctx) // topics of their own have no server that corrects keys
+		err = r.History.Drain(ctx) // topics of their own have no server that corrects keys
 	}
 	return r.Counts, err
 }
@@ -473,7 +473,7 @@ func (r *run) flush(ctx context.Context) error {
 	for i, c := range batch {
 		events[i] = c.Event
 	}
-	a, err := r.History.AdmitWhenCurrent(ctx, events)
+	a, err := r.History.AdmitWhenFresh(ctx, events)
 	if err != nil {
 		return err
 	}

@@ -113,12 +113,12 @@ func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 			t.Fatalf("%d %s: %s", answer.Code, answer.Body, w)
 		}
 	}
-	if err := h.Settle(t.Context()); err != nil {
+	if err := h.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	reads := r.remember(t, kafka.Names{}, to) // what is there, which h does not: it knows what it had published
 	defer reads.Close()
-	if err := reads.Settle(t.Context()); err != nil {
+	if err := reads.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

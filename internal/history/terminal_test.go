@@ -8,7 +8,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// about is an event of the refund, dispute or payout "thing-1" of order-1.
+// about returns an event of the refund, dispute or payout "thing-1" of order-1.
 func about(id string, typ schemas.Type, minutes int) schemas.Event {
 	e := event(id, "pi_1", "order-1", typ, minutes)
 	switch typ.Family() {
@@ -22,8 +22,8 @@ func about(id string, typ schemas.Type, minutes int) schemas.Event {
 	return e
 }
 
-// TestContradictions: what cannot be true beside what was published before is
-// marked, whichever of them comes first.
+// TestContradictions: an event that is mutually exclusive with a published one is
+// marked, in whichever order the two come.
 func TestContradictions(t *testing.T) {
 	for _, c := range []struct {
 		earlier, later schemas.Type
@@ -53,25 +53,25 @@ func TestContradictions(t *testing.T) {
 			{about("one", c.earlier, 1), about("two", c.later, 2)},
 			{about("two", c.later, 2), about("one", c.earlier, 1)},
 		} {
-			known := ends{}
-			if endKey(n.first) != "" {
-				known = known.with(end{n.first.Type, n.first.ID, n.first.Time})
+			known := terminalStates{}
+			if terminalKey(n.first) != "" {
+				known = known.with(terminalStateOf(n.first))
 			}
 			want := ""
 			if c.want {
 				want = n.first.ID
 			}
-			if got := known.against(n.second); got != want {
-				t.Errorf("%s and then %s; %s came first: contradicts %q, want %q", c.earlier, c.later, n.first.Type, got, want)
+			if got := known.contradictedBy(n.second); got != want {
+				t.Errorf("%s and then %s, and %s was published first: contradicts %q, want %q", c.earlier, c.later, n.first.Type, got, want)
 			}
 		}
 	}
 }
 
-// TestContradictionIsOfOneThing: another payment of the order, another refund,
-// and the next stage of a dispute contradict nothing. Both memory and the store
-// know.
-func TestContradictionIsOfOneThing(t *testing.T) {
+// TestContradictionIsOfOneObject: an event does not contradict one of another
+// payment of the order, of another refund, or of another stage of the dispute. This
+// holds for events in memory and in the store.
+func TestContradictionIsOfOneObject(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
 	defer s.Close()
@@ -83,13 +83,13 @@ func TestContradictionIsOfOneThing(t *testing.T) {
 		}
 		return a.Events[0].Data.Contradicts
 	}
-	for i, read := range []bool{false, true} { // from memory, from the store
+	for i, stored := range []bool{false, true} {
 		id := func(name string) string { return name + string(rune('0'+i)) }
 		put(about(id("won"), schemas.DisputeWon, 10*i))
 		put(about(id("failed"), schemas.RefundFailed, 10*i))
 		put(event(id("cancelled"), id("pi"), "order-1", schemas.PaymentCancelled, 1))
-		if read {
-			await(t, s)
+		if stored {
+			awaitStored(t, s)
 		}
 		next := about(id("next"), schemas.DisputeLost, 10*i+1)
 		next.Data.Stage = schemas.StagePreArbitration
@@ -110,27 +110,27 @@ func TestContradictionIsOfOneThing(t *testing.T) {
 				t.Errorf("%s contradicts %q, want %q", c.e.ID, got, c.want)
 			}
 		}
-		await(t, s)
+		awaitStored(t, s)
 	}
 }
 
-// await returns once the store has read back what was published here.
-func await(t *testing.T, s *History) {
+// awaitStored waits until the store has everything that s published.
+func awaitStored(t *testing.T, s *History) {
 	t.Helper()
 	left := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.published)
+		return len(s.local.events)
 	}
 	for deadline := time.Now().Add(20 * time.Second); left() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d events are not read back", left())
+			t.Fatalf("%d events are not in the store", left())
 		}
 	}
 }
 
-// TestLateBehindAnother: an event of another replica counts, though memory holds
-// an older one of the same order that the store has not read back.
+// TestLateBehindAnother: a newer event of another replica makes an event late, also
+// while memory holds an older event of the same order that is not in the store.
 func TestLateBehindAnother(t *testing.T) {
 	r := newRig(t)
 	one, other := r.open(t, ""), r.open(t, "")
@@ -140,12 +140,12 @@ func TestLateBehindAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Done([]kafka.Receipt{{}}, []kafka.Receipt{{}, {}}) // and Kafka does not show it
+	a.Done([]kafka.Receipt{{}}, []kafka.Receipt{{}, {}}) // with a receipt at which Kafka has nothing
 	if _, err := r.put(t.Context(), other, event("newest", "pi_1", "order-1", schemas.PaymentCaptured, 10)); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, there, err := one.stored().receipt("newest"); there || err != nil || time.Now().After(deadline) {
+		if _, there, err := one.currentStore().receipt("newest"); there || err != nil || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -155,7 +155,7 @@ func TestLateBehindAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := a.Events[0].Data; !d.Late || d.NewestEventID != "newest" {
-			t.Errorf("%s is late %v after %q, want it after the other replica's", typ, d.Late, d.NewestEventID)
+			t.Errorf("%s is late %v after %q, want it late after the other replica's", typ, d.Late, d.NewestEventID)
 		}
 		a.Forget()
 	}

@@ -1,0 +1,285 @@
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// apply writes fetched records, local writes and the new positions to the store:
+// all of them, or none.
+func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
+	db := h.currentStore()
+	b := writeBatch{names: h.Names, db: db, batch: db.NewIndexedBatch()}
+	now := time.Now()
+	for i := range writes {
+		if err := b.localWrite(&writes[i], now); err != nil {
+			return err
+		}
+	}
+	for _, c := range chunks {
+		for _, record := range c.Records {
+			if err := b.record(record); err != nil {
+				return err
+			}
+		}
+		if err := b.put(positionKey(c.Partition), appendNumber(nil, c.Next)); err != nil {
+			return err
+		}
+	}
+	if err := db.commit(b.batch); err != nil {
+		return err
+	}
+	h.confirm(b.events, b.references)
+	return b.batch.Close()
+}
+
+// writeBatch collects the rows that one response and the local writes change.
+type writeBatch struct {
+	names      kafka.Names
+	db         *store
+	batch      *pebble.Batch // its reads see the store as the batch changes it
+	events     []schemas.Event
+	references []string // reference keys
+}
+
+// put writes a row.
+func (b *writeBatch) put(key string, value []byte) error { return b.batch.Set([]byte(key), value, nil) }
+
+// putJSON writes a row with a JSON value.
+func (b *writeBatch) putJSON(key string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return b.put(key, text)
+}
+
+// putFiltered writes a row and adds its key to the Bloom filter: see
+// [filteredPrefixes].
+func (b *writeBatch) putFiltered(key string, value []byte) error {
+	b.db.filter.add(key)
+	return b.put(key, value)
+}
+
+// mergeFiltered is putFiltered for a row whose values are merged.
+func (b *writeBatch) mergeFiltered(key string, value []byte) error {
+	b.db.filter.add(key)
+	return b.batch.Merge([]byte(key), value, nil)
+}
+
+// exists reports whether the store has a row, as the batch changes it.
+func (b *writeBatch) exists(key string) (bool, error) {
+	if strings.HasPrefix(key, rowReference) && !b.db.filter.mayContain(key) {
+		return false, nil
+	}
+	_, closer, err := b.batch.Get([]byte(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, b.db.readFailed(err)
+	}
+	return true, closer.Close()
+}
+
+// merchantOf returns the merchant's id that a reference key maps to, as the batch
+// changes it; empty if there is no reference.
+func (b *writeBatch) merchantOf(key string) (string, error) {
+	if !b.db.filter.mayContain(rowReference + key) {
+		return "", nil
+	}
+	value, closer, err := b.batch.Get([]byte(rowReference + key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", b.db.readFailed(err)
+	}
+	merchant := string(value)
+	return merchant, closer.Close()
+}
+
+func (b *writeBatch) localWrite(w *localWrite, now time.Time) error {
+	if w.referenceKey != "" {
+		return b.reference(w.referenceKey, w.reference)
+	}
+	return b.event(w.event, w.at, now)
+}
+
+// record writes the rows of a record of our topics. It ignores a record that is
+// not an event of ours. An event's body is parsed only if its headers do not say
+// enough.
+func (b *writeBatch) record(record consume.Record) error {
+	if record.Topic == b.names.References() {
+		return b.reference(string(record.Key), string(record.Value))
+	}
+	id := record.Header(schemas.HeaderEventID)
+	when, err := time.Parse(time.RFC3339Nano, record.Header(schemas.HeaderEventTime))
+	if id == "" || err != nil {
+		return nil // written by another program
+	}
+	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, b.names.Prefix)), Subject: string(record.Key)}
+	e.Data.KeySource = schemas.KeySource(record.Header(schemas.HeaderKeySource))
+	e.Data.Corrects = record.Header(schemas.HeaderCorrects)
+	if _, ok := contradictions[e.Type]; ok || e.Data.Corrects != "" || hasFallbackKey(e) {
+		var parsed schemas.Event
+		if json.Unmarshal(record.Value, &parsed) == nil { // else written by another program
+			e = parsed
+		}
+	}
+	return b.event(e, record.Receipt(), record.Time)
+}
+
+// event writes the rows of an event that was published at a time.
+func (b *writeBatch) event(e schemas.Event, at kafka.Receipt, published time.Time) error {
+	b.events = append(b.events, e)
+	err := errors.Join(
+		b.putFiltered(rowEvent+e.ID, appendReceipt(appendNumber(nil, published.UnixMilli()), at)),
+		b.put(keyRow(e.Subject)+e.ID, appendNumber(nil, published.UnixMilli())),
+		b.mergeFiltered(rowNewest+e.Subject, newest{e.Time, e.ID}.encode()),
+	)
+	if key := terminalKey(e); key != "" {
+		one := terminalStates{}.with(terminalStateOf(e))
+		err = errors.Join(err, b.mergeFiltered(rowTerminal+key, one.encode()))
+	}
+	if e.Data.Corrects != "" {
+		err = errors.Join(err, b.corrected(e, published))
+	}
+	if hasFallbackKey(e) {
+		err = errors.Join(err, b.awaitReference(e))
+	}
+	return err
+}
+
+// corrected records that the event which by corrects has its correction, so that it
+// waits for no reference. The due correction is dropped, unless by was published
+// without a reference that it states: then by stays due, for that reference.
+func (b *writeBatch) corrected(by schemas.Event, published time.Time) error {
+	id := by.Data.Corrects
+	if err := b.put(rowCorrected+id, appendNumber(nil, published.UnixMilli())); err != nil {
+		return err
+	}
+	var drop []string
+	complete, err := b.referencesExist(by)
+	switch {
+	case err != nil:
+		return err
+	case complete:
+		drop = append(drop, rowDue+id)
+	default:
+		if err := b.putJSON(rowDue+id, by); err != nil {
+			return err
+		}
+	}
+	for _, key := range ReferenceKeys(by) {
+		drop = append(drop, rowWaiting+key+"\x00"+id)
+	}
+	for _, row := range drop {
+		if err := b.batch.Delete([]byte(row), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referencesExist reports whether every reference that an event states is in the
+// store.
+func (b *writeBatch) referencesExist(e schemas.Event) (bool, error) {
+	if hasFallbackKey(e) || e.Data.Connector == "" { // without a connector the event is not ours
+		return true, nil
+	}
+	for _, key := range ReferenceKeys(e) {
+		if ok, err := b.exists(rowReference + key); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// awaitReference stores an event with a fallback key until its reference comes. If
+// the reference is there already, the event's correction becomes due at once.
+func (b *writeBatch) awaitReference(e schemas.Event) error {
+	if corrected, err := b.exists(rowCorrected + e.ID); err != nil || corrected {
+		return err
+	}
+	for _, key := range ReferenceKeys(e) {
+		merchant, err := b.merchantOf(key)
+		if err != nil {
+			return err
+		}
+		if merchant != "" {
+			return b.correctionDue(e, merchant)
+		}
+	}
+	value, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	for _, key := range ReferenceKeys(e) {
+		b.db.filter.add(rowWaiting + key)
+		if err := b.put(rowWaiting+key+"\x00"+e.ID, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// correctionDue stores the correction of an event, to be published soon. There is
+// none if the event's key is the merchant's id already.
+func (b *writeBatch) correctionDue(e schemas.Event, merchant string) error {
+	if e.Subject == merchant {
+		return nil
+	}
+	c := correction(e, merchant)
+	return b.putJSON(rowDue+c.Data.Corrects, c)
+}
+
+// reference stores the first merchant's id of a reference key, and makes the
+// corrections of the events due that waited for it. An empty merchant is a
+// tombstone, which deletes the reference.
+func (b *writeBatch) reference(key, merchant string) error {
+	b.references = append(b.references, key)
+	if merchant == "" {
+		return b.batch.Delete([]byte(rowReference+key), nil)
+	}
+	if exists, err := b.exists(rowReference + key); err != nil || exists {
+		return err
+	}
+	if err := b.putFiltered(rowReference+key, []byte(merchant)); err != nil {
+		return err
+	}
+	if !b.db.filter.mayContain(rowWaiting + key) {
+		return nil
+	}
+	prefix := []byte(rowWaiting + key + "\x00")
+	rows, err := b.batch.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: append(prefix[:len(prefix)-1:len(prefix)-1], 1)})
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var drop [][]byte
+	for rows.First(); rows.Valid(); rows.Next() {
+		var e schemas.Event
+		if err := json.Unmarshal(rows.Value(), &e); err != nil {
+			return err
+		}
+		if err := b.correctionDue(e, merchant); err != nil {
+			return err
+		}
+		drop = append(drop, append([]byte(nil), rows.Key()...))
+	}
+	for _, row := range drop {
+		if err := b.batch.Delete(row, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package history
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// bloomFilter answers most look-ups of keys that are not in the store without
+// reading the store: nearly every webhook is new, and looks up five keys. It grows
+// by further layers, each twice as large as the one before.
+//
+// A layer is an array of blocks of 512 bits, one cache line each. A key sets
+// [keyBits] bits in one block: https://doi.org/10.1145/1498698.1594230.
+//
+// mayContain is safe for concurrent use, together with one another and with add.
+type bloomFilter struct {
+	seed     maphash.Seed
+	maxBytes int64 // a filter that would be larger is disabled: 0
+	adding   sync.Mutex
+	complete bool     // every key of the store has been added
+	layers   []*layer // replaced and never changed in place, since lookups may read it
+
+	// visible holds the layers that look-ups read; nil while the filter is incomplete
+	// or disabled. It is one pointer, so that a look-up reads either every layer of a
+	// complete filter, or none.
+	visible atomic.Pointer[[]*layer]
+}
+
+// layer has room for a fixed number of keys.
+type layer struct {
+	blocks [][8]atomic.Uint64
+	room   int
+}
+
+const (
+	keyBits        = 6
+	keysPerBlock   = 40       // about 1 % false positives
+	firstBlocks    = 1 << 11  // blocks of the first layer: 128 KiB, some 80,000 keys
+	maxFilterBytes = 96 << 20 // of all layers: some 60 million keys, ten million webhooks
+	blockBytes     = 64
+)
+
+func newBloomFilter(maxBytes int64) *bloomFilter {
+	return &bloomFilter{seed: maphash.MakeSeed(), maxBytes: maxBytes}
+}
+
+// mayContain returns false only if the store does not have the key.
+func (f *bloomFilter) mayContain(key string) bool {
+	layers := f.visible.Load()
+	if layers == nil {
+		return true
+	}
+	h := maphash.String(f.seed, key)
+	for _, l := range *layers {
+		if l.mayContain(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// add adds a key that the store has or is about to have.
+func (f *bloomFilter) add(key string) {
+	f.adding.Lock()
+	defer f.adding.Unlock()
+	if len(f.layers) == 0 || f.layers[len(f.layers)-1].room == 0 {
+		if !f.grow() {
+			return
+		}
+	}
+	h := maphash.String(f.seed, key)
+	last := len(f.layers) - 1
+	for _, l := range f.layers[:last] {
+		if l.mayContain(h) {
+			return
+		}
+	}
+	f.layers[last].add(h)
+}
+
+// grow adds a layer. If the filter would be larger than maxBytes it disables the
+// filter and returns false.
+func (f *bloomFilter) grow() bool {
+	blocks := firstBlocks << len(f.layers)
+	if f.maxBytes == 0 || int64(2*blocks-firstBlocks)*blockBytes > f.maxBytes { // the sum of all layers
+		f.maxBytes, f.layers = 0, nil
+	} else {
+		f.layers = append(slices.Clip(f.layers), &layer{make([][8]atomic.Uint64, blocks), blocks * keysPerBlock})
+	}
+	f.publish()
+	return f.maxBytes > 0
+}
+
+// setComplete enables the filter, once every key of the store has been added.
+func (f *bloomFilter) setComplete() {
+	f.adding.Lock()
+	defer f.adding.Unlock()
+	f.complete = true
+	f.publish()
+}
+
+// publish makes the layers visible to look-ups, if the filter is complete and not
+// disabled.
+func (f *bloomFilter) publish() {
+	if f.maxBytes == 0 || !f.complete {
+		f.visible.Store(nil)
+		return
+	}
+	layers := f.layers
+	f.visible.Store(&layers)
+}
+
+// block returns the block of a key's hash, and a second hash that selects the bits
+// in it.
+func (l *layer) block(h uint64) (*[8]atomic.Uint64, uint64) {
+	at, _ := bits.Mul64(h, uint64(len(l.blocks)))
+	return &l.blocks[at], h * 0x9e3779b97f4a7c15
+}
+
+func (l *layer) mayContain(h uint64) bool {
+	b, g := l.block(h)
+	for range keyBits {
+		if b[g>>61].Load()&(1<<(g>>55&63)) == 0 {
+			return false
+		}
+		g = bits.RotateLeft64(g, 9)
+	}
+	return true
+}
+
+func (l *layer) add(h uint64) {
+	b, g := l.block(h)
+	for range keyBits {
+		b[g>>61].Or(1 << (g >> 55 & 63))
+		g = bits.RotateLeft64(g, 9)
+	}
+	l.room--
+}

@@ -1,0 +1,36 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// AdmitWhenFresh is [History.Admit] for commands, for which no processor waits.
+// Where Admit refuses an event because this process has not read everything that
+// another may have published, AdmitWhenFresh waits and tries again, until ctx is
+// done or maxWait has passed.
+func (h *History) AdmitWhenFresh(ctx context.Context, events []schemas.Event) (*Admission, error) {
+	for since := time.Now(); ; {
+		a, err := h.Admit(ctx, events)
+		if !errors.Is(err, errBehind) {
+			return a, err
+		}
+		if time.Since(since) > maxWait {
+			return nil, fmt.Errorf("waited %s: %w", maxWait, err)
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+const (
+	maxWait       = time.Minute
+	retryInterval = 20 * time.Millisecond
+)

@@ -1,0 +1,67 @@
+// Package history remembers which events were published, so that each fact is
+// published once, under the merchant's id, and is marked if it is late. Its only
+// source is our own topics: a store in the state directory follows them. A store
+// that is missing, broken or of another cluster is rebuilt from them.
+//
+//	ingest ──Admit──▶ new events ──▶ Publish ──▶ Done ──▶ memory ─┐
+//	                                               Admit reads    ├─▶ Admit
+//	event topics, references ──follow──▶ store ─── both ──────────┘
+//
+// Memory holds what this process published until the store has it. The follower
+// copies those records from memory to the store, and fetches only the records
+// that other replicas wrote.
+//
+// # Guarantees
+//
+// An event whose id was published is not published again for [Config.Remember]:
+// not by this process, not by an earlier process, however that one ended, and not
+// by another replica once it has read the record. [History.Ready] reports whether
+// everything that was in the topics at the start has been read.
+//
+// A replica that has not been in sync with a partition for [kafka.MaxStaleness]
+// admits no new event to it: another replica may have sent that event, and have
+// refused its webhook because no answer said whether it was written. After such a
+// refusal that replica does not send the record again either. It looks for the
+// record in the log ([History.Written]). Both replicas resume [kafka.QuietPeriod]
+// after the partition's leader answers again: by then every produce request that
+// was sent before has reached the leader.
+//
+// An event is published twice, with the same id, in three cases:
+//
+//   - Two replicas get the same webhook before either has read the other's
+//     record. That takes about [consume.Reader.PollInterval], longer where Kafka is busy,
+//     and the time until Kafka shows the record to consumers.
+//   - The last produce request of a killed process reaches its broker only after
+//     the next process has read that broker's log to the end.
+//   - The last produce request that a replica sent before a partition's leader
+//     stopped answering reaches the leader later than [kafka.QuietPeriod] after the
+//     leader answers again.
+//
+// Consumers handle an id once. Two records with the same id
+//
+//   - say the same, except for received_at, late, newest_event_id and contradicts
+//     and, where the processor reports one fact by several of its events, for the
+//     fields in which those differ;
+//   - have the same key, and so the same partition, unless the payment's reference
+//     was written at that time, too: then one of the two has the fallback key, and
+//     a correction of it follows, although the other has the merchant's id;
+//   - count as one event for later redeliveries, which get the receipt of the
+//     second.
+//
+// Two facts of one payment that two replicas publish before either has read the
+// other's record are not marked as late or as contradicting each other.
+//
+// # References
+//
+// Every event that has both the processor's id of a payment and the merchant's is
+// a reference: it maps the one to the other. An event without the merchant's id
+// gets its key through the reference. The first reference of an id counts. A
+// second one is written only by two replicas at the same time; after Kafka has
+// compacted such a pair, a rebuilt store has the second.
+//
+// An event that comes before its reference has the fallback key
+// connector:account:id. Once the reference is known, a correction is published
+// under the merchant's id: a copy of the event whose corrects is the id of the
+// first one. Each replica waits a random time before it publishes a correction,
+// and skips it if another replica has published it meanwhile.
+package history

@@ -1,0 +1,111 @@
+package history
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// errBehind is the error while another replica may have published an event that
+// this one has not read.
+var errBehind = fmt.Errorf("%w: cannot rule out a duplicate: replica is behind", kafka.ErrUnavailable)
+
+// checkFresh returns an error that wraps [errBehind] if a new event's partition was
+// last in sync longer than [kafka.MaxStaleness] ago: another replica may have
+// published the event since. A producer waits longer than that, [kafka.Patience],
+// before it refuses a record with unknown outcome. So when the processor delivers the
+// webhook again, this replica has stopped admitting events to the partition.
+func (h *History) checkFresh(e schemas.Event) error {
+	f, topic := h.follower.Load(), h.Names.Event(e.Type)
+	if f == nil {
+		return fmt.Errorf("%w: consumer lag: topic %s is not read yet", errBehind, topic)
+	}
+	p, followed := f.partitionOf(topic, e.Subject)
+	if !followed {
+		return fmt.Errorf("%w: topic %s is not read", errBehind, topic)
+	}
+	inSync := f.inSyncAt(p)
+	if inSync.IsZero() {
+		return fmt.Errorf("%w: consumer lag: partition %s/%d was not in sync yet", errBehind, p.Topic, p.Number)
+	}
+	if age := time.Since(inSync); age > kafka.MaxStaleness {
+		return fmt.Errorf("%w: consumer lag: partition %s/%d last in sync %s ago", errBehind, p.Topic, p.Number, age.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// inSyncAt returns a time such that everything that was in the partition then has
+// been read; zero if there is none.
+func (f *follower) inSyncAt(p consume.Partition) time.Time { return f.orStarted(f.FreshAsOf(p)) }
+
+// orStarted returns t, and for a zero t the time at which the follower started, if
+// it has read everything that was in the topics then.
+func (f *follower) orStarted(t time.Time) time.Time {
+	if t.IsZero() && f.caughtUp.Load() {
+		return f.started
+	}
+	return t
+}
+
+// lag returns how many records of all partitions are not read yet, as far as their
+// leaders have said.
+func (h *History) lag() float64 {
+	f := h.follower.Load()
+	if f == nil {
+		return 0
+	}
+	records, _ := f.Lag()
+	return float64(max(records, f.left.Load())) // at the start no leader has answered yet
+}
+
+// staleSeconds returns how many seconds ago the partition that is furthest behind
+// was in sync; +Inf if one was not yet.
+func (h *History) staleSeconds() float64 {
+	f := h.follower.Load()
+	if f == nil {
+		return math.Inf(1)
+	}
+	_, oldest := f.Lag()
+	if oldest = f.orStarted(oldest); oldest.IsZero() {
+		return math.Inf(1)
+	}
+	return time.Since(oldest).Seconds()
+}
+
+// Follows reports whether [History.Written] can answer for a topic: see
+// [publish.LogReader].
+func (h *History) Follows(topic string) bool {
+	f := h.follower.Load()
+	return f != nil && f.partitions[topic] > 0 && topic != h.Names.References()
+}
+
+// Written looks for events whose outcome is unknown: they were sent to a partition
+// at a time, and no answer said whether they were written. It returns the receipts
+// of those that the log has, by event id; those without one were not written. It
+// returns false as long as the log may still get one of them: see [publish.LogReader].
+func (h *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool) {
+	if h.closed.Load() {
+		return nil, true // the process is about to exit and sends nothing again
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := h.follower.Load()
+	if f == nil || f.inSyncAt(consume.Partition{Topic: topic, Number: partition}).Before(sent.Add(kafka.QuietPeriod)) {
+		return nil, false
+	}
+	receipts := map[string]kafka.Receipt{}
+	for _, id := range ids {
+		at, ok, err := h.receiptOf(id)
+		if err != nil {
+			return nil, false
+		}
+		if ok {
+			receipts[id] = at
+		}
+	}
+	return receipts, true
+}

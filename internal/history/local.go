@@ -1,0 +1,123 @@
+package history
+
+import (
+	"slices"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// local holds what this process published until the store has it.
+type local struct {
+	events     map[string]localEvent // by event id
+	references map[string]string     // reference key -> merchant_transaction_id
+	newest     localRows[newest]     // by merchant_transaction_id
+	terminal   localRows[terminalStates]
+	writes     []localWrite // not handed to the follower yet
+}
+
+func newLocal() local {
+	return local{
+		events: map[string]localEvent{}, references: map[string]string{},
+		newest: localRows[newest]{}, terminal: localRows[terminalStates]{},
+	}
+}
+
+// localEvent is an event that this process published, and the keys of the rows
+// that it changes; these are empty if the follower fetches the event from Kafka.
+type localEvent struct {
+	kafka.Receipt
+	merchant, terminalKey string
+}
+
+// localWrite is a record that this process published, so that the follower need
+// not fetch it: an event or, if that has no id, a reference.
+type localWrite struct {
+	event                   schemas.Event
+	referenceKey, reference string
+	at                      kafka.Receipt
+}
+
+// localRows holds rows as the local events change them. A row stays until the
+// store has the last of its events.
+type localRows[T any] map[string]struct {
+	row    T
+	events int
+}
+
+// add sets the row of a key for one more event. An empty key is ignored.
+func (l localRows[T]) add(key string, row T) {
+	if key != "" {
+		entry := l[key]
+		entry.row, entry.events = row, entry.events+1
+		l[key] = entry
+	}
+}
+
+// release counts one event of a key as stored, and drops the row after the last.
+func (l localRows[T]) release(key string) {
+	entry, ok := l[key]
+	if entry.events--; entry.events > 0 {
+		l[key] = entry
+	} else if ok {
+		delete(l, key)
+	}
+}
+
+func (l *local) addReference(key, merchant string, at kafka.Receipt) {
+	l.references[key] = merchant
+	l.writes = append(l.writes, localWrite{referenceKey: key, reference: merchant, at: at})
+}
+
+func (l *local) addEvent(e schemas.Event, at kafka.Receipt) {
+	key := terminalKey(e)
+	l.events[e.ID] = localEvent{at, e.Subject, key}
+	l.writes = append(l.writes, localWrite{event: e, at: at})
+	l.newest.add(e.Subject, l.newest[e.Subject].row.after(e))
+	if key != "" {
+		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(e)))
+	}
+}
+
+// takeWrites returns the local writes since the last call that the store does not
+// have yet, and their offsets.
+func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
+	writes := slices.DeleteFunc(l.writes, func(w localWrite) bool {
+		if w.referenceKey != "" {
+			_, unconfirmed := l.references[w.referenceKey]
+			return !unconfirmed
+		}
+		_, unconfirmed := l.events[w.event.ID]
+		return !unconfirmed
+	})
+	l.writes = nil
+	offsets := map[consume.Partition][]int64{}
+	for _, w := range writes {
+		p := consume.Partition{Topic: w.at.Topic, Number: w.at.Partition}
+		offsets[p] = append(offsets[p], w.at.Offset)
+	}
+	return writes, offsets
+}
+
+// confirm drops from memory what the store now has, and brings the caches up to
+// date.
+func (h *History) confirm(events []schemas.Event, references []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range events {
+		h.cachedNewest.update(e.Subject, func(n newest) newest { return n.after(e) })
+		if key := terminalKey(e); key != "" {
+			h.cachedTerminal.update(key, func(s terminalStates) terminalStates { return s.with(terminalStateOf(e)) })
+		}
+		if own, ok := h.local.events[e.ID]; ok {
+			delete(h.local.events, e.ID)
+			h.local.newest.release(own.merchant)
+			h.local.terminal.release(own.terminalKey)
+		}
+	}
+	for _, key := range references {
+		delete(h.local.references, key)
+		h.cachedReferences.remove(key)
+	}
+}

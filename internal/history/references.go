@@ -1,0 +1,143 @@
+package history
+
+import (
+	"slices"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// ReferenceKeys returns the keys under which an event's payment can be referenced:
+// connector:account:id of the payment, and for a refund, dispute or payout also
+// connector:account:refund:id and so on, since numeric ids of both may be equal.
+// It returns none if the ids are not signed: whoever holds one webhook could
+// otherwise bind another payment's id to a merchant's id of their choice.
+func ReferenceKeys(e schemas.Event) []string {
+	d := e.Data
+	prefix := d.Connector + ":" + d.Account + ":"
+	var keys []string
+	if d.UnsignedIDs {
+		return nil
+	}
+	for _, id := range append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...) {
+		if id != "" {
+			keys = append(keys, prefix+id)
+		}
+	}
+	if object := objectOf(e); object != "" {
+		keys = append(keys, prefix+object)
+	}
+	return keys
+}
+
+// objectOf returns the refund, dispute or payout of an event, such as refund:id;
+// empty if the event is about none.
+func objectOf(e schemas.Event) string {
+	family, id := e.Type.Family(), ""
+	switch family {
+	case "refund":
+		id = e.Data.ConnectorRefundID
+	case "dispute":
+		id = e.Data.ConnectorDisputeID
+	case "payout":
+		id = e.Data.ConnectorPayoutID
+	}
+	if id == "" {
+		return ""
+	}
+	return family + ":" + id
+}
+
+// hasFallbackKey reports whether an event's key is a fallback key, or one that the
+// merchant gave to a single capture or refund: not the payment's merchant's id.
+func hasFallbackKey(e schemas.Event) bool {
+	return e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
+}
+
+// withMerchant returns an event under a merchant's id that a reference has.
+func withMerchant(e schemas.Event, merchant string) schemas.Event {
+	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = merchant, merchant, schemas.KeyFromReference
+	return e
+}
+
+// resolveKey gives an event with a fallback key the merchant's id, if a reference
+// has it.
+func (h *History) resolveKey(e schemas.Event) (schemas.Event, error) {
+	if !hasFallbackKey(e) {
+		return e, nil
+	}
+	for _, key := range ReferenceKeys(e) {
+		merchant, err := h.merchantOf(key)
+		if err != nil {
+			return e, err
+		}
+		if merchant != "" && merchant != e.Subject {
+			return withMerchant(e, merchant), nil
+		}
+	}
+	return e, nil
+}
+
+// merchantOf returns the merchant's id that a reference key maps to; empty if no
+// reference is known.
+func (h *History) merchantOf(key string) (string, error) {
+	if merchant, ok := h.local.references[key]; ok {
+		return merchant, nil
+	}
+	if merchant, ok := h.cachedReferences.get(key); ok {
+		return merchant, nil
+	}
+	merchant, err := h.currentStore().reference(key)
+	if err == nil && merchant != "" {
+		h.cachedReferences.put(key, merchant)
+	}
+	return merchant, err
+}
+
+// addReferences adds the references that an event states and that are not known to
+// the admission.
+func (h *History) addReferences(a *Admission, e schemas.Event) error {
+	if hasFallbackKey(e) {
+		return nil
+	}
+	for _, key := range ReferenceKeys(e) {
+		merchant, err := h.merchantOf(key)
+		if err != nil {
+			return err
+		}
+		if merchant != "" || slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
+			continue
+		}
+		a.References = append(a.References, kafka.Record{
+			Topic: h.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
+			Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}},
+		})
+	}
+	return nil
+}
+
+// addReferencesOfKnown is addReferences for an event that was published before,
+// and whose key has not been resolved here.
+func (h *History) addReferencesOfKnown(a *Admission, e schemas.Event) error {
+	e, err := h.resolveKey(e)
+	if err != nil {
+		return err
+	}
+	return h.addReferences(a, e)
+}
+
+// Link adds the missing references of events to a. The caller knows that the
+// events were published and does not admit them.
+func (a *Admission) Link(events []schemas.Event) error {
+	if a.h == nil {
+		return nil
+	}
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	for _, e := range events {
+		if err := a.h.addReferencesOfKnown(a, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
