@@ -12,20 +12,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// adyen: a batch of items, {"live", "notificationItems":
-// [{"NotificationRequestItem"}]}, or a form that is one item (see verify).
-// eventCode says what was tried and success whether it worked; of a dispute,
-// additionalData.disputeStatus says more.
+// adyen reads a batch of items, {"live", "notificationItems":
+// [{"NotificationRequestItem"}]}, or a form with one item. eventCode is the
+// operation and success says whether it worked; for a dispute,
+// additionalData.disputeStatus gives the state.
 //
-// pspReference is the item's own id: of the payment for AUTHORISATION, of the
-// request for what is done to a payment, and one for all that happens in a
-// dispute; originalReference is the payment's then. A redelivery may come with
-// another eventDate, so the identity is what is signed and stays: eventCode,
-// pspReference and success. What else is signed, verify says: additionalData
-// is not.
+// pspReference is the item's own id: the payment's for AUTHORISATION, the
+// modification request's for a capture, cancellation or refund, and the dispute's
+// for all events of a dispute. originalReference is then the payment's. A
+// redelivery may have another eventDate. The identity therefore consists of three
+// fields that are signed and do not change: eventCode, pspReference and success.
+// additionalData is not signed; package verify says what else is.
 //
-// merchantReference is the merchant's of the payment; of what the merchant asks
-// to be done to one, it is that of the request, if that had its own:
+// merchantReference is the merchant's reference of the payment. A modification
+// request may have its own reference, which then takes its place:
 // https://github.com/Adyen/adyen-commercetools/blob/master/docs/adr/0011-matching-adyen-notification.md
 //
 // https://docs.adyen.com/development-resources/webhooks/webhook-types
@@ -35,12 +35,12 @@ var adyen = Connector{
 	Normalize: adyenNormalize,
 }
 
-// adyenExponents are Adyen's minor units that differ from ISO 4217's:
+// adyenExponents are the currencies whose decimals differ from ISO 4217 at Adyen:
 // https://docs.adyen.com/development-resources/currency-codes
 var adyenExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
-// adyenTypes are the meanings of an eventCode by success. Where one is empty,
-// Adyen documents no such item.
+// adyenTypes are the event types of an eventCode with success true and false. An
+// empty type is a combination that Adyen does not document.
 var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"PENDING":                  {schemas.PaymentProcessing, schemas.PaymentFailed},
 	"AUTHORISATION":            {schemas.PaymentAuthorized, schemas.PaymentFailed},
@@ -51,7 +51,7 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"TECHNICAL_CANCEL":         {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
 	"EXPIRE":                   {schemas.PaymentExpired, ""},
 	"OFFER_CLOSED":             {schemas.PaymentExpired, ""},
-	"CANCEL_OR_REFUND":         {}, // see reversal
+	"CANCEL_OR_REFUND":         {}, // see reversalType
 	"REVERSAL":                 {},
 
 	"REFUND":              {schemas.RefundSucceeded, schemas.RefundFailed},
@@ -59,7 +59,7 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"REFUND_FAILED":       {schemas.RefundFailed, schemas.RefundFailed},
 	"REFUNDED_REVERSED":   {schemas.RefundFailed, schemas.RefundFailed},
 	"POSTPONED_REFUND":    {schemas.RefundPending, schemas.RefundFailed},
-	"VOID_PENDING_REFUND": {schemas.RefundCancelled, ""}, // see typ
+	"VOID_PENDING_REFUND": {schemas.RefundCancelled, ""}, // see eventType
 
 	"PAYOUT_THIRDPARTY": {schemas.PayoutCreated, schemas.PayoutFailed},
 	"PAYOUT_DECLINE":    {schemas.PayoutFailed, schemas.PayoutFailed},
@@ -73,8 +73,8 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"MANUAL_REVIEW_REJECT":  {schemas.FraudRejected, ""},
 }
 
-// adyenDisputeTypes are the eventCodes of disputes: what they mean, unless
-// disputeStatus says otherwise.
+// adyenDisputeTypes are the stage and the event type of a dispute's eventCode. If
+// disputeStatus is in the third column, its event type is used.
 //
 // https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
 // https://github.com/Adyen/php-webhook-module
@@ -85,8 +85,8 @@ var adyenDisputeTypes = map[text]struct {
 }{
 	"REQUEST_FOR_INFORMATION":           {schemas.StagePreDispute, schemas.DisputeOpened, adyenDisputeStatusTypes},
 	"NOTIFICATION_OF_CHARGEBACK":        {schemas.StageDispute, schemas.DisputeOpened, adyenDisputeStatusTypes},
-	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenDisputeStatusTypes}, // of Adyen's plugins; the page has not got it
-	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenDisputeStatusTypes},   // debited; without a status there is no defence
+	"DISPUTE_OPENED_WITH_CHARGEBACK":    {schemas.StageDispute, schemas.DisputeOpened, adyenDisputeStatusTypes}, // used by Adyen's plugins, not documented
+	"CHARGEBACK":                        {schemas.StageDispute, schemas.DisputeLost, adyenDisputeStatusTypes},   // the account is debited; without a status, no defence is possible
 	"INFORMATION_SUPPLIED":              {schemas.StageDispute, schemas.DisputeChallenged, nil},
 	"DISPUTE_DEFENSE_PERIOD_ENDED":      {schemas.StageDispute, schemas.DisputeLost, adyenDisputeStatusTypes},
 	"ISSUER_RESPONSE_TIMEFRAME_EXPIRED": {schemas.StageDispute, schemas.DisputeWon, nil},
@@ -103,6 +103,7 @@ var adyenDisputeTypes = map[text]struct {
 	"SCHEME_ARBITRATION_LOST":           {schemas.StagePreArbitration, schemas.DisputeLost, nil},
 }
 
+// adyenDisputeStatusTypes are the event types of a disputeStatus.
 var adyenDisputeStatusTypes = map[text]schemas.Type{
 	"Undefended":  schemas.DisputeOpened,
 	"Pending":     schemas.DisputeOpened,
@@ -114,7 +115,8 @@ var adyenDisputeStatusTypes = map[text]schemas.Type{
 	"Lost":        schemas.DisputeLost,
 }
 
-// adyenItem: https://docs.adyen.com/api-explorer/Webhooks/1/overview
+// adyenItem is a NotificationRequestItem:
+// https://docs.adyen.com/api-explorer/Webhooks/1/overview
 type adyenItem struct {
 	PspReference        text `json:"pspReference"`
 	OriginalReference   text `json:"originalReference"`
@@ -126,10 +128,10 @@ type adyenItem struct {
 	Reason              text `json:"reason"`
 	PaymentMethod       text `json:"paymentMethod"`
 	Amount              struct {
-		Value    text `json:"value"` // a number, and a string in some older senders
+		Value    text `json:"value"` // a number, or a string in older webhooks
 		Currency text `json:"currency"`
 	} `json:"amount"`
-	More metadata `json:"additionalData"`
+	AdditionalData metadata `json:"additionalData"`
 }
 
 func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -149,8 +151,8 @@ func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return adyenFacts(n.Live, n.Items, adyenRead), nil
 }
 
-// adyenFacts reads each item by itself: one that cannot be read is malformed, and
-// its neighbours are not.
+// adyenFacts returns the facts of the items. It reads each item separately, so that
+// one that cannot be read is malformed without affecting the others.
 func adyenFacts[T any](live text, items []T, read func(T) (adyenItem, error)) []Fact {
 	var facts []Fact
 	for _, item := range items {
@@ -173,8 +175,8 @@ func adyenFacts[T any](live text, items []T, read func(T) (adyenItem, error)) []
 	return facts
 }
 
-// adyenRead reads an item of a batch. One whose eventCode is not known has no
-// more than that, since its fields may be of any shape.
+// adyenRead reads an item of a batch. If the eventCode is in no table, it reads only
+// the eventCode: the other fields may have any shape.
 func adyenRead(item jsontext.Value) (i adyenItem, err error) {
 	var name struct {
 		Item struct {
@@ -188,15 +190,16 @@ func adyenRead(item jsontext.Value) (i adyenItem, err error) {
 	if !i.known() {
 		return i, nil
 	}
-	var whole struct {
+	var n struct {
 		Item adyenItem `json:"NotificationRequestItem"`
 	}
-	if err := redecode(item, &whole); err != nil {
+	if err := redecode(item, &n); err != nil {
 		return i, err
 	}
-	return whole.Item, nil
+	return n.Item, nil
 }
 
+// adyenForm reads the form of one item.
 func adyenForm(payload []byte) ([]Fact, error) {
 	form, err := decodeForm(payload)
 	if err != nil {
@@ -207,24 +210,25 @@ func adyenForm(payload []byte) ([]Fact, error) {
 		PspReference: f("pspReference"), OriginalReference: f("originalReference"),
 		MerchantAccountCode: f("merchantAccountCode"), MerchantReference: f("merchantReference"),
 		EventCode: f("eventCode"), EventDate: f("eventDate"), Success: f("success"), Reason: f("reason"),
-		PaymentMethod: f("paymentMethod"), More: metadata{},
+		PaymentMethod: f("paymentMethod"), AdditionalData: metadata{},
 	}
 	i.Amount.Value, i.Amount.Currency = f("value"), f("currency")
 	for name := range form {
-		if key, more := strings.CutPrefix(name, "additionalData."); more {
-			i.More[key] = f(name)
+		if key, ok := strings.CutPrefix(name, "additionalData."); ok {
+			i.AdditionalData[key] = f(name)
 		}
 	}
 	return adyenFacts(f("live"), []adyenItem{i}, func(i adyenItem) (adyenItem, error) { return i, nil }), nil
 }
 
-// known reports whether there are facts of the item's eventCode.
+// known reports whether the item's eventCode is in a table.
 func (i adyenItem) known() bool {
 	_, known := adyenTypes[i.EventCode]
 	_, disputed := adyenDisputeTypes[i.EventCode]
 	return known || disputed
 }
 
+// fact returns the fact of an item, which is ignored if its eventCode is in no table.
 func (i adyenItem) fact() (f Fact, err error) {
 	switch {
 	case i.EventCode != "" && !i.known():
@@ -232,18 +236,18 @@ func (i adyenItem) fact() (f Fact, err error) {
 	case i.EventCode == "" || i.PspReference == "":
 		return f, fmt.Errorf("%w: an item without eventCode or pspReference", ErrMalformed)
 	}
-	typ, why, err := i.typ()
+	typ, reason, err := i.eventType()
 	if err != nil {
 		return f, err
 	}
 	if typ == "" {
-		return ignored(i.EventCode, why), nil
+		return ignored(i.EventCode, reason), nil
 	}
 	f.Type, f.Identity = typ, string(i.EventCode+":"+i.PspReference+":"+i.Success)
 	f.Account, f.ConnectorEventType = string(i.MerchantAccountCode), string(i.EventCode)
 	f.MerchantTransactionID = string(i.MerchantReference)
 	f.ConnectorTransactionID = first(i.OriginalReference, i.PspReference)
-	if i.requested(typ) {
+	if i.isModification(typ) {
 		f.KeySource = schemas.KeyFromRequest
 	}
 	if f.Amount, err = i.amount(); err != nil {
@@ -252,31 +256,31 @@ func (i adyenItem) fact() (f Fact, err error) {
 	if f.Time, err = timestamp(i.EventDate, time.RFC3339); err != nil {
 		return f, err
 	}
-	return f, i.family(&f)
+	return f, i.setFamilyFields(&f)
 }
 
-// requested reports whether the item is about what the merchant asked to be
-// done to a payment.
-func (i adyenItem) requested(typ schemas.Type) bool {
+// isModification reports whether the item is about a request of the merchant to
+// modify a payment: a capture, a cancellation or a refund.
+func (i adyenItem) isModification(typ schemas.Type) bool {
 	family := typ.Family()
 	return i.OriginalReference != "" && i.MerchantReference != "" && (family == "payment" || family == "refund")
 }
 
-// typ is what the item says happened, or why that is nothing to tell.
-func (i adyenItem) typ() (t schemas.Type, why string, err error) {
+// eventType returns the event type of an item or, if it has none, the reason.
+func (i adyenItem) eventType() (t schemas.Type, reason string, err error) {
 	known := adyenTypes[i.EventCode]
 	dispute, disputed := adyenDisputeTypes[i.EventCode]
 	switch {
 	case i.Success != "true" && i.Success != "false":
 		return "", "", fmt.Errorf("%w: success is %q, want true or false", ErrMalformed, i.Success)
 	case i.EventCode == "CANCEL_OR_REFUND" || i.EventCode == "REVERSAL":
-		return i.reversal()
+		return i.reversalType()
 	case i.EventCode == "VOID_PENDING_REFUND" && i.Success == "false":
-		return "", adyenRefundGoesOn, nil
+		return "", adyenRefundContinues, nil
 	case i.Success == "false":
 		t = known.no
 	case disputed:
-		t = schemas.Type(first(dispute.status[i.More["disputeStatus"]], dispute.typ))
+		t = schemas.Type(first(dispute.status[i.AdditionalData["disputeStatus"]], dispute.typ))
 	default:
 		t = known.yes
 	}
@@ -286,22 +290,23 @@ func (i adyenItem) typ() (t schemas.Type, why string, err error) {
 	return t, "", nil
 }
 
-const adyenRefundGoesOn = "the refund could not be cancelled and goes on: its own event tells"
+// adyenRefundContinues is the reason why a failed void of a refund is ignored.
+const adyenRefundContinues = "the refund could not be cancelled and goes on: its own event tells"
 
-// adyenRefundVoids are the actions of a reversal that cancels a refund. The page says
-// that there is one, and not how it is written: these are the names by which
-// Adyen's own requests go, in lower case.
+// adyenRefundVoids are the values, in lower case, of a reversal's
+// modification.action that mean that a refund was cancelled. Adyen's page does not
+// give the value: these are derived from the names of Adyen's API requests.
 var adyenRefundVoids = map[string]bool{"voidpendingrefund": true, "void_pending_refund": true, "cancelrefund": true, "cancel_refund": true}
 
-// reversal is the request that became a cancellation or a refund, or the end of
-// a refund. Of one that failed, Adyen need not say which it would have been:
-// the payment stands.
+// reversalType returns the event type of a reversal, which Adyen carries out as a
+// cancellation, as a refund or as the void of a refund. A failed reversal may have
+// no modification.action: the payment is then unchanged, and the cancellation failed.
 //
 // https://docs.adyen.com/online-payments/reversal
 // https://docs.adyen.com/api-explorer/Webhooks/1/post/REVERSAL
-func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
+func (i adyenItem) reversalType() (t schemas.Type, reason string, err error) {
 	ok := i.Success == "true"
-	switch action := i.More["modification.action"]; {
+	switch action := i.AdditionalData["modification.action"]; {
 	case action == "refund" && ok:
 		return schemas.RefundSucceeded, "", nil
 	case action == "refund":
@@ -311,7 +316,7 @@ func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
 	case adyenRefundVoids[strings.ToLower(string(action))] && ok:
 		return schemas.RefundCancelled, "", nil
 	case adyenRefundVoids[strings.ToLower(string(action))]:
-		return "", adyenRefundGoesOn, nil
+		return "", adyenRefundContinues, nil
 	case !ok:
 		return schemas.PaymentCancelFailed, "", nil
 	default:
@@ -319,7 +324,7 @@ func (i adyenItem) reversal() (t schemas.Type, why string, err error) {
 	}
 }
 
-// amount is the item's; some items, of reports and tokens, have none.
+// amount returns the item's amount, or nil for an item without one, such as a token.
 func (i adyenItem) amount() (*schemas.Amount, error) {
 	if i.Amount.Value == "" {
 		return nil, nil
@@ -331,20 +336,20 @@ func (i adyenItem) amount() (*schemas.Amount, error) {
 	return minor(&value, i.Amount.Currency, adyenExponents)
 }
 
-// family fills in what only facts of one family have.
-func (i adyenItem) family(f *Fact) error {
+// setFamilyFields sets the fields that only events of one family have.
+func (i adyenItem) setFamilyFields(f *Fact) error {
 	family := f.Type.Family()
 	f.PaymentMethod = methodOfVariant(i.PaymentMethod)
 	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
-		raw := first(i.More["refusalCodeRaw"], i.More["refusalReasonRaw"])
+		raw := first(i.AdditionalData["refusalCodeRaw"], i.AdditionalData["refusalReasonRaw"])
 		f.Error = failure("", first(i.Reason, i.EventCode+" success="+i.Success), raw)
-	} else if family != "payment" { // the reason of an authorisation that worked is its code and the card's end
+	} else if family != "payment" { // for a successful authorisation, reason has the authorisation code and the card's expiry date
 		f.Reason = string(i.Reason)
 	}
 	switch family {
 	case "payment":
-		f.NetworkTransactionID = string(i.More["networkTxReference"])
-		f.MandateID = string(i.More["recurring.recurringDetailReference"])
+		f.NetworkTransactionID = string(i.AdditionalData["networkTxReference"])
+		f.MandateID = string(i.AdditionalData["recurring.recurringDetailReference"])
 		if f.Error == nil && (f.Type == schemas.PaymentAuthorized || f.Type == schemas.PaymentAuthorizationAdjusted) {
 			f.AuthorizedAmount = f.Amount
 		}
@@ -361,15 +366,16 @@ func (i adyenItem) family(f *Fact) error {
 	return nil
 }
 
+// dispute sets the fields of a dispute event.
 func (i adyenItem) dispute(f *Fact) (err error) {
 	f.ConnectorDisputeID = string(i.PspReference)
-	f.ReasonCode = strings.TrimSpace(first(i.More["chargebackReasonCode"], i.More["rfiReasonCode"]))
+	f.ReasonCode = strings.TrimSpace(first(i.AdditionalData["chargebackReasonCode"], i.AdditionalData["rfiReasonCode"]))
 	f.Stage = adyenDisputeTypes[i.EventCode].stage
-	switch i.More["disputeStatus"] {
-	case "Unresponded", "Responded", "Expired": // the words for an inquiry, whichever event tells
+	switch i.AdditionalData["disputeStatus"] {
+	case "Unresponded", "Responded", "Expired": // these statuses mean an inquiry, whatever the eventCode is
 		f.Stage = schemas.StagePreDispute
 	}
-	ends, err := timestamp(i.More["defensePeriodEndsAt"], time.RFC3339)
+	ends, err := timestamp(i.AdditionalData["defensePeriodEndsAt"], time.RFC3339)
 	f.RespondBy = deadline(ends)
 	return err
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// adyenPlatform: one event a webhook, {"type", "environment", "timestamp",
-// "data"}. Of the balance platform's transfers the payouts are told, that is
-// those that go out to a bank account or a card; a transfer sends a webhook for
-// each step, and its identity is the transfer, so each state is one fact. Of
-// recurring tokens, which Adyen signs alike, a mandate's beginning and end.
+// adyenPlatform reads one event for each webhook, {"type", "environment",
+// "timestamp", "data"}. Of the balance platform's transfers it maps the payouts:
+// those to a bank account or a card. A transfer sends a webhook for each status; its
+// identity is the transfer's id, and the status makes the event type. Recurring
+// tokens, which Adyen signs the same way, become mandates.
 //
 // https://docs.adyen.com/platforms/payout-webhooks
 var adyenPlatform = Connector{
@@ -22,11 +22,12 @@ var adyenPlatform = Connector{
 	Normalize: adyenPlatformNormalize,
 }
 
-// adyenPlatformExponents are Adyen's minor units that differ from ISO 4217's:
+// adyenPlatformExponents are the currencies whose decimals differ from ISO 4217 at
+// Adyen:
 // https://docs.adyen.com/development-resources/currency-codes
 var adyenPlatformExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
-// adyenPlatformReaders read the data that events are made of, by type.
+// adyenPlatformReaders are the functions that read the data, by the event's type.
 var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (Fact, error){
 	"balancePlatform.transfer.created": adyenPlatformTransfer,
 	"balancePlatform.transfer.updated": adyenPlatformTransfer,
@@ -65,12 +66,12 @@ func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case "test":
 		f.Mode = ModeTest
 	}
-	f.Identity += string(e.EventID) // what made or disabled a token; transfers have none
+	f.Identity += string(e.EventID) // of the event that created or disabled a token; transfers have no eventId
 	return oneFact(e.Type, f, err)
 }
 
-// adyenPlatformTypes are the states of a payout. "booked" is not the end: the
-// money has left the balance account, and only tracking tells that it arrived.
+// adyenPlatformTypes are the event types of a payout's status. "booked" means that
+// the money has left the balance account; tracking.status says when it has arrived.
 //
 // https://docs.adyen.com/api-explorer/transfer-webhooks/latest/post/balancePlatform.transfer.updated
 var adyenPlatformTypes = map[text]schemas.Type{
@@ -93,6 +94,7 @@ var adyenPlatformTypes = map[text]schemas.Type{
 	"returned":            schemas.PayoutReversed,
 }
 
+// adyenPlatformTransfer reads a transfer; one that is not a payout is ignored.
 func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error) {
 	var t struct {
 		ID             string `json:"id"`
@@ -145,7 +147,8 @@ func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error
 	return f, err
 }
 
-// adyenPlatformToken: https://docs.adyen.com/api-explorer/Tokenization-webhooks/1/overview
+// adyenPlatformToken reads a recurring token:
+// https://docs.adyen.com/api-explorer/Tokenization-webhooks/1/overview
 func adyenPlatformToken(event string, data jsontext.Value) (f Fact, err error) {
 	var t struct {
 		MerchantAccount       text   `json:"merchantAccount"`

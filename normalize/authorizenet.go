@@ -8,14 +8,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// authorizenet: one notification a webhook, {"notificationId", "eventType",
-// "eventDate", "payload"}. An event called "created" may tell of a transaction
-// that was declined: the responseCode decides. Amounts are in major units and
-// have no currency: it is that of the merchant's account, and has hundredths.
+// authorizenet reads one notification for each webhook, {"notificationId",
+// "eventType", "eventDate", "payload"}. An event called "created" can be about a
+// declined transaction: responseCode decides. Amounts are in major units, without a
+// currency, which is the merchant account's and has two decimals.
 //
-// A capture repeats the authorization's transaction id; a refund has one of
-// its own, and does not name the payment. merchantReferenceId is that of the
-// request: of a capture, a void or a refund it need not be the payment's.
+// A capture has the transaction id of its authorization. A refund has an id of its
+// own and does not name the payment. merchantReferenceId is the reference of the
+// request: for a capture, a void or a refund it may differ from the payment's.
 //
 // https://developer.authorize.net/api/reference/features/webhooks.html
 var authorizenet = Connector{
@@ -24,23 +24,24 @@ var authorizenet = Connector{
 	Normalize: authorizenetNormalize,
 }
 
-// authorizenetRequested is what the merchant asks to be done to a payment.
-var authorizenetRequested = map[text]bool{
+// authorizenetModifications are the events about a merchant's request to modify a
+// payment.
+var authorizenetModifications = map[text]bool{
 	"net.authorize.payment.priorAuthCapture.created": true,
 	"net.authorize.payment.void.created":             true,
 	"net.authorize.payment.refund.created":           true,
 }
 
-// authorizenetTypes are what a transaction event means if it was approved, and
-// if it was not. Without a second type, nothing follows from a failure.
+// authorizenetTypes are the event types of an approved and of a refused transaction.
+// Events without the second type are not about a transaction.
 var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.payment.authorization.created":    {schemas.PaymentAuthorized, schemas.PaymentFailed},
 	"net.authorize.payment.authcapture.created":      {schemas.PaymentCaptured, schemas.PaymentFailed},
-	"net.authorize.payment.capture.created":          {schemas.PaymentCaptured, schemas.PaymentCaptureFailed}, // authorized elsewhere, by phone
+	"net.authorize.payment.capture.created":          {schemas.PaymentCaptured, schemas.PaymentCaptureFailed}, // authorized outside of Authorize.Net, for example by phone
 	"net.authorize.payment.priorAuthCapture.created": {schemas.PaymentCaptured, schemas.PaymentCaptureFailed},
 	"net.authorize.payment.void.created":             {schemas.PaymentCancelled, schemas.PaymentCancelFailed},
 	"net.authorize.payment.refund.created":           {schemas.RefundSucceeded, schemas.RefundFailed},
-	"net.authorize.payment.fraud.held":               {schemas.PaymentProcessing, schemas.PaymentProcessing}, // until the merchant looked at it
+	"net.authorize.payment.fraud.held":               {schemas.PaymentProcessing, schemas.PaymentProcessing}, // until the merchant has reviewed it
 	"net.authorize.payment.fraud.approved":           {schemas.FraudApproved, schemas.FraudApproved},
 	"net.authorize.payment.fraud.declined":           {schemas.FraudRejected, schemas.FraudRejected},
 
@@ -50,7 +51,7 @@ var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.customer.subscription.cancelled":  {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.terminated": {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.expired":    {schemas.MandateRevoked, ""},
-	"net.authorize.customer.subscription.failed":     {schemas.PaymentFailed, ""}, // its charge; the transaction is not named
+	"net.authorize.customer.subscription.failed":     {schemas.PaymentFailed, ""}, // a charge of the subscription; its transaction is not named
 }
 
 type authorizenetEvent struct {
@@ -104,8 +105,9 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// authorizenetTransaction: response code 1 is approved, 2 declined, 3 an error
-// and 4 held for review; 0 or none is of events that no bank was asked for.
+// authorizenetTransaction reads a transaction. responseCode 1 means approved, 2
+// declined, 3 an error and 4 held for review. Events for which no bank was asked have
+// 0 or no responseCode.
 func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type) (f Fact, err error) {
 	p := e.Payload
 	switch p.ResponseCode {
@@ -122,7 +124,7 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 		f.Error = failure(p.ResponseCode, p.MessageText, "")
 	}
 	f.MerchantTransactionID = first(p.MerchantReferenceID, p.InvoiceNumber)
-	if authorizenetRequested[e.EventType] && f.MerchantTransactionID != "" {
+	if authorizenetModifications[e.EventType] && f.MerchantTransactionID != "" {
 		f.KeySource = schemas.KeyFromRequest
 	}
 	if f.Type.Family() == "refund" {
@@ -137,8 +139,8 @@ func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type
 	return f, nil
 }
 
-// authorizenetAmount is in hundredths: Authorize.Net's currencies all have
-// them, and which one it is the account knows.
+// authorizenetAmount returns an amount without a currency: it is the merchant
+// account's, and all currencies of Authorize.Net have two decimals.
 func authorizenetAmount(decimal string) (*schemas.Amount, error) {
 	a, err := major(decimal, "USD")
 	if a != nil {
@@ -147,7 +149,8 @@ func authorizenetAmount(decimal string) (*schemas.Amount, error) {
 	return a, err
 }
 
-// authorizenetHeld is the type of a transaction that waits for the merchant's review.
+// authorizenetHeld returns the event type of a transaction that waits for the
+// merchant's review.
 func authorizenetHeld(approved schemas.Type) schemas.Type {
 	switch approved.Family() {
 	case "refund":
@@ -159,7 +162,7 @@ func authorizenetHeld(approved schemas.Type) schemas.Type {
 	}
 }
 
-// authorizenetMandate is a stored payment method or a subscription.
+// authorizenetMandate reads a stored payment method or a subscription.
 func authorizenetMandate(e authorizenetEvent, typ, _ schemas.Type) (f Fact, err error) {
 	f.Type, f.ConnectorMandateID = typ, string(e.Payload.ID)
 	if strings.HasSuffix(string(e.Payload.EntityName), "subscription") {

@@ -7,23 +7,22 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// billplz: a form about one bill, sent after an attempt to pay it, whichever
-// way it ended. A bill that is not paid is "due" and can be paid later, so that
-// a failed attempt is no end. Amounts are in sen: Billplz has no currency but
-// the ringgit.
+// billplz reads a form about one bill, which Billplz sends after each attempt to pay
+// it. A bill that is not paid is "due" and can still be paid, so a failed attempt is
+// not final. Amounts are in sen: the only currency is the ringgit.
 //
-// The form has no reference of the merchant's: the bill's id stands in. The
-// identity is the bill once it is paid, and the attempt before that.
+// The form has no reference of the merchant: the event has a fallback key with the
+// bill's id. The identity is the bill once it is paid, and the attempt before that.
 //
-// A form without paid is about a payment order, which pays out to a bank
-// account: of what is signed there, id, status, total, reference_id and the
-// time are read. Each of its states is told once.
+// A form without the field paid is about a payment order, a payout to a bank account.
+// The fields that are read are signed: id, status, total, reference_id and epoch. Each
+// status is one event.
 //
 // https://www.billplz.com/api#v5-payment-order-callback
 // https://www.billplz.com/api#x-signature-callback-url
 var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
-	Key:       "none in the form: the bill's id stands in; reference_id of payment orders",
+	Key:       "none in the form: bills have a fallback key with their id; reference_id of payment orders",
 	Normalize: billplzNormalize,
 }
 
@@ -40,7 +39,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	var f Fact
 	switch paid, status := b["paid"], b["transaction_status"]; {
-	case paid == "true" && status == "pending": // it is called paid, and the bank has not said so yet
+	case paid == "true" && status == "pending": // paid, but the bank has not confirmed it yet
 		f.Type, f.Identity = schemas.PaymentProcessing, b["id"]+"/"+b["transaction_id"]
 	case paid == "true":
 		f.Type, f.Identity = schemas.PaymentCaptured, b["id"]
@@ -58,7 +57,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Time, err = timestamp(b["paid_at"], "2006-01-02 15:04:05 -0700"); err != nil {
 		return oneMalformed(b["state"], err)
 	}
-	amount := b["amount"] // the bill's
+	amount := b["amount"] // what the bill asks for
 	if f.Type == schemas.PaymentCaptured {
 		amount = b["paid_amount"]
 	}
@@ -69,8 +68,8 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// billplzOrderTypes are the states of a payment order. What is refunded did not
-// reach its recipient, and is the merchant's again.
+// billplzOrderTypes are the event types of a payment order's status. "refunded" means
+// that the money did not reach the recipient and was returned to the merchant.
 var billplzOrderTypes = map[string]schemas.Type{
 	"processing": schemas.PayoutProcessing,
 	"enquiring":  schemas.PayoutProcessing,
@@ -81,6 +80,7 @@ var billplzOrderTypes = map[string]schemas.Type{
 	"cancelled":  schemas.PayoutCancelled,
 }
 
+// billplzOrder reads a payment order.
 func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	var f Fact
 	status := b["status"]

@@ -9,17 +9,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// braintree: one notification a webhook, in XML: <notification> with <kind>,
-// <timestamp> and a <subject> that holds what the kind speaks of. There is no
-// event id, and several kinds tell of one fact: a transaction is settled, then
-// disbursed. So the identity is the thing itself, and each of its states, which
-// the event's type names, is one fact.
+// braintree reads one notification for each webhook, in XML: <notification> with
+// <kind>, <timestamp> and a <subject> that contains the resource. A notification has
+// no event id, and several kinds report the same fact: a transaction is settled, then
+// disbursed. The identity is therefore the resource's id; the event type
+// distinguishes its states.
 //
-// A refund can be given an order id of its own:
+// A refund can have an order id of its own:
 // https://developer.paypal.com/braintree/docs/reference/request/transaction/refund
 //
-// The account is that of the whole notification: a transaction's own merchant
-// account is not in all notifications about it.
+// The account is the notification's source-merchant-id: not every notification has
+// the transaction's own merchant account.
 //
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview
 var braintree = Connector{
@@ -28,15 +28,15 @@ var braintree = Connector{
 	Normalize: braintreeNormalize,
 }
 
-// braintreeReaders are what the kinds mean, and what reads their subjects. The
-// type is empty where the subject decides.
+// braintreeReaders are the function that reads the subject, and the event type, of
+// each kind. The type is empty where the subject decides.
 var braintreeReaders = map[string]struct {
 	read func(braintreeNotification, schemas.Type) (Fact, error)
 	typ  schemas.Type
 }{
 	"transaction_settled":             {braintreeTransacted, schemas.PaymentCaptured},
 	"transaction_settlement_declined": {braintreeTransacted, schemas.PaymentFailed},
-	"transaction_disbursed":           {braintreeTransacted, schemas.PaymentCaptured}, // of card payments nothing tells earlier
+	"transaction_disbursed":           {braintreeTransacted, schemas.PaymentCaptured}, // the first notification about a card payment
 	"transaction_retried":             {braintreeTransacted, ""},
 	"refund_failed":                   {braintreeTransacted, schemas.RefundFailed},
 	"transaction_reviewed":            {braintreeReviewed, ""},
@@ -65,8 +65,8 @@ var braintreeReaders = map[string]struct {
 	"payment_method_revoked_by_customer": {braintreeRevoked, schemas.MandateRevoked},
 }
 
-// braintreeStatusTypes are what a transaction's status means where its kind
-// leaves it open. Until it is settled the money is not taken.
+// braintreeStatusTypes are the event types of a transaction's status, where the kind
+// does not decide. The payment is captured once the transaction is settled:
 // https://developer.paypal.com/braintree/docs/reference/general/statuses
 var braintreeStatusTypes = map[string]schemas.Type{
 	"authorizing":              schemas.PaymentProcessing,
@@ -84,15 +84,15 @@ var braintreeStatusTypes = map[string]schemas.Type{
 	"settlement_declined":      schemas.PaymentFailed,
 }
 
-// braintreeRefundTypes are what those types mean of a credit, which is the
-// transaction that a refund is.
+// braintreeRefundTypes are the refund types for a transaction of type credit, which
+// is a refund, by the payment type of its status.
 var braintreeRefundTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentProcessing: schemas.RefundPending,
 	schemas.PaymentAuthorized: schemas.RefundPending,
 	schemas.PaymentCaptured:   schemas.RefundSucceeded,
 	schemas.PaymentFailed:     schemas.RefundFailed,
 	schemas.PaymentCancelled:  schemas.RefundCancelled,
-	schemas.PaymentReversed:   schemas.RefundFailed, // the merchant has the money
+	schemas.PaymentReversed:   schemas.RefundFailed, // the money came back to the merchant
 }
 
 type braintreeNotification struct {
@@ -136,13 +136,13 @@ func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(n.Kind, f, err)
 }
 
-// braintreeNothing is the error of a subject without what its kind is about.
-func braintreeNothing(what string) error {
+// braintreeMissing returns the error for a subject without the resource of its kind.
+func braintreeMissing(what string) error {
 	return fmt.Errorf("%w: no %s in the subject", ErrMalformed, what)
 }
 
-// braintreeAmount reads an amount. Some notifications name no currency and
-// write "10" and "10.00" alike: without one it is in hundredths.
+// braintreeAmount returns an amount in major units. Some notifications have no
+// currency and write 10 as "10" or "10.00": their amounts have two decimals.
 func braintreeAmount(decimal, currency string) (*schemas.Amount, error) {
 	if currency == "" && decimal != "" && !strings.Contains(decimal, ".") {
 		decimal += ".00"
@@ -150,7 +150,8 @@ func braintreeAmount(decimal, currency string) (*schemas.Amount, error) {
 	return major(decimal, currency)
 }
 
-// braintreeTransaction: https://developer.paypal.com/braintree/docs/reference/response/transaction
+// braintreeTransaction is a transaction, a payment or a refund:
+// https://developer.paypal.com/braintree/docs/reference/response/transaction
 type braintreeTransaction struct {
 	ID                   string `xml:"id"`
 	Status               string `xml:"status"`
@@ -175,22 +176,25 @@ type braintreeTransaction struct {
 	} `xml:"status-history>status-event"`
 }
 
+// braintreeTransacted reads a transaction.
 func braintreeTransacted(n braintreeNotification, typ schemas.Type) (Fact, error) {
 	return n.Subject.Transaction.fact(n.Kind, typ)
 }
 
+// braintreeCharged reads a charge of a subscription.
 func braintreeCharged(n braintreeNotification, typ schemas.Type) (Fact, error) {
 	if len(n.Subject.Charges) == 0 {
-		return Fact{}, braintreeNothing("transaction of a subscription")
+		return Fact{}, braintreeMissing("transaction of a subscription")
 	}
 	return n.Subject.Charges[0].fact(n.Kind, typ)
 }
 
+// fact returns the fact of a transaction; typ is the event type of the kind.
 func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err error) {
 	if t.ID == "" {
-		return f, braintreeNothing("transaction")
+		return f, braintreeMissing("transaction")
 	}
-	typ = t.typ(kind, typ)
+	typ = t.eventType(kind, typ)
 	if t.Type == "credit" && typ.Family() != "refund" {
 		typ = braintreeRefundTypes[typ]
 	}
@@ -221,32 +225,34 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err e
 	return f, nil
 }
 
-// typ is what the kind means of the transaction, or its status where the kind
-// leaves it open or says more than the status. A kind can call paid what is not:
-// a bank debit that was charged is settled or declined days later, and is told
-// of then. A debit that had been settled and comes back is reversed.
+// eventType returns the event type of a transaction: ofKind, the type of the kind, or
+// the type of the status, where the kind has none or the transaction is not as far as
+// the kind says. A bank debit that was charged is only settled or declined days
+// later, with another notification. A debit that comes back after it was settled is
+// reversed.
 //
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/transaction
-func (t braintreeTransaction) typ(kind string, says schemas.Type) schemas.Type {
-	is := braintreeStatusTypes[t.Status]
+func (t braintreeTransaction) eventType(kind string, ofKind schemas.Type) schemas.Type {
+	ofStatus := braintreeStatusTypes[t.Status]
 	switch {
-	case says == "":
-		return is
+	case ofKind == "":
+		return ofStatus
 	case kind == "transaction_settlement_declined" && t.settled():
 		return schemas.PaymentReversed
-	case says != schemas.PaymentCaptured || is == "" || is == schemas.PaymentCaptured:
-		return says
-	case is == schemas.PaymentProcessing && !braintreeDebits[t.Instrument] && t.Status != "authorizing" && t.Status != "settlement_pending":
-		return says // submitted for settlement, which of a card nothing else tells
+	case ofKind != schemas.PaymentCaptured || ofStatus == "" || ofStatus == schemas.PaymentCaptured:
+		return ofKind
+	case ofStatus == schemas.PaymentProcessing && !braintreeDebits[t.Instrument] && t.Status != "authorizing" && t.Status != "settlement_pending":
+		return ofKind // a card payment submitted for settlement: no other notification reports its capture
 	default:
-		return is
+		return ofStatus
 	}
 }
 
-// braintreeDebits are the instruments whose settlement has webhooks of its own.
+// braintreeDebits are the payment instruments whose settlement has its own
+// notification.
 var braintreeDebits = map[string]bool{"us_bank_account": true, "sepa_debit_account": true, "sepa_direct_debit_account": true}
 
-// settled reports whether the transaction was settled before it came to its status.
+// settled reports whether the transaction was settled before its current status.
 func (t braintreeTransaction) settled() bool {
 	for _, h := range t.History {
 		if h.Status == "settled" {
@@ -256,8 +262,8 @@ func (t braintreeTransaction) settled() bool {
 	return false
 }
 
-// failure takes the last answer first: a transaction that was approved can be
-// rejected by the gateway's rules, and one that passed them by the settlement.
+// failure returns the error of the last step that has one: the settlement comes after
+// the gateway's rules, and these come after the processor's response.
 func (t braintreeTransaction) failure() *schemas.Error {
 	switch {
 	case t.SettlementCode != "":
@@ -269,53 +275,57 @@ func (t braintreeTransaction) failure() *schemas.Error {
 	}
 }
 
-// braintreeOther is a local payment or a payment method; the name of the
-// element differs by kind.
+// braintreeOther is a local payment or a payment method. The name of its element
+// depends on the kind.
 type braintreeOther struct {
 	PaymentID   string               `xml:"payment-id"`
 	Transaction braintreeTransaction `xml:"transaction"`
 	Token       string               `xml:"token"`
 }
 
-// braintreeLocal: https://developer.paypal.com/braintree/docs/reference/general/webhooks/local-payment-methods
+// braintreeLocal reads a local payment:
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/local-payment-methods
 func braintreeLocal(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
 	p := n.Subject.Other
 	if p.Transaction.ID != "" {
 		return p.Transaction.fact(n.Kind, typ)
 	}
 	if p.PaymentID == "" {
-		return f, braintreeNothing("local payment")
+		return f, braintreeMissing("local payment")
 	}
 	if typ == "" {
-		typ = schemas.PaymentActionRequired // the merchant has to make a transaction of the payment's nonce
+		typ = schemas.PaymentActionRequired // the merchant has to create a transaction with the payment's nonce
 	}
 	f.Type, f.Identity = typ, p.PaymentID
 	f.ConnectorTransactionID = p.PaymentID
 	return f, nil
 }
 
-// braintreeRevoked: https://developer.paypal.com/braintree/docs/reference/general/webhooks/payment-method
+// braintreeRevoked reads a revoked payment method:
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/payment-method
 func braintreeRevoked(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
 	token := n.Subject.Other.Token
 	if token == "" {
-		return f, braintreeNothing("token of a payment method")
+		return f, braintreeMissing("token of a payment method")
 	}
-	f.Type, f.Identity = typ, token+":"+n.Timestamp // what was revoked can be granted again
+	f.Type, f.Identity = typ, token+":"+n.Timestamp // a payment method can be granted and revoked again
 	f.ConnectorMandateID = token
 	return f, nil
 }
 
-// braintreeReview: https://developer.paypal.com/braintree/docs/reference/general/webhooks/fraud-protection
+// braintreeReview is a review for fraud:
+// https://developer.paypal.com/braintree/docs/reference/general/webhooks/fraud-protection
 type braintreeReview struct {
 	Transaction string `xml:"transaction-id"`
 	Decision    string `xml:"decision"`
 	Note        string `xml:"reviewer-note"`
 }
 
+// braintreeReviewed reads a review for fraud.
 func braintreeReviewed(n braintreeNotification, _ schemas.Type) (f Fact, err error) {
 	r := n.Subject.Review
 	if r.Transaction == "" {
-		return f, braintreeNothing("transaction-review")
+		return f, braintreeMissing("transaction-review")
 	}
 	switch strings.ToLower(r.Decision) {
 	case "accept", "accepted", "approve", "approved":
@@ -330,7 +340,8 @@ func braintreeReviewed(n braintreeNotification, _ schemas.Type) (f Fact, err err
 	return f, nil
 }
 
-// braintreeDispute: https://developer.paypal.com/braintree/docs/reference/response/dispute
+// braintreeDispute is a dispute:
+// https://developer.paypal.com/braintree/docs/reference/response/dispute
 type braintreeDispute struct {
 	ID             string `xml:"id"`
 	Kind           string `xml:"kind"`
@@ -347,23 +358,25 @@ type braintreeDispute struct {
 	} `xml:"transaction"`
 }
 
+// braintreeStages are the stages of a dispute's kind.
 var braintreeStages = map[string]schemas.Stage{
 	"retrieval":       schemas.StagePreDispute,
 	"chargeback":      schemas.StageDispute,
 	"pre_arbitration": schemas.StagePreArbitration,
 }
 
+// braintreeDisputed reads a dispute.
 func braintreeDisputed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
 	d := n.Subject.Dispute
 	if d.ID == "" {
-		return f, braintreeNothing("dispute")
+		return f, braintreeMissing("dispute")
 	}
-	f.Type, f.Identity = typ, d.ID+":"+n.Kind // one type has several kinds
+	f.Type, f.Identity = typ, d.ID+":"+n.Kind // several kinds have the same event type
 	f.MerchantTransactionID = d.Transaction.OrderID
 	f.ConnectorTransactionID, f.ConnectorDisputeID = d.Transaction.ID, d.ID
 	f.PaymentMethod = method(d.Transaction.Instrument, "")
 	f.Reason, f.ReasonCode, f.Stage = d.Reason, d.ReasonCode, braintreeStages[strings.ToLower(d.Kind)]
-	by, err := timestamp(d.ReplyBy, time.DateOnly) // its first minute: nobody is then too late
+	by, err := timestamp(d.ReplyBy, time.DateOnly) // the beginning of the day, so that nobody answers too late
 	if err != nil {
 		return f, err
 	}
@@ -384,15 +397,16 @@ type braintreeDisbursement struct {
 	FollowUp  string `xml:"follow-up-action"`
 }
 
+// braintreeDisbursed reads a disbursement.
 func braintreeDisbursed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
 	d := n.Subject.Disbursement
 	switch {
 	case d.ID == "":
-		return f, braintreeNothing("disbursement")
+		return f, braintreeMissing("disbursement")
 	case strings.EqualFold(d.Type, "debit"):
 		return ignored(n.Kind, "the merchant is debited: it is no payout"), nil
 	}
-	f.Type, f.Identity = typ, d.ID+":"+d.Date // one that failed is tried again on another day
+	f.Type, f.Identity = typ, d.ID+":"+d.Date // a failed disbursement is retried on another day
 	f.ConnectorPayoutID = d.ID
 	f.Error = failure(d.Exception, d.FollowUp, "")
 	f.Amount, err = braintreeAmount(d.Amount, d.Currency)

@@ -7,12 +7,12 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// btcpay: one event a webhook, {"type", "originalDeliveryId", "timestamp",
-// "storeId"} and the id of an invoice or a payout. A redelivery has a new
-// deliveryId and the original's in originalDeliveryId.
+// btcpay reads one event for each webhook, {"type", "originalDeliveryId",
+// "timestamp", "storeId"} and the id of an invoice or a payout. A redelivery has a new
+// deliveryId; originalDeliveryId stays the same.
 //
-// An invoice is the payment; what pays it, in one or several transfers, is
-// told in coins, and the invoice's own amount not at all: events have none.
+// An invoice is a payment, which one or several transfers pay. The webhook has the
+// transfers in coins and not the amount of the invoice: events have no amount.
 //
 // https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
 var btcpay = Connector{
@@ -21,12 +21,12 @@ var btcpay = Connector{
 	Normalize: btcpayNormalize,
 }
 
-// btcpayReaders are what the events mean, and what reads them. A transfer that
-// is confirmed need not be all that the invoice asks for: InvoiceSettled tells.
+// btcpayReaders are the function that reads an event, and the event type, of each
+// event. A confirmed transfer may be only a part of what the invoice asks for, so the
+// payment is captured with InvoiceSettled.
 //
-// An invoice that is expired stays so whatever comes in afterwards, and no further
-// event tells of it: the merchant must look at coins that came after the
-// expiration, and settle the invoice by hand (InvoiceSettled) or give them back.
+// Coins can arrive after an invoice has expired. The invoice then stays expired: the
+// merchant has to settle it by hand (InvoiceSettled) or return the coins.
 var btcpayReaders = map[string]struct {
 	read func(btcpayEvent, schemas.Type, Options) (Fact, error)
 	typ  schemas.Type
@@ -40,10 +40,10 @@ var btcpayReaders = map[string]struct {
 
 	"PayoutCreated":  {btcpayPayout, schemas.PayoutCreated},
 	"PayoutApproved": {btcpayPayout, schemas.PayoutProcessing},
-	"PayoutUpdated":  {btcpayPayout, ""}, // its state decides
+	"PayoutUpdated":  {btcpayPayout, ""}, // payoutState decides
 }
 
-// btcpayIgnored are the events of which nothing comes.
+// btcpayIgnored are the reasons why events are ignored.
 var btcpayIgnored = map[string]string{
 	"InvoiceCreated":              "the invoice is open and nobody has paid",
 	"PaymentRequestCreated":       "a payment request is paid by invoices, whose events tell",
@@ -52,6 +52,7 @@ var btcpayIgnored = map[string]string{
 	"PaymentRequestArchived":      "a payment request is paid by invoices, whose events tell",
 }
 
+// btcpayPayoutTypes are the event types of a payoutState.
 var btcpayPayoutTypes = map[text]schemas.Type{
 	"AwaitingApproval": schemas.PayoutCreated,
 	"AwaitingPayment":  schemas.PayoutProcessing,
@@ -88,8 +89,8 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no type: not an event of BTCPay Server's", ErrMalformed)
 	}
 	event, ok := btcpayReaders[name]
-	if why := btcpayIgnored[name]; why != "" {
-		return []Fact{ignored(name, why)}, nil
+	if reason := btcpayIgnored[name]; reason != "" {
+		return []Fact{ignored(name, reason)}, nil
 	} else if !ok {
 		return []Fact{notUnified(name)}, nil
 	}
@@ -102,7 +103,7 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 		return oneMalformed(name, fmt.Errorf("%w: no originalDeliveryId", ErrMalformed))
 	}
 	f, err := event.read(e, event.typ, o)
-	const test = "__test__" // in the ids of what "send a test" sends
+	const test = "__test__" // part of the ids in test deliveries
 	if strings.Contains(first(e.InvoiceID, e.PayoutID), test) || strings.Contains(id, test) {
 		f.Mode = ModeTest
 	}
@@ -111,6 +112,7 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(e.Type, f, err)
 }
 
+// btcpayInvoice reads an event of an invoice.
 func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	if e.InvoiceID == "" {
 		return f, fmt.Errorf("%w: no invoiceId: it is not told what the event is about", ErrMalformed)
@@ -130,6 +132,7 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err erro
 	return f, nil
 }
 
+// btcpayPayout reads an event of a payout.
 func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
 	if e.PayoutID == "" {
 		return f, fmt.Errorf("%w: no payoutId: it is not told what the event is about", ErrMalformed)

@@ -8,13 +8,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// cashfree: one event a webhook, {"type", "event_time", "data"}, where the
-// data holds what the event is about: the order and one payment of it, a
-// refund, a dispute, a settlement, a transfer or a subscription. Amounts are
-// in major units, as numbers or as text. The status decides, not the type.
+// cashfree reads one event for each webhook, {"type", "event_time", "data"}. The data
+// contains the resource: an order with one of its payments, a refund, a dispute, a
+// settlement, a transfer or a subscription. Amounts are in major units, as numbers or
+// as text. The status decides, not the type.
 //
-// No event id is signed. The identity is Cashfree's id of the thing with its
-// state: an attempt to pay has an id of its own, and ends once.
+// Cashfree signs no event id. The identity is Cashfree's id of the resource; the
+// event type distinguishes its states. Each attempt to pay has an id of its own.
 //
 // https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
 var cashfree = Connector{
@@ -23,7 +23,7 @@ var cashfree = Connector{
 	Normalize: cashfreeNormalize,
 }
 
-// cashfreeReaders is what reads the data of each event type.
+// cashfreeReaders are the functions that read the data, by the event's type.
 var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
 	"PAYMENT_SUCCESS_WEBHOOK":        cashfreePayment,
 	"PAYMENT_FAILED_WEBHOOK":         cashfreePayment,
@@ -40,17 +40,17 @@ var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
 	"SETTLEMENT_FAILED":              cashfreeSettlement(schemas.PayoutFailed),
 	"SETTLEMENT_REVERSED":            cashfreeSettlement(schemas.PayoutReversed),
 	"VENDOR_SETTLEMENT_INITIATED":    cashfreeSettlement(schemas.PayoutProcessing),
-	"VENDOR_SETTLEMENT_CREATED":      cashfreeSettlement(schemas.PayoutProcessing), // as the initiated one's sample calls it
+	"VENDOR_SETTLEMENT_CREATED":      cashfreeSettlement(schemas.PayoutProcessing), // this name is in the documented example
 	"VENDOR_SETTLEMENT_SUCCESS":      cashfreeSettlement(schemas.PayoutSucceeded),
 	"VENDOR_SETTLEMENT_FAILED":       cashfreeSettlement(schemas.PayoutFailed),
 	"VENDOR_SETTLEMENT_REVERSED":     cashfreeSettlement(schemas.PayoutReversed),
-	"TRANSFER_ACKNOWLEDGED":          cashfreeTransfer(schemas.PayoutProcessing), // the beneficiary's bank has it, the money may come back
+	"TRANSFER_ACKNOWLEDGED":          cashfreeTransfer(schemas.PayoutProcessing), // the beneficiary's bank has the order, and can still reject it
 	"TRANSFER_SUCCESS":               cashfreeTransfer(schemas.PayoutSucceeded),
 	"TRANSFER_FAILED":                cashfreeTransfer(schemas.PayoutFailed),
 	"TRANSFER_REJECTED":              cashfreeTransfer(schemas.PayoutFailed),
 	"TRANSFER_REVERSED":              cashfreeTransfer(schemas.PayoutReversed),
 	"SUBSCRIPTION_STATUS_CHANGED":    cashfreeSubscription,
-	"SUBSCRIPTION_STATUS_CHANGE":     cashfreeSubscription, // as older versions call it
+	"SUBSCRIPTION_STATUS_CHANGE":     cashfreeSubscription, // in older versions
 	"SUBSCRIPTION_AUTH_STATUS":       cashfreeAuthorization,
 	"SUBSCRIPTION_PAYMENT_SUCCESS":   cashfreeCharge,
 	"SUBSCRIPTION_PAYMENT_FAILED":    cashfreeCharge,
@@ -58,38 +58,42 @@ var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
 	"SUBSCRIPTION_REFUND_STATUS":     cashfreeRefund,
 }
 
+// cashfreePaymentTypes are the event types of a payment's status.
 var cashfreePaymentTypes = map[text]schemas.Type{
 	"SUCCESS":       schemas.PaymentCaptured,
 	"FAILED":        schemas.PaymentFailed,
-	"USER_DROPPED":  schemas.PaymentCancelled, // the payer left before the end
+	"USER_DROPPED":  schemas.PaymentCancelled, // the payer left the checkout
 	"CANCELLED":     schemas.PaymentCancelled,
 	"VOID":          schemas.PaymentCancelled,
 	"PENDING":       schemas.PaymentProcessing,
-	"FLAGGED":       schemas.PaymentProcessing, // held for a look at its risk
+	"FLAGGED":       schemas.PaymentProcessing, // held for a risk review
 	"NOT_ATTEMPTED": schemas.PaymentActionRequired,
 }
 
+// cashfreeFormTypes are the event types of the status of a payment form's order.
 var cashfreeFormTypes = map[text]schemas.Type{
 	"PAID":           schemas.PaymentCaptured,
 	"PARTIALLY_PAID": schemas.PaymentCaptured,
 	"FAILED":         schemas.PaymentFailed,
 }
 
+// cashfreeRefundTypes are the event types of a refund's status.
 var cashfreeRefundTypes = map[text]schemas.Type{
 	"SUCCESS":   schemas.RefundSucceeded,
 	"PENDING":   schemas.RefundPending,
 	"ONHOLD":    schemas.RefundPending,
 	"FAILED":    schemas.RefundFailed,
-	"CANCELLED": schemas.RefundFailed, // by Cashfree, after several attempts that did not arrive
+	"CANCELLED": schemas.RefundFailed, // by Cashfree, after several failed attempts
 }
 
-// cashfreeDisputeTypes are by the end of the status, which begins with the kind of dispute.
+// cashfreeDisputeTypes are the event types by the end of a dispute's status. Its
+// beginning is the kind of dispute.
 var cashfreeDisputeTypes = []struct {
 	end string
 	typ schemas.Type
 }{
 	{"_CREATED", schemas.DisputeOpened},
-	{"_INSUFFICIENT_EVIDENCE", schemas.DisputeOpened}, // the merchant is asked again
+	{"_INSUFFICIENT_EVIDENCE", schemas.DisputeOpened}, // the merchant has to send more evidence
 	{"_DOCS_RECEIVED", schemas.DisputeChallenged},
 	{"_UNDER_REVIEW", schemas.DisputeChallenged},
 	{"_MERCHANT_ACCEPTED", schemas.DisputeAccepted},
@@ -97,6 +101,7 @@ var cashfreeDisputeTypes = []struct {
 	{"_MERCHANT_LOST", schemas.DisputeLost},
 }
 
+// cashfreeStages are the stages of a dispute's type.
 var cashfreeStages = map[text]schemas.Stage{
 	"RETRIEVAL":       schemas.StagePreDispute,
 	"DISPUTE":         schemas.StageDispute,
@@ -105,6 +110,7 @@ var cashfreeStages = map[text]schemas.Stage{
 	"ARBITRATION":     schemas.StagePreArbitration,
 }
 
+// cashfreeMandateTypes are the event types of a subscription's status.
 var cashfreeMandateTypes = map[text]schemas.Type{
 	"ACTIVE":             schemas.MandateActive,
 	"LINK_EXPIRED":       schemas.MandateFailed,
@@ -143,8 +149,8 @@ type cashfreeEvent struct {
 			Currency text `json:"form_currency"`
 		} `json:"form"`
 
-		// The fields of links, transfers, and subscriptions' payments and
-		// refunds stand in the data itself.
+		// Links, transfers, and the payments and refunds of subscriptions have
+		// their fields directly in data.
 		cashfreeRefundData
 		CFLinkID        text `json:"cf_link_id"`
 		LinkID          text `json:"link_id"`
@@ -176,7 +182,7 @@ type cashfreeOrder struct {
 	CFPaymentID     text     `json:"cf_payment_id"`
 	PaymentAmount   text     `json:"payment_amount"`
 	PaymentCurrency text     `json:"payment_currency"`
-	TransactionID   text     `json:"transaction_id"` // of links and forms: the payment's id
+	TransactionID   text     `json:"transaction_id"` // of links and forms: the id of the payment
 	Status          text     `json:"transaction_status"`
 	FormStatus      text     `json:"order_status"`
 }
@@ -255,7 +261,7 @@ func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// cashfreeTime reads a time; where no zone stands there it is India's.
+// cashfreeTime reads a time. One without a zone is Indian Standard Time.
 func cashfreeTime(s string) (time.Time, error) {
 	if len(s) == len("2006-01-02T15:04:05") {
 		s += "+05:30"
@@ -263,13 +269,14 @@ func cashfreeTime(s string) (time.Time, error) {
 	return timestamp(strings.Replace(s, " ", "T", 1), time.RFC3339)
 }
 
-// cashfreeNothing is the error of an event without the thing it is about.
-func cashfreeNothing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
+// cashfreeMissing returns the error for an event without the id of its resource.
+func cashfreeMissing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
 
+// cashfreePayment reads a payment.
 func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 	p, o, bad := e.Data.Payment, e.Data.Order, e.Data.ErrorDetails
 	if p.ID == "" {
-		return f, cashfreeNothing("payment.cf_payment_id")
+		return f, cashfreeMissing("payment.cf_payment_id")
 	}
 	typ, ok := cashfreePaymentTypes[p.Status]
 	if !ok {
@@ -284,7 +291,7 @@ func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 	return cashfreePaid(f, p.Amount, first(p.Currency, o.Currency))
 }
 
-// cashfreePaid adds the amount, which a payment takes at once.
+// cashfreePaid sets the amounts of a payment, which Cashfree captures at once.
 func cashfreePaid(f Fact, amount text, currency string) (Fact, error) {
 	var err error
 	f.Amount, err = major(amount, currency)
@@ -292,7 +299,8 @@ func cashfreePaid(f Fact, amount text, currency string) (Fact, error) {
 	return f, err
 }
 
-// cashfreeLink is the payment of a link's order or, without one, the end of the link.
+// cashfreeLink reads the payment of a payment link or, if it has none, the expiry or
+// cancellation of the link.
 func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	d := e.Data
 	if d.Order.TransactionID != "" {
@@ -313,7 +321,7 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 		return statusNotUnified(e.Type, "link_status", d.LinkStatus), nil
 	}
 	if d.CFLinkID == "" {
-		return f, cashfreeNothing("cf_link_id")
+		return f, cashfreeMissing("cf_link_id")
 	}
 	f.Identity = "link " + string(d.CFLinkID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.LinkID), string(d.CFLinkID)
@@ -321,15 +329,15 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
-// cashfreeForm is the payment of a form's order, whose amount is the order's: of
-// a part that was paid, the amount is not told.
+// cashfreeForm reads the payment of a payment form. Its amount is the order's; for a
+// partial payment, Cashfree does not send the amount that was paid.
 //
 // https://www.cashfree.com/docs/payments/no-code/payment-forms/webhooks
 func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 	o := e.Data.Order
 	id := first(o.TransactionID, o.ID)
 	if id == "" {
-		return f, cashfreeNothing("order.transaction_id")
+		return f, cashfreeMissing("order.transaction_id")
 	}
 	typ, ok := cashfreeFormTypes[o.FormStatus]
 	if !ok {
@@ -343,23 +351,24 @@ func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 	return cashfreePaid(f, o.Amount, first(o.Currency, e.Data.Form.Currency))
 }
 
+// cashfreeRefund reads a refund.
 func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
-	r, key := e.Data.Refund, ""
+	r, reference := e.Data.Refund, ""
 	switch e.Type {
 	case "AUTO_REFUND_STATUS_WEBHOOK":
 		r = e.Data.AutoRefund
 	case "SUBSCRIPTION_REFUND_STATUS":
-		r, key = e.Data.cashfreeRefundData, string(e.Data.PaymentID)
+		r, reference = e.Data.cashfreeRefundData, string(e.Data.PaymentID)
 	}
 	if r.CFRefundID == "" {
-		return f, cashfreeNothing("refund.cf_refund_id")
+		return f, cashfreeMissing("refund.cf_refund_id")
 	}
 	typ, ok := cashfreeRefundTypes[r.Status]
 	if !ok {
 		return statusNotUnified(e.Type, "refund_status", r.Status), nil
 	}
 	f.Type, f.Identity = typ, string(r.CFRefundID)
-	f.MerchantTransactionID, f.ConnectorTransactionID = first(r.OrderID, text(key)), string(r.CFPaymentID)
+	f.MerchantTransactionID, f.ConnectorTransactionID = first(string(r.OrderID), reference), string(r.CFPaymentID)
 	f.ConnectorRefundID, f.MerchantRefundID = string(r.CFRefundID), string(r.RefundID)
 	f.Reason = first(r.Reason, r.Note)
 	if typ == schemas.RefundFailed {
@@ -369,10 +378,11 @@ func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
+// cashfreeDispute reads a dispute.
 func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 	d, o := e.Data.Dispute, e.Data.OrderDetails
 	if d.ID == "" {
-		return f, cashfreeNothing("dispute.dispute_id")
+		return f, cashfreeMissing("dispute.dispute_id")
 	}
 	for _, t := range cashfreeDisputeTypes {
 		if strings.HasSuffix(string(d.Status), t.end) {
@@ -395,14 +405,15 @@ func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 	return f, err
 }
 
-// cashfreeSettlement is a payout to the merchant's own account, or to that of a
-// vendor, in rupees. Vendors' settlements are counted apart.
+// cashfreeSettlement returns the function that reads a settlement, which is a payout
+// in rupees to the merchant or to a vendor. The ids of vendors' settlements are
+// numbered separately.
 func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 	return func(e cashfreeEvent) (f Fact, err error) {
 		s := e.Data.Settlement
 		f.Type, f.ConnectorPayoutID = typ, first(s.CFID, s.ID)
 		if f.Identity = f.ConnectorPayoutID; f.Identity == "" {
-			return f, cashfreeNothing("settlement.settlement_id")
+			return f, cashfreeMissing("settlement.settlement_id")
 		}
 		if strings.HasPrefix(string(e.Type), "VENDOR_") {
 			f.Identity = "vendor " + f.Identity
@@ -415,12 +426,13 @@ func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 	}
 }
 
-// cashfreeTransfer is a payout to others, in rupees.
+// cashfreeTransfer returns the function that reads a payout, in rupees, to a
+// beneficiary.
 func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 	return func(e cashfreeEvent) (f Fact, err error) {
 		d := e.Data
 		if d.CFTransferID == "" {
-			return f, cashfreeNothing("cf_transfer_id")
+			return f, cashfreeMissing("cf_transfer_id")
 		}
 		f.Type, f.Identity = typ, string(d.CFTransferID)
 		f.MerchantTransactionID, f.MerchantPayoutID = string(d.TransferID), string(d.TransferID)
@@ -433,10 +445,11 @@ func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 	}
 }
 
+// cashfreeSubscription reads the status of a subscription.
 func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
 	s := e.Data.Subscription
 	if s.CFID == "" {
-		return f, cashfreeNothing("subscription_details.cf_subscription_id")
+		return f, cashfreeMissing("subscription_details.cf_subscription_id")
 	}
 	typ, ok := cashfreeMandateTypes[s.Status]
 	if !ok {
@@ -447,12 +460,12 @@ func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
 	return f, nil
 }
 
-// cashfreeAuthorization is how the payer's consent to a subscription ended. The
-// small payment that may prove it mostly goes back, and is not told as one.
+// cashfreeAuthorization reads whether the payer authorised a subscription. The small
+// payment that may be part of it is mostly refunded, and is no event.
 func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
 	d := e.Data
 	if d.SubscriptionID == "" {
-		return f, cashfreeNothing("cf_subscription_id")
+		return f, cashfreeMissing("cf_subscription_id")
 	}
 	switch d.PaymentStatus {
 	case "SUCCESS":
@@ -468,11 +481,11 @@ func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
 	return f, nil
 }
 
-// cashfreeCharge is a payment of a subscription.
+// cashfreeCharge reads a payment of a subscription.
 func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
 	d := e.Data
 	if d.CFPaymentID == "" {
-		return f, cashfreeNothing("cf_payment_id")
+		return f, cashfreeMissing("cf_payment_id")
 	}
 	typ, ok := cashfreePaymentTypes[d.PaymentStatus]
 	if !ok {

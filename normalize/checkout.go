@@ -9,18 +9,18 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// checkout: one event a webhook, {"id", "type", "created_on" or "timestamp",
-// "data"}. The data of a payment event is the payment (id) with the action
-// that the event is about (action_id); of a dispute event, the dispute with
-// the payment it contests. A payment with a destination pays out: the same
-// event types then speak of a payout.
+// checkout reads one event for each webhook, {"id", "type", "created_on" or
+// "timestamp", "data"}. The data of a payment event is the payment (id) with the
+// action that the event is about (action_id). The data of a dispute event is the
+// dispute with the disputed payment. A payment with a destination is a payout: it has
+// the same event types.
 //
-// A request to do something to a payment can have a reference of its own, which
-// is then the action's:
+// A request to capture, void or refund a payment can have a reference of its own,
+// which the event of that action then has:
 // https://www.checkout.com/docs/previous/payments/manage-payments/void-a-payment
 //
-// Accounts are left out. Only some events name the processing channel, and a
-// payment's id is unique across all of them.
+// Events have no account: only some name the processing channel, and the id of a
+// payment is unique across channels.
 //
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types
 var checkout = Connector{
@@ -29,17 +29,19 @@ var checkout = Connector{
 	Normalize: checkoutNormalize,
 }
 
-// checkoutExponents are Checkout.com's minor units that differ from ISO
-// 4217's: what its page does not list is in hundredths.
+// checkoutExponents are the currencies whose decimals differ from ISO 4217 at
+// Checkout.com. Currencies that its page does not list have two decimals:
 // https://www.checkout.com/docs/payments/accept-payments/format-the-amount-value
 var checkoutExponents = map[string]int{"CLP": 2, "CLF": 2}
 
+// checkoutPaymentTypes are the event types of payments and refunds, and of verified
+// cards.
 var checkoutPaymentTypes = map[string]schemas.Type{
 	"payment_approved":                         schemas.PaymentAuthorized,
 	"payment_authorized":                       schemas.PaymentAuthorized,
-	"payment_pending":                          schemas.PaymentActionRequired, // the payer has to act, mostly on another page
+	"payment_pending":                          schemas.PaymentActionRequired, // the payer has to act, mostly on a page of the bank
 	"payment_compliance_review":                schemas.PaymentProcessing,
-	"payment_retry_scheduled":                  schemas.PaymentProcessing, // declined, and it will be tried again
+	"payment_retry_scheduled":                  schemas.PaymentProcessing, // declined, and Checkout.com will retry it
 	"payment_declined":                         schemas.PaymentFailed,
 	"payment_authentication_failed":            schemas.PaymentFailed,
 	"payment_expired":                          schemas.PaymentExpired,
@@ -61,8 +63,9 @@ var checkoutPaymentTypes = map[string]schemas.Type{
 	"card_verification_declined": schemas.MandateFailed,
 }
 
-// checkoutRequested is what the merchant asks to be done to a payment.
-var checkoutRequested = map[schemas.Type]bool{
+// checkoutModifications are the event types about a merchant's request to modify a
+// payment.
+var checkoutModifications = map[schemas.Type]bool{
 	schemas.PaymentCaptured:              true,
 	schemas.PaymentCaptureFailed:         true,
 	schemas.PaymentCancelled:             true,
@@ -73,6 +76,7 @@ var checkoutRequested = map[schemas.Type]bool{
 	schemas.RefundFailed:                 true,
 }
 
+// checkoutPayoutTypes are the event types of payments with a destination.
 var checkoutPayoutTypes = map[string]schemas.Type{
 	"payment_approved":          schemas.PayoutProcessing,
 	"payment_pending":           schemas.PayoutProcessing,
@@ -85,7 +89,8 @@ var checkoutPayoutTypes = map[string]schemas.Type{
 	"payment_returned":          schemas.PayoutReversed,
 }
 
-// checkoutPlatformTypes are of the scheduled payouts to a platform's sub-entities.
+// checkoutPlatformTypes are the event types of scheduled payouts to the sub-entities
+// of a platform:
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types/payout_declined
 var checkoutPlatformTypes = map[string]schemas.Type{
 	"payout_paid":     schemas.PayoutSucceeded,
@@ -93,6 +98,7 @@ var checkoutPlatformTypes = map[string]schemas.Type{
 	"payout_returned": schemas.PayoutReversed,
 }
 
+// checkoutDisputeTypes are the event types of disputes.
 var checkoutDisputeTypes = map[string]schemas.Type{
 	"request_for_information_received":        schemas.DisputeOpened,
 	"dispute_received":                        schemas.DisputeOpened,
@@ -102,7 +108,7 @@ var checkoutDisputeTypes = map[string]schemas.Type{
 	"dispute_accepted":                        schemas.DisputeAccepted,
 	"dispute_expired":                         schemas.DisputeExpired,
 	"dispute_canceled":                        schemas.DisputeCancelled,
-	"dispute_resolved":                        schemas.DisputeCancelled, // the payment had been refunded: nothing is left to contest
+	"dispute_resolved":                        schemas.DisputeCancelled, // the payment was refunded before, which ends the dispute
 	"dispute_won":                             schemas.DisputeWon,
 	"dispute_lost":                            schemas.DisputeLost,
 	"dispute_arbitration_sent_to_scheme":      schemas.DisputeChallenged,
@@ -151,14 +157,14 @@ func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// checkoutKnown reports whether there are facts of the event.
+// checkoutKnown reports whether the event's type is in a table.
 func checkoutKnown(event string) bool {
 	return event == "fraud_reported" || checkoutPaymentTypes[event] != "" || checkoutPayoutTypes[event] != "" ||
 		checkoutPlatformTypes[event] != "" || checkoutDisputeTypes[event] != ""
 }
 
-// checkoutMode tells the sandbox by the host of the event's own address, the
-// only thing that differs; elsewhere the endpoint decides.
+// checkoutMode returns ModeTest if the event's own URL is on a host of the sandbox.
+// Nothing else in a webhook distinguishes the two.
 func checkoutMode(self string) Mode {
 	if u, err := url.Parse(self); err == nil && strings.HasSuffix("."+u.Hostname(), ".sandbox.checkout.com") {
 		return ModeTest
@@ -216,6 +222,7 @@ type checkoutData struct {
 	EvidenceRequiredBy text `json:"evidence_required_by"`
 }
 
+// fact returns the fact of an event.
 func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
 	dispute, payment, payout := checkoutDisputeTypes[event], checkoutPaymentTypes[event], checkoutPayoutTypes[event]
 	switch {
@@ -238,7 +245,8 @@ func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
 	}
 }
 
-// failure is what the response of an event says, unless that is an approval.
+// failure returns the error of a response code, or nil for an approval (10000 to
+// 10999):
 // https://www.checkout.com/docs/developer-resources/codes/response-codes
 func (d checkoutData) failure() *schemas.Error {
 	if strings.HasPrefix(string(d.ResponseCode), "10") {
@@ -247,10 +255,11 @@ func (d checkoutData) failure() *schemas.Error {
 	return failure(d.ResponseCode, d.ResponseSummary, "")
 }
 
+// payment sets the fields of a payment, refund or mandate.
 func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
 	f.ConnectorTransactionID = string(d.ID)
-	if checkoutRequested[f.Type] && f.MerchantTransactionID != "" {
+	if checkoutModifications[f.Type] && f.MerchantTransactionID != "" {
 		f.KeySource = schemas.KeyFromRequest
 	}
 	f.Error = d.failure()
@@ -277,6 +286,7 @@ func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 	return f, err
 }
 
+// payout sets the fields of a payment with a destination.
 func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
 	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
 	f.MerchantPayoutID, f.ConnectorPayoutID = string(d.Reference), string(d.ID)
@@ -286,7 +296,7 @@ func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
 	return f, err
 }
 
-// platform is a payout to a sub-entity: what arrives there.
+// platform sets the fields of a payout to a sub-entity. The amount is what arrives.
 func (d checkoutData) platform(f Fact) (Fact, error) {
 	if d.PayoutID == "" {
 		return f, fmt.Errorf("%w: no data.payout_id: it is not told what the event is about", ErrMalformed)
@@ -302,8 +312,8 @@ func (d checkoutData) platform(f Fact) (Fact, error) {
 	return f, err
 }
 
-// fraud is a payment that was reported as fraudulent. Its amounts, unlike all
-// others, are decimal text in major units.
+// fraud reads the report of a fraudulent payment. Its amounts, unlike all others, are
+// decimal text in major units:
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types/fraud_reported
 func (d checkoutData) fraud() (f Fact, err error) {
 	if d.Payment.ID == "" {
@@ -316,6 +326,7 @@ func (d checkoutData) fraud() (f Fact, err error) {
 	return f, err
 }
 
+// dispute sets the fields of a dispute.
 func (d checkoutData) dispute(event string, f Fact) (Fact, error) {
 	f.MerchantTransactionID = string(d.PaymentReference)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(d.ID)

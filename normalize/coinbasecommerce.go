@@ -12,14 +12,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// coinbaseCommerce: one event a webhook, {"id", "attempt_number", "event":
-// {"id", "type", "data"}}, the data being the charge. The outer id and what
-// stands beside it change with every attempt; the event's id does not.
+// coinbaseCommerce reads one event for each webhook, {"id", "attempt_number",
+// "event": {"id", "type", "data"}}, whose data is the charge. The outer fields change
+// with each delivery attempt; event.id does not.
 //
-// The price of the charge, which charges without a price have not, is what was
-// asked for. What was paid stands beside each transfer, in coins and in the
-// charge's currency: it can be less, more, or in parts, and it alone is the amount
-// of what is captured.
+// A charge may have a price, which is what the merchant asked for. What was paid is in
+// each of its payments, in coins and in the charge's currency. It can be less or
+// more than the price, or several payments, and alone is the captured amount.
 //
 // https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields
 var coinbaseCommerce = Connector{
@@ -28,20 +27,21 @@ var coinbaseCommerce = Connector{
 	Normalize: coinbaseCommerceNormalize,
 }
 
-// coinbaseCommerceTypes are what the events mean. Why a charge failed is told
-// by the last entry of its timeline.
+// coinbaseCommerceTypes are the event types of the events.
 var coinbaseCommerceTypes = map[string]schemas.Type{
 	"charge:pending":   schemas.PaymentProcessing,
 	"charge:confirmed": schemas.PaymentCaptured,
-	"charge:resolved":  schemas.PaymentCaptured, // the merchant took what was paid too late or too little
+	"charge:resolved":  schemas.PaymentCaptured, // the merchant accepted a late or incomplete payment
 	"charge:delayed":   schemas.PaymentActionRequired,
 	"charge:failed":    schemas.PaymentFailed,
 }
 
+// coinbaseCommerceFailureTypes are the event types of a failed charge, by the status
+// of the last entry in its timeline.
 var coinbaseCommerceFailureTypes = map[text]schemas.Type{
 	"EXPIRED":    schemas.PaymentExpired,
 	"CANCELED":   schemas.PaymentCancelled,
-	"UNRESOLVED": schemas.PaymentActionRequired, // too little came, or too late: the merchant has it, and must resolve it
+	"UNRESOLVED": schemas.PaymentActionRequired, // the merchant received a late or incomplete payment, and has to resolve it
 }
 
 type coinbaseCommerceEvent struct {
@@ -108,12 +108,12 @@ func coinbaseCommerceNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// paid is the sum of the transfers that are confirmed, and whether there are
-// any. It is nil where their worth is not told in a currency, or in several. It is
-// converted from coins and can have more decimals than the currency: those are
-// cut, so that no more is told than came.
+// paid returns the sum of the confirmed payments and whether there are any. The sum is
+// nil if a payment has no value in a currency of ISO 4217, or if they have several
+// currencies. The values are converted from coins and can have more decimals than the
+// currency: these are cut off, so that the sum is never more than what was paid.
 func (e coinbaseCommerceEvent) paid() (sum *schemas.Amount, confirmed bool, err error) {
-	told := true
+	comparable := true
 	for _, p := range e.Data.Payments {
 		if !strings.EqualFold(string(p.Status), "CONFIRMED") && p.Status != "" {
 			continue
@@ -129,7 +129,7 @@ func (e coinbaseCommerceEvent) paid() (sum *schemas.Amount, confirmed bool, err 
 		case err != nil:
 			return nil, true, err
 		case a == nil || sum != nil && sum.Currency != a.Currency:
-			told = false
+			comparable = false
 		case sum == nil:
 			sum = a
 		case sum.Value > math.MaxInt64-a.Value:
@@ -138,13 +138,13 @@ func (e coinbaseCommerceEvent) paid() (sum *schemas.Amount, confirmed bool, err 
 			sum.Value += a.Value
 		}
 	}
-	if !told {
+	if !comparable {
 		return nil, confirmed, nil
 	}
 	return sum, confirmed, nil
 }
 
-// read is an amount of a currency; an amount in coins is none.
+// read returns an amount, or nil for an amount in coins.
 func (a coinbaseCommerceAmount) read() (*schemas.Amount, error) {
 	if _, iso := schemas.Exponent(a.Currency); !iso {
 		return nil, nil
@@ -152,13 +152,14 @@ func (a coinbaseCommerceAmount) read() (*schemas.Amount, error) {
 	return major(a.Amount, a.Currency)
 }
 
-// waits reports whether the last that happened to the charge leaves it open, so
-// that it is not paid whatever the event is called.
-func (e coinbaseCommerceEvent) waits() bool {
+// open reports whether the charge is still open by its timeline, and so not paid,
+// whatever the type of the event is.
+func (e coinbaseCommerceEvent) open() bool {
 	n := len(e.Data.Timeline)
 	return n > 0 && slices.Contains([]text{"NEW", "SIGNED", "PENDING"}, e.Data.Timeline[n-1].Status)
 }
 
+// fact returns the fact of a charge.
 func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error) {
 	d := e.Data
 	if f.ConnectorTransactionID = first(d.ID, d.Code); f.ConnectorTransactionID == "" {
@@ -185,7 +186,7 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 		switch {
 		case err != nil:
 			return f, err
-		case confirmed || len(d.Payments) == 0 && !e.waits():
+		case confirmed || len(d.Payments) == 0 && !e.open():
 			f.Amount, f.CapturedAmount = paid, paid
 			return f, nil
 		}

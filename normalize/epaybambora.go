@@ -7,13 +7,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// epayBambora: the parameters of a callback about one payment that was
-// authorized; nothing is sent about others, nor about what follows. With
-// subscriptionid a card was stored, too, and if the amount is zero nothing
-// else happened. The identity is txnid.
+// epayBambora reads the parameters of a callback about one authorized payment. ePay
+// sends no callback about a failed payment, nor about a capture or a refund. With
+// subscriptionid, a card was also stored; if the amount is then zero, there is no
+// payment. The identity is txnid.
 //
-// The currency is a number of ISO 4217, the amount in its minor unit. Date and
-// time have no zone, and are left out.
+// The currency is a numeric code of ISO 4217, the amount is in its minor unit. The date
+// and time have no zone and are left out.
 //
 // https://docs.epay.dk/integration/payment-window/accept-callback-parameters/
 var epayBambora = Connector{
@@ -31,18 +31,18 @@ func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no txnid or no amount: not a callback of ePay's", ErrMalformed)
 	}
 	const event = "callback"
-	var about Fact
-	about.Identity, about.ConnectorEventType = p["txnid"], event
-	about.MerchantTransactionID = p["orderid"]
+	var common Fact // the fields of both facts
+	common.Identity, common.ConnectorEventType = p["txnid"], event
+	common.MerchantTransactionID = p["orderid"]
 	var facts []Fact
 	if subscription := p["subscriptionid"]; subscription != "" {
-		f := about
+		f := common
 		f.Type, f.ConnectorMandateID = schemas.MandateActive, subscription
 		if facts = append(facts, f); strings.Trim(p["amount"], "0") == "" {
 			return facts, nil
 		}
 	}
-	f := about
+	f := common
 	f.Type, f.ConnectorTransactionID, f.MandateID = schemas.PaymentAuthorized, p["txnid"], p["subscriptionid"]
 	currency := epayBamboraCurrencies[p["currency"]]
 	if currency == "" {
@@ -55,7 +55,7 @@ func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return append(facts, f), nil
 }
 
-// epayBamboraCurrencies is the currencies of ISO 4217 by their numbers.
+// epayBamboraCurrencies are the alphabetic codes of ISO 4217 by the numeric codes.
 var epayBamboraCurrencies = func() map[string]string {
 	m := map[string]string{}
 	fields := strings.Fields(

@@ -8,13 +8,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// fiuuMolpay: a form about one payment, which has skey, or one refund; or a
-// JSON object of the same fields. One payment is told of several times, by each
-// of three ways: its id and its status, which are signed, are the identity. The
-// time is Malaysia's.
+// fiuuMolpay reads a form about one payment, which has the field skey, or about one
+// refund; or a JSON object of the same fields. Fiuu sends each payment several times,
+// in three ways. The identity is its id and status, which are signed. Times are
+// Malaysia's (UTC+8).
 //
-// A form about a refund has Fiuu's id of the payment and the merchant's
-// reference of the refund, and neither a currency nor the order.
+// A refund has Fiuu's id of the payment and the merchant's reference of the refund. It
+// has neither a currency nor the order.
 //
 // https://docs.fiuu.dev/docs/payment-status-notification
 var fiuuMolpay = Connector{
@@ -23,6 +23,7 @@ var fiuuMolpay = Connector{
 	Normalize: fiuuMolpayNormalize,
 }
 
+// The event types of a status code.
 var (
 	fiuuMolpayTypes       = map[string]schemas.Type{"00": schemas.PaymentCaptured, "11": schemas.PaymentFailed, "22": schemas.PaymentProcessing}
 	fiuuMolpayRefundTypes = map[string]schemas.Type{"00": schemas.RefundSucceeded, "11": schemas.RefundFailed, "22": schemas.RefundPending}
@@ -34,7 +35,7 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	read, types, status := fiuuMolpayPayment, fiuuMolpayTypes, p["status"]
-	_, payment := p["skey"] // as verification tells them apart
+	_, payment := p["skey"] // package verify distinguishes them in the same way
 	if !payment {
 		read, types, status = fiuuMolpayRefund, fiuuMolpayRefundTypes, p["Status"]
 	}
@@ -54,6 +55,7 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return oneFact(status, f, err)
 }
 
+// fiuuMolpayDecode reads the fields of a form or of a JSON object.
 func fiuuMolpayDecode(payload []byte) (map[string]string, error) {
 	if len(payload) == 0 || payload[0] != '{' {
 		return decodeForm(payload)
@@ -69,6 +71,7 @@ func fiuuMolpayDecode(payload []byte) (map[string]string, error) {
 	return p, nil
 }
 
+// fiuuMolpayPayment reads a payment.
 func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error) {
 	f.Identity = p["tranID"] + "/" + p["status"]
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["orderid"], p["tranID"]
@@ -84,7 +87,7 @@ func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error
 		f.Time = paid.Add(-8 * time.Hour)
 	}
 	currency := p["currency"]
-	if currency == "RM" { // as the ringgit is called at home
+	if currency == "RM" { // a common abbreviation of the ringgit
 		currency = "MYR"
 	}
 	if f.Amount, err = major(p["amount"], currency); err != nil {
@@ -99,8 +102,9 @@ func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error
 	return f, nil
 }
 
+// fiuuMolpayRefund reads a refund.
 func fiuuMolpayRefund(p map[string]string, typ schemas.Type) (f Fact, err error) {
-	if kind := p["RefundType"]; kind != "P" && kind != "F" { // a payment's hash must never pass for a refund's
+	if kind := p["RefundType"]; kind != "P" && kind != "F" { // nobody may present the signature of a payment as that of a refund
 		return f, fmt.Errorf("%w: RefundType is %q, want P or F", ErrMalformed, kind)
 	}
 	f.Identity = p["RefundID"] + "/" + p["Status"]

@@ -12,20 +12,21 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// flutterwave: one event a webhook, {"event" or, in version 4, "type",
-// "data"}. An event is called "completed" whether it succeeded or failed: the
-// status decides. Amounts are numbers in major units.
+// flutterwave reads one event for each webhook, {"event" or, in version 4, "type",
+// "data"}. A "completed" event can be about a success or a failure: the status
+// decides. Amounts are numbers in major units.
 //
-// Accounts that never chose version 3's webhooks, and its test mode, send what
-// version 2 did: no event, the payment's fields beside "event.type", or
+// Accounts that never chose the webhooks of version 3, and its test mode, send those of
+// version 2. These have no event, but the payment's fields with "event.type", or
 // "event.type" and "transfer".
 //
-// Version 3 has no event id, and version 4's need not be signed. The identity
-// is the id of the thing; its state makes the type.
+// Version 3 has no event id, and version 4 need not sign its event id. The identity is
+// the id of the resource; the event type distinguishes its states.
 //
-// Version 4 says when an event was sent. What the data has is when the thing was
-// made, and before it is paid or fails days can pass: only what was made just now
-// happened then, and of the rest the time is that of receipt.
+// Version 4 has the time at which the event was sent. The times in the data are when
+// the resource was created, which can be days before it succeeds or fails. They are
+// used only for events about its creation. All others have the time at which they
+// were received.
 //
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{
@@ -34,7 +35,8 @@ var flutterwave = Connector{
 	Normalize: flutterwaveNormalize,
 }
 
-// flutterwaveReaders is what reads the data, by the first word of the event.
+// flutterwaveReaders are the functions that read the data, by the resource: the first
+// part of the event's name.
 var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (Fact, error){
 	"charge":     flutterwaveCharge,
 	"transfer":   flutterwaveTransfer,
@@ -42,6 +44,7 @@ var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (Fact,
 	"chargeback": flutterwaveChargeback,
 }
 
+// flutterwaveChargeTypes are the event types of a charge's status.
 var flutterwaveChargeTypes = map[string]schemas.Type{
 	"successful": schemas.PaymentCaptured,
 	"succeeded":  schemas.PaymentCaptured,
@@ -53,6 +56,7 @@ var flutterwaveChargeTypes = map[string]schemas.Type{
 	"expired":    schemas.PaymentExpired,
 }
 
+// flutterwaveTransferTypes are the event types of a transfer's status.
 var flutterwaveTransferTypes = map[string]schemas.Type{
 	"new":        schemas.PayoutCreated,
 	"initiated":  schemas.PayoutProcessing,
@@ -64,6 +68,7 @@ var flutterwaveTransferTypes = map[string]schemas.Type{
 	"reversed":   schemas.PayoutReversed,
 }
 
+// flutterwaveRefundTypes are the event types of a refund's status.
 var flutterwaveRefundTypes = map[string]schemas.Type{
 	"new":               schemas.RefundPending,
 	"pending":           schemas.RefundPending,
@@ -78,6 +83,7 @@ var flutterwaveRefundTypes = map[string]schemas.Type{
 	"failed":            schemas.RefundFailed,
 }
 
+// flutterwaveChargebackTypes are the event types of a chargeback's status.
 var flutterwaveChargebackTypes = map[string]schemas.Type{
 	"initiated": schemas.DisputeOpened,
 	"pending":   schemas.DisputeOpened,
@@ -88,8 +94,8 @@ var flutterwaveChargebackTypes = map[string]schemas.Type{
 	"lost":      schemas.DisputeLost,
 }
 
-// flutterwaveMade are the states in which a thing is made.
-var flutterwaveMade = map[string]bool{"new": true, "initiated": true}
+// flutterwaveInitial are the statuses of a resource that was just created.
+var flutterwaveInitial = map[string]bool{"new": true, "initiated": true}
 
 type flutterwaveEvent struct {
 	Event    text            `json:"event"`
@@ -133,8 +139,8 @@ type flutterwaveData struct {
 	} `json:"payment_method"`
 }
 
-// flutterwaveAmount is a number or, where version 4 says which currency it
-// counts, an object with the number as its value.
+// flutterwaveAmount is a number or, in some webhooks of version 4, an object with the
+// field value.
 type flutterwaveAmount text
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
@@ -142,15 +148,15 @@ func (a *flutterwaveAmount) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() != '{' {
 		return json.UnmarshalDecode(d, (*text)(a))
 	}
-	var of struct {
+	var object struct {
 		Value text `json:"value"`
 	}
-	err := json.UnmarshalDecode(d, &of)
-	*a = flutterwaveAmount(of.Value)
+	err := json.UnmarshalDecode(d, &object)
+	*a = flutterwaveAmount(object.Value)
 	return err
 }
 
-// flutterwaveResponse is the bank's answer: a text or, in version 4, an object.
+// flutterwaveResponse is the processor's response: text or, in version 4, an object.
 type flutterwaveResponse struct {
 	Code text `json:"code"`
 	Text text `json:"type"`
@@ -174,8 +180,8 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, err
 	}
 	event := first(n.Event, n.Type)
-	thing, _, _ := strings.Cut(event, ".")
-	if event != "" && flutterwaveReaders[thing] == nil {
+	resource, _, _ := strings.Cut(event, ".")
+	if event != "" && flutterwaveReaders[resource] == nil {
 		return []Fact{notUnified(event)}, nil
 	}
 	var e flutterwaveEvent
@@ -186,7 +192,7 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	switch {
 	case event != "":
 	case e.Transfer.ID != "":
-		event, thing, d = string(e.OldType), "transfer", e.Transfer
+		event, resource, d = string(e.OldType), "transfer", e.Transfer
 	default:
 		d = flutterwaveData{}
 		if err := redecode(payload, &d); err != nil {
@@ -195,16 +201,16 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 		if d.TxRefV2 == "" {
 			return nil, fmt.Errorf("%w: no event: not a webhook of Flutterwave's", ErrMalformed)
 		}
-		event, thing = string(e.OldType), "charge"
+		event, resource = string(e.OldType), "charge"
 		d.PaymentType = text(strings.TrimSuffix(strings.ToLower(event), "_transaction")) // MPESA_TRANSACTION
 	}
 	if d.ID == "" {
 		return oneMalformed(event, fmt.Errorf("%w: no data.id", ErrMalformed))
 	}
-	f, err := flutterwaveReaders[thing](event, d)
+	f, err := flutterwaveReaders[resource](event, d)
 	if sent, bad := strconv.ParseInt(string(e.SentAt), 10, 64); bad == nil {
 		f.Time = unixOrMilli(sent)
-	} else if err == nil && flutterwaveMade[d.status()] {
+	} else if err == nil && flutterwaveInitial[d.status()] {
 		f.Time, err = timestamp(first(d.Created, d.CreatedV4, d.CreatedV2, d.DateCreated), time.RFC3339)
 	}
 	switch {
@@ -217,9 +223,10 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// status is in either case.
+// status returns the status in lower case: Flutterwave writes it in either.
 func (d flutterwaveData) status() string { return strings.ToLower(string(d.Status)) }
 
+// flutterwaveCharge reads a charge, which is a payment.
 func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
 	f.Type = flutterwaveChargeTypes[d.status()]
 	f.MerchantTransactionID, f.ConnectorTransactionID = first(d.TxRef, d.TxRefV2, d.Reference), string(d.ID)
@@ -234,9 +241,10 @@ func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
 	return f, err
 }
 
+// flutterwaveTransfer reads a transfer, which is a payout.
 func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
 	f.Type = flutterwaveTransferTypes[d.status()]
-	if event == "transfer.reversal" && f.Type == schemas.PayoutSucceeded { // the reversal did
+	if event == "transfer.reversal" && f.Type == schemas.PayoutSucceeded { // the reversal succeeded
 		f.Type = schemas.PayoutReversed
 	}
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
@@ -248,7 +256,8 @@ func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
 	return f, err
 }
 
-// flutterwaveRefund names the payment by Flutterwave's id only.
+// flutterwaveRefund reads a refund. It has Flutterwave's id of the payment, and mostly
+// no reference of the merchant.
 func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
 	f.Type = flutterwaveRefundTypes[d.status()]
 	f.MerchantTransactionID = string(d.TxRef)
@@ -259,6 +268,7 @@ func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
 	return f, err
 }
 
+// flutterwaveChargeback reads a chargeback.
 func flutterwaveChargeback(_ string, d flutterwaveData) (f Fact, err error) {
 	f.Type, f.Stage = flutterwaveChargebackTypes[d.status()], schemas.StageDispute
 	f.MerchantTransactionID = string(d.TxRef)

@@ -7,15 +7,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// globalpaymentsRealex: a form about one payment on the hosted page. RESULT,
-// ORDER_ID and PASREF are signed: the first decides, the others are the
-// identity. AMOUNT, in minor units, is not signed, and there is no other; the
-// currency is there if the merchant has it sent back. AUTO_SETTLE_FLAG, not
-// signed either, is believed where it says less: 0 is not yet captured.
+// globalpaymentsRealex reads a form about one payment on the hosted payment page.
+// RESULT, ORDER_ID and PASREF are signed: RESULT decides, and all three are the
+// identity. AMOUNT, in minor units, is not signed, and no other field has the amount;
+// the form has a currency only if the merchant asked for it. AUTO_SETTLE_FLAG is not
+// signed and is used only to say less than RESULT: 0 means not captured yet.
 //
-// Where ORDER_ID ends in the TIMESTAMP, which is signed, too, what stands before
-// that is the merchant's reference: some plug-ins put the two together so that
-// every attempt has an ORDER_ID of its own.
+// Some plug-ins append the TIMESTAMP, which is signed, to ORDER_ID, so that each
+// attempt has another ORDER_ID. The merchant's reference is ORDER_ID without it.
 //
 // https://developer.globalpay.com/hpp/api
 var globalpaymentsRealex = Connector{
@@ -39,9 +38,9 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Type = schemas.PaymentAuthorized
 	case result == "00":
 		f.Type = schemas.PaymentCaptured
-	case strings.Trim(result[:1], "123") == "": // declined, or out of order at the bank or at Realex
+	case strings.Trim(result[:1], "123") == "": // declined, or an error at the bank or at Realex
 		f.Type = schemas.PaymentFailed
-	default: // such as 501, which says that the order was processed before
+	default: // for example 501: the order was processed before
 		return []Fact{ignored(result, fmt.Sprintf("the result %q is about the request and not the payment", result))}, nil
 	}
 	if p["ORDER_ID"] == "" {

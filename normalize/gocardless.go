@@ -9,14 +9,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// gocardless: up to 250 events a webhook, {"events": [{"id", "resource_type",
-// "action", "links", "details"}]}, each told again by its id. They say what
-// happened and to what, and no amount: that would have to be fetched.
+// gocardless reads up to 250 events for each webhook, {"events": [{"id",
+// "resource_type", "action", "links", "details"}]}. A redelivered event has the same
+// id. Events have no amount: it would have to be fetched.
 //
-// A direct debit that the bank takes back is a dispute which the merchant
-// cannot answer; GoCardless gives it no id of its own. A payment can also fail
-// after it was confirmed or paid out: that failure contradicts the capture, and
-// late_failure_settled then tells that GoCardless took the money back.
+// A direct debit that the payer's bank takes back is a dispute, which the merchant
+// cannot answer and which has no id of its own. A payment can also fail after it was
+// confirmed or paid out: that failure contradicts the capture, and
+// late_failure_settled then says that GoCardless has taken the money back.
 //
 // https://developer.gocardless.com/api-reference/#event-types-payment
 // https://developer.gocardless.com/api-reference/#core-endpoints-events
@@ -26,7 +26,7 @@ var gocardless = Connector{
 	Normalize: gocardlessNormalize,
 }
 
-// gocardlessTypes are what the actions mean, by resource type and action.
+// gocardlessTypes are the event types by resource type and action.
 var gocardlessTypes = map[string]schemas.Type{
 	"payments.created":                   schemas.PaymentProcessing,
 	"payments.customer_approval_granted": schemas.PaymentProcessing,
@@ -55,10 +55,10 @@ var gocardlessTypes = map[string]schemas.Type{
 	"mandates.consumed":           schemas.MandateRevoked,
 	"mandates.blocked":            schemas.MandateRevoked,
 	"mandates.suspended_by_payer": schemas.MandateRevoked,
-	"mandates.replaced":           schemas.MandateRevoked, // another mandate goes on
+	"mandates.replaced":           schemas.MandateRevoked, // by another mandate
 
 	"payouts.paid":             schemas.PayoutSucceeded,
-	"creditors.bounced_payout": schemas.PayoutReversed, // which one is not told
+	"creditors.bounced_payout": schemas.PayoutReversed, // the event does not say which payout
 
 	"outbound_payments.created":                 schemas.PayoutCreated,
 	"outbound_payments.set_to_pending_approval": schemas.PayoutCreated,
@@ -68,7 +68,7 @@ var gocardlessTypes = map[string]schemas.Type{
 	"outbound_payments.cancelled":               schemas.PayoutCancelled,
 }
 
-// gocardlessIgnored are the events of which nothing comes.
+// gocardlessIgnored are the reasons why events are ignored.
 var gocardlessIgnored = map[string]string{
 	"payments.paid_out":                  "payments.confirmed told that it is paid, and payouts.paid tells of the payout",
 	"refunds.refund_settled":             "the refund's part in a payout; refunds.paid tells that it is carried out",
@@ -120,8 +120,8 @@ func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
 	return facts, nil
 }
 
-// gocardlessRead reads one event of a webhook: by itself, so that one which
-// cannot be read takes none of the others along.
+// gocardlessRead returns the fact of one event of a webhook. It reads each event
+// separately, so that one that cannot be read does not affect the others.
 func gocardlessRead(event jsontext.Value, o Options) Fact {
 	var n struct {
 		ResourceType text `json:"resource_type"`
@@ -154,8 +154,9 @@ func gocardlessRead(event jsontext.Value, o Options) Fact {
 	return f
 }
 
+// fact returns the fact of an event; name is its resource type and action.
 func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact, err error) {
-	if f, err = e.linked(typ); err != nil {
+	if f, err = e.resource(typ); err != nil {
 		return f, err
 	}
 	f.Type, f.Identity = typ, e.ID
@@ -170,8 +171,9 @@ func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact,
 	return f, err
 }
 
-// linked reads what the event is about, and what depends on its kind.
-func (e gocardlessEvent) linked(typ schemas.Type) (f Fact, err error) {
+// resource returns a fact with the ids of the linked resource, and the fields that
+// depend on its type.
+func (e gocardlessEvent) resource(typ schemas.Type) (f Fact, err error) {
 	id := e.Links.Payment
 	f.ConnectorTransactionID = string(id)
 	f.PaymentMethod = method(e.Details.Scheme, "")

@@ -8,10 +8,10 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// ipay88: a form about one payment. What is signed decides: RefNo, Status and
-// Amount, which are also the identity. The points and commas of the amount are
-// not signed, so that it is read only as it is documented: with two decimals,
-// and a comma before each three digits or none.
+// ipay88 reads a form about one payment. RefNo, Status and Amount are signed, and are
+// the identity. The points and commas of the amount are not signed. So an amount is
+// read only in the documented form: two decimals, and a comma before each group of
+// three digits or no comma.
 //
 // https://fliphtml5.com/hmseu/oxni
 var ipay88 = Connector{
@@ -20,12 +20,14 @@ var ipay88 = Connector{
 	Normalize: ipay88Normalize,
 }
 
+// ipay88Types are the event types of a status.
 var ipay88Types = map[string]schemas.Type{
 	"1": schemas.PaymentCaptured,
 	"0": schemas.PaymentFailed,
 	"6": schemas.PaymentProcessing,
 }
 
+// ipay88Amount is the documented form of an amount: 1,234.50 or 1234.50.
 var ipay88Amount = regexp.MustCompile(`\A([0-9]+|[0-9]{1,3}(,[0-9]{3})+)\.[0-9]{2}\z`)
 
 func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {

@@ -10,15 +10,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// liqpay: a form whose field data is the payment as JSON, base64; the oldest
-// callbacks have it as XML in operation_xml. Nothing else of the form is
-// signed, or read. The status says what became of the payment, and of the
-// payout or the subscription where that is the action.
+// liqpay reads a form whose field data is the payment as JSON in base64; the oldest
+// callbacks have it as XML in operation_xml. LiqPay signs nothing else of the form, and
+// nothing else is read. The status is that of a payment or, depending on the action, of
+// a payout or a subscription.
 //
-// A refund of a part leaves the payment's status as it is: its amount tells.
-// The identity is payment_id, which all callbacks of a payment have; amounts
-// are in major units. create_date is when the payment was made, which is no later
-// state's time, and end_date when it was paid or failed, which is no refund's.
+// A partial refund does not change the payment's status: refund_amount shows it. The
+// identity is payment_id, which all callbacks of a payment have. Amounts are in major
+// units. create_date is when the payment was created, and is not used; end_date is when
+// it was paid or failed, and is used for neither refunds nor reversals.
 //
 // https://www.liqpay.ua/documentation/en/api/callback
 var liqpay = Connector{
@@ -27,10 +27,11 @@ var liqpay = Connector{
 	Normalize: liqpayNormalize,
 }
 
+// liqpayTypes are the event types of a status.
 var liqpayTypes = map[string]schemas.Type{
 	"success":           schemas.PaymentCaptured,
-	"sandbox":           schemas.PaymentCaptured, // a success of the test mode
-	"wait_compensation": schemas.PaymentCaptured, // successful, and paid out with the day's others
+	"sandbox":           schemas.PaymentCaptured, // success, in test mode
+	"wait_compensation": schemas.PaymentCaptured, // successful; paid out at the end of the day
 	"failure":           schemas.PaymentFailed,
 	"error":             schemas.PaymentFailed,
 	"try_again":         schemas.PaymentFailed,
@@ -41,7 +42,7 @@ var liqpayTypes = map[string]schemas.Type{
 
 	"hold_wait":   schemas.PaymentAuthorized,
 	"wait_lc":     schemas.PaymentAuthorized, // until the delivery is confirmed
-	"wait_accept": schemas.PaymentProcessing, // the shop is not approved yet; else the money goes back
+	"wait_accept": schemas.PaymentProcessing, // until LiqPay approves the shop; if it does not, the money goes back
 	"wait_card":   schemas.PaymentProcessing,
 	"wait_secure": schemas.PaymentProcessing,
 	"prepared":    schemas.PaymentProcessing,
@@ -66,7 +67,8 @@ var liqpayTypes = map[string]schemas.Type{
 	"senderapp_verify": schemas.PaymentActionRequired,
 }
 
-// liqpayPayoutTypes is what a payment's types are where the money goes to a card.
+// liqpayPayoutTypes are the event types of a transfer to a card, by the payment type
+// of its status.
 var liqpayPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentCaptured:   schemas.PayoutSucceeded,
 	schemas.PaymentFailed:     schemas.PayoutFailed,
@@ -116,7 +118,7 @@ func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return facts, nil
 }
 
-// liqpayDecode reads what is signed of the form.
+// liqpayDecode reads the signed field of the form.
 func liqpayDecode(payload []byte) (p liqpayPaymentData, err error) {
 	form, err := decodeForm(payload)
 	if err != nil {
@@ -133,6 +135,7 @@ func liqpayDecode(payload []byte) (p liqpayPaymentData, err error) {
 	return p, read(signed, &p)
 }
 
+// fact returns the fact of a callback.
 func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
 	f.Type, f.Identity, f.ConnectorEventType = typ, string(p.PaymentID), string(p.Status)
 	f.Account, f.MerchantTransactionID = string(p.PublicKey), string(p.OrderID)
@@ -162,12 +165,8 @@ func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
 	if f.Amount, err = major(amount, p.Currency); err != nil {
 		return malformed(p.Status, err)
 	}
-	switch typ {
-	case schemas.PaymentAuthorized:
-		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	case schemas.PaymentFailed, schemas.PayoutFailed:
+	f.setAmountByType()
+	if typ == schemas.PaymentFailed || typ == schemas.PayoutFailed {
 		f.Error = failure(p.ErrCode, p.ErrDescription, "")
 	}
 	return f

@@ -9,17 +9,16 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// lithic: the resource that was created or updated, with an event_type where
-// the API is recent. Told are its payments, which move money between the
-// merchant's account at Lithic and a bank account elsewhere, by ACH or wire: in
-// as a payment, out as a payout. A webhook comes for each step, and the
-// identity is the payment and its state, so that each state is one fact; a
-// payment that came back can be tried again, and then has its states again.
+// lithic reads the resource that was created or updated, with an event_type in recent
+// versions of the API. It maps payments, which move money by ACH or wire between the
+// merchant's account at Lithic and an external bank account: money in is a payment,
+// money out a payout. Lithic sends a webhook for each step. The identity is the
+// payment, its status and its number of retries: a returned payment can be retried and
+// then has the same statuses again.
 //
-// Cards are Lithic's main business, but they are cards that the merchant
-// issued: what they pay for is bought, not sold, and a dispute that is won is
-// lost by who sold. Such webhooks are kept and make no event, or somebody
-// would take spending for income.
+// Lithic mainly issues cards, and the merchant is the issuer: a card transaction is
+// something that was bought, not sold, and a dispute that is won is lost by the seller.
+// Such webhooks are ignored, so that nobody mistakes spending for income.
 //
 // https://docs.lithic.com/reference/get_v1-payments-payment-token
 var lithic = Connector{
@@ -28,6 +27,7 @@ var lithic = Connector{
 	Normalize: lithicNormalize,
 }
 
+// lithicPaymentTypes are the event types of the status of money in.
 var lithicPaymentTypes = map[string]schemas.Type{
 	"PENDING":  schemas.PaymentProcessing,
 	"SETTLED":  schemas.PaymentCaptured,
@@ -37,6 +37,7 @@ var lithicPaymentTypes = map[string]schemas.Type{
 	"REVERSED": schemas.PaymentReversed,
 }
 
+// lithicPayoutTypes are the event types of the status of money out.
 var lithicPayoutTypes = map[string]schemas.Type{
 	"PENDING":  schemas.PayoutProcessing,
 	"SETTLED":  schemas.PayoutSucceeded,
@@ -46,8 +47,8 @@ var lithicPayoutTypes = map[string]schemas.Type{
 	"REVERSED": schemas.PayoutReversed,
 }
 
-// lithicTypes are the kinds of payments: whose states they have. What others
-// take from the account is no payout that the merchant ordered.
+// lithicTypes are the event types of a status, by the payment's type. A debit by
+// somebody else (RECEIPT_DEBIT) is missing: it is no payout by the merchant.
 var lithicTypes = map[string]map[string]schemas.Type{
 	"ORIGINATION_DEBIT":     lithicPaymentTypes, // pulled from the payer
 	"RECEIPT_CREDIT":        lithicPaymentTypes, // sent by the payer
@@ -56,7 +57,7 @@ var lithicTypes = map[string]map[string]schemas.Type{
 	"WIRE_OUTBOUND_PAYMENT": lithicPayoutTypes,
 }
 
-// lithicSettled is the steps that a payment has settled with.
+// lithicSettled are the events after which a payment is settled.
 var lithicSettled = []string{"ACH_ORIGINATION_SETTLED", "ACH_ORIGINATION_RELEASED", "ACH_RECEIPT_SETTLED", "ACH_RECEIPT_RELEASED"}
 
 func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
@@ -108,6 +109,7 @@ type lithicPayment struct {
 	} `json:"events"`
 }
 
+// fact returns the fact of a payment.
 func (p lithicPayment) fact(event string) (f Fact, err error) {
 	if p.Token == "" || p.Status == "" || len(p.Events) == 0 {
 		return f, fmt.Errorf("%w: want token, status and events of the payment", ErrMalformed)
@@ -121,7 +123,7 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 		return unknownStatus(event, "the status", p.Status), nil
 	}
 	if f.Type == schemas.PaymentReversed && !p.settled() {
-		f.Type = schemas.PaymentFailed // the payer's bank refused before there was money to take back
+		f.Type = schemas.PaymentFailed // the payer's bank rejected it before it was settled
 	}
 	f.Identity = fmt.Sprintf("%s/%s/%d", p.Token, p.Status, p.Attributes.Retries)
 	f.ConnectorEventType, f.Account = event, string(p.Account)
@@ -142,8 +144,8 @@ func (p lithicPayment) fact(event string) (f Fact, err error) {
 	return f, nil
 }
 
-// kind is the payment's type. Older versions of the API have none, and the
-// first step and the direction tell.
+// kind returns the payment's type. In older versions of the API, which have none, the
+// first event and the direction determine it.
 func (p lithicPayment) kind() string {
 	switch {
 	case p.Type != "":
@@ -155,9 +157,9 @@ func (p lithicPayment) kind() string {
 	}
 }
 
-// amount is what was asked for, which the first step has, or what was settled: a
-// bank need not pay all of it. Older versions of the API tell that by the step
-// alone, with settled_amount 0.
+// amount returns the settled amount of a successful payment or payout, which can be
+// less than the requested amount, and the requested amount of any other. Older versions
+// of the API have settled_amount 0, and the settled amount only in an event.
 func (p lithicPayment) amount(typ schemas.Type) *int64 {
 	if typ != schemas.PaymentCaptured && typ != schemas.PayoutSucceeded {
 		return p.Events[0].Amount
@@ -173,6 +175,7 @@ func (p lithicPayment) amount(typ schemas.Type) *int64 {
 	return p.Events[0].Amount
 }
 
+// settled reports whether the payment was settled at some time.
 func (p lithicPayment) settled() bool {
 	for _, e := range p.Events {
 		if slices.Contains(lithicSettled, e.Type) {
@@ -182,7 +185,8 @@ func (p lithicPayment) settled() bool {
 	return false
 }
 
-// failure is why a payment came back, or why its last step was declined.
+// failure returns the reason why a payment was returned or declined, or nil for any
+// other event type.
 func (p lithicPayment) failure(typ schemas.Type) *schemas.Error {
 	switch typ {
 	case schemas.PaymentFailed, schemas.PaymentReversed, schemas.PayoutFailed, schemas.PayoutReversed:

@@ -10,14 +10,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// lyra: kr-answer, which is an order and the transactions that were made for
-// it; each is a fact. operationType says what a transaction is, a payment
-// (DEBIT), a refund (CREDIT) or the storing of a card (VERIFICATION), and
-// detailedStatus what became of it. What is authorized and will be captured by
-// itself counts as paid, as Lyra has it: status says PAID for it.
+// lyra reads kr-answer: an order with its transactions. Each transaction is a fact.
+// operationType says whether it is a payment (DEBIT), a refund (CREDIT) or the storing
+// of a card (VERIFICATION), and detailedStatus gives its state. A transaction that is
+// authorized and will be captured automatically counts as captured, because Lyra gives
+// it the status PAID.
 //
-// Its identity is its uuid. A refund names its payment; without that it is
-// money paid to a card.
+// The identity is the transaction's uuid. A refund names its payment; a CREDIT without
+// one is a payout to a card.
 //
 // https://docs.lyra.com/en/rest/V4.0/api/kb/status_reference.html
 var lyra = Connector{
@@ -26,13 +26,13 @@ var lyra = Connector{
 	Normalize: lyraNormalize,
 }
 
-// lyraTypes is what a detailedStatus means by the operationType.
+// lyraTypes are the event types by operationType and detailedStatus.
 var lyraTypes = map[string]map[string]schemas.Type{
 	"DEBIT": {
 		"AUTHORISED":                        schemas.PaymentCaptured,
 		"PARTIALLY_AUTHORISED":              schemas.PaymentCaptured,
 		"CAPTURED":                          schemas.PaymentCaptured,
-		"AUTHORISED_TO_VALIDATE":            schemas.PaymentAuthorized, // by the merchant
+		"AUTHORISED_TO_VALIDATE":            schemas.PaymentAuthorized, // the merchant has to validate it
 		"INITIAL":                           schemas.PaymentProcessing,
 		"WAITING_AUTHORISATION":             schemas.PaymentProcessing,
 		"WAITING_AUTHORISATION_TO_VALIDATE": schemas.PaymentProcessing,
@@ -67,7 +67,8 @@ var lyraTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// lyraPayoutTypes is what a refund's types are where there is no payment.
+// lyraPayoutTypes are the event types of a CREDIT without a payment, by its refund
+// type.
 var lyraPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.RefundPending:   schemas.PayoutProcessing,
 	schemas.RefundSucceeded: schemas.PayoutSucceeded,
@@ -115,7 +116,7 @@ type lyraTransaction struct {
 }
 
 func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
-	if !bytes.HasPrefix(payload, []byte("{")) { // the form itself, unverified: `tollbridge inspect --payload`
+	if !bytes.HasPrefix(payload, []byte("{")) { // the unverified form, from `tollbridge inspect --payload`
 		form, err := decodeForm(payload)
 		if err != nil {
 			return nil, err
@@ -146,9 +147,10 @@ func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
 	return facts, nil
 }
 
-// read reads a transaction by itself, so that one which cannot be read takes none
-// of the others along. wrong is what is wrong with what all have in common.
-func (a lyraAnswer) read(transaction jsontext.Value, wrong error, o Options) Fact {
+// read returns the fact of a transaction. It reads each transaction separately, so that
+// one that cannot be read does not affect the others. If orderErr, the error of the
+// order's own fields, is not nil, the fact is malformed.
+func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) Fact {
 	var n struct {
 		OperationType  text `json:"operationType"`
 		DetailedStatus text `json:"detailedStatus"`
@@ -163,7 +165,7 @@ func (a lyraAnswer) read(transaction jsontext.Value, wrong error, o Options) Fac
 	var t lyraTransaction
 	err := redecode(transaction, &t)
 	if err == nil {
-		err = wrong
+		err = orderErr
 	}
 	var f Fact
 	if err == nil {
@@ -175,8 +177,8 @@ func (a lyraAnswer) read(transaction jsontext.Value, wrong error, o Options) Fac
 	return f
 }
 
-// about is what all facts of an order have in common.
-func (a lyraAnswer) about(event string, o Options, more metadata) (f Fact, err error) {
+// common returns a fact with the fields that all facts of an order have.
+func (a lyraAnswer) common(event string, o Options, more metadata) (f Fact, err error) {
 	d := a.OrderDetails
 	f.ConnectorEventType, f.Account = event, string(a.ShopID)
 	f.MerchantTransactionID = first(string(d.OrderID), o.merchantID(more, d.Metadata))
@@ -185,13 +187,13 @@ func (a lyraAnswer) about(event string, o Options, more metadata) (f Fact, err e
 	return f, err
 }
 
-// unpaid is the fact of an order without transactions.
+// unpaid returns the fact of an order without transactions.
 func (a lyraAnswer) unpaid(o Options) Fact {
 	event := string(a.OrderStatus)
 	if a.OrderStatus != "ABANDONED" || a.OrderDetails.OrderID == "" {
 		return ignored(event, "no transaction was made for the order")
 	}
-	f, err := a.about(event, o, nil)
+	f, err := a.common(event, o, nil)
 	if err != nil {
 		return malformed(event, err)
 	}
@@ -202,6 +204,7 @@ func (a lyraAnswer) unpaid(o Options) Fact {
 	return f
 }
 
+// fact returns the fact of a transaction.
 func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 	if t.UUID == "" {
 		return f, fmt.Errorf("%w: no transactions.uuid", ErrMalformed)
@@ -213,12 +216,12 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 	if typ.Family() == "refund" && parent == "" {
 		typ = lyraPayoutTypes[typ]
 	}
-	if f, err = a.about(t.DetailedStatus, o, t.Metadata); err != nil {
+	if f, err = a.common(t.DetailedStatus, o, t.Metadata); err != nil {
 		return f, err
 	}
 	f.Type, f.Identity = typ, string(t.UUID)
 	f.PaymentMethod = method(t.PaymentMethodType, t.Details.CardDetails.EffectiveBrand)
-	if t.DetailedStatus == "PARTIALLY_AUTHORISED" { // the transaction's amount is what was asked for
+	if t.DetailedStatus == "PARTIALLY_AUTHORISED" { // the transaction's own amount is what was requested
 		t.Amount, t.Currency = t.Details.CardDetails.AuthorizationResponse.Amount, t.Details.CardDetails.AuthorizationResponse.Currency
 	}
 	if f.Amount, err = minor(t.Amount, t.Currency, nil); err != nil {
@@ -241,7 +244,7 @@ func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
 		f.AuthorizedAmount, f.CapturedAmount = f.Amount, f.Amount
 	case schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.RefundFailed, schemas.PayoutFailed, schemas.MandateFailed:
 		result := t.Details.CardDetails.AuthorizationResponse.AuthorizationResult
-		if result == "0" { // that was authorized; it failed later
+		if result == "0" { // 0 is an approval: the transaction failed later
 			result = ""
 		}
 		f.Error = failure(first(t.DetailedErrorCode, t.ErrorCode), first(t.DetailedErrorMessage, t.ErrorMessage), result)

@@ -2,10 +2,10 @@ package normalize
 
 import "fmt"
 
-// mercadopago: a notification, {"type", "action", "data": {"id"}}, that
-// something happened to what the id names. Its body is not signed, so that even
-// where it says more, nothing of it is believed: what happened must be fetched,
-// by the id in the query. The whole webhook is kept, with its query.
+// mercadopago reads a notification, {"type", "action", "data": {"id"}}, that a resource
+// has changed. Mercado Pago does not sign the body, so nothing in it is used for an
+// event: the resource must be fetched, by the id in the query. The archive keeps the
+// whole webhook, with its query.
 //
 // https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks
 var mercadopago = Connector{

@@ -7,20 +7,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// midtrans: one transaction a notification, as it is now. Only order_id,
-// status_code and gross_amount are signed, and so transaction_status is
-// believed as far as status_code agrees: what moves money needs 200.
+// midtrans reads the current state of one transaction. Only order_id, status_code and
+// gross_amount are signed. transaction_status is not, and is accepted only together with
+// the status_code that belongs to it: 200 for everything that moves money.
 //
-// The identity is the signed fields. Those of a refund have the amount refunded
-// so far with them, which is not signed: nothing else tells partial refunds
-// apart, and none may be lost. A settlement after a capture is the same fact.
+// The identity is the three signed fields. For a refund, the amount refunded so far is
+// added, which is not signed: nothing else distinguishes partial refunds, and none may
+// be lost. A settlement after a capture is the same fact.
 //
-// Times are Jakarta's. transaction_time is when the payment was made, so that it
-// is the time of nothing that comes later: a settlement, an expiry and a refund
-// have times of their own, and all else has the time of receipt.
+// Times are Jakarta's (UTC+7). transaction_time is when the payment was created. A
+// settlement, an expiry and a refund have times of their own; other later events have
+// the time at which they were received.
 //
-// A notification about a pay account (GoPay, linked to be charged) has account_id
-// and account_status in place of the order and its status, both signed.
+// A notification about a pay account, a linked GoPay account that can be charged, has
+// account_id and account_status instead of an order, both signed.
 //
 // https://docs.midtrans.com/docs/https-notification-webhooks
 var midtrans = Connector{
@@ -29,8 +29,8 @@ var midtrans = Connector{
 	Normalize: midtransNormalize,
 }
 
-// midtransTypes is what the statuses mean, and the status_code that must
-// stand beside one; none where any may.
+// midtransTypes are the event type of a transaction_status, and the status_code that it
+// must have; empty means any.
 var midtransTypes = map[text]struct {
 	typ  schemas.Type
 	code text
@@ -38,7 +38,7 @@ var midtransTypes = map[text]struct {
 	"authorize":          {schemas.PaymentAuthorized, "200"},
 	"capture":            {schemas.PaymentCaptured, "200"},
 	"settlement":         {schemas.PaymentCaptured, "200"},
-	"pending":            {schemas.PaymentActionRequired, "201"}, // the payer is to pay
+	"pending":            {schemas.PaymentActionRequired, "201"}, // the payer has to pay
 	"deny":               {schemas.PaymentFailed, ""},
 	"failure":            {schemas.PaymentFailed, ""},
 	"cancel":             {schemas.PaymentCancelled, ""},
@@ -67,7 +67,7 @@ type midtransTransaction struct {
 	ResponseCode      text `json:"channel_response_code"`
 	ResponseMessage   text `json:"channel_response_message"`
 	RefundAmount      text `json:"refund_amount"`
-	RefundID          text `json:"refund_chargeback_id"` // of the only one, where there is no list
+	RefundID          text `json:"refund_chargeback_id"` // of the only refund, if refunds is missing
 	RefundKey         text `json:"refund_key"`
 	Reason            text `json:"reason"`
 	Refunds           []struct {
@@ -94,7 +94,7 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	event := string(n.TransactionStatus)
 	status, ok := midtransTypes[n.TransactionStatus]
 	switch {
-	case event == "" && n.OrderID == "" && n.AccountID != "" && n.AccountStatus != "": // beside an order_id they are not what is signed
+	case event == "" && n.OrderID == "" && n.AccountID != "" && n.AccountStatus != "": // together with an order_id, they are not signed
 		return []Fact{midtransAccount(n.AccountID, n.AccountStatus, n.StatusCode, n.PaymentType)}, nil
 	case event == "":
 		return nil, fmt.Errorf("%w: no transaction_status and no account_id with an account_status: neither a transaction nor a pay account of Midtrans's", ErrMalformed)
@@ -109,20 +109,20 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	case t.OrderID == "" || t.StatusCode == "":
 		return oneMalformed(event, fmt.Errorf("%w: no order_id or no status_code: not a transaction of Midtrans's", ErrMalformed))
 	case t.FraudStatus == "challenge" && t.StatusCode == "201":
-		status.typ = schemas.PaymentProcessing // held until the merchant looked at it
+		status.typ = schemas.PaymentProcessing // until the merchant has reviewed it
 	case status.code != "" && status.code != t.StatusCode:
 		err := fmt.Errorf("%w: transaction_status %q, which is not signed, beside status_code %q, which is; want %q", ErrMalformed, event, t.StatusCode, status.code)
 		return oneMalformed(event, err)
 	}
 	f, err := t.fact(status.typ)
-	if f.Type == schemas.PaymentExpired && f.Time.After(o.ReceivedAt) { // the merchant let it expire before its time
+	if f.Type == schemas.PaymentExpired && f.Time.After(o.ReceivedAt) { // the merchant let it expire early
 		f.Time = time.Time{}
 	}
 	return oneFact(event, f, err)
 }
 
-// midtransAccountTypes is what the status of a pay account means; one that is pending
-// waits for the customer's consent.
+// midtransAccountTypes are the event types of a pay account's status. A pending account
+// is missing: it waits for the customer's consent.
 //
 // https://docs.midtrans.com/reference/create-pay-account
 var midtransAccountTypes = map[text]schemas.Type{
@@ -131,7 +131,7 @@ var midtransAccountTypes = map[text]schemas.Type{
 	"EXPIRED":  schemas.MandateFailed,
 }
 
-// midtransAccount is the fact of a pay account. Its identity is what is signed.
+// midtransAccount returns the fact of a pay account. Its identity is the signed fields.
 func midtransAccount(id, status, code, kind text) (f Fact) {
 	if f.Type = midtransAccountTypes[status]; f.Type == "" {
 		return ignored(status, fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
@@ -141,6 +141,7 @@ func midtransAccount(id, status, code, kind text) (f Fact) {
 	return f
 }
 
+// fact returns the fact of a transaction.
 func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	f.Type = typ
 	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
@@ -161,10 +162,10 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 		f.Identity += string(t.RefundAmount)
 		f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(t.RefundID), string(t.RefundKey), string(t.Reason)
 		if t.TransactionStatus == "partial_refund" {
-			amount = "" // the gross amount is the whole payment's
+			amount = "" // gross_amount is that of the whole payment
 		}
 		amount = text(first(t.RefundAmount, amount))
-		if n := len(t.Refunds); n > 0 { // the newest is the last
+		if n := len(t.Refunds); n > 0 { // the last is the newest
 			last := t.Refunds[n-1]
 			amount = text(first(last.Amount, amount))
 			f.ConnectorRefundID, f.MerchantRefundID, f.Reason = string(last.ID), string(last.Key), string(last.Reason)
@@ -173,8 +174,8 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 	case "dispute":
 		f.Stage, f.ConnectorDisputeID = schemas.StageDispute, string(t.RefundID)
 		if t.TransactionStatus == "partial_chargeback" {
-			f.Identity += "partial" // the whole may follow
-			amount = ""             // the part is not told
+			f.Identity += "partial" // a chargeback of the whole payment may follow
+			amount = ""             // the webhook does not have the amount of the part
 		}
 	}
 	if when != "" {
@@ -187,11 +188,6 @@ func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
 		f.Error = failure(t.StatusCode, first(t.ResponseMessage, t.StatusMessage), t.ResponseCode)
 	}
 	f.Amount, err = major(amount, first(t.Currency, "IDR"))
-	switch typ {
-	case schemas.PaymentAuthorized:
-		f.AuthorizedAmount = f.Amount
-	case schemas.PaymentCaptured:
-		f.CapturedAmount = f.Amount
-	}
+	f.setAmountByType()
 	return f, err
 }

@@ -10,15 +10,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// modernTreasury: {"event", "data"}, where data is the object that the event
-// is about, as it was then. A payment order moves money out, which is a payout,
-// or in, which is a payment; an incoming payment detail is what the bank says
-// that somebody else sent.
+// modernTreasury reads {"event", "data"}, where data is the object at the time of the
+// event. A payment order moves money out, which is a payout, or in, which is a payment.
+// An incoming payment detail is money that somebody else sent.
 //
-// The event's id stands in a header that is not signed. An order that failed or
-// came back can be drafted anew, and then goes through the same events once
-// more under the same id: so the identity is the object, the event and the
-// time of the object's change.
+// The event's id is in a header that is not signed. An order that failed or was returned
+// can be drafted again, and then has the same events with the same id. The identity is
+// therefore the object, the event and the time of the object's last change.
 //
 // https://docs.moderntreasury.com/platform/reference/payment-orders
 // https://docs.moderntreasury.com/platform/reference/incoming-payment-details
@@ -28,8 +26,8 @@ var modernTreasury = Connector{
 	Normalize: modernTreasuryNormalize,
 }
 
-// modernTreasuryTypes are what the events mean where the money comes in, and
-// where it goes out. Events that do not change the object's state are not here.
+// modernTreasuryTypes are the event types of an event for money in and for money out.
+// Events that do not change the object's state are missing.
 var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"payment_order.created":           {schemas.PaymentProcessing, schemas.PayoutCreated},
 	"payment_order.approved":          {schemas.PaymentProcessing, schemas.PayoutCreated},
@@ -50,8 +48,7 @@ var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"incoming_payment_detail.return_failed": {in: schemas.RefundFailed},
 }
 
-// modernTreasuryOpen are the states of an object that the bank has not carried
-// out.
+// modernTreasuryOpen are the statuses of an object that the bank has not executed yet.
 var modernTreasuryOpen = map[text]bool{
 	"needs_approval": true, "approved": true, "held": true, "pending": true, "processing": true, "sent": true,
 }
@@ -86,15 +83,15 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	if n.Event == "" {
 		return nil, fmt.Errorf("%w: no event: not an event of Modern Treasury's", ErrMalformed)
 	}
-	var about struct {
+	var resource struct {
 		Object text `json:"object"`
 	}
 	if n.Data.Kind() == '{' {
-		if err := redecode(n.Data, &about); err != nil {
+		if err := redecode(n.Data, &resource); err != nil {
 			return nil, err
 		}
 	}
-	event := strings.TrimPrefix(string(about.Object+"."+n.Event), ".")
+	event := strings.TrimPrefix(string(resource.Object+"."+n.Event), ".")
 	types, ok := modernTreasuryTypes[event]
 	switch {
 	case event == "payment_order.reversed":
@@ -124,7 +121,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{ignored(event, "somebody else took money from the merchant's account")}, nil
 	}
 	if modernTreasuryOpen[d.Status] && (types.in == schemas.PaymentCaptured || types.out == schemas.PayoutSucceeded) {
-		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // it is called completed, and is not yet
+		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // a completed event about an object that is still open
 	}
 	f, err := d.fact(types.in, types.out, o)
 	f.Identity = d.ID + "/" + event + "/" + d.UpdatedAt
@@ -135,9 +132,10 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
-// fact is in or out, as the money goes.
+// fact returns the fact of an object, of the type in or out by the direction of the
+// money.
 func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err error) {
-	switch d.Direction { // of the merchant's order; what somebody else sent is a credit to the merchant
+	switch d.Direction { // of a payment order, from the recipient's view: credit is money out; of an incoming payment detail, credit is money in
 	case "credit":
 		if f.Type = in; d.Object == "payment_order" {
 			f.Type = out

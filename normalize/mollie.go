@@ -12,15 +12,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// mollie: one event a next-gen webhook, {"resource": "event", "id", "type",
-// "entityId", "createdAt"}, with the entity as it was then in _embedded, unless
-// the webhook is set up without it. It stands there as "entity", in older
-// webhooks by the name of what it is. A classic webhook, id=<id>, is only a
-// hint to fetch.
+// mollie reads one event for each next-gen webhook, {"resource": "event", "id", "type",
+// "entityId", "createdAt"}. The entity at the time of the event is in _embedded, under
+// the name "entity" or, in older webhooks, its type; a webhook that is set up without it
+// has none. A classic webhook, id=<id>, has no state: it must be fetched.
 //
-// A refund and a capture have metadata of their own, which need not be the
-// payment's. For whom a dispute was decided is read from its status, which
-// Mollie has not documented yet: a word that is not known is kept.
+// A refund and a capture have metadata of their own, which may differ from the payment's.
+// Mollie has not documented yet which status says who won a dispute: an event with an
+// unknown status is ignored.
 //
 // https://docs.mollie.com/reference/webhooks-new
 // https://docs.mollie.com/reference/payouts-api-webhooks
@@ -31,6 +30,7 @@ var mollie = Connector{
 	Normalize: mollieNormalize,
 }
 
+// mollieTypes are the event types of an event; empty if the status decides.
 var mollieTypes = map[string]schemas.Type{
 	"payment.authorized": schemas.PaymentAuthorized,
 	"payment.paid":       schemas.PaymentCaptured,
@@ -53,7 +53,7 @@ var mollieTypes = map[string]schemas.Type{
 	"chargeback.received": schemas.DisputeOpened,
 	"chargeback.reversed": schemas.DisputeWon,
 	"dispute.created":     schemas.DisputeOpened,
-	"dispute.updated":     "", // the status decides
+	"dispute.updated":     "",
 	"dispute.resolved":    "",
 
 	"payout.initiated":          schemas.PayoutProcessing,
@@ -71,14 +71,14 @@ var mollieTypes = map[string]schemas.Type{
 	"business-account-transfer.returned":       schemas.PayoutReversed,
 }
 
-// mollieDisputeTypes is what the status of a dispute means.
+// mollieDisputeTypes are the event types of a dispute's status.
 var mollieDisputeTypes = map[text]schemas.Type{
 	"won":  schemas.DisputeWon,
 	"lost": schemas.DisputeLost,
 }
 
-// mollieStatusTypes is what a status means that says less than the event's name: the
-// entity is read as it was then, and what is called paid can be open.
+// mollieStatusTypes are the event types of a status that says less than the event's
+// name, by the type of the event: the entity of a "paid" event can still be open.
 var mollieStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"open":       schemas.PaymentActionRequired,
@@ -111,7 +111,7 @@ type mollieEvent struct {
 	Type      text           `json:"type"`
 	EntityID  text           `json:"entityId"`
 	CreatedAt text           `json:"createdAt"`
-	Embedded  jsontext.Value `json:"_embedded"` // an empty array where there is nothing
+	Embedded  jsontext.Value `json:"_embedded"` // an empty array if there is none
 }
 
 type mollieAmount struct {
@@ -119,6 +119,7 @@ type mollieAmount struct {
 	Currency text `json:"currency"`
 }
 
+// mollieEntity is the entity of an event; each type has some of the fields.
 type mollieEntity struct {
 	Mode           text         `json:"mode"`
 	Status         text         `json:"status"`
@@ -137,7 +138,7 @@ type mollieEntity struct {
 	Reason mollieReason `json:"reason"`
 }
 
-// mollieReason is why a payment was charged back: an object, or one word.
+// mollieReason is the reason of a chargeback: an object or text.
 type mollieReason struct{ code, description text }
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
@@ -154,7 +155,8 @@ func (r *mollieReason) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-// entity is what the event is about; empty if that is not there.
+// entity returns the entity of the event; all its fields are empty if the webhook has
+// none.
 func (e mollieEvent) entity() (d mollieEntity, err error) {
 	if e.Embedded.Kind() != '{' {
 		return d, nil
@@ -192,6 +194,7 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// fact returns the fact of an event.
 func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	if e.EntityID == "" {
 		return f, fmt.Errorf("%w: no entityId", ErrMalformed)
@@ -251,8 +254,8 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 		f.AuthorizedAmount = f.Amount
 	case typ == schemas.PaymentCaptured && d.AmountCaptured.Value != "":
 		f.CapturedAmount, err = major(d.AmountCaptured.Value, d.AmountCaptured.Currency)
-		f.Amount = f.CapturedAmount // which can be a part of what was authorized
-	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture tells its own amount, and not those before it
+		f.Amount = f.CapturedAmount // it can be less than the authorized amount
+	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture has its own amount, not the sum of all captures
 		f.CapturedAmount = f.Amount
 	}
 	return f, err

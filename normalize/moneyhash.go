@@ -8,12 +8,11 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// moneyhash: one event a webhook. Those of transactions, "transaction.<
-// operation>.<status>", hold the intent, which is the payment, and the
-// transaction, an attempt to pay it, with its operations. Those of intents say
-// that nothing more will be tried. Amounts are numbers in major units, taken
-// as they are written. An operation and its status have ids, which together
-// are the identity. A card that is stored is a token with its own id.
+// moneyhash reads one event for each webhook. Events "transaction.<operation>.<status>"
+// contain the intent, which is the payment, and the transaction, an attempt to pay it,
+// with its operations. Events of intents say that there will be no further attempt.
+// Amounts are numbers in major units. The identity is the ids of the operation and of its
+// status. A stored card is a token with its own id.
 //
 // https://docs.moneyhash.io/docs/webhook-types
 var moneyhash = Connector{
@@ -22,7 +21,7 @@ var moneyhash = Connector{
 	Normalize: moneyhashNormalize,
 }
 
-// moneyhashTypes is what a status of an operation means.
+// moneyhashTypes are the event types by operation and status.
 var moneyhashTypes = map[string]map[string]schemas.Type{
 	"purchase": {
 		"pending":                        schemas.PaymentProcessing,
@@ -62,7 +61,8 @@ var moneyhashTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// moneyhashIntentTypes is what the end of an intent means, by its intent_type.
+// moneyhashIntentTypes are the event types by the event of an intent and its
+// intent_type.
 var moneyhashIntentTypes = map[[2]text]schemas.Type{
 	{"intent.time_expired", "PAYMENT"}: schemas.PaymentExpired,
 	{"intent.closed", "PAYMENT"}:       schemas.PaymentCancelled,
@@ -70,7 +70,7 @@ var moneyhashIntentTypes = map[[2]text]schemas.Type{
 	{"intent.closed", "PAYOUT"}:        schemas.PayoutCancelled,
 }
 
-// moneyhashCardTypes is what becomes of a stored card.
+// moneyhashCardTypes are the event types of the events of a stored card.
 var moneyhashCardTypes = map[text]schemas.Type{
 	"card_token.created": schemas.MandateActive,
 	"card_token.deleted": schemas.MandateRevoked,
@@ -107,7 +107,7 @@ type moneyhashEvent struct {
 		} `json:"payment_method_details"`
 	} `json:"transaction"`
 
-	IntentType text `json:"intent_type"` // from here on, of intent.*
+	IntentType text `json:"intent_type"` // this and the following fields are those of intent.* and card_token.*
 	Data       struct {
 		Intent struct {
 			ID                text     `json:"id"`
@@ -180,6 +180,7 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 	return oneFact(event, f, err)
 }
 
+// intent reads an event of an intent.
 func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	i := e.Data.Intent
 	if i.ID == "" {
@@ -200,6 +201,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	return f, err
 }
 
+// card reads an event of a stored card.
 func (e moneyhashEvent) card(o Options) (f Fact, err error) {
 	c := e.Data.CardToken
 	if c.ID == "" {
@@ -214,6 +216,7 @@ func (e moneyhashEvent) card(o Options) (f Fact, err error) {
 	return f, nil
 }
 
+// transaction reads an event of an operation.
 func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err error) {
 	i, t := e.Intent, e.Transaction
 	if i.ID == "" || e.OperationID == "" || e.StatusID == "" {
@@ -225,14 +228,14 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 	if i.IsLive != nil {
 		f.Mode = mode(*i.IsLive)
 	}
-	amount := i.Amount // what was asked for
+	amount := i.Amount // the requested amount
 	if typ == schemas.PaymentCaptured {
 		amount = moneyhashAmount{}
 	}
 	for _, op := range t.Operations {
 		if op.ID == e.OperationID {
 			amount = op.Amount
-			if err := op.status(e.StatusID, &f); err != nil {
+			if err := op.setStatus(e.StatusID, &f); err != nil {
 				return f, err
 			}
 		}
@@ -258,8 +261,8 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 	return f, err
 }
 
-// status fills in when the operation came to the status, and why it failed.
-func (op moneyhashOperation) status(id text, f *Fact) (err error) {
+// setStatus sets the time and the error of the operation's status with the id.
+func (op moneyhashOperation) setStatus(id text, f *Fact) (err error) {
 	for _, s := range op.Statuses {
 		if s.ID != id {
 			continue

@@ -9,15 +9,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// monnify: one event a webhook, {"eventType", "eventData"}. Events have no id:
-// the reference of the transaction, refund or settlement is the identity, and
-// of a transaction that is paid in parts, or too much, the amount with it.
-// Amounts are in naira, not kobo, as a number or as text, and often name no
-// currency: Monnify knows no other. Times have no zone; they are Nigeria's,
-// which is always an hour ahead of UTC. created_on is when the transaction was
-// made, which is no later event's time.
+// monnify reads one event for each webhook, {"eventType", "eventData"}. Events have no
+// id: the identity is the reference of the transaction, refund or settlement, with the
+// amount if a transaction is overpaid or paid in parts. Amounts are in naira, not kobo,
+// as numbers or text, and mostly without a currency: Monnify has no other. Times are
+// Nigeria's, always UTC+1. created_on is when the transaction was created, and is not
+// used.
 //
-// The status in the data decides where it says less than the event's name.
+// A status in the data that says less than the event's name decides.
 //
 // https://developers.monnify.com/docs/webhooks
 var monnify = Connector{
@@ -26,14 +25,14 @@ var monnify = Connector{
 	Normalize: monnifyNormalize,
 }
 
-// monnifyReaders are what the events mean, and what reads their data. The type
-// is empty where the data decides.
+// monnifyReaders are the function that reads the data, and the event type, of each event.
+// The type is empty where the data decides.
 var monnifyReaders = map[string]struct {
 	read func(monnifyData, schemas.Type) (Fact, error)
 	typ  schemas.Type
 }{
 	"SUCCESSFUL_TRANSACTION":  {monnifyData.payment, schemas.PaymentCaptured},
-	"REJECTED_PAYMENT":        {monnifyData.payment, schemas.PaymentFailed}, // too little or too much was paid, and it went back
+	"REJECTED_PAYMENT":        {monnifyData.payment, schemas.PaymentFailed}, // underpaid or overpaid, and returned to the payer
 	"SUCCESSFUL_REFUND":       {monnifyData.refund, schemas.RefundSucceeded},
 	"FAILED_REFUND":           {monnifyData.refund, schemas.RefundFailed},
 	"SUCCESSFUL_DISBURSEMENT": {monnifyData.disbursement, schemas.PayoutSucceeded},
@@ -43,9 +42,9 @@ var monnifyReaders = map[string]struct {
 	"MANDATE_UPDATE":          {monnifyData.mandate, ""},
 }
 
-// monnifyStatusTypes is what the status of a transaction, a refund, a disbursement or a
-// settlement means where the event's name calls it successful. What is not here,
-// PAID, PARTIALLY_PAID, OVERPAID, COMPLETED or SUCCESS, agrees with the name.
+// monnifyStatusTypes are the event types of a status that says less than the event's
+// name, by the type of the event. The statuses that agree with the name are missing: PAID,
+// PARTIALLY_PAID, OVERPAID, COMPLETED and SUCCESS.
 var monnifyStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"PENDING":   schemas.PaymentProcessing,
@@ -71,6 +70,7 @@ var monnifyStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
+// monnifyMandateTypes are the event types of a mandate's status.
 var monnifyMandateTypes = map[text]schemas.Type{
 	"ACTIVE":    schemas.MandateActive,
 	"ACTIVATED": schemas.MandateActive,
@@ -128,13 +128,13 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return oneMalformed(name, err)
 	}
 	f, err := event.read(d, schemas.Type(first(monnifyStatusTypes[event.typ][d.status(event.typ)], event.typ)))
-	if at := d.when(f.Type); at != "" && err == nil {
+	if at := d.time(f.Type); at != "" && err == nil {
 		f.Time, err = timestamp(at+" +01", "02/01/2006 3:04:05 PM -07", "2006-01-02 15:04:05 -07", "2006-01-02T15:04:05 -07")
 	}
 	return oneFact(name, f, err)
 }
 
-// status is that of what the event is about.
+// status returns the status of the resource, in upper case.
 func (d monnifyData) status(typ schemas.Type) text {
 	switch typ.Family() {
 	case "payment":
@@ -146,25 +146,27 @@ func (d monnifyData) status(typ schemas.Type) text {
 	}
 }
 
-// when is the time at which what the event tells of happened; empty if it is not
-// told: a refund's transaction was paid, and that is no time of the refund.
-func (d monnifyData) when(typ schemas.Type) string {
+// time returns the time of the fact, or "". The time at which a payment was made is not
+// the time of its refund.
+func (d monnifyData) time(typ schemas.Type) string {
 	if typ == schemas.PaymentCaptured {
 		return string(d.PaidOn)
 	}
 	return first(d.CompletedOn, d.SettlementTime)
 }
 
-// monnifyNothing is the error of an event without the thing it is about.
-func monnifyNothing(id string) error {
+// monnifyMissing returns the error for an event without the id of its resource.
+func monnifyMissing(id string) error {
 	return fmt.Errorf("%w: no eventData.%s: it is not told what the event is about", ErrMalformed, id)
 }
 
+// currency returns the currency, or NGN if there is none.
 func (d monnifyData) currency() string { return first(d.Currency, "NGN") }
 
+// payment reads a transaction.
 func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 	if d.TransactionReference == "" {
-		return f, monnifyNothing("transactionReference")
+		return f, monnifyMissing("transactionReference")
 	}
 	f.Type, f.Identity = typ, string(d.TransactionReference)
 	if typ == schemas.PaymentCaptured && d.PaymentStatus != "" && d.PaymentStatus != "PAID" {
@@ -174,7 +176,7 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 	f.PaymentMethod = method(d.PaymentMethod, "")
 	f.Error = failure(d.Rejection.Reason, "", "")
 	amount := d.AmountPaid
-	if typ != schemas.PaymentCaptured { // amount is what was asked for
+	if typ != schemas.PaymentCaptured { // amount is the requested amount
 		amount = text(first(d.AmountPaid, d.Amount))
 	}
 	if f.Amount, err = major(amount, d.currency()); typ == schemas.PaymentCaptured {
@@ -183,10 +185,10 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
-// refund has a reference that the merchant made, and it is the only one.
+// refund reads a refund. Its only id is the reference that the merchant gave it.
 func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
 	if d.RefundReference == "" {
-		return f, monnifyNothing("refundReference")
+		return f, monnifyMissing("refundReference")
 	}
 	f.Type, f.Identity = typ, string(d.RefundReference)
 	f.ConnectorTransactionID = string(d.TransactionReference)
@@ -196,9 +198,10 @@ func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
+// disbursement reads a payout to a beneficiary.
 func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
 	if d.TransactionReference == "" {
-		return f, monnifyNothing("transactionReference")
+		return f, monnifyMissing("transactionReference")
 	}
 	f.Type, f.Identity = typ, string(d.TransactionReference)
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
@@ -210,19 +213,20 @@ func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
 	return f, err
 }
 
-// settlement is a payout to the merchant's own bank account or wallet.
+// settlement reads a payout to the merchant's own bank account or wallet.
 func (d monnifyData) settlement(typ schemas.Type) (f Fact, err error) {
 	if d.SettlementReference == "" {
-		return f, monnifyNothing("settlementReference")
+		return f, monnifyMissing("settlementReference")
 	}
 	f.Type, f.Identity, f.ConnectorPayoutID = typ, string(d.SettlementReference), string(d.SettlementReference)
 	f.Amount, err = major(d.Amount, d.currency())
 	return f, err
 }
 
+// mandate reads a mandate.
 func (d monnifyData) mandate(schemas.Type) (f Fact, err error) {
 	if d.MandateCode == "" {
-		return f, monnifyNothing("mandateCode")
+		return f, monnifyMissing("mandateCode")
 	}
 	if f.Type = monnifyMandateTypes[d.MandateStatus]; f.Type == "" {
 		return ignored("", fmt.Sprintf("mandateStatus %q is neither active nor at its end", d.MandateStatus)), nil

@@ -8,17 +8,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// multisafepay: the whole order as it is now. Its status says what became of
-// it, and related_transactions are the refunds so far: of an order that has
-// some, each is a fact, and those told before have the ids they had. A repeated
-// notification has the same status and is the same facts.
+// multisafepay reads the current state of an order. The status is the payment's, and
+// related_transactions are its refunds so far: each refund is a fact, and one that was
+// sent before has the same event id again. A repeated notification gives the same facts.
 //
-// An order that is completed while its financial_status is uncleared is paid
-// later: the money is promised and not collected. Void is cancelled; the
-// general table has a row in which it is a chargeback, and the tables of the
-// payment methods do not.
+// An order with the status completed and the financial_status uncleared is paid later: it
+// counts as authorized. void is a cancellation, by the pages of the payment methods; the
+// general page also has a row in which it is a chargeback.
 //
-// Its times have no zone, and are left out.
+// Times have no zone and are left out.
 //
 // https://docs.multisafepay.com/docs/webhook
 // https://docs.multisafepay.com/docs/payment-statuses
@@ -28,9 +26,10 @@ var multisafepay = Connector{
 	Normalize: multisafepayNormalize,
 }
 
+// multisafepayTypes are the event types of an order's status.
 var multisafepayTypes = map[string]schemas.Type{
 	"initialized": schemas.PaymentProcessing,
-	"uncleared":   schemas.PaymentProcessing, // paid, and not settled or looked at yet
+	"uncleared":   schemas.PaymentProcessing, // paid, but not settled or not reviewed yet
 	"reserved":    schemas.PaymentAuthorized, // to be captured
 	"completed":   schemas.PaymentCaptured,
 	"declined":    schemas.PaymentFailed,
@@ -45,6 +44,7 @@ var multisafepayTypes = map[string]schemas.Type{
 	"partial_refunded": schemas.RefundSucceeded,
 }
 
+// multisafepayRefundTypes are the event types of a refund's status.
 var multisafepayRefundTypes = map[string]schemas.Type{
 	"initialized": schemas.RefundPending,
 	"reserved":    schemas.RefundPending,
@@ -87,7 +87,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	status, event := n.Status, string(n.Status)
 	switch {
-	case status == "shipped" && n.FinancialStatus == "completed": // what is paid later is captured when it was shipped
+	case status == "shipped" && n.FinancialStatus == "completed": // a pay-later order is captured when it is shipped
 		status = n.FinancialStatus
 	case status == "completed" && n.FinancialStatus == "uncleared":
 		status = "reserved"
@@ -114,19 +114,20 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	return facts, nil
 }
 
-// about is what all facts of an order have in common.
-func (p multisafepayOrder) about(typ schemas.Type) (f Fact) {
+// common returns a fact with the fields that all facts of an order have.
+func (p multisafepayOrder) common(typ schemas.Type) (f Fact) {
 	f.Type, f.ConnectorEventType = typ, p.Status
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(p.OrderID), string(p.TransactionID)
 	f.PaymentMethod = method(p.PaymentDetails.Type, "")
 	return f
 }
 
+// fact returns the fact of the order itself.
 func (p multisafepayOrder) fact(typ schemas.Type) Fact {
-	f, amount := p.about(typ), p.Amount
+	f, amount := p.common(typ), p.Amount
 	f.Identity = fmt.Sprintf("%s/%s", p.OrderID, p.TransactionID)
 	switch typ {
-	case schemas.RefundSucceeded: // the sum so far is all that is told
+	case schemas.RefundSucceeded: // without related_transactions there is only the sum of the refunds
 		if amount = p.AmountRefunded; amount != nil {
 			f.Identity += fmt.Sprintf("/%d", *amount)
 		}
@@ -148,8 +149,8 @@ func (p multisafepayOrder) fact(typ schemas.Type) Fact {
 	return f
 }
 
-// refund reads a refund by itself, so that one which cannot be read takes none of
-// the others along.
+// refund returns the fact of a refund. It reads each refund separately, so that one that
+// cannot be read does not affect the others.
 func (p multisafepayOrder) refund(item jsontext.Value) Fact {
 	var n struct {
 		Status text `json:"status"`
@@ -168,7 +169,7 @@ func (p multisafepayOrder) refund(item jsontext.Value) Fact {
 	if r.TransactionID == "" || typ == "" {
 		return malformed(p.Status, fmt.Errorf("%w: no related_transactions.transaction_id or no status", ErrMalformed))
 	}
-	f := p.about(typ)
+	f := p.common(typ)
 	f.Identity, f.ConnectorRefundID = string(r.TransactionID), string(r.TransactionID)
 	f.Reason = string(r.Description)
 	var err error
