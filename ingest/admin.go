@@ -16,18 +16,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Admin returns the handler of the second listener, which is not for the
-// outside: /metrics for Prometheus, /healthz while the process lives, /readyz
-// while webhooks can be acknowledged, with a line for each of
-// [history.History.Warnings], /v1/where?id=… with a [history.Place]:
-// where the events of a payment are, and nothing of what they say; POST
-// /v1/handle_event where [Config.HandleEvent] has it; and Go's profiles under
-// /debug/pprof/.
+// Admin returns the handler of the admin listener, which must not be reachable from
+// outside:
 //
-// It answers requests to loopback names and addresses, to the address that the
-// connection came in by, and to [Config.AdminHosts]. Any other Host is refused: a
-// web page could have a browser call this listener by a name of the page's own
-// (DNS rebinding), and read the answer.
+//	/metrics            for Prometheus
+//	/healthz            200 while the process runs
+//	/readyz             200 while webhooks can be acknowledged; warnings in its body
+//	/v1/where?id=…      the receipts of a payment's events: a [history.Place]
+//	/v1/handle_event    if [Config.HandleEvent] says so
+//	/debug/pprof/       Go's profiles
+//
+// It accepts the Host headers localhost, loopback addresses, the address of the
+// connection and [Config.AdminHosts], and responds 421 to others. Otherwise a web
+// page could read metrics through a browser on this machine (DNS rebinding).
 func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -44,20 +45,20 @@ func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	return e
 }
 
-// knownHost refuses requests to a host that is none of the admin listener's.
+// knownHost responds 421 to a request with another host.
 func (s *Server) knownHost(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if s.answersTo(r) {
 			return next(c)
 		}
-		s.Log.Warn().Str("host", shorten(r.Host)).Str("path", shorten(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin: the host is not in admin_hosts")
+		s.Log.Warn().Str("host", shorten(r.Host)).Str("path", shorten(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin request refused: its host is not in admin_hosts")
 		return c.String(http.StatusMisdirectedRequest, fmt.Sprintf(
-			"the request is to the host %q; the admin listener answers to localhost, to its own address, and to the names in admin_hosts\n", shorten(r.Host)))
+			"the Host header is %q, want localhost, the listener's own address or a name in admin_hosts\n", shorten(r.Host)))
 	}
 }
 
-// answersTo reports whether a request is to a host of the admin listener's.
+// answersTo reports whether a request's host is accepted.
 func (s *Server) answersTo(r *http.Request) bool {
 	host := hostname(r.Host)
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -73,8 +74,8 @@ func (s *Server) answersTo(r *http.Request) bool {
 		slices.ContainsFunc(s.AdminHosts, func(h string) bool { return hostname(h) == host })
 }
 
-// hostname is the host of a Host header in lower case: without its port, the
-// brackets of an IPv6 address, and the dot at its end.
+// hostname returns the host of a Host header in lower case, without the port, the
+// brackets of an IPv6 address and a trailing dot.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -83,7 +84,7 @@ func hostname(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// checkHosts refuses what is no name or address of a host.
+// checkHosts returns an error for text that is not the name or address of a host.
 func checkHosts(hosts []string) error {
 	for _, h := range hosts {
 		name := strings.Trim(strings.ToLower(h), "abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -94,14 +95,14 @@ func checkHosts(hosts []string) error {
 	return nil
 }
 
-// where tells where the events are that the ids of the query stand for.
+// where responds with the receipts of the events of the ids in the query.
 func (s *Server) where(c echo.Context) error {
 	if s.History == nil {
-		return c.String(http.StatusNotFound, "this server remembers nothing\n")
+		return c.String(http.StatusNotFound, "this server keeps no history\n")
 	}
 	place, err := s.History.Where(c.QueryParams()["id"]...)
 	if err != nil {
-		s.Log.Warn().Err(err).Msg("looking for an id")
+		s.Log.Warn().Err(err).Msg("lookup of an id failed")
 		return c.String(http.StatusServiceUnavailable, err.Error()+"\n")
 	}
 	return c.JSON(http.StatusOK, place)

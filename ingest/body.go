@@ -12,57 +12,57 @@ import (
 	"time"
 )
 
-// firstBytes is what a buffer begins with: most bodies are smaller.
+// firstBytes is the first size of a buffer: most bodies are smaller.
 const firstBytes = 4 << 10
 
-// read returns the exact body of a request, and gives back to the server the
-// bytes that it holds when release is called. It reads until ctx's deadline, and
-// counts what has come: what a sender announces costs nothing.
+// read returns the exact body of a request. The caller must call release, which
+// returns its bytes to the server's limit. Reading ends at ctx's deadline. Only
+// bytes that were received count against the limit, not Content-Length.
 func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
 	h := &holding{s: s, of: addressBlock(s.client(r))}
 	if r.ContentLength > s.MaxBody {
-		return nil, h.release, fmt.Errorf("%w: %d bytes announced, %d is the most", errTooLarge, r.ContentLength, s.MaxBody)
+		return nil, h.release, fmt.Errorf("%w: Content-Length is %d, want at most %d bytes", errTooLarge, r.ContentLength, s.MaxBody)
 	}
-	// Signatures are over the bytes as sent. No processor compresses, and what
-	// is not unpacked cannot grow.
+	// Signatures cover the bytes as sent. No processor compresses, and a body that
+	// is not decompressed cannot grow.
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, h.release, fmt.Errorf("%w: want none", errEncoding)
+		return nil, h.release, fmt.Errorf("%w: want no Content-Encoding", errEncoding)
 	}
 	most := r.ContentLength
 	if most < 0 {
-		most = s.MaxBody + 1 // chunked: the last byte is the one too many
+		most = s.MaxBody + 1 // chunked: one byte more shows that the body is too large
 	}
 	connection := http.NewResponseController(w)
 	if deadline, ok := ctx.Deadline(); ok {
-		_ = connection.SetReadDeadline(deadline) // in tests there is no connection
+		_ = connection.SetReadDeadline(deadline) // without a connection, as in tests, there is nothing to set
 	}
 	body, err = h.readAll(http.MaxBytesReader(w, r.Body, s.MaxBody), most)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil && int64(len(body)) >= r.ContentLength:
-		_ = connection.SetReadDeadline(time.Time{}) // or the server would take it for the sender's end
+		_ = connection.SetReadDeadline(time.Time{}) // a later time-out would look like a disconnected client
 		return body, h.release, nil
 	case errors.As(err, &tooLarge):
-		err = fmt.Errorf("%w: %d bytes is the most", errTooLarge, s.MaxBody)
+		err = fmt.Errorf("%w: want at most %d bytes", errTooLarge, s.MaxBody)
 	case err == nil:
-		err = fmt.Errorf("%w: %d bytes announced, %d came", errRead, r.ContentLength, len(body))
+		err = fmt.Errorf("%w: Content-Length is %d, received %d bytes", errRead, r.ContentLength, len(body))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("%w: %d bytes of the body came until then", errSlow, len(body))
+		err = fmt.Errorf("%w: received %d bytes until then", errSlow, len(body))
 	case !errors.Is(err, errBusy) && !errors.Is(err, errShare):
 		err = fmt.Errorf("%w: %w", errRead, err)
 	}
 	return nil, h.release, err
 }
 
-// holding is the part of the bytes in flight that one body has.
+// holding counts the bytes in flight of one body.
 type holding struct {
 	s     *Server
 	of    netip.Prefix
 	bytes int64
 }
 
-// readAll reads to the end, or until it has most bytes, in a buffer that grows
-// as they come.
+// readAll reads to the end, or at most most bytes, into a buffer that grows as
+// bytes are received.
 func (h *holding) readAll(r io.Reader, most int64) ([]byte, error) {
 	var body []byte
 	for int64(len(body)) < most {
@@ -84,13 +84,13 @@ func (h *holding) readAll(r io.Reader, most int64) ([]byte, error) {
 	return body, nil
 }
 
-// grow adds n bytes to the holding, or says that there is no room for them.
+// grow adds n bytes. It returns [errBusy] or [errShare] at the limit.
 func (h *holding) grow(n int64) error {
 	if n == 0 {
 		return nil
 	}
 	if err := h.s.inFlight.take(h.of, n); err != nil {
-		return fmt.Errorf("%w: %d bytes are the most of all together", err, h.s.MaxInFlight)
+		return fmt.Errorf("%w: at most %d bytes in all", err, h.s.MaxInFlight)
 	}
 	h.bytes += n
 	h.s.metrics.inFlight.Add(float64(n))

@@ -1,17 +1,15 @@
-// Package ingest is the HTTP face of tollbridge. It takes a webhook, has it
-// verified, normalised and published, and answers as its processor expects:
+// Package ingest is the HTTP server. For each webhook it runs these stages:
 //
-//	read      the exact bytes, once, under limits
-//	verify    is it from whom it says?                       verify
-//	normalize what happened, in our words?                   normalize
-//	admit     was it published before, and under which key?  history
-//	publish   events, and the webhook as it came, to Kafka   publish
-//	answer    2xx if and only if Kafka has all of it
+//	read       the exact bytes of the body, under limits
+//	verify     is the webhook from its processor?             webhook, verify
+//	normalise  which facts does it report?                    webhook, normalize
+//	admit      which events are new, and under which key?     history
+//	publish    the events and the archived webhook, to Kafka  publish
+//	respond    2xx if and only if Kafka acknowledged all of it
 //
-// Nothing unverified is parsed, nothing unacknowledged is answered 2xx, and
-// nothing verified is thrown away: every webhook is also written as it came, to
-// webhooks.received, or to webhooks.dead if something in it is not what the
-// processor documents.
+// Only a verified payload is parsed. Every verified webhook is archived in
+// webhooks.received, or in webhooks.dead if an item of it is malformed. The
+// response is the one that the processor expects.
 package ingest
 
 import (
@@ -34,27 +32,28 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// Config is what a [Server] is made of. Endpoints and Publisher must be set;
-// every zero value has the meaning its comment says.
+// Config configures a [Server]. Endpoints and Publisher must be set; every other
+// zero value has the meaning that its comment gives.
 type Config struct {
 	Endpoints []webhook.Endpoint
 	Publisher history.Publisher
-	History   *history.History // what was published before; nil remembers nothing
+	History   *history.History // nil publishes redeliveries again
 	Names     kafka.Names
-	Ready     func(context.Context) error // nil if the topics are there and Kafka answers; nil func is always ready
+	Ready     func(context.Context) error // returns nil if the topics exist and Kafka responds; a nil function is always ready
 
 	MaxBody        int64         // bytes of one body; 0 is [DefaultMaxBody]
-	MaxInFlight    int64         // bytes of all bodies under way; 0 is [DefaultMaxInFlight]
-	MaxConnections int64         // connections of [Server.Listener], and webhooks, at once; 0 is [DefaultMaxConnections]
-	Deadline       time.Duration // from the end of the headers to the answer; 0 is [DefaultDeadline]; a processor's own is in the table of answers
+	MaxInFlight    int64         // bytes of all bodies in flight; 0 is [DefaultMaxInFlight]
+	MaxConnections int64         // open connections of [Server.Listener], and webhooks in flight; 0 is [DefaultMaxConnections]
+	Deadline       time.Duration // from the end of the headers to the response; 0 is [DefaultDeadline]; some processors have a longer one
 
-	// TrustedProxies are the proxies that tell the truth about whom they forward
-	// a request for. Limits are shared among the addresses that they name.
+	// TrustedProxies are the proxies whose X-Forwarded-For and Forwarded headers
+	// are believed. Limits then apply to the addresses that these headers name.
 	TrustedProxies []netip.Prefix
-	// HandleEvent says where POST /v1/handle_event is answered; empty is
+	// HandleEvent selects the listeners that serve POST /v1/handle_event; empty is
 	// [OnAdmin].
 	HandleEvent Exposure
-	// AdminHosts are names, beside localhost, that [Server.Admin] may be called by.
+	// AdminHosts are the Host headers that [Server.Admin] accepts beside localhost
+	// and its own address.
 	AdminHosts []string
 
 	Log     zerolog.Logger        // one line a request; the zero Logger writes nothing
@@ -70,17 +69,17 @@ const (
 	DefaultDeadline       = 4 * time.Second
 )
 
-// MostBody is the largest [Config.MaxBody]: beside a body of that size the
-// record that keeps it has room for what else is kept of a request.
-const MostBody = kafka.ArchiveMaxMessageBytes - 128<<10
+// MaxMaxBody is the largest [Config.MaxBody]: the record of the archived webhook
+// also has headers, which need some room.
+const MaxMaxBody = kafka.ArchiveMaxMessageBytes - 128<<10
 
-// Exposure says which listeners answer POST /v1/handle_event.
+// Exposure selects the listeners that serve POST /v1/handle_event.
 type Exposure string
 
 // The exposures of handle_event.
 const (
-	OnAdmin  Exposure = "admin"  // the admin listener alone
-	OnPublic Exposure = "public" // the listener of the webhooks alone
+	OnAdmin  Exposure = "admin"  // only the admin listener
+	OnPublic Exposure = "public" // only the webhooks' listener
 	OnBoth   Exposure = "both"
 	OnNone   Exposure = "off"
 )
@@ -92,15 +91,15 @@ type Server struct {
 	keyring     verify.Keyring
 	inFlight    *shares        // of MaxInFlight
 	connections *shares        // of MaxConnections
-	webhooks    *shares        // of as many
-	asked       verify.Keyring // of handle_event: its callers take nothing from webhooks
-	judging     chan struct{}  // of handle_event: a place for each that may be judged at once
+	webhooks    *shares        // in flight, of MaxConnections
+	asked       verify.Keyring // for handle_event, so that its callers cannot use up the webhooks' key fetches
+	judging     chan struct{}  // bounds how many handle_event requests are judged at once
 	stopping    atomic.Bool
 	metrics     *metrics
 	echo        *echo.Echo
 }
 
-// New returns a server, or says what is wrong with an endpoint.
+// New returns a server. An error says what is wrong with the configuration.
 func New(c Config) (*Server, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody
@@ -111,9 +110,9 @@ func New(c Config) (*Server, error) {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = DefaultMaxConnections
 	}
-	if c.MaxBody > MostBody {
+	if c.MaxBody > MaxMaxBody {
 		return nil, fmt.Errorf("max_body is %d bytes, want at most %d: with its headers a webhook must fit into one record, and the topics that keep webhooks take %d bytes",
-			c.MaxBody, MostBody, kafka.ArchiveMaxMessageBytes)
+			c.MaxBody, MaxMaxBody, kafka.ArchiveMaxMessageBytes)
 	}
 	if c.MaxInFlight < 2*c.MaxBody {
 		return nil, fmt.Errorf("max_in_flight is %d bytes, want at least twice max_body, %d: one address has at most half of it", c.MaxInFlight, 2*c.MaxBody)
@@ -149,7 +148,7 @@ func New(c Config) (*Server, error) {
 			return nil, err
 		}
 		if s.endpoints[e.ID()] != nil {
-			return nil, fmt.Errorf("endpoint %s is there twice", e.ID())
+			return nil, fmt.Errorf("endpoint %s is configured twice", e.ID())
 		}
 		s.endpoints[e.ID()] = &e
 	}
@@ -167,7 +166,7 @@ func (s *Server) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.routeError
 	for _, path := range []string{"/webhooks/:connector", "/webhooks/:connector/:endpoint"} {
-		e.Any(path, s.deliver) // which knows who may ask by GET
+		e.Any(path, s.deliver) // deliver checks the method: some processors use GET
 	}
 	if s.HandleEvent == OnPublic || s.HandleEvent == OnBoth {
 		e.POST("/v1/handle_event", func(c echo.Context) error { return s.handleEvent(c, s.configured) })
@@ -175,8 +174,8 @@ func (s *Server) routes() *echo.Echo {
 	return e
 }
 
-// routeError answers what has no handler: an unknown path or method. Handlers
-// answer themselves and return no error.
+// routeError responds to an unknown path or method. Handlers respond themselves
+// and return no error.
 func (s *Server) routeError(err error, c echo.Context) {
 	d := s.newDelivery(c)
 	switch {
@@ -190,14 +189,14 @@ func (s *Server) routeError(err error, c echo.Context) {
 	d.respond(c)
 }
 
-// ServeHTTP serves the webhooks' listener.
+// ServeHTTP handles the requests of the webhooks' listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A body that nobody reads is dropped before the answer, and must not take
-	// longer than one that is read.
+	// net/http reads the rest of an unread body before it responds. This must not
+	// take longer than reading a body.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Deadline))
 	s.echo.ServeHTTP(w, r)
 }
 
-// Stop has /readyz say that the server is stopping, so that nothing new is
-// sent to it. All else goes on.
+// Stop makes /readyz return 503, so that load balancers send no new webhooks.
+// Webhooks are still accepted.
 func (s *Server) Stop() { s.stopping.Store(true) }

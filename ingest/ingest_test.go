@@ -534,7 +534,7 @@ func TestNew(t *testing.T) {
 		{"public URL of another scheme", with(func(e *webhook.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
 		{"twice", ingest.Config{Endpoints: []webhook.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
 		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 199}, "want at least twice max_body, 200"},
-		{"a body that no record holds", ingest.Config{MaxBody: ingest.MostBody + 1}, "want at most"},
+		{"a body that no record holds", ingest.Config{MaxBody: ingest.MaxMaxBody + 1}, "want at most"},
 		{"handle_event nowhere that is", ingest.Config{HandleEvent: "all"}, "want admin, public, both or off"},
 		{"a URL as a host", ingest.Config{AdminHosts: []string{"http://tollbridge"}}, "is not the name or the address of a host"},
 	} {

@@ -9,8 +9,8 @@ import (
 	"github.com/tollbridge/tollbridge/normalize"
 )
 
-// metrics is what ingest tells Prometheus. Labels are words from tables of
-// ours: nothing a sender writes becomes one.
+// metrics are the server's Prometheus metrics. Label values come from our own
+// tables, never from a request.
 type metrics struct {
 	webhooks *prometheus.CounterVec
 	events   *prometheus.CounterVec
@@ -35,7 +35,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return &metrics{
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_webhooks_total",
-			Help: "Requests to webhook endpoints by what became of them. The reason is empty for those answered 2xx.",
+			Help: "Requests to webhook endpoints by outcome. The reason is empty for a 2xx response.",
 		}, []string{"connector", "endpoint", "outcome", "reason", "status"}),
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_events_total",
@@ -43,46 +43,46 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"connector", "endpoint", "type"}),
 		dead: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_dead_letters_total",
-			Help: "Webhooks with something malformed in them, kept in webhooks.dead. Somebody should look.",
+			Help: "Webhooks with a malformed item, written to webhooks.dead. Inspect them with tollbridge dead.",
 		}, []string{"connector", "endpoint"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tollbridge_webhook_duration_seconds",
-			Help:    "From the request's headers to its answer.",
+			Help:    "Time from the request's headers to the response.",
 			Buckets: seconds,
 		}, []string{"connector"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "tollbridge_webhook_bytes_total",
-			Help: "Bytes of bodies read.",
+			Help: "Bytes of request bodies read.",
 		}),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "tollbridge_in_flight_bytes",
-			Help: "Bytes of bodies under way.",
+			Help: "Bytes of request bodies in flight.",
 		}),
 		underWay: f.NewGauge(prometheus.GaugeOpts{
 			Name: "tollbridge_in_flight_webhooks",
-			Help: "Webhooks under way.",
+			Help: "Webhooks in flight.",
 		}),
 		connections: f.NewGauge(prometheus.GaugeOpts{
 			Name: "tollbridge_connections",
-			Help: "Connections of webhooks that are open, but for those of trusted proxies.",
+			Help: "Open connections of the webhooks' listener, without those of trusted proxies.",
 		}),
 		connectionsRefused: f.NewCounter(prometheus.CounterOpts{
 			Name: "tollbridge_connections_refused_total",
-			Help: "Connections of webhooks closed at once, since max_connections were open or their address had its share of them.",
+			Help: "Connections that were closed at once because max_connections were open, or because their address had used its share.",
 		}),
 		questions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_handle_event_total",
-			Help: "Requests to /v1/handle_event. The reason is empty for those that were verified.",
+			Help: "Requests to /v1/handle_event. The reason is empty for verified webhooks.",
 		}, []string{"connector", "reason", "status"}),
 		questionSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tollbridge_handle_event_duration_seconds",
-			Help:    "From the headers of a request to /v1/handle_event to its answer.",
+			Help:    "Time from the headers of a request to /v1/handle_event to the response.",
 			Buckets: seconds,
 		}),
 	}
 }
 
-// count counts a webhook that is answered.
+// count counts a delivery and its response.
 func (m *metrics) count(d *delivery, status int, reason string) {
 	connector, endpoint := "", ""
 	if d.endpoint != nil {

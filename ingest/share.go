@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// shares divides room, such as bytes or connections, among remote addresses. An
-// address may hold no more than what is free for all others: one address has at
-// most half of the room, and however much some hold, the next can still have as
-// much as each of them. There is nothing to configure but the room.
+// shares divides a limit, of bytes or of connections, among remote addresses. An
+// address may use no more than what is left for all others. So one address gets
+// at most half of the limit, and whatever others use, the next address can get
+// as much as each of them.
 type shares struct {
 	mu   sync.Mutex
 	room int64
@@ -21,8 +21,8 @@ type shares struct {
 
 func newShares(room int64) *shares { return &shares{room: room, held: map[netip.Prefix]int64{}} }
 
-// take gives n of the room to an address, or returns [errBusy] where there is
-// no room, and [errShare] where there is, but not for this address.
+// take reserves n for an address. It returns [errBusy] if the limit is reached,
+// and [errShare] if the address has used its share.
 func (s *shares) take(of netip.Prefix, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,30 +38,30 @@ func (s *shares) take(of netip.Prefix, n int64) error {
 	return nil
 }
 
-// give takes n of the room back from an address.
+// give releases n that an address had reserved.
 func (s *shares) give(of netip.Prefix, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used -= n
 	if s.held[of] -= n; s.held[of] == 0 {
-		delete(s.held, of) // or every address that ever called would stay
+		delete(s.held, of) // otherwise the map would keep every address that ever called
 	}
 }
 
-// addressBlock returns the prefix that shares are counted by. One host has a single IPv4
-// address, and commonly all of an IPv6 /64.
+// addressBlock returns the prefix that shares are counted by: an IPv4 address, or
+// the /64 of an IPv6 address, which one host commonly has to itself.
 func addressBlock(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = 64
 	}
-	p, _ := a.Prefix(bits) // of an address that is not valid it is not, too: they share one
+	p, _ := a.Prefix(bits) // invalid addresses share the invalid prefix
 	return p
 }
 
-// peer returns the address at the other end of a connection. It is not valid
-// where there is none, as in tests without a network.
+// peer returns the remote address of a connection. It is not valid if there is no
+// connection, as in some tests.
 func peer(remote string) netip.Addr {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -70,8 +70,7 @@ func peer(remote string) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// trusts reports whether an address is of a proxy whose word on its clients'
-// addresses counts.
+// trusts reports whether an address is a trusted proxy's.
 func (s *Server) trusts(a netip.Addr) bool {
 	for _, p := range s.TrustedProxies {
 		if p.Contains(a.WithZone("")) {
@@ -81,13 +80,12 @@ func (s *Server) trusts(a netip.Addr) bool {
 	return false
 }
 
-// client returns the address that a request is from: the peer's, or where that
-// is a trusted proxy, the one that the proxy names in X-Forwarded-For or
-// Forwarded (RFC 7239). Proxies append to these headers, so that they are read
-// from the end, up to the first address that is no trusted proxy's: what stands
-// before it was written by whoever called. A proxy writes one of the headers and
-// may pass on the other as it came. Where both are there and differ, neither is
-// believed.
+// client returns the address of a request's sender. It is the peer's, or, if that
+// is a trusted proxy, the address in X-Forwarded-For or Forwarded (RFC 7239).
+// Proxies append to these headers, so client reads them from the end, up to the
+// first address that is not a trusted proxy's: the sender could have written what
+// stands before it. A proxy writes one of the two headers and may pass on the
+// other unchanged; if both are present and differ, neither is believed.
 func (s *Server) client(r *http.Request) netip.Addr {
 	from := peer(r.RemoteAddr)
 	if !s.trusts(from) {
@@ -105,22 +103,21 @@ func (s *Server) client(r *http.Request) netip.Addr {
 	return from
 }
 
-// nearest walks a list of addresses from its end while they are trusted
-// proxies', and returns the last that it can read.
+// nearest reads a list of addresses from its end, as long as they are trusted
+// proxies', and returns the last address that is readable.
 func (s *Server) nearest(from netip.Addr, list string, read func(element string) string) netip.Addr {
 	for list != "" && s.trusts(from) {
 		cut := strings.LastIndexByte(list, ',')
 		next, ok := readAddr(read(strings.TrimSpace(list[cut+1:])))
 		if !ok {
-			break // unknown, or hidden: it is the proxy's to answer for
+			break // "unknown" or obfuscated: the proxy counts as the sender
 		}
 		from, list = next, list[:max(cut, 0)]
 	}
 	return from
 }
 
-// forwardedFor returns the node that an element of the header Forwarded names,
-// such as for=192.0.2.43;proto=https or For="[2001:db8::1]:4711".
+// forwardedFor returns the address in an element of the Forwarded header, such as for=192.0.2.43;proto=https or For="[2001:db8::1]:4711".
 func forwardedFor(element string) string {
 	for pair := range strings.SplitSeq(element, ";") {
 		name, value, _ := strings.Cut(pair, "=")
@@ -131,7 +128,7 @@ func forwardedFor(element string) string {
 	return ""
 }
 
-// readAddr reads an address with or without a port.
+// readAddr parses an address with or without a port.
 func readAddr(text string) (netip.Addr, bool) {
 	if at, err := netip.ParseAddrPort(text); err == nil {
 		return at.Addr().Unmap(), true
@@ -143,10 +140,9 @@ func readAddr(text string) (netip.Addr, bool) {
 	return a.Unmap(), err == nil
 }
 
-// Listener returns l with a bound on the connections that are open at once,
-// [Config.MaxConnections], and a fair share of it for each remote address. What
-// is beyond is closed at once. Trusted proxies are not counted: they hold the
-// connections of many.
+// Listener returns l with a limit on open connections, [Config.MaxConnections],
+// of which each remote address gets a fair share. Connections beyond the limit are
+// closed at once. Those of trusted proxies do not count: they serve many senders.
 func (s *Server) Listener(l net.Listener) net.Listener { return &limited{Listener: l, s: s} }
 
 type limited struct {
@@ -154,7 +150,7 @@ type limited struct {
 	s *Server
 }
 
-// Accept waits for a connection that has a place.
+// Accept returns the next connection within the limit.
 func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -180,7 +176,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
-// counted is a connection that gives its place back when it is closed.
+// counted is a connection that leaves the count when it is closed.
 type counted struct {
 	net.Conn
 	release func()
@@ -192,8 +188,8 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite ends what is sent and lets what was sent arrive: net/http does so
-// with a request whose body it does not read to the end.
+// CloseWrite closes the sending side. net/http calls it after a response to a
+// request whose body it did not read, so that the response arrives.
 func (c *counted) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

@@ -160,12 +160,12 @@ func TestSizeOfOneInABatch(t *testing.T) {
 	}
 }
 
-// TestMostBody: the record of the largest webhook that can be configured fits into
+// TestMaxMaxBody: the record of the largest webhook that can be configured fits into
 // the topics that keep webhooks, with the most headers that a request can have.
-func TestMostBody(t *testing.T) {
-	b := newBridge(t, func(c *ingest.Config) { c.MaxBody = ingest.MostBody })
+func TestMaxMaxBody(t *testing.T) {
+	b := newBridge(t, func(c *ingest.Config) { c.MaxBody = ingest.MaxMaxBody })
 	address := listen(t, b)
-	body := padded(t, ingest.MostBody)
+	body := padded(t, ingest.MaxMaxBody)
 	c := dial(t, address)
 	fmt.Fprintf(c, head+"Stripe-Signature: %s\r\n", signedAt(t, body, noon))
 	fmt.Fprintf(c, "%s", strings.Repeat("Content-Type: x\r\n", 1800)) // most of the cap, and each is kept
@@ -187,10 +187,10 @@ func TestMostBody(t *testing.T) {
 // TestMostEvents: a batch of so many events that they, or the list of their ids,
 // are more than Kafka takes at once is a dead letter.
 func TestMostEvents(t *testing.T) {
-	for _, body := range []int{1 << 20, ingest.MostBody} {
+	for _, body := range []int{1 << 20, ingest.MaxMaxBody} {
 		var b *bridge
 		b = newBridge(t, func(c *ingest.Config) {
-			c.MaxBody = ingest.MostBody
+			c.MaxBody = ingest.MaxMaxBody
 			c.Publisher = publisher(func(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 				limits := map[string]int{"payment.captured": 1 << 20, "webhooks.received": kafka.ArchiveMaxMessageBytes, "webhooks.dead": kafka.ArchiveMaxMessageBytes}
 				return smallTopics(b, limits)(ctx, r)
