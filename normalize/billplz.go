@@ -61,7 +61,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Type == schemas.PaymentCaptured {
 		amount = b["paid_amount"]
 	}
-	if f.Amount, err = minorText(amount, "MYR"); err != nil {
+	if f.Amount, err = minorText(amount, "MYR", nil); err != nil {
 		return oneMalformed(b["state"], err)
 	}
 	f.setAmountByType()
@@ -96,7 +96,7 @@ func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	if sent, err := strconv.ParseInt(b["epoch"], 10, 64); err == nil {
 		f.Time = unixOrMilli(sent)
 	}
-	if f.Amount, err = minorText(b["total"], "MYR"); err != nil {
+	if f.Amount, err = minorText(b["total"], "MYR", nil); err != nil {
 		return oneMalformed(status, err)
 	}
 	return []Fact{f}, nil

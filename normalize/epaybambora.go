@@ -48,7 +48,7 @@ func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if currency == "" {
 		return nil, fmt.Errorf("%w: currency is %q, want a number of ISO 4217", ErrMalformed, p["currency"])
 	}
-	if f.Amount, err = minorText(p["amount"], currency); err != nil {
+	if f.Amount, err = minorText(p["amount"], currency, nil); err != nil {
 		return oneMalformed(event, err)
 	}
 	f.AuthorizedAmount = f.Amount

@@ -52,7 +52,7 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if id, ok := strings.CutSuffix(p["ORDER_ID"], p["TIMESTAMP"]); ok && id != "" {
 		f.MerchantTransactionID = id
 	}
-	if f.Amount, err = minorText(p["AMOUNT"], first(p["CURRENCY"], p["X-CURRENCY"])); err != nil {
+	if f.Amount, err = minorText(p["AMOUNT"], first(p["CURRENCY"], p["X-CURRENCY"]), nil); err != nil {
 		return oneMalformed(result, err)
 	}
 	f.setAmountByType()

@@ -2,7 +2,6 @@ package normalize
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -145,18 +144,6 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	return []Fact{f}, nil
 }
 
-// paddleAmount reads minor units in a string.
-func paddleAmount(value, currency string) (*schemas.Amount, error) {
-	if value == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, value)
-	}
-	return minor(&n, currency, nil)
-}
-
 // paddleTransaction reads a transaction.
 func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err error) {
 	if typ == schemas.PaymentCaptured && d.Status != "" && d.Status != "paid" && d.Status != "completed" {
@@ -164,7 +151,7 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 	}
 	f.Type = typ
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(d.CustomData), d.ID
-	if f.Amount, err = paddleAmount(d.Details.Totals.GrandTotal, d.CurrencyCode); err != nil {
+	if f.Amount, err = minorText(d.Details.Totals.GrandTotal, d.CurrencyCode, nil); err != nil {
 		return f, err
 	}
 	if typ == schemas.PaymentCaptured {
@@ -210,14 +197,14 @@ func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err erro
 	case "chargeback_warning_reverse":
 		f.Stage = schemas.StagePreDispute
 	}
-	f.Amount, err = paddleAmount(d.Totals.Total, d.CurrencyCode)
+	f.Amount, err = minorText(d.Totals.Total, d.CurrencyCode, nil)
 	return f, err
 }
 
 // paddlePayout reads a payout to the merchant.
 func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.Type, f.ConnectorPayoutID = typ, d.ID
-	f.Amount, err = paddleAmount(d.Amount, d.CurrencyCode)
+	f.Amount, err = minorText(d.Amount, d.CurrencyCode, nil)
 	return f, err
 }
 

@@ -182,22 +182,22 @@ type paystackData struct {
 // counts only for facts that begin with it: a charge can fail days after it was
 // created.
 func (d paystackData) time(typ schemas.Type) (time.Time, error) {
-	created := text(first(d.CreatedAt, d.CreatedAtCamel))
-	at := text(first(d.UpdatedAt, d.UpdatedAtCamel))
+	created := cmp.Or(d.CreatedAt, d.CreatedAtCamel)
+	at := cmp.Or(d.UpdatedAt, d.UpdatedAtCamel)
 	switch typ {
 	case schemas.PaymentCaptured:
-		at = text(first(d.PaidAt, d.CapturedAt, at))
+		at = cmp.Or(d.PaidAt, d.CapturedAt, at)
 	case schemas.PayoutSucceeded:
-		at = text(first(d.TransferredAt, at))
+		at = cmp.Or(d.TransferredAt, at)
 	case schemas.DisputeAccepted, schemas.DisputeWon:
-		at = text(first(d.ResolvedAt, at))
+		at = cmp.Or(d.ResolvedAt, at)
 	case schemas.DisputeOpened:
-		at = text(first(created, at))
+		at = cmp.Or(created, at)
 	case schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.RefundPending:
-		at = text(first(at, created))
+		at = cmp.Or(at, created)
 	case schemas.MandateActive:
 		if d.SubscriptionCode != "" {
-			at = text(first(at, created))
+			at = cmp.Or(at, created)
 		}
 	}
 	return timestamp(at, time.RFC3339)
@@ -234,7 +234,7 @@ func (d paystackData) typ(named schemas.Type) schemas.Type {
 	return cmp.Or(paystackStatusTypes[named][d.Status], named)
 }
 
-// paystackMoney is an amount in subunits.
+// paystackMoney returns an amount in subunits; nil if it is empty.
 func paystackMoney(subunits text, currency string) (*schemas.Amount, error) {
 	if subunits == "" {
 		return nil, nil
@@ -309,9 +309,9 @@ func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
 	message := d.Message
 	switch typ {
 	case schemas.PaymentCaptured:
-		d.ID, d.Amount, d.Status = text(first(d.TransactionID, d.ID)), text(first(d.CapturedAmount, d.Amount)), "success"
+		d.ID, d.Amount, d.Status = cmp.Or(d.TransactionID, d.ID), cmp.Or(d.CapturedAmount, d.Amount), "success"
 	case schemas.PaymentCaptureFailed:
-		d.ID, d.Amount = text(first(d.TransactionID, d.ID)), text(first(d.CapturedAmount, d.Amount))
+		d.ID, d.Amount = cmp.Or(d.TransactionID, d.ID), cmp.Or(d.CapturedAmount, d.Amount)
 	}
 	if f, err = d.charge(typ); err != nil {
 		return f, err

@@ -110,7 +110,7 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 	f.Type, f.Identity = payuEmeaTypes[o.Status], o.OrderID+"/"+string(o.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ExtOrderID), o.OrderID
 	f.PaymentMethod = method(o.PayMethod.Type, "")
-	if f.Amount, err = minorText(o.TotalAmount, o.CurrencyCode); err != nil {
+	if f.Amount, err = minorText(o.TotalAmount, o.CurrencyCode, nil); err != nil {
 		return f, err
 	}
 	switch f.Type {
@@ -143,6 +143,6 @@ func (n payuEmeaNotification) refund() (f Fact, err error) {
 	} else if f.Time, err = timestamp(r.StatusDateTime, time.RFC3339); err != nil {
 		return f, err
 	}
-	f.Amount, err = minorText(r.Amount, r.CurrencyCode)
+	f.Amount, err = minorText(r.Amount, r.CurrencyCode, nil)
 	return f, err
 }

@@ -213,7 +213,7 @@ func (r shopifyResource) order(f *Fact) (err error) {
 	f.MerchantTransactionID = string(r.ID)
 	changed := r.UpdatedAt
 	if f.Type == schemas.PaymentCancelled {
-		changed = text(first(r.CancelledAt, r.UpdatedAt))
+		changed = cmp.Or(r.CancelledAt, r.UpdatedAt)
 	}
 	if f.Time, err = shopifyTime(changed); err != nil || r.FinancialStatus == "partially_paid" { // the order does not say how much
 		return err

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -170,7 +171,7 @@ func (e truelayerEvent) at() text {
 	case "funds_received":
 		return e.ReceivedAt
 	case "payment_received": // of external_payment_received
-		return text(first(e.ReceivedAt, e.SettledAt))
+		return cmp.Or(e.ReceivedAt, e.SettledAt)
 	case "settlement_stalled":
 		return e.SettlementStalledAt
 	case "settled":

@@ -85,7 +85,8 @@ func minor[C ~string](value *int64, currency C, exponents map[string]int) (*sche
 }
 
 // minorText returns the amount of decimal digits in minor units, or nil for "".
-func minorText[V, C ~string](value V, currency C) (*schemas.Amount, error) {
+// exponents are as in [minor]. Errors wrap [ErrMalformed].
+func minorText[V, C ~string](value V, currency C, exponents map[string]int) (*schemas.Amount, error) {
 	if value == "" {
 		return nil, nil
 	}
@@ -93,7 +94,7 @@ func minorText[V, C ~string](value V, currency C) (*schemas.Amount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, value)
 	}
-	return minor(&n, currency, nil)
+	return minor(&n, currency, exponents)
 }
 
 // major returns the amount of decimal text in major units, or nil for ""; see

@@ -385,7 +385,7 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		if f.Time, err = timestamp(r.UpdateTime, time.RFC3339); err != nil {
 			return nil, err
 		}
-		if f.Amount, err = minorText(part.amount, "CNY"); err != nil {
+		if f.Amount, err = minorText(part.amount, "CNY", nil); err != nil {
 			return nil, err
 		}
 		facts = append(facts, f)
@@ -431,7 +431,7 @@ func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
 	if f.Time, err = timestamp(r.PaidTime, time.RFC3339); err != nil {
 		return nil, err
 	}
-	f.Amount, err = minorText(r.TotalFee, "CNY")
+	f.Amount, err = minorText(r.TotalFee, "CNY", nil)
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }
@@ -452,7 +452,7 @@ func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
 	if f.Time, err = timestamp(p.Time, time.RFC3339); err != nil {
 		return nil, err
 	}
-	f.Amount, err = minorText(p.Amount, "CNY")
+	f.Amount, err = minorText(p.Amount, "CNY", nil)
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }
@@ -482,7 +482,7 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 		}
 	}
 	var err error
-	f.Amount, err = minorText(r.TotalAmount, "CNY")
+	f.Amount, err = minorText(r.TotalAmount, "CNY", nil)
 	f.CapturedAmount = f.Amount
 	return []Fact{f}, err
 }

@@ -384,7 +384,7 @@ func xenditFact(name string, about jsontext.Value, happened text, o Options) Fac
 // counts only for facts that begin with it: an invoice expires days after it
 // was created.
 func (d xenditData) at(typ schemas.Type, happened text) string {
-	made, updated := text(first(d.Created, d.CreatedAt)), text(first(d.Updated, d.UpdatedAt))
+	made, updated := cmp.Or(d.Created, d.CreatedAt), cmp.Or(d.Updated, d.UpdatedAt)
 	begins := false
 	switch typ {
 	case schemas.PaymentCaptured:
@@ -575,14 +575,7 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 		f.Amount, err = major(d.Amount.Initial, d.currency())
 		return f, err
 	}
-	if d.DestinationAmount == "" {
-		return f, nil
-	}
-	n, err := strconv.ParseInt(string(d.DestinationAmount), 10, 64)
-	if err != nil {
-		return f, fmt.Errorf("%w: amount %q is not a whole number of minor units", ErrMalformed, d.DestinationAmount)
-	}
-	f.Amount, err = minor(&n, d.DestinationCurrency, xenditExponents)
+	f.Amount, err = minorText(d.DestinationAmount, d.DestinationCurrency, xenditExponents)
 	return f, err
 }
 
