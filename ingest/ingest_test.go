@@ -487,7 +487,7 @@ func TestAdmin(t *testing.T) {
 		{"/readyz", nil, 200, "ready\n"},
 		{"/readyz", kafka.ErrUnavailable, 503, "not ready: kafka cannot acknowledge\n"},
 		{"/webhooks/stripe", nil, 404, ""},
-		{"/v1/where?id=order-1", nil, 404, "this server remembers nothing\n"},
+		{"/v1/where?id=order-1", nil, 404, "this server keeps no history\n"},
 	} {
 		ready = tt.ready
 		a := b.ask(httptest.NewRequest(http.MethodGet, tt.path, nil))
@@ -532,7 +532,7 @@ func TestNew(t *testing.T) {
 		{"URL without a scheme", with(func(e *webhook.Endpoint) { e.URL = "pay.example.com" }), "url: \"pay.example.com\" is not an address that a processor can call"},
 		{"URL with a query", with(func(e *webhook.Endpoint) { e.URL = "https://pay.example.com/?a=b" }), "is not an address"},
 		{"public URL of another scheme", with(func(e *webhook.Endpoint) { e.PublicURL = "ftp://pay.example.com" }), "public_url: "},
-		{"twice", ingest.Config{Endpoints: []webhook.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is there twice"},
+		{"twice", ingest.Config{Endpoints: []webhook.Endpoint{good, {Connector: "stripe", Name: "default", Keys: keys}}}, "endpoint stripe/default is configured twice"},
 		{"limits", ingest.Config{MaxBody: 100, MaxInFlight: 199}, "want at least twice max_body, 200"},
 		{"a body that no record holds", ingest.Config{MaxBody: ingest.MaxMaxBody + 1}, "want at most"},
 		{"handle_event nowhere that is", ingest.Config{HandleEvent: "all"}, "want admin, public, both or off"},
