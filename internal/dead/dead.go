@@ -1,7 +1,7 @@
-// Package dead is what can be done about dead letters: verified webhooks that
-// are not what their processor documents. Nothing of webhooks.dead is deleted
-// or changed. That a letter was handled says another record, which is there
-// under the same key and names the letter's place in the header handles.
+// Package dead lists, retries and discards dead letters: verified webhooks that are
+// not what their processor documents. It deletes and changes no record of
+// webhooks.dead. To mark a letter as handled it writes a further record with the same
+// key, whose header handles has the letter's partition and offset.
 package dead
 
 import (
@@ -19,15 +19,14 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/normalize"
-	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// What became of a letter.
+// The outcomes of a letter that was handled.
 const (
-	Retried   normalize.Outcome = "retried"   // its events are published, or today it has none
-	Discarded normalize.Outcome = "discarded" // somebody decided so
+	Retried   normalize.Outcome = "retried"   // its events are published, or today's code makes none of it
+	Discarded normalize.Outcome = "discarded" // an operator decided that it gives no event
 )
 
 // Letter is a dead letter.
@@ -36,24 +35,24 @@ type Letter struct {
 	SHA256      string `json:"sha256"`
 	Bytes       int    `json:"bytes"`
 	lookup.Item        // its Webhook is never nil
-	// Handled is the record that says what became of it, nil if nothing did.
+	// Handled is the last record that marks the letter as handled; nil if there is none.
 	Handled *webhook.Archived `json:"handled,omitempty"`
 }
 
-// Filter chooses letters; what is empty chooses all.
+// Filter selects letters. An empty field selects all.
 type Filter struct {
-	IDs       []string // PARTITION-OFFSET, or how the body's SHA-256 begins, in hex
+	IDs       []string // PARTITION-OFFSET, or the first digits of the body's SHA-256 in hex
 	Connector string
 	Endpoint  string
-	Reason    string    // some of the reason's text
-	From, To  time.Time // when the webhook was received
-	Handled   bool      // those that were handled, too
+	Reason    string    // a part of the reason's text
+	From, To  time.Time // when the webhook was received: From inclusive, To exclusive
+	Handled   bool      // include letters that were handled
 }
 
 func (f Filter) matches(l *Letter) bool {
 	w := l.Webhook
 	switch {
-	case len(f.IDs) > 0 && !slices.ContainsFunc(f.IDs, l.is),
+	case len(f.IDs) > 0 && !slices.ContainsFunc(f.IDs, l.hasID),
 		f.Connector != "" && f.Connector != w.Connector,
 		f.Endpoint != "" && f.Endpoint != w.Endpoint,
 		!strings.Contains(w.Reason, f.Reason),
@@ -65,15 +64,17 @@ func (f Filter) matches(l *Letter) bool {
 	return true
 }
 
-// digestDigits is how much of a digest names a letter, at least.
+// digestDigits is the least number of digits of a SHA-256 that select a letter.
 const digestDigits = 8
 
-func (l *Letter) is(id string) bool {
+// hasID reports whether an id of [Filter.IDs] selects the letter.
+func (l *Letter) hasID(id string) bool {
 	return id == l.ID || id == l.Topic+"-"+l.ID || len(id) >= digestDigits && strings.HasPrefix(l.SHA256, id)
 }
 
-// List returns the letters that a filter chooses, in the order in which they
-// were received. An id that names none is an error.
+// List returns the letters that a filter selects, in the order in which they were
+// received. It returns an error if an id of the filter matches no letter. progress,
+// if it is not nil, is called with the number of records read so far and of all.
 func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filter, progress func(done, all int64)) ([]*Letter, error) {
 	partitions, err := reader.Partitions(ctx, names.Dead())
 	if err != nil {
@@ -88,11 +89,11 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	err = lookup.Each(ctx, reader, ranges, progress, func(r consume.Record) {
 		i := lookup.Read(names, r)
 		switch {
-		case i == nil: // another's
+		case i == nil: // written by another program
 		case i.Webhook.Handles != "":
 			marks = append(marks, i.Webhook)
 		default:
-			l := letter(i)
+			l := newLetter(i)
 			all, byID[l.ID] = append(all, l), l
 		}
 	})
@@ -101,11 +102,11 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	}
 	for _, m := range marks {
 		if l := byID[m.Handles]; l != nil {
-			l.Handled = m // the last counts
+			l.Handled = m // the last one counts
 		}
 	}
 	for _, id := range f.IDs {
-		if !slices.ContainsFunc(all, func(l *Letter) bool { return l.is(id) }) {
+		if !slices.ContainsFunc(all, func(l *Letter) bool { return l.hasID(id) }) {
 			return nil, fmt.Errorf("there is no dead letter %q: want PARTITION-OFFSET, such as 3-17, or %d digits of the body's SHA-256", id, digestDigits)
 		}
 	}
@@ -114,46 +115,43 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	return all, nil
 }
 
-func letter(i *lookup.Item) *Letter {
+func newLetter(i *lookup.Item) *Letter {
 	digest := sha256.Sum256(i.Webhook.Body)
 	return &Letter{ID: lookup.LetterID(i.Receipt), SHA256: hex.EncodeToString(digest[:]), Bytes: len(i.Webhook.Body), Item: *i}
 }
 
-// Publisher writes records: see [publish.Producer.Publish].
-type Publisher interface {
-	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
-}
+// Publisher is [history.Publisher].
+type Publisher = history.Publisher
 
-// Desk is where letters are handled. Names, Endpoints and By must be set;
-// History for retrying, Publisher for all that writes.
+// Desk handles letters. Names, Endpoints and By must be set; History for
+// [Desk.Judge] and [Desk.Retry], and Publisher for [Desk.Retry] and [Desk.Discard].
 type Desk struct {
 	Names     kafka.Names
 	Endpoints []webhook.Endpoint
-	History   *history.History // so that what was published is not again
-	Publisher Publisher
-	By        string // who handles them
+	History   *history.History // knows which events were published
+	Publisher history.Publisher
+	By        string // the user who handles the letters
 	Note      string // why
 
 	keyring verify.Keyring
 }
 
-// Verdict is what a letter comes to today.
+// Verdict is the result of a letter with today's code and configuration.
 type Verdict struct {
 	*Letter
 	Judgement webhook.Verdict `json:"-"`
-	New       []string        `json:"new,omitempty"`   // ids of events that are not published yet
-	Known     []string        `json:"known,omitempty"` // and of those that are
-	// Stays is why the letter is no better than it was, or not all of it;
-	// empty settles it.
+	New       []string        `json:"new,omitempty"`   // ids of its events that are not published yet
+	Known     []string        `json:"known,omitempty"` // ids of its events that are published
+	// Stays is the reason why the letter, or a part of it, still cannot be read. It is
+	// empty if all of it can be.
 	Stays string `json:"stays,omitempty"`
 }
 
-// Settled reports whether nothing is left to do once the new events are
-// published.
+// Settled reports whether the letter is handled once its new events are published.
 func (v Verdict) Settled() bool { return v.Stays == "" }
 
-// Judge verifies and reads a letter again, with today's code and
-// configuration, and looks its events up. Nothing is written.
+// Judge verifies and normalises a letter again, with today's code and configuration,
+// and looks up which of its events were published. It writes nothing.
 func (d *Desk) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 	v, a, err := d.judge(ctx, l)
 	if a != nil {
@@ -162,16 +160,18 @@ func (d *Desk) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 	return v, err
 }
 
+// judge is Judge, and returns the admission of the events, which reserves them. It is
+// nil if the letter has no result.
 func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admission, error) {
 	v := Verdict{Letter: l}
 	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return l.Webhook.Is(e) })
 	if at < 0 {
-		v.Stays = fmt.Sprintf("the configuration has no endpoint %s/%s", l.Webhook.Connector, l.Webhook.Endpoint)
+		v.Stays = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
 		return v, nil, nil
 	}
 	v.Judgement = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
 	if v.Judgement.Err != nil {
-		v.Stays = "it is not verified any more: " + v.Judgement.Err.Error()
+		v.Stays = "verification fails today: " + v.Judgement.Err.Error()
 		return v, nil, ctx.Err()
 	}
 	for _, k := range v.Judgement.Kept {
@@ -194,16 +194,15 @@ func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admissio
 	return v, a, nil
 }
 
-// Retry judges a letter and publishes those of its events that are not
-// published yet, as the server would have. If nothing of it is malformed any
-// more it then marks it as handled. Whoever is interrupted between the two
-// retries: what is published is recognised.
+// Retry judges a letter and publishes its new events, as the server would have done.
+// If all of the letter can be read now, Retry then marks it as handled. After an
+// interruption call it again: it recognises the events that are published.
 func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	v, a, err := d.judge(ctx, l)
 	if err != nil || a == nil {
 		return v, err
 	}
-	defer a.Forget() // unless it is done
+	defer a.Forget() // does nothing after Done
 	var records []kafka.Record
 	for _, e := range a.Events {
 		r, err := kafka.EventRecord(d.Names, e, l.Webhook.Trace)
@@ -227,10 +226,11 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	return v, d.mark(ctx, l, Retried, append(v.Known, v.New...))
 }
 
-// ErrNote is returned for a letter that is discarded without a note.
-var ErrNote = errors.New("whoever discards a dead letter says why")
+// ErrNote is the error of discarding a letter without a note.
+var ErrNote = errors.New("discarding a dead letter needs a note that says why")
 
-// Discard marks a letter as handled.
+// Discard marks a letter as handled without publishing anything. It returns
+// [ErrNote] if Note is empty.
 func (d *Desk) Discard(ctx context.Context, l *Letter) error {
 	if d.Note == "" {
 		return ErrNote
@@ -238,25 +238,18 @@ func (d *Desk) Discard(ctx context.Context, l *Letter) error {
 	return d.mark(ctx, l, Discarded, nil)
 }
 
-// mark writes the record that says that a letter is handled.
+// mark writes the record that marks a letter as handled, and sets l.Handled.
 func (d *Desk) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, events []string) error {
 	m := webhook.Archived{
 		Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
 		Outcome: outcome, Reason: d.Note, EventIDs: events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,
 	}
-	var headers []schemas.Header
-	for _, h := range [][2]string{
-		{"connector", m.Connector}, {"endpoint", m.Endpoint}, {"received-at", m.ReceivedAt.Format(time.RFC3339Nano)},
-		{"outcome", string(m.Outcome)}, {"reason", m.Reason}, {"event-ids", strings.Join(m.EventIDs, ",")},
-		{"traceparent", m.Trace}, {webhook.HeaderHandles, m.Handles}, {"by", m.By},
-	} {
-		headers = append(headers, schemas.Header{Name: h[0], Value: h[1]})
-	}
+	r := m.Record(l.Key)
 	_, err := d.Publisher.Publish(ctx, []kafka.Record{{
-		Topic: l.Topic, ID: webhook.HeaderHandles + ":" + l.ID, Key: []byte(l.Key), Headers: headers,
+		Topic: l.Topic, ID: webhook.HeaderHandles + ":" + l.ID, Key: r.Key, Headers: r.Headers,
 	}})
 	if err != nil {
-		return fmt.Errorf("dead letter %s: that it is %s could not be written; do the same again, nothing is doubled: %w", l.ID, outcome, err)
+		return fmt.Errorf("dead letter %s: marking it as %s failed; run the same command again, it publishes nothing twice: %w", l.ID, outcome, err)
 	}
 	l.Handled = &m
 	return nil

@@ -23,7 +23,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// rig is a fake Kafka with one letter that today's code reads.
+// rig is a fake Kafka with one dead letter.
 type rig struct {
 	kafka    kafka.Config
 	names    kafka.Names
@@ -63,9 +63,9 @@ func newRig(t *testing.T, connector, payload string) *rig {
 	return r
 }
 
-// retry is one run of a program that retries all letters, and returns how many
-// there were. It ends where a call is refused.
-func (r *rig) retry(t *testing.T, to dead.Publisher) (int, error) {
+// retry does what a command does that retries all letters, and returns how many there
+// were. It stops at the first error.
+func (r *rig) retry(t *testing.T, to history.Publisher) (int, error) {
 	t.Helper()
 	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: r.names, Publisher: to, Log: zerolog.Nop()})
 	if err != nil {
@@ -116,9 +116,10 @@ func (r *rig) count(t *testing.T, topics ...string) (n int64) {
 	return n
 }
 
-// killed refuses all calls but the first so many.
+// killed is a publisher that fails after a number of calls, as if the process were
+// killed.
 type killed struct {
-	dead.Publisher
+	history.Publisher
 	after *int
 }
 
@@ -135,9 +136,10 @@ func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Re
 const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",` +
 	`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1"}}}}`
 
-// partial writes a call's events, and fails before it writes their references.
+// partial is a publisher that writes events, and fails before it writes their
+// references.
 type partial struct {
-	dead.Publisher
+	history.Publisher
 	names kafka.Names
 }
 
@@ -149,8 +151,8 @@ func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 	return p.Publisher.Publish(ctx, records)
 }
 
-// TestReferenceAfterEvent: a retry that knows the event writes the reference that
-// the one before did not.
+// TestReferenceAfterEvent: if an interrupted retry wrote an event without its
+// reference, the next retry writes the reference alone.
 func TestReferenceAfterEvent(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	if _, err := r.retry(t, partial{r.producer, r.names}); !errors.Is(err, errKilled) {
@@ -167,10 +169,10 @@ func TestReferenceAfterEvent(t *testing.T) {
 	}
 }
 
-// TestKilled: whenever a retry is killed, the next one ends it, and the event is
-// there once.
+// TestKilled: after a retry was killed, the next one completes it, and the event is
+// published once.
 func TestKilled(t *testing.T) {
-	for calls := range 2 { // before the event is published, and before that is noted
+	for calls := range 2 { // before the event is published, and before the letter is marked
 		r := newRig(t, "stripe", payment)
 		after := calls
 		if n, err := r.retry(t, killed{r.producer, &after}); n != 1 || !errors.Is(err, errKilled) {
@@ -194,7 +196,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestStays: what cannot be read, or verified, by today's configuration stays.
+// TestStays: a letter that today's configuration cannot verify or read is not handled.
 func TestStays(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload string
@@ -216,8 +218,8 @@ func TestStays(t *testing.T) {
 	}
 }
 
-// TestPartly: of a batch what can be read is published, and the letter stays for
-// the rest.
+// TestPartly: the readable items of a batch are published, and the letter is not
+// handled because of the others.
 func TestPartly(t *testing.T) {
 	var batch struct {
 		Live  string            `json:"live"`
@@ -243,7 +245,7 @@ func TestPartly(t *testing.T) {
 	r := newRig(t, "adyen", string(payload))
 	for range 2 {
 		if n, err := r.retry(t, r.producer); n != 1 || err != nil {
-			t.Errorf("%d letters, %v, want the one to stay", n, err)
+			t.Errorf("%d letters, %v, want the one letter to be not handled", n, err)
 		}
 		if n := r.events(t); n != 1 {
 			t.Errorf("%d events, want one", n)
@@ -251,8 +253,7 @@ func TestPartly(t *testing.T) {
 	}
 }
 
-// TestDiscard: nobody discards without a word, and what is discarded by mistake
-// can still be named.
+// TestDiscard: discarding needs a note, and a discarded letter can still be selected.
 func TestDiscard(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	l := r.letters(t, dead.Filter{})[0]

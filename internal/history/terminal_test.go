@@ -136,7 +136,7 @@ func TestLateBehindAnother(t *testing.T) {
 	one, other := r.open(t, ""), r.open(t, "")
 	defer one.Close()
 	defer other.Close()
-	a, err := one.Admit(t.Context(), []schemas.Event{event("first", "pi_1", "order-1", schemas.PaymentProcessing, 1)})
+	a, err := one.AdmitWhenFresh(t.Context(), []schemas.Event{event("first", "pi_1", "order-1", schemas.PaymentProcessing, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestLateBehindAnother(t *testing.T) {
 		}
 	}
 	for id, typ := range map[string]schemas.Type{"authorized": schemas.PaymentAuthorized, "cancelled": schemas.PaymentCancelled} {
-		a, err := one.Admit(t.Context(), []schemas.Event{event(id, "pi_1", "order-1", typ, 5)})
+		a, err := one.AdmitWhenFresh(t.Context(), []schemas.Event{event(id, "pi_1", "order-1", typ, 5)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,10 +8,10 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// LetterID is what a record of webhooks.dead is called: PARTITION-OFFSET.
+// LetterID returns the id of a dead letter: PARTITION-OFFSET in webhooks.dead.
 func LetterID(at kafka.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
 
-// ParseLetter reads what [LetterID] wrote; the topic may stand before it, as in
+// ParseLetter parses an id as [LetterID] writes it. The topic may precede it, as in
 // webhooks.dead-3-17.
 func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {
 	at := kafka.Receipt{Topic: names.Dead()}
@@ -21,11 +21,11 @@ func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {
 	}
 	n, err := strconv.ParseUint(partition, 10, 31)
 	if err != nil {
-		return at, fmt.Errorf("dead letter %q: the partition %q is no number", id, partition)
+		return at, fmt.Errorf("dead letter %q: the partition %q is not a number", id, partition)
 	}
 	m, err := strconv.ParseUint(offset, 10, 63)
 	if err != nil {
-		return at, fmt.Errorf("dead letter %q: the offset %q is no number", id, offset)
+		return at, fmt.Errorf("dead letter %q: the offset %q is not a number", id, offset)
 	}
 	at.Partition, at.Offset = int(n), int64(m)
 	return at, nil

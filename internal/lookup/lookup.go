@@ -1,12 +1,12 @@
-// Package lookup finds what Kafka holds of one payment: its events, the
-// webhooks they came in, and its dead letters.
+// Package lookup finds the records of one payment in Kafka: its events, the
+// archived webhooks that gave them, and its dead letters.
 //
-// All topics have the same partitions and their records the payment's key, so
-// that one partition number of each topic is all that need be read. That is a
-// twelfth of all there is, and of tens of millions of records too many to wait
-// for: a running server, which follows the event topics anyway, is asked where
-// the events are ([Finder.Where]). Webhooks have the timestamp of their events,
-// which were written with them, and Kafka finds a timestamp by itself.
+// All topics have the same number of partitions, and the records of a payment have
+// the same key. So they are all in one partition number of each topic. With tens of
+// millions of records even that takes too long to read. A running server knows where
+// the events are, since it follows the event topics: [Finder.Where] asks it. An
+// archived webhook was written together with its events, so it has about their
+// timestamp, and Kafka can find records by timestamp.
 package lookup
 
 import (
@@ -28,30 +28,33 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// Item is one record that was found: an event or a webhook.
+// Item is one record that was found: an event, an archived webhook or a dead letter.
 type Item struct {
 	kafka.Receipt
-	Time    time.Time         `json:"time"` // when it was written
+	Time    time.Time         `json:"time"` // when the record was written
 	Key     string            `json:"key"`
 	Event   *schemas.Event    `json:"event,omitempty"`
-	Webhook *webhook.Archived `json:"webhook,omitempty"` // as it came, or what became of a dead letter
+	Webhook *webhook.Archived `json:"webhook,omitempty"` // also a dead letter, and the record that says how one was handled
 }
 
-// Finder finds payments in one cluster. Reader and Names must be set.
+// Finder finds the records of payments in one cluster. Reader and Names must be set.
 type Finder struct {
 	Reader *consume.Reader
 	Names  kafka.Names
-	// From leaves out what was written before; zero is all there is.
+	// From leaves out records that were written before it. Zero leaves out none.
 	From time.Time
-	// Where asks a server for what it knows of ids: see [history.History.Where].
-	// Nil reads the topics, which also finds webhooks that gave no new event, and
-	// dead letters that name the payment.
+	// Where asks a running server for the events of ids: see [history.History.Where].
+	// If it is nil the topics are read. That takes longer, and also finds webhooks
+	// that gave no new event, and dead letters whose body contains an id of the
+	// payment.
 	Where func(ctx context.Context, ids []string) (history.Place, error)
-	// Progress is told how many records are read, of how many; it may be nil.
+	// Progress is called with the number of records read so far and of all; it may be
+	// nil.
 	Progress func(done, all int64)
 }
 
-// Read decodes a record; nil if it is not one of ours, or of the references.
+// Read decodes the record of an event, an archived webhook or a dead letter. It
+// returns nil for a reference, and for a record that another program wrote.
 func Read(names kafka.Names, r consume.Record) *Item {
 	i := &Item{Receipt: r.Receipt(), Time: r.Time.UTC(), Key: string(r.Key)}
 	switch r.Topic {
@@ -71,47 +74,47 @@ func Read(names kafka.Names, r consume.Record) *Item {
 	return i
 }
 
-// search is one call of Payment on its way.
+// search is the state of one call of [Finder.Payment].
 type search struct {
 	Finder
-	ids   map[string]bool // of the payment; true when they were looked for
+	ids   map[string]bool // ids of the payment; true once an id was looked up
 	found map[kafka.Receipt]*Item
 }
 
-// Payment returns all of the payment that id stands for, in the order in which
-// it was written: id is a merchant_transaction_id, an event's, or an id of the
-// processor's. Where ids of several processors are the same it is of all their
-// payments. None is no error.
+// Payment returns the records of the payment that has an id, in the order in which
+// they were written. The id may be a merchant_transaction_id, an event id, or an id
+// that the processor gave. If payments of several processors have the same id, it
+// returns the records of all of them. It is no error if there is none.
 func (f Finder) Payment(ctx context.Context, id string) ([]*Item, error) {
 	s := &search{Finder: f, ids: map[string]bool{id: false}, found: map[kafka.Receipt]*Item{}}
-	look := s.read
+	lookUp := s.scan
 	if f.Where != nil {
-		look = s.ask
+		lookUp = s.askServer
 	}
-	if err := s.follow(ctx, look); err != nil {
+	if err := s.lookUpAll(ctx, lookUp); err != nil {
 		return nil, err
 	}
 	if len(s.found) == 0 {
-		if err := s.everywhere(ctx, id); err != nil {
+		if err := s.scanForID(ctx, id); err != nil {
 			return nil, err
 		}
-		if err := s.follow(ctx, look); err != nil {
+		if err := s.lookUpAll(ctx, lookUp); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.webhooks(ctx); err != nil {
+	if err := s.addWebhooks(ctx); err != nil {
 		return nil, err
 	}
 	all := slices.Collect(maps.Values(s.found))
-	slices.SortFunc(all, func(a, b *Item) int { // a webhook before the events that it gave
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(place(a), place(b)), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Offset, b.Offset))
+	slices.SortFunc(all, func(a, b *Item) int { // see rank
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Offset, b.Offset))
 	})
 	return all, nil
 }
 
-// place is which of an event and the webhook it came in is first, written in
-// the same millisecond, and what became of a dead letter last.
-func place(i *Item) int {
+// rank orders records of the same millisecond: the webhook, its events, and then the
+// record that says how a dead letter was handled.
+func rank(i *Item) int {
 	switch {
 	case i.Webhook == nil:
 		return 1
@@ -121,8 +124,8 @@ func place(i *Item) int {
 	return 0
 }
 
-// follow looks for the ids, and for those that what is found names.
-func (s *search) follow(ctx context.Context, look func(context.Context, []string) error) error {
+// lookUpAll looks up every id of the payment, also the ids that are found meanwhile.
+func (s *search) lookUpAll(ctx context.Context, lookUp func(context.Context, []string) error) error {
 	for {
 		var ids []string
 		for id, done := range s.ids {
@@ -134,20 +137,20 @@ func (s *search) follow(ctx context.Context, look func(context.Context, []string
 		if len(ids) == 0 {
 			return nil
 		}
-		if err := look(ctx, ids); err != nil {
+		if err := lookUp(ctx, ids); err != nil {
 			return err
 		}
 	}
 }
 
-// name adds an id of the payment.
-func (s *search) name(id string) {
+// addID adds an id of the payment.
+func (s *search) addID(id string) {
 	if _, ok := s.ids[id]; !ok && id != "" {
 		s.ids[id] = false
 	}
 }
 
-// add keeps a record that was found, and what else the payment is called.
+// add adds a record of the payment, and the further ids in it.
 func (s *search) add(r consume.Record) {
 	i := Read(s.Names, r)
 	if i == nil || s.found[i.Receipt] != nil {
@@ -158,28 +161,29 @@ func (s *search) add(r consume.Record) {
 		return
 	}
 	e := *i.Event
-	s.name(e.Subject)
+	s.addID(e.Subject)
 	keys := history.ReferenceKeys(e)
-	stands := e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
-	if s.Where == nil && !stands { // each is another partition to read
+	fallback := e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
+	if s.Where == nil && !fallback { // each further id is one more partition to read
 		if e.Data.KeySource != schemas.KeyFromReference {
 			return
 		}
-		keys = keys[:min(1, len(keys))] // what it would have been keyed by, and its redeliveries are
+		keys = keys[:min(1, len(keys))] // the fallback key: redeliveries that came before the reference have it
 	}
 	for _, key := range keys {
-		s.name(key)
+		s.addID(key)
 	}
 }
 
-// ask looks ids up at the server, and reads the events it names.
-func (s *search) ask(ctx context.Context, ids []string) error {
+// askServer asks the server for the events of ids, and reads them from Kafka. A
+// record that is not the event that the server named is left out.
+func (s *search) askServer(ctx context.Context, ids []string) error {
 	place, err := s.Where(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for _, key := range place.Keys {
-		s.name(key)
+		s.addID(key)
 	}
 	var at []kafka.Receipt
 	for _, e := range place.Events {
@@ -197,8 +201,8 @@ func (s *search) ask(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// read looks for ids as keys, in their partition of every topic.
-func (s *search) read(ctx context.Context, ids []string) error {
+// scan reads the records whose key is one of ids, in their partitions of every topic.
+func (s *search) scan(ctx context.Context, ids []string) error {
 	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
 	if err != nil {
 		return err
@@ -216,16 +220,15 @@ func (s *search) read(ctx context.Context, ids []string) error {
 			return
 		}
 		if r.Topic == s.Names.References() {
-			s.name(string(r.Value))
+			s.addID(string(r.Value))
 		} else {
 			s.add(r)
 		}
 	})
 }
 
-// everywhere looks for an id that is no key, in all that is written of events
-// and references.
-func (s *search) everywhere(ctx context.Context, id string) error {
+// scanForID reads all events and references for an id that is not a key.
+func (s *search) scanForID(ctx context.Context, id string) error {
 	quoted, err := json.Marshal(id)
 	if err != nil {
 		return err
@@ -235,19 +238,19 @@ func (s *search) everywhere(ctx context.Context, id string) error {
 	}, func(r consume.Record) {
 		switch {
 		case r.Topic != s.Names.References():
-			if bytes.Contains(r.Value, quoted) && named(Read(s.Names, r), id) {
+			if bytes.Contains(r.Value, quoted) && hasID(Read(s.Names, r), id) {
 				s.add(r)
 			}
 		case strings.HasSuffix(string(r.Key), ":"+id):
-			s.name(string(r.Key))
-			s.name(string(r.Value))
+			s.addID(string(r.Key))
+			s.addID(string(r.Value))
 		}
 	})
 }
 
-// named reports whether an event is called by an id: its own, the processor's,
-// or that of what it is about.
-func named(i *Item, id string) bool {
+// hasID reports whether an event has an id: its own, the processor's event id, or the
+// id of its payment, refund, dispute or payout.
+func hasID(i *Item, id string) bool {
 	if i == nil {
 		return false
 	}
@@ -256,8 +259,8 @@ func named(i *Item, id string) bool {
 		d.ConnectorRefundID, d.MerchantRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID, d.MerchantPayoutID), id)
 }
 
-// each reads the partitions that are wanted, from [Finder.From] to where they
-// end now; references from their beginning.
+// each calls f with the records of the wanted partitions, from [Finder.From] to their
+// present ends. References are read from their beginning.
 func (s *search) each(ctx context.Context, want func(consume.Partition) bool, f func(consume.Record)) error {
 	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
 	if err != nil {
@@ -278,7 +281,8 @@ func (s *search) each(ctx context.Context, want func(consume.Partition) bool, f 
 	return Each(ctx, s.Reader, ranges, s.Progress, f)
 }
 
-// Each calls f with every record of the ranges.
+// Each calls f with every record of the ranges, and progress, if it is not nil, with
+// the number of records read so far and of all.
 func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partition]consume.Range, progress func(done, all int64), f func(consume.Record)) error {
 	var done, all int64
 	for _, r := range ranges {
@@ -298,16 +302,16 @@ func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partit
 	})
 }
 
-// A webhook is written by the same call as the events it gave: its timestamp is
-// theirs, or a little apart where one of its partitions had to wait.
+// A webhook and its events are written by the same call. Their timestamps differ by
+// at most this, where a partition had to wait.
 const (
-	before = time.Second
-	behind = 5 * time.Second
+	maxEarlier = time.Second     // the webhook before its event
+	maxLater   = 5 * time.Second // and after it
 )
 
-// webhooks finds those of the events whose webhook was not among what has their
-// key, and the dead letters that events were made from later.
-func (s *search) webhooks(ctx context.Context) error {
+// addWebhooks adds the archived webhooks of the events that have none yet, and the
+// dead letters of the payment.
+func (s *search) addWebhooks(ctx context.Context) error {
 	missing := map[string]*Item{}
 	for _, i := range s.found {
 		if i.Event != nil && i.Event.Data.Corrects == "" {
@@ -321,39 +325,40 @@ func (s *search) webhooks(ctx context.Context) error {
 			}
 		}
 	}
-	for _, everywhere := range []bool{false, true} { // where its key is, and where that of its batch's first event may be
+	for _, everyPartition := range []bool{false, true} { // first the event's own; the webhook of a batch has the key of its first event
 		for _, i := range slices.SortedFunc(maps.Values(missing), func(a, b *Item) int { return a.Time.Compare(b.Time) }) {
 			if missing[i.Event.ID] == nil {
-				continue // it came with one before
+				continue // in the same webhook as an earlier one
 			}
-			if err := s.around(ctx, i, everywhere, missing); err != nil {
+			if err := s.addWebhooksNear(ctx, i, everyPartition, missing); err != nil {
 				return err
 			}
 		}
 	}
 	if s.Where == nil {
-		if err := s.mentions(ctx); err != nil {
+		if err := s.addMentions(ctx); err != nil {
 			return err
 		}
 	}
-	return s.letters(ctx)
+	return s.addHandledLetters(ctx)
 }
 
-// around looks for the webhooks that were written when an event was, in its
-// partition or in all, and takes events off the list that came in them.
-func (s *search) around(ctx context.Context, event *Item, everywhere bool, missing map[string]*Item) error {
+// addWebhooksNear adds the webhooks of the payment that were written at about the time
+// of an event, in the event's partition number or in every one. It removes their
+// events from missing.
+func (s *search) addWebhooksNear(ctx context.Context, event *Item, everyPartition bool, missing map[string]*Item) error {
 	partitions, err := s.Reader.Partitions(ctx, s.Names.Received(), s.Names.Dead())
 	if err != nil {
 		return err
 	}
-	if !everywhere {
+	if !everyPartition {
 		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != event.Partition })
 	}
-	ranges, err := s.Reader.Since(ctx, partitions, event.Time.Add(-before))
+	ranges, err := s.Reader.Since(ctx, partitions, event.Time.Add(-maxEarlier))
 	if err != nil {
 		return err
 	}
-	ends, err := s.Reader.Since(ctx, partitions, event.Time.Add(behind))
+	ends, err := s.Reader.Since(ctx, partitions, event.Time.Add(maxLater))
 	if err != nil {
 		return err
 	}
@@ -378,9 +383,9 @@ func (s *search) around(ctx context.Context, event *Item, everywhere bool, missi
 	})
 }
 
-// mentions finds dead letters that have an id of the payment in their body:
-// nobody could read whose they are, and their key is the connector's name.
-func (s *search) mentions(ctx context.Context) error {
+// addMentions adds the dead letters whose body contains an id of the payment. A dead
+// letter has the connector's name as key, since its payment could not be read.
+func (s *search) addMentions(ctx context.Context) error {
 	ids := map[string]bool{}
 	for id := range s.ids {
 		ids[id] = true
@@ -395,7 +400,7 @@ func (s *search) mentions(ctx context.Context) error {
 	}
 	return s.each(ctx, func(p consume.Partition) bool { return p.Topic == s.Names.Dead() }, func(r consume.Record) {
 		for id := range ids {
-			if mentioned(r.Value, id) {
+			if containsID(r.Value, id) {
 				s.add(r)
 				return
 			}
@@ -403,15 +408,15 @@ func (s *search) mentions(ctx context.Context) error {
 	})
 }
 
-// shortest is how many bytes of an id are no coincidence.
-const shortest = 5
+// minIDLength is the length in bytes from which an id in a body is not a coincidence.
+const minIDLength = 5
 
-// mentioned reports whether a body has an id as a word of its own.
-func mentioned(body []byte, id string) bool {
-	if len(id) < shortest {
+// containsID reports whether a body contains an id as a separate word.
+func containsID(body []byte, id string) bool {
+	if len(id) < minIDLength {
 		return false
 	}
-	word := func(b []byte) bool {
+	startsWithWord := func(b []byte) bool {
 		r, _ := utf8.DecodeRune(b)
 		return len(b) > 0 && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' || r == '-')
 	}
@@ -421,14 +426,14 @@ func mentioned(body []byte, id string) bool {
 			return false
 		}
 		at += from
-		if from = at + len(id); !word(body[from:]) && (at == 0 || !word(body[at-1:at])) {
+		if from = at + len(id); !startsWithWord(body[from:]) && (at == 0 || !startsWithWord(body[at-1:at])) {
 			return true
 		}
 	}
 }
 
-// letters reads the dead letters that were found to be handled.
-func (s *search) letters(ctx context.Context) error {
+// addHandledLetters adds the dead letters that a found record says were handled.
+func (s *search) addHandledLetters(ctx context.Context) error {
 	var at []kafka.Receipt
 	for _, i := range s.found {
 		if i.Webhook == nil || i.Webhook.Handles == "" {

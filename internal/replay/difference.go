@@ -11,34 +11,35 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// said is an event without what depends on when it was said, and on what else
-// was known then.
-func said(e schemas.Event) schemas.Event {
+// content returns an event without the fields that depend on when it was published,
+// and on what was published before.
+func content(e schemas.Event) schemas.Event {
 	if e.Time.Equal(e.Data.ReceivedAt) {
-		e.Time = time.Time{} // the processor does not say when
+		e.Time = time.Time{} // the processor gave no time
 	}
 	e.ID, e.Data.ReceivedAt = "", time.Time{}
 	e.Data.Corrects, e.Data.Late, e.Data.NewestEventID, e.Data.Contradicts = "", false, "", ""
 	return e
 }
 
-// keyed is an event under another's key.
-func keyed(e, as schemas.Event) schemas.Event {
-	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = as.Subject, as.Data.MerchantTransactionID, as.Data.KeySource
+// withKeyOf returns an event with the key of another.
+func withKeyOf(e, other schemas.Event) schemas.Event {
+	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = other.Subject, other.Data.MerchantTransactionID, other.Data.KeySource
 	return e
 }
 
-// difference names the fields in which two events differ: those of data by
-// name alone. A key that is not the webhook's own is no difference.
-func difference(was, is schemas.Event) ([]string, error) {
-	if is.Data.KeySource != schemas.KeyFromPayload {
-		is = keyed(is, was)
+// difference lists the fields in which two events differ, with both values. Fields of
+// data are listed without the prefix data. A different key counts only if the
+// webhook itself has the merchant's id.
+func difference(old, replayed schemas.Event) ([]string, error) {
+	if replayed.Data.KeySource != schemas.KeyFromPayload {
+		replayed = withKeyOf(replayed, old)
 	}
-	a, err := fields(said(was))
+	a, err := fields(content(old))
 	if err != nil {
 		return nil, err
 	}
-	b, err := fields(said(is))
+	b, err := fields(content(replayed))
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +61,7 @@ func orNone(b []byte) string {
 	return string(b)
 }
 
+// fields returns the fields of an event by name, those of data among them.
 func fields(e schemas.Event) (map[string]json.RawMessage, error) {
 	b, err := json.Marshal(e)
 	if err != nil {

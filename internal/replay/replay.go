@@ -1,16 +1,16 @@
-// Package replay makes events anew from the webhooks that were kept, with
-// today's code: a mapping was mended, an event type is supported now, a topic
-// was lost. It says what would change before anything does.
+// Package replay normalises archived webhooks again with today's code: after a
+// mapping was corrected, an event type was added, or a topic was lost. A plan says
+// what would change and writes nothing.
 //
-// An event whose id was published and that comes out the same is left alone.
-// One that comes out otherwise is corrected: a copy with an id of its own, made
-// from the first one's and from what it says, whose corrects is the first one's
-// id. One that was not published is published. Each is so recognised by its id
-// when the same stretch is replayed again, however the run before ended: the
-// event topics themselves are where a replay that was killed goes on.
+// If an event was published before and today's code gives the same content, nothing
+// is done. If the content differs, a correction is published: a copy whose corrects
+// is the id of the first event, and whose own id is made from that id and from the new
+// content. If the event was not published, it is published. So a replay of the same
+// range recognises by the ids what an earlier run has published, however that run
+// ended.
 //
-// About 170 bytes are held of every event in the topics, so that each can be
-// recognised without a store.
+// A replay holds about 170 bytes in memory for each event in the topics, to recognise
+// it without a store.
 package replay
 
 import (
@@ -32,27 +32,28 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// Filter chooses what is replayed; what is empty chooses all.
+// Filter selects the webhooks and the events to replay. An empty field selects all.
 type Filter struct {
-	From, To  time.Time // when the webhook was received: from, up to and without
-	Stretch   *Stretch
+	From, To  time.Time // when the webhook was received: From inclusive, To exclusive
+	Stretch   *Stretch  // offsets of webhooks.received; nil is all
 	Connector string
 	Endpoint  string
-	Outcome   normalize.Outcome // what became of the webhook when it came
-	Reason    string            // words of why it was ignored or malformed
+	Outcome   normalize.Outcome // outcome of the webhook when it was received
+	Reason    string            // a part of the reason why it was ignored or malformed
 	Types     []schemas.Type
 	Keys      []string // merchant_transaction_id
-	Missing   bool     // only events that were not published
+	Missing   bool     // publish only events that were not published before
 }
 
-// Stretch is some webhooks of one partition of webhooks.received.
+// Stretch is an offset range of one partition of webhooks.received.
 type Stretch struct {
 	Partition int
 	consume.Range
 }
 
-// of returns what the stretch has of what there is.
-func (s Stretch) of(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
+// within returns the part of the range that the topic has, of the ranges of all
+// partitions. It returns an error if there is none.
+func (s Stretch) within(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
 	p := consume.Partition{Topic: topic, Number: s.Partition}
 	all, ok := ranges[p]
 	if !ok {
@@ -63,135 +64,136 @@ func (s Stretch) of(ranges map[consume.Partition]consume.Range, topic string) (m
 		g.To = min(all.To, s.To)
 	}
 	if g.From >= g.To {
-		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them chosen", topic, s.Partition, all.From, all.To-1)
+		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them in the range that was asked for", topic, s.Partition, all.From, all.To-1)
 	}
 	return map[consume.Partition]consume.Range{p: g}, nil
 }
 
-func (f Filter) webhook(a webhook.Archived) bool {
-	return a.Handles == "" && // what became of a dead letter is no webhook
+// selectsWebhook reports whether the filter selects a webhook.
+func (f Filter) selectsWebhook(a webhook.Archived) bool {
+	return a.Handles == "" && // else it only marks a dead letter as handled
 		(f.From.IsZero() || !a.ReceivedAt.Before(f.From)) && (f.To.IsZero() || a.ReceivedAt.Before(f.To)) &&
 		(f.Connector == "" || f.Connector == a.Connector) && (f.Endpoint == "" || f.Endpoint == a.Endpoint) &&
 		(f.Outcome == "" || f.Outcome == a.Outcome) && strings.Contains(a.Reason, f.Reason)
 }
 
-func (f Filter) event(e schemas.Event) bool {
+// selectsEvent reports whether the filter selects an event.
+func (f Filter) selectsEvent(e schemas.Event) bool {
 	return (len(f.Types) == 0 || slices.Contains(f.Types, e.Type)) && (len(f.Keys) == 0 || slices.Contains(f.Keys, e.Subject))
 }
 
-// whole reports whether every event of a webhook is chosen.
-func (f Filter) whole() bool { return len(f.Types)+len(f.Keys) == 0 }
+// selectsAllEvents reports whether the filter selects every event of a webhook.
+func (f Filter) selectsAllEvents() bool { return len(f.Types)+len(f.Keys) == 0 }
 
-// Publisher writes records: see [publish.Producer.Publish].
-type Publisher interface {
-	Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error)
-}
+// Publisher is [history.Publisher].
+type Publisher = history.Publisher
 
-// Config is what a replay is made of.
+// Config configures a replay. Reader, Endpoints and History must be set.
 type Config struct {
 	Reader    *consume.Reader
-	Webhooks  kafka.Names // the topics in which they were kept
-	Events    kafka.Names // the topics that events go to: the same, or with a prefix of their own
+	Webhooks  kafka.Names // the topics of the archive
+	Events    kafka.Names // the topics of the events: the same, or those of another prefix
 	Endpoints []webhook.Endpoint
-	History   *history.History // of the topics Events
+	History   *history.History // of the topics of Events
 	Filter
 
-	// Publisher is nil for a plan: nothing is written.
-	Publisher Publisher
-	ID        string  // of this replay: the header replay-id of what it writes
-	Rate      float64 // events a second that are written; 0 is as fast as Kafka takes them
+	// Publisher is nil for a plan, which writes nothing.
+	Publisher history.Publisher
+	ID        string  // of this run: the header replay-id of the events that it publishes
+	Rate      float64 // events published per second at most; 0 is no limit
 
-	// Each is told every change, in the order of its key; Differences asks for
-	// what of a changed event is otherwise.
+	// Each is called with every change. The changes of one key are in order. With
+	// Differences, a changed event comes with the fields that differ.
 	Each        func(Change) error
 	Differences bool
-	// Progress is told how many records of how many are read, at each stage.
+	// Progress is called with the number of records read so far and of all, for each
+	// stage; it may be nil.
 	Progress func(stage string, done, all int64)
 }
 
-// Counts is what a replay came to.
+// Counts is the result of a replay.
 type Counts struct {
 	Read       int   `json:"read"` // webhooks
 	Same       int   `json:"same"` // events
 	Changed    int   `json:"changed"`
 	New        int   `json:"new"`
-	Gone       int   `json:"gone"`       // events that were made then, and are not today: they stay as they are
-	Ignored    int   `json:"ignored"`    // webhooks, as the next ones
-	Malformed  int   `json:"malformed"`  //
-	Unverified int   `json:"unverified"` // today's configuration has not their endpoint, or not their secret
+	Gone       int   `json:"gone"`    // published events that today's code does not make; they are left alone
+	Ignored    int   `json:"ignored"` // webhooks, like the next two
+	Malformed  int   `json:"malformed"`
+	Unverified int   `json:"unverified"` // today's configuration lacks their endpoint or their secret
 	Published  int   `json:"published"`  // events
-	References int   `json:"references"` // that published events tell, and that were not written with them
+	References int   `json:"references"` // stated by published events, and missing
 	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
 }
 
-// Change is an event that is published, or would be.
+// Change is an event that a replay publishes, or would publish.
 type Change struct {
 	Event schemas.Event `json:"event"`
-	Diff  []string      `json:"diff,omitempty"` // field: was → is; none for a new event
-	was   kafka.Receipt
+	Diff  []string      `json:"diff,omitempty"` // field: old value → new value; none for a new event
+	old   kafka.Receipt // of the event that it replaces
 }
 
-// known is what is published under an event id: by the event, or by the last
-// correction of it.
-type known struct {
-	says, key sum
-	at        kafka.Receipt
-	time      int64 // of the record, in milliseconds
-	received  int64 // when the webhook came, in nanoseconds
-	telling   sum   // see [telling]
-	seen      bool  // in this replay
+// published is what is published under an event id: the event, or its last correction.
+type published struct {
+	content, key digest
+	at           kafka.Receipt
+	time         int64  // of the record, Unix milliseconds
+	received     int64  // when the webhook was received, Unix nanoseconds
+	source       digest // see sourceOf
+	seen         bool   // its own webhook was replayed or left out
 }
 
-// redelivery is an archived webhook that gives a published event again.
+// redelivery is an archived webhook that gives an event that another webhook gave first.
 type redelivery struct {
 	at       kafka.Receipt
-	received int64 // in nanoseconds
+	received int64 // Unix nanoseconds
 }
 
-// sum stands for a text, in few bytes and without a pointer.
-type sum [16]byte
+// digest is a short hash of a text. It has no pointer, so that the garbage collector
+// skips maps of it.
+type digest [16]byte
 
-func sumOf(text []byte) sum {
+func digestOf(text []byte) digest {
 	s := sha256.Sum256(text)
-	return sum(s[:])
+	return digest(s[:])
 }
 
 type run struct {
 	Config
 	Counts
-	known   map[sum]known      // by event id
-	again   map[sum]redelivery // the first redelivery of events whose own webhook is not read yet, by event id
-	keyring verify.Keyring
-	batch   []Change
-	there   []schemas.Event     // published: their references may not be
-	linked  map[string]struct{} // keys of references that were written, or would be
-	start   time.Time
+	published   map[digest]published  // by event id
+	redelivered map[digest]redelivery // by event id: the first redelivery, until the event's own webhook is read
+	keyring     verify.Keyring
+	batch       []Change
+	unlinked    []schemas.Event     // published events whose references may be missing
+	linked      map[string]struct{} // keys of the references that were published, or would be
+	start       time.Time
 }
 
-// Run replays. With an error it returns what was done until then: the same
-// again goes on from there.
+// Run replays the selected webhooks. With an error it returns the counts until then;
+// running the same replay again continues from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, known: map[sum]known{}, again: map[sum]redelivery{}, linked: map[string]struct{}{}}
-	if err := r.published(ctx); err != nil {
-		return r.Counts, fmt.Errorf("reading what is published: %w", err)
+	r := &run{Config: c, published: map[digest]published{}, redelivered: map[digest]redelivery{}, linked: map[string]struct{}{}}
+	if err := r.readPublished(ctx); err != nil {
+		return r.Counts, fmt.Errorf("reading the published events: %w", err)
 	}
 	r.start = time.Now()
-	err := r.webhooks(ctx)
+	err := r.replayWebhooks(ctx)
 	if err == nil {
-		err = r.redeliveries(ctx)
+		err = r.replayRedeliveries(ctx)
 	}
 	if err == nil {
 		err = r.flush(ctx)
 	}
 	if err == nil && r.Publisher != nil {
-		err = r.History.Drain(ctx) // topics of their own have no server that corrects keys
+		err = r.History.Drain(ctx) // no server follows the topics of another prefix, and publishes their corrections
 	}
 	return r.Counts, err
 }
 
-// published notes every event of the topics. All of them: a redelivery in the
-// stretch may be of an event long before.
-func (r *run) published(ctx context.Context) error {
+// readPublished reads every event of the topics, since a redelivery in the range may be
+// of an event from long before.
+func (r *run) readPublished(ctx context.Context) error {
 	partitions, err := r.Reader.Partitions(ctx, r.Events.Events()...)
 	if err != nil {
 		return err
@@ -203,30 +205,30 @@ func (r *run) published(ctx context.Context) error {
 	return r.read(ctx, "events", ranges, func(record consume.Record) error {
 		var e schemas.Event
 		if json.Unmarshal(record.Value, &e) != nil || e.ID == "" {
-			return nil // another's
+			return nil // written by another program
 		}
-		says, err := digest(e)
+		content, err := contentOf(e)
 		if err != nil {
 			return err
 		}
-		id := sumOf([]byte(cmp.Or(e.Data.Corrects, e.ID))) // a correction takes the place of the first
-		now := known{
-			says: says, key: sumOf([]byte(e.Subject)), at: record.Receipt(),
-			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(), telling: telling(e),
+		id := digestOf([]byte(cmp.Or(e.Data.Corrects, e.ID))) // a correction replaces the first event
+		p := published{
+			content: content, key: digestOf([]byte(e.Subject)), at: record.Receipt(),
+			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(), source: sourceOf(e),
 		}
-		if was, ok := r.known[id]; !ok || e.Data.Corrects != "" && now.time >= was.time {
-			r.known[id] = now
+		if was, ok := r.published[id]; !ok || e.Data.Corrects != "" && p.time >= was.time {
+			r.published[id] = p
 		}
 		return nil
 	})
 }
 
-// clockSkew is how much the clocks of replicas and of Kafka may differ by which
-// a stretch is looked up.
+// clockSkew is the largest expected difference between the clocks of tollbridge, which
+// set received-at, and of Kafka, by which a time range is looked up.
 const clockSkew = time.Minute
 
-// webhooks reads the stretch and judges each anew.
-func (r *run) webhooks(ctx context.Context) error {
+// replayWebhooks reads the archived webhooks of the range and replays the selected ones.
+func (r *run) replayWebhooks(ctx context.Context) error {
 	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
 	if err != nil {
 		return err
@@ -239,7 +241,7 @@ func (r *run) webhooks(ctx context.Context) error {
 	}
 	ranges, err := begin(ctx, partitions)
 	if err == nil && r.Stretch != nil {
-		ranges, err = r.Stretch.of(ranges, r.Webhooks.Received())
+		ranges, err = r.Stretch.within(ranges, r.Webhooks.Received())
 	}
 	if err != nil {
 		return err
@@ -247,39 +249,40 @@ func (r *run) webhooks(ctx context.Context) error {
 	return r.read(ctx, "webhooks", ranges, func(record consume.Record) error {
 		a, err := webhook.ReadArchived(record.Headers, record.Value)
 		if err != nil {
-			return nil // another's
+			return nil // written by another program
 		}
-		if !r.webhook(a) {
-			r.leave(a)
+		if !r.selectsWebhook(a) {
+			r.skip(a)
 			return nil
 		}
-		return r.judge(ctx, a, record.Receipt())
+		return r.replayWebhook(ctx, a, record.Receipt())
 	})
 }
 
-// leave leaves the events of a webhook that is not chosen alone: no redelivery
-// of it speaks for them.
-func (r *run) leave(a webhook.Archived) {
+// skip leaves the events of a webhook alone that is not selected: they are not compared
+// with a redelivery either.
+func (r *run) skip(a webhook.Archived) {
 	for _, text := range a.EventIDs {
-		id := sumOf([]byte(text))
-		if was, ok := r.known[id]; ok && was.received == a.ReceivedAt.UnixNano() {
+		id := digestOf([]byte(text))
+		if was, ok := r.published[id]; ok && was.received == a.ReceivedAt.UnixNano() {
 			was.seen = true
-			r.known[id] = was
-			delete(r.again, id)
+			r.published[id] = was
+			delete(r.redelivered, id)
 		}
 	}
 }
 
-// redeliveriesAtOnce bounds the memory of webhooks that are read a second time.
-const redeliveriesAtOnce = 16
+// maxRedeliveries is the number of webhooks that are read again at once, which bounds
+// their memory.
+const maxRedeliveries = 16
 
-// redeliveries compares the events whose own webhook was not archived, or was not
-// chosen, with what their first redelivery gives. Writing to the archive may
-// fail where writing the event does not; the processor then sends it again.
-func (r *run) redeliveries(ctx context.Context) error {
+// replayRedeliveries replays the first redelivery of each event whose own webhook is
+// not in the archive. Writing to the archive can fail where writing the event does
+// not; the processor then delivers the webhook again.
+func (r *run) replayRedeliveries(ctx context.Context) error {
 	var all []kafka.Receipt
 	received := map[kafka.Receipt]int64{}
-	for _, d := range r.again {
+	for _, d := range r.redelivered {
 		if _, ok := received[d.at]; !ok { // one webhook may give several events
 			all, received[d.at] = append(all, d.at), d.received
 		}
@@ -287,7 +290,7 @@ func (r *run) redeliveries(ctx context.Context) error {
 	slices.SortFunc(all, func(a, b kafka.Receipt) int {
 		return cmp.Or(cmp.Compare(received[a], received[b]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	for some := range slices.Chunk(all, redeliveriesAtOnce) {
+	for some := range slices.Chunk(all, maxRedeliveries) {
 		records, err := r.Reader.Get(ctx, some)
 		if err != nil {
 			return err
@@ -295,13 +298,13 @@ func (r *run) redeliveries(ctx context.Context) error {
 		for _, at := range some {
 			record, ok := records[at]
 			if !ok {
-				continue // retention deleted it meanwhile
+				continue // deleted by retention meanwhile
 			}
 			a, err := webhook.ReadArchived(record.Headers, record.Value)
 			if err != nil {
 				return err
 			}
-			if err := r.redelivery(ctx, a, at); err != nil {
+			if err := r.replayRedelivery(ctx, a, at); err != nil {
 				return err
 			}
 		}
@@ -309,8 +312,8 @@ func (r *run) redeliveries(ctx context.Context) error {
 	return nil
 }
 
-// redelivery compares the events that wait for a redelivery with what it gives.
-func (r *run) redelivery(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
+// replayRedelivery compares the events whose first redelivery this is.
+func (r *run) replayRedelivery(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
 		return nil
@@ -320,8 +323,8 @@ func (r *run) redelivery(ctx context.Context, a webhook.Archived, at kafka.Recei
 		return ctx.Err()
 	}
 	for _, e := range j.Events {
-		id := sumOf([]byte(e.ID))
-		if r.again[id].at != at || !r.event(e) {
+		id := digestOf([]byte(e.ID))
+		if r.redelivered[id].at != at || !r.selectsEvent(e) {
 			continue
 		}
 		if err := r.compare(e, id); err != nil {
@@ -334,6 +337,7 @@ func (r *run) redelivery(ctx context.Context, a webhook.Archived, at kafka.Recei
 	return nil
 }
 
+// read calls f with the records of ranges, and reports the progress of the stage.
 func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partition]consume.Range, f func(consume.Record) error) error {
 	var done, all int64
 	for _, g := range ranges {
@@ -355,8 +359,9 @@ func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partiti
 	})
 }
 
-// judge reads one webhook, which is at a place of the archive, with today's code.
-func (r *run) judge(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
+// replayWebhook normalises one webhook of the archive with today's code, and compares
+// its events with the published ones.
+func (r *run) replayWebhook(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
 	r.Read++
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
@@ -375,73 +380,74 @@ func (r *run) judge(ctx context.Context, a webhook.Archived, at kafka.Receipt) e
 	case j.Outcome() == normalize.OutcomeMalformed:
 		r.Malformed++
 	}
-	r.gone(a, j.Events)
+	r.countGone(a, j.Events)
 	for _, e := range j.Events {
-		if !r.event(e) {
+		if !r.selectsEvent(e) {
 			continue
 		}
-		if _, ok := r.known[sumOf([]byte(e.ID))]; ok {
-			r.there = append(r.there, e)
+		if _, ok := r.published[digestOf([]byte(e.ID))]; ok {
+			r.unlinked = append(r.unlinked, e)
 		}
-		if err := r.decide(e, at); err != nil {
+		if err := r.replayEvent(e, at); err != nil {
 			return err
 		}
 	}
-	if max(len(r.batch), len(r.there)) >= batchEvents {
+	if max(len(r.batch), len(r.unlinked)) >= batchEvents {
 		return r.flush(ctx)
 	}
 	return nil
 }
 
-// gone counts what the webhook came to and does not any more.
-func (r *run) gone(a webhook.Archived, events []schemas.Event) {
-	if !r.whole() {
+// countGone counts the published events of a webhook that today's code does not make.
+func (r *run) countGone(a webhook.Archived, events []schemas.Event) {
+	if !r.selectsAllEvents() {
 		return
 	}
 	for _, id := range a.EventIDs {
-		was, ok := r.known[sumOf([]byte(id))]
+		was, ok := r.published[digestOf([]byte(id))]
 		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return e.ID == id }) {
 			was.seen = true
-			r.known[sumOf([]byte(id))] = was
+			r.published[digestOf([]byte(id))] = was
 			r.Gone++
 		}
 	}
 }
 
-// decide says what becomes of one event of a webhook that is at a place of the
-// archive. A published event is compared with what its own webhook gives; a
-// redelivery of that is noted, for [run.redeliveries], and the same fact that
-// another of the processor's events told is no concern of ours.
-func (r *run) decide(e schemas.Event, at kafka.Receipt) error {
-	id := sumOf([]byte(e.ID))
-	was, ok := r.known[id]
+// replayEvent handles one event of an archived webhook. A new event, and an event of
+// the webhook that was published first, is compared at once. The first redelivery is
+// kept for replayRedeliveries. The same fact from another of the processor's events is
+// ignored.
+func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
+	id := digestOf([]byte(e.ID))
+	was, ok := r.published[id]
 	switch received := e.Data.ReceivedAt.UnixNano(); {
 	case was.seen:
 		return nil
 	case !ok || was.received == received:
-		delete(r.again, id)
+		delete(r.redelivered, id)
 		return r.compare(e, id)
-	case was.telling == telling(e):
-		if other, ok := r.again[id]; !ok || received < other.received {
-			r.again[id] = redelivery{at, received}
+	case was.source == sourceOf(e):
+		if other, ok := r.redelivered[id]; !ok || received < other.received {
+			r.redelivered[id] = redelivery{at, received}
 		}
 	}
 	return nil
 }
 
-// compare compares an event with what is published under its id.
-func (r *run) compare(e schemas.Event, id sum) error {
-	was, ok := r.known[id]
-	says, err := digest(e)
+// compare compares an event with the published one of its id, and adds a new event or
+// a correction to the batch.
+func (r *run) compare(e schemas.Event, id digest) error {
+	was, ok := r.published[id]
+	content, err := contentOf(e)
 	if err != nil {
 		return err
 	}
 	was.seen = true
-	r.known[id] = was
+	r.published[id] = was
 	switch {
 	case !ok:
 		r.New++
-	case was.says == says && (e.Data.KeySource != schemas.KeyFromPayload || was.key == sumOf([]byte(e.Subject))):
+	case was.content == content && (e.Data.KeySource != schemas.KeyFromPayload || was.key == digestOf([]byte(e.Subject))):
 		r.Same++
 		return nil
 	default:
@@ -449,24 +455,24 @@ func (r *run) compare(e schemas.Event, id sum) error {
 		if r.Missing {
 			return nil
 		}
-		// What it takes the place of is in the id: what was mended twice may say
-		// again what it said once.
-		place := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, says, e.Subject)
+		// The receipt of the replaced record is part of the id: a later correction may
+		// have the content of an earlier one again.
+		identity := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, content, e.Subject)
 		e.Data.Corrects = e.ID
-		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, place, e.Type, 0)
+		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, e.Type, 0)
 	}
-	r.batch = append(r.batch, Change{Event: e, was: was.at})
+	r.batch = append(r.batch, Change{Event: e, old: was.at})
 	return nil
 }
 
-// batchEvents is how many events are on their way at once.
+// batchEvents is the number of events that are published at once.
 const batchEvents = 200
 
-// flush publishes what is decided, or only tells it.
+// flush publishes the batch, or only reports it if there is no publisher.
 func (r *run) flush(ctx context.Context) error {
-	batch, there := r.batch, r.there
-	r.batch, r.there = nil, nil
-	if len(batch)+len(there) == 0 {
+	batch, unlinked := r.batch, r.unlinked
+	r.batch, r.unlinked = nil, nil
+	if len(batch)+len(unlinked) == 0 {
 		return nil
 	}
 	events := make([]schemas.Event, len(batch))
@@ -477,11 +483,11 @@ func (r *run) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer a.Forget() // unless it is done
-	if err := r.link(a, there); err != nil {
+	defer a.Forget() // does nothing after Done
+	if err := r.link(a, unlinked); err != nil {
 		return err
 	}
-	if err := r.tell(ctx, batch, a.Events); err != nil {
+	if err := r.report(ctx, batch, a.Events); err != nil {
 		return err
 	}
 	var records []kafka.Record
@@ -499,23 +505,23 @@ func (r *run) flush(ctx context.Context) error {
 	}
 	receipts, err := r.Publisher.Publish(ctx, append(records, a.References...))
 	if err != nil {
-		return fmt.Errorf("%d events are published; run the same again, what is published is recognised: %w", r.Published, err)
+		return fmt.Errorf("%d events are published; run the same command again, it recognises them: %w", r.Published, err)
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	r.Published += len(a.Events)
-	return r.pace(ctx)
+	return r.limitRate(ctx)
 }
 
-// link adds the references of published events that are not written, and counts
-// each once, in a plan too.
-func (r *run) link(a *history.Admission, there []schemas.Event) error {
-	fresh := len(a.References)
-	if err := a.Link(there); err != nil {
+// link adds the missing references of published events, and counts each once, also in
+// a plan.
+func (r *run) link(a *history.Admission, published []schemas.Event) error {
+	before := len(a.References)
+	if err := a.Link(published); err != nil {
 		return err
 	}
 	for i, reference := range a.References {
 		key := string(reference.Key)
-		if _, ok := r.linked[key]; !ok && i >= fresh {
+		if _, ok := r.linked[key]; !ok && i >= before {
 			r.References++
 		}
 		r.linked[key] = struct{}{}
@@ -523,8 +529,9 @@ func (r *run) link(a *history.Admission, there []schemas.Event) error {
 	return nil
 }
 
-// tell hands the changes on, under the keys that they have.
-func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event) error {
+// report calls Each with the changes of a batch, as they were admitted: under the
+// merchant's id where it is known.
+func (r *run) report(ctx context.Context, batch []Change, admitted []schemas.Event) error {
 	if r.Each == nil {
 		return nil
 	}
@@ -532,8 +539,8 @@ func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event
 	if r.Differences {
 		var at []kafka.Receipt
 		for _, c := range batch {
-			if c.was.Topic != "" {
-				at = append(at, c.was)
+			if c.old.Topic != "" {
+				at = append(at, c.old)
 			}
 		}
 		var err error
@@ -547,7 +554,7 @@ func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event
 			continue // published meanwhile
 		}
 		c.Event = admitted[i]
-		if record, ok := before[c.was]; ok {
+		if record, ok := before[c.old]; ok {
 			var was schemas.Event
 			if err := json.Unmarshal(record.Value, &was); err != nil {
 				return err
@@ -564,8 +571,8 @@ func (r *run) tell(ctx context.Context, batch []Change, admitted []schemas.Event
 	return nil
 }
 
-// pace waits until the rate allows the next batch.
-func (r *run) pace(ctx context.Context) error {
+// limitRate waits until the rate allows the next batch.
+func (r *run) limitRate(ctx context.Context) error {
 	if r.Rate <= 0 {
 		return nil
 	}
@@ -578,14 +585,14 @@ func (r *run) pace(ctx context.Context) error {
 	}
 }
 
-// telling is which of the processor's events an event was made from. A processor
-// may tell one fact by several, and what each says of it differs.
-func telling(e schemas.Event) sum {
-	return sumOf([]byte(e.Data.ConnectorEventType + "\x00" + e.Data.ConnectorEventID))
+// sourceOf identifies the processor's event that an event was made from. A processor
+// may report one fact by several events, with different fields.
+func sourceOf(e schemas.Event) digest {
+	return digestOf([]byte(e.Data.ConnectorEventType + "\x00" + e.Data.ConnectorEventID))
 }
 
-// digest is of what an event says, whatever its key.
-func digest(e schemas.Event) (sum, error) {
-	b, err := json.Marshal(keyed(said(e), schemas.Event{}))
-	return sumOf(b), err
+// contentOf returns the digest of an event's content, without its key.
+func contentOf(e schemas.Event) (digest, error) {
+	b, err := json.Marshal(withKeyOf(content(e), schemas.Event{}))
+	return digestOf(b), err
 }

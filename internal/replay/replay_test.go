@@ -69,8 +69,8 @@ func (r *rig) topics(t *testing.T, prefix string) {
 	}
 }
 
-// remember is the history of the topics of a prefix, read back.
-func (r *rig) remember(t *testing.T, names kafka.Names, p history.Publisher) *history.History {
+// openHistory returns the restored history of the topics of a prefix.
+func (r *rig) openHistory(t *testing.T, names kafka.Names, p history.Publisher) *history.History {
 	t.Helper()
 	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: names, Publisher: p, Log: zerolog.Nop()})
 	if err != nil {
@@ -80,7 +80,7 @@ func (r *rig) remember(t *testing.T, names kafka.Names, p history.Publisher) *hi
 	return h
 }
 
-// serve has a server, whose events go through mangle, take webhooks.
+// serve sends webhooks to a server that publishes its events as mangle changes them.
 func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...string) {
 	t.Helper()
 	var to history.Publisher = mangler{r.producer, mangle}
@@ -90,10 +90,10 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 	r.serveBy(t, to, webhooks...)
 }
 
-// serveBy has a server with a publisher take webhooks.
+// serveBy sends webhooks to a server that publishes through to.
 func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 	t.Helper()
-	h := r.remember(t, kafka.Names{}, to)
+	h := r.openHistory(t, kafka.Names{}, to)
 	defer h.Close()
 	server, err := ingest.New(ingest.Config{Endpoints: []webhook.Endpoint{r.endpoint}, Publisher: to, History: h})
 	if err != nil {
@@ -116,15 +116,15 @@ func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 	if err := h.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	reads := r.remember(t, kafka.Names{}, to) // what is there, which h does not: it knows what it had published
+	reads := r.openHistory(t, kafka.Names{}, to) // h does not read the records that it published: a mangled key needs a history that does
 	defer reads.Close()
 	if err := reads.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// mangler is the mapping's mistake that is mended later: what it publishes is
-// not what today's code says.
+// mangler is a publisher that changes events, as older code with a wrong mapping would
+// have made them.
 type mangler struct {
 	history.Publisher
 	mangle func(*schemas.Event)
@@ -149,7 +149,7 @@ func (m mangler) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 	return m.Publisher.Publish(ctx, mangled)
 }
 
-// events is what is in the event topics of a prefix, by id.
+// events returns the events in the topics of a prefix, by id.
 func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 	t.Helper()
 	partitions, err := r.reader.Partitions(t.Context(), names.Events()...)
@@ -169,7 +169,7 @@ func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 					return err
 				}
 				if _, ok := all[e.ID]; ok {
-					t.Errorf("%s is there twice", e.ID)
+					t.Errorf("%s was published twice", e.ID)
 				}
 				if again := e.Data.Corrects != "" && record.Header("replay-id") == ""; again && e.Data.KeySource != schemas.KeyFromReference {
 					t.Errorf("%s corrects %s and has no replay-id", e.ID, e.Data.Corrects)
@@ -185,15 +185,15 @@ func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 	return all
 }
 
-// replay is one run of a program that replays.
-func (r *rig) replay(t *testing.T, c replay.Config, p replay.Publisher) (replay.Counts, []replay.Change, error) {
+// replay does what a new process does that replays.
+func (r *rig) replay(t *testing.T, c replay.Config, p history.Publisher) (replay.Counts, []replay.Change, error) {
 	t.Helper()
-	r.connect(t) // as a program does that was just started
+	r.connect(t) // as a new process does
 	to := p
 	if p == nil {
 		to = refusing{}
 	}
-	h := r.remember(t, c.Events, to)
+	h := r.openHistory(t, c.Events, to)
 	defer h.Close()
 	var changes []replay.Change
 	c.Reader, c.Endpoints, c.History, c.Publisher, c.ID, c.Differences = r.reader, []webhook.Endpoint{r.endpoint}, h, p, "a test", true
@@ -202,7 +202,7 @@ func (r *rig) replay(t *testing.T, c replay.Config, p replay.Publisher) (replay.
 	return n, changes, err
 }
 
-func (r *rig) must(t *testing.T, c replay.Config, p replay.Publisher) (replay.Counts, []replay.Change) {
+func (r *rig) must(t *testing.T, c replay.Config, p history.Publisher) (replay.Counts, []replay.Change) {
 	t.Helper()
 	n, changes, err := r.replay(t, c, p)
 	if err != nil {
@@ -217,9 +217,10 @@ func (refusing) Publish(context.Context, []kafka.Record) ([]kafka.Receipt, error
 	return nil, errors.New("a plan publishes nothing")
 }
 
-// killed refuses all calls but the first so many.
+// killed is a publisher that fails after a number of calls, as if the process were
+// killed.
 type killed struct {
-	replay.Publisher
+	history.Publisher
 	after *int
 }
 
@@ -233,20 +234,20 @@ func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Re
 	return k.Publisher.Publish(ctx, records)
 }
 
-// payment is a webhook of an order that was paid in a currency.
+// payment returns a webhook of an order that was paid in a currency.
 func payment(order int, currency string) string {
 	return fmt.Sprintf(`{"id":"evt_%d","object":"event","created":%d,"livemode":true,"type":"payment_intent.succeeded",`+
 		`"data":{"object":{"id":"pi_%[1]d","object":"payment_intent","amount":500,"amount_received":500,"currency":%[3]q,"metadata":{"order_id":"order-%[1]d"}}}}`,
 		order, 1767225600+order, currency)
 }
 
-// dispute is a webhook that does not know of the order.
+// dispute returns a webhook without the order's id.
 func dispute(order int) string {
 	return fmt.Sprintf(`{"id":"evt_dp_%d","object":"event","created":1767226000,"livemode":true,"type":"charge.dispute.created",`+
 		`"data":{"object":{"id":"dp_%[1]d","object":"dispute","amount":500,"currency":"eur","charge":"ch_%[1]d","payment_intent":"pi_%[1]d","status":"needs_response","reason":"fraudulent","metadata":{}}}}`, order)
 }
 
-// payments is orders up to n, each fifth of them paid in yen.
+// payments returns webhooks of n orders, every fifth of them paid in yen.
 func payments(n int) (all []string) {
 	for i := range n {
 		currency := "eur"
@@ -258,7 +259,7 @@ func payments(n int) (all []string) {
 	return all
 }
 
-// hundredfold is a classic: yen have no hundredth.
+// hundredfold makes a classic mistake: yen have no minor unit.
 func hundredfold(e *schemas.Event) {
 	for _, a := range []*schemas.Amount{e.Data.Amount, e.Data.CapturedAmount} {
 		if a != nil && a.Currency == "JPY" {
@@ -267,20 +268,20 @@ func hundredfold(e *schemas.Event) {
 	}
 }
 
-// TestMendedMapping: the plan shows the events that a mistake changed and no
-// other, publishing corrects those, wherever it is killed, and done once there
-// is nothing left to do.
+// TestMendedMapping: a plan shows exactly the events that a wrong mapping changed. A
+// replay corrects them, also after one that was killed, and a second replay finds
+// nothing to do.
 func TestMendedMapping(t *testing.T) {
 	const orders, yen = 1000, 200
-	for _, calls := range []int{0, 1, 3} { // of one replay's
+	for _, calls := range []int{0, 1, 3} { // of a replay, before it is killed
 		r := newRig(t)
 		webhooks := payments(orders)
-		r.serve(t, hundredfold, append(webhooks, webhooks[:50]...)...) // some came again
+		r.serve(t, hundredfold, append(webhooks, webhooks[:50]...)...) // some are redelivered
 		before := r.events(t, kafka.Names{})
 
 		n, changes := r.must(t, replay.Config{}, nil)
 		if want := (replay.Counts{Read: orders + 50, Same: orders - yen, Changed: yen, Bytes: n.Bytes}); n != want || len(changes) != yen {
-			t.Errorf("the plan: %+v, and %d changes told, want %+v", n, len(changes), want)
+			t.Errorf("the plan: %+v, and %d changes reported, want %+v", n, len(changes), want)
 		}
 		for _, c := range changes {
 			want := []string{`amount: {"value":50000,"currency":"JPY"} → {"value":500,"currency":"JPY"}`,
@@ -319,8 +320,8 @@ func TestMendedMapping(t *testing.T) {
 	}
 }
 
-// without writes no record to the archive: the first delivery's events are there
-// and its webhook is not, as after a write of which a part failed.
+// without is a publisher that loses the records of the archive, as if writing failed in
+// part.
 type without struct{ history.Publisher }
 
 func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
@@ -338,26 +339,25 @@ func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 	return receipts, nil
 }
 
-// TestArchivedRedelivery: an event whose own webhook was not archived is
-// corrected by what its redelivery gives, whatever that was archived as; one
-// that a redelivery tells otherwise while its own webhook is there is not.
+// TestArchivedRedelivery: an event whose own webhook is not in the archive is compared
+// with its redelivery. An event whose own webhook is there is not.
 func TestArchivedRedelivery(t *testing.T) {
 	r := newRig(t)
 	r.archiveFails = true
 	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(5, "jpy"))
 	r.archiveFails = false
-	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(0, "jpy")) // of order-5 there is no webhook at all
+	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(0, "jpy")) // order-5 has no webhook in the archive
 	r.serve(t, hundredfold, payment(2, "eur"))
-	r.serve(t, nil, strings.Replace(payment(2, "eur"), `"amount_received":500`, `"amount_received":400`, 1)) // its own counts
+	r.serve(t, nil, strings.Replace(payment(2, "eur"), `"amount_received":500`, `"amount_received":400`, 1)) // the first one counts
 	want := replay.Counts{Read: 5, Same: 2, Changed: 1}
 	n, changes := r.must(t, replay.Config{}, nil)
 	if n.Bytes = 0; n != want || len(changes) != 1 || changes[0].Event.Subject != "order-0" || len(changes[0].Diff) != 2 {
-		t.Errorf("the plan: %+v, %+v, want %+v and order-0 told", n, changes, want)
+		t.Errorf("the plan: %+v, %+v, want %+v and order-0 reported", n, changes, want)
 	}
 	for _, outcome := range []normalize.Outcome{webhook.OutcomeDuplicate, normalize.OutcomeEvents} {
 		want := map[normalize.Outcome]int{webhook.OutcomeDuplicate: 1}[outcome]
 		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Outcome: outcome}}, nil); n.Changed != want {
-			t.Errorf("of the webhooks that became %s: %+v, want %d changed", outcome, n, want)
+			t.Errorf("webhooks with the outcome %s: %+v, want %d changed", outcome, n, want)
 		}
 	}
 	for _, want := range []int{1, 0} {
@@ -370,10 +370,10 @@ func TestArchivedRedelivery(t *testing.T) {
 	}
 }
 
-// batch is how many events a replay publishes at once.
+// batch is the number of events that a replay publishes at once.
 const batch = 200
 
-// partial writes a call's events and archive, and no reference.
+// partial is a publisher that loses references.
 type partial struct{ history.Publisher }
 
 func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
@@ -382,15 +382,15 @@ func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 	return append(receipts, make([]kafka.Receipt, len(records)-len(receipts))...), err
 }
 
-// TestReferenceAfterEvent: a replay writes the references of events that are
-// published, where they are missing, and a plan counts them.
+// TestReferenceAfterEvent: a replay publishes the missing references of published
+// events, and a plan counts them.
 func TestReferenceAfterEvent(t *testing.T) {
 	r := newRig(t)
 	whole := r.producer
 	r.serve(t, nil, payment(0, "eur"))
 	r.serveBy(t, partial{whole}, payment(1, "eur"), payment(2, "eur"))
 	for _, c := range []struct {
-		by   replay.Publisher
+		by   history.Publisher
 		want int
 	}{{nil, 2}, {nil, 2}, {whole, 2}, {whole, 0}} {
 		if n, _ := r.must(t, replay.Config{}, c.by); n.Same != 3 || n.Published != 0 || n.References != c.want {
@@ -405,8 +405,8 @@ func TestReferenceAfterEvent(t *testing.T) {
 	}
 }
 
-// TestMendedTwice: what was mended, broken again and mended as before is
-// corrected each time.
+// TestMendedTwice: an event that was corrected, broken again and corrected in the same
+// way has a correction for each.
 func TestMendedTwice(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, hundredfold, payment(0, "jpy"))
@@ -432,8 +432,8 @@ func TestMendedTwice(t *testing.T) {
 	}
 }
 
-// TestMendedKey: an event whose webhook has the merchant's id after all is
-// corrected under it, unless it is there by a reference.
+// TestMendedKey: an event in whose webhook today's code finds the merchant's id is
+// corrected, unless a reference has given it that key already.
 func TestMendedKey(t *testing.T) {
 	r := newRig(t)
 	lose := func(e *schemas.Event) {
@@ -461,8 +461,8 @@ func TestMendedKey(t *testing.T) {
 	}
 }
 
-// TestMendedBeforeItsReference: an event that is corrected while its payment is
-// unknown goes under the merchant's id as it was corrected.
+// TestMendedBeforeItsReference: an event that a replay corrects before its reference is
+// known is later published under the merchant's id with the corrected content.
 func TestMendedBeforeItsReference(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, func(e *schemas.Event) { e.Data.Amount.Value *= 2 }, dispute(1))
@@ -536,7 +536,7 @@ func TestToPrefix(t *testing.T) {
 	}
 }
 
-// TestFilters: what is chosen, and nothing else, is replayed.
+// TestFilters: exactly the selected webhooks and events are replayed.
 func TestFilters(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, hundredfold, payment(0, "jpy"), payment(5, "jpy"), payment(1, "eur"), dispute(1),
@@ -573,7 +573,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestStretch: offsets choose webhooks of one partition.
+// TestStretch: an offset range selects webhooks of one partition.
 func TestStretch(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, payments(50)...)
@@ -591,8 +591,8 @@ func TestStretch(t *testing.T) {
 		t.Errorf("the partitions have %d webhooks, want 50", read)
 	}
 	for want, s := range map[string]replay.Stretch{
-		"has no partition 2": {Partition: 2, Range: consume.Range{To: 5}},
-		"none of them":       {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
+		"has no partition 2":        {Partition: 2, Range: consume.Range{To: 5}},
+		"none of them in the range": {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
 	} {
 		if _, _, err := r.replay(t, replay.Config{Filter: replay.Filter{Stretch: &s}}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", s, err, want)
@@ -600,8 +600,8 @@ func TestStretch(t *testing.T) {
 	}
 }
 
-// TestGone: what today's code does not make any more is counted and stays, and
-// what today's secret does not verify is no event.
+// TestGone: events that today's code does not make are counted and left alone, and a
+// webhook that today's secret does not verify gives no event.
 func TestGone(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, payment(0, "eur"))
