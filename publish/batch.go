@@ -29,7 +29,7 @@ type batch struct {
 	buf         []byte  // room for length and header, then the records
 	slots       []*slot // who gave each record, in the same order
 	first, last int64   // the first record's timestamp and the latest, in ms
-	reserved    int64   // bytes of [Config.MaxBytes] it holds
+	reservedBytes    int64   // bytes of [Config.MaxBytes] it holds
 
 	wire     []byte // what is sent, the same at every attempt; nil until the first
 	inFlight bool   // it is sent and not answered
@@ -37,9 +37,9 @@ type batch struct {
 	// has the batch. From then on its bytes never change.
 	unknown bool
 	sealed  bool // nothing may be added
-	tries   int
-	tried   time.Time // when the last attempt ended
-	since   time.Time // when its first record was given
+	attempts   int
+	lastAttempt   time.Time // when the last attempt ended
+	openedAt   time.Time // when its first record was given
 }
 
 var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}
@@ -121,7 +121,7 @@ func varintSize(v int64) int {
 }
 
 // each calls do with each record as it is encoded, without its length.
-func (b *batch) each(do func(s *slot, body []byte)) {
+func (b *batch) eachRecord(do func(s *slot, body []byte)) {
 	rest := b.buf[lengthSize+headerSize:]
 	for _, s := range b.slots {
 		size, n := binary.Varint(rest)
@@ -132,16 +132,16 @@ func (b *batch) each(do func(s *slot, body []byte)) {
 
 // waited returns a new batch of the records that somebody waits for, or nil if
 // there is none. It is for batches that are in no log.
-func (b *batch) waited() *batch {
+func (b *batch) withoutAbandoned() *batch {
 	var to *batch
-	b.each(func(s *slot, body []byte) {
+	b.eachRecord(func(s *slot, body []byte) {
 		if s.fate != waiting {
 			return
 		}
 		if to == nil {
 			to = newBatch()
 		}
-		to.move(body, b.first, s)
+		to.appendEncoded(body, b.first, s)
 	})
 	return to
 }
@@ -149,17 +149,17 @@ func (b *batch) waited() *batch {
 // singles returns a batch of each record. It is for batches that are in no log.
 func (b *batch) singles() []*batch {
 	var all []*batch
-	b.each(func(s *slot, body []byte) {
+	b.eachRecord(func(s *slot, body []byte) {
 		one := newBatch()
 		one.sealed = true
-		one.move(body, b.first, s)
+		one.appendEncoded(body, b.first, s)
 		all = append(all, one)
 	})
 	return all
 }
 
 // move appends a record that is encoded for another batch.
-func (b *batch) move(body []byte, first int64, s *slot) {
+func (b *batch) appendEncoded(body []byte, first int64, s *slot) {
 	at := 1 // after the attributes
 	age, n := binary.Varint(body[at:])
 	at += n
@@ -221,6 +221,6 @@ func (b *batch) compress(codec compress.Codec) []byte {
 
 // sequenceAfter returns the sequence of the batch that follows one of n
 // records: sequences go from 0 to 2^31-1 and begin again.
-func sequenceAfter(sequence int32, n int) int32 {
+func nextSequence(sequence int32, n int) int32 {
 	return int32((int64(sequence) + int64(n)) & math.MaxInt32)
 }

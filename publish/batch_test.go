@@ -60,7 +60,7 @@ func TestWaited(t *testing.T) {
 			left = append(left, values[i])
 		}
 	}
-	w := b.waited()
+	w := b.withoutAbandoned()
 	w.seal(producerID{5, 1, true}, 7, nil)
 	got := decode(t, w)
 	for i, v := range left {
@@ -108,7 +108,7 @@ func FuzzBatch(f *testing.F) {
 
 func TestSequenceAfter(t *testing.T) {
 	for _, test := range []struct{ from, n, want int32 }{{0, 1, 1}, {1<<31 - 1, 1, 0}, {1<<31 - 2, 1, 1<<31 - 1}, {1<<31 - 5, 10, 5}} {
-		if got := sequenceAfter(test.from, int(test.n)); got != test.want {
+		if got := nextSequence(test.from, int(test.n)); got != test.want {
 			t.Errorf("after %d records from %d comes %d, want %d", test.n, test.from, got, test.want)
 		}
 	}

@@ -20,8 +20,8 @@ const (
 	waiting   fate = iota // in a batch, its caller waits
 	stored                // acknowledged
 	unwritten             // surely in no log, now or later
-	orphan                // its caller was refused and left, its batch's outcome is unknown
-	lost                  // its batch was given up with unknown outcome
+	abandoned                // its caller was refused and left, its batch's outcome is unknown
+	indeterminate                  // its batch was given up with unknown outcome
 )
 
 // slot is one record of a call on its way. From the time it is placed its
@@ -34,7 +34,7 @@ type slot struct {
 	index int    // in the batch
 	size  int64  // bytes reserved for it
 	fate  fate
-	at    kafka.Receipt
+	receipt    kafka.Receipt
 	err   error
 	entry *entry // the ledger's, once the caller was refused
 }
@@ -44,7 +44,7 @@ type slot struct {
 type call struct {
 	records []kafka.Record
 	slots   []slot
-	left    atomic.Int32
+	remaining    atomic.Int32
 	failed  atomic.Bool   // a record is not stored, or the caller left
 	done    chan struct{} // has a place for the one message that nothing is left
 	two     [2]slot       // most calls need no more
@@ -60,18 +60,18 @@ func newCall(records []kafka.Record) *call {
 	for i := range c.slots {
 		c.slots[i].call = c
 	}
-	c.left.Store(int32(len(records)))
+	c.remaining.Store(int32(len(records)))
 	return c
 }
 
 // end tells the caller, if it still waits, what became of the record.
-func (s *slot) end(f fate, err error) {
+func (s *slot) finish(f fate, err error) {
 	was := s.fate
 	s.fate, s.err = f, err
 	if f != stored {
 		s.call.failed.Store(true)
 	}
-	if was == waiting && s.call.left.Add(-1) == 0 {
+	if was == waiting && s.call.remaining.Add(-1) == 0 {
 		s.call.done <- struct{}{}
 	}
 }
@@ -81,15 +81,15 @@ func (c *call) wait(ctx context.Context) {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		c.leave(errLate)
+		c.abandon(errDeadline)
 	}
 }
 
-var errLate = errors.New("the deadline passed first")
+var errDeadline = errors.New("the deadline passed first")
 
 // leave takes the records that are not sent out of their batches, and leaves
 // the others behind as orphans.
-func (c *call) leave(err error) {
+func (c *call) abandon(err error) {
 	c.failed.Store(true)
 	for i := range c.slots {
 		s := &c.slots[i]
@@ -103,7 +103,7 @@ func (c *call) leave(err error) {
 		if s.fate == waiting {
 			s.fate, s.err = unwritten, err
 			if s.batch.inFlight || s.batch.unknown {
-				s.fate = orphan
+				s.fate = abandoned
 			}
 		}
 		s.part.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 	}
 	for i := range c.slots {
 		if s := &c.slots[i]; s.part != nil {
-			l.remember(identity(&c.records[i]), s)
+			l.remember(ledgerKey(&c.records[i]), s)
 		}
 	}
 	c.records = nil // orphans hold on to the call
@@ -150,11 +150,11 @@ func (s *slot) outcome() (fate, kafka.Receipt, error) {
 		s.part.mu.Lock()
 		defer s.part.mu.Unlock()
 	}
-	return s.fate, s.at, s.err
+	return s.fate, s.receipt, s.err
 }
 
 // identity tells a record from others and is the same for its redelivery.
-func identity(r *kafka.Record) string {
+func ledgerKey(r *kafka.Record) string {
 	if r.ID != "" {
 		return r.Topic + "\x00" + r.ID
 	}
@@ -169,33 +169,33 @@ func identity(r *kafka.Record) string {
 
 // recall looks a record up in the ledger. It returns whether the record is
 // written, and waits for a batch whose outcome is not known yet.
-func (s *slot) recall(ctx context.Context, l *ledger, p *partition, r *kafka.Record) (bool, error) {
+func (s *slot) checkLedger(ctx context.Context, l *ledger, p *partition, r *kafka.Record) (bool, error) {
 	for {
-		e := l.find(identity(r))
+		e := l.find(ledgerKey(r))
 		switch {
 		case e == nil:
 			return false, nil
 		case e.fate == stored:
-			s.at = e.at
-			s.at.Earlier = true
+			s.receipt = e.receipt
+			s.receipt.Earlier = true
 			return true, nil
-		case e.fate == lost:
-			return false, errLost
+		case e.fate == indeterminate:
+			return false, errIndeterminate
 		}
-		if err := p.usable(time.Now()); err != nil {
+		if err := p.checkAvailable(time.Now()); err != nil {
 			return false, err
 		}
 		select {
-		case <-e.settled:
+		case <-e.resolved:
 		case <-ctx.Done():
-			return false, errLate
+			return false, errDeadline
 		case <-time.After(p.cluster.Patience):
-			return false, errUnsettled
+			return false, errPending
 		}
 	}
 }
 
 var (
-	errLost      = errors.New("an earlier attempt to write it had to be given up: whether it is written is not known")
-	errUnsettled = errors.New("an earlier attempt to write it is not answered yet")
+	errIndeterminate      = errors.New("an earlier attempt to write it had to be given up: whether it is written is not known")
+	errPending = errors.New("an earlier attempt to write it is not answered yet")
 )

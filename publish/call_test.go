@@ -14,14 +14,14 @@ import (
 // acknowledgement comes: it gets an error or a receipt, and never one that says
 // nothing. What was refused and is written is in the ledger, and nothing else.
 func TestDeadlineAtAnswer(t *testing.T) {
-	k := newCluster(Config{}.orElse())
+	k := newCluster(Config{}.withDefaults())
 	defer k.stop()
 	acknowledged, refused := 0, 0
 	for i := range 20_000 {
 		p := &partition{cluster: k, topic: &topic{name: "a"}}
 		p.topic.limit.Store(defaultMaxMessage)
 		c := newCall([]kafka.Record{{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: []byte("v")}})
-		if err := p.place(&c.records[0], &c.slots[0], time.Now()); err != nil {
+		if err := p.addRecord(&c.records[0], &c.slots[0], time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		p.mu.Lock()
@@ -37,9 +37,9 @@ func TestDeadlineAtAnswer(t *testing.T) {
 			c.wait(ctx)
 			at, err = c.result(k.ledger)
 		})
-		all.Go(func() { p.answered(b, 0, 42, nil) })
+		all.Go(func() { p.onResponse(b, 0, 42, nil) })
 		all.Wait()
-		e := k.ledger.find(identity(&kafka.Record{Topic: "a", ID: fmt.Sprint(i)}))
+		e := k.ledger.find(ledgerKey(&kafka.Record{Topic: "a", ID: fmt.Sprint(i)}))
 		if err == nil {
 			acknowledged++
 			if at[0] != (kafka.Receipt{Topic: "a", Offset: 42}) || e != nil {
@@ -48,7 +48,7 @@ func TestDeadlineAtAnswer(t *testing.T) {
 			continue
 		}
 		refused++
-		if e == nil || e.fate != stored || e.at.Offset != 42 {
+		if e == nil || e.fate != stored || e.receipt.Offset != 42 {
 			t.Fatalf("refused with %v, and the ledger has %+v, want what is written", err, e)
 		}
 	}

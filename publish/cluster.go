@@ -26,25 +26,25 @@ type cluster struct {
 	metrics *metrics
 	ids     ids
 	ledger  *ledger
-	held    atomic.Int64 // bytes of records not settled
+	pendingBytes    atomic.Int64 // bytes of records not settled
 	topics  atomic.Pointer[map[string]*topic]
-	log     atomic.Pointer[LogReader] // nil: nobody reads
+	logReader     atomic.Pointer[LogReader] // nil: nobody reads
 
 	ctx     context.Context
-	end     context.CancelFunc
+	cancel     context.CancelFunc
 	running sync.WaitGroup
-	kick    chan struct{} // has a place for the one message that the metadata is old
+	refreshWanted    chan struct{} // has a place for the one message that the metadata is old
 
 	mu      sync.Mutex
 	brokers map[int32]*broker
-	next    *round    // the one that begins when the one under way has ended
-	lost    time.Time // since when nobody answers; zero: somebody does
+	nextRefresh    *metadataRefresh    // the one that begins when the one under way has ended
+	unreachableSince    time.Time // since when nobody answers; zero: somebody does
 
 	control kafka.AnyBroker // the refresher's own
 }
 
 // round is one look at the metadata.
-type round struct {
+type metadataRefresh struct {
 	done chan struct{}
 	err  error
 }
@@ -60,47 +60,47 @@ const (
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
-		Config: c, control: kafka.AnyBroker{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, heard: make(chan struct{})},
+		Config: c, control: kafka.AnyBroker{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, answered: make(chan struct{})},
 		ledger: newLedger(c.RememberFor, c.RememberMax, m),
-		kick:   make(chan struct{}, 1), brokers: map[int32]*broker{}, next: &round{done: make(chan struct{})},
+		refreshWanted:   make(chan struct{}, 1), brokers: map[int32]*broker{}, nextRefresh: &metadataRefresh{done: make(chan struct{})},
 	}
-	k.ctx, k.end = context.WithCancel(context.Background())
+	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.topics.Store(&map[string]*topic{})
-	k.running.Go(k.refresher)
-	k.running.Go(k.watch)
+	k.running.Go(k.refreshLoop)
+	k.running.Go(k.watchPatience)
 	return k
 }
 
 // stop ends all goroutines and connections.
 func (k *cluster) stop() {
-	k.end()
+	k.cancel()
 	k.running.Wait()
 }
 
 func (k *cluster) reserve(bytes int64) error {
-	if k.held.Add(bytes) > k.MaxBytes {
-		k.held.Add(-bytes)
-		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", kafka.ErrUnavailable, k.held.Load(), k.MaxBytes)
+	if k.pendingBytes.Add(bytes) > k.MaxBytes {
+		k.pendingBytes.Add(-bytes)
+		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", kafka.ErrUnavailable, k.pendingBytes.Load(), k.MaxBytes)
 	}
 	return nil
 }
 
-func (k *cluster) release(bytes int64) { k.held.Add(-bytes) }
+func (k *cluster) release(bytes int64) { k.pendingBytes.Add(-bytes) }
 
 // poke has the metadata looked at soon.
-func (k *cluster) poke() {
+func (k *cluster) triggerRefresh() {
 	select {
-	case k.kick <- struct{}{}:
+	case k.refreshWanted <- struct{}{}:
 	default:
 	}
 }
 
 // nudge has all brokers' senders look at what there is to do.
-func (k *cluster) nudge() {
+func (k *cluster) wakeBrokers() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, b := range k.brokers {
-		b.nudge()
+		b.signal()
 	}
 }
 
@@ -118,9 +118,9 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 	if len(more) > len(known) {
 		k.topics.Store(&more)
 	}
-	r := k.next
+	r := k.nextRefresh
 	k.mu.Unlock()
-	k.poke()
+	k.triggerRefresh()
 	select {
 	case <-r.done:
 		return r.err
@@ -133,24 +133,24 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 
 // refresher looks at the metadata when it is asked to, often while something
 // is wrong, and now and then.
-func (k *cluster) refresher() {
+func (k *cluster) refreshLoop() {
 	defer k.control.Close()
 	pause := time.NewTimer(metadataAge)
 	defer pause.Stop()
 	for settings := true; ; {
 		select {
-		case <-k.kick:
+		case <-k.refreshWanted:
 		case <-pause.C:
 			settings = true
 		case <-k.ctx.Done():
 			return
 		}
 		k.mu.Lock()
-		r := k.next
-		k.next = &round{done: make(chan struct{})}
+		r := k.nextRefresh
+		k.nextRefresh = &metadataRefresh{done: make(chan struct{})}
 		k.mu.Unlock()
 		var whole bool
-		whole, r.err = k.look(settings)
+		whole, r.err = k.refreshMetadata(settings)
 		close(r.done)
 		next := metadataAge
 		if settings = !whole; !whole {
@@ -166,7 +166,7 @@ func (k *cluster) refresher() {
 
 // look asks somebody for the metadata and takes it in. It reports whether
 // every topic is there with its leaders.
-func (k *cluster) look(settings bool) (whole bool, err error) {
+func (k *cluster) refreshMetadata(settings bool) (whole bool, err error) {
 	var names []string
 	for name, t := range *k.topics.Load() {
 		names = append(names, name)
@@ -178,9 +178,9 @@ func (k *cluster) look(settings bool) (whole bool, err error) {
 	m, err := k.control.Metadata(k.ctx, names)
 	k.mu.Lock()
 	if err == nil {
-		k.lost = time.Time{}
-	} else if k.lost.IsZero() {
-		k.lost = time.Now()
+		k.unreachableSince = time.Time{}
+	} else if k.unreachableSince.IsZero() {
+		k.unreachableSince = time.Now()
 	}
 	k.mu.Unlock()
 	if err != nil {
@@ -189,21 +189,21 @@ func (k *cluster) look(settings bool) (whole bool, err error) {
 	if settings {
 		k.readLimits(names)
 	}
-	return k.take(m, names), nil
+	return k.applyMetadata(m, names), nil
 }
 
 // unreachable returns an error once no broker has answered for a while.
 func (k *cluster) unreachable() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.lost.IsZero() || time.Since(k.lost) < k.Patience {
+	if k.unreachableSince.IsZero() || time.Since(k.unreachableSince) < k.Patience {
 		return nil
 	}
-	return fmt.Errorf("%w: no broker answers since %s", kafka.ErrUnavailable, k.lost.UTC().Format(time.TimeOnly))
+	return fmt.Errorf("%w: no broker answers since %s", kafka.ErrUnavailable, k.unreachableSince.UTC().Format(time.TimeOnly))
 }
 
 // take takes the metadata of topics in.
-func (k *cluster) take(m *metadata.Response, names []string) (whole bool) {
+func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	here := map[int32]*broker{}
@@ -215,11 +215,11 @@ func (k *cluster) take(m *metadata.Response, names []string) (whole bool) {
 	for _, name := range names {
 		i := slices.IndexFunc(m.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name })
 		if i < 0 {
-			topics[name].fails(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // what was known of it stands
+			topics[name].setError(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // what was known of it stands
 			whole = false
 			continue
 		}
-		whole = k.takeTopic(topics[name], &m.Topics[i], here) && whole
+		whole = k.applyTopic(topics[name], &m.Topics[i], here) && whole
 	}
 	return whole
 }
@@ -240,38 +240,38 @@ func (k *cluster) broker(id int32, address string) *broker {
 // takeTopic takes in what is said of one topic. Partitions that are gone are
 // left without a leader, and kept: one that comes back goes on with its
 // sequence, since the log may know the producer id.
-func (k *cluster) takeTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
+func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
 	if m.ErrorCode != 0 {
 		err := fmt.Errorf("topic %s: %w", t.name, kafkago.Error(m.ErrorCode))
-		t.fails(err)
-		for _, p := range t.seen {
-			p.leads(nil, err)
+		t.setError(err)
+		for _, p := range t.everSeen {
+			p.setLeader(nil, err)
 		}
 		return false
 	}
 	if err := checkTopic(m); err != nil {
-		t.fails(err) // what was known of it stands
+		t.setError(err) // what was known of it stands
 		return false
 	}
 	t.err.Store(nil)
-	for len(t.seen) < len(m.Partitions) {
-		t.seen = append(t.seen, &partition{cluster: k, topic: t, number: int32(len(t.seen))})
+	for len(t.everSeen) < len(m.Partitions) {
+		t.everSeen = append(t.everSeen, &partition{cluster: k, topic: t, number: int32(len(t.everSeen))})
 	}
 	now := make([]*partition, len(m.Partitions))
 	whole = true
 	for i := range m.Partitions {
 		q := &m.Partitions[i]
-		p := t.seen[q.PartitionIndex]
+		p := t.everSeen[q.PartitionIndex]
 		now[q.PartitionIndex] = p
 		if b := here[q.LeaderID]; b != nil {
-			p.leads(b, nil)
+			p.setLeader(b, nil)
 		} else {
-			p.leads(nil, kafkago.LeaderNotAvailable)
+			p.setLeader(nil, kafkago.LeaderNotAvailable)
 			whole = false
 		}
 	}
-	for _, p := range t.seen[len(now):] {
-		p.leads(nil, kafkago.UnknownTopicOrPartition)
+	for _, p := range t.everSeen[len(now):] {
+		p.setLeader(nil, kafkago.UnknownTopicOrPartition)
 	}
 	t.parts.Store(&now)
 	return whole
@@ -305,22 +305,22 @@ func (k *cluster) readLimits(topics []string) {
 			n, err := strconv.Atoi(e.ConfigValue)
 			if t := known[r.ResourceName]; t != nil && e.ConfigName == "max.message.bytes" && err == nil && n > 0 {
 				t.limit.Store(int64(n))
-				t.told.Store(true)
+				t.limitKnown.Store(true)
 			}
 		}
 	}
 }
 
 // watch answers the callers of partitions that are hopeless.
-func (k *cluster) watch() {
+func (k *cluster) watchPatience() {
 	tick := time.NewTicker(watchPace)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
-			k.metrics.waiting.Set(float64(k.held.Load()))
-			if k.held.Load() > 0 {
-				k.each(func(p *partition) { p.giveIn(now) })
+			k.metrics.waiting.Set(float64(k.pendingBytes.Load()))
+			if k.pendingBytes.Load() > 0 {
+				k.eachPartition(func(p *partition) { p.failWaiters(now) })
 			}
 		case <-k.ctx.Done():
 			return
@@ -329,11 +329,11 @@ func (k *cluster) watch() {
 }
 
 // each calls do with every partition, those that are gone, too.
-func (k *cluster) each(do func(*partition)) {
+func (k *cluster) eachPartition(do func(*partition)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, t := range *k.topics.Load() {
-		for _, p := range t.seen {
+		for _, p := range t.everSeen {
 			do(p)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // on with its sequence. Beginning anew with a producer id that its log knows,
 // the broker would take a new batch for one that it has, and write nothing.
 func TestPartitionsThatComeBack(t *testing.T) {
-	k := newCluster(Config{}.orElse())
+	k := newCluster(Config{}.withDefaults())
 	defer k.stop()
 	list := func(n int) *metadata.ResponseTopic {
 		m := &metadata.ResponseTopic{Name: "t"}
@@ -22,17 +22,17 @@ func TestPartitionsThatComeBack(t *testing.T) {
 	topic := &topic{name: "t"}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.takeTopic(topic, list(3), nil)
+	k.applyTopic(topic, list(3), nil)
 	last := (*topic.parts.Load())[2]
-	last.id, last.sequence = producerID{id: 7, given: true}, 42
-	k.takeTopic(topic, list(1), nil)
+	last.id, last.sequence = producerID{id: 7, assigned: true}, 42
+	k.applyTopic(topic, list(1), nil)
 	if n := len(*topic.parts.Load()); n != 1 {
 		t.Fatalf("%d partitions, want 1", n)
 	}
-	if last.leader != nil || last.leaderless.IsZero() {
+	if last.leader != nil || last.leaderlessSince.IsZero() {
 		t.Error("the partition that is gone has a leader")
 	}
-	k.takeTopic(topic, list(3), nil)
+	k.applyTopic(topic, list(3), nil)
 	if back := (*topic.parts.Load())[2]; back != last || back.sequence != 42 {
 		t.Errorf("sequence %d of producer id %d, want 42 of 7", back.sequence, back.id.id)
 	}

@@ -213,21 +213,21 @@ func TestLateNotWritten(t *testing.T) {
 func TestOnePatience(t *testing.T) {
 	for name, next := range map[string]func(*partition, *broker){
 		"the next attempt": func(*partition, *broker) {},
-		"a leader":         func(p *partition, _ *broker) { p.leads(nil, kafkago.LeaderNotAvailable) },
+		"a leader":         func(p *partition, _ *broker) { p.setLeader(nil, kafkago.LeaderNotAvailable) },
 		"its answer": func(p *partition, b *broker) {
-			p.next(b, 1<<20)
-			b.asked.set(time.Now())
+			p.nextBatch(b, 1<<20)
+			b.requestSentAt.set(time.Now())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, b := byHand(t)
 			c := newCall([]kafka.Record{{Topic: "a", Key: []byte("k")}})
 			since := time.Now().Add(-50 * time.Second)
-			if err := p.place(&c.records[0], &c.slots[0], since); err != nil {
+			if err := p.addRecord(&c.records[0], &c.slots[0], since); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 { // the second is followed by a pause
-				p.answered(p.next(b, 1<<20), kafkago.NotEnoughReplicas, -1, nil)
+				p.onResponse(p.nextBatch(b, 1<<20), kafkago.NotEnoughReplicas, -1, nil)
 			}
 			if name != "the next attempt" {
 				p.mu.Lock()
@@ -235,11 +235,11 @@ func TestOnePatience(t *testing.T) {
 				p.mu.Unlock()
 			}
 			next(p, b)
-			p.giveIn(since.Add(59 * time.Second))
+			p.failWaiters(since.Add(59 * time.Second))
 			if fate := c.slots[0].fate; fate != waiting {
 				t.Fatalf("refused before its patience ended: fate %d", fate)
 			}
-			p.giveIn(since.Add(time.Minute))
+			p.failWaiters(since.Add(time.Minute))
 			if !errors.Is(c.slots[0].err, kafka.ErrUnavailable) {
 				t.Errorf("it waits still: %v", c.slots[0].err)
 			}
@@ -286,7 +286,7 @@ func TestDeadline(t *testing.T) {
 		_, err := p.Publish(context.Background(), []kafka.Record{{Topic: "a", ID: "sent", Key: []byte("k"), Value: []byte("sent")}})
 		sent <- err
 	}()
-	for p.cluster.held.Load() == 0 {
+	for p.cluster.pendingBytes.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(50 * time.Millisecond)
@@ -354,8 +354,8 @@ func TestWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	part.mu.Lock()
-	part.newID()
-	part.id, part.sequence = producerID{id: 77, given: true}, 1<<31-6
+	part.discardProducerID()
+	part.id, part.sequence = producerID{id: 77, assigned: true}, 1<<31-6
 	part.mu.Unlock()
 	s.each = 20
 	s.receipts = nil
@@ -411,7 +411,7 @@ func TestBytes(t *testing.T) {
 	r := kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 8000)}
 	done := make(chan error)
 	go func() { _, err := p.Publish(context.Background(), []kafka.Record{r}); done <- err }()
-	for p.cluster.held.Load() == 0 {
+	for p.cluster.pendingBytes.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := p.Publish(within(t, time.Second), []kafka.Record{r}); !errors.Is(err, kafka.ErrUnavailable) {
@@ -421,7 +421,7 @@ func TestBytes(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if n := p.cluster.held.Load(); n != 0 {
+	if n := p.cluster.pendingBytes.Load(); n != 0 {
 		t.Errorf("%d bytes are still held", n)
 	}
 }

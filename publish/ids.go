@@ -19,7 +19,7 @@ import (
 type producerID struct {
 	id    int64
 	epoch int16
-	given bool
+	assigned bool
 }
 
 // ids is the producer id in use. Partitions take it when they have none, and
@@ -31,18 +31,18 @@ type producerID struct {
 // [minIDRetry] to [maxIDRetry], by one broker's sender at a time, also while
 // nobody publishes.
 type ids struct {
-	asking  sync.Mutex // held while one is asked for
+	requesting  sync.Mutex // held while one is asked for
 	current atomic.Pointer[producerID]
-	wanted  atomic.Bool               // one is asked for even if there is nothing to send
-	heard   chan struct{}             // closed when Kafka has answered for the first time
-	outage  atomic.Pointer[idsOutage] // nil: the last answer was an id
+	requested  atomic.Bool               // one is asked for even if there is nothing to send
+	answered   chan struct{}             // closed when Kafka has answered for the first time
+	outage  atomic.Pointer[producerIDOutage] // nil: the last answer was an id
 	metrics *metrics
 	log     zerolog.Logger
 	lock    *Lock // nil: any id is good
 }
 
 // idsOutage is since when and why Kafka gives no producer id.
-type idsOutage struct {
+type producerIDOutage struct {
 	since, retry time.Time // retry: not to be asked before
 	tries        int
 	err          error
@@ -65,8 +65,8 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	if id := i.current.Load(); id != nil {
 		return *id, false, nil
 	}
-	i.asking.Lock()
-	defer i.asking.Unlock()
+	i.requesting.Lock()
+	defer i.requesting.Unlock()
 	if id := i.current.Load(); id != nil {
 		return *id, false, nil
 	}
@@ -74,17 +74,17 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	if before != nil && time.Now().Before(before.retry) {
 		return producerID{}, false, before.err
 	}
-	i.wanted.Store(true)
-	defer i.hear()
+	i.requested.Store(true)
+	defer i.signalAnswer()
 	word := "connection"
 	m, err := c.RoundTrip(&initproducerid.Request{ProducerID: -1, ProducerEpoch: -1}, kafka.RequestTimeout)
 	if err != nil {
 		broken = true
 	} else if r := m.(*initproducerid.Response); r.ErrorCode != 0 {
 		err = kafkago.Error(r.ErrorCode)
-		word = cause(kafkago.Error(r.ErrorCode))
+		word = errorLabel(kafkago.Error(r.ErrorCode))
 	} else {
-		id := producerID{id: r.ProducerID, epoch: r.ProducerEpoch, given: true}
+		id := producerID{id: r.ProducerID, epoch: r.ProducerEpoch, assigned: true}
 		i.current.Store(&id)
 		i.outage.Store(nil)
 		i.metrics.ids.Inc()
@@ -95,7 +95,7 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	}
 	i.metrics.idFailures.WithLabelValues(word).Inc()
 	now := time.Now()
-	o := &idsOutage{since: now, tries: 1, err: noProducerID(err)}
+	o := &producerIDOutage{since: now, tries: 1, err: explainNoProducerID(err)}
 	if before != nil {
 		o.since, o.tries = before.since, before.tries+1
 	}
@@ -108,7 +108,7 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 }
 
 // noProducerID says why there is none, and what to do where that is known.
-func noProducerID(why error) error {
+func explainNoProducerID(why error) error {
 	switch {
 	case errors.Is(why, kafkago.ClusterAuthorizationFailed), errors.Is(why, kafkago.TopicAuthorizationFailed), errors.Is(why, kafkago.TransactionalIDAuthorizationFailed):
 		// https://cwiki.apache.org/confluence/display/KAFKA/KIP-679%3A+Producer+will+enable+the+strongest+delivery+guarantee+by+default
@@ -119,22 +119,22 @@ func noProducerID(why error) error {
 }
 
 // hear ends what waits for the first answer. The lock asking is held.
-func (i *ids) hear() {
+func (i *ids) signalAnswer() {
 	select {
-	case <-i.heard:
+	case <-i.answered:
 	default:
-		close(i.heard)
+		close(i.answered)
 	}
 }
 
 // due reports whether one is to be asked for now, whether or not there is
 // something to send.
 func (i *ids) due() bool {
-	return i.lock == nil && i.current.Load() == nil && i.wanted.Load() && i.wait() <= 0
+	return i.lock == nil && i.current.Load() == nil && i.requested.Load() && i.retryIn() <= 0
 }
 
 // wait returns for how long Kafka is not to be asked.
-func (i *ids) wait() time.Duration {
+func (i *ids) retryIn() time.Duration {
 	if o := i.outage.Load(); o != nil {
 		return time.Until(o.retry)
 	}
@@ -142,7 +142,7 @@ func (i *ids) wait() time.Duration {
 }
 
 // missing returns an error if there has been no id since limit.
-func (i *ids) missing(limit time.Time) error {
+func (i *ids) checkAvailable(limit time.Time) error {
 	if i.lock != nil && i.lock.ctx.Err() != nil {
 		return context.Cause(i.lock.ctx)
 	}
@@ -153,9 +153,9 @@ func (i *ids) missing(limit time.Time) error {
 }
 
 // end makes the next get ask for a new id, if this is the one in use.
-func (i *ids) end(id producerID) {
-	if i.lock != nil && id.given {
-		i.lock.lose(ErrLockLost) // its holder has one id and no other
+func (i *ids) discard(id producerID) {
+	if i.lock != nil && id.assigned {
+		i.lock.cancel(ErrLockLost) // its holder has one id and no other
 	}
 	if now := i.current.Load(); now != nil && *now == id {
 		i.current.CompareAndSwap(now, nil)

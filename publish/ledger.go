@@ -19,12 +19,12 @@ import (
 // of them; orphans hold a batch and are bounded by [Config.MaxBytes].
 type ledger struct {
 	size   atomic.Int64 // of entries: calls look no further when it is 0
-	keep   time.Duration
-	most   int
+	retention   time.Duration
+	maxEntries   int
 	now    func() time.Time
 	mu     sync.Mutex
-	all    map[string]*entry
-	ended  []*entry // stored and lost, the oldest first
+	entries    map[string]*entry
+	finished  []*entry // stored and lost, the oldest first
 	metric *metrics
 }
 
@@ -33,13 +33,13 @@ type ledger struct {
 type entry struct {
 	key     string
 	fate    fate // orphan, stored or lost
-	at      kafka.Receipt
-	until   time.Time
-	settled chan struct{} // closed when it is no orphan any more
+	receipt      kafka.Receipt
+	expires   time.Time
+	resolved chan struct{} // closed when it is no orphan any more
 }
 
 func newLedger(keep time.Duration, most int, m *metrics) *ledger {
-	return &ledger{keep: keep, most: most, now: time.Now, all: map[string]*entry{}, metric: m}
+	return &ledger{retention: keep, maxEntries: most, now: time.Now, entries: map[string]*entry{}, metric: m}
 }
 
 // find returns a copy of a record's entry, or nil.
@@ -49,11 +49,11 @@ func (l *ledger) find(key string) *entry {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.all[key]
+	e := l.entries[key]
 	if e == nil {
 		return nil
 	}
-	if e.fate != orphan && l.now().After(e.until) {
+	if e.fate != abandoned && l.now().After(e.expires) {
 		l.forget(e)
 		return nil
 	}
@@ -71,53 +71,53 @@ func (l *ledger) remember(key string, s *slot) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := &entry{key: key, fate: orphan, settled: make(chan struct{})}
-	l.all[key] = e
-	if s.fate == orphan {
+	e := &entry{key: key, fate: abandoned, resolved: make(chan struct{})}
+	l.entries[key] = e
+	if s.fate == abandoned {
 		s.entry = e
 	} else {
-		l.end(e, s)
+		l.finish(e, s)
 	}
-	l.count()
+	l.updateSize()
 }
 
 // settle tells the entry of a record, if it has one, how its batch ended. The
 // record's partition is locked.
-func (l *ledger) settle(s *slot) {
+func (l *ledger) resolve(s *slot) {
 	if s.entry == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.end(s.entry, s)
+	l.finish(s.entry, s)
 	s.entry = nil
-	l.count()
+	l.updateSize()
 }
 
 // end is what settle and remember have in common.
-func (l *ledger) end(e *entry, s *slot) {
-	close(e.settled)
+func (l *ledger) finish(e *entry, s *slot) {
+	close(e.resolved)
 	if s.fate == unwritten {
 		l.forget(e)
 		return
 	}
-	e.fate, e.at, e.until = s.fate, s.at, l.now().Add(l.keep)
-	l.ended = append(l.ended, e)
-	for len(l.ended) > 0 && (len(l.ended) > l.most || l.now().After(l.ended[0].until)) {
-		l.forget(l.ended[0])
-		l.ended[0] = nil
-		l.ended = l.ended[1:]
+	e.fate, e.receipt, e.expires = s.fate, s.receipt, l.now().Add(l.retention)
+	l.finished = append(l.finished, e)
+	for len(l.finished) > 0 && (len(l.finished) > l.maxEntries || l.now().After(l.finished[0].expires)) {
+		l.forget(l.finished[0])
+		l.finished[0] = nil
+		l.finished = l.finished[1:]
 	}
 }
 
 // forget removes an entry, unless a later one has taken its place.
 func (l *ledger) forget(e *entry) {
-	if l.all[e.key] == e {
-		delete(l.all, e.key)
+	if l.entries[e.key] == e {
+		delete(l.entries, e.key)
 	}
 }
 
-func (l *ledger) count() {
-	l.size.Store(int64(len(l.all)))
-	l.metric.remembered.Set(float64(len(l.all)))
+func (l *ledger) updateSize() {
+	l.size.Store(int64(len(l.entries)))
+	l.metric.remembered.Set(float64(len(l.entries)))
 }

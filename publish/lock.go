@@ -48,17 +48,17 @@ import (
 type Lock struct {
 	config   kafka.Config
 	name     string
-	me       LockHolder
+	self       LockHolder
 	group    coordinator // used by Acquire, then by keep, then by Release
 	producer producerID
 
 	ctx     context.Context
-	lose    context.CancelCauseFunc
+	cancel    context.CancelCauseFunc
 	running sync.WaitGroup
 
 	member     string
 	generation int32
-	confirmed  atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
+	lastHeartbeat  atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
 }
 
 // LockHolder is who holds a [Lock], as the others are told.
@@ -93,17 +93,17 @@ const (
 // holds it the error is a [LockHeldError]. A holder that was killed holds it until
 // [sessionTime] has passed, and AcquireLock waits for that.
 func AcquireLock(ctx context.Context, c kafka.Config, n kafka.Names, me LockHolder) (*Lock, error) {
-	l := &Lock{config: c, name: n.LockName(), me: me}
+	l := &Lock{config: c, name: n.LockName(), self: me}
 	l.group = coordinator{control: kafka.AnyBroker{Config: c}, key: l.name, kind: groupKind}
-	l.ctx, l.lose = context.WithCancelCause(ctx)
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	ctx, cancel := context.WithTimeout(ctx, acquireTime)
 	defer cancel()
 	if err := l.join(ctx, false); err != nil {
-		l.lose(err)
+		l.cancel(err)
 		l.group.close()
 		return nil, fmt.Errorf("locking the topics: %w", err)
 	}
-	l.running.Go(l.keep)
+	l.running.Go(l.heartbeatLoop)
 	if err := l.fence(ctx, n); err != nil {
 		l.Release()
 		return nil, fmt.Errorf("locking the topics: %w", err)
@@ -117,7 +117,7 @@ func (l *Lock) Context() context.Context { return l.ctx }
 
 // Release gives the lock up. Producers that write with it must be closed.
 func (l *Lock) Release() {
-	l.lose(context.Canceled)
+	l.cancel(context.Canceled)
 	l.running.Wait()
 	l.leave(context.WithoutCancel(l.ctx))
 	l.group.close()
@@ -136,21 +136,21 @@ func (l *Lock) check() error {
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
 	}
-	if time.Since(*l.confirmed.Load()) > sessionTime { // this process was stopped
-		l.lose(ErrLockLost)
+	if time.Since(*l.lastHeartbeat.Load()) > sessionTime { // this process was stopped
+		l.cancel(ErrLockLost)
 		return ErrLockLost
 	}
 	return nil
 }
 
 // claim is the metadata of a member.
-type claim struct {
+type memberMetadata struct {
 	LockHolder
 	Holds bool `json:"holds"` // it was assigned the lock before
 }
 
 // grant is the assignment of every member.
-type grant struct {
+type assignment struct {
 	Member string `json:"member"` // which holds the lock
 	LockHolder
 }
@@ -158,13 +158,13 @@ type grant struct {
 // join makes this a member of the group, or lets it stay one, and learns who
 // holds the lock. Whoever does not leaves.
 func (l *Lock) join(ctx context.Context, holds bool) error {
-	mine, err := json.Marshal(claim{l.me, holds})
+	mine, err := json.Marshal(memberMetadata{l.self, holds})
 	if err != nil {
 		return err
 	}
 	for {
 		asked := time.Now()
-		joined, code, err := coordinate(ctx, &l.group, joinTime, func(r *joingroup.Response) int16 { return r.ErrorCode }, &joingroup.Request{
+		joined, code, err := callCoordinator(ctx, &l.group, joinTime, func(r *joingroup.Response) int16 { return r.ErrorCode }, &joingroup.Request{
 			GroupID: l.name, MemberID: l.member, ProtocolType: lockProtocol,
 			SessionTimeoutMS: int32(sessionTime / time.Millisecond), RebalanceTimeoutMS: int32(sessionTime / time.Millisecond),
 			Protocols: []joingroup.RequestProtocol{{Name: lockProtocol, Metadata: mine}},
@@ -189,7 +189,7 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 			l.leave(ctx)
 			return &LockHeldError{granted.LockHolder}
 		}
-		l.confirmed.Store(&asked)
+		l.lastHeartbeat.Store(&asked)
 		return nil
 	}
 }
@@ -199,14 +199,14 @@ const lockProtocol = "tollbridge-lock"
 
 // sync returns who holds the lock. The group's leader decides that: whoever held
 // it before, else itself.
-func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted grant, again bool, err error) {
+func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted assignment, again bool, err error) {
 	q := &syncgroup.Request{GroupID: l.name, GenerationID: l.generation, MemberID: l.member, ProtocolType: lockProtocol, ProtocolName: lockProtocol}
 	if joined.LeaderID == l.member {
-		g := grant{l.member, l.me}
+		g := assignment{l.member, l.self}
 		for _, m := range joined.Members {
-			var c claim
+			var c memberMetadata
 			if json.Unmarshal(m.Metadata, &c) == nil && c.Holds {
-				g = grant{m.MemberID, c.LockHolder}
+				g = assignment{m.MemberID, c.LockHolder}
 			}
 		}
 		decided, err := json.Marshal(g)
@@ -217,7 +217,7 @@ func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted gr
 			q.Assignments = append(q.Assignments, syncgroup.RequestAssignment{MemberID: m.MemberID, Assignment: decided})
 		}
 	}
-	r, code, err := coordinate(ctx, &l.group, joinTime, func(r *syncgroup.Response) int16 { return r.ErrorCode }, q)
+	r, code, err := callCoordinator(ctx, &l.group, joinTime, func(r *syncgroup.Response) int16 { return r.ErrorCode }, q)
 	switch {
 	case err != nil:
 		return granted, false, err
@@ -233,7 +233,7 @@ func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted gr
 }
 
 // keep tells Kafka that the holder is there, until the lock is released or lost.
-func (l *Lock) keep() {
+func (l *Lock) heartbeatLoop() {
 	for {
 		select {
 		case <-time.After(heartbeatTime):
@@ -242,20 +242,20 @@ func (l *Lock) keep() {
 		}
 		asked := time.Now()
 		ctx, cancel := context.WithTimeout(l.ctx, sessionTime)
-		_, code, err := coordinate(ctx, &l.group, sessionTime, func(r *heartbeat.Response) int16 { return r.ErrorCode },
+		_, code, err := callCoordinator(ctx, &l.group, sessionTime, func(r *heartbeat.Response) int16 { return r.ErrorCode },
 			&heartbeat.Request{GroupID: l.name, GenerationID: l.generation, MemberID: l.member})
 		cancel()
 		switch {
 		case l.ctx.Err() != nil:
 			return
 		case err == nil && code == 0:
-			l.confirmed.Store(&asked)
+			l.lastHeartbeat.Store(&asked)
 		case err == nil && code == kafkago.RebalanceInProgress: // another command asks who holds the lock
 			if err := l.join(l.ctx, true); err != nil && l.ctx.Err() == nil {
-				l.lose(fmt.Errorf("%w: %w", ErrLockLost, err))
+				l.cancel(fmt.Errorf("%w: %w", ErrLockLost, err))
 			}
 		case err == nil:
-			l.lose(fmt.Errorf("%w: %w", ErrLockLost, code))
+			l.cancel(fmt.Errorf("%w: %w", ErrLockLost, code))
 		}
 		if l.check() != nil {
 			return
@@ -271,7 +271,7 @@ func (l *Lock) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTime)
 	defer cancel()
 	// Without an answer Kafka removes the member after a while.
-	_, _, _ = coordinate(ctx, &l.group, releaseTime, func(r *leavegroup.Response) int16 { return r.ErrorCode },
+	_, _, _ = callCoordinator(ctx, &l.group, releaseTime, func(r *leavegroup.Response) int16 { return r.ErrorCode },
 		&leavegroup.Request{GroupID: l.name, MemberID: l.member, Members: []leavegroup.RequestMember{{MemberID: l.member}}})
 	l.member = ""
 }
@@ -297,7 +297,7 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 		}
 		add.Topics = append(add.Topics, addpartitionstotxn.RequestTopic{Name: t.Name, Partitions: numbers(t)})
 	}
-	id, code, err := coordinate(ctx, &c, kafka.RequestTimeout, func(r *initproducerid.Response) int16 { return r.ErrorCode },
+	id, code, err := callCoordinator(ctx, &c, kafka.RequestTimeout, func(r *initproducerid.Response) int16 { return r.ErrorCode },
 		&initproducerid.Request{TransactionalID: l.name, TransactionTimeoutMs: int32(time.Minute / time.Millisecond), ProducerID: -1, ProducerEpoch: -1})
 	if err == nil && code != 0 {
 		err = fmt.Errorf("asking for the producer id of the transactional id %s: %w", l.name, code)
@@ -306,19 +306,19 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 		return err
 	}
 	add.ProducerID, add.ProducerEpoch = id.ProducerID, id.ProducerEpoch
-	_, code, err = coordinate(ctx, &c, joinTime, firstError, add)
+	_, code, err = callCoordinator(ctx, &c, joinTime, firstError, add)
 	end := &endtxn.Request{TransactionalID: l.name, ProducerID: id.ProducerID, ProducerEpoch: id.ProducerEpoch, Committed: true}
 	// The first answer says that the transaction is to be ended, the second, which
 	// is "concurrent transactions" until then, that all control records are written.
 	for range 2 {
 		if err == nil && code == 0 {
-			_, code, err = coordinate(ctx, &c, kafka.RequestTimeout, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
+			_, code, err = callCoordinator(ctx, &c, kafka.RequestTimeout, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
 		}
 	}
 	if err == nil && code != 0 {
 		err = fmt.Errorf("fencing the producers before with the transactional id %s: %w", l.name, code)
 	}
-	l.producer = producerID{id: id.ProducerID, epoch: id.ProducerEpoch, given: true}
+	l.producer = producerID{id: id.ProducerID, epoch: id.ProducerEpoch, assigned: true}
 	return err
 }
 
@@ -365,7 +365,7 @@ type coordinator struct {
 // coordinate sends a request to the coordinator, wherever it is, until it is ready to
 // answer it. It returns the answer's error code, which code reads, or an error
 // where there is no answer until ctx is done.
-func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within time.Duration, code func(R) int16, q protocol.Message) (answer R, _ kafkago.Error, _ error) {
+func callCoordinator[R protocol.Message](ctx context.Context, c *coordinator, within time.Duration, code func(R) int16, q protocol.Message) (answer R, _ kafkago.Error, _ error) {
 	for {
 		err := c.connect(ctx)
 		if err == nil {
@@ -373,21 +373,21 @@ func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within 
 			if m, err = c.conn.RoundTrip(q, within); err == nil {
 				answer = m.(R)
 				said := kafkago.Error(code(answer))
-				if !notYet(said) {
+				if !coordinatorRetriable(said) {
 					return answer, said, nil
 				}
 				err = said
 			}
 			if !errors.Is(err, kafkago.ConcurrentTransactions) {
-				c.hangUp()
+				c.disconnect()
 			}
 		}
 		var refused kafkago.Error // by whoever was asked for the coordinator
-		if errors.As(err, &refused) && !notYet(refused) {
+		if errors.As(err, &refused) && !coordinatorRetriable(refused) {
 			return answer, refused, nil
 		}
 		select {
-		case <-time.After(coordinatorPace):
+		case <-time.After(coordinatorRetryInterval):
 		case <-ctx.Done():
 			return answer, 0, fmt.Errorf("%s: %w: %w", c, context.Cause(ctx), err)
 		}
@@ -396,7 +396,7 @@ func coordinate[R protocol.Message](ctx context.Context, c *coordinator, within 
 
 // notYet reports whether a coordinator, or who was asked for it, may answer
 // otherwise in a moment.
-func notYet(code kafkago.Error) bool {
+func coordinatorRetriable(code kafkago.Error) bool {
 	switch code {
 	case kafkago.GroupLoadInProgress, kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.ConcurrentTransactions:
 		return true
@@ -405,7 +405,7 @@ func notYet(code kafkago.Error) bool {
 }
 
 // coordinatorPace is between two attempts to ask a coordinator.
-const coordinatorPace = 50 * time.Millisecond
+const coordinatorRetryInterval = 50 * time.Millisecond
 
 // String names the coordinator, and what an operator can do where there is none.
 func (c *coordinator) String() string {
@@ -418,7 +418,7 @@ func (c *coordinator) String() string {
 // connect makes sure that there is a connection.
 func (c *coordinator) connect(ctx context.Context) error {
 	if c.conn != nil && c.conn.Expired() {
-		c.hangUp()
+		c.disconnect()
 	}
 	if c.conn != nil {
 		return nil
@@ -435,7 +435,7 @@ func (c *coordinator) connect(ctx context.Context) error {
 	return err
 }
 
-func (c *coordinator) hangUp() {
+func (c *coordinator) disconnect() {
 	if c.conn != nil {
 		c.conn.Close()
 		c.conn = nil
@@ -443,6 +443,6 @@ func (c *coordinator) hangUp() {
 }
 
 func (c *coordinator) close() {
-	c.hangUp()
+	c.disconnect()
 	c.control.Close()
 }

@@ -57,7 +57,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 		})
 	}
 	others.Wait()
-	if len(held) != 1 || len(told) != 1 || !told[held[0].me.Command] {
+	if len(held) != 1 || len(told) != 1 || !told[held[0].self.Command] {
 		t.Fatalf("%d hold the lock, and the others are told that %v do", len(held), told)
 	}
 	first := held[0]
@@ -65,7 +65,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 	for range 2 {
 		_, err := acquire("d")
 		var other *LockHeldError
-		if !errors.As(err, &other) || other.Command != first.me.Command || other.PID != 7 || other.Host != "here" {
+		if !errors.As(err, &other) || other.Command != first.self.Command || other.PID != 7 || other.Host != "here" {
 			t.Fatalf("a second command: %v", err)
 		}
 	}
@@ -85,9 +85,9 @@ func lockOf(t *testing.T, c kafka.Config) {
 	}
 	// One that was stopped goes on: it believes that it holds the lock.
 	stopped := &Lock{producer: first.producer}
-	stopped.ctx, stopped.lose = context.WithCancelCause(t.Context())
+	stopped.ctx, stopped.cancel = context.WithCancelCause(t.Context())
 	now := time.Now()
-	stopped.confirmed.Store(&now)
+	stopped.lastHeartbeat.Store(&now)
 	first.Release()
 	began := time.Now()
 	second, err := acquire("e")
@@ -115,7 +115,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 	}
 	// One whose heartbeats do not come through stops by itself.
 	late := time.Now().Add(-sessionTime - time.Second)
-	second.confirmed.Store(&late)
+	second.lastHeartbeat.Store(&late)
 	if _, err := second.id(); !errors.Is(err, ErrLockLost) || second.Context().Err() == nil {
 		t.Errorf("a holder that nobody confirms: %v", err)
 	}

@@ -119,7 +119,7 @@ func TestOddMetadata(t *testing.T) {
 			eventually(t, p, r)
 			odd.Store(true) // for a producer that knows the topic, too
 			time.Sleep(2 * metadataRest)
-			p.cluster.poke()
+			p.cluster.triggerRefresh()
 			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err == nil {
 				t.Error("ready, and the metadata is odd")
 			}
@@ -150,12 +150,12 @@ func FuzzMetadata(f *testing.F) {
 		if json.Unmarshal(text, &lists) != nil {
 			return
 		}
-		k := newCluster(Config{}.orElse())
+		k := newCluster(Config{}.withDefaults())
 		defer k.stop()
 		a := &topic{name: "a"}
 		k.topics.Store(&map[string]*topic{"a": a})
 		for _, topics := range lists {
-			k.take(&metadata.Response{Topics: topics}, []string{"a"})
+			k.applyMetadata(&metadata.Response{Topics: topics}, []string{"a"})
 			parts := a.parts.Load()
 			if parts == nil {
 				if a.err.Load() == nil {

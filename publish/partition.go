@@ -15,13 +15,13 @@ import (
 type topic struct {
 	name  string
 	limit atomic.Int64                 // its max.message.bytes, or Kafka's default where that is not known
-	told  atomic.Bool                  // limit is the topic's own
+	limitKnown  atomic.Bool                  // limit is the topic's own
 	parts atomic.Pointer[[]*partition] // nil: not known yet
-	seen  []*partition                 // all that ever were; the cluster's lock guards it
+	everSeen  []*partition                 // all that ever were; the cluster's lock guards it
 	err   atomic.Pointer[error]        // what is wrong with what the brokers say of it; nil: nothing
 }
 
-func (t *topic) fails(err error) { t.err.Store(&err) }
+func (t *topic) setError(err error) { t.err.Store(&err) }
 
 // partition is the way of records to one partition: batches in the order they
 // are to be written, of which only the first is ever sent.
@@ -35,7 +35,7 @@ type partition struct {
 	mu     sync.Mutex
 	queue  []*batch
 	leader *broker // nil: none is known
-	listed bool    // it is on its leader's list of what to send
+	enqueued bool    // it is on its leader's list of what to send
 	paused bool    // it waits before its next attempt
 
 	id       producerID // the zero value: none yet
@@ -43,37 +43,37 @@ type partition struct {
 
 	// Since when the leader is gone, and since when the oldest record waited as
 	// an attempt failed; an acknowledgement ends this. Zero: all is well.
-	leaderless, failing time.Time
-	why                 error
+	leaderlessSince, failingSince time.Time
+	lastError                 error
 }
 
 // usable returns an error if a record given to the partition now would have to
 // wait for something that is down already.
-func (p *partition) usable(now time.Time) error {
+func (p *partition) checkAvailable(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.hopeless(now)
+	return p.unavailableReason(now)
 }
 
 // hopeless returns why the partition cannot be written to, once it could not
 // for [Config.Patience]. Troubles that follow each other are one: a batch that
 // was tried in vain waits no longer for a new leader or another answer.
-func (p *partition) hopeless(now time.Time) error {
+func (p *partition) unavailableReason(now time.Time) error {
 	limit := now.Add(-p.cluster.Patience)
 	past := func(since time.Time) bool { return !since.IsZero() && !since.After(limit) }
 	switch {
-	case p.leader == nil && past(p.leaderless):
-		return fmt.Errorf("no leader since %s", p.leaderless.UTC().Format(time.TimeOnly))
-	case (p.paused || len(p.queue) > 0 && p.queue[0].tries > 0) && past(p.failing):
-		return fmt.Errorf("nothing is acknowledged since %s: %w", p.failing.UTC().Format(time.TimeOnly), p.why)
+	case p.leader == nil && past(p.leaderlessSince):
+		return fmt.Errorf("no leader since %s", p.leaderlessSince.UTC().Format(time.TimeOnly))
+	case (p.paused || len(p.queue) > 0 && p.queue[0].attempts > 0) && past(p.failingSince):
+		return fmt.Errorf("nothing is acknowledged since %s: %w", p.failingSince.UTC().Format(time.TimeOnly), p.lastError)
 	}
 	if p.id == (producerID{}) {
-		if err := p.cluster.ids.missing(limit); err != nil {
+		if err := p.cluster.ids.checkAvailable(limit); err != nil {
 			return err
 		}
 	}
 	if p.leader != nil {
-		return p.leader.silent(limit)
+		return p.leader.unresponsive(limit)
 	}
 	return nil
 }
@@ -86,10 +86,10 @@ func (p *partition) needsID(b *batch) bool {
 }
 
 // place puts a record in the open batch.
-func (p *partition) place(r *kafka.Record, s *slot, now time.Time) error {
+func (p *partition) addRecord(r *kafka.Record, s *slot, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.hopeless(now); err != nil {
+	if err := p.unavailableReason(now); err != nil {
 		return err
 	}
 	if p.cluster.ctx.Err() != nil {
@@ -100,13 +100,13 @@ func (p *partition) place(r *kafka.Record, s *slot, now time.Time) error {
 		b = p.queue[n-1]
 	} else {
 		b = newBatch()
-		b.since = now
+		b.openedAt = now
 		p.queue = append(p.queue, b)
 	}
 	s.part, s.id = p, r.ID
 	b.add(r, now.UnixMilli(), s)
-	b.reserved += s.size
-	p.list()
+	b.reservedBytes += s.size
+	p.enqueue()
 	return nil
 }
 
@@ -116,37 +116,37 @@ func (p *partition) batchLimit() int64 {
 }
 
 // list puts the partition on its leader's list, if there is something to send.
-func (p *partition) list() {
-	if p.listed || p.paused || p.leader == nil || len(p.queue) == 0 || p.queue[0].inFlight {
+func (p *partition) enqueue() {
+	if p.enqueued || p.paused || p.leader == nil || len(p.queue) == 0 || p.queue[0].inFlight {
 		return
 	}
-	p.listed = true
-	p.leader.push(p)
+	p.enqueued = true
+	p.leader.enqueue(p)
 }
 
 // next returns the batch that is to be sent to the broker now, or nil.
-func (p *partition) next(to *broker, room int) *batch {
+func (p *partition) nextBatch(to *broker, room int) *batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.listed = false
+	p.enqueued = false
 	if p.leader != to || p.paused {
-		p.list() // the leader has changed
+		p.enqueue() // the leader has changed
 		return nil
 	}
 	for len(p.queue) > 0 && !p.queue[0].inFlight {
 		b := p.queue[0]
-		if !b.unknown && !p.prune() {
+		if !b.unknown && !p.removeAbandoned() {
 			continue
 		}
-		if log := p.reader(b); log != nil {
-			if !p.look(b, *log) {
+		if log := p.logReaderFor(b); log != nil {
+			if !p.resolveFromLog(b, *log) {
 				return nil
 			}
 			continue
 		}
 		if b = p.queue[0]; len(b.buf) > room {
-			p.listed = true
-			to.push(p)
+			p.enqueued = true
+			to.enqueue(p)
 			return nil
 		}
 		b.inFlight, b.sealed = true, true
@@ -157,7 +157,7 @@ func (p *partition) next(to *broker, room int) *batch {
 
 // prune takes records that nobody waits for any more out of the first batch,
 // which is in no log. It reports whether any is left.
-func (p *partition) prune() bool {
+func (p *partition) removeAbandoned() bool {
 	b := p.queue[0]
 	alive := 0
 	for _, s := range b.slots {
@@ -168,20 +168,20 @@ func (p *partition) prune() bool {
 	if alive == len(b.slots) {
 		return true
 	}
-	rest := b.waited()
+	rest := b.withoutAbandoned()
 	if rest == nil {
-		p.drop(b)
+		p.dropFirst(b)
 		return false
 	}
-	rest.reserved, rest.tries, rest.since, p.queue[0] = b.reserved, b.tries, b.since, rest
+	rest.reservedBytes, rest.attempts, rest.openedAt, p.queue[0] = b.reservedBytes, b.attempts, b.openedAt, rest
 	b.recycle()
 	return true
 }
 
 // reader returns who can tell what became of a batch that may be in the log and
 // that nobody waits for any more, or nil.
-func (p *partition) reader(b *batch) *LogReader {
-	log := p.cluster.log.Load()
+func (p *partition) logReaderFor(b *batch) *LogReader {
+	log := p.cluster.logReader.Load()
 	if log == nil || !b.unknown || !(*log).Follows(p.topic.name) {
 		return nil
 	}
@@ -199,35 +199,35 @@ const lookPace = 20 * time.Millisecond
 // look settles a batch by what the log has, and reports whether it could. The
 // batch is not sent again: its redelivery may have come to another replica, and
 // what is not in the log by now is to be written by that one.
-func (p *partition) look(b *batch, log LogReader) bool {
+func (p *partition) resolveFromLog(b *batch, log LogReader) bool {
 	ids := make([]string, len(b.slots))
 	for i, s := range b.slots {
 		ids[i] = s.id
 	}
-	at, ok := log.Written(p.topic.name, int(p.number), b.tried, ids)
+	at, ok := log.Written(p.topic.name, int(p.number), b.lastAttempt, ids)
 	if !ok {
 		p.pause(lookPace)
 		return false
 	}
-	p.drop(b)
+	p.dropFirst(b)
 	for _, s := range b.slots {
 		var there bool
-		if s.at, there = at[s.id]; there {
-			p.endSlot(s, stored, nil)
+		if s.receipt, there = at[s.id]; there {
+			p.finishSlot(s, stored, nil)
 		} else {
-			p.endSlot(s, unwritten, errLate)
+			p.finishSlot(s, unwritten, errDeadline)
 		}
 	}
-	p.newID() // its sequence may have been used
-	p.failing, p.why = time.Time{}, nil
+	p.discardProducerID() // its sequence may have been used
+	p.failingSince, p.lastError = time.Time{}, nil
 	return true
 }
 
 // drop takes the first batch out of the queue, for good. Its slots end after that:
 // their callers find its bytes free.
-func (p *partition) drop(b *batch) {
+func (p *partition) dropFirst(b *batch) {
 	p.queue = append(p.queue[:0], p.queue[1:]...)
-	p.cluster.release(b.reserved)
+	p.cluster.release(b.reservedBytes)
 	b.recycle()
 }
 
@@ -247,95 +247,95 @@ func (p *partition) sealFor(b *batch, current producerID) {
 
 // answered is what the broker said of the batch in flight, or that it said
 // nothing: then code is 0 and err is set.
-func (p *partition) answered(b *batch, code kafkago.Error, base int64, err error) {
+func (p *partition) onResponse(b *batch, code kafkago.Error, base int64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.inFlight = false
-	b.tries++
-	b.tried = time.Now()
+	b.attempts++
+	b.lastAttempt = time.Now()
 	v := unknown
 	if err == nil {
-		if v = judge(code, b.unknown); v != written {
+		if v = classify(code, b.unknown); v != written {
 			err = code
 		}
 	}
 	if v != written {
-		p.fails(b, code, err)
+		p.recordFailure(b, code, err)
 	}
 	switch v {
 	case written:
 		p.acknowledged(b, base)
 	case unknown:
 		b.unknown = true
-		p.retry(b)
-	case passing:
-		p.again(b)
-	case tooMuch:
+		p.retryLater(b)
+	case retriable:
+		p.retryUnwritten(b)
+	case splittable:
 		p.split(b, err)
-	case never:
+	case fatal:
 		p.refuse(b, err)
-	case misfit:
+	case outOfSequence:
 		// One batch is in flight at a time, so if the log had this one it
 		// would be the producer id's last and recognised.
-		p.newID()
+		p.discardProducerID()
 		b.unknown = false
-		p.again(b)
+		p.retryUnwritten(b)
 	case fenced:
-		p.newID()
+		p.discardProducerID()
 		if b.unknown {
-			p.giveUp(b, err)
+			p.finishIndeterminate(b, err)
 		} else {
-			p.again(b)
+			p.retryUnwritten(b)
 		}
 	}
-	p.list()
+	p.enqueue()
 }
 
 // fails notes that an attempt was for nothing.
-func (p *partition) fails(b *batch, code kafkago.Error, err error) {
+func (p *partition) recordFailure(b *batch, code kafkago.Error, err error) {
 	word := "connection"
 	if code != 0 {
-		word = cause(code)
+		word = errorLabel(code)
 	}
 	p.cluster.metrics.retries.WithLabelValues(word).Inc()
-	p.why = err
-	if p.failing.IsZero() {
-		p.failing = b.since
+	p.lastError = err
+	if p.failingSince.IsZero() {
+		p.failingSince = b.openedAt
 	}
-	if code == 0 || moved(code) {
-		p.cluster.poke()
+	if code == 0 || leaderMoved(code) {
+		p.cluster.triggerRefresh()
 	}
 }
 
 // acknowledged ends a batch that all in-sync replicas have. Base is -1 where
 // the broker recognised it and does not remember where it is.
 func (p *partition) acknowledged(b *batch, base int64) {
-	p.failing, p.why = time.Time{}, nil
-	p.sequence = sequenceAfter(p.sequence, len(b.slots))
-	p.drop(b)
+	p.failingSince, p.lastError = time.Time{}, nil
+	p.sequence = nextSequence(p.sequence, len(b.slots))
+	p.dropFirst(b)
 	for i, s := range b.slots {
-		s.at = kafka.Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
+		s.receipt = kafka.Receipt{Topic: p.topic.name, Partition: int(p.number), Offset: -1}
 		if base >= 0 {
-			s.at.Offset = base + int64(i)
+			s.receipt.Offset = base + int64(i)
 		}
-		p.endSlot(s, stored, nil)
+		p.finishSlot(s, stored, nil)
 	}
 }
 
-func (p *partition) endSlot(s *slot, f fate, err error) {
+func (p *partition) finishSlot(s *slot, f fate, err error) {
 	if s.fate == unwritten {
 		return // withdrawn
 	}
-	s.end(f, err)
-	p.cluster.ledger.settle(s)
+	s.finish(f, err)
+	p.cluster.ledger.resolve(s)
 }
 
 // retry sends the batch again after a while.
-func (p *partition) retry(b *batch) {
-	if b.tries <= 1 {
+func (p *partition) retryLater(b *batch) {
+	if b.attempts <= 1 {
 		return // at once
 	}
-	p.pause(min(10*time.Millisecond<<min(b.tries, 6), 500*time.Millisecond))
+	p.pause(min(10*time.Millisecond<<min(b.attempts, 6), 500*time.Millisecond))
 }
 
 func (p *partition) pause(rest time.Duration) {
@@ -349,30 +349,30 @@ func (p *partition) pause(rest time.Duration) {
 
 func (p *partition) resume() {
 	p.paused = false
-	p.list()
+	p.enqueue()
 }
 
 // again is for a batch that was not accepted this time. If it is in no log,
 // records whose callers left are taken out, and the others are refused once
 // there is no hope.
-func (p *partition) again(b *batch) {
+func (p *partition) retryUnwritten(b *batch) {
 	if !b.unknown {
-		p.withdraw(b)
-		if time.Since(p.failing) >= p.cluster.Patience {
-			p.end(b, unwritten, unavailable(p, p.why))
+		p.resetUnwritten(b)
+		if time.Since(p.failingSince) >= p.cluster.Patience {
+			p.finishBatch(b, unwritten, unavailable(p, p.lastError))
 			return
 		}
 	}
-	p.retry(b)
+	p.retryLater(b)
 }
 
 // withdraw makes a batch that is in no log as if it was never sent: it may
 // change, and what nobody waits for is not written any more.
-func (p *partition) withdraw(b *batch) {
+func (p *partition) resetUnwritten(b *batch) {
 	b.wire = nil
 	for _, s := range b.slots {
-		if s.fate == orphan {
-			p.endSlot(s, unwritten, errLate)
+		if s.fate == abandoned {
+			p.finishSlot(s, unwritten, errDeadline)
 		}
 	}
 }
@@ -381,16 +381,16 @@ func (p *partition) withdraw(b *batch) {
 // records gets a batch of its own, so that its neighbours are not hurt.
 func (p *partition) split(b *batch, err error) {
 	if b.unknown || len(b.slots) == 1 {
-		p.cluster.poke() // the topic's limit may have changed
+		p.cluster.triggerRefresh() // the topic's limit may have changed
 		p.refuse(b, err)
 		return
 	}
-	p.withdraw(b)
+	p.resetUnwritten(b)
 	singles := b.singles()
 	for _, one := range singles {
-		one.since = b.since
+		one.openedAt = b.openedAt
 	}
-	singles[0].reserved = b.reserved
+	singles[0].reservedBytes = b.reservedBytes
 	p.queue = append(singles, p.queue[1:]...)
 	b.recycle()
 }
@@ -398,43 +398,43 @@ func (p *partition) split(b *batch, err error) {
 // refuse ends a batch that will never be accepted.
 func (p *partition) refuse(b *batch, err error) {
 	if b.unknown {
-		p.newID()
-		p.giveUp(b, err)
+		p.discardProducerID()
+		p.finishIndeterminate(b, err)
 		return
 	}
-	p.end(b, unwritten, fmt.Errorf("%w: topic %s: a batch of %d records and %d bytes (the topic's max.message.bytes is %d): %w",
+	p.finishBatch(b, unwritten, fmt.Errorf("%w: topic %s: a batch of %d records and %d bytes (the topic's max.message.bytes is %d): %w",
 		kafka.ErrRefused, p.topic.name, len(b.slots), len(b.wire)-lengthSize, p.topic.limit.Load(), err))
 }
 
 // end ends the first batch with nothing written.
-func (p *partition) end(b *batch, f fate, err error) {
-	p.drop(b)
+func (p *partition) finishBatch(b *batch, f fate, err error) {
+	p.dropFirst(b)
 	for _, s := range b.slots {
-		p.endSlot(s, f, err)
+		p.finishSlot(s, f, err)
 	}
 }
 
 // giveUp ends a batch that may be in the log and that no broker will ever tell
 // about: the ledger refuses its redeliveries as long as it remembers.
-func (p *partition) giveUp(b *batch, err error) {
+func (p *partition) finishIndeterminate(b *batch, err error) {
 	p.cluster.metrics.lost.Add(float64(len(b.slots)))
-	p.end(b, lost, unavailable(p, err))
+	p.finishBatch(b, indeterminate, unavailable(p, err))
 }
 
 // newID ends the producer id for this partition. Sequences of the next begin
 // at 0: to go on with the ones of this would let the broker take a new batch
 // for one that it has.
-func (p *partition) newID() {
-	p.cluster.ids.end(p.id)
+func (p *partition) discardProducerID() {
+	p.cluster.ids.discard(p.id)
 	p.id = producerID{}
 }
 
 // giveIn answers the callers when the partition is hopeless: what was never
 // sent is dropped, and what may be written stays, to be sent until it is known.
-func (p *partition) giveIn(now time.Time) {
+func (p *partition) failWaiters(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	why := p.hopeless(now)
+	why := p.unavailableReason(now)
 	if why == nil || len(p.queue) == 0 {
 		return
 	}
@@ -442,44 +442,44 @@ func (p *partition) giveIn(now time.Time) {
 	for len(p.queue) > 1 {
 		last := p.queue[len(p.queue)-1]
 		for _, s := range last.slots {
-			p.endSlot(s, unwritten, err)
+			p.finishSlot(s, unwritten, err)
 		}
-		p.cluster.release(last.reserved)
+		p.cluster.release(last.reservedBytes)
 		last.recycle()
 		p.queue = p.queue[:len(p.queue)-1]
 	}
 	b := p.queue[0]
 	if !b.inFlight && !b.unknown {
-		p.end(b, unwritten, err)
+		p.finishBatch(b, unwritten, err)
 		return
 	}
 	for _, s := range b.slots {
 		if s.fate == waiting {
-			s.end(orphan, err)
+			s.finish(abandoned, err)
 		}
 	}
 }
 
 // leads makes a broker the leader; nil is none. A request under way to the
 // former one is cut: its answer would come too late.
-func (p *partition) leads(b *broker, why error) {
+func (p *partition) setLeader(b *broker, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b == nil {
-		if p.leaderless.IsZero() {
-			p.leaderless = time.Now()
+		if p.leaderlessSince.IsZero() {
+			p.leaderlessSince = time.Now()
 		}
-		p.leader, p.why = nil, why
+		p.leader, p.lastError = nil, why
 		return
 	}
-	p.leaderless = time.Time{}
+	p.leaderlessSince = time.Time{}
 	if p.leader == b {
 		return
 	}
 	if p.leader != nil && len(p.queue) > 0 && p.queue[0].inFlight {
-		p.leader.hangUp()
+		p.leader.closeConnection()
 	}
-	p.leader, p.listed = b, false
+	p.leader, p.enqueued = b, false
 	p.resume()
 }
 
@@ -490,15 +490,15 @@ func unavailable(p *partition, why error) error {
 
 // returned puts a batch back that was taken and not sent, to be taken again after
 // a while.
-func (p *partition) returned(b *batch, wait time.Duration) {
+func (p *partition) returnUnsent(b *batch, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.inFlight = false
 	if !b.unknown {
-		p.withdraw(b)
+		p.resetUnwritten(b)
 	}
 	if wait > 0 {
 		p.pause(wait)
 	}
-	p.list()
+	p.enqueue()
 }

@@ -15,7 +15,7 @@ import (
 
 // byHand returns a partition and its leader, that nobody sends to but the test.
 func byHand(t *testing.T) (*partition, *broker) {
-	k := newCluster(Config{Patience: time.Minute}.orElse())
+	k := newCluster(Config{Patience: time.Minute}.withDefaults())
 	k.stop()
 	k.ctx = t.Context()
 	b := &broker{cluster: k, wake: make(chan struct{}, 1)}
@@ -28,7 +28,7 @@ func byHand(t *testing.T) (*partition, *broker) {
 // it was, whatever comes, until an answer tells. Its caller has left, and its
 // redelivery is neither written nor answered before.
 func TestUnknown(t *testing.T) {
-	first := producerID{id: 1, given: true}
+	first := producerID{id: 1, assigned: true}
 	for name, test := range map[string]struct {
 		attempt kafkago.Error // its answer; 0: none
 		settled kafkago.Error
@@ -36,48 +36,48 @@ func TestUnknown(t *testing.T) {
 	}{
 		"written":                   {0, 0, stored},
 		"recognised":                {kafkago.NotLeaderForPartition, kafkago.DuplicateSequenceNumber, stored},
-		"a deposed leader's answer": {kafkago.NotLeaderForPartition, kafkago.ProducerFenced, lost},
-		"a topic that went":         {kafkago.UnknownTopicOrPartition, kafkago.TopicAuthorizationFailed, lost},
-		"too large":                 {kafkago.RequestTimedOut, kafkago.MessageSizeTooLarge, lost},
-		"too large after no answer": {0, kafkago.MessageSizeTooLarge, lost},
+		"a deposed leader's answer": {kafkago.NotLeaderForPartition, kafkago.ProducerFenced, indeterminate},
+		"a topic that went":         {kafkago.UnknownTopicOrPartition, kafkago.TopicAuthorizationFailed, indeterminate},
+		"too large":                 {kafkago.RequestTimedOut, kafkago.MessageSizeTooLarge, indeterminate},
+		"too large after no answer": {0, kafkago.MessageSizeTooLarge, indeterminate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, b := byHand(t)
 			c := newCall([]kafka.Record{{Topic: "a", ID: "1", Key: []byte("k")}, {Topic: "a", ID: "2", Key: []byte("k")}})
 			for i := range c.records {
-				if err := p.place(&c.records[i], &c.slots[i], time.Now()); err != nil {
+				if err := p.addRecord(&c.records[i], &c.slots[i], time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}
 			again := c.records[1]
-			sent := p.next(b, 1<<20)
+			sent := p.nextBatch(b, 1<<20)
 			p.sealFor(sent, first)
 			wire := bytes.Clone(sent.wire)
-			c.leave(errLate)
-			if _, err := c.result(p.cluster.ledger); !errors.Is(err, errLate) {
-				t.Fatalf("got %v, want %v", err, errLate)
+			c.abandon(errDeadline)
+			if _, err := c.result(p.cluster.ledger); !errors.Is(err, errDeadline) {
+				t.Fatalf("got %v, want %v", err, errDeadline)
 			}
 			answer := func(code kafkago.Error) {
 				var err error
 				if code == 0 {
 					err = io.EOF
 				}
-				p.answered(sent, code, -1, err)
+				p.onResponse(sent, code, -1, err)
 			}
 			answer(test.attempt)
 			for what, disturb := range map[string]func(){
 				"no answer":        func() { answer(0) },
 				"too few replicas": func() { answer(kafkago.NotEnoughReplicas) },
-				"not sent":         func() { p.returned(sent, 0) },
-				"no hope":          func() { p.returned(sent, 0); p.giveIn(time.Now().Add(time.Hour)) },
+				"not sent":         func() { p.returnUnsent(sent, 0) },
+				"no hope":          func() { p.returnUnsent(sent, 0); p.failWaiters(time.Now().Add(time.Hour)) },
 			} {
 				p.mu.Lock()
 				p.paused = false
 				p.mu.Unlock()
-				if p.next(b, 1<<20) != sent {
+				if p.nextBatch(b, 1<<20) != sent {
 					t.Fatal("it is not sent again")
 				}
-				p.sealFor(sent, producerID{id: 2, given: true})
+				p.sealFor(sent, producerID{id: 2, assigned: true})
 				disturb()
 				if !bytes.Equal(sent.wire, wire) {
 					t.Fatalf("%s changed its bytes", what)
@@ -87,20 +87,20 @@ func TestUnknown(t *testing.T) {
 			gone, cancel := context.WithCancel(t.Context())
 			cancel()
 			p.mu.Lock()
-			p.failing = time.Time{} // it would be refused without a look
+			p.failingSince = time.Time{} // it would be refused without a look
 			p.mu.Unlock()
-			if known, err := redelivered.slots[0].recall(gone, p.cluster.ledger, p, &again); known || err == nil {
+			if known, err := redelivered.slots[0].checkLedger(gone, p.cluster.ledger, p, &again); known || err == nil {
 				t.Errorf("the redelivery is known %v, error %v, before the outcome is", known, err)
 			}
-			p.answered(sent, test.settled, 7, nil)
-			e := p.cluster.ledger.find(identity(&again))
-			if e == nil || e.fate != test.fate || test.fate == stored && e.at.Offset != 8 {
+			p.onResponse(sent, test.settled, 7, nil)
+			e := p.cluster.ledger.find(ledgerKey(&again))
+			if e == nil || e.fate != test.fate || test.fate == stored && e.receipt.Offset != 8 {
 				t.Errorf("the ledger has %+v, want fate %d", e, test.fate)
 			}
 			if len(p.queue) != 0 {
 				t.Errorf("%d batches are still there", len(p.queue))
 			}
-			if test.fate == lost && p.id == first {
+			if test.fate == indeterminate && p.id == first {
 				t.Error("its producer id goes on, with a sequence that may have been used")
 			}
 		})
@@ -112,15 +112,15 @@ func TestUnknown(t *testing.T) {
 func TestOrphanRefused(t *testing.T) {
 	p, b := byHand(t)
 	c := newCall([]kafka.Record{{Topic: "a", ID: "1", Key: []byte("k")}})
-	if err := p.place(&c.records[0], &c.slots[0], time.Now()); err != nil {
+	if err := p.addRecord(&c.records[0], &c.slots[0], time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	sent := p.next(b, 1<<20)
-	p.sealFor(sent, producerID{id: 1, given: true})
-	c.leave(errLate)
+	sent := p.nextBatch(b, 1<<20)
+	p.sealFor(sent, producerID{id: 1, assigned: true})
+	c.abandon(errDeadline)
 	_, _ = c.result(p.cluster.ledger)
-	p.answered(sent, kafkago.NotEnoughReplicas, -1, nil)
-	if p.next(b, 1<<20) != nil || len(p.queue) != 0 {
+	p.onResponse(sent, kafkago.NotEnoughReplicas, -1, nil)
+	if p.nextBatch(b, 1<<20) != nil || len(p.queue) != 0 {
 		t.Error("it is sent again")
 	}
 	if n := p.cluster.ledger.size.Load(); n != 0 {
@@ -145,11 +145,11 @@ func (r *told) Written(_ string, _ int, sent time.Time, _ []string) (map[string]
 // TestConsulted: what may be written and nobody waits for is not sent again but
 // looked for, and the redelivery of each record is told what was found.
 func TestConsulted(t *testing.T) {
-	first := producerID{id: 1, given: true}
+	first := producerID{id: 1, assigned: true}
 	p, b := byHand(t)
 	log := &told{}
 	var l LogReader = log
-	p.cluster.log.Store(&l)
+	p.cluster.logReader.Store(&l)
 	place := func(ids ...string) *call {
 		var records []kafka.Record
 		for _, id := range ids {
@@ -157,7 +157,7 @@ func TestConsulted(t *testing.T) {
 		}
 		c := newCall(records)
 		for i := range c.records {
-			if err := p.place(&c.records[i], &c.slots[i], time.Now()); err != nil {
+			if err := p.addRecord(&c.records[i], &c.slots[i], time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -165,34 +165,34 @@ func TestConsulted(t *testing.T) {
 	}
 	c := place("1", "2")
 	records := c.records
-	sent := p.next(b, 1<<20)
+	sent := p.nextBatch(b, 1<<20)
 	p.sealFor(sent, first)
-	p.answered(sent, 0, -1, io.EOF)
-	if p.next(b, 1<<20) != sent || !log.asked.IsZero() {
+	p.onResponse(sent, 0, -1, io.EOF)
+	if p.nextBatch(b, 1<<20) != sent || !log.asked.IsZero() {
 		t.Fatal("what its caller waits for is not sent again")
 	}
 	before := time.Now()
-	p.answered(sent, 0, -1, io.EOF)
-	c.leave(errLate)
+	p.onResponse(sent, 0, -1, io.EOF)
+	c.abandon(errDeadline)
 	_, _ = c.result(p.cluster.ledger)
 	p.resume()
-	if p.next(b, 1<<20) != nil || !p.paused || log.asked.Before(before) {
+	if p.nextBatch(b, 1<<20) != nil || !p.paused || log.asked.Before(before) {
 		t.Fatalf("it is sent again, or looked for as of %s, before the last attempt ended", log.asked)
 	}
 	log.at, log.known = map[string]kafka.Receipt{"2": {Topic: "a", Offset: 9}}, true
 	p.resume()
-	if p.next(b, 1<<20) != nil || len(p.queue) != 0 {
+	if p.nextBatch(b, 1<<20) != nil || len(p.queue) != 0 {
 		t.Fatal("it is sent again though it is known what became of it")
 	}
-	if e := p.cluster.ledger.find(identity(&records[0])); e != nil {
+	if e := p.cluster.ledger.find(ledgerKey(&records[0])); e != nil {
 		t.Errorf("what is not there is remembered: %+v", e)
 	}
-	if e := p.cluster.ledger.find(identity(&records[1])); e == nil || e.fate != stored || e.at.Offset != 9 {
+	if e := p.cluster.ledger.find(ledgerKey(&records[1])); e == nil || e.fate != stored || e.receipt.Offset != 9 {
 		t.Errorf("what is there is %+v, want its receipt", e)
 	}
 	place("3")
-	next := p.next(b, 1<<20)
-	if p.sealFor(next, producerID{id: 2, given: true}); p.id == first || p.sequence != 0 {
+	next := p.nextBatch(b, 1<<20)
+	if p.sealFor(next, producerID{id: 2, assigned: true}); p.id == first || p.sequence != 0 {
 		t.Error("the producer id goes on, with a sequence that may have been used")
 	}
 }

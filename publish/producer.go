@@ -105,18 +105,18 @@ type Config struct {
 }
 
 // orElse puts the defaults where nothing is set.
-func (c Config) orElse() Config {
-	set(&c.MaxBytes, 64<<20)
-	set(&c.MaxBatch, 1<<20)
-	set(&c.MaxRequest, 8<<20)
-	set(&c.Patience, kafka.Patience)
-	set(&c.DrainTimeout, 10*time.Second)
-	set(&c.RememberFor, 72*time.Hour)
-	set(&c.RememberMax, 100_000)
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxBytes, 64<<20)
+	setDefault(&c.MaxBatch, 1<<20)
+	setDefault(&c.MaxRequest, 8<<20)
+	setDefault(&c.Patience, kafka.Patience)
+	setDefault(&c.DrainTimeout, 10*time.Second)
+	setDefault(&c.RememberFor, 72*time.Hour)
+	setDefault(&c.RememberMax, 100_000)
 	return c
 }
 
-func set[T comparable](to *T, value T) {
+func setDefault[T comparable](to *T, value T) {
 	var zero T
 	if *to == zero {
 		*to = value
@@ -132,7 +132,7 @@ type Producer struct {
 
 // NewProducer returns a producer. Nothing is asked of Kafka yet: see
 // [Producer.Ready].
-func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.orElse())} }
+func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.withDefaults())} }
 
 // LogReader is what can be read of Kafka.
 type LogReader interface {
@@ -147,7 +147,7 @@ type LogReader interface {
 // SetLogReader has what was sent and not answered, and what nobody waits for any more,
 // looked for in the log in place of being sent again, as it must be where other
 // replicas write the same records.
-func (p *Producer) SetLogReader(l LogReader) { p.cluster.log.Store(&l) }
+func (p *Producer) SetLogReader(l LogReader) { p.cluster.logReader.Store(&l) }
 
 // Ready returns nil if the topics are there and have a leader each, and Kafka gives
 // the producer an id, for which it is asked the first time that Ready is called.
@@ -166,25 +166,25 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 			return fmt.Errorf("%w: topic %s: nothing is known of it", kafka.ErrUnavailable, name)
 		}
 		for _, q := range *parts {
-			if err := q.led(); err != nil {
+			if err := q.checkLeader(); err != nil {
 				return err
 			}
 		}
 	}
 	ids := &p.cluster.ids
-	if !ids.wanted.Swap(true) {
-		p.cluster.nudge()
+	if !ids.requested.Swap(true) {
+		p.cluster.wakeBrokers()
 	}
 	if ids.lock == nil {
 		select {
-		case <-ids.heard:
+		case <-ids.answered:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: no broker answers for a producer id: %w", kafka.ErrUnavailable, ctx.Err())
 		case <-p.cluster.ctx.Done():
 			return kafka.ErrClosed
 		}
 	}
-	if err := ids.missing(time.Now()); err != nil {
+	if err := ids.checkAvailable(time.Now()); err != nil {
 		return fmt.Errorf("%w: %w", kafka.ErrUnavailable, err)
 	}
 	return nil
@@ -214,25 +214,25 @@ func (p *Producer) Publish(ctx context.Context, records []kafka.Record) ([]kafka
 		return nil, nil
 	}
 	c := newCall(records)
-	if err := p.place(ctx, c); err != nil {
-		c.leave(err)
+	if err := p.enqueue(ctx, c); err != nil {
+		c.abandon(err)
 	} else {
 		c.wait(ctx)
 	}
 	receipts, err := c.result(p.cluster.ledger)
 	if err != nil {
-		return nil, p.cluster.refusal(err)
+		return nil, p.cluster.countRefusal(err)
 	}
 	return receipts, nil
 }
 
 // refusal counts an error and has it wrap one of the package's.
-func (k *cluster) refusal(err error) error {
+func (k *cluster) countRefusal(err error) error {
 	word := "unavailable"
 	switch {
 	case errors.Is(err, kafka.ErrRefused):
 		word = "refused"
-	case errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded):
 		word = "deadline"
 	}
 	k.metrics.refusals.WithLabelValues(word).Inc()
@@ -244,7 +244,7 @@ func (k *cluster) refusal(err error) error {
 
 // place puts each record that the ledger does not know in its partition's open
 // batch. Nothing is placed if it can be seen before that something is wrong.
-func (p *Producer) place(ctx context.Context, c *call) error {
+func (p *Producer) enqueue(ctx context.Context, c *call) error {
 	k := p.cluster
 	parts := make([]*partition, len(c.records))
 	total := int64(0)
@@ -265,17 +265,17 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 			continue
 		}
 		if k.ledger.size.Load() > 0 {
-			known, err := c.slots[i].recall(ctx, k.ledger, q, r)
+			known, err := c.slots[i].checkLedger(ctx, k.ledger, q, r)
 			if err != nil {
 				return unavailable(q, err)
 			}
 			if known {
-				c.slots[i].end(stored, nil)
+				c.slots[i].finish(stored, nil)
 				continue
 			}
 		}
 		if len(parts) > 1 { // all or nothing, where that can be seen
-			if err := q.usable(now); err != nil {
+			if err := q.checkAvailable(now); err != nil {
 				return unavailable(q, err)
 			}
 		}
@@ -292,7 +292,7 @@ func (p *Producer) place(ctx context.Context, c *call) error {
 		if q == nil {
 			continue
 		}
-		if err := q.place(&c.records[i], &c.slots[i], now); err != nil {
+		if err := q.addRecord(&c.records[i], &c.slots[i], now); err != nil {
 			k.release(total)
 			return unavailable(q, err)
 		}
@@ -331,7 +331,7 @@ func (k *cluster) partition(ctx context.Context, r *kafka.Record) (*partition, e
 // the topic's limit is not known.
 func (p *partition) size(r *kafka.Record) (int64, error) {
 	n := int64(recordSize(r, 0, 0) + recordRoom)
-	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil && p.topic.told.Load() {
+	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil && p.topic.limitKnown.Load() {
 		return 0, fmt.Errorf("%w: topic %s: a record of %d bytes, and the topic's max.message.bytes is %d: raise it or lower the limit of a webhook's body",
 			kafka.ErrRefused, r.Topic, n-recordRoom+headerSize, limit)
 	}
@@ -339,11 +339,11 @@ func (p *partition) size(r *kafka.Record) (int64, error) {
 }
 
 // led returns an error if the partition has no leader.
-func (p *partition) led() error {
+func (p *partition) checkLeader() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leader == nil {
-		return unavailable(p, p.why)
+		return unavailable(p, p.lastError)
 	}
 	return nil
 }
@@ -354,24 +354,24 @@ func (p *Producer) Close() {
 	p.closed.Store(true)
 	const pace = 2 * time.Millisecond
 	end := time.Now().Add(p.cluster.DrainTimeout)
-	for (p.calls.Load() > 0 || p.cluster.held.Load() > 0) && time.Now().Before(end) {
+	for (p.calls.Load() > 0 || p.cluster.pendingBytes.Load() > 0) && time.Now().Before(end) {
 		time.Sleep(pace)
 	}
 	p.cluster.stop()
-	p.cluster.each(func(q *partition) { q.abandon() })
+	p.cluster.eachPartition(func(q *partition) { q.failOnClose() })
 	for p.calls.Load() > 0 {
 		time.Sleep(pace)
 	}
 }
 
 // abandon answers who still waits when the producer has ended.
-func (p *partition) abandon() {
+func (p *partition) failOnClose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.queue {
 		for _, s := range b.slots {
 			if s.fate == waiting {
-				s.end(orphan, kafka.ErrClosed)
+				s.finish(abandoned, kafka.ErrClosed)
 			}
 		}
 	}

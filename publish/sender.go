@@ -36,27 +36,27 @@ type broker struct {
 	ready   []*partition
 	conn    *kafka.Conn
 
-	failing moment // since when it cannot be reached
-	asked   moment // when the request under way was sent
-	rests   moment // until when it takes no request, since a quota of ours is used up
+	failingSince optionalTime // since when it cannot be reached
+	requestSentAt   optionalTime // when the request under way was sent
+	throttledUntil   optionalTime // until when it takes no request, since a quota of ours is used up
 
 	// The sender's own.
-	tries   int       // to get an answer, in vain
-	notYet  time.Time // when to try again
-	flights []flight
+	attempts   int       // to get an answer, in vain
+	retryAt  time.Time // when to try again
+	sent []sentBatch
 	readers []bytes.Reader
 	request rawproduce.Request
 }
 
 // moment is a time or none, for many to read and one to set.
-type moment struct{ at atomic.Pointer[time.Time] }
+type optionalTime struct{ at atomic.Pointer[time.Time] }
 
-func (m *moment) set(t time.Time) { m.at.Store(&t) }
-func (m *moment) clear()          { m.at.Store(nil) }
-func (m *moment) none() bool      { return m.at.Load() == nil }
+func (m *optionalTime) set(t time.Time) { m.at.Store(&t) }
+func (m *optionalTime) clear()          { m.at.Store(nil) }
+func (m *optionalTime) isNone() bool      { return m.at.Load() == nil }
 
 // before returns the time if there is one and it is not after limit.
-func (m *moment) before(limit time.Time) *time.Time {
+func (m *optionalTime) before(limit time.Time) *time.Time {
 	if t := m.at.Load(); t != nil && !t.After(limit) {
 		return t
 	}
@@ -64,21 +64,21 @@ func (m *moment) before(limit time.Time) *time.Time {
 }
 
 // flight is a batch on its way.
-type flight struct {
+type sentBatch struct {
 	part  *partition
 	batch *batch
-	done  bool // it is answered
+	answered  bool // it is answered
 }
 
 // push puts a partition on the list of what to send. The partition is locked.
-func (b *broker) push(p *partition) {
+func (b *broker) enqueue(p *partition) {
 	b.mu.Lock()
 	b.ready = append(b.ready, p)
 	b.mu.Unlock()
-	b.nudge()
+	b.signal()
 }
 
-func (b *broker) nudge() {
+func (b *broker) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -87,22 +87,22 @@ func (b *broker) nudge() {
 
 // silent returns an error if the broker has given no sign of life since limit,
 // though it was asked for one.
-func (b *broker) silent(limit time.Time) error {
-	since := b.failing.before(limit)
+func (b *broker) unresponsive(limit time.Time) error {
+	since := b.failingSince.before(limit)
 	if since == nil {
-		since = b.asked.before(limit)
+		since = b.requestSentAt.before(limit)
 	}
 	if since != nil {
 		return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
 	}
-	if until := b.rests.at.Load(); until != nil && time.Until(*until) > b.cluster.Patience {
+	if until := b.throttledUntil.at.Load(); until != nil && time.Until(*until) > b.cluster.Patience {
 		return fmt.Errorf("broker %d takes nothing until %s: a client quota of Kafka's is used up", b.id, until.UTC().Format(time.TimeOnly))
 	}
 	return nil
 }
 
 // hangUp cuts the connection, and so the request under way.
-func (b *broker) hangUp() {
+func (b *broker) closeConnection() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.conn != nil {
@@ -125,8 +125,8 @@ func (b *broker) run(ctx context.Context) {
 		for b.send(ctx) {
 			runtime.Gosched() // those who were answered come back into the next request
 		}
-		wait := time.Until(b.notYet)
-		if other := b.cluster.ids.wait(); wait <= 0 || other > 0 && other < wait {
+		wait := time.Until(b.retryAt)
+		if other := b.cluster.ids.retryIn(); wait <= 0 || other > 0 && other < wait {
 			wait = other
 		}
 		if wait > 0 {
@@ -139,32 +139,32 @@ func (b *broker) run(ctx context.Context) {
 // be reached is tried again even if nothing is to be sent: nobody is given to
 // it while it cannot be.
 func (b *broker) send(ctx context.Context) bool {
-	if time.Now().Before(b.notYet) {
+	if time.Now().Before(b.retryAt) {
 		return false
 	}
-	if !b.busy() || !b.connect(ctx) {
+	if !b.hasWork() || !b.connect(ctx) {
 		return false
 	}
 	b.collect()
-	current, ok := b.identify()
-	if !ok || len(b.flights) == 0 {
+	current, ok := b.currentProducerID()
+	if !ok || len(b.sent) == 0 {
 		return false
 	}
-	b.compose(current)
+	b.buildRequest(current)
 	start := time.Now()
-	b.asked.set(start)
+	b.requestSentAt.set(start)
 	m, err := b.conn.RoundTrip(&b.request, produceTime)
-	b.asked.clear()
+	b.requestSentAt.clear()
 	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
 	if err != nil {
-		b.answer(nil, err)
-		b.fail(err)
+		b.handleResponse(nil, err)
+		b.connectionFailed(err)
 		return false
 	}
-	b.tries = 0
+	b.attempts = 0
 	answer := m.(*produce.Response)
-	b.rest(time.Duration(answer.ThrottleTimeMs) * time.Millisecond)
-	b.answer(answer, nil)
+	b.throttle(time.Duration(answer.ThrottleTimeMs) * time.Millisecond)
+	b.handleResponse(answer, nil)
 	return true
 }
 
@@ -172,48 +172,48 @@ func (b *broker) send(ctx context.Context) bool {
 // the request: that would lie in its socket, and be written though its records'
 // callers were refused long ago and the connection is gone.
 // https://cwiki.apache.org/confluence/x/OCngB (KIP-219)
-func (b *broker) rest(d time.Duration) {
+func (b *broker) throttle(d time.Duration) {
 	if d == 0 {
-		b.rests.clear()
+		b.throttledUntil.clear()
 		return
 	}
 	b.cluster.metrics.throttled.Add(d.Seconds())
-	b.notYet = time.Now().Add(d)
-	b.rests.set(b.notYet)
+	b.retryAt = time.Now().Add(d)
+	b.throttledUntil.set(b.retryAt)
 }
 
 // busy reports whether there is something to do.
-func (b *broker) busy() bool {
+func (b *broker) hasWork() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.ready) > 0 || !b.failing.none() || b.cluster.ids.due()
+	return len(b.ready) > 0 || !b.failingSince.isNone() || b.cluster.ids.due()
 }
 
 // identify returns the producer id for batches that have none yet. Where Kafka
 // gives none those go back and wait, and the others are sent. It reports false if
 // the connection has ended.
-func (b *broker) identify() (producerID, bool) {
+func (b *broker) currentProducerID() (producerID, bool) {
 	ids := &b.cluster.ids
 	// With a lock, nothing is sent any more once that is lost.
-	needs := func(f flight) bool { return ids.lock != nil || f.part.needsID(f.batch) }
-	if !slices.ContainsFunc(b.flights, needs) && !ids.due() {
+	needs := func(f sentBatch) bool { return ids.lock != nil || f.part.needsID(f.batch) }
+	if !slices.ContainsFunc(b.sent, needs) && !ids.due() {
 		return producerID{}, true
 	}
 	id, broken, err := ids.get(b.conn)
 	if err == nil {
 		return id, true
 	}
-	b.cluster.nudge() // so that any broker may be asked the next time
-	wait := max(ids.wait(), minIDRetry)
-	b.flights = slices.DeleteFunc(b.flights, func(f flight) bool {
+	b.cluster.wakeBrokers() // so that any broker may be asked the next time
+	wait := max(ids.retryIn(), minIDRetry)
+	b.sent = slices.DeleteFunc(b.sent, func(f sentBatch) bool {
 		back := broken || needs(f)
 		if back {
-			f.part.returned(f.batch, wait)
+			f.part.returnUnsent(f.batch, wait)
 		}
 		return back
 	})
 	if broken {
-		b.fail(err)
+		b.connectionFailed(err)
 	}
 	return producerID{}, !broken
 }
@@ -232,13 +232,13 @@ func (b *broker) connect(ctx context.Context) bool {
 	start := time.Now()
 	c, err := b.cluster.Kafka.Dial(ctx, address)
 	if err != nil {
-		b.failed(start, err)
+		b.recordConnectFailure(start, err)
 		return false
 	}
 	b.mu.Lock()
 	b.conn = c
 	b.mu.Unlock()
-	b.failing.clear()
+	b.failingSince.clear()
 	return true
 }
 
@@ -253,24 +253,24 @@ func (b *broker) disconnect() {
 
 // fail ends a connection that did not answer. The first attempt to connect again
 // is at once, unless no connection answers: then their pace is that of [broker.failed].
-func (b *broker) fail(err error) {
+func (b *broker) connectionFailed(err error) {
 	b.disconnect()
-	b.failed(time.Now(), err)
-	if b.tries == 1 {
-		b.notYet = time.Time{}
+	b.recordConnectFailure(time.Now(), err)
+	if b.attempts == 1 {
+		b.retryAt = time.Time{}
 	}
-	b.nudge()
+	b.signal()
 }
 
 // failed notes that the broker could not be reached.
-func (b *broker) failed(since time.Time, err error) {
-	if b.failing.none() {
-		b.failing.set(since)
+func (b *broker) recordConnectFailure(since time.Time, err error) {
+	if b.failingSince.isNone() {
+		b.failingSince.set(since)
 	}
-	b.tries++
-	b.notYet = time.Now().Add(min(10*time.Millisecond<<min(b.tries, 5), 250*time.Millisecond))
+	b.attempts++
+	b.retryAt = time.Now().Add(min(10*time.Millisecond<<min(b.attempts, 5), 250*time.Millisecond))
 	b.cluster.metrics.retries.WithLabelValues("connect").Inc()
-	b.cluster.poke()
+	b.cluster.triggerRefresh()
 }
 
 // collect takes the first batch of each partition that is ready, as many as
@@ -280,31 +280,31 @@ func (b *broker) collect() {
 	ready := b.ready
 	b.ready = nil
 	b.mu.Unlock()
-	b.flights = b.flights[:0]
+	b.sent = b.sent[:0]
 	room := b.cluster.MaxRequest
 	for _, p := range ready {
 		fits := room
-		if len(b.flights) == 0 {
+		if len(b.sent) == 0 {
 			fits = int(^uint(0) >> 1) // one is always sent
 		}
-		if t := p.next(b, fits); t != nil {
-			b.flights = append(b.flights, flight{part: p, batch: t})
+		if t := p.nextBatch(b, fits); t != nil {
+			b.sent = append(b.sent, sentBatch{part: p, batch: t})
 			room -= len(t.buf)
 		}
 	}
 }
 
 // compose makes the request.
-func (b *broker) compose(current producerID) {
-	if cap(b.readers) < len(b.flights) {
-		b.readers = make([]bytes.Reader, 2*len(b.flights))
+func (b *broker) buildRequest(current producerID) {
+	if cap(b.readers) < len(b.sent) {
+		b.readers = make([]bytes.Reader, 2*len(b.sent))
 	}
 	b.request = rawproduce.Request{Acks: -1, Timeout: int32(replicaTime / time.Millisecond), Topics: b.request.Topics[:0]}
-	for i, f := range b.flights {
+	for i, f := range b.sent {
 		f.part.sealFor(f.batch, current)
 		b.cluster.metrics.records.Observe(float64(len(f.batch.slots)))
 		b.cluster.metrics.bytes.Observe(float64(len(f.batch.wire)))
-		r := &b.readers[:len(b.flights)][i]
+		r := &b.readers[:len(b.sent)][i]
 		r.Reset(f.batch.wire)
 		t := b.topic(f.part.topic.name)
 		t.Partitions = append(t.Partitions, rawproduce.RequestPartition{
@@ -338,23 +338,23 @@ func (b *broker) topic(name string) *rawproduce.RequestTopic {
 var errMissing = errors.New("the broker's answer leaves the partition out")
 
 // answer gives each batch its part of the answer. Without one, err says why.
-func (b *broker) answer(r *produce.Response, err error) {
+func (b *broker) handleResponse(r *produce.Response, err error) {
 	if r != nil {
 		next := 0
 		for i := range r.Topics {
 			for _, a := range r.Topics[i].Partitions {
-				if f := b.flight(r.Topics[i].Topic, a.Partition, &next); f != nil {
-					f.done = true
-					f.part.answered(f.batch, kafkago.Error(a.ErrorCode), a.BaseOffset, nil)
+				if f := b.findSent(r.Topics[i].Topic, a.Partition, &next); f != nil {
+					f.answered = true
+					f.part.onResponse(f.batch, kafkago.Error(a.ErrorCode), a.BaseOffset, nil)
 				}
 			}
 		}
 		err = errMissing
 	}
-	for i := range b.flights {
-		f := &b.flights[i]
-		if !f.done {
-			f.part.answered(f.batch, 0, -1, err)
+	for i := range b.sent {
+		f := &b.sent[i]
+		if !f.answered {
+			f.part.onResponse(f.batch, 0, -1, err)
 		}
 		f.batch, f.part = nil, nil
 	}
@@ -362,11 +362,11 @@ func (b *broker) answer(r *produce.Response, err error) {
 
 // flight finds what a part of the answer is about. Answers mostly come in the
 // order of the request: it looks where the last one was found first.
-func (b *broker) flight(topic string, number int32, next *int) *flight {
-	for range b.flights {
-		f := &b.flights[*next]
-		*next = (*next + 1) % len(b.flights)
-		if !f.done && f.part.number == number && f.part.topic.name == topic {
+func (b *broker) findSent(topic string, number int32, next *int) *sentBatch {
+	for range b.sent {
+		f := &b.sent[*next]
+		*next = (*next + 1) % len(b.sent)
+		if !f.answered && f.part.number == number && f.part.topic.name == topic {
 			return f
 		}
 	}

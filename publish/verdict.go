@@ -14,10 +14,10 @@ const (
 	// until an answer tells, and the broker recognises them if it has them.
 	unknown verdict = iota
 	written         // all in-sync replicas have it
-	passing         // refused before it was appended; may be accepted later
-	tooMuch         // refused before it was appended, for a record in it or for all of them together
-	never           // refused before it was appended, whenever it is asked
-	misfit          // refused before it was appended: the producer id's sequence does not fit the log's
+	retriable         // refused before it was appended; may be accepted later
+	splittable         // refused before it was appended, for a record in it or for all of them together
+	fatal           // refused before it was appended, whenever it is asked
+	outOfSequence          // refused before it was appended: the producer id's sequence does not fit the log's
 	fenced          // refused before the broker looked whether the log has it: the producer id is of no use any more
 )
 
@@ -29,25 +29,25 @@ var verdicts = map[kafkago.Error]verdict{
 	0:                               written,
 	kafkago.DuplicateSequenceNumber: written,
 
-	kafkago.NotEnoughReplicas:       passing,
-	kafkago.ThrottlingQuotaExceeded: passing,
-	kafkago.InvalidMessage:          passing, // the checksum: spoilt on its way
+	kafkago.NotEnoughReplicas:       retriable,
+	kafkago.ThrottlingQuotaExceeded: retriable,
+	kafkago.InvalidMessage:          retriable, // the checksum: spoilt on its way
 
-	kafkago.MessageSizeTooLarge: tooMuch,
-	kafkago.RecordListTooLarge:  tooMuch,
-	kafkago.InvalidRecord:       tooMuch,
-	kafkago.InvalidTimestamp:    tooMuch,
+	kafkago.MessageSizeTooLarge: splittable,
+	kafkago.RecordListTooLarge:  splittable,
+	kafkago.InvalidRecord:       splittable,
+	kafkago.InvalidTimestamp:    splittable,
 
-	kafkago.InvalidTopic:                never,
-	kafkago.InvalidRequiredAcks:         never,
-	kafkago.TopicAuthorizationFailed:    never,
-	kafkago.ClusterAuthorizationFailed:  never,
-	kafkago.UnsupportedForMessageFormat: never,
-	kafkago.UnsupportedCompressionType:  never,
-	kafkago.PolicyViolation:             never,
+	kafkago.InvalidTopic:                fatal,
+	kafkago.InvalidRequiredAcks:         fatal,
+	kafkago.TopicAuthorizationFailed:    fatal,
+	kafkago.ClusterAuthorizationFailed:  fatal,
+	kafkago.UnsupportedForMessageFormat: fatal,
+	kafkago.UnsupportedCompressionType:  fatal,
+	kafkago.PolicyViolation:             fatal,
 
-	kafkago.OutOfOrderSequenceNumber: misfit,
-	kafkago.UnknownProducerId:        misfit,
+	kafkago.OutOfOrderSequenceNumber: outOfSequence,
+	kafkago.UnknownProducerId:        outOfSequence,
 
 	kafkago.InvalidProducerEpoch:     fenced,
 	kafkago.ProducerFenced:           fenced,
@@ -57,20 +57,20 @@ var verdicts = map[kafkago.Error]verdict{
 
 // judge returns what a produce answer's code says of a batch, of which before
 // tells whether an earlier attempt's outcome is unknown.
-func judge(code kafkago.Error, before bool) verdict {
+func classify(code kafkago.Error, before bool) verdict {
 	if code == kafkago.DuplicateSequenceNumber && !before {
-		return misfit // it was never sent: what the log has is another batch
+		return outOfSequence // it was never sent: what the log has is another batch
 	}
 	return verdicts[code]
 }
 
 // cause is the word for an error code in metrics.
-func cause(code kafkago.Error) string {
+func errorLabel(code kafkago.Error) string {
 	return strings.ToLower(strings.ReplaceAll(code.Title(), " ", "_"))
 }
 
 // moved reports whether a code may mean that the leader is another one.
-func moved(code kafkago.Error) bool {
+func leaderMoved(code kafkago.Error) bool {
 	switch code {
 	case kafkago.NotLeaderForPartition, kafkago.UnknownTopicOrPartition, kafkago.LeaderNotAvailable, kafkago.ReplicaNotAvailable,
 		kafkago.FencedLeaderEpoch, kafkago.UnknownLeaderEpoch, kafkago.KafkaStorageError, kafkago.BrokerNotAvailable:

@@ -21,9 +21,9 @@ import (
 // close it.
 type Conn struct {
 	conn  *protocol.Conn
-	use   map[protocol.ApiKey]int16 // the versions of the requests that are used
-	until time.Time                 // when the SASL session ends; zero: never
-	stop  func() bool
+	negotiated   map[protocol.ApiKey]int16 // the versions of the requests that are used
+	expires time.Time                 // when the SASL session ends; zero: never
+	stopWatching  func() bool
 }
 
 // Dial connects to a broker, which is host:port. The connection ends with ctx.
@@ -54,8 +54,8 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 		}
 		secure = secured
 	}
-	n := &Conn{conn: protocol.NewConn(secure, c.clientID()), stop: stop}
-	if err := n.versions(); err != nil {
+	n := &Conn{conn: protocol.NewConn(secure, c.clientID()), stopWatching: stop}
+	if err := n.negotiateVersions(); err != nil {
 		return giveUp(err)
 	}
 	if c.SASL != nil {
@@ -67,7 +67,7 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 }
 
 // versions agrees on the versions of the requests that are used.
-func (n *Conn) versions() error {
+func (n *Conn) negotiateVersions() error {
 	m, err := n.conn.RoundTrip(new(apiversions.Request))
 	if err != nil {
 		return fmt.Errorf("asking for its versions: %w", err)
@@ -80,7 +80,7 @@ func (n *Conn) versions() error {
 			protocol.FindCoordinator, protocol.JoinGroup, protocol.SyncGroup, protocol.LeaveGroup,
 			protocol.AddPartitionsToTxn, protocol.EndTxn:
 			use[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
-			if most, ok := newest[key]; ok {
+			if most, ok := maxVersions[key]; ok {
 				use[key] = max(k.MinVersion, min(use[key], most))
 			}
 		}
@@ -89,7 +89,7 @@ func (n *Conn) versions() error {
 		return errors.New("it is older than Kafka 0.11, the first with idempotent producers")
 	}
 	n.conn.SetVersions(use)
-	n.use = use
+	n.negotiated = use
 	return nil
 }
 
@@ -97,7 +97,7 @@ func (n *Conn) versions() error {
 // kafka-go's newest. From version 11 of Fetch on followers answer a consumer, too,
 // and not every record that is acknowledged is in a follower's log.
 // https://cwiki.apache.org/confluence/display/KAFKA/KIP-392%3A+Allow+consumers+to+fetch+from+closest+replica
-var newest = map[protocol.ApiKey]int16{protocol.Fetch: 10}
+var maxVersions = map[protocol.ApiKey]int16{protocol.Fetch: 10}
 
 func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, address string) error {
 	m, err := n.conn.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
@@ -118,7 +118,7 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 			return fmt.Errorf("%w: %s", kafkago.Error(r.ErrorCode), r.ErrorMessage)
 		}
 		if r.SessionLifetimeMs > 0 {
-			n.until = time.Now().Add(time.Duration(r.SessionLifetimeMs) * time.Millisecond * 8 / 10)
+			n.expires = time.Now().Add(time.Duration(r.SessionLifetimeMs) * time.Millisecond * 8 / 10)
 		}
 		done, say, err = state.Next(ctx, r.AuthBytes)
 	}
@@ -142,7 +142,7 @@ func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
 		return nil, err
 	}
 	r := m.(*metadata.Response)
-	if n.use[protocol.Metadata] < epochVersion {
+	if n.negotiated[protocol.Metadata] < leaderEpochVersion {
 		for _, t := range r.Topics {
 			for i := range t.Partitions {
 				t.Partitions[i].LeaderEpoch = -1
@@ -154,13 +154,13 @@ func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
 
 // epochVersion is the first version of a metadata answer that has leader epochs.
 // https://cwiki.apache.org/confluence/display/KAFKA/KIP-320%3A+Allow+fetchers+to+detect+and+handle+log+truncation
-const epochVersion = 7
+const leaderEpochVersion = 7
 
 // Close ends the connection, and whatever waits for an answer on it.
 func (n *Conn) Close() {
-	n.stop()
+	n.stopWatching()
 	_ = n.conn.Close()
 }
 
 // Expired reports whether the connection's SASL session is about to end.
-func (n *Conn) Expired() bool { return !n.until.IsZero() && time.Now().After(n.until) }
+func (n *Conn) Expired() bool { return !n.expires.IsZero() && time.Now().After(n.expires) }

@@ -18,15 +18,15 @@ import (
 type AnyBroker struct {
 	Config
 	conn  *Conn
-	heard []string // addresses
+	known []string // addresses
 }
 
 // RoundTrip returns the answer to a request that any broker answers.
 func (c *AnyBroker) RoundTrip(ctx context.Context, q protocol.Message) (protocol.Message, error) {
-	return ask(ctx, c, func(n *Conn) (protocol.Message, error) { return n.RoundTrip(q, RequestTimeout) })
+	return roundTripAny(ctx, c, func(n *Conn) (protocol.Message, error) { return n.RoundTrip(q, RequestTimeout) })
 }
 
-func ask[Answer any](ctx context.Context, c *AnyBroker, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
+func roundTripAny[Answer any](ctx context.Context, c *AnyBroker, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
 	if c.conn != nil && !c.conn.Expired() {
 		if m, err := exchange(c.conn); err == nil {
 			return m, nil
@@ -54,7 +54,7 @@ func ask[Answer any](ctx context.Context, c *AnyBroker, exchange func(*Conn) (An
 
 // addresses returns whom to ask, each once.
 func (c *AnyBroker) addresses() []string {
-	all := slices.Clone(c.heard)
+	all := slices.Clone(c.known)
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // one that hangs is not always the first
 	for _, address := range c.Brokers {
 		if !slices.Contains(all, address) {
@@ -66,13 +66,13 @@ func (c *AnyBroker) addresses() []string {
 
 // Metadata asks where the topics' partitions are: see [Conn.Metadata].
 func (c *AnyBroker) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
-	r, err := ask(ctx, c, func(n *Conn) (*metadata.Response, error) { return n.Metadata(topics) })
+	r, err := roundTripAny(ctx, c, func(n *Conn) (*metadata.Response, error) { return n.Metadata(topics) })
 	if err != nil {
 		return nil, err
 	}
-	c.heard = c.heard[:0]
+	c.known = c.known[:0]
 	for _, b := range r.Brokers {
-		c.heard = append(c.heard, Address(b))
+		c.known = append(c.known, Address(b))
 	}
 	return r, nil
 }

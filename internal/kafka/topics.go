@@ -229,7 +229,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 			}
 		}
 	}
-	return before, l.settle(ctx, client, create)
+	return before, l.waitForLeaders(ctx, client, create)
 }
 
 // create creates topics. Kafka places the partitions of the first, and those of
@@ -240,30 +240,30 @@ func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []str
 	if len(topics) == 0 {
 		return nil
 	}
-	places, err := l.places(ctx, client)
+	places, err := l.assignments(ctx, client)
 	if err != nil {
 		return err
 	}
 	if places == nil {
-		if err := l.createAt(ctx, client, nil, topics[0]); err != nil {
+		if err := l.createWith(ctx, client, nil, topics[0]); err != nil {
 			return err
 		}
 		if topics = topics[1:]; len(topics) == 0 {
 			return nil
 		}
-		if places, err = l.places(ctx, client); err != nil {
+		if places, err = l.assignments(ctx, client); err != nil {
 			return err
 		}
 	}
-	if places != nil && l.createAt(ctx, client, places, topics...) == nil {
+	if places != nil && l.createWith(ctx, client, places, topics...) == nil {
 		return nil
 	}
-	return l.createAt(ctx, client, nil, topics...)
+	return l.createWith(ctx, client, nil, topics...)
 }
 
 // places returns the replicas of each partition of a topic that is as it should be,
 // or nil.
-func (l Layout) places(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
+func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
 	if err != nil {
 		return nil, fmt.Errorf("asking %s where its topics are: %w", client.Addr, err)
@@ -290,7 +290,7 @@ func (l Layout) places(ctx context.Context, client *kafkago.Client) ([]kafkago.R
 }
 
 // createAt creates topics at places, or where Kafka wants them.
-func (l Layout) createAt(ctx context.Context, client *kafkago.Client, places []kafkago.ReplicaAssignment, topics ...string) error {
+func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places []kafkago.ReplicaAssignment, topics ...string) error {
 	r := &kafkago.CreateTopicsRequest{}
 	for _, topic := range topics {
 		t := kafkago.TopicConfig{Topic: topic, NumPartitions: l.Partitions, ReplicationFactor: l.Replication}
@@ -315,11 +315,11 @@ func (l Layout) createAt(ctx context.Context, client *kafkago.Client, places []k
 }
 
 // settle waits until the leaders of new topics' partitions answer as such.
-func (l Layout) settle(ctx context.Context, client *kafkago.Client, created []string) error {
+func (l Layout) waitForLeaders(ctx context.Context, client *kafkago.Client, created []string) error {
 	if len(created) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
 	ask := &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{}}
 	for _, t := range created {
@@ -328,25 +328,25 @@ func (l Layout) settle(ctx context.Context, client *kafkago.Client, created []st
 		}
 	}
 	for {
-		err := led(client.ListOffsets(ctx, ask))
+		err := firstError(client.ListOffsets(ctx, ask))
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-time.After(settlePace):
+		case <-time.After(leaderPollInterval):
 		case <-ctx.Done():
-			return fmt.Errorf("the topics are there, and after %s not every partition has a leader: %w", settleTime, err)
+			return fmt.Errorf("the topics are there, and after %s not every partition has a leader: %w", leaderWait, err)
 		}
 	}
 }
 
 const (
-	settleTime = 30 * time.Second
-	settlePace = 200 * time.Millisecond
+	leaderWait = 30 * time.Second
+	leaderPollInterval = 200 * time.Millisecond
 )
 
 // led returns the first error in an answer that only leaders give.
-func led(r *kafkago.ListOffsetsResponse, err error) error {
+func firstError(r *kafkago.ListOffsetsResponse, err error) error {
 	if err != nil {
 		return err
 	}
