@@ -19,27 +19,28 @@ import (
 const (
 	lengthSize = 4
 	headerSize = 61
-	// recordRoom is more than a record needs beside its key, value and headers.
+	// recordRoom is an upper bound for the encoding of a record beside its key, value and
+	// headers.
 	recordRoom = 40
 )
 
-// batch is records of one partition, encoded, that are written all or none.
-// Its partition's lock guards it.
+// batch is a Kafka record batch: encoded records of one partition, of which the broker
+// writes all or none. The partition's lock guards it.
 type batch struct {
-	buf         []byte  // room for length and header, then the records
-	slots       []*slot // who gave each record, in the same order
-	first, last int64   // the first record's timestamp and the latest, in ms
-	reservedBytes    int64   // bytes of [Config.MaxBytes] it holds
+	buf           []byte  // room for length and header, then the records
+	slots         []*slot // one for each record, in the same order
+	first, last   int64   // the first record's timestamp and the latest, in ms
+	reservedBytes int64   // bytes that it uses of [Config.MaxBytes]
 
-	wire     []byte // what is sent, the same at every attempt; nil until the first
-	inFlight bool   // it is sent and not answered
-	// unknown is set once an attempt has ended without saying whether the log
-	// has the batch. From then on its bytes never change.
-	unknown bool
-	sealed  bool // nothing may be added
-	attempts   int
-	lastAttempt   time.Time // when the last attempt ended
-	openedAt   time.Time // when its first record was given
+	wire     []byte // the encoded batch as sent, the same at every attempt; nil before the first
+	inFlight bool   // sent and not answered
+	// unknown is set once an attempt ended and the log may or may not have the batch.
+	// From then on its bytes never change.
+	unknown     bool
+	sealed      bool // no more records may be added
+	attempts    int
+	lastAttempt time.Time // when the last attempt ended
+	openedAt    time.Time // when its first record was added
 }
 
 var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}
@@ -48,8 +49,8 @@ func newBatch() *batch {
 	return &batch{buf: buffers.Get().([]byte)[:lengthSize+headerSize]}
 }
 
-// recycle gives the bytes back. Nothing of a finished batch but its slots is
-// looked at afterwards.
+// recycle returns the buffer to the pool. Only the slots of a finished batch are used
+// afterwards.
 func (b *batch) recycle() {
 	if b.buf != nil && cap(b.buf) <= 1<<20 {
 		//lint:ignore SA6002 the slice header's 24 bytes are cheaper than the buffer
@@ -94,7 +95,7 @@ func appendBytes(to, field []byte) []byte {
 	return append(binary.AppendVarint(to, int64(len(field))), field...)
 }
 
-// recordSize is the length that an encoded record begins with.
+// recordSize returns the length that prefixes an encoded record.
 func recordSize(r *kafka.Record, age int64, index int) int {
 	n := 1 + varintSize(age) + varintSize(int64(index)) + fieldSize(r.Key) + fieldSize(r.Value) + varintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
@@ -120,7 +121,7 @@ func varintSize(v int64) int {
 	return n
 }
 
-// each calls do with each record as it is encoded, without its length.
+// eachRecord calls do with each encoded record, without its length prefix.
 func (b *batch) eachRecord(do func(s *slot, body []byte)) {
 	rest := b.buf[lengthSize+headerSize:]
 	for _, s := range b.slots {
@@ -130,8 +131,8 @@ func (b *batch) eachRecord(do func(s *slot, body []byte)) {
 	}
 }
 
-// waited returns a new batch of the records that somebody waits for, or nil if
-// there is none. It is for batches that are in no log.
+// withoutAbandoned returns a new batch of those records whose callers still wait, or nil if
+// there are none. The batch must not be in the log.
 func (b *batch) withoutAbandoned() *batch {
 	var to *batch
 	b.eachRecord(func(s *slot, body []byte) {
@@ -146,7 +147,7 @@ func (b *batch) withoutAbandoned() *batch {
 	return to
 }
 
-// singles returns a batch of each record. It is for batches that are in no log.
+// singles returns one batch for each record. The batch must not be in the log.
 func (b *batch) singles() []*batch {
 	var all []*batch
 	b.eachRecord(func(s *slot, body []byte) {
@@ -158,7 +159,8 @@ func (b *batch) singles() []*batch {
 	return all
 }
 
-// move appends a record that is encoded for another batch.
+// appendEncoded appends a record that was encoded for another batch, whose first
+// timestamp is first.
 func (b *batch) appendEncoded(body []byte, first int64, s *slot) {
 	at := 1 // after the attributes
 	age, n := binary.Varint(body[at:])
@@ -181,7 +183,8 @@ func (b *batch) appendEncoded(body []byte, first int64, s *slot) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seal makes the bytes to send, as this producer id's batch of that sequence.
+// seal encodes the batch for sending, with a producer id and the sequence number of its
+// first record.
 func (b *batch) seal(id producerID, sequence int32, codec compress.Codec) {
 	b.wire = b.buf
 	attributes := uint16(0)
@@ -208,8 +211,8 @@ func (b *batch) seal(id producerID, sequence int32, codec compress.Codec) {
 	binary.BigEndian.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
 }
 
-// compress returns room for length and header and the compressed records.
-// Writing to memory does not fail.
+// compress returns the compressed records after room for length and header. Writing to
+// memory does not fail.
 func (b *batch) compress(codec compress.Codec) []byte {
 	var to bytes.Buffer
 	to.Write(b.buf[:lengthSize+headerSize])
@@ -219,8 +222,8 @@ func (b *batch) compress(codec compress.Codec) []byte {
 	return to.Bytes()
 }
 
-// sequenceAfter returns the sequence of the batch that follows one of n
-// records: sequences go from 0 to 2^31-1 and begin again.
+// nextSequence returns the sequence number that follows a batch of n records. Sequence
+// numbers go from 0 to 2^31-1 and start again at 0.
 func nextSequence(sequence int32, n int) int32 {
 	return int32((int64(sequence) + int64(n)) & math.MaxInt32)
 }

@@ -13,41 +13,41 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// fate is what became of a record.
+// fate is the outcome of a record.
 type fate int8
 
 const (
-	waiting   fate = iota // in a batch, its caller waits
-	stored                // acknowledged
-	unwritten             // surely in no log, now or later
-	abandoned                // its caller was refused and left, its batch's outcome is unknown
-	indeterminate                  // its batch was given up with unknown outcome
+	waiting       fate = iota // in a batch, and its caller waits
+	stored                    // acknowledged
+	unwritten                 // not in the log, and never will be
+	abandoned                 // its caller was refused; the outcome of its batch is not known yet
+	indeterminate             // the outcome of its batch can never be known
 )
 
-// slot is one record of a call on its way. From the time it is placed its
-// partition's lock guards it.
+// slot tracks one record of a call. Once the record is in a batch, the partition's lock
+// guards the slot.
 type slot struct {
-	call  *call
-	part  *partition // nil: not placed yet, or known by the ledger
-	batch *batch
-	id    string // [kafka.Record.ID]
-	index int    // in the batch
-	size  int64  // bytes reserved for it
-	fate  fate
-	receipt    kafka.Receipt
-	err   error
-	entry *entry // the ledger's, once the caller was refused
+	call    *call
+	part    *partition // nil: not in a batch yet, or known to the ledger
+	batch   *batch
+	id      string // [kafka.Record.ID]
+	index   int    // in the batch
+	size    int64  // bytes reserved for it
+	fate    fate
+	receipt kafka.Receipt
+	err     error
+	entry   *entry // the ledger's, once the caller was refused
 }
 
-// call is one call of [Producer.Publish]: it ends when every record's fate is
-// known, or when its caller cannot wait any longer.
+// call is one call of [Producer.Publish]. It ends when the outcome of every record is
+// known, or at its caller's deadline.
 type call struct {
-	records []kafka.Record
-	slots   []slot
-	remaining    atomic.Int32
-	failed  atomic.Bool   // a record is not stored, or the caller left
-	done    chan struct{} // has a place for the one message that nothing is left
-	two     [2]slot       // most calls need no more
+	records   []kafka.Record
+	slots     []slot
+	remaining atomic.Int32
+	failed    atomic.Bool   // a record was not stored, or the caller has left
+	done      chan struct{} // buffered, size 1: the outcome of every record is known
+	two       [2]slot       // avoids an allocation for calls with up to two records
 }
 
 func newCall(records []kafka.Record) *call {
@@ -64,7 +64,7 @@ func newCall(records []kafka.Record) *call {
 	return c
 }
 
-// end tells the caller, if it still waits, what became of the record.
+// finish sets the outcome of the record, and tells the caller if it still waits.
 func (s *slot) finish(f fate, err error) {
 	was := s.fate
 	s.fate, s.err = f, err
@@ -76,7 +76,7 @@ func (s *slot) finish(f fate, err error) {
 	}
 }
 
-// wait returns once every record's fate is known or ctx is done.
+// wait returns once the outcome of every record is known or ctx is done.
 func (c *call) wait(ctx context.Context) {
 	select {
 	case <-c.done:
@@ -85,10 +85,10 @@ func (c *call) wait(ctx context.Context) {
 	}
 }
 
-var errDeadline = errors.New("the deadline passed first")
+var errDeadline = errors.New("the deadline passed before Kafka acknowledged the record")
 
-// leave takes the records that are not sent out of their batches, and leaves
-// the others behind as orphans.
+// abandon marks the records that were not sent as unwritten, and the others as
+// abandoned.
 func (c *call) abandon(err error) {
 	c.failed.Store(true)
 	for i := range c.slots {
@@ -110,8 +110,8 @@ func (c *call) abandon(err error) {
 	}
 }
 
-// result returns the receipts, or the first error. Where there is an error the
-// ledger remembers every record that is written all the same, or may be.
+// result returns the receipts, or the first error. After an error the ledger remembers
+// every record of the call that is written or may be.
 func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 	receipts := make([]kafka.Receipt, len(c.slots))
 	var err error
@@ -131,7 +131,7 @@ func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 	if large != nil {
 		err = large
 	}
-	if err == nil { // even if the deadline passed as the last answer came
+	if err == nil { // even if the deadline passed when the last answer arrived
 		return receipts, nil
 	}
 	for i := range c.slots {
@@ -139,21 +139,21 @@ func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 			l.remember(ledgerKey(&c.records[i]), s)
 		}
 	}
-	c.records = nil // orphans hold on to the call
+	c.records = nil // abandoned records keep the call in memory
 	return nil, err
 }
 
-// outcome returns what became of the record by now. Once its caller left, its
-// batch may be answered at any time.
+// outcome returns the outcome of the record so far. It needs the lock once the caller has
+// left, since the batch may be answered at any time.
 func (s *slot) outcome() (fate, kafka.Receipt, error) {
-	if s.part != nil && s.call.failed.Load() { // else nobody touches it any more
+	if s.part != nil && s.call.failed.Load() { // otherwise no other goroutine changes it any more
 		s.part.mu.Lock()
 		defer s.part.mu.Unlock()
 	}
 	return s.fate, s.receipt, s.err
 }
 
-// identity tells a record from others and is the same for its redelivery.
+// ledgerKey returns a key that identifies a record; its redeliveries have the same.
 func ledgerKey(r *kafka.Record) string {
 	if r.ID != "" {
 		return r.Topic + "\x00" + r.ID
@@ -167,8 +167,8 @@ func ledgerKey(r *kafka.Record) string {
 	return r.Topic + "\x01" + string(h.Sum(nil))
 }
 
-// recall looks a record up in the ledger. It returns whether the record is
-// written, and waits for a batch whose outcome is not known yet.
+// checkLedger looks a record up in the ledger, and reports whether the record is
+// written. If its batch has no outcome yet, checkLedger waits for that.
 func (s *slot) checkLedger(ctx context.Context, l *ledger, p *partition, r *kafka.Record) (bool, error) {
 	for {
 		e := l.find(ledgerKey(r))
@@ -196,6 +196,6 @@ func (s *slot) checkLedger(ctx context.Context, l *ledger, p *partition, r *kafk
 }
 
 var (
-	errIndeterminate      = errors.New("an earlier attempt to write it had to be given up: whether it is written is not known")
-	errPending = errors.New("an earlier attempt to write it is not answered yet")
+	errIndeterminate = errors.New("an earlier attempt to write the record was given up: it is not known whether the record is written")
+	errPending       = errors.New("an earlier attempt to write the record is not answered yet")
 )

@@ -18,51 +18,47 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// cluster is what is known of Kafka: the topics in use, their partitions'
-// leaders, the brokers.
+// cluster holds the metadata of Kafka: the topics in use, the leaders of their
+// partitions, and the brokers.
 type cluster struct {
 	Config
-	codec   compress.Codec
-	metrics *metrics
-	ids     ids
-	ledger  *ledger
-	pendingBytes    atomic.Int64 // bytes of records not settled
-	topics  atomic.Pointer[map[string]*topic]
-	logReader     atomic.Pointer[LogReader] // nil: nobody reads
+	codec        compress.Codec
+	metrics      *metrics
+	ids          ids
+	ledger       *ledger
+	pendingBytes atomic.Int64 // bytes of records whose outcome is not known
+	topics       atomic.Pointer[map[string]*topic]
+	logReader    atomic.Pointer[LogReader] // nil: batches are always sent again
 
-	ctx     context.Context
-	cancel     context.CancelFunc
-	running sync.WaitGroup
-	refreshWanted    chan struct{} // has a place for the one message that the metadata is old
+	ctx           context.Context
+	cancel        context.CancelFunc
+	running       sync.WaitGroup
+	refreshWanted chan struct{} // buffered, size 1: the metadata needs a refresh
 
-	mu      sync.Mutex
-	brokers map[int32]*broker
-	nextRefresh    *metadataRefresh    // the one that begins when the one under way has ended
-	unreachableSince    time.Time // since when nobody answers; zero: somebody does
+	mu               sync.Mutex
+	brokers          map[int32]*broker
+	nextRefresh      *metadataRefresh // starts after the one in progress
+	unreachableSince time.Time        // since when no broker answers; zero: one does
 
-	control kafka.AnyBroker // the refresher's own
+	control kafka.AnyBroker // used by refreshLoop alone
 }
 
-// round is one look at the metadata.
+// metadataRefresh is one refresh of the metadata; done is closed when it has ended.
 type metadataRefresh struct {
 	done chan struct{}
 	err  error
 }
 
-const (
-	metadataAge       = 30 * time.Second       // the metadata is looked at again after that
-	metadataRest      = 30 * time.Millisecond  // between one look and the next
-	metadataPace      = 250 * time.Millisecond // between looks while something is wrong
-	watchPace         = 50 * time.Millisecond
-	defaultMaxMessage = 1048588 // Kafka's own max.message.bytes, where a topic's cannot be read
-)
+// defaultMaxMessage is Kafka's default of max.message.bytes. It is used where a topic's
+// own setting cannot be read.
+const defaultMaxMessage = 1048588
 
 func newCluster(c Config) *cluster {
 	m := newMetrics(c.Metrics)
 	k := &cluster{
 		Config: c, control: kafka.AnyBroker{Config: c.Kafka}, codec: c.Compression.Codec(), metrics: m, ids: ids{metrics: m, log: c.Log, lock: c.Lock, answered: make(chan struct{})},
-		ledger: newLedger(c.RememberFor, c.RememberMax, m),
-		refreshWanted:   make(chan struct{}, 1), brokers: map[int32]*broker{}, nextRefresh: &metadataRefresh{done: make(chan struct{})},
+		ledger:        newLedger(c.RememberFor, c.RememberMax, m),
+		refreshWanted: make(chan struct{}, 1), brokers: map[int32]*broker{}, nextRefresh: &metadataRefresh{done: make(chan struct{})},
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.topics.Store(&map[string]*topic{})
@@ -77,6 +73,8 @@ func (k *cluster) stop() {
 	k.running.Wait()
 }
 
+// reserve accounts for bytes of records that wait, or returns an error if
+// [Config.MaxBytes] would be exceeded.
 func (k *cluster) reserve(bytes int64) error {
 	if k.pendingBytes.Add(bytes) > k.MaxBytes {
 		k.pendingBytes.Add(-bytes)
@@ -87,7 +85,7 @@ func (k *cluster) reserve(bytes int64) error {
 
 func (k *cluster) release(bytes int64) { k.pendingBytes.Add(-bytes) }
 
-// poke has the metadata looked at soon.
+// triggerRefresh makes refreshLoop refresh the metadata soon.
 func (k *cluster) triggerRefresh() {
 	select {
 	case k.refreshWanted <- struct{}{}:
@@ -95,7 +93,7 @@ func (k *cluster) triggerRefresh() {
 	}
 }
 
-// nudge has all brokers' senders look at what there is to do.
+// wakeBrokers wakes the senders of all brokers.
 func (k *cluster) wakeBrokers() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -104,7 +102,8 @@ func (k *cluster) wakeBrokers() {
 	}
 }
 
-// refresh looks at the metadata of the topics, and of those before.
+// refresh adds the topics to those in use, and waits for the next refresh of the
+// metadata.
 func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 	k.mu.Lock()
 	known := *k.topics.Load()
@@ -131,11 +130,11 @@ func (k *cluster) refresh(ctx context.Context, topics ...string) error {
 	}
 }
 
-// refresher looks at the metadata when it is asked to, often while something
-// is wrong, and now and then.
+// refreshLoop refreshes the metadata on request, every [kafka.MetadataRetryInterval]
+// while something is wrong, and every [kafka.MetadataMaxAge] otherwise.
 func (k *cluster) refreshLoop() {
 	defer k.control.Close()
-	pause := time.NewTimer(metadataAge)
+	pause := time.NewTimer(kafka.MetadataMaxAge)
 	defer pause.Stop()
 	for settings := true; ; {
 		select {
@@ -152,20 +151,21 @@ func (k *cluster) refreshLoop() {
 		var whole bool
 		whole, r.err = k.refreshMetadata(settings)
 		close(r.done)
-		next := metadataAge
+		next := kafka.MetadataMaxAge
 		if settings = !whole; !whole {
-			next = metadataPace
+			next = kafka.MetadataRetryInterval
 		}
 		pause.Reset(next)
 		select {
-		case <-time.After(metadataRest):
+		case <-time.After(kafka.MetadataMinInterval):
 		case <-k.ctx.Done():
 		}
 	}
 }
 
-// look asks somebody for the metadata and takes it in. It reports whether
-// every topic is there with its leaders.
+// refreshMetadata requests the metadata from any broker and applies it; with settings,
+// it reads the topics' settings, too. It reports whether every topic exists and
+// each of its partitions has a leader.
 func (k *cluster) refreshMetadata(settings bool) (whole bool, err error) {
 	var names []string
 	for name, t := range *k.topics.Load() {
@@ -192,7 +192,7 @@ func (k *cluster) refreshMetadata(settings bool) (whole bool, err error) {
 	return k.applyMetadata(m, names), nil
 }
 
-// unreachable returns an error once no broker has answered for a while.
+// unreachable returns an error if no broker has answered for [Config.Patience].
 func (k *cluster) unreachable() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -202,7 +202,8 @@ func (k *cluster) unreachable() error {
 	return fmt.Errorf("%w: no broker answers since %s", kafka.ErrUnavailable, k.unreachableSince.UTC().Format(time.TimeOnly))
 }
 
-// take takes the metadata of topics in.
+// applyMetadata updates brokers, topics and leaders. It reports whether every topic
+// exists and each of its partitions has a leader.
 func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -215,7 +216,7 @@ func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole boo
 	for _, name := range names {
 		i := slices.IndexFunc(m.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name })
 		if i < 0 {
-			topics[name].setError(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // what was known of it stands
+			topics[name].setError(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // keep what is known of it
 			whole = false
 			continue
 		}
@@ -224,6 +225,8 @@ func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole boo
 	return whole
 }
 
+// broker returns the broker with an id, and sets its address. It starts the sender of
+// a new broker.
 func (k *cluster) broker(id int32, address string) *broker {
 	b := k.brokers[id]
 	if b == nil {
@@ -237,9 +240,9 @@ func (k *cluster) broker(id int32, address string) *broker {
 	return b
 }
 
-// takeTopic takes in what is said of one topic. Partitions that are gone are
-// left without a leader, and kept: one that comes back goes on with its
-// sequence, since the log may know the producer id.
+// applyTopic updates one topic. A partition that is missing from the metadata loses its
+// leader and is kept: if it comes back, it continues its sequence, since the log may
+// know the producer id.
 func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
 	if m.ErrorCode != 0 {
 		err := fmt.Errorf("topic %s: %w", t.name, kafkago.Error(m.ErrorCode))
@@ -250,7 +253,7 @@ func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32
 		return false
 	}
 	if err := checkTopic(m); err != nil {
-		t.setError(err) // what was known of it stands
+		t.setError(err) // keep what is known of it
 		return false
 	}
 	t.err.Store(nil)
@@ -277,7 +280,7 @@ func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32
 	return whole
 }
 
-// checkTopic is [kafka.CheckPartitions] of a topic as brokers list it.
+// checkTopic applies [kafka.CheckPartitions] to a topic of a metadata response.
 func checkTopic(m *metadata.ResponseTopic) error {
 	all := make([]int, len(m.Partitions))
 	for i := range m.Partitions {
@@ -286,8 +289,8 @@ func checkTopic(m *metadata.ResponseTopic) error {
 	return kafka.CheckPartitions(m.Name, all)
 }
 
-// readLimits reads the topics' max.message.bytes. Where that is not allowed
-// Kafka's own default stands, and a larger record is the broker's to refuse.
+// readLimits reads the topics' max.message.bytes. Where that is not permitted, Kafka's
+// default is kept, and larger records are left for the broker to refuse.
 func (k *cluster) readLimits(topics []string) {
 	q := &describeconfigs.Request{}
 	for _, name := range topics {
@@ -311,9 +314,10 @@ func (k *cluster) readLimits(topics []string) {
 	}
 }
 
-// watch answers the callers of partitions that are hopeless.
+// watchPatience refuses the callers of partitions that have been unavailable for
+// [Config.Patience].
 func (k *cluster) watchPatience() {
-	tick := time.NewTicker(watchPace)
+	tick := time.NewTicker(kafka.PatienceCheckInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -328,7 +332,8 @@ func (k *cluster) watchPatience() {
 	}
 }
 
-// each calls do with every partition, those that are gone, too.
+// eachPartition calls do with every partition, including those that are no longer in
+// the metadata.
 func (k *cluster) eachPartition(do func(*partition)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

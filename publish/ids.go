@@ -15,48 +15,44 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// producerID is what a broker knows a producer by. The zero value is none.
+// producerID is a producer id and its epoch, as Kafka assigns them. The zero value is
+// none.
 type producerID struct {
-	id    int64
-	epoch int16
+	id       int64
+	epoch    int16
 	assigned bool
 }
 
-// ids is the producer id in use. Partitions take it when they have none, and
-// keep it until it ends for them; then the next who asks gets a new one. Those
-// who still have the former go on with it: an id without transactions is good
-// as long as its sequences are, partition by partition.
+// ids manages the producer id in use. A partition without an id uses the current one,
+// and keeps it until the partition's sequence is broken. Then the current id is
+// discarded, and the next request gets a new one. Other partitions keep the former id:
+// without transactions, an id is valid in a partition as long as its sequence there is.
 //
-// Where Kafka gives none it is asked again at intervals that grow from
-// [minIDRetry] to [maxIDRetry], by one broker's sender at a time, also while
-// nobody publishes.
+// If Kafka assigns none, the request is repeated at intervals that grow from
+// [kafka.ProducerIDMinBackoff] to [kafka.ProducerIDMaxBackoff], by one broker's sender
+// at a time, also while no call publishes.
 type ids struct {
-	requesting  sync.Mutex // held while one is asked for
-	current atomic.Pointer[producerID]
-	requested  atomic.Bool               // one is asked for even if there is nothing to send
-	answered   chan struct{}             // closed when Kafka has answered for the first time
-	outage  atomic.Pointer[producerIDOutage] // nil: the last answer was an id
-	metrics *metrics
-	log     zerolog.Logger
-	lock    *Lock // nil: any id is good
+	requesting sync.Mutex // held while one is requested
+	current    atomic.Pointer[producerID]
+	requested  atomic.Bool                      // one is requested even if there is nothing to send
+	answered   chan struct{}                    // closed when Kafka has answered for the first time
+	outage     atomic.Pointer[producerIDOutage] // nil: the last answer was an id
+	metrics    *metrics
+	log        zerolog.Logger
+	lock       *Lock // nil: the producer requests an id of its own
 }
 
-// idsOutage is since when and why Kafka gives no producer id.
+// producerIDOutage says since when and why Kafka assigns no producer id.
 type producerIDOutage struct {
-	since, retry time.Time // retry: not to be asked before
+	since, retry time.Time // retry: the time of the next request
 	tries        int
 	err          error
 }
 
-const (
-	minIDRetry = 100 * time.Millisecond
-	maxIDRetry = 2 * time.Second
-)
-
-// get returns the id in use, and asks the broker for one if there is none. It
-// is asked directly: looking for a transaction coordinator first, as kafka-go's
-// client does, would create the coordinator's topic. Broken says that the
-// connection is of no use any more.
+// get returns the current id, and requests one from the broker if there is none. The
+// request goes to the broker directly: kafka-go's client would look for a transaction
+// coordinator first, which creates the coordinator's topic. If broken is true, the
+// connection must be closed.
 func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	if i.lock != nil {
 		id, err := i.lock.id()
@@ -99,7 +95,7 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	if before != nil {
 		o.since, o.tries = before.since, before.tries+1
 	}
-	o.retry = now.Add(min(minIDRetry<<min(o.tries-1, 10), maxIDRetry))
+	o.retry = now.Add(min(kafka.ProducerIDMinBackoff<<min(o.tries-1, 10), kafka.ProducerIDMaxBackoff))
 	i.outage.Store(o)
 	if before == nil {
 		i.log.Error().Err(o.err).Msg("nothing can be published without a producer id; asking again")
@@ -107,7 +103,8 @@ func (i *ids) get(c *kafka.Conn) (_ producerID, broken bool, err error) {
 	return producerID{}, broken, o.err
 }
 
-// noProducerID says why there is none, and what to do where that is known.
+// explainNoProducerID returns an error that says why there is no producer id, and what
+// to do if that is known.
 func explainNoProducerID(why error) error {
 	switch {
 	case errors.Is(why, kafkago.ClusterAuthorizationFailed), errors.Is(why, kafkago.TopicAuthorizationFailed), errors.Is(why, kafkago.TransactionalIDAuthorizationFailed):
@@ -118,7 +115,7 @@ func explainNoProducerID(why error) error {
 	}
 }
 
-// hear ends what waits for the first answer. The lock asking is held.
+// signalAnswer closes answered. The caller holds the lock requesting.
 func (i *ids) signalAnswer() {
 	select {
 	case <-i.answered:
@@ -127,13 +124,12 @@ func (i *ids) signalAnswer() {
 	}
 }
 
-// due reports whether one is to be asked for now, whether or not there is
-// something to send.
+// due reports whether an id should be requested now, even if there is nothing to send.
 func (i *ids) due() bool {
 	return i.lock == nil && i.current.Load() == nil && i.requested.Load() && i.retryIn() <= 0
 }
 
-// wait returns for how long Kafka is not to be asked.
+// retryIn returns the time until the next request for an id may be sent.
 func (i *ids) retryIn() time.Duration {
 	if o := i.outage.Load(); o != nil {
 		return time.Until(o.retry)
@@ -141,7 +137,7 @@ func (i *ids) retryIn() time.Duration {
 	return 0
 }
 
-// missing returns an error if there has been no id since limit.
+// checkAvailable returns an error if Kafka has assigned no id since limit or longer.
 func (i *ids) checkAvailable(limit time.Time) error {
 	if i.lock != nil && i.lock.ctx.Err() != nil {
 		return context.Cause(i.lock.ctx)
@@ -152,10 +148,10 @@ func (i *ids) checkAvailable(limit time.Time) error {
 	return nil
 }
 
-// end makes the next get ask for a new id, if this is the one in use.
+// discard makes the next get request a new id, if the given one is current.
 func (i *ids) discard(id producerID) {
 	if i.lock != nil && id.assigned {
-		i.lock.cancel(ErrLockLost) // its holder has one id and no other
+		i.lock.cancel(ErrLockLost) // the holder of a lock has only this one id
 	}
 	if now := i.current.Load(); now != nil && *now == id {
 		i.current.CompareAndSwap(now, nil)

@@ -97,7 +97,7 @@ func TestNoProducerID(t *testing.T) {
 				t.Errorf("want one line of log, got\n%s", log)
 			}
 			refuses.Store(false)
-			for end := time.Now().Add(2 * maxIDRetry); p.Ready(within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(2 * kafka.ProducerIDMaxBackoff); p.Ready(within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("not ready, and producer ids are given again")
 				}

@@ -8,34 +8,34 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// ledger remembers the records whose caller was refused although they are
-// written, or may be, so that a redelivery is not written again. Records that
-// were acknowledged to their caller are not in it.
+// ledger remembers records that are written, or may be, although their callers were
+// refused, so that a redelivery is not written again. Records that were acknowledged to
+// their callers are not in it.
 //
-// An entry begins when its caller is refused. While its batch is unsettled the
-// entry is an orphan, and redeliveries wait for it. It ends as stored (with the
-// receipt), as lost, or is forgotten because the record is surely not written.
-// What is stored or lost is remembered for a time, and no more than a number
-// of them; orphans hold a batch and are bounded by [Config.MaxBytes].
+// A record gets an entry when its caller is refused. While the outcome of its batch is
+// unknown, the entry is abandoned, and redeliveries wait for it. Then the entry becomes
+// stored (with the receipt) or indeterminate, or is removed because the record was
+// not written. Stored and indeterminate entries are kept for a limited time, and a
+// limited number of them. Abandoned entries belong to a batch in memory, so
+// [Config.MaxBytes] bounds them.
 type ledger struct {
-	size   atomic.Int64 // of entries: calls look no further when it is 0
-	retention   time.Duration
-	maxEntries   int
-	now    func() time.Time
-	mu     sync.Mutex
+	size       atomic.Int64 // number of entries; at 0, calls skip the look-up
+	retention  time.Duration
+	maxEntries int
+	now        func() time.Time
+	mu         sync.Mutex
 	entries    map[string]*entry
-	finished  []*entry // stored and lost, the oldest first
-	metric *metrics
+	finished   []*entry // stored and indeterminate, the oldest first
+	metric     *metrics
 }
 
-// entry is what is known of one record. The ledger's lock guards it, but for
-// the channel.
+// entry has the outcome of one record. The ledger's lock guards all but the channel.
 type entry struct {
-	key     string
-	fate    fate // orphan, stored or lost
-	receipt      kafka.Receipt
-	expires   time.Time
-	resolved chan struct{} // closed when it is no orphan any more
+	key      string
+	fate     fate // abandoned, stored or indeterminate
+	receipt  kafka.Receipt
+	expires  time.Time
+	resolved chan struct{} // closed when the outcome is known
 }
 
 func newLedger(keep time.Duration, most int, m *metrics) *ledger {
@@ -61,8 +61,8 @@ func (l *ledger) find(key string) *entry {
 	return &same
 }
 
-// remember makes an entry of a record whose caller is refused, if it is
-// written or may be.
+// remember adds an entry for a record whose caller is refused, if the record is written
+// or may be.
 func (l *ledger) remember(key string, s *slot) {
 	s.part.mu.Lock()
 	defer s.part.mu.Unlock()
@@ -81,8 +81,8 @@ func (l *ledger) remember(key string, s *slot) {
 	l.updateSize()
 }
 
-// settle tells the entry of a record, if it has one, how its batch ended. The
-// record's partition is locked.
+// resolve copies the outcome of a record to its entry, if it has one. The caller holds
+// the lock of the record's partition.
 func (l *ledger) resolve(s *slot) {
 	if s.entry == nil {
 		return
@@ -94,7 +94,8 @@ func (l *ledger) resolve(s *slot) {
 	l.updateSize()
 }
 
-// end is what settle and remember have in common.
+// finish sets the outcome of an entry, and removes entries that are too old or too
+// many. The caller holds the ledger's lock.
 func (l *ledger) finish(e *entry, s *slot) {
 	close(e.resolved)
 	if s.fate == unwritten {
@@ -110,7 +111,7 @@ func (l *ledger) finish(e *entry, s *slot) {
 	}
 }
 
-// forget removes an entry, unless a later one has taken its place.
+// forget removes an entry, unless a later one has replaced it.
 func (l *ledger) forget(e *entry) {
 	if l.entries[e.key] == e {
 		delete(l.entries, e.key)

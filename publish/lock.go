@@ -48,17 +48,17 @@ import (
 type Lock struct {
 	config   kafka.Config
 	name     string
-	self       LockHolder
+	self     LockHolder
 	group    coordinator // used by Acquire, then by keep, then by Release
 	producer producerID
 
 	ctx     context.Context
-	cancel    context.CancelCauseFunc
+	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
 
-	member     string
-	generation int32
-	lastHeartbeat  atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
+	member        string
+	generation    int32
+	lastHeartbeat atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
 }
 
 // LockHolder is who holds a [Lock], as the others are told.

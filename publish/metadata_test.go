@@ -118,7 +118,7 @@ func TestOddMetadata(t *testing.T) {
 			odd.Store(false)
 			eventually(t, p, r)
 			odd.Store(true) // for a producer that knows the topic, too
-			time.Sleep(2 * metadataRest)
+			time.Sleep(2 * kafka.MetadataMinInterval)
 			p.cluster.triggerRefresh()
 			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err == nil {
 				t.Error("ready, and the metadata is odd")

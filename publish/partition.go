@@ -11,20 +11,20 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// topic is what is known of a topic.
+// topic holds the metadata of a topic.
 type topic struct {
-	name  string
-	limit atomic.Int64                 // its max.message.bytes, or Kafka's default where that is not known
-	limitKnown  atomic.Bool                  // limit is the topic's own
-	parts atomic.Pointer[[]*partition] // nil: not known yet
-	everSeen  []*partition                 // all that ever were; the cluster's lock guards it
-	err   atomic.Pointer[error]        // what is wrong with what the brokers say of it; nil: nothing
+	name       string
+	limit      atomic.Int64                 // its max.message.bytes, or Kafka's default where that is not known
+	limitKnown atomic.Bool                  // limit is the topic's own
+	parts      atomic.Pointer[[]*partition] // nil: not known yet
+	everSeen   []*partition                 // all partitions that were ever in the metadata; the cluster's lock guards it
+	err        atomic.Pointer[error]        // why its last metadata could not be used; nil: it could
 }
 
 func (t *topic) setError(err error) { t.err.Store(&err) }
 
-// partition is the way of records to one partition: batches in the order they
-// are to be written, of which only the first is ever sent.
+// partition is the queue of batches for one partition, in the order in which they are
+// written. Only the first batch is ever sent.
 //
 //	queue  [ in flight, or its outcome unknown | full, waiting ... | open ]
 type partition struct {
@@ -32,40 +32,41 @@ type partition struct {
 	topic   *topic
 	number  int32
 
-	mu     sync.Mutex
-	queue  []*batch
-	leader *broker // nil: none is known
-	enqueued bool    // it is on its leader's list of what to send
-	paused bool    // it waits before its next attempt
+	mu       sync.Mutex
+	queue    []*batch
+	leader   *broker // nil: not known
+	enqueued bool    // it is in its leader's list of partitions with a batch to send
+	paused   bool    // it backs off before its next attempt
 
 	id       producerID // the zero value: none yet
 	sequence int32      // of the next batch
 
-	// Since when the leader is gone, and since when the oldest record waited as
-	// an attempt failed; an acknowledgement ends this. Zero: all is well.
+	// Since when there is no leader, and since when the oldest record waits whose
+	// attempts fail, until the next acknowledgement. Zero: no such problem.
 	leaderlessSince, failingSince time.Time
-	lastError                 error
+	lastError                     error
 }
 
-// usable returns an error if a record given to the partition now would have to
-// wait for something that is down already.
+// checkAvailable returns an error if the partition has been unavailable for
+// [Config.Patience], so that a new record is refused at once.
 func (p *partition) checkAvailable(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.unavailableReason(now)
 }
 
-// hopeless returns why the partition cannot be written to, once it could not
-// for [Config.Patience]. Troubles that follow each other are one: a batch that
-// was tried in vain waits no longer for a new leader or another answer.
+// unavailableReason returns why the partition cannot be written to, if that has lasted
+// for [Config.Patience]; else nil. Problems that follow each other count as one: a batch
+// whose attempts failed gets no extra time when the leader is lost as well. The caller
+// holds the lock.
 func (p *partition) unavailableReason(now time.Time) error {
 	limit := now.Add(-p.cluster.Patience)
 	past := func(since time.Time) bool { return !since.IsZero() && !since.After(limit) }
 	switch {
 	case p.leader == nil && past(p.leaderlessSince):
-		return fmt.Errorf("no leader since %s", p.leaderlessSince.UTC().Format(time.TimeOnly))
+		return fmt.Errorf("it has no leader since %s", p.leaderlessSince.UTC().Format(time.TimeOnly))
 	case (p.paused || len(p.queue) > 0 && p.queue[0].attempts > 0) && past(p.failingSince):
-		return fmt.Errorf("nothing is acknowledged since %s: %w", p.failingSince.UTC().Format(time.TimeOnly), p.lastError)
+		return fmt.Errorf("no record is acknowledged since %s: %w", p.failingSince.UTC().Format(time.TimeOnly), p.lastError)
 	}
 	if p.id == (producerID{}) {
 		if err := p.cluster.ids.checkAvailable(limit); err != nil {
@@ -85,7 +86,7 @@ func (p *partition) needsID(b *batch) bool {
 	return b.wire == nil && p.id == (producerID{})
 }
 
-// place puts a record in the open batch.
+// addRecord adds a record to the open batch, or returns why the partition is unavailable.
 func (p *partition) addRecord(r *kafka.Record, s *slot, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,12 +111,13 @@ func (p *partition) addRecord(r *kafka.Record, s *slot, now time.Time) error {
 	return nil
 }
 
-// batchLimit is how many bytes a batch may have.
+// batchLimit returns the most bytes of a batch with several records.
 func (p *partition) batchLimit() int64 {
 	return min(p.topic.limit.Load(), int64(p.cluster.MaxBatch)) + lengthSize
 }
 
-// list puts the partition on its leader's list, if there is something to send.
+// enqueue adds the partition to its leader's list if it has a batch to send. The caller
+// holds the lock.
 func (p *partition) enqueue() {
 	if p.enqueued || p.paused || p.leader == nil || len(p.queue) == 0 || p.queue[0].inFlight {
 		return
@@ -124,7 +126,8 @@ func (p *partition) enqueue() {
 	p.leader.enqueue(p)
 }
 
-// next returns the batch that is to be sent to the broker now, or nil.
+// nextBatch returns the batch to send to the broker now, or nil if there is none or it has
+// more than room bytes.
 func (p *partition) nextBatch(to *broker, room int) *batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,8 +158,8 @@ func (p *partition) nextBatch(to *broker, room int) *batch {
 	return nil
 }
 
-// prune takes records that nobody waits for any more out of the first batch,
-// which is in no log. It reports whether any is left.
+// removeAbandoned removes the records whose callers have left from the first batch, which
+// must not be in the log. It reports whether the batch has records left.
 func (p *partition) removeAbandoned() bool {
 	b := p.queue[0]
 	alive := 0
@@ -178,8 +181,9 @@ func (p *partition) removeAbandoned() bool {
 	return true
 }
 
-// reader returns who can tell what became of a batch that may be in the log and
-// that nobody waits for any more, or nil.
+// logReaderFor returns the log reader if it should resolve the batch: the outcome of the
+// batch is unknown, all of its callers have left, and the reader follows the topic. Else
+// it returns nil.
 func (p *partition) logReaderFor(b *batch) *LogReader {
 	log := p.cluster.logReader.Load()
 	if log == nil || !b.unknown || !(*log).Follows(p.topic.name) {
@@ -193,12 +197,9 @@ func (p *partition) logReaderFor(b *batch) *LogReader {
 	return log
 }
 
-// lookPace is between looks at what the log has.
-const lookPace = 20 * time.Millisecond
-
-// look settles a batch by what the log has, and reports whether it could. The
-// batch is not sent again: its redelivery may have come to another replica, and
-// what is not in the log by now is to be written by that one.
+// resolveFromLog finishes a batch according to the log, and reports whether the log
+// reader could answer. The batch is not sent again: its redelivery may have gone to
+// another replica, which writes the records that are not in the log.
 func (p *partition) resolveFromLog(b *batch, log LogReader) bool {
 	ids := make([]string, len(b.slots))
 	for i, s := range b.slots {
@@ -206,7 +207,7 @@ func (p *partition) resolveFromLog(b *batch, log LogReader) bool {
 	}
 	at, ok := log.Written(p.topic.name, int(p.number), b.lastAttempt, ids)
 	if !ok {
-		p.pause(lookPace)
+		p.pause(kafka.LogReadInterval)
 		return false
 	}
 	p.dropFirst(b)
@@ -223,15 +224,16 @@ func (p *partition) resolveFromLog(b *batch, log LogReader) bool {
 	return true
 }
 
-// drop takes the first batch out of the queue, for good. Its slots end after that:
-// their callers find its bytes free.
+// dropFirst removes the first batch from the queue for good. It is called before the
+// slots are finished, so that their callers find the batch's bytes released.
 func (p *partition) dropFirst(b *batch) {
 	p.queue = append(p.queue[:0], p.queue[1:]...)
 	p.cluster.release(b.reservedBytes)
 	b.recycle()
 }
 
-// sealFor makes the bytes of a batch that has none yet.
+// sealFor encodes a batch that is not encoded yet, with the partition's producer id, or
+// with the current one if the partition has none.
 func (p *partition) sealFor(b *batch, current producerID) {
 	if b.wire != nil {
 		return
@@ -245,8 +247,8 @@ func (p *partition) sealFor(b *batch, current producerID) {
 	b.seal(id, sequence, p.cluster.codec)
 }
 
-// answered is what the broker said of the batch in flight, or that it said
-// nothing: then code is 0 and err is set.
+// onResponse handles the broker's answer to the batch in flight. If no answer came, err is
+// set and code is 0.
 func (p *partition) onResponse(b *batch, code kafkago.Error, base int64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -275,8 +277,8 @@ func (p *partition) onResponse(b *batch, code kafkago.Error, base int64, err err
 	case fatal:
 		p.refuse(b, err)
 	case outOfSequence:
-		// One batch is in flight at a time, so if the log had this one it
-		// would be the producer id's last and recognised.
+		// One batch is in flight at a time, so a log with this batch would have it
+		// as the producer id's last, and the broker would recognise it.
 		p.discardProducerID()
 		b.unknown = false
 		p.retryUnwritten(b)
@@ -291,7 +293,8 @@ func (p *partition) onResponse(b *batch, code kafkago.Error, base int64, err err
 	p.enqueue()
 }
 
-// fails notes that an attempt was for nothing.
+// recordFailure records a failed attempt, and refreshes the metadata if the leader may
+// have moved.
 func (p *partition) recordFailure(b *batch, code kafkago.Error, err error) {
 	word := "connection"
 	if code != 0 {
@@ -307,8 +310,8 @@ func (p *partition) recordFailure(b *batch, code kafkago.Error, err error) {
 	}
 }
 
-// acknowledged ends a batch that all in-sync replicas have. Base is -1 where
-// the broker recognised it and does not remember where it is.
+// acknowledged finishes a batch that is on all in-sync replicas. Base is the offset of its
+// first record, or -1 if the broker recognised the batch and no longer knows the offset.
 func (p *partition) acknowledged(b *batch, base int64) {
 	p.failingSince, p.lastError = time.Time{}, nil
 	p.sequence = nextSequence(p.sequence, len(b.slots))
@@ -322,15 +325,16 @@ func (p *partition) acknowledged(b *batch, base int64) {
 	}
 }
 
+// finishSlot sets the outcome of a record in its slot and in the ledger.
 func (p *partition) finishSlot(s *slot, f fate, err error) {
 	if s.fate == unwritten {
-		return // withdrawn
+		return // it was removed before
 	}
 	s.finish(f, err)
 	p.cluster.ledger.resolve(s)
 }
 
-// retry sends the batch again after a while.
+// retryLater sends the batch again after a back-off; after the first attempt, at once.
 func (p *partition) retryLater(b *batch) {
 	if b.attempts <= 1 {
 		return // at once
@@ -338,9 +342,10 @@ func (p *partition) retryLater(b *batch) {
 	p.pause(min(10*time.Millisecond<<min(b.attempts, 6), 500*time.Millisecond))
 }
 
-func (p *partition) pause(rest time.Duration) {
+// pause delays the next attempt. The caller holds the lock.
+func (p *partition) pause(d time.Duration) {
 	p.paused = true
-	time.AfterFunc(rest, func() {
+	time.AfterFunc(d, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.resume()
@@ -352,9 +357,9 @@ func (p *partition) resume() {
 	p.enqueue()
 }
 
-// again is for a batch that was not accepted this time. If it is in no log,
-// records whose callers left are taken out, and the others are refused once
-// there is no hope.
+// retryUnwritten retries a batch that the broker did not append at this attempt. If no
+// earlier attempt may have written it, records whose callers have left are removed, and
+// the others are refused after [Config.Patience].
 func (p *partition) retryUnwritten(b *batch) {
 	if !b.unknown {
 		p.resetUnwritten(b)
@@ -366,8 +371,8 @@ func (p *partition) retryUnwritten(b *batch) {
 	p.retryLater(b)
 }
 
-// withdraw makes a batch that is in no log as if it was never sent: it may
-// change, and what nobody waits for is not written any more.
+// resetUnwritten resets a batch that is not in the log to its state before it was sent: it
+// may change again, and records whose callers have left will not be written.
 func (p *partition) resetUnwritten(b *batch) {
 	b.wire = nil
 	for _, s := range b.slots {
@@ -377,8 +382,8 @@ func (p *partition) resetUnwritten(b *batch) {
 	}
 }
 
-// split is for a batch that is too much, or has a record that is: each of its
-// records gets a batch of its own, so that its neighbours are not hurt.
+// split replaces a batch that is too large, or has an invalid record, by one batch for
+// each of its records, so that the valid ones are written.
 func (p *partition) split(b *batch, err error) {
 	if b.unknown || len(b.slots) == 1 {
 		p.cluster.triggerRefresh() // the topic's limit may have changed
@@ -395,7 +400,7 @@ func (p *partition) split(b *batch, err error) {
 	b.recycle()
 }
 
-// refuse ends a batch that will never be accepted.
+// refuse finishes a batch that the broker will never accept.
 func (p *partition) refuse(b *batch, err error) {
 	if b.unknown {
 		p.discardProducerID()
@@ -406,7 +411,7 @@ func (p *partition) refuse(b *batch, err error) {
 		kafka.ErrRefused, p.topic.name, len(b.slots), len(b.wire)-lengthSize, p.topic.limit.Load(), err))
 }
 
-// end ends the first batch with nothing written.
+// finishBatch removes the first batch and gives all of its records the same outcome.
 func (p *partition) finishBatch(b *batch, f fate, err error) {
 	p.dropFirst(b)
 	for _, s := range b.slots {
@@ -414,23 +419,24 @@ func (p *partition) finishBatch(b *batch, f fate, err error) {
 	}
 }
 
-// giveUp ends a batch that may be in the log and that no broker will ever tell
-// about: the ledger refuses its redeliveries as long as it remembers.
+// finishIndeterminate finishes a batch that may be in the log, when no answer can ever
+// tell. The ledger makes Publish refuse its redeliveries as long as it remembers them.
 func (p *partition) finishIndeterminate(b *batch, err error) {
 	p.cluster.metrics.lost.Add(float64(len(b.slots)))
 	p.finishBatch(b, indeterminate, unavailable(p, err))
 }
 
-// newID ends the producer id for this partition. Sequences of the next begin
-// at 0: to go on with the ones of this would let the broker take a new batch
-// for one that it has.
+// discardProducerID gives up the producer id of this partition. The sequence of the next id
+// begins at 0: with the old id and sequence, the broker could take a new batch for one
+// that it already has.
 func (p *partition) discardProducerID() {
 	p.cluster.ids.discard(p.id)
 	p.id = producerID{}
 }
 
-// giveIn answers the callers when the partition is hopeless: what was never
-// sent is dropped, and what may be written stays, to be sent until it is known.
+// failWaiters refuses the callers if the partition has been unavailable for
+// [Config.Patience]. Batches that were never sent are dropped. A batch that may be written
+// stays, until its outcome is known.
 func (p *partition) failWaiters(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -460,8 +466,8 @@ func (p *partition) failWaiters(now time.Time) {
 	}
 }
 
-// leads makes a broker the leader; nil is none. A request under way to the
-// former one is cut: its answer would come too late.
+// setLeader sets the leader; nil is none, and why says so. A request in flight to the
+// former leader is cut off: its answer would come too late.
 func (p *partition) setLeader(b *broker, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -483,13 +489,13 @@ func (p *partition) setLeader(b *broker, why error) {
 	p.resume()
 }
 
-// unavailable is the error of callers whose records cannot be acknowledged.
+// unavailable returns the error for callers of a partition that is not available.
 func unavailable(p *partition, why error) error {
 	return fmt.Errorf("%w: topic %s, partition %d: %w", kafka.ErrUnavailable, p.topic.name, p.number, why)
 }
 
-// returned puts a batch back that was taken and not sent, to be taken again after
-// a while.
+// returnUnsent returns a batch to the partition that was collected for a request and not
+// sent. It is collected again after wait.
 func (p *partition) returnUnsent(b *batch, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package publish writes to Kafka. [Producer.Publish] returns once all in-sync
-// replicas have every record it was given, and that is what a webhook's 2xx
-// stands on.
+// Package publish writes records to Kafka. [Producer.Publish] returns receipts once
+// all in-sync replicas have all of the records; only then is a webhook answered 2xx.
 //
 // # How it writes
 //
@@ -10,55 +9,58 @@
 //	Publish ──▶ (another)  ─┘          a batch of every          │
 //	   ▲                               partition it leads        │
 //	   └────────── receipts ◀── verdict on each batch ◀──────────┘
-//	                   └─ unknown: the same bytes again
+//	                   └─ outcome unknown: the same bytes again
 //
-// Callers encode their records into their partition's open batch and wait. A
-// broker's sender sends the first batch of each of its partitions as soon as
-// the request before is answered; while it is under way the next batches fill.
-// There is no timer: when nothing is under way a record is sent at once.
+// Callers encode their records into the open batch of the record's partition, and
+// wait. A broker's sender sends the first batch of each of its partitions as soon as
+// the previous request is answered; while a request is in flight, the next batches
+// fill. There is no linger timer: when no request is in flight, a record is sent at
+// once.
 //
 // # What is guaranteed
 //
-// A record with a receipt is in Kafka once, on all in-sync replicas. For a
-// record whose caller got an error:
+// A record with a receipt is in Kafka once, on all in-sync replicas. If the caller
+// got an error instead, one of these holds for the record:
 //
-//   - if it was not sent, it is taken out of its batch and never written;
-//   - if a broker answered that it did not append it, likewise;
-//   - if it was sent and not answered, the batch is kept and sent again, the
-//     same bytes, until an answer tells. The record may so be written after its
-//     caller was refused. The ledger knows it by its [kafka.Record.ID]: its
-//     redelivery waits for the outcome, gets the first one's receipt if it is
-//     written, and is written anew if it is not. Meanwhile the partition takes
-//     nothing else, and its callers are refused at once. Where somebody reads the
-//     topic ([Producer.SetLogReader]) a batch that nobody waits for is not sent again
-//     but looked for: its redelivery may have come to another replica;
-//   - if the broker refuses the batch for good after an attempt without an
-//     answer (its producer id is fenced, or it is not allowed any more), nobody
-//     can tell. The record is counted as tollbridge_kafka_unknown_records_total
-//     and its redelivery refused while the ledger remembers it.
+//   - It was not sent: it is removed from its batch and never written.
+//   - A broker answered that it did not append it: likewise.
+//   - It was sent and no answer came: its outcome is unknown. The batch is kept, and
+//     the same bytes are sent again until an answer says what happened. The record may
+//     so be written after its caller was refused. The ledger knows it by its
+//     [kafka.Record.ID]: a redelivery of it waits for the outcome, gets the receipt of
+//     the first attempt if that was written, and is written anew if it was not.
+//     Meanwhile the partition accepts no other records, and refuses their callers at
+//     once. If a log reader is set ([Producer.SetLogReader]), a batch whose callers
+//     have all left is not sent again: the producer reads the log to see whether it
+//     was written, since its redelivery may have gone to another replica.
+//   - The broker refuses the batch for good after an attempt without an answer (the
+//     producer id is fenced, or a permission was withdrawn): the outcome can never be
+//     known. The record is counted in tollbridge_kafka_unknown_records_total, and its
+//     redelivery is refused as long as the ledger remembers it.
 //
-// The ledger remembers for [Config.RememberFor] and at most [Config.RememberMax]
-// records, in memory: a process that is killed, or whose [Producer.Close] ran
-// out of time, takes with it what it knew of records it had refused.
+// The ledger remembers records for [Config.RememberFor], and at most
+// [Config.RememberMax] of them, in memory. If the process is killed, or
+// [Producer.Close] runs out of time, what the ledger knew of refused records is gone.
 //
 // # Non-obvious
 //
-//   - Only a queue's first batch is ever sent, so order holds through retries,
-//     and a sequence is counted up only when a batch is acknowledged.
-//   - Once an attempt's outcome is unknown a batch's bytes never change: a
-//     broker that has them recognises producer id, epoch and sequence.
-//   - A sequence that may have been used is never used for other records: the
-//     broker would take them for the former, acknowledge, and write nothing.
-//     The producer id ends for the partition, and the next begins at 0.
-//   - NOT_LEADER_OR_FOLLOWER does not mean that nothing was written: a leader
-//     that is deposed while it waits for the replicas answers so, too.
-//   - OUT_OF_ORDER_SEQUENCE_NUMBER does: with one batch in flight the log's last
-//     batch of the id would be this one, and be recognised.
-//   - An acknowledgement of a batch as a duplicate that was never sent before is
-//     of another batch: it is not believed.
-//   - An orphan (a record whose caller left) is written only if its outcome was
-//     unknown; a broker's refusal takes it out of the batch.
-//   - Locks are taken in this order: cluster, partition, broker or ledger.
+//   - Only the first batch of a queue is ever sent, so order holds through retries.
+//     The sequence number advances only when a batch is acknowledged.
+//   - Once the outcome of an attempt is unknown, the bytes of the batch never change:
+//     a broker that has the batch recognises producer id, epoch and sequence.
+//   - A sequence number that may have been used is never used for other records: the
+//     broker would take them for the earlier ones, acknowledge them, and write
+//     nothing. The partition gives up its producer id, and starts the next at 0.
+//   - NOT_LEADER_OR_FOLLOWER does not prove that the batch was not written: a leader
+//     that is deposed while it waits for the replicas gives the same answer.
+//   - OUT_OF_ORDER_SEQUENCE_NUMBER does prove it. Only one batch is in flight, so a
+//     broker that had this batch would have it as the producer id's last, and would
+//     recognise it.
+//   - If a batch was never sent before and the broker acknowledges it as a duplicate,
+//     the acknowledgement is for another batch. The producer does not accept it.
+//   - An abandoned record (its caller has left) is written only if its outcome was
+//     unknown; if a broker refuses the batch, the record is removed from it.
+//   - Locks are acquired in this order: cluster, partition, broker or ledger.
 package publish
 
 import (
@@ -75,36 +77,36 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Config is what a [Producer] may use. Kafka must be set; every other zero value
-// has the meaning that its comment gives.
+// Config configures a [Producer]. Kafka must be set; the comment of every other
+// field says what its zero value means.
 type Config struct {
 	Kafka kafka.Config
 
 	Compression kafkago.Compression // of the batches; 0 is none
-	MaxBytes    int64               // of records that are not acknowledged yet; more are refused; 0 is 64 MiB
-	MaxBatch    int                 // bytes of a batch with more than one record; 0 is 1 MiB; a topic's max.message.bytes may be less
-	MaxRequest  int                 // bytes of a request with more than one batch; 0 is 8 MiB
+	MaxBytes    int64               // of records that are not acknowledged yet; further records are refused; 0 is 64 MiB
+	MaxBatch    int                 // the most bytes of a batch with several records; 0 is 1 MiB; a smaller max.message.bytes of the topic counts
+	MaxRequest  int                 // the most bytes of a request with several batches; 0 is 8 MiB
 
-	// Patience is how long a partition may not be writable until its callers
-	// are refused, and new ones at once; 0 is 1.6 s.
+	// Patience is how long a partition may be unavailable before its callers are
+	// refused, and new callers at once; 0 is [kafka.Patience].
 	Patience time.Duration
-	// DrainTimeout is how long [Producer.Close] waits for what is under way; 0 is 10 s.
+	// DrainTimeout is how long [Producer.Close] waits for calls and batches in flight; 0 is 10 s.
 	DrainTimeout time.Duration
-	// RememberFor and RememberMax say how long, and how many, records that were
-	// refused to their callers and yet written are remembered; 0 is 72 h, and
-	// 100000.
+	// RememberFor and RememberMax bound the ledger: for how long, and how many,
+	// records are remembered that may have been written although their callers were
+	// refused; 0 is 72 h, and 100000.
 	RememberFor time.Duration
 	RememberMax int
 
-	// Lock, if it is not nil, is what a producer writes with, and only while it is
-	// held.
+	// Lock, if it is not nil, gives the producer its id; the producer writes only
+	// while the lock is held.
 	Lock *Lock
 
-	Metrics prometheus.Registerer // nil registers nowhere
-	Log     zerolog.Logger        // the zero value says nothing
+	Metrics prometheus.Registerer // nil: the metrics are not registered
+	Log     zerolog.Logger        // the zero value logs nothing
 }
 
-// orElse puts the defaults where nothing is set.
+// withDefaults returns the configuration with defaults for zero values.
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBytes, 64<<20)
 	setDefault(&c.MaxBatch, 1<<20)
@@ -127,30 +129,30 @@ func setDefault[T comparable](to *T, value T) {
 type Producer struct {
 	cluster *cluster
 	closed  atomic.Bool
-	calls   atomic.Int64 // under way
+	calls   atomic.Int64 // to Publish that have not returned
 }
 
-// NewProducer returns a producer. Nothing is asked of Kafka yet: see
+// NewProducer returns a producer. It does not contact Kafka yet: see
 // [Producer.Ready].
 func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.withDefaults())} }
 
-// LogReader is what can be read of Kafka.
+// LogReader tells which records are in the topics, whoever wrote them.
 type LogReader interface {
-	// Follows reports whether a topic is read at all.
+	// Follows reports whether the reader consumes a topic.
 	Follows(topic string) bool
-	// Written returns where records are, by [kafka.Record.ID], whoever wrote them. It
-	// returns false as long as something may be in the partition, or come into it,
-	// that was sent until a time and is not read.
+	// Written returns the receipts of those records that are in the partition, by
+	// [kafka.Record.ID]. It returns false while it cannot rule out that a request sent
+	// up to a time has appended, or may still append, records that are not read yet.
 	Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool)
 }
 
-// SetLogReader has what was sent and not answered, and what nobody waits for any more,
-// looked for in the log in place of being sent again, as it must be where other
-// replicas write the same records.
+// SetLogReader makes the producer resolve batches with unknown outcome, once their
+// callers have left, by reading the log instead of sending them again. It is needed
+// where other replicas write the same records.
 func (p *Producer) SetLogReader(l LogReader) { p.cluster.logReader.Store(&l) }
 
-// Ready returns nil if the topics are there and have a leader each, and Kafka gives
-// the producer an id, for which it is asked the first time that Ready is called.
+// Ready returns nil if the topics exist, each partition has a leader, and Kafka has
+// given the producer an id. The first call of Ready requests that id.
 func (p *Producer) Ready(ctx context.Context, topics []string) error {
 	if err := p.cluster.refresh(ctx, topics...); err != nil {
 		return fmt.Errorf("%w: %w", kafka.ErrUnavailable, err)
@@ -163,7 +165,7 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 		}
 		parts := t.parts.Load()
 		if parts == nil {
-			return fmt.Errorf("%w: topic %s: nothing is known of it", kafka.ErrUnavailable, name)
+			return fmt.Errorf("%w: topic %s: its metadata is not known yet", kafka.ErrUnavailable, name)
 		}
 		for _, q := range *parts {
 			if err := q.checkLeader(); err != nil {
@@ -179,7 +181,7 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 		select {
 		case <-ids.answered:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: no broker answers for a producer id: %w", kafka.ErrUnavailable, ctx.Err())
+			return fmt.Errorf("%w: no broker answers the request for a producer id: %w", kafka.ErrUnavailable, ctx.Err())
 		case <-p.cluster.ctx.Done():
 			return kafka.ErrClosed
 		}
@@ -192,18 +194,18 @@ func (p *Producer) Ready(ctx context.Context, topics []string) error {
 
 // Publish writes the records and returns their receipts in the same order,
 // once all in-sync replicas have all of them. Records of one partition are
-// written in the order they stand, and after those of calls that came before.
-// The context's deadline bounds it, and [Config.Patience] where Kafka does not
-// answer; an error wraps [kafka.ErrUnavailable], [kafka.ErrRefused] or [kafka.ErrClosed].
+// written in the order given, after those of earlier calls. Publish returns at the
+// latest at the context's deadline, and after [Config.Patience] if Kafka does not
+// answer. An error wraps [kafka.ErrUnavailable], [kafka.ErrRefused] or [kafka.ErrClosed].
 //
-// After an error some records may be written, or be written later: that of a
-// record which was sent and not answered is found out in the background. The
-// producer remembers them by [kafka.Record.ID], and when they are given to Publish
-// again they are not written again: it returns the receipts of the first time,
-// and waits if that is not known yet. See the package's documentation for what
-// is forgotten when. Publish does not recognise a record that is given to it
-// while another call with it has not returned, nor one that it returned a
-// receipt for.
+// After an error some of the records may be written already, or later. If a record
+// was sent and not answered, the producer finds out its outcome in the background,
+// and remembers the record by its [kafka.Record.ID]. If the record is given to
+// Publish again, Publish waits for that outcome; if the record was written, Publish
+// returns the receipt of the first attempt and does not write it again. The package's
+// documentation says how long records are remembered. Publish does not recognise a
+// duplicate of a record for which another call has not returned yet, nor of one for
+// which it has returned a receipt.
 func (p *Producer) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 	p.calls.Add(1)
 	defer p.calls.Add(-1)
@@ -226,7 +228,8 @@ func (p *Producer) Publish(ctx context.Context, records []kafka.Record) ([]kafka
 	return receipts, nil
 }
 
-// refusal counts an error and has it wrap one of the package's.
+// countRefusal counts an error by its cause, and returns it wrapped in
+// [kafka.ErrUnavailable] if it wraps no error of package kafka yet.
 func (k *cluster) countRefusal(err error) error {
 	word := "unavailable"
 	switch {
@@ -242,8 +245,8 @@ func (k *cluster) countRefusal(err error) error {
 	return err
 }
 
-// place puts each record that the ledger does not know in its partition's open
-// batch. Nothing is placed if it can be seen before that something is wrong.
+// enqueue adds each record that the ledger does not know to the open batch of its
+// partition. It adds none if one of them is known in advance to fail.
 func (p *Producer) enqueue(ctx context.Context, c *call) error {
 	k := p.cluster
 	parts := make([]*partition, len(c.records))
@@ -274,7 +277,7 @@ func (p *Producer) enqueue(ctx context.Context, c *call) error {
 				continue
 			}
 		}
-		if len(parts) > 1 { // all or nothing, where that can be seen
+		if len(parts) > 1 { // all records or none, as far as that can be known in advance
 			if err := q.checkAvailable(now); err != nil {
 				return unavailable(q, err)
 			}
@@ -301,7 +304,8 @@ func (p *Producer) enqueue(ctx context.Context, c *call) error {
 	return nil
 }
 
-// partition returns the partition of a record.
+// partition returns the partition of a record. It refreshes the metadata if the topic
+// is not known yet.
 func (k *cluster) partition(ctx context.Context, r *kafka.Record) (*partition, error) {
 	t := (*k.topics.Load())[r.Topic]
 	if t == nil || t.parts.Load() == nil {
@@ -314,21 +318,21 @@ func (k *cluster) partition(ctx context.Context, r *kafka.Record) (*partition, e
 		t = (*k.topics.Load())[r.Topic]
 		if err := t.err.Load(); err != nil {
 			if errors.Is(*err, kafkago.UnknownTopicOrPartition) {
-				return nil, fmt.Errorf("%w: topic %s is not there", kafka.ErrRefused, r.Topic)
+				return nil, fmt.Errorf("%w: topic %s does not exist", kafka.ErrRefused, r.Topic)
 			}
 			return nil, *err
 		}
 		if t.parts.Load() == nil {
-			return nil, fmt.Errorf("topic %s: nothing is known of it", r.Topic)
+			return nil, fmt.Errorf("topic %s: its metadata is not known yet", r.Topic)
 		}
 	}
 	parts := *t.parts.Load()
 	return parts[kafka.PartitionOf(r.Key, len(parts))], nil
 }
 
-// size returns how many bytes a record takes, or an error if its topic does
-// not take so many. Compressed it may, so that the broker is asked, as it is where
-// the topic's limit is not known.
+// size returns the bytes to reserve for a record, or an error if the record is larger
+// than its topic allows. With compression, or where the topic's limit is not known, it
+// returns no error: the broker decides.
 func (p *partition) size(r *kafka.Record) (int64, error) {
 	n := int64(recordSize(r, 0, 0) + recordRoom)
 	if limit := p.topic.limit.Load(); n-recordRoom+headerSize > limit && p.cluster.codec == nil && p.topic.limitKnown.Load() {
@@ -338,7 +342,7 @@ func (p *partition) size(r *kafka.Record) (int64, error) {
 	return n, nil
 }
 
-// led returns an error if the partition has no leader.
+// checkLeader returns an error if the partition has no known leader.
 func (p *partition) checkLeader() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -348,8 +352,8 @@ func (p *partition) checkLeader() error {
 	return nil
 }
 
-// Close waits for the calls under way, and for batches whose callers left,
-// until all is known or [Config.DrainTimeout] has passed, and ends the connections.
+// Close waits until the calls of Publish have returned and the outcome of every batch
+// is known, at most for [Config.DrainTimeout], and closes the connections.
 func (p *Producer) Close() {
 	p.closed.Store(true)
 	const pace = 2 * time.Millisecond
@@ -364,7 +368,7 @@ func (p *Producer) Close() {
 	}
 }
 
-// abandon answers who still waits when the producer has ended.
+// failOnClose refuses the callers that still wait when the producer closes.
 func (p *partition) failOnClose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -130,7 +130,7 @@ func TestRefused(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"no topic", kafka.Record{Topic: "nowhere", Key: []byte("k")}, kafka.ErrRefused, "topic nowhere is not there"},
+		{"no topic", kafka.Record{Topic: "nowhere", Key: []byte("k")}, kafka.ErrRefused, "topic nowhere does not exist"},
 		{"too large", kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 2<<20)}, kafka.ErrRefused, "a record of 2097"},
 		{"all bytes", kafka.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 4<<20)}, kafka.ErrRefused, "max.message.bytes is 1048588"},
 	} {

@@ -19,43 +19,39 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// produceTime is how long a produce request may take until its connection is
-// closed.
-const produceTime = 10 * time.Second
-
-// broker sends to one broker: one request at a time, with a batch of every
-// partition it leads that has one ready. While a request is under way the
-// batches of the next fill.
+// broker sends produce requests to one broker, one at a time. A request has the first
+// batch of every partition that the broker leads and that has a batch ready. While a
+// request is in flight, the batches of the next request fill.
 type broker struct {
 	cluster *cluster
 	id      int32
-	wake    chan struct{} // has a place for the one message that there is work
+	wake    chan struct{} // buffered, size 1: there is work
 
 	mu      sync.Mutex
 	address string
 	ready   []*partition
 	conn    *kafka.Conn
 
-	failingSince optionalTime // since when it cannot be reached
-	requestSentAt   optionalTime // when the request under way was sent
-	throttledUntil   optionalTime // until when it takes no request, since a quota of ours is used up
+	failingSince   optionalTime // since when the broker cannot be reached
+	requestSentAt  optionalTime // when the request in flight was sent
+	throttledUntil optionalTime // until when the broker accepts no request, because a client quota is used up
 
-	// The sender's own.
-	attempts   int       // to get an answer, in vain
-	retryAt  time.Time // when to try again
-	sent []sentBatch
-	readers []bytes.Reader
-	request rawproduce.Request
+	// Used by the sender's goroutine alone.
+	attempts int       // failed in a row
+	retryAt  time.Time // no request before then
+	sent     []sentBatch
+	readers  []bytes.Reader
+	request  rawproduce.Request
 }
 
-// moment is a time or none, for many to read and one to set.
+// optionalTime is a time or none. One goroutine sets it, several read it.
 type optionalTime struct{ at atomic.Pointer[time.Time] }
 
 func (m *optionalTime) set(t time.Time) { m.at.Store(&t) }
 func (m *optionalTime) clear()          { m.at.Store(nil) }
-func (m *optionalTime) isNone() bool      { return m.at.Load() == nil }
+func (m *optionalTime) isNone() bool    { return m.at.Load() == nil }
 
-// before returns the time if there is one and it is not after limit.
+// before returns the time if there is one and it is not after limit; else nil.
 func (m *optionalTime) before(limit time.Time) *time.Time {
 	if t := m.at.Load(); t != nil && !t.After(limit) {
 		return t
@@ -63,14 +59,15 @@ func (m *optionalTime) before(limit time.Time) *time.Time {
 	return nil
 }
 
-// flight is a batch on its way.
+// sentBatch is a batch of the request in flight.
 type sentBatch struct {
-	part  *partition
-	batch *batch
-	answered  bool // it is answered
+	part     *partition
+	batch    *batch
+	answered bool // the response had a part for it
 }
 
-// push puts a partition on the list of what to send. The partition is locked.
+// enqueue adds a partition to those with a batch to send. The caller holds the
+// partition's lock.
 func (b *broker) enqueue(p *partition) {
 	b.mu.Lock()
 	b.ready = append(b.ready, p)
@@ -78,6 +75,7 @@ func (b *broker) enqueue(p *partition) {
 	b.signal()
 }
 
+// signal wakes the sender.
 func (b *broker) signal() {
 	select {
 	case b.wake <- struct{}{}:
@@ -85,8 +83,9 @@ func (b *broker) signal() {
 	}
 }
 
-// silent returns an error if the broker has given no sign of life since limit,
-// though it was asked for one.
+// unresponsive returns an error if the broker could not be reached, or did not answer
+// the request in flight, since limit or longer, or if it throttles the producer for
+// longer than [Config.Patience].
 func (b *broker) unresponsive(limit time.Time) error {
 	since := b.failingSince.before(limit)
 	if since == nil {
@@ -96,12 +95,12 @@ func (b *broker) unresponsive(limit time.Time) error {
 		return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
 	}
 	if until := b.throttledUntil.at.Load(); until != nil && time.Until(*until) > b.cluster.Patience {
-		return fmt.Errorf("broker %d takes nothing until %s: a client quota of Kafka's is used up", b.id, until.UTC().Format(time.TimeOnly))
+		return fmt.Errorf("broker %d accepts no request until %s: the client quota in Kafka is used up", b.id, until.UTC().Format(time.TimeOnly))
 	}
 	return nil
 }
 
-// hangUp cuts the connection, and so the request under way.
+// closeConnection closes the connection, which fails the request in flight.
 func (b *broker) closeConnection() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,7 +122,7 @@ func (b *broker) run(ctx context.Context) {
 			return
 		}
 		for b.send(ctx) {
-			runtime.Gosched() // those who were answered come back into the next request
+			runtime.Gosched() // lets the callers just answered join the next request
 		}
 		wait := time.Until(b.retryAt)
 		if other := b.cluster.ids.retryIn(); wait <= 0 || other > 0 && other < wait {
@@ -135,9 +134,9 @@ func (b *broker) run(ctx context.Context) {
 	}
 }
 
-// send sends one request and reports whether it did. A broker that could not
-// be reached is tried again even if nothing is to be sent: nobody is given to
-// it while it cannot be.
+// send sends one request and reports whether it was answered. If the broker could not be
+// reached, send connects to it again even if there is nothing to send: callers are refused
+// until the connection is back.
 func (b *broker) send(ctx context.Context) bool {
 	if time.Now().Before(b.retryAt) {
 		return false
@@ -153,7 +152,7 @@ func (b *broker) send(ctx context.Context) bool {
 	b.buildRequest(current)
 	start := time.Now()
 	b.requestSentAt.set(start)
-	m, err := b.conn.RoundTrip(&b.request, produceTime)
+	m, err := b.conn.RoundTrip(&b.request, kafka.ProduceTimeout)
 	b.requestSentAt.clear()
 	b.cluster.metrics.request.Observe(time.Since(start).Seconds())
 	if err != nil {
@@ -168,9 +167,9 @@ func (b *broker) send(ctx context.Context) bool {
 	return true
 }
 
-// rest has nothing sent for the time that the broker asks for. It would not read
-// the request: that would lie in its socket, and be written though its records'
-// callers were refused long ago and the connection is gone.
+// throttle delays the next request by the time that the broker asks for. The broker would
+// not read a request before: the request would wait in the socket, and be written long
+// after the callers were refused and the connection was closed.
 // https://cwiki.apache.org/confluence/x/OCngB (KIP-219)
 func (b *broker) throttle(d time.Duration) {
 	if d == 0 {
@@ -182,19 +181,20 @@ func (b *broker) throttle(d time.Duration) {
 	b.throttledUntil.set(b.retryAt)
 }
 
-// busy reports whether there is something to do.
+// hasWork reports whether there is something to send, a connection to restore, or a
+// producer id to request.
 func (b *broker) hasWork() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.ready) > 0 || !b.failingSince.isNone() || b.cluster.ids.due()
 }
 
-// identify returns the producer id for batches that have none yet. Where Kafka
-// gives none those go back and wait, and the others are sent. It reports false if
-// the connection has ended.
+// currentProducerID returns the producer id for batches that have none yet. If Kafka
+// assigns none, those batches go back to their partitions and wait, and the others are
+// sent. It returns false if the connection is broken.
 func (b *broker) currentProducerID() (producerID, bool) {
 	ids := &b.cluster.ids
-	// With a lock, nothing is sent any more once that is lost.
+	// With a lock, no batch is sent once the lock is lost.
 	needs := func(f sentBatch) bool { return ids.lock != nil || f.part.needsID(f.batch) }
 	if !slices.ContainsFunc(b.sent, needs) && !ids.due() {
 		return producerID{}, true
@@ -203,8 +203,8 @@ func (b *broker) currentProducerID() (producerID, bool) {
 	if err == nil {
 		return id, true
 	}
-	b.cluster.wakeBrokers() // so that any broker may be asked the next time
-	wait := max(ids.retryIn(), minIDRetry)
+	b.cluster.wakeBrokers() // so that any broker's sender may request it next time
+	wait := max(ids.retryIn(), kafka.ProducerIDMinBackoff)
 	b.sent = slices.DeleteFunc(b.sent, func(f sentBatch) bool {
 		back := broken || needs(f)
 		if back {
@@ -218,7 +218,7 @@ func (b *broker) currentProducerID() (producerID, bool) {
 	return producerID{}, !broken
 }
 
-// connect makes sure that there is a connection.
+// connect opens a connection if there is none, and reports whether there is one.
 func (b *broker) connect(ctx context.Context) bool {
 	if b.conn != nil && b.conn.Expired() {
 		b.disconnect()
@@ -251,7 +251,7 @@ func (b *broker) disconnect() {
 	}
 }
 
-// fail ends a connection that did not answer. The first attempt to connect again
+// connectionFailed closes a connection that did not answer. The first attempt to connect again
 // is at once, unless no connection answers: then their pace is that of [broker.failed].
 func (b *broker) connectionFailed(err error) {
 	b.disconnect()
@@ -262,7 +262,8 @@ func (b *broker) connectionFailed(err error) {
 	b.signal()
 }
 
-// failed notes that the broker could not be reached.
+// recordConnectFailure records that the broker could not be reached, and sets the
+// back-off.
 func (b *broker) recordConnectFailure(since time.Time, err error) {
 	if b.failingSince.isNone() {
 		b.failingSince.set(since)
@@ -273,8 +274,7 @@ func (b *broker) recordConnectFailure(since time.Time, err error) {
 	b.cluster.triggerRefresh()
 }
 
-// collect takes the first batch of each partition that is ready, as many as
-// fit a request.
+// collect moves the first batch of each ready partition to the request, as many as fit.
 func (b *broker) collect() {
 	b.mu.Lock()
 	ready := b.ready
@@ -294,12 +294,12 @@ func (b *broker) collect() {
 	}
 }
 
-// compose makes the request.
+// buildRequest builds the produce request, and encodes batches that are not encoded yet.
 func (b *broker) buildRequest(current producerID) {
 	if cap(b.readers) < len(b.sent) {
 		b.readers = make([]bytes.Reader, 2*len(b.sent))
 	}
-	b.request = rawproduce.Request{Acks: -1, Timeout: int32(replicaTime / time.Millisecond), Topics: b.request.Topics[:0]}
+	b.request = rawproduce.Request{Acks: -1, Timeout: int32(kafka.ReplicationTimeout / time.Millisecond), Topics: b.request.Topics[:0]}
 	for i, f := range b.sent {
 		f.part.sealFor(f.batch, current)
 		b.cluster.metrics.records.Observe(float64(len(f.batch.slots)))
@@ -314,10 +314,7 @@ func (b *broker) buildRequest(current producerID) {
 	}
 }
 
-// replicaTime is how long a broker may wait for the in-sync replicas.
-const replicaTime = 5 * time.Second
-
-// topic returns the request's entry of a topic.
+// topic returns the request's entry for a topic, and adds it if there is none.
 func (b *broker) topic(name string) *rawproduce.RequestTopic {
 	all := b.request.Topics
 	for i := range all {
@@ -337,7 +334,8 @@ func (b *broker) topic(name string) *rawproduce.RequestTopic {
 
 var errMissing = errors.New("the broker's answer leaves the partition out")
 
-// answer gives each batch its part of the answer. Without one, err says why.
+// handleResponse passes each part of the response to its batch. If there is no response,
+// err says why.
 func (b *broker) handleResponse(r *produce.Response, err error) {
 	if r != nil {
 		next := 0
@@ -360,8 +358,8 @@ func (b *broker) handleResponse(r *produce.Response, err error) {
 	}
 }
 
-// flight finds what a part of the answer is about. Answers mostly come in the
-// order of the request: it looks where the last one was found first.
+// findSent returns the batch that a part of the response belongs to, or nil. The parts
+// mostly come in the order of the request, so the search starts after the last match.
 func (b *broker) findSent(topic string, number int32, next *int) *sentBatch {
 	for range b.sent {
 		f := &b.sent[*next]

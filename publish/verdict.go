@@ -6,32 +6,32 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// verdict is what a broker's answer says of a batch.
+// verdict classifies the broker's answer to a batch.
 type verdict int
 
 const (
-	// unknown: the log may have the batch or not. The same bytes are sent again
-	// until an answer tells, and the broker recognises them if it has them.
-	unknown verdict = iota
-	written         // all in-sync replicas have it
-	retriable         // refused before it was appended; may be accepted later
-	splittable         // refused before it was appended, for a record in it or for all of them together
-	fatal           // refused before it was appended, whenever it is asked
-	outOfSequence          // refused before it was appended: the producer id's sequence does not fit the log's
-	fenced          // refused before the broker looked whether the log has it: the producer id is of no use any more
+	// unknown: the batch may or may not be in the log. The same bytes are sent again
+	// until an answer is definite; a broker that has the batch recognises them.
+	unknown       verdict = iota
+	written               // on all in-sync replicas
+	retriable             // not appended; another attempt may succeed
+	splittable            // not appended, because of one record or of the total size: its records are tried one by one
+	fatal                 // not appended; every other attempt fails, too
+	outOfSequence         // not appended: the sequence number is not the one that the log expects of the producer id
+	fenced                // refused before the broker checked whether it has the batch: the producer id is no longer valid
 )
 
-// verdicts has the codes that settle something; every other is [unknown].
-// NOT_LEADER_OR_FOLLOWER and UNKNOWN_TOPIC_OR_PARTITION are not here: a broker
-// also answers so when it has appended and lost the partition while it waited
-// for the replicas, and the next leader may have the batch.
+// verdicts has the error codes with a definite meaning; every other code is [unknown].
+// NOT_LEADER_OR_FOLLOWER and UNKNOWN_TOPIC_OR_PARTITION are not among them: a broker
+// also gives them if it appended the batch and lost the partition while it waited for
+// the replicas, and then the next leader may have the batch.
 var verdicts = map[kafkago.Error]verdict{
 	0:                               written,
 	kafkago.DuplicateSequenceNumber: written,
 
 	kafkago.NotEnoughReplicas:       retriable,
 	kafkago.ThrottlingQuotaExceeded: retriable,
-	kafkago.InvalidMessage:          retriable, // the checksum: spoilt on its way
+	kafkago.InvalidMessage:          retriable, // wrong checksum: damaged in transit
 
 	kafkago.MessageSizeTooLarge: splittable,
 	kafkago.RecordListTooLarge:  splittable,
@@ -55,21 +55,22 @@ var verdicts = map[kafkago.Error]verdict{
 	kafkago.InvalidTransactionState:  fenced,
 }
 
-// judge returns what a produce answer's code says of a batch, of which before
-// tells whether an earlier attempt's outcome is unknown.
+// classify returns the verdict for an error code of a produce response. The parameter
+// before says whether the outcome of an earlier attempt is unknown.
 func classify(code kafkago.Error, before bool) verdict {
 	if code == kafkago.DuplicateSequenceNumber && !before {
-		return outOfSequence // it was never sent: what the log has is another batch
+		return outOfSequence // never sent before: the log has another batch with this sequence
 	}
 	return verdicts[code]
 }
 
-// cause is the word for an error code in metrics.
+// errorLabel returns the metrics label of an error code.
 func errorLabel(code kafkago.Error) string {
 	return strings.ToLower(strings.ReplaceAll(code.Title(), " ", "_"))
 }
 
-// moved reports whether a code may mean that the leader is another one.
+// leaderMoved reports whether an error code may mean that the partition has another
+// leader.
 func leaderMoved(code kafkago.Error) bool {
 	switch code {
 	case kafkago.NotLeaderForPartition, kafkago.UnknownTopicOrPartition, kafkago.LeaderNotAvailable, kafkago.ReplicaNotAvailable,
