@@ -1,6 +1,6 @@
-// Package consume reads topics back, by partition and offset. It joins no
-// consumer group, whose rebalances could hide a record or show it twice, and it
-// commits nothing: whoever reads says where to begin.
+// Package consume reads topics by partition and offset. It joins no consumer group, since
+// a rebalance could skip a record or deliver it twice. It commits no offsets: the caller
+// says where to begin.
 package consume
 
 import (
@@ -22,14 +22,14 @@ type Partition struct {
 	Number int
 }
 
-// Range is the offsets from From up to, and without, To. To is [Forever] where
-// reading goes on as records come.
+// Range is the offsets from From up to, and without, To. If To is [Forever], reading goes
+// on as records arrive.
 type Range struct{ From, To int64 }
 
-// Forever is the end of a [Range] that has none.
+// Forever is the end of a [Range] without end.
 const Forever = -1
 
-// Record is a record as it was read.
+// Record is a record that was read.
 type Record struct {
 	Partition
 	Offset  int64
@@ -49,19 +49,19 @@ func (r Record) Header(name string) string {
 	return ""
 }
 
-// Receipt is where the record is.
+// Receipt returns the topic, partition and offset of the record.
 func (r Record) Receipt() kafka.Receipt {
 	return kafka.Receipt{Topic: r.Topic, Partition: r.Number, Offset: r.Offset}
 }
 
-// Chunk is some records of a partition that follow one another.
+// Chunk is consecutive records of one partition.
 type Chunk struct {
 	Partition
-	Records []Record // may be none, where the log has a gap
+	Records []Record // may be empty if the log has a gap
 	Next    int64    // the offset after them
-	End     int64    // where the partition ended when they were read
+	End     int64    // the end offset of the partition when they were read
 
-	moved bool // the partition goes on at Next, wherever it was
+	reset bool // continue at Next, even if that is an earlier offset
 }
 
 // Reader reads from one cluster. It is safe for concurrent use.
@@ -73,23 +73,21 @@ type Reader struct {
 	// nothing more to read than what comes in: each costs the broker a look at
 	// every partition. 0 is 10 ms. A broker that is busy rests longer, up to 100 ms.
 	PollInterval time.Duration
-	// Patience is how long no request may be answered until Read gives up; 0 is
-	// for ever.
+	// GiveUpAfter is how long Read goes on while no broker answers; 0 is for ever.
 	GiveUpAfter time.Duration
 }
 
-// New returns a reader. Close it.
+// New returns a reader. The caller must close it.
 func New(c kafka.Config) *Reader {
 	client, hangUp := c.Client()
 	return &Reader{config: c, client: client, hangUp: hangUp}
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (r *Reader) Close() { r.hangUp() }
 
-// Partitions returns the partitions of the topics. A topic that is not there is
-// an error, and so is one whose partitions are not numbered from 0: see
-// [kafka.CheckPartitions].
+// Partitions returns the partitions of the topics. It returns an error if a topic does not
+// exist, or its partitions are not numbered from 0: see [kafka.CheckPartitions].
 func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition, error) {
 	m, err := r.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
 	if err != nil {
@@ -112,15 +110,15 @@ func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition,
 	return all, nil
 }
 
-// Bounds returns where each partition begins and ends now.
+// Bounds returns the first offset and the end offset of each partition.
 func (r *Reader) Bounds(ctx context.Context, partitions []Partition) (map[Partition]Range, error) {
 	return r.offsets(ctx, partitions, func(p int) []kafkago.OffsetRequest {
 		return []kafkago.OffsetRequest{kafkago.FirstOffsetOf(p), kafkago.LastOffsetOf(p)}
 	}, func(o kafkago.PartitionOffsets) Range { return Range{o.FirstOffset, o.LastOffset} })
 }
 
-// Since returns the range of each partition from the first record at or after
-// a time to where it ends now.
+// Since returns the range of each partition from the first record at or after a time to
+// the current end offset.
 func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time) (map[Partition]Range, error) {
 	ends, err := r.Bounds(ctx, partitions)
 	if err != nil {
@@ -141,13 +139,14 @@ func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time
 		if from := begins[p].From; from >= 0 {
 			end.From = from
 		} else {
-			end.From = end.To // nothing is as new
+			end.From = end.To // no record is as new
 		}
 		ends[p] = end
 	}
 	return ends, nil
 }
 
+// offsets requests offsets of partitions.
 func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(int) []kafkago.OffsetRequest, read func(kafkago.PartitionOffsets) Range) (map[Partition]Range, error) {
 	topics := map[string][]kafkago.OffsetRequest{}
 	for _, p := range partitions {
@@ -155,7 +154,7 @@ func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(i
 	}
 	answer, err := r.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: topics, IsolationLevel: kafkago.ReadCommitted})
 	if err != nil {
-		return nil, fmt.Errorf("asking for offsets: %w", err)
+		return nil, fmt.Errorf("requesting offsets: %w", err)
 	}
 	all := map[Partition]Range{}
 	for topic, offsets := range answer.Topics {
@@ -168,24 +167,24 @@ func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(i
 	}
 	for _, p := range partitions {
 		if _, ok := all[p]; !ok {
-			return nil, fmt.Errorf("topic %s, partition %d: no answer", p.Topic, p.Number)
+			return nil, fmt.Errorf("topic %s, partition %d: the brokers' answer leaves it out", p.Topic, p.Number)
 		}
 	}
 	return all, nil
 }
 
-// Read reads the ranges and calls f with what each request brought, never twice
-// at a time. The records of a partition come in their order, each once. It
-// returns when every range is read, when ctx is done, with f's error, or after
-// [Reader.Patience]. Partitions fail singly: one whose broker does not answer, or
-// leads no longer, is asked for again while the others go on. Where the log does
-// not reach back to a range's beginning any more, or was deleted and made anew,
-// reading begins where the log does.
+// Read reads the ranges and passes the records of each response to f, one call at a time.
+// The records of a partition come in the order of their offsets, each once. Read returns
+// when every range is read, when ctx is done, with the error of f, or after
+// [Reader.GiveUpAfter]. Partitions fail independently: if a broker does not answer or is
+// no longer the leader, its partitions are retried while the others go on. If the
+// beginning of a range is no longer in the log, or the topic was deleted and created
+// again, reading begins at the first offset of the log.
 func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]Chunk) error) error {
 	return r.NewConsumer(ranges, f).Run(ctx)
 }
 
-// Get reads single records. Those that are not there any more are left out.
+// Get reads single records. It leaves out records that are no longer in the log.
 func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt]Record, error) {
 	found := map[kafka.Receipt]Record{}
 	if len(at) == 0 {
@@ -202,7 +201,7 @@ func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt
 	if err != nil {
 		return nil, err
 	}
-	left := slices.DeleteFunc(slices.Clone(at), func(a kafka.Receipt) bool { // or reading would wait for it
+	left := slices.DeleteFunc(slices.Clone(at), func(a kafka.Receipt) bool { // otherwise Read would wait for it
 		g := bounds[Partition{a.Topic, a.Partition}]
 		return a.Offset < g.From || a.Offset >= g.To
 	})

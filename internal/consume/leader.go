@@ -17,123 +17,114 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// leader is a broker that partitions are read from. Its goroutine alone uses it.
+// leader fetches from one broker the partitions that it leads. Its goroutine alone uses
+// it.
 type leader struct {
-	s       *Consumer
-	id      int32
-	address string
+	consumer *Consumer
+	id       int32
+	address  string
 
-	conn    *kafka.Conn
-	asks    int32         // as whom it is asked where its logs end
-	asked   time.Time     // when it was asked last where its logs end
-	looked  time.Time     // when it was asked last who leads
-	busy    time.Time     // when something came last
-	rest    time.Duration // until the next request
-	session session
+	conn             *kafka.Conn
+	replicaID        int32         // for requests of end offsets
+	endsReadAt       time.Time     // when the end offsets were last read
+	leadersCheckedAt time.Time     // when its metadata was last requested
+	lastRecords      time.Time     // when records last arrived
+	pollInterval     time.Duration // to the next fetch
+	session          session
 }
 
-// session is what a broker keeps of our requests, so that each has only what is
-// new: the hundreds of partitions that nothing happens in cost neither side
-// anything. https://cwiki.apache.org/confluence/x/7h6TBg (KIP-227)
+// session is a fetch session: the broker remembers the partitions of earlier requests,
+// so that a request names only those that changed. Hundreds of idle partitions then cost
+// neither side anything. https://cwiki.apache.org/confluence/x/7h6TBg (KIP-227)
 type session struct {
 	id, epoch int32
-	has       map[Partition]position // what it reads of each partition
+	fetching  map[Partition]position // as in the requests so far
 }
 
-// position is what is to be read of a partition, and in which leader epoch.
+// position is the range of a partition still to be read, and its leader epoch.
 type position struct {
 	Range
 	epoch int32
 }
 
-// A request's answer is at most this large, in bytes, or one batch. kafka-go takes
-// 64 KiB for each batch of it, and ours may be one record of 200 bytes.
-const answerBytes = 512 << 10
+// maxFetchBytes bounds the response to a fetch; a larger batch comes alone. kafka-go
+// allocates 64 KiB for each batch in it, and a batch may be one record of 200 bytes.
+const maxFetchBytes = 512 << 10
 
-// Times of requests. A broker holds one if it has nothing, and nothing came for a
-// while. A request that is held is noted at each of its partitions, and stays there
-// when one of them ends it: at hundreds of partitions and as many requests a second
-// each write has to go through thousands of those.
-const (
-	holdTime   = 100 * time.Millisecond
-	busyTime   = 500 * time.Millisecond
-	answerTime = 2 * time.Second        // beside holdTime
-	restTime   = 100 * time.Millisecond // the most that a broker rests
-	restFactor = 4                      // as long as its answer took
-)
-
-// run reads until the leader has no partitions any more, or does not answer.
+// run fetches until the leader has no partitions any more, or does not answer.
 func (l *leader) run(ctx context.Context) {
-	err := l.read(ctx)
+	err := l.fetchLoop(ctx)
 	if l.conn != nil {
 		l.conn.Close()
 	}
 	if err != nil && ctx.Err() == nil {
-		l.s.abandon(l, err)
+		l.consumer.releasePartitions(l, err)
 	}
 }
 
-// refused looks for the leader of one partition anew: the broker does not lead it,
-// or not in the epoch that it was asked in, or its answer cannot be read.
-func (l *leader) refused(p Partition, why error) {
-	l.s.abandon(l, fmt.Errorf("topic %s, partition %d, broker %d: %w", p.Topic, p.Number, l.id, why), p)
+// partitionRefused makes the consumer find the leader of one partition again: this broker
+// is not its leader, or is in another epoch, or its answer could not be decoded.
+func (l *leader) partitionRefused(p Partition, why error) {
+	l.consumer.releasePartitions(l, fmt.Errorf("topic %s, partition %d, broker %d: %w", p.Topic, p.Number, l.id, why), p)
 }
 
-func (l *leader) read(ctx context.Context) (err error) {
-	if l.conn, err = l.s.reader.config.Dial(ctx, l.address); err != nil {
+func (l *leader) fetchLoop(ctx context.Context) (err error) {
+	if l.conn, err = l.consumer.reader.config.Dial(ctx, l.address); err != nil {
 		return err
 	}
 	for behind := false; ; {
-		if err := l.skip(); err != nil {
+		if err := l.skipKnown(); err != nil {
 			return err
 		}
-		places := l.s.mine(l)
-		if len(places) == 0 {
+		parts := l.consumer.partitionsOf(l)
+		if len(parts) == 0 {
 			return nil
 		}
-		if time.Since(l.looked) > leaderCheckInterval {
-			if err := l.s.checkLeaders(ctx, l); err != nil {
+		if time.Since(l.leadersCheckedAt) > kafka.LeaderCheckInterval {
+			if err := l.consumer.checkLeaders(ctx, l); err != nil {
 				return fmt.Errorf("broker %d: %w", l.id, err)
 			}
-			l.looked = time.Now()
+			l.leadersCheckedAt = time.Now()
 		}
-		if l.s.forever && time.Since(l.asked) > endsPace {
-			if err := l.s.ends(l, places); err != nil {
+		if l.consumer.follows && time.Since(l.endsReadAt) > kafka.EndOffsetsInterval {
+			if err := l.consumer.readEndOffsets(l, parts); err != nil {
 				return fmt.Errorf("broker %d: %w", l.id, err)
 			}
-			l.asked = time.Now()
+			l.endsReadAt = time.Now()
 		}
-		if behind, err = l.ask(ctx, places, behind); err != nil {
+		if behind, err = l.poll(ctx, parts, behind); err != nil {
 			return err
 		}
 		if behind {
 			continue
 		}
-		if err := sleep(ctx, l.rest/2); err != nil {
+		if err := sleep(ctx, l.pollInterval/2); err != nil {
 			return err
 		}
 	}
 }
 
-// rested says how long a broker rests that took some time for an answer: the reader's
-// pace, or what has it spend no more than a fifth of its time on us.
-func (r *Reader) rested(took time.Duration) time.Duration {
-	pace := r.PollInterval
-	if pace == 0 {
-		pace = 10 * time.Millisecond
+// pollInterval returns the time to the next fetch after one that took some time:
+// [Reader.PollInterval], or [kafka.PollFactor] times as long as the fetch took, up to
+// [kafka.MaxPollInterval].
+func (r *Reader) pollInterval(took time.Duration) time.Duration {
+	interval := r.PollInterval
+	if interval == 0 {
+		interval = kafka.MinPollInterval
 	}
-	return max(pace, min(restFactor*took, restTime))
+	return max(interval, min(kafka.PollFactor*took, kafka.MaxPollInterval))
 }
 
-// skip goes over what the caller knows.
-func (l *leader) skip() error {
-	known, err := l.s.skip()
+// skipKnown calls [Consumer.skipKnown].
+func (l *leader) skipKnown() error {
+	known, err := l.consumer.skipKnown()
 	if known {
-		l.busy = time.Now()
+		l.lastRecords = time.Now()
 	}
 	return err
 }
 
+// sleep waits for d, or returns the error of ctx if that ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -143,13 +134,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ask makes one request, and reports whether there is more to be had at once. An
-// answer rests for a moment where the caller may come to know of what is in it:
-// what is known by then is not decoded. Where it was behind before, it does not:
-// that was written long ago.
-func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behind bool, err error) {
-	from := l.positions(places)
-	request := l.request(from)
+// poll makes one fetch, and reports whether the log has more records to read at once.
+// Before it decodes the response, it waits for half of the poll interval if
+// [Consumer.KnownOffsets] is set, so that offsets produced by this process can be skipped.
+// If the last fetch was behind the end of the log, it does not wait: the records are old.
+func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bool) (behind bool, err error) {
+	from := l.positions(parts)
+	request := l.fetchRequest(from)
 	start := time.Now()
 	answer, err := l.fetch(request)
 	if err != nil {
@@ -157,20 +148,20 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 	}
 	took := time.Since(start)
 	if request.MaxWaitTime > 0 {
-		took = 0 // it was held
+		took = 0 // the broker held it
 	}
-	l.rest = l.s.reader.rested(took)
-	if again, err := l.kept(answer); again || err != nil {
+	l.pollInterval = l.consumer.reader.pollInterval(took)
+	if again, err := l.updateSession(answer); again || err != nil {
 		return again, err
 	}
-	if l.s.KnownOffsets != nil && !wasBehind {
-		if err := sleep(ctx, l.rest/2); err != nil {
+	if l.consumer.KnownOffsets != nil && !wasBehind {
+		if err := sleep(ctx, l.pollInterval/2); err != nil {
 			return false, err
 		}
-		if err := l.skip(); err != nil {
+		if err := l.skipKnown(); err != nil {
 			return false, err
 		}
-		for p, g := range l.positions(places) {
+		for p, g := range l.positions(parts) {
 			if at, ok := from[p]; ok && g.From > at.From {
 				at.From = g.From
 				from[p] = at
@@ -183,11 +174,11 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 			p := Partition{t.Topic, int(t.Partitions[i].Partition)}
 			at, ok := from[p]
 			if !ok {
-				continue // it is read to its end by now
+				continue // its range is read meanwhile
 			}
-			c, err := l.chunk(p, at, &t.Partitions[i])
+			c, err := l.decodeChunk(p, at, &t.Partitions[i])
 			if err != nil {
-				l.refused(p, err)
+				l.partitionRefused(p, err)
 				continue
 			}
 			behind = behind || c.Next < c.End
@@ -199,49 +190,50 @@ func (l *leader) ask(ctx context.Context, places []*place, wasBehind bool) (behi
 		}
 	}
 	if len(chunks) > 0 {
-		gaps = nil // others filled the answer
+		gaps = nil // the response may have had no room for them
 	}
 	for _, c := range gaps {
-		if c, err = l.gap(c, from[c.Partition]); err != nil {
+		if c, err = l.skipGap(c, from[c.Partition]); err != nil {
 			return false, err
 		}
 		chunks = append(chunks, c)
 	}
 	if len(chunks) > 0 {
-		l.busy = time.Now()
+		l.lastRecords = time.Now()
 	}
-	if err := l.s.deliver(l, chunks); err != nil {
+	if err := l.consumer.deliver(l, chunks); err != nil {
 		return false, err
 	}
-	l.s.heard(l)
+	l.consumer.onResponse(l)
 	return behind, nil
 }
 
-// positions returns what is to be read of the places.
-func (l *leader) positions(places []*place) map[Partition]position {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	from := make(map[Partition]position, len(places))
-	for _, q := range places {
-		from[q.Partition] = position{Range{q.next, q.to}, q.epoch}
+// positions returns the ranges still to be read of the partitions.
+func (l *leader) positions(parts []*partitionState) map[Partition]position {
+	l.consumer.mu.Lock()
+	defer l.consumer.mu.Unlock()
+	from := make(map[Partition]position, len(parts))
+	for _, q := range parts {
+		from[q.Partition] = position{Range{q.next, q.end}, q.epoch}
 	}
 	return from
 }
 
-// request asks for what the session does not have, or for all if there is none.
-func (l *leader) request(from map[Partition]position) *fetch.Request {
+// fetchRequest returns a request for the partitions that changed in the fetch session, or
+// for all if there is no session.
+func (l *leader) fetchRequest(from map[Partition]position) *fetch.Request {
 	r := &fetch.Request{
-		ReplicaID: consumer, SessionID: l.session.id, SessionEpoch: l.session.epoch,
-		MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafkago.ReadCommitted),
+		ReplicaID: consumerReplica, SessionID: l.session.id, SessionEpoch: l.session.epoch,
+		MinBytes: 1, MaxBytes: maxFetchBytes, IsolationLevel: int8(kafkago.ReadCommitted),
 	}
-	if time.Since(l.busy) > busyTime {
-		r.MaxWaitTime = int32(holdTime.Milliseconds())
+	if time.Since(l.lastRecords) > kafka.FetchIdleTime {
+		r.MaxWaitTime = int32(kafka.FetchMaxWait.Milliseconds())
 	}
-	if !l.s.forever {
-		r.SessionID, r.SessionEpoch = 0, -1 // not worth one
+	if !l.consumer.follows {
+		r.SessionID, r.SessionEpoch = 0, -1 // a session does not pay off
 	}
 	topics := map[string]int{}
-	has := l.session.has
+	has := l.session.fetching
 	if has == nil {
 		has = map[Partition]position{}
 	}
@@ -257,7 +249,7 @@ func (l *leader) request(from map[Partition]position) *fetch.Request {
 			r.Topics = append(r.Topics, fetch.RequestTopic{Topic: p.Topic})
 		}
 		r.Topics[i].Partitions = append(r.Topics[i].Partitions, fetch.RequestPartition{
-			Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes,
+			Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: maxFetchBytes,
 		})
 	}
 	if len(has) > len(from) {
@@ -268,13 +260,13 @@ func (l *leader) request(from map[Partition]position) *fetch.Request {
 			}
 		}
 	}
-	l.session.has = has
+	l.session.fetching = has
 	return r
 }
 
-// kept takes in what the broker says of the session. It reports whether there is
-// none any more, so that all is to be asked for again.
-func (l *leader) kept(answer *fetch.Response) (again bool, err error) {
+// updateSession updates the fetch session from a response. It reports whether the broker
+// has dropped the session, so that all partitions must be requested again.
+func (l *leader) updateSession(answer *fetch.Response) (again bool, err error) {
 	switch code := kafkago.Error(answer.ErrorCode); {
 	case code == kafkago.FetchSessionIDNotFound, code == kafkago.InvalidFetchSessionEpoch:
 		l.session = session{}
@@ -292,29 +284,30 @@ func (l *leader) kept(answer *fetch.Response) (again bool, err error) {
 	return false, nil
 }
 
+// fetch sends a fetch request and returns the response.
 func (l *leader) fetch(r *fetch.Request) (*fetch.Response, error) {
-	m, err := l.conn.RoundTrip(r, holdTime+answerTime)
+	m, err := l.conn.RoundTrip(r, kafka.FetchMaxWait+kafka.FetchTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("broker %d: %w", l.id, err)
 	}
 	return m.(*fetch.Response), nil
 }
 
-// gap steps over an offset that no record is at: of a transaction's end, or of
-// what compaction took away. It is for when a broker shows that there is more and
-// brings nothing.
-func (l *leader) gap(c Chunk, g position) (Chunk, error) {
+// skipGap advances past an offset without a record: the marker of a transaction, or a
+// record that compaction removed. It is called when a broker reports more records and
+// returns none.
+func (l *leader) skipGap(c Chunk, g position) (Chunk, error) {
 	p := c.Partition
 	answer, err := l.fetch(&fetch.Request{
-		ReplicaID: consumer, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: answerBytes, IsolationLevel: int8(kafkago.ReadCommitted),
+		ReplicaID: consumerReplica, SessionEpoch: -1, MaxWaitTime: 1, MinBytes: 1, MaxBytes: maxFetchBytes, IsolationLevel: int8(kafkago.ReadCommitted),
 		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{
-			{Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: answerBytes},
+			{Partition: int32(p.Number), CurrentLeaderEpoch: g.epoch, FetchOffset: g.From, LogStartOffset: -1, PartitionMaxBytes: maxFetchBytes},
 		}}},
 	})
 	if err != nil || answer.ErrorCode != 0 || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
-		return c, err // the next request tells what is wrong
+		return c, err // the next fetch shows the error
 	}
-	alone, err := l.chunk(p, g, &answer.Topics[0].Partitions[0])
+	alone, err := l.decodeChunk(p, g, &answer.Topics[0].Partitions[0])
 	if err != nil {
 		return c, nil // likewise
 	}
@@ -324,17 +317,17 @@ func (l *leader) gap(c Chunk, g position) (Chunk, error) {
 	return alone, nil
 }
 
-// chunk reads what a request brought of one partition.
-func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chunk, error) {
+// decodeChunk decodes the part of a response for one partition.
+func (l *leader) decodeChunk(p Partition, g position, a *fetch.ResponsePartition) (Chunk, error) {
 	c := Chunk{Partition: p, Next: g.From, End: a.LastStableOffset}
 	switch err := kafkago.Error(a.ErrorCode); {
 	case errors.Is(err, kafkago.OffsetOutOfRange):
-		first, err := l.bound(p, g.epoch, kafkago.FirstOffset)
+		first, err := l.offsetOf(p, g.epoch, kafkago.FirstOffset)
 		if err != nil {
 			return c, err
 		}
-		end, err := l.bound(p, g.epoch, kafkago.LastOffset)
-		c.Next, c.End, c.moved = first, end, true
+		end, err := l.offsetOf(p, g.epoch, kafkago.LastOffset)
+		c.Next, c.End, c.reset = first, end, true
 		return c, err
 	case a.ErrorCode != 0:
 		return c, err
@@ -353,12 +346,12 @@ func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chu
 		if err != nil {
 			return c, err
 		}
-		record, err := read(p, m)
+		record, err := decodeRecord(p, m)
 		if err != nil {
 			return c, err
 		}
 		if m.Offset < g.From {
-			continue // the batch begins before
+			continue // the batch begins earlier
 		}
 		c.Next = m.Offset + 1
 		if g.To != Forever && m.Offset >= g.To {
@@ -368,11 +361,11 @@ func (l *leader) chunk(p Partition, g position, a *fetch.ResponsePartition) (Chu
 	}
 }
 
-// bound asks where a partition begins or ends.
-func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
-	m, err := l.conn.RoundTrip(&listoffsets.Request{ReplicaID: consumer, IsolationLevel: int8(kafkago.ReadCommitted), Topics: []listoffsets.RequestTopic{{
+// offsetOf requests the first or the last offset of a partition.
+func (l *leader) offsetOf(p Partition, epoch int32, which int64) (int64, error) {
+	m, err := l.conn.RoundTrip(&listoffsets.Request{ReplicaID: consumerReplica, IsolationLevel: int8(kafkago.ReadCommitted), Topics: []listoffsets.RequestTopic{{
 		Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{Partition: int32(p.Number), CurrentLeaderEpoch: epoch, Timestamp: which}},
-	}}}, answerTime)
+	}}}, kafka.FetchTimeout)
 	if err != nil {
 		return 0, err
 	}
@@ -387,12 +380,13 @@ func (l *leader) bound(p Partition, epoch int32, which int64) (int64, error) {
 	return of.Offset, nil
 }
 
-func read(p Partition, m *protocol.Record) (Record, error) {
-	key, err := take(m.Key)
+// decodeRecord copies a record of kafka-go's.
+func decodeRecord(p Partition, m *protocol.Record) (Record, error) {
+	key, err := readBytes(m.Key)
 	if err != nil {
 		return Record{}, err
 	}
-	value, err := take(m.Value)
+	value, err := readBytes(m.Value)
 	headers := make([]schemas.Header, len(m.Headers))
 	for i, h := range m.Headers {
 		headers[i] = schemas.Header{Name: h.Key, Value: string(h.Value)}
@@ -400,9 +394,9 @@ func read(p Partition, m *protocol.Record) (Record, error) {
 	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: headers}, err
 }
 
-// take copies bytes and gives back the pages of 64 KiB that they lie in, or
-// kafka-go makes new ones for each batch that comes.
-func take(b protocol.Bytes) ([]byte, error) {
+// readBytes copies bytes, and returns their pages of 64 KiB to kafka-go's pool; otherwise
+// kafka-go allocates new pages for each batch.
+func readBytes(b protocol.Bytes) ([]byte, error) {
 	if b == nil {
 		return nil, nil
 	}

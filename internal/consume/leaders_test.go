@@ -215,9 +215,9 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 		if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
 			t.Fatal(err)
 		}
-		in(t, 3*consume.LeaderCheckInterval, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
+		in(t, 3*kafka.LeaderCheckInterval, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
 		w.reset()
-		time.Sleep(2 * consume.LeaderCheckInterval) // broker 0, which leads another partition, shows old metadata
+		time.Sleep(2 * kafka.LeaderCheckInterval) // broker 0, which leads another partition, shows old metadata
 		if w.named[0].Load() > 0 {
 			t.Fatal("the partition went back to its former leader")
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestRested(t *testing.T) {
+func TestPollInterval(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct{ pace, took, want time.Duration }{
 		{0, 0, 10 * ms},
@@ -16,7 +16,7 @@ func TestRested(t *testing.T) {
 		{50 * ms, 20 * ms, 80 * ms},
 		{time.Second, 20 * ms, time.Second},
 	} {
-		if got := (&Reader{PollInterval: test.pace}).rested(test.took); got != test.want {
+		if got := (&Reader{PollInterval: test.pace}).pollInterval(test.took); got != test.want {
 			t.Errorf("of a pace of %s, after an answer that took %s: %s, want %s", test.pace, test.took, got, test.want)
 		}
 	}

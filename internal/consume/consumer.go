@@ -1,0 +1,262 @@
+package consume
+
+import (
+	"context"
+	"sync"
+	"time"
+
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+)
+
+// Consumer reads ranges of partitions, and tells how far it has come. Create one with
+// [Reader.NewConsumer], set its fields, and call [Consumer.Run] once.
+//
+//	leader ──fetch──▶ chunks ──▶ handler     one goroutine and one connection per leader
+//	   ▲                 │
+//	assigned          a partition failed: find its leader again
+//	   └──── metadata ◀──┘
+//
+// The file assignment.go has the assignment of partitions to leaders, leader.go the fetches,
+// and freshness.go how fresh the view of each partition is.
+//
+// # Leaders
+//
+// Only the leader of a partition is sure to have every acknowledged record; a follower
+// may lag. A broker may answer as a follower without saying so, or not know yet that it
+// is no longer the leader. So each request names the leader epoch from the metadata, and
+// a broker in another epoch refuses the request. Beside the fetches, every leader is
+// asked for the metadata each [kafka.LeaderCheckInterval]. If a broker's metadata has a
+// newer leader epoch, the partition moves to that leader. Older metadata, from a broker
+// that has not learnt of the new leader yet, does not move the partition back. An older
+// epoch counts only if no broker has shown the newer one for [kafka.LeaderEpochGrace], as
+// after a topic was deleted and created again.
+type Consumer struct {
+	// KnownOffsets, if set, returns offsets whose records the caller of Run knows
+	// already, such as those that it has published. It returns each offset once, in any
+	// order. The consumer skips these offsets, and passes a chunk without records to
+	// the handler when it does.
+	KnownOffsets func() map[Partition][]int64
+	// OnError, if set, gets every error after which the consumer tries again: a broker
+	// does not answer, a partition has no leader. Several goroutines call it, up to
+	// ten times a second per partition; it must return quickly.
+	OnError func(error)
+
+	reader    *Reader
+	metadata  kafka.AnyBroker
+	handler   func([]Chunk) error
+	handlerMu sync.Mutex     // held while the handler runs
+	follows   bool           // some range has no end: see [Forever]
+	running   sync.WaitGroup // the goroutines of the leaders
+	wakeup    chan struct{}  // buffered, size 1: Run has to look at the state again
+
+	mu           sync.Mutex
+	states       map[Partition]*partitionState // of the partitions not read to the end of their ranges
+	leaders      map[int32]*leader
+	lastResponse time.Time // when a broker last answered a request
+	lastError    error     // the last error of a request
+	handlerErr   error     // the error of the handler
+}
+
+// partitionState says how far a partition is read, and how fresh that is. The consumer's
+// lock guards it.
+type partitionState struct {
+	Partition
+	next, end int64
+	known     map[int64]struct{} // offsets from next on that can be skipped: see [Consumer.KnownOffsets]
+	leader    *leader            // nil: Run lookups for it
+
+	epoch     int32     // the leader epoch for requests; -1: not known
+	epochSeen time.Time // when the metadata last had that epoch
+	logEnd    int64     // the end offset in the leader's last answer
+	// When the leader was asked for its end offset, and that offset. The zero time:
+	// the partition was read up to it.
+	endAskedAt time.Time
+	endOffset  int64
+	caughtUpAt time.Time // the last time that endAskedAt had when all up to endOffset was read
+	freshAsOf  time.Time // see [Consumer.FreshAsOf]
+	quietSince time.Time // when the current quiet period began; zero: none
+}
+
+// NewConsumer returns a consumer of the ranges, which passes the chunks to handler.
+func (r *Reader) NewConsumer(ranges map[Partition]Range, f func([]Chunk) error) *Consumer {
+	s := &Consumer{
+		reader: r, metadata: kafka.AnyBroker{Config: r.config}, handler: f, wakeup: make(chan struct{}, 1),
+		states: map[Partition]*partitionState{}, leaders: map[int32]*leader{}, lastResponse: time.Now(),
+	}
+	for p, g := range ranges {
+		s.follows = s.follows || g.To == Forever
+		if g.To == Forever || g.From < g.To {
+			s.states[p] = &partitionState{Partition: p, next: g.From, end: g.To, epoch: -1, logEnd: g.From}
+		}
+	}
+	return s
+}
+
+// Run reads the ranges as [Reader.Read] does.
+func (s *Consumer) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.running.Wait()
+	defer cancel()
+	defer s.metadata.Close()
+	var lastLookup time.Time
+	lookups := 0 // metadata requests in a row after which a partition had no leader
+	for {
+		leaderless, err := s.leaderlessTopics()
+		if err != nil || leaderless == nil {
+			return err
+		}
+		if time.Since(lastLookup) > 2*kafka.LeaderLookupMaxInterval {
+			lookups = 0
+		}
+		pace := min(kafka.LeaderLookupInterval<<(lookups/10), kafka.LeaderLookupMaxInterval)
+		pause := time.Second
+		switch wait := time.Until(lastLookup.Add(pace)); {
+		case len(leaderless) == 0:
+		case wait > 0:
+			pause = wait
+		default:
+			lastLookup, pause = time.Now(), pace
+			if lookups++; lookups%5 == 0 {
+				s.metadata.Close() // ask another broker
+			}
+			if err := s.assignLeaders(ctx, leaderless); err != nil && ctx.Err() == nil {
+				s.recordError(err)
+			}
+		}
+		select {
+		case <-s.wakeup:
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// signal makes Run look at the state again.
+func (s *Consumer) signal() {
+	select {
+	case s.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// recordError records an error after which the consumer tries again.
+func (s *Consumer) recordError(err error) {
+	s.mu.Lock()
+	s.lastError = err
+	s.mu.Unlock()
+	if s.OnError != nil {
+		s.OnError(err)
+	}
+}
+
+// skipKnown advances past offsets that the caller knows, such as those that this process
+// has published. It reports whether there were any.
+func (s *Consumer) skipKnown() (some bool, err error) {
+	if s.KnownOffsets == nil {
+		return false, nil
+	}
+	s.handlerMu.Lock()
+	defer s.handlerMu.Unlock()
+	known := s.KnownOffsets()
+	if len(known) == 0 {
+		return false, nil
+	}
+	s.mu.Lock()
+	var chunks []Chunk
+	for p, offsets := range known {
+		q := s.states[p]
+		if q == nil {
+			continue
+		}
+		if q.known == nil {
+			q.known = map[int64]struct{}{}
+		}
+		for _, offset := range offsets {
+			if offset >= q.next {
+				q.known[offset] = struct{}{}
+			}
+		}
+		if next := q.firstUnknown(q.next); next > q.next {
+			chunks = append(chunks, Chunk{Partition: p, Next: next, End: next})
+		}
+	}
+	s.mu.Unlock()
+	return true, s.callHandler(chunks)
+}
+
+// firstUnknown returns the first offset from next on that the caller does not know.
+func (q *partitionState) firstUnknown(next int64) int64 {
+	for len(q.known) > 0 {
+		if _, ok := q.known[next]; !ok {
+			break
+		}
+		next++
+	}
+	return next
+}
+
+// deliver passes chunks from a leader to the handler, without records that were skipped
+// and without partitions that have moved.
+func (s *Consumer) deliver(l *leader, chunks []Chunk) error {
+	s.handlerMu.Lock()
+	defer s.handlerMu.Unlock()
+	s.mu.Lock()
+	fresh := chunks[:0]
+	for _, c := range chunks {
+		q := s.states[c.Partition]
+		if q == nil || q.leader != l {
+			continue // it has another leader now
+		}
+		if c.reset {
+			q.next, q.known, q.endAskedAt = c.Next, nil, time.Time{}
+		} else if c.Next <= q.next {
+			continue // skipped meanwhile
+		}
+		for len(c.Records) > 0 && c.Records[0].Offset < q.next {
+			c.Records = c.Records[1:]
+		}
+		fresh = append(fresh, c)
+	}
+	s.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
+	return s.callHandler(fresh)
+}
+
+// callHandler calls the handler, and then records how far the partitions are read.
+func (s *Consumer) callHandler(chunks []Chunk) error {
+	s.mu.Lock()
+	failed := s.handlerErr
+	s.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
+	err := s.handler(chunks)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handlerErr = err; err != nil {
+		s.signal()
+		return err
+	}
+	for _, c := range chunks {
+		q := s.states[c.Partition]
+		if q == nil {
+			continue
+		}
+		for offset := q.next; len(q.known) > 0 && offset < c.Next; offset++ {
+			delete(q.known, offset)
+		}
+		if c.reset {
+			q.logEnd = c.End
+		}
+		q.logEnd = max(q.logEnd, c.End)
+		if q.next = c.Next; q.end != Forever && q.next >= q.end {
+			delete(s.states, c.Partition)
+			s.signal()
+		}
+	}
+	return nil
+}

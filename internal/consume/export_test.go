@@ -1,3 +1,0 @@
-package consume
-
-const LeaderCheckInterval = leaderCheckInterval
