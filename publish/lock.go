@@ -27,29 +27,28 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Lock is held by the only command that writes to a topic set: `dead retry`,
-// `dead discard` and `replay` look for what is published before they write, and
-// two of them at once would both find nothing. Servers take no lock.
+// Lock makes sure that only one command at a time writes to a set of topics. `dead
+// retry`, `dead discard` and `replay` check what is published before they write; two of
+// them at once could both find an event missing, and write it twice. Servers do not
+// acquire the lock: it needs the coordinators of groups and of transactions, and
+// permissions on both.
 //
-// Who holds it is what a consumer group says, whose name is [kafka.Names.LockName]: its
-// members' metadata say who they are, its leader's assignment says which of them
-// holds the lock, and Kafka removes a member that is silent for [sessionTime].
+// The lock is a consumer group named [kafka.Names.LockName]. The metadata of its members
+// say which commands they are, the assignment by the group's leader says which member
+// holds the lock, and Kafka removes a member that sends no heartbeat for [sessionTime].
 //
-// A holder that was stopped and goes on later cannot know in time that it is a
-// member no more. So whoever takes the lock fences the one before: all write with
-// a producer id of one transactional id, also named [kafka.Names.LockName], whose epoch rises
-// with each holder. The new holder ends an empty transaction over all partitions,
-// whose control records carry its epoch into each. What a former holder sent
-// before is in the log by then, for the new one to read; what it sends later is
-// refused by the partition's leader.
-//
-// It is not for the server: it needs the group's and the transactions'
-// coordinators, and rights on both.
+// A holder that was suspended and continues later cannot know in time that it is no longer
+// a member. So a new holder fences the former one. All holders write with a producer id of
+// one transactional id, also named [kafka.Names.LockName], whose epoch rises with each
+// holder. The new holder commits an empty transaction over all partitions, whose control
+// records carry its epoch to each partition. After that, everything that a former holder
+// has sent is either in the log, where the new holder reads it, or is refused by the
+// partition's leader.
 type Lock struct {
 	config   kafka.Config
 	name     string
 	self     LockHolder
-	group    coordinator // used by Acquire, then by keep, then by Release
+	group    coordinator // used by AcquireLock, then by heartbeatLoop, then by Release
 	producer producerID
 
 	ctx     context.Context
@@ -58,10 +57,10 @@ type Lock struct {
 
 	member        string
 	generation    int32
-	lastHeartbeat atomic.Pointer[time.Time] // when the last heartbeat that was answered well was sent
+	lastHeartbeat atomic.Pointer[time.Time] // when the last successful heartbeat was sent
 }
 
-// LockHolder is who holds a [Lock], as the others are told.
+// LockHolder describes the command that holds a [Lock], for messages of other commands.
 type LockHolder struct {
 	Command string    `json:"command"`
 	Host    string    `json:"host"`
@@ -69,7 +68,7 @@ type LockHolder struct {
 	Since   time.Time `json:"since"`
 }
 
-// LockHeldError is the error of [AcquireLock] where another holds the lock.
+// LockHeldError is the error of [AcquireLock] if another command holds the lock.
 type LockHeldError struct{ LockHolder }
 
 func (e *LockHeldError) Error() string {
@@ -77,24 +76,24 @@ func (e *LockHeldError) Error() string {
 		e.Command, e.PID, e.Host, e.Since.UTC().Format(time.RFC3339))
 }
 
-// ErrLockLost is the cause with which a lock's context ends that is held no more.
-var ErrLockLost = errors.New("the lock on the topics is lost: Kafka did not hear of this command for a while, and another may write now; run this again, what it has written is recognised")
+// ErrLockLost is the cause of the lock's context when the lock is lost.
+var ErrLockLost = errors.New("the lock on the topics is lost: Kafka has received no heartbeat of this command in time, and another command may write now; run this again, it recognises what it has written")
 
-// The times of a [Lock].
+// The time limits of a [Lock].
 const (
-	sessionTime   = 10 * time.Second // after which a silent holder has lost it; brokers take 6 s to 30 min
+	sessionTime   = 10 * time.Second // without a heartbeat, after which the lock is lost; brokers allow 6 s to 30 min
 	heartbeatTime = time.Second      // between two heartbeats
-	joinTime      = 2 * sessionTime  // for an answer to joining, which waits for the other members
-	acquireTime   = 2 * time.Minute  // to find coordinators and to take the lock
+	joinTime      = 2 * sessionTime  // for the answer to a join request, which waits for the other members
+	acquireTime   = 2 * time.Minute  // to find the coordinators and acquire the lock
 	releaseTime   = 3 * time.Second
 )
 
-// AcquireLock takes the lock of a topic set, whose topics must be there. Where another
-// holds it the error is a [LockHeldError]. A holder that was killed holds it until
-// [sessionTime] has passed, and AcquireLock waits for that.
+// AcquireLock acquires the lock of a set of topics, which must exist. If another command
+// holds the lock, the error is a [LockHeldError]. If a holder was killed, AcquireLock
+// waits until its [sessionTime] has passed.
 func AcquireLock(ctx context.Context, c kafka.Config, n kafka.Names, me LockHolder) (*Lock, error) {
 	l := &Lock{config: c, name: n.LockName(), self: me}
-	l.group = coordinator{control: kafka.AnyBroker{Config: c}, key: l.name, kind: groupKind}
+	l.group = coordinator{brokers: kafka.AnyBroker{Config: c}, key: l.name, kind: groupKind}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	ctx, cancel := context.WithTimeout(ctx, acquireTime)
 	defer cancel()
@@ -111,11 +110,11 @@ func AcquireLock(ctx context.Context, c kafka.Config, n kafka.Names, me LockHold
 	return l, nil
 }
 
-// Context ends when the lock is lost, which its cause says, or with the context
-// that it was acquired with.
+// Context returns a context that ends when the lock is lost, with the reason as its cause,
+// or when the context given to [AcquireLock] ends.
 func (l *Lock) Context() context.Context { return l.ctx }
 
-// Release gives the lock up. Producers that write with it must be closed.
+// Release releases the lock. Producers that use it must be closed before.
 func (l *Lock) Release() {
 	l.cancel(context.Canceled)
 	l.running.Wait()
@@ -136,27 +135,27 @@ func (l *Lock) check() error {
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
 	}
-	if time.Since(*l.lastHeartbeat.Load()) > sessionTime { // this process was stopped
+	if time.Since(*l.lastHeartbeat.Load()) > sessionTime { // this process was suspended
 		l.cancel(ErrLockLost)
 		return ErrLockLost
 	}
 	return nil
 }
 
-// claim is the metadata of a member.
+// memberMetadata is the metadata of a member of the group.
 type memberMetadata struct {
 	LockHolder
-	Holds bool `json:"holds"` // it was assigned the lock before
+	Holds bool `json:"holds"` // the member already holds the lock
 }
 
-// grant is the assignment of every member.
+// assignment is the same for every member of the group.
 type assignment struct {
 	Member string `json:"member"` // which holds the lock
 	LockHolder
 }
 
-// join makes this a member of the group, or lets it stay one, and learns who
-// holds the lock. Whoever does not leaves.
+// join joins the group, or joins it again, and returns nil if this member holds the lock.
+// Otherwise it leaves the group and returns a [LockHeldError].
 func (l *Lock) join(ctx context.Context, holds bool) error {
 	mine, err := json.Marshal(memberMetadata{l.self, holds})
 	if err != nil {
@@ -183,7 +182,7 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 		switch {
 		case err != nil:
 			return err
-		case again: // others came
+		case again: // other members joined
 			continue
 		case granted.Member != l.member:
 			l.leave(ctx)
@@ -194,11 +193,11 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 	}
 }
 
-// lockProtocol is the group's protocol, and its type.
+// lockProtocol is the group's protocol and protocol type.
 const lockProtocol = "tollbridge-lock"
 
-// sync returns who holds the lock. The group's leader decides that: whoever held
-// it before, else itself.
+// sync returns the holder of the lock. The group's leader decides: the member that
+// already holds the lock, else itself.
 func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted assignment, again bool, err error) {
 	q := &syncgroup.Request{GroupID: l.name, GenerationID: l.generation, MemberID: l.member, ProtocolType: lockProtocol, ProtocolName: lockProtocol}
 	if joined.LeaderID == l.member {
@@ -227,12 +226,12 @@ func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted as
 		return granted, false, fmt.Errorf("in the group %s: %w", l.name, code)
 	}
 	if err := json.Unmarshal(r.Assignments, &granted); err != nil {
-		return granted, false, fmt.Errorf("the group %s is another program's, its assignment is %.100q: %w", l.name, r.Assignments, err)
+		return granted, false, fmt.Errorf("the group %s seems to belong to another program: expected an assignment in JSON, got %.100q: %w", l.name, r.Assignments, err)
 	}
 	return granted, false, nil
 }
 
-// keep tells Kafka that the holder is there, until the lock is released or lost.
+// heartbeatLoop sends heartbeats until the lock is released or lost.
 func (l *Lock) heartbeatLoop() {
 	for {
 		select {
@@ -250,7 +249,7 @@ func (l *Lock) heartbeatLoop() {
 			return
 		case err == nil && code == 0:
 			l.lastHeartbeat.Store(&asked)
-		case err == nil && code == kafkago.RebalanceInProgress: // another command asks who holds the lock
+		case err == nil && code == kafkago.RebalanceInProgress: // another command has joined to learn who holds the lock
 			if err := l.join(l.ctx, true); err != nil && l.ctx.Err() == nil {
 				l.cancel(fmt.Errorf("%w: %w", ErrLockLost, err))
 			}
@@ -263,7 +262,7 @@ func (l *Lock) heartbeatLoop() {
 	}
 }
 
-// leave ends the membership: the lock is free at once.
+// leave leaves the group, which frees the lock at once.
 func (l *Lock) leave(ctx context.Context) {
 	if l.member == "" {
 		return
@@ -276,11 +275,11 @@ func (l *Lock) leave(ctx context.Context) {
 	l.member = ""
 }
 
-// fence has every partition refuse what former holders send.
+// fence makes every partition refuse requests of former holders, and gets the producer id.
 func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
-	c := coordinator{control: kafka.AnyBroker{Config: l.config}, key: l.name, kind: transactionKind}
+	c := coordinator{brokers: kafka.AnyBroker{Config: l.config}, key: l.name, kind: transactionKind}
 	defer c.close()
-	m, err := c.control.Metadata(ctx, n.All())
+	m, err := c.brokers.Metadata(ctx, n.All())
 	if err != nil {
 		return err
 	}
@@ -300,7 +299,7 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 	id, code, err := callCoordinator(ctx, &c, kafka.RequestTimeout, func(r *initproducerid.Response) int16 { return r.ErrorCode },
 		&initproducerid.Request{TransactionalID: l.name, TransactionTimeoutMs: int32(time.Minute / time.Millisecond), ProducerID: -1, ProducerEpoch: -1})
 	if err == nil && code != 0 {
-		err = fmt.Errorf("asking for the producer id of the transactional id %s: %w", l.name, code)
+		err = fmt.Errorf("requesting the producer id of the transactional id %s: %w", l.name, code)
 	}
 	if err != nil {
 		return err
@@ -308,15 +307,15 @@ func (l *Lock) fence(ctx context.Context, n kafka.Names) error {
 	add.ProducerID, add.ProducerEpoch = id.ProducerID, id.ProducerEpoch
 	_, code, err = callCoordinator(ctx, &c, joinTime, firstError, add)
 	end := &endtxn.Request{TransactionalID: l.name, ProducerID: id.ProducerID, ProducerEpoch: id.ProducerEpoch, Committed: true}
-	// The first answer says that the transaction is to be ended, the second, which
-	// is "concurrent transactions" until then, that all control records are written.
+	// The first answer says that the commit has begun. The second request is answered
+	// "concurrent transactions" until all control records are written.
 	for range 2 {
 		if err == nil && code == 0 {
 			_, code, err = callCoordinator(ctx, &c, kafka.RequestTimeout, func(r *endtxn.Response) int16 { return r.ErrorCode }, end)
 		}
 	}
 	if err == nil && code != 0 {
-		err = fmt.Errorf("fencing the producers before with the transactional id %s: %w", l.name, code)
+		err = fmt.Errorf("fencing former producers with the transactional id %s: %w", l.name, code)
 	}
 	l.producer = producerID{id: id.ProducerID, epoch: id.ProducerEpoch, assigned: true}
 	return err
@@ -330,8 +329,8 @@ func numbers(t metadata.ResponseTopic) (all []int32) {
 	return all
 }
 
-// firstError returns what is wrong with the first partition that something is
-// wrong with. Where that is, the others are not tried.
+// firstError returns the error code of the first partition that failed. Kafka does not
+// attempt the others then.
 func firstError(r *addpartitionstotxn.Response) (code int16) {
 	for _, t := range r.Results {
 		for _, p := range t.Results {
@@ -343,8 +342,8 @@ func firstError(r *addpartitionstotxn.Response) (code int16) {
 	return code
 }
 
-// operationNotAttempted is what a broker says of the partitions beside one that
-// something is wrong with.
+// operationNotAttempted is Kafka's error code for the other partitions of a request of which
+// one failed.
 const operationNotAttempted kafkago.Error = 55
 
 // The kinds of [coordinator].
@@ -353,18 +352,18 @@ const (
 	transactionKind = 1
 )
 
-// coordinator is the broker that is asked about a group or a transactional id.
-// One goroutine uses it. Close it.
+// coordinator is a connection to the coordinator of a group or a transactional id. One
+// goroutine at a time may use it. The caller must close it.
 type coordinator struct {
-	control kafka.AnyBroker
+	brokers kafka.AnyBroker
 	key     string
 	kind    int8
 	conn    *kafka.Conn
 }
 
-// coordinate sends a request to the coordinator, wherever it is, until it is ready to
-// answer it. It returns the answer's error code, which code reads, or an error
-// where there is no answer until ctx is done.
+// callCoordinator finds the coordinator and sends it a request, again while the answer is a
+// retriable error. It returns the answer and its error code, which the function code
+// reads, or an error if ctx is done first.
 func callCoordinator[R protocol.Message](ctx context.Context, c *coordinator, within time.Duration, code func(R) int16, q protocol.Message) (answer R, _ kafkago.Error, _ error) {
 	for {
 		err := c.connect(ctx)
@@ -382,7 +381,7 @@ func callCoordinator[R protocol.Message](ctx context.Context, c *coordinator, wi
 				c.disconnect()
 			}
 		}
-		var refused kafkago.Error // by whoever was asked for the coordinator
+		var refused kafkago.Error // by the broker that was asked for the coordinator
 		if errors.As(err, &refused) && !coordinatorRetriable(refused) {
 			return answer, refused, nil
 		}
@@ -394,8 +393,8 @@ func callCoordinator[R protocol.Message](ctx context.Context, c *coordinator, wi
 	}
 }
 
-// notYet reports whether a coordinator, or who was asked for it, may answer
-// otherwise in a moment.
+// coordinatorRetriable reports whether an error code of a coordinator, or of the search for
+// it, is temporary.
 func coordinatorRetriable(code kafkago.Error) bool {
 	switch code {
 	case kafkago.GroupLoadInProgress, kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.ConcurrentTransactions:
@@ -404,10 +403,10 @@ func coordinatorRetriable(code kafkago.Error) bool {
 	return false
 }
 
-// coordinatorPace is between two attempts to ask a coordinator.
+// coordinatorRetryInterval is the time between two attempts to call a coordinator.
 const coordinatorRetryInterval = 50 * time.Millisecond
 
-// String names the coordinator, and what an operator can do where there is none.
+// String names the coordinator, and what an operator can do if there is none.
 func (c *coordinator) String() string {
 	if c.kind == transactionKind {
 		return "the coordinator of the transactional id " + c.key + " (with fewer than 3 brokers, Kafka needs transaction.state.log.replication.factor and transaction.state.log.min.isr set)"
@@ -415,7 +414,7 @@ func (c *coordinator) String() string {
 	return "the coordinator of the group " + c.key + " (with fewer than 3 brokers, Kafka needs offsets.topic.replication.factor set)"
 }
 
-// connect makes sure that there is a connection.
+// connect opens a connection to the coordinator if there is none.
 func (c *coordinator) connect(ctx context.Context) error {
 	if c.conn != nil && c.conn.Expired() {
 		c.disconnect()
@@ -423,7 +422,7 @@ func (c *coordinator) connect(ctx context.Context) error {
 	if c.conn != nil {
 		return nil
 	}
-	m, err := c.control.RoundTrip(ctx, &findcoordinator.Request{Key: c.key, KeyType: c.kind})
+	m, err := c.brokers.RoundTrip(ctx, &findcoordinator.Request{Key: c.key, KeyType: c.kind})
 	if err != nil {
 		return err
 	}
@@ -431,7 +430,7 @@ func (c *coordinator) connect(ctx context.Context) error {
 	if r.ErrorCode != 0 {
 		return kafkago.Error(r.ErrorCode)
 	}
-	c.conn, err = c.control.Dial(ctx, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
+	c.conn, err = c.brokers.Dial(ctx, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
 	return err
 }
 
@@ -444,5 +443,5 @@ func (c *coordinator) disconnect() {
 
 func (c *coordinator) close() {
 	c.disconnect()
-	c.control.Close()
+	c.brokers.Close()
 }

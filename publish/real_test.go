@@ -53,7 +53,7 @@ func TestReal(t *testing.T) {
 		{name: "no certificate", listener: "MUTUAL", ca: a.file("ca"), refused: "certificate"},
 		{name: "a stranger's certificate", listener: "MUTUAL", ca: a.file("ca"), cert: other.file("client"), refused: "certificate"},
 		{name: "TLS where there is none", ca: a.file("ca"), refused: "tls"},
-		{name: "no kafka.TLS where there is", listener: "OPEN", refused: "asking for its versions"},
+		{name: "no kafka.TLS where there is", listener: "OPEN", refused: "requesting its API versions"},
 		{name: "PLAIN, wrong password", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "wrong", refused: "sasl PLAIN: "},
 		{name: "SCRAM-SHA-256, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "wrong", refused: "sasl SCRAM-SHA-256: "},
 		{name: "SCRAM-SHA-512, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "wrong", refused: "sasl SCRAM-SHA-512: "},

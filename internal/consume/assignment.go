@@ -18,14 +18,14 @@ import (
 func (s *Consumer) leaderlessTopics() (leaderless map[string]bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	patience := s.reader.GiveUpAfter
+	limit := s.reader.GiveUpAfter
 	switch {
 	case s.handlerErr != nil:
 		return nil, s.handlerErr
 	case len(s.states) == 0:
 		return nil, nil
-	case patience > 0 && time.Since(s.lastResponse) > patience:
-		return nil, fmt.Errorf("no broker has answered for %s: %w", patience, s.lastError)
+	case limit > 0 && time.Since(s.lastResponse) > limit:
+		return nil, fmt.Errorf("no broker has answered for %s: %w", limit, s.lastError)
 	}
 	leaderless = map[string]bool{}
 	for p, q := range s.states {
@@ -59,7 +59,7 @@ func (s *Consumer) checkLeaders(ctx context.Context, l *leader) error {
 	if err != nil {
 		return err
 	}
-	_ = s.applyMetadata(ctx, m, nil) // Run lookups for the leaders of partitions without one
+	_ = s.applyMetadata(ctx, m, nil) // Run looks for the leaders of partitions without one
 	return nil
 }
 

@@ -69,9 +69,9 @@ type Reader struct {
 	config kafka.Config
 	client *kafkago.Client
 	hangUp func()
-	// Pace is the least time between two requests to a broker when there is
-	// nothing more to read than what comes in: each costs the broker a look at
-	// every partition. 0 is 10 ms. A broker that is busy rests longer, up to 100 ms.
+	// PollInterval is the least time between two fetches from a broker when the reader
+	// has caught up; each fetch makes the broker check every partition. 0 is
+	// [kafka.MinPollInterval]. A slow broker is polled less often: see [kafka.PollFactor].
 	PollInterval time.Duration
 	// GiveUpAfter is how long Read goes on while no broker answers; 0 is for ever.
 	GiveUpAfter time.Duration

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
@@ -64,7 +63,7 @@ type partitionState struct {
 	Partition
 	next, end int64
 	known     map[int64]struct{} // offsets from next on that can be skipped: see [Consumer.KnownOffsets]
-	leader    *leader            // nil: Run lookups for it
+	leader    *leader            // nil: Run looks for it
 
 	epoch     int32     // the leader epoch for requests; -1: not known
 	epochSeen time.Time // when the metadata last had that epoch

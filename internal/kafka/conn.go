@@ -17,16 +17,17 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// Conn is a connection to a broker, authenticated. One goroutine uses it; any may
-// close it.
+// Conn is an authenticated connection to a broker. One goroutine at a time may use it; any
+// goroutine may close it.
 type Conn struct {
-	conn  *protocol.Conn
-	negotiated   map[protocol.ApiKey]int16 // the versions of the requests that are used
-	expires time.Time                 // when the SASL session ends; zero: never
-	stopWatching  func() bool
+	conn         *protocol.Conn
+	negotiated   map[protocol.ApiKey]int16 // the request versions that both sides support
+	expires      time.Time                 // when the SASL session ends; zero: never
+	stopWatching func() bool
 }
 
-// Dial connects to a broker, which is host:port. The connection ends with ctx.
+// Dial connects to a broker; address is host:port. The connection is closed when ctx is
+// done.
 func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 	d := net.Dialer{Timeout: DialTimeout}
 	raw, err := d.DialContext(ctx, "tcp", address)
@@ -66,13 +67,13 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 	return n, nil
 }
 
-// versions agrees on the versions of the requests that are used.
+// negotiateVersions selects the version of each kind of request.
 func (n *Conn) negotiateVersions() error {
 	m, err := n.conn.RoundTrip(new(apiversions.Request))
 	if err != nil {
-		return fmt.Errorf("asking for its versions: %w", err)
+		return fmt.Errorf("requesting its API versions: %w", err)
 	}
-	use := map[protocol.ApiKey]int16{} // but heartbeats: of later versions' answers kafka-go 0.4.51 reads the fields in another order
+	use := map[protocol.ApiKey]int16{} // without heartbeats: kafka-go 0.4.51 reads the fields of later versions in the wrong order
 	for _, k := range m.(*apiversions.Response).ApiKeys {
 		switch key := protocol.ApiKey(k.ApiKey); key {
 		case protocol.Produce, protocol.Metadata, protocol.InitProducerId, protocol.DescribeConfigs,
@@ -93,9 +94,9 @@ func (n *Conn) negotiateVersions() error {
 	return nil
 }
 
-// newest is the newest version that is used of a request, where that is not
-// kafka-go's newest. From version 11 of Fetch on followers answer a consumer, too,
-// and not every record that is acknowledged is in a follower's log.
+// maxVersions limits the versions of requests to less than kafka-go supports. From version
+// 11 of Fetch on, followers may answer a consumer, too, and a follower's log may lack
+// acknowledged records.
 // https://cwiki.apache.org/confluence/display/KAFKA/KIP-392%3A+Allow+consumers+to+fetch+from+closest+replica
 var maxVersions = map[protocol.ApiKey]int16{protocol.Fetch: 10}
 
@@ -105,7 +106,7 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 		return err
 	}
 	if r := m.(*saslhandshake.Response); r.ErrorCode != 0 {
-		return fmt.Errorf("%w: it takes %v", kafkago.Error(r.ErrorCode), r.Mechanisms)
+		return fmt.Errorf("%w: the broker supports %v", kafkago.Error(r.ErrorCode), r.Mechanisms)
 	}
 	host, _, _ := net.SplitHostPort(address)
 	state, say, err := mechanism.Start(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host}))
@@ -125,8 +126,8 @@ func (n *Conn) authenticate(ctx context.Context, mechanism sasl.Mechanism, addre
 	return err
 }
 
-// RoundTrip sends a request and returns its answer. After an error the
-// connection is of no use.
+// RoundTrip sends a request and returns the response. After an error the connection must be
+// closed.
 func (n *Conn) RoundTrip(m protocol.Message, within time.Duration) (protocol.Message, error) {
 	if err := n.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
@@ -134,8 +135,8 @@ func (n *Conn) RoundTrip(m protocol.Message, within time.Duration) (protocol.Mes
 	return n.conn.RoundTrip(m)
 }
 
-// Metadata asks where the topics' partitions are. LeaderEpoch is -1 where the broker
-// is too old to tell it. After an error the connection is of no use.
+// Metadata requests the metadata of topics. LeaderEpoch is -1 if the broker is too old to
+// return it. After an error the connection must be closed.
 func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
 	m, err := n.RoundTrip(&metadata.Request{TopicNames: topics}, RequestTimeout)
 	if err != nil {
@@ -152,15 +153,15 @@ func (n *Conn) Metadata(topics []string) (*metadata.Response, error) {
 	return r, nil
 }
 
-// epochVersion is the first version of a metadata answer that has leader epochs.
+// leaderEpochVersion is the first version of metadata responses with leader epochs.
 // https://cwiki.apache.org/confluence/display/KAFKA/KIP-320%3A+Allow+fetchers+to+detect+and+handle+log+truncation
 const leaderEpochVersion = 7
 
-// Close ends the connection, and whatever waits for an answer on it.
+// Close closes the connection. A RoundTrip that waits for a response fails.
 func (n *Conn) Close() {
 	n.stopWatching()
 	_ = n.conn.Close()
 }
 
-// Expired reports whether the connection's SASL session is about to end.
+// Expired reports whether the SASL session of the connection is about to expire.
 func (n *Conn) Expired() bool { return !n.expires.IsZero() && time.Now().After(n.expires) }

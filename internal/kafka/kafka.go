@@ -1,10 +1,10 @@
-// Package kafka is what the producer and the reader have in common: connections
-// with TLS and SASL, metadata, the topics and their layout, and the records.
+// Package kafka has what the producer and the consumer share: connections with TLS and
+// SASL, metadata, the topics and their layout, records, and time limits.
 //
-// All topics have the same number of partitions, and a record's partition is
-// the murmur2 hash of its key, as the Java client computes it: partition p of
-// one topic holds the same payments as partition p of every other, and clients
-// in Java, librdkafka (murmur2_random) and franz-go choose the same partition.
+// All topics have the same number of partitions. The murmur2 hash of a record's key
+// selects its partition, as in the Java client: partition p of one topic has the same
+// payments as partition p of every other topic, and clients in Java, librdkafka
+// (murmur2_random) and franz-go choose the same partition.
 package kafka
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// Config is how to reach a cluster. Brokers must be set.
+// Config says how to connect to a cluster. Brokers must be set.
 type Config struct {
 	Brokers  []string       // host:port of some of the cluster's brokers
 	ClientID string         // for the brokers' logs and quotas; empty is "tollbridge"
@@ -31,30 +31,30 @@ func (c Config) clientID() string {
 	return c.ClientID
 }
 
-// Client returns kafka-go's client of the cluster, for requests that this
-// package does not have, and a function that closes its connections.
+// Client returns a kafka-go client for the cluster, for requests that this package does
+// not implement, and a function that closes its connections.
 func (c Config) Client() (*kafkago.Client, func()) {
 	t := &kafkago.Transport{ClientID: c.clientID(), DialTimeout: DialTimeout, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
 	return &kafkago.Client{Addr: kafkago.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 
-// Errors of writing. After each of them the processor must send the webhook
-// again; its events have the same ids then.
+// Errors of the producer. After each of them the processor must deliver the webhook
+// again; its events get the same ids then.
 var (
-	// ErrUnavailable is wrapped when Kafka did not acknowledge in time.
+	// ErrUnavailable is wrapped if Kafka did not acknowledge the records in time.
 	ErrUnavailable = errors.New("kafka cannot acknowledge")
-	// ErrRefused is wrapped when Kafka refuses a record each time: it is too
-	// large, its topic does not exist, or tollbridge may not write to it.
+	// ErrRefused is wrapped if Kafka would refuse a record at every attempt: the record is
+	// too large, its topic does not exist, or tollbridge is not permitted to write to it.
 	ErrRefused = errors.New("kafka refuses the record")
-	// ErrClosed is wrapped after the producer was closed.
+	// ErrClosed is wrapped if the producer is closed.
 	ErrClosed = errors.New("the producer is closed")
 )
 
-// TooLarge is the error of records that are refused for their size. It wraps
-// [ErrRefused]: they are never written.
+// TooLarge is the error for records that are larger than allowed. It wraps [ErrRefused]:
+// the records are not written at any attempt.
 type TooLarge struct {
-	Records []int // the indexes of the records that were given to the producer; nil from [EventRecord]
-	Err     error // of the first of them
+	Records []int // indexes in the call of Publish; nil from [EventRecord]
+	Err     error // for the first of them
 }
 
 func (t *TooLarge) Error() string { return t.Err.Error() }

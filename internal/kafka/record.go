@@ -9,17 +9,16 @@ import (
 // Record is a record to write.
 type Record struct {
 	Topic string
-	// ID is the same for every delivery of the same fact, and differs from that
-	// of every other record of the topic. If it is empty, a digest of the key and
-	// the value is used.
+	// ID identifies the record in its topic: every delivery of the same fact has the
+	// same ID. If it is empty, a digest of key and value is used.
 	ID      string
 	Key     []byte // not empty: it selects the partition
 	Value   []byte
 	Headers []schemas.Header
 }
 
-// EventRecord returns the record of an event: see [schemas.Event.Record]. The
-// error is a [TooLarge] if the event has more than [schemas.MostBytes].
+// EventRecord returns the record of an event: see [schemas.Event.Record]. It returns a
+// [TooLarge] error if the record's value is longer than [schemas.MostBytes].
 func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	r, err := e.Record(traceparent)
 	if err == nil && len(r.Value) > schemas.MostBytes {
@@ -31,25 +30,24 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	return Record{Topic: n.Event(e.Type), ID: e.ID, Key: r.Key, Value: r.Value, Headers: r.Headers}, nil
 }
 
-// Receipt is where a record is.
+// Receipt says where a record is written: topic, partition and offset.
 type Receipt struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	// Offset is -1 if the record is written and the broker no longer knows its
-	// offset, which happens after a lost answer.
+	// Offset is -1 if the record is written and the broker no longer knows its offset,
+	// which may happen when an earlier response was lost.
 	Offset int64 `json:"offset"`
-	// Earlier reports that the record was written by an earlier call whose caller
-	// was refused: it has the same [Record.ID], but its key and value may differ.
+	// Earlier reports that an earlier call, whose caller was refused, wrote the record. It
+	// has the same [Record.ID], but its key and value may differ.
 	Earlier bool `json:"-"`
 }
 
-// PartitionOf returns the partition of key among n, as the Java client's default
-// partitioner does: murmur2, its sign bit cleared, modulo n.
+// PartitionOf returns the partition of a key in a topic with n partitions, as the default
+// partitioner of the Java client does: murmur2 without its sign bit, modulo n.
 func PartitionOf(key []byte, n int) int { return int(murmur2(key)&0x7fffffff) % n }
 
-// CheckPartitions returns an error unless numbers, the partitions of a topic as
-// the brokers list them, are 0 to n-1, each once. If one were missing, keys
-// would be mapped to other partitions.
+// CheckPartitions returns an error if the partition numbers in the metadata of a topic are
+// not 0 to n-1, each once. With a number missing, keys would map to other partitions.
 func CheckPartitions(topic string, numbers []int) error {
 	if len(numbers) == 0 {
 		return fmt.Errorf("topic %s: the brokers' metadata lists no partition of it", topic)

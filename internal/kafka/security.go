@@ -12,10 +12,10 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// TLS returns the settings of connections that trust the authorities in the
-// file ca, or the system's if it is empty, and show the certificate in the
-// files cert and key if they are not. ServerName, if it is not empty, is
-// expected in the brokers' certificates instead of their addresses' hosts.
+// TLS returns a TLS configuration. It trusts the certificate authorities in the PEM file
+// ca, or those of the system if ca is empty. If cert and key are not empty, it presents the
+// client certificate in these PEM files. If serverName is not empty, the brokers'
+// certificates must be valid for it instead of the host of their address.
 func TLS(ca, cert, key, serverName string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
 	if ca != "" {
@@ -41,7 +41,7 @@ func TLS(ca, cert, key, serverName string) (*tls.Config, error) {
 	return c, nil
 }
 
-// SASL returns the mechanism of that name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+// SASL returns the authentication mechanism with a name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
 	switch mechanism {
 	case "PLAIN":

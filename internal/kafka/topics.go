@@ -14,24 +14,24 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// Names is what tollbridge's topics are called: a prefix, then the type of
-// the events, or what else they hold.
+// Names gives the names of tollbridge's topics: the prefix, and then an event type or
+// "webhooks." and what the topic holds.
 type Names struct{ Prefix string }
 
-// Event returns the topic of a type's events.
+// Event returns the topic for events of a type.
 func (n Names) Event(t schemas.Type) string { return n.Prefix + string(t) }
 
-// Received returns the topic of verified webhooks, as they came.
+// Received returns the topic of the archive: every verified webhook, as it was received.
 func (n Names) Received() string { return n.Prefix + "webhooks.received" }
 
-// Dead returns the topic of verified webhooks that could not be read.
+// Dead returns the topic of dead letters: verified webhooks that could not be normalised.
 func (n Names) Dead() string { return n.Prefix + "webhooks.dead" }
 
-// References returns the topic of the references: the key is the processor's
-// id of a payment, the value the merchant's.
+// References returns the topic of references: the key is the processor's id of a payment,
+// the value its merchant_transaction_id.
 func (n Names) References() string { return n.Prefix + "webhooks.references" }
 
-// Events returns the topics of all types' events.
+// Events returns the event topics, one for each type.
 func (n Names) Events() []string {
 	var all []string
 	for _, t := range schemas.Types() {
@@ -40,26 +40,26 @@ func (n Names) Events() []string {
 	return all
 }
 
-// LockName returns the name of the consumer group, and the transactional id, of
-// the lock that commands take before they write to the topics.
+// LockName returns the name of the lock that commands acquire before they write to the
+// topics. It names both a consumer group and a transactional id.
 func (n Names) LockName() string { return n.Prefix + "tollbridge-lock" }
 
 // All returns every topic.
 func (n Names) All() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
 
-// Layout is how the topics should be.
+// Layout says which topics there should be, with which settings.
 type Layout struct {
 	Names
 	Partitions  int // of every topic
 	Replication int // copies of each partition
-	// Retention is how long records are kept, but for references, which are kept
-	// for good; 0 leaves it to the brokers.
+	// Retention is how long records are kept, except references, which are kept for
+	// ever; 0 leaves it to the brokers' default.
 	Retention time.Duration
-	MinInSync int // copies that must be there for an acknowledgement; 0 is one fewer than Replication, at least 1
+	MinInSync int // min.insync.replicas; 0 is one fewer than Replication, at least 1
 }
 
-// ArchiveMaxMessageBytes is the largest record of the topics that hold whole webhooks, their
-// max.message.bytes: a body, the headers of its request, and room.
+// ArchiveMaxMessageBytes is the max.message.bytes of the topics of archived webhooks and
+// dead letters: room for a body, the headers of its request, and the record's own.
 const ArchiveMaxMessageBytes = 2 << 20
 
 func (l Layout) minInSync() int {
@@ -69,7 +69,7 @@ func (l Layout) minInSync() int {
 	return max(1, l.Replication-1)
 }
 
-// configs returns the topic's own settings.
+// configs returns the settings of a topic that differ from the brokers' defaults.
 func (l Layout) configs(topic string) map[string]string {
 	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
 	if topic == l.Received() || topic == l.Dead() {
@@ -83,13 +83,13 @@ func (l Layout) configs(topic string) map[string]string {
 	return c
 }
 
-// TopicStatus is what was found of one topic.
+// TopicStatus is how a topic compares with the layout.
 type TopicStatus struct {
 	Topic  string `json:"topic"`
 	Exists bool   `json:"exists"`
-	Drift  string `json:"drift,omitempty"` // how it differs from the layout; empty if it does not
-	// Wrong is set where events would be lost to their consumers or spread over
-	// the wrong partitions: `serve` does not start. Other drift is a warning.
+	Drift  string `json:"drift,omitempty"` // how the topic differs from the layout; empty if it does not
+	// Wrong is set if events would be in the wrong partitions, or consumers would miss
+	// them: `serve` does not start. Other drift is only a warning.
 	Wrong bool `json:"wrong,omitempty"`
 }
 
@@ -132,7 +132,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 	return findings, nil
 }
 
-// compare judges one topic that is there.
+// compare compares an existing topic with the layout.
 func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus {
 	f := TopicStatus{Topic: t.Name, Exists: true}
 	replication := math.MaxInt // of the partition with the fewest
@@ -149,19 +149,19 @@ func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus 
 		f.Drift = fmt.Sprintf("min.insync.replicas is %d, want %d: weaker than asked for; `tollbridge topics apply` sets it", minISR, l.minInSync())
 	}
 	if want := l.configs(t.Name)["retention.ms"]; f.Drift == "" && want != "" && configs["retention.ms"] != want {
-		f.Drift = fmt.Sprintf("retention.ms is %s, want %s: what is gone can neither be replayed nor recognised when it comes again; `tollbridge topics apply` sets it", configs["retention.ms"], want)
+		f.Drift = fmt.Sprintf("retention.ms is %s, want %s: records that Kafka has deleted can neither be replayed nor recognised as duplicates; `tollbridge topics apply` sets it", configs["retention.ms"], want)
 	}
 	if want := l.configs(t.Name)["cleanup.policy"]; f.Drift == "" && want != "" && configs["cleanup.policy"] != want {
 		f.Drift = fmt.Sprintf("cleanup.policy is %s, want %s: references would be forgotten; `tollbridge topics apply` sets it", configs["cleanup.policy"], want)
 	}
 	if want := l.configs(t.Name)["max.message.bytes"]; f.Drift == "" && want != "" && configs["max.message.bytes"] != want {
-		f.Drift = fmt.Sprintf("max.message.bytes is %s, want %s: a large webhook could not be kept; `tollbridge topics apply` sets it", configs["max.message.bytes"], want)
+		f.Drift = fmt.Sprintf("max.message.bytes is %s, want %s: a large webhook could not be archived; `tollbridge topics apply` sets it", configs["max.message.bytes"], want)
 	}
 	return f
 }
 
-// describe returns the settings of the topics that are there. One may be gone since
-// the metadata was made.
+// describe returns the settings of the existing topics. It leaves out a topic that was
+// deleted since the metadata was requested.
 func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []kafkago.Topic) (map[string]map[string]string, error) {
 	var resources []kafkago.DescribeConfigRequestResource
 	for _, t := range topics {
@@ -195,10 +195,10 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 	return all, nil
 }
 
-// Apply creates the topics that are missing, and mends the settings of those
-// that are there. It never changes a number of partitions or replicas. It
-// returns once every partition has a leader that knows it is: a broker may take
-// seconds for that after the topic is there, and refuse records meanwhile.
+// Apply creates the missing topics, and corrects the settings of existing ones. It never
+// changes the number of partitions or replicas. It returns the status of the topics before,
+// once every new partition has a leader that answers: after a topic is created a broker may
+// take seconds to become leader, and refuse records until then.
 func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	before, err := l.Plan(ctx, c)
 	if err != nil {
@@ -232,10 +232,10 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	return before, l.waitForLeaders(ctx, client, create)
 }
 
-// create creates topics. Kafka places the partitions of the first, and those of
-// the others go where these are: a payment's events, and the webhook that they came
-// in, are then in partitions of one broker, and written with one request. A Kafka
-// that lets nobody place partitions places all of them.
+// create creates topics. Kafka assigns the partitions of the first topic to brokers, and
+// the partitions of the other topics get the same brokers: a payment's events and
+// the archived webhook then have the same leader, and are written with one request. If
+// Kafka permits no explicit assignment, it assigns the partitions of all topics.
 func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []string) error {
 	if len(topics) == 0 {
 		return nil
@@ -261,8 +261,8 @@ func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []str
 	return l.createWith(ctx, client, nil, topics...)
 }
 
-// places returns the replicas of each partition of a topic that is as it should be,
-// or nil.
+// assignments returns the replicas of each partition of a topic that matches the layout, or
+// nil if there is none.
 func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
 	if err != nil {
@@ -289,7 +289,7 @@ func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafk
 	return nil, nil
 }
 
-// createAt creates topics at places, or where Kafka wants them.
+// createWith creates topics with an assignment of replicas, or with Kafka's own if it is nil.
 func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places []kafkago.ReplicaAssignment, topics ...string) error {
 	r := &kafkago.CreateTopicsRequest{}
 	for _, topic := range topics {
@@ -307,14 +307,14 @@ func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places [
 		return fmt.Errorf("creating topics: %w", err)
 	}
 	for topic, err := range answer.Errors {
-		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) { // another replica was faster
+		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) { // another replica of tollbridge created it
 			return fmt.Errorf("creating topic %s: %w", topic, err)
 		}
 	}
 	return nil
 }
 
-// settle waits until the leaders of new topics' partitions answer as such.
+// waitForLeaders waits until the leaders of all partitions of new topics answer.
 func (l Layout) waitForLeaders(ctx context.Context, client *kafkago.Client, created []string) error {
 	if len(created) == 0 {
 		return nil
@@ -335,17 +335,17 @@ func (l Layout) waitForLeaders(ctx context.Context, client *kafkago.Client, crea
 		select {
 		case <-time.After(leaderPollInterval):
 		case <-ctx.Done():
-			return fmt.Errorf("the topics are there, and after %s not every partition has a leader: %w", leaderWait, err)
+			return fmt.Errorf("the topics were created, but after %s not every partition has a leader: %w", leaderWait, err)
 		}
 	}
 }
 
 const (
-	leaderWait = 30 * time.Second
+	leaderWait         = 30 * time.Second
 	leaderPollInterval = 200 * time.Millisecond
 )
 
-// led returns the first error in an answer that only leaders give.
+// firstError returns the first error in a response of the partitions' leaders.
 func firstError(r *kafkago.ListOffsetsResponse, err error) error {
 	if err != nil {
 		return err
@@ -360,6 +360,7 @@ func firstError(r *kafkago.ListOffsetsResponse, err error) error {
 	return nil
 }
 
+// alteration returns the request that sets a topic's settings.
 func (l Layout) alteration(topic string) kafkago.IncrementalAlterConfigsRequestResource {
 	r := kafkago.IncrementalAlterConfigsRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic}
 	for name, value := range l.configs(topic) {

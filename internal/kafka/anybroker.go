@@ -13,19 +13,22 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// AnyBroker asks whichever broker answers: the one that answered last, else those
-// it has heard of, else the configuration's. One goroutine uses it. Close it.
+// AnyBroker sends requests that any broker can answer. It tries the broker that answered
+// last, then those in the last metadata, then those of the configuration. One goroutine at
+// a time may use it. The caller must close it.
 type AnyBroker struct {
 	Config
 	conn  *Conn
-	known []string // addresses
+	known []string // addresses from the last metadata
 }
 
-// RoundTrip returns the answer to a request that any broker answers.
+// RoundTrip sends a request and returns the response of the first broker that answers.
 func (c *AnyBroker) RoundTrip(ctx context.Context, q protocol.Message) (protocol.Message, error) {
 	return roundTripAny(ctx, c, func(n *Conn) (protocol.Message, error) { return n.RoundTrip(q, RequestTimeout) })
 }
 
+// roundTripAny calls exchange with connections to one broker after the other, until it
+// succeeds.
 func roundTripAny[Answer any](ctx context.Context, c *AnyBroker, exchange func(*Conn) (Answer, error)) (none Answer, err error) {
 	if c.conn != nil && !c.conn.Expired() {
 		if m, err := exchange(c.conn); err == nil {
@@ -52,10 +55,10 @@ func roundTripAny[Answer any](ctx context.Context, c *AnyBroker, exchange func(*
 	return none, errors.Join(errs...)
 }
 
-// addresses returns whom to ask, each once.
+// addresses returns the brokers to try, each once.
 func (c *AnyBroker) addresses() []string {
 	all := slices.Clone(c.known)
-	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // one that hangs is not always the first
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // so that a broker that hangs is not always the first
 	for _, address := range c.Brokers {
 		if !slices.Contains(all, address) {
 			all = append(all, address)
@@ -64,7 +67,7 @@ func (c *AnyBroker) addresses() []string {
 	return all
 }
 
-// Metadata asks where the topics' partitions are: see [Conn.Metadata].
+// Metadata requests the metadata of topics: see [Conn.Metadata].
 func (c *AnyBroker) Metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
 	r, err := roundTripAny(ctx, c, func(n *Conn) (*metadata.Response, error) { return n.Metadata(topics) })
 	if err != nil {
@@ -77,12 +80,12 @@ func (c *AnyBroker) Metadata(ctx context.Context, topics []string) (*metadata.Re
 	return r, nil
 }
 
-// Address is a broker's host:port.
+// Address returns the host:port of a broker.
 func Address(b metadata.ResponseBroker) string {
 	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
 }
 
-// Close ends the connection; RoundTrip makes another, to any of the brokers.
+// Close closes the connection. The next request opens one to another broker.
 func (c *AnyBroker) Close() {
 	if c.conn != nil {
 		c.conn.Close()
