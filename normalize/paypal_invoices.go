@@ -120,9 +120,9 @@ var paypalPaidInvoiceStatuses = []string{
 }
 
 // paypalInvoicePaid reads a paid invoice. It returns a fact for each payment.
-// The invoice does not say which payment is pending. If one is, the first
-// payments whose amounts add up to at most the paid sum are captured, and the
-// others are processing.
+// The invoice does not say which payment is pending. If one is, a payment
+// counts as captured if the rest of the paid sum covers it, in the order of the
+// list, and as processing otherwise.
 func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {

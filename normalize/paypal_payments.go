@@ -118,7 +118,8 @@ func paypalCapture(event string, resource jsontext.Value) (f Fact, err error) {
 }
 
 // capture returns the fact of a capture or a sale. A failed capture of an
-// authorization is no failed payment.
+// authorization has the type payment.capture_failed, any other failure
+// payment.failed.
 func (p paypalPayment) capture(event string) (Fact, error) {
 	f, err := p.fact(event, paypalCaptureTypes)
 	p.details(&f)

@@ -8,8 +8,9 @@ import (
 )
 
 // skrill normalises Skrill's status reports: a form about one payment or payout
-// and its status. The form does not say which of the two it is. A payout names
-// the address for its reports, so the setting of the endpoint can say it.
+// and its status. The form does not say which of the two it is. The merchant
+// names a status_url for each payout, so payouts can have an endpoint of their
+// own, whose setting says it.
 //
 // The merchant's reference, the status, mb_amount and mb_currency are signed,
 // and they are the identity. mb_amount is in the currency of the merchant's

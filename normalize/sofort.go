@@ -8,8 +8,8 @@ import (
 )
 
 // sofort normalises Sofort's notifications: a form about one transfer that the
-// payer ordered at the bank. A project without the status option receives only
-// notifications about executed transfers, and they have no status. If Sofort
+// payer ordered at the bank. A project without statuses receives notifications
+// about executed transfers only, and these have no status. If Sofort
 // cannot see the merchant's bank account, a transfer is "untraceable": it was
 // ordered, and no other notification follows.
 //

@@ -54,8 +54,9 @@ var stripeStatusTypes = map[schemas.Type]map[text]schemas.Type{
 // https://docs.stripe.com/api/payment_intents/object
 //
 // An intent with several captures also has an event amount_capturable_updated
-// for each capture but the last. It does not say how much that capture took.
-// The last capture has payment_intent.succeeded:
+// for each capture, with the amount that can still be captured. It does not say
+// how much that capture took. The last capture becomes an event by
+// payment_intent.succeeded:
 // https://docs.stripe.com/payments/multicapture
 func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 	var pi struct {
