@@ -51,6 +51,7 @@ type payuEmeaNotification struct {
 	Refund     jsontext.Value `json:"refund"`
 }
 
+// payuEmeaOrder is an order: one payment.
 type payuEmeaOrder struct {
 	OrderID      string `json:"orderId"`
 	ExtOrderID   text   `json:"extOrderId"`
@@ -62,6 +63,7 @@ type payuEmeaOrder struct {
 	} `json:"payMethod"`
 }
 
+// payuEmeaRefund is a refund of an order.
 type payuEmeaRefund struct {
 	RefundID          text   `json:"refundId"`
 	ExtRefundID       text   `json:"extRefundId"`

@@ -25,6 +25,7 @@ var robokassa = Connector{
 	Normalize: robokassaNormalize,
 }
 
+// robokassaCurrency is the setting with the currency of the shop.
 var robokassaCurrency = Setting{Name: "currency", Says: "the shop's currency, as ISO 4217 code; RUB if it is not set"}
 
 func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {

@@ -28,6 +28,8 @@ var skrill = Connector{
 	Normalize: skrillNormalize,
 }
 
+// skrillReports is the setting that says whether the reports of an endpoint are
+// about payouts.
 var skrillReports = Setting{Name: "reports", Says: "payouts, if the endpoint is the status_url of payouts"}
 
 // skrillConverted matches an amount that was converted from another currency.

@@ -105,6 +105,7 @@ type squareMoney struct {
 	Currency string `json:"currency"`
 }
 
+// amount returns the amount; nil if there is none.
 func (m squareMoney) amount() (*schemas.Amount, error) { return minor(m.Amount, m.Currency, nil) }
 
 // squareIdentity returns the identity of an object in a state; "" if the object

@@ -31,6 +31,8 @@ var truelayer = Connector{
 	Normalize: truelayerNormalize,
 }
 
+// truelayerBeneficiary is the setting that says where the payments of an
+// endpoint go.
 var truelayerBeneficiary = Setting{Name: "beneficiary", Says: "external_account, if payments go to accounts outside TrueLayer: payment_executed is their last event, and then counts as captured"}
 
 // truelayerTypes maps the event name to the event type.
