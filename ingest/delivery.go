@@ -246,7 +246,7 @@ func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) boo
 			rest = append(rest, e)
 			continue
 		}
-		d.verdict.Kept = append(d.verdict.Kept, normalize.Kept{
+		d.verdict.Skipped = append(d.verdict.Skipped, normalize.Skipped{
 			Type: e.Data.ConnectorEventType, Outcome: normalize.OutcomeMalformed, Reason: large.Error(),
 		})
 	}

@@ -41,7 +41,7 @@ func (d *delivery) log(r *http.Request, status int, reason string) {
 		}
 	} else {
 		line.Str("outcome", string(d.verdict.Outcome())).Str("secret", d.verdict.Secret)
-		logKept(line, d.verdict.Kept)
+		logKept(line, d.verdict.Skipped)
 	}
 	if d.duplicates > 0 {
 		line.Int("duplicates", d.duplicates)
@@ -78,7 +78,7 @@ func loggable(err error) bool { return !errors.Is(err, verify.ErrMalformed) }
 
 // logKept adds how many items gave no event, and why the first ignored one did
 // not. The reasons of malformed items quote them: they stand in webhooks.dead.
-func logKept(line *zerolog.Event, kept []normalize.Kept) {
+func logKept(line *zerolog.Event, kept []normalize.Skipped) {
 	count := map[normalize.Outcome]int{}
 	for _, k := range kept {
 		if count[k.Outcome]++; count[k.Outcome] == 1 && k.Outcome == normalize.OutcomeIgnored {

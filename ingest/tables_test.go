@@ -70,13 +70,13 @@ func TestAnswers(t *testing.T) {
 func TestLongTexts(t *testing.T) {
 	const n = 10_000
 	const id = "0b0f0b0f-0b0f-5b0f-8b0f-0b0f0b0f0b0f"
-	entries, kept := make([]entry, n), make([]normalize.Kept, n)
+	entries, kept := make([]entry, n), make([]normalize.Skipped, n)
 	for i := range n {
 		entries[i] = entry{id: id, receipt: kafka.Receipt{Topic: "payment.captured", Partition: 3, Offset: int64(i)}}
-		kept[i] = normalize.Kept{Item: i, Outcome: normalize.OutcomeMalformed, Reason: "no amount"}
+		kept[i] = normalize.Skipped{Item: i, Outcome: normalize.OutcomeMalformed, Reason: "no amount"}
 	}
-	reasons := func(kept []normalize.Kept) string {
-		return webhook.Verdict{Result: normalize.Result{Kept: kept}}.Reasons()
+	reasons := func(kept []normalize.Skipped) string {
+		return webhook.Verdict{Result: normalize.Result{Skipped: kept}}.Reasons()
 	}
 	for name, text := range map[string]string{"receipts": receiptHeader(entries), "reasons": reasons(kept)} {
 		if len(text) > 5<<10 || !strings.Contains(text, "more") {

@@ -35,7 +35,7 @@ func ExampleResult() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		for _, item := range result.Kept {
+		for _, item := range result.Skipped {
 			fmt.Printf("%s: %s\n", result.Outcome(), item.Reason)
 		}
 	}

@@ -122,7 +122,7 @@ func TestUnknownEvent(t *testing.T) {
 					t.Fatal(err)
 				}
 				if r.Outcome() != OutcomeIgnored {
-					t.Errorf("%s with an unknown %s and %s: %s, %+v, want ignored\n%s", file, name, what, r.Outcome(), r.Kept, body)
+					t.Errorf("%s with an unknown %s and %s: %s, %+v, want ignored\n%s", file, name, what, r.Outcome(), r.Skipped, body)
 					return
 				}
 			}
@@ -320,9 +320,9 @@ func TestUnknownItem(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			case !reflect.DeepEqual(before.Events, after.Events):
-				t.Errorf("%s beside an item with %s: %d events, %+v, and without it %d", file, what, len(after.Events), after.Kept, len(before.Events))
-			case len(after.Kept) == 0 || after.Kept[0].Item != 0 || after.Kept[0].Outcome != want && want != "":
-				t.Errorf("%s beside an item with %s: %+v, want the first %s", file, what, after.Kept, want)
+				t.Errorf("%s beside an item with %s: %d events, %+v, and without it %d", file, what, len(after.Events), after.Skipped, len(before.Events))
+			case len(after.Skipped) == 0 || after.Skipped[0].Item != 0 || after.Skipped[0].Outcome != want && want != "":
+				t.Errorf("%s beside an item with %s: %+v, want the first %s", file, what, after.Skipped, want)
 			}
 		}
 		fresh := func() (item map[string]any) {
@@ -426,7 +426,7 @@ func TestControlCharacterInReference(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost := len(before.Events) - len(after.Events)
-			for _, k := range after.Kept {
+			for _, k := range after.Skipped {
 				if k.Outcome == OutcomeMalformed {
 					lost--
 				}
@@ -435,7 +435,7 @@ func TestControlCharacterInReference(t *testing.T) {
 				}
 			}
 			if lost > 0 {
-				t.Errorf("%s with a control character in %q: %d events, %+v, want %d", file, e.Subject, len(after.Events), after.Kept, len(before.Events))
+				t.Errorf("%s with a control character in %q: %d events, %+v, want %d", file, e.Subject, len(after.Events), after.Skipped, len(before.Events))
 			}
 			for _, e := range after.Events {
 				if err := schemas.CheckReference(e.Subject); err != nil {
@@ -488,8 +488,8 @@ func TestControlCharacterSample(t *testing.T) {
 			t.Errorf("%q: %+v, %v, want the key %s", suffix, r, err, want)
 			continue
 		}
-		if fallback := want == "stripe::pi_1"; len(r.Kept) > 0 != fallback || fallback && r.Events[0].Data.KeySource != schemas.KeyFromConnector {
-			t.Errorf("%q: key source %s, kept %+v", suffix, r.Events[0].Data.KeySource, r.Kept)
+		if fallback := want == "stripe::pi_1"; len(r.Skipped) > 0 != fallback || fallback && r.Events[0].Data.KeySource != schemas.KeyFromConnector {
+			t.Errorf("%q: key source %s, kept %+v", suffix, r.Events[0].Data.KeySource, r.Skipped)
 		}
 	}
 }

@@ -177,13 +177,14 @@ const (
 // Result is the result of normalising a payload.
 type Result struct {
 	Events []schemas.Event `json:"events"`
-	Kept   []Kept          `json:"kept,omitempty"` // the items without an event
+	// Skipped are the items without an event.
+	Skipped []Skipped `json:"kept,omitempty"`
 }
 
-// Kept is an item of a payload that became no event, with the reason. If the item
-// did become an event, Kept says which value was left out of it. The caller has to
-// keep the payload.
-type Kept struct {
+// Skipped is an item of a payload that became no event, with the reason. An item that
+// became an event is also listed if its merchant's reference was left out. The caller
+// has to keep the payload.
+type Skipped struct {
 	Item    int     `json:"item"`                           // index of the item in the payload, from 0
 	Type    string  `json:"connector_event_type,omitempty"` // the processor's name for the event
 	Outcome Outcome `json:"outcome"`                        // ignored or malformed
@@ -203,9 +204,9 @@ func (r Result) Outcome() Outcome {
 	}
 }
 
-// Has reports whether an item in Kept has the outcome.
+// Has reports whether an item in Skipped has the outcome.
 func (r Result) Has(o Outcome) bool {
-	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Outcome == o })
+	return slices.ContainsFunc(r.Skipped, func(s Skipped) bool { return s.Outcome == o })
 }
 
 var (
@@ -239,23 +240,23 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	type position struct{ item, event int }
 	positions := map[string]position{} // of the first item with an event id
 	for i, f := range facts {
-		e, kept := f.event(connector, payload, o)
-		if first, ok := positions[e.ID]; kept == nil && ok {
+		e, skipped := f.event(connector, payload, o)
+		if first, ok := positions[e.ID]; skipped == nil && ok {
 			if sameFact(e, r.Events[first.event]) {
 				continue // the payload contains the fact twice: it is one event
 			}
-			kept = &Kept{Type: f.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
+			skipped = &Skipped{Type: f.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
 				"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", first.item, e.ID)}
 		}
 		switch {
-		case kept != nil:
-			kept.Item = i
-			r.Kept = append(r.Kept, *kept)
+		case skipped != nil:
+			skipped.Item = i
+			r.Skipped = append(r.Skipped, *skipped)
 		default:
 			positions[e.ID] = position{i, len(r.Events)}
 			r.Events = append(r.Events, e)
 			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
-				r.Kept = append(r.Kept, Kept{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
+				r.Skipped = append(r.Skipped, Skipped{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
 			}
 		}
 	}
@@ -283,14 +284,14 @@ func (c Connector) read(payload []byte, o Options) (facts []Fact, err error) {
 }
 
 // event returns the event of a fact, or, if it becomes none, the reason.
-func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event, *Kept) {
-	kept := &Kept{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why}
+func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
+	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why}
 	switch {
 	case f.Type == "":
-		return schemas.Event{}, kept
+		return schemas.Event{}, skipped
 	case o.Live && f.Mode == ModeTest:
-		kept.Outcome, kept.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
-		return schemas.Event{}, kept
+		skipped.Outcome, skipped.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
+		return schemas.Event{}, skipped
 	}
 	if f.Identity == "" {
 		sum := sha256.Sum256(payload)
@@ -326,8 +327,8 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		err = checkSize(e)
 	}
 	if err != nil {
-		kept.Outcome, kept.Reason = OutcomeMalformed, err.Error()
-		return schemas.Event{}, kept
+		skipped.Outcome, skipped.Reason = OutcomeMalformed, err.Error()
+		return schemas.Event{}, skipped
 	}
 	return e, nil
 }

@@ -210,7 +210,7 @@ func TestOneIDTwice(t *testing.T) {
 			t.Fatalf("%s: %v, %+v, want %d events", payload, err, r, tt.events)
 		}
 		var kept []int
-		for _, k := range r.Kept {
+		for _, k := range r.Skipped {
 			if kept = append(kept, k.Item); k.Outcome != OutcomeMalformed || !strings.Contains(k.Reason, "item 0") || !strings.Contains(k.Reason, r.Events[0].ID) {
 				t.Errorf("item %d is %s: %s; want it malformed, and the reason to name item 0 and the id", k.Item, k.Outcome, k.Reason)
 			}

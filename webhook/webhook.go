@@ -94,12 +94,12 @@ const maxReasons = 4 << 10
 // more than 4 KiB.
 func (v Verdict) Reasons() string {
 	var b strings.Builder
-	for i, k := range v.Kept {
+	for i, k := range v.Skipped {
 		if i > 0 {
 			b.WriteString("; ")
 		}
 		if b.Len() > maxReasons {
-			fmt.Fprintf(&b, "and %d more", len(v.Kept)-i)
+			fmt.Fprintf(&b, "and %d more", len(v.Skipped)-i)
 			break
 		}
 		fmt.Fprintf(&b, "item %d: %s: %.*s", k.Item, k.Outcome, maxReasons, k.Reason)

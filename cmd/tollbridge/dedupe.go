@@ -329,7 +329,7 @@ func (q *dedupe) identity(ctx context.Context, w window, x *explanation) string 
 	}
 	digest := sha256.Sum256(j.Payload)
 	d := x.event.Data
-	for item := range len(j.Events) + len(j.Kept) {
+	for item := range len(j.Events) + len(j.Skipped) {
 		if schemas.ID(d.Connector, d.Endpoint, hex.EncodeToString(digest[:]), x.Type, item) == x.EventID {
 			return byDigest
 		}

@@ -174,7 +174,7 @@ func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admissio
 		v.Stays = "verification fails today: " + v.Judgement.Err.Error()
 		return v, nil, ctx.Err()
 	}
-	for _, k := range v.Judgement.Kept {
+	for _, k := range v.Judgement.Skipped {
 		if k.Outcome == normalize.OutcomeMalformed {
 			v.Stays = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
 			break

@@ -216,7 +216,7 @@ func (p payload) judge(t *testing.T, connector, dir string) {
 	}
 	if len(r.Events) == 0 {
 		if r.Outcome() != normalize.OutcomeIgnored || !slices.Contains(right, ignored) {
-			t.Errorf("outcome %s, want %s: %+v", r.Outcome(), want, r.Kept)
+			t.Errorf("outcome %s, want %s: %+v", r.Outcome(), want, r.Skipped)
 		}
 		return
 	}
