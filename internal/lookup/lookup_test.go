@@ -53,7 +53,7 @@ func (r *rig) write(t *testing.T, records ...kafka.Record) []kafka.Receipt {
 	return at
 }
 
-// event is a captured payment's, by the processor's id "pi_" + key.
+// event returns the record of a captured payment with the processor's id "pi_" + key.
 func (r *rig) event(t *testing.T, id, key string) kafka.Record {
 	t.Helper()
 	now := time.Now().UTC()
@@ -69,7 +69,7 @@ func (r *rig) event(t *testing.T, id, key string) kafka.Record {
 	return record
 }
 
-// webhook is one as it was kept.
+// webhook returns the record of an archived webhook.
 func (r *rig) webhook(topic, key, body string, events ...string) kafka.Record {
 	w := kafka.Record{Topic: topic, ID: body, Key: []byte(key), Value: []byte(body)}
 	for _, h := range [][2]string{
@@ -81,7 +81,7 @@ func (r *rig) webhook(topic, key, body string, events ...string) kafka.Record {
 	return w
 }
 
-// find returns what is found, as texts: events' ids and webhooks' bodies.
+// find returns what is found: the ids of events and the bodies of webhooks.
 func find(t *testing.T, f lookup.Finder, id string) (all []string) {
 	t.Helper()
 	items, err := f.Payment(t.Context(), id)
@@ -99,8 +99,8 @@ func find(t *testing.T, f lookup.Finder, id string) (all []string) {
 	return all
 }
 
-// TestBatch: the webhook of a batch is kept under the key of its first event,
-// and belongs to all of them.
+// TestBatch: the webhook of a batch has the key of its first event, and is found for
+// each of its events.
 func TestBatch(t *testing.T) {
 	r := newRig(t)
 	other := "b" // in another partition
@@ -135,7 +135,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// TestMentions: a dead letter belongs to the payment that it names.
+// TestMentions: a dead letter is found for the payment whose id its body contains.
 func TestMentions(t *testing.T) {
 	r := newRig(t)
 	r.write(t, r.event(t, "event-1", "order-1"))
@@ -154,7 +154,8 @@ func TestMentions(t *testing.T) {
 	}
 }
 
-// TestAnotherServer: what a server of another cluster says is not believed.
+// TestAnotherServer: the answer of a server of another cluster is checked against the
+// records.
 func TestAnotherServer(t *testing.T) {
 	r := newRig(t)
 	at := r.write(t, r.event(t, "event-a", "a"), r.event(t, "event-c", "c"))
@@ -168,7 +169,7 @@ func TestAnotherServer(t *testing.T) {
 	}
 }
 
-// TestParseLetter: what is written is read, and nothing else.
+// TestParseLetter: an id that LetterID writes is parsed, and others are refused.
 func TestParseLetter(t *testing.T) {
 	names := kafka.Names{Prefix: "shop-1."}
 	want := kafka.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
