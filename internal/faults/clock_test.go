@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// A Go program asks the kernel for the time by itself, past any library that
-// could lie to it. So the program is built with a time package whose wall clock
-// is ahead by what a file says, and is else that of the toolchain.
+// A Go program reads the time from the kernel without a library that a test could
+// replace. So the test builds the program with a time package whose wall clock is ahead
+// by the offset in a file, and which otherwise equals the toolchain's.
 const (
 	ourNow = `func Now() Time {
 	sec, nsec, mono := runtimeNow()
 `
 	jumpingNow = `var ahead atomic.Int64
 
-// SetAhead has the wall clock jump.
+// SetAhead sets the offset of the wall clock.
 func SetAhead(seconds int64) { ahead.Store(seconds) }
 
 ` + ourNow + `	sec += ahead.Load()
@@ -47,9 +47,9 @@ func init() {
 `
 )
 
-// clockwork returns the binary whose clock can be set. It is built once, with
-// all that knows of time, which takes minutes where no build cache has it.
-func (g *rig) clockwork() string {
+// buildWithClock returns the binary whose clock can be set. It is built once, with every
+// package that depends on time, which takes minutes without a build cache.
+func (g *rig) buildWithClock() string {
 	g.Helper()
 	if g.clock != "" {
 		return g.clock
@@ -85,7 +85,7 @@ func (g *rig) clockwork() string {
 	return binary
 }
 
-// ahead is the file that says by how much.
+// ahead is the file with the offset.
 const ahead = "ahead"
 
 func (g *rig) write(name, text string) string {
@@ -97,9 +97,9 @@ func (g *rig) write(name, text string) string {
 	return name
 }
 
-// jump has the program's wall clock jump to so much before or behind ours, and
-// waits until its answers are of that time.
-func (g *rig) jump(by time.Duration) {
+// jumpClock sets the offset of the program's wall clock, and waits until the Date header of
+// its answers shows it.
+func (g *rig) jumpClock(by time.Duration) {
 	g.Helper()
 	g.write(ahead, fmt.Sprint(int64(by.Seconds())))
 	g.await("at another time", func() error {

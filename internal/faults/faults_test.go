@@ -1,10 +1,10 @@
 // Package faults_test runs the program beside a real Kafka of three brokers,
-// with replication 3 and min.insync.replicas 2, hurts one or the other while
-// webhooks come, and asks package soak what became of them: a replica alone or
-// several, the network between, the wall clock, a disk. It has no code of its
-// own.
+// with replication 3 and min.insync.replicas 2. While webhooks arrive it injects
+// faults: into brokers, one or several replicas of the program, the network
+// between, the wall clock, a disk. Package soak checks that no record is lost,
+// doubled or out of order.
 //
-// TOLLBRIDGE_FAULTS=full runs all scenarios, else a short cut of them.
+// TOLLBRIDGE_FAULTS=full runs all scenarios; otherwise a short selection runs.
 package faults_test
 
 import (
@@ -41,10 +41,10 @@ const (
 	tail       = 3 * time.Second // of a run, after the fault
 )
 
-// rig is what the scenarios share: brokers that are warm, topics, and what
-// replicas of the program are started from. Their processes are a scenario's own.
+// rig has what the scenarios share: running brokers, topics, and the binary and
+// configuration of the replicas. Each scenario starts its own replica processes.
 type rig struct {
-	*testing.T // of the scenario under way
+	*testing.T // of the running scenario
 	cluster    *kafkatest.Cluster
 	kafka      kafka.Config
 	client     *kafkago.Client
@@ -55,7 +55,7 @@ type rig struct {
 	replicas   []*replica // each knows nothing of the others
 	log        *os.File   // of all of them
 	run        *soak.Run
-	mayDup     int // records that the program's own death may have doubled
+	mayDup     int // records that may be in Kafka twice because a replica was killed
 }
 
 // replica is a process of the program, with an address and a state directory of its own.
@@ -64,9 +64,9 @@ type replica struct {
 	process           *exec.Cmd // nil is none
 }
 
-// setting is what a scenario begins with.
+// setting says with what a scenario starts.
 type setting struct {
-	via      bool // the proxies stand before the brokers
+	via      bool // clients reach the brokers through the proxies
 	clock    bool // the program's clock can be set
 	disk     bool // a broker has one that can be filled
 	state    bool // the first replica's state directory has one that can be filled
@@ -107,7 +107,7 @@ var scenarios = []struct {
 	{"a leader hangs for 40 s", false, alone, func(g *rig) { g.hang(40) }},
 	{"leaders move", false, alone, func(g *rig) {
 		for range 4 {
-			g.move()
+			g.moveLeaders()
 			g.sleep(2)
 		}
 	}},
@@ -121,22 +121,22 @@ var scenarios = []struct {
 		g.sleep(8)
 		g.cluster.Restart(2, 3)
 	}},
-	{"a topic is deleted and created anew", false, alone, func(g *rig) { g.renew(schemas.PaymentCaptured) }},
-	{"replies are lost", true, proxied, func(g *rig) { g.hurt(noReply, 8) }},
-	{"requests are cut in their middle", false, proxied, func(g *rig) { g.hurt(halfSent, 8) }},
-	{"the network is slow", false, proxied, func(g *rig) { g.hurt(slow, 8) }},
+	{"a topic is deleted and created anew", false, alone, func(g *rig) { g.recreateTopic(schemas.PaymentCaptured) }},
+	{"replies are lost", true, proxied, func(g *rig) { g.injectProxyFault(noReply, 8) }},
+	{"requests are cut in their middle", false, proxied, func(g *rig) { g.injectProxyFault(halfSent, 8) }},
+	{"the network is slow", false, proxied, func(g *rig) { g.injectProxyFault(slow, 8) }},
 	{"writes are throttled", false, alone, func(g *rig) { g.throttle(10) }},
 	{"tollbridge is killed", true, alone, func(g *rig) {
 		g.sleep(2)
-		// What was written and not answered is a second record when it is sent
-		// again: what was delivered is remembered in memory only.
+		// A record that was written, but not acknowledged to its caller, may be written
+		// again after a redelivery: the ledger is in memory only.
 		g.mayDup = g.run.InFlight() + 1 // one may begin before the signal is there
-		g.end(0, syscall.SIGKILL)
+		g.stopReplica(0, syscall.SIGKILL)
 		g.serve(0, alone)
 	}},
 	{"tollbridge is stopped", false, alone, func(g *rig) {
 		g.sleep(2)
-		g.end(0, syscall.SIGTERM)
+		g.stopReplica(0, syscall.SIGTERM)
 		g.serve(0, alone)
 	}},
 	{"a leader is killed", false, alone, func(g *rig) {
@@ -145,7 +145,7 @@ var scenarios = []struct {
 		g.sleep(8)
 		g.cluster.Restart(b)
 	}},
-	{"no producer id is given", true, proxied, func(g *rig) { g.refuseIDs(8) }},
+	{"no producer id is given", true, proxied, func(g *rig) { g.rejectProducerIDs(8) }},
 	{"leaders move from a broker that follows slowly, with two replicas", true, pair, func(g *rig) { g.lag(12) }},
 	{"two replicas, undisturbed", false, pair, func(g *rig) { g.sleep(10) }},
 	{"two replicas, and a leader is killed", true, pair, func(g *rig) {
@@ -159,7 +159,7 @@ var scenarios = []struct {
 	{"one of two replicas is killed", false, pair, func(g *rig) {
 		for i := range 2 {
 			g.sleep(2)
-			g.end(i, syscall.SIGKILL)
+			g.stopReplica(i, syscall.SIGKILL)
 			g.sleep(2)
 			g.serve(i, pair)
 		}
@@ -186,7 +186,7 @@ var scenarios = []struct {
 		}
 		g.await("without its disk", withoutDisk)
 		g.sleep(3)
-		g.end(0, syscall.SIGTERM)
+		g.stopReplica(0, syscall.SIGTERM)
 		g.serve(0, stuffed)
 		if err := withoutDisk(); err != nil {
 			g.Errorf("started on a full disk: %v, want 1", err)
@@ -195,35 +195,35 @@ var scenarios = []struct {
 	}},
 	{"its clock jumps by an hour", false, clocked, func(g *rig) {
 		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
-			g.jump(by)
+			g.jumpClock(by)
 			g.sleep(3)
 		}
 	}},
 	{"its clock is further ahead than brokers take", false, clocked, func(g *rig) {
-		g.jump(2 * time.Hour)
+		g.jumpClock(2 * time.Hour)
 		g.sleep(1) // for what was under way
 		_, before := g.run.Sent()
 		g.sleep(4)
 		if _, acked := g.run.Sent(); acked > before {
 			g.Errorf("%d webhooks were answered 2xx, want none: brokers refuse their records", acked-before)
 		}
-		g.jump(0)
+		g.jumpClock(0)
 	}},
 	{"replicas come and go", false, scaled, func(g *rig) {
 		for i := range 3 {
 			g.serve((i+2)%3, scaled)
 			g.sleep(2)
-			g.end(i, syscall.SIGTERM)
+			g.stopReplica(i, syscall.SIGTERM)
 			g.sleep(2)
 		}
 	}},
 }
 
-// full says that all scenarios are to be run.
+// full reports whether all scenarios run.
 var full = os.Getenv("TOLLBRIDGE_FAULTS") == "full"
 
-// TestFaults: whatever happens, what was answered 2xx is in Kafka, once and in
-// order.
+// TestFaults checks that every webhook answered 2xx is in Kafka, once and in order, in
+// every scenario.
 func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
@@ -237,8 +237,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestMillion: a million webhooks leave nothing behind in the program. It
-// compares the last fifth with the second: the first warms up.
+// TestMillion checks that the program does not leak memory or goroutines over a million
+// webhooks. It compares the last fifth with the second; the first is the warm-up.
 func TestMillion(t *testing.T) {
 	if !full {
 		t.Skip("takes minutes")
@@ -246,7 +246,7 @@ func TestMillion(t *testing.T) {
 	const count, parts = 1_000_000, 5 // the first is the warm-up
 	g := newRig(t, 1)
 	g.serve(0, alone)
-	defer g.end(0, syscall.SIGTERM)
+	defer g.stopReplica(0, syscall.SIGTERM)
 	_, secret, _ := sign.Dev("stripe")
 	run, err := soak.Start(t.Context(), soak.Config{
 		URLs: []string{g.replicas[0].url}, Secret: secret, Kafka: g.kafka,
@@ -259,13 +259,13 @@ func TestMillion(t *testing.T) {
 	for acked := 0; acked < count; time.Sleep(200 * time.Millisecond) {
 		_, acked = run.Sent()
 		q := min(acked*parts/count, parts-1)
-		// The next collection's goal: twice of what the last one left alive.
+		// The goal of the next collection is twice the live heap after the last one.
 		heap[q] = max(heap[q], g.metric("go_memstats_next_gc_bytes")/2)
 		goroutines[q] = max(goroutines[q], g.metric("go_goroutines"))
 	}
 	r, err := run.Wait()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, g.logged())
+		t.Fatalf("%v\n%s", err, g.logTail())
 	}
 	t.Log(r)
 	t.Logf("bytes alive by fifths: %.0f; goroutines: %.0f", heap, goroutines)
@@ -280,8 +280,7 @@ func TestMillion(t *testing.T) {
 	}
 }
 
-// play runs one scenario: webhooks come before, while and after it does what
-// its name says.
+// play runs one scenario. Webhooks are sent before, during and after its fault.
 func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	g.T, g.mayDup = t, 0
 	if err := g.cluster.Disk(); in.disk && err != nil {
@@ -295,7 +294,7 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 		}
 	}
 	g.inSync()
-	defer g.endAll()
+	defer g.stopReplicas()
 	_, secret, _ := sign.Dev("stripe")
 	c := soak.Config{
 		Secret: secret, Kafka: g.kafka, Rate: rate, Keys: 300, Alone: true, Patience: 40 * time.Second,
@@ -329,12 +328,12 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 	run.Stop()
 	r, err := run.Wait()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, g.logged())
+		t.Fatalf("%v\n%s", err, g.logTail())
 	}
 	t.Log(r)
 	if r.Lost+r.Phantom+r.Order+r.WrongReceipts+r.Unconfirmed+r.GivenUp > 0 || r.Dup > g.mayDup {
 		t.Errorf("want LOST, PHANTOM, ORDER, wrong receipts, unconfirmed and given up 0, DUP %d at most\n%s", g.mayDup, strings.Join(r.Details, "\n"))
-		t.Logf("the program's log ends with\n%s", g.logged())
+		t.Logf("the program's log ends with\n%s", g.logTail())
 	}
 }
 
@@ -342,7 +341,7 @@ func newRig(t *testing.T, brokers int) *rig {
 	t.Helper()
 	g := &rig{T: t, cluster: kafkatest.Start(t, kafkatest.Options{Brokers: brokers, Faults: true, Disk: full && brokers > 1}), dir: t.TempDir()}
 	g.kafka = kafka.Config{Brokers: g.cluster.Bootstrap()}
-	g.proxies = interpose(t, g.cluster.Via())
+	g.proxies = startProxies(t, g.cluster.Via())
 	g.binary = filepath.Join(g.dir, "tollbridge")
 	for free := freeAddresses(t, 6); len(free) > 0; free = free[2:] {
 		g.replicas = append(g.replicas, &replica{
@@ -416,7 +415,7 @@ func (g *rig) serve(i int, in setting) {
 	g.Helper()
 	r, binary := g.replicas[i], g.binary
 	if in.clock {
-		binary = g.clockwork()
+		binary = g.buildWithClock()
 	}
 	p := exec.Command(binary, "serve", "--config", g.configure(i, in), "--log-level", "warn")
 	p.Stdout, p.Stderr = g.log, g.log
@@ -439,8 +438,8 @@ func (g *rig) serve(i int, in setting) {
 	})
 }
 
-// end ends a replica with a signal, and waits for it.
-func (g *rig) end(i int, s syscall.Signal) {
+// stopReplica stops a replica with a signal, and waits for it.
+func (g *rig) stopReplica(i int, s syscall.Signal) {
 	g.Helper()
 	p := g.replicas[i].process
 	g.replicas[i].process = nil
@@ -448,21 +447,21 @@ func (g *rig) end(i int, s syscall.Signal) {
 		g.Errorf("signal: %v", err)
 	}
 	if err := p.Wait(); err != nil && s == syscall.SIGTERM {
-		g.Errorf("after SIGTERM: %v\n%s", err, g.logged())
+		g.Errorf("after SIGTERM: %v\n%s", err, g.logTail())
 	}
 }
 
-// endAll ends the replicas that run.
-func (g *rig) endAll() {
+// stopReplicas stops all running replicas.
+func (g *rig) stopReplicas() {
 	g.Helper()
 	for i, r := range g.replicas {
 		if r.process != nil {
-			g.end(i, syscall.SIGTERM)
+			g.stopReplica(i, syscall.SIGTERM)
 		}
 	}
 }
 
-// await tries until there is no error.
+// await retries until there is no error.
 func (g *rig) await(what string, try func() error) {
 	g.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
@@ -471,13 +470,13 @@ func (g *rig) await(what string, try func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			g.Fatalf("not %s after a minute: %v\n%s", what, err, g.logged())
+			g.Fatalf("not %s after a minute: %v\n%s", what, err, g.logTail())
 		}
 	}
 }
 
-// logged returns the end of the program's log.
-func (g *rig) logged() string {
+// logTail returns the end of the program's log.
+func (g *rig) logTail() string {
 	text, err := os.ReadFile(g.log.Name())
 	if err != nil {
 		return err.Error()
@@ -487,7 +486,7 @@ func (g *rig) logged() string {
 
 func (g *rig) sleep(seconds int) { time.Sleep(time.Duration(seconds) * time.Second) }
 
-// topics returns what the brokers say of those that the webhooks go to.
+// topics returns the metadata of the topics that the webhooks are written to.
 func (g *rig) topics() ([]kafkago.Topic, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -508,7 +507,7 @@ func (g *rig) topics() ([]kafkago.Topic, error) {
 	return m.Topics, nil
 }
 
-// inSync waits until every partition has its three replicas.
+// inSync waits until every partition has three in-sync replicas.
 func (g *rig) inSync() {
 	g.Helper()
 	g.await("in sync", func() error {
@@ -524,8 +523,8 @@ func (g *rig) inSync() {
 	})
 }
 
-// halfInSync reports whether a broker has lost some of its partitions, and goes
-// on with the others.
+// halfInSync returns nil if a broker is in sync in some of its partitions, and not in
+// others.
 func (g *rig) halfInSync(broker int) error {
 	topics, err := g.topics()
 	if err != nil {
@@ -573,20 +572,20 @@ func (g *rig) hang(seconds int) {
 	g.cluster.Resume(b)
 }
 
-// hurt has the proxies do something for a while.
-func (g *rig) hurt(m mood, seconds int) {
-	before := g.proxies.hurt.Load()
-	g.proxies.mood.Store(int32(m))
+// injectProxyFault switches a fault of the proxies on for a while.
+func (g *rig) injectProxyFault(m proxyFault, seconds int) {
+	before := g.proxies.affected.Load()
+	g.proxies.fault.Store(int32(m))
 	g.sleep(seconds)
-	g.proxies.mood.Store(int32(honest))
-	if hurt := g.proxies.hurt.Load() - before; m != slow && hurt < 20 {
-		g.Errorf("only %d requests were hurt", hurt)
+	g.proxies.fault.Store(int32(noFault))
+	if hurt := g.proxies.affected.Load() - before; m != slow && hurt < 20 {
+		g.Errorf("only %d requests were affected", hurt)
 	} else {
 		g.Logf("%d requests were hurt", hurt)
 	}
 }
 
-// throttle gives tollbridge a quota of a tenth of what it writes, for a while.
+// throttle gives tollbridge's client a quota of a tenth of what it writes, for a while.
 func (g *rig) throttle(seconds int) {
 	g.Helper()
 	quota := func(op kafkago.AlterClientQuotaOps) {
@@ -611,17 +610,18 @@ func (g *rig) throttle(seconds int) {
 	}
 }
 
-// refuseIDs starts the program while it gets no producer id, and gives it one after a
-// while: it asks at a pace, over few connections, and says why it is not ready.
-func (g *rig) refuseIDs(seconds int) {
+// rejectProducerIDs starts the program while the brokers refuse it a producer id, and lets
+// it have one after a while. It checks that the program retries with a back-off, over few
+// connections, and says why it is not ready.
+func (g *rig) rejectProducerIDs(seconds int) {
 	g.Helper()
-	g.end(0, syscall.SIGTERM)
-	asked, connected := g.proxies.hurt.Load(), g.proxies.conns.Load()
-	g.proxies.mood.Store(int32(noID))
+	g.stopReplica(0, syscall.SIGTERM)
+	asked, connected := g.proxies.affected.Load(), g.proxies.conns.Load()
+	g.proxies.fault.Store(int32(noID))
 	over := make(chan struct{})
 	time.AfterFunc(time.Duration(seconds)*time.Second, func() {
-		asked, connected = g.proxies.hurt.Load()-asked, g.proxies.conns.Load()-connected
-		g.proxies.mood.Store(int32(honest))
+		asked, connected = g.proxies.affected.Load()-asked, g.proxies.conns.Load()-connected
+		g.proxies.fault.Store(int32(noFault))
 		close(over)
 	})
 	begin := time.Now()
@@ -634,13 +634,13 @@ func (g *rig) refuseIDs(seconds int) {
 		g.Error("want between 3 and 40 requests, and 100 connections at most")
 	}
 	if text, err := os.ReadFile(g.log.Name()); err != nil || !strings.Contains(string(text), "kafka gives no producer id: [31]") {
-		g.Errorf("the log does not say why nothing was published (%v)\n%s", err, g.logged())
+		g.Errorf("the log does not say why nothing was published (%v)\n%s", err, g.logTail())
 	}
 }
 
-// lag moves leaders away from a broker and has it follow at a rate that keeps it far
-// behind, and out of the in-sync replicas, for a while. A consumer that went on reading
-// from it would not see what was acknowledged since.
+// lag moves all leaders away from a broker, and for a while throttles its replication so
+// that it falls out of the in-sync replicas. A consumer that went on reading from it would
+// miss records that were acknowledged since.
 func (g *rig) lag(seconds int) {
 	g.Helper()
 	broker := g.leader()
@@ -677,10 +677,10 @@ func (g *rig) lag(seconds int) {
 	set(true)
 	defer set(false)
 	g.await("led by others", func() error {
-		g.prefer(func(replicas []int) []int {
+		g.electLeaders(func(replicas []int) []int {
 			return append(slices.DeleteFunc(replicas, func(id int) bool { return id == broker }), broker)
 		})
-		if n := g.leads(broker); n > 0 {
+		if n := g.leaderCount(broker); n > 0 {
 			return fmt.Errorf("broker %d leads %d partitions", broker, n)
 		}
 		return nil
@@ -691,8 +691,8 @@ func (g *rig) lag(seconds int) {
 	}
 }
 
-// leads returns how many partitions a broker leads.
-func (g *rig) leads(broker int) (n int) {
+// leaderCount returns the number of partitions that a broker leads.
+func (g *rig) leaderCount(broker int) (n int) {
 	g.Helper()
 	topics, err := g.topics()
 	if err != nil {
@@ -708,7 +708,7 @@ func (g *rig) leads(broker int) (n int) {
 	return n
 }
 
-// outOfSync returns an error if a broker is in sync in every partition.
+// outOfSync returns an error if a broker is still in sync in every partition.
 func (g *rig) outOfSync(broker int) error {
 	topics, err := g.topics()
 	if err != nil {
@@ -724,7 +724,7 @@ func (g *rig) outOfSync(broker int) error {
 	return fmt.Errorf("broker %d is in sync in all partitions, and follows slowly", broker)
 }
 
-// metric returns a gauge or counter of the first replica's.
+// metric returns the value of a gauge or counter of the first replica.
 func (g *rig) metric(name string) (value float64) {
 	g.Helper()
 	r, err := http.Get(g.replicas[0].admin + "/metrics")
@@ -741,14 +741,14 @@ func (g *rig) metric(name string) (value float64) {
 	return 0
 }
 
-// move has every partition led by the next of its replicas.
-func (g *rig) move() {
+// moveLeaders makes the next replica of every partition its leader.
+func (g *rig) moveLeaders() {
 	g.Helper()
-	g.prefer(func(replicas []int) []int { return append(replicas[1:], replicas[0]) })
+	g.electLeaders(func(replicas []int) []int { return append(replicas[1:], replicas[0]) })
 }
 
-// prefer has every partition led by the first of its replicas in another order.
-func (g *rig) prefer(order func(replicas []int) []int) {
+// electLeaders reorders the replicas of every partition, and elects the first as leader.
+func (g *rig) electLeaders(order func(replicas []int) []int) {
 	g.Helper()
 	topics, err := g.topics()
 	if err != nil {
@@ -778,9 +778,9 @@ func (g *rig) prefer(order func(replicas []int) []int) {
 	}
 }
 
-// renew deletes a topic and creates it anew. What was in it cannot be asked
-// for, nor what was answered 2xx until the deletion was known everywhere.
-func (g *rig) renew(typ schemas.Type) {
+// recreateTopic deletes a topic and creates it again. Its records are excluded from the
+// check, as are those acknowledged before all brokers knew of the deletion.
+func (g *rig) recreateTopic(typ schemas.Type) {
 	g.Helper()
 	names := kafka.Names{}
 	if r, err := g.client.DeleteTopics(context.Background(), &kafkago.DeleteTopicsRequest{Topics: []string{names.Event(typ)}}); err != nil || r.Errors[names.Event(typ)] != nil {
@@ -794,8 +794,8 @@ func (g *rig) renew(typ schemas.Type) {
 	g.sleep(5)
 }
 
-// freeAddresses returns addresses that nobody listens on, below those that
-// systems give to outgoing connections.
+// freeAddresses returns unused addresses, with ports below the range that systems use for
+// outgoing connections.
 func freeAddresses(t *testing.T, n int) (all []string) {
 	t.Helper()
 	for range 100 * n {

@@ -12,33 +12,32 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
-// mood is what the proxies do to the requests that come.
-type mood int32
+// proxyFault is what the proxies do to requests.
+type proxyFault int32
 
 const (
-	honest   mood = iota
-	noReply       // the broker applies a produce request, and its connection ends before the reply
-	halfSent      // a produce request is cut in its middle
-	slow          // every frame takes its time, there and back
-	noID          // no producer id is given
+	noFault  proxyFault = iota
+	noReply             // the broker gets a produce request; the connection is closed before the reply
+	halfSent            // only half of a produce request is sent
+	slow                // every request and every reply is delayed
+	noID                // requests for a producer id are refused
 )
 
-// proxies stand between tollbridge and the brokers. They read frames, a size
-// of four bytes and as many after it, and change none but answers to requests for
-// a producer id.
+// proxies forward requests between tollbridge and the brokers. A frame is a size of four
+// bytes and that many bytes. The proxies change only replies to requests for a producer id.
 type proxies struct {
-	mood  atomic.Int32
-	nth   int64 // the produce request that is hurt: each nth
-	count atomic.Int64
-	hurt  atomic.Int64
-	conns atomic.Int64 // that were taken, of all
+	fault    atomic.Int32
+	nth      int64 // every nth produce request is affected
+	count    atomic.Int64
+	affected atomic.Int64
+	conns    atomic.Int64 // accepted in all
 
 	mu   sync.Mutex
 	open []net.Conn
 }
 
-// interpose listens where the brokers say that they are.
-func interpose(t *testing.T, via []kafkatest.Via) *proxies {
+// startProxies starts a proxy on each address that a broker advertises.
+func startProxies(t *testing.T, via []kafkatest.Via) *proxies {
 	t.Helper()
 	p := &proxies{nth: 5}
 	for _, v := range via {
@@ -61,7 +60,7 @@ func interpose(t *testing.T, via []kafkatest.Via) *proxies {
 	return p
 }
 
-// cut ends all connections.
+// cut closes all connections.
 func (p *proxies) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +81,7 @@ func (p *proxies) serve(client net.Conn, address string) {
 	p.mu.Lock()
 	p.open = append(p.open, client, broker)
 	p.mu.Unlock()
-	for p.exchange(client, broker) == nil {
+	for p.forward(client, broker) == nil {
 	}
 }
 
@@ -92,9 +91,9 @@ const (
 	initProducerID = 22
 )
 
-// refuseID has an answer to a request for a producer id of a version refuse it. From
-// version 2 on its header ends with tagged fields, of which there are none.
-func refuseID(answer []byte, version uint16) {
+// rejectProducerID changes the reply to a request for a producer id, of a version, to an
+// authorization error. From version 2 on, the header ends with a byte for tagged fields.
+func rejectProducerID(answer []byte, version uint16) {
 	const head, throttle, clusterAuthorizationFailed = 4 + 4, 4, 31
 	at := head + throttle
 	if version >= 2 {
@@ -103,38 +102,38 @@ func refuseID(answer []byte, version uint16) {
 	binary.BigEndian.PutUint16(answer[at:], clusterAuthorizationFailed)
 }
 
-// exchange forwards a request and its reply: tollbridge's connections carry one
-// at a time.
-func (p *proxies) exchange(client, broker net.Conn) error {
-	request, err := frame(client)
+// forward forwards one request and its reply. A connection of tollbridge has one request
+// in flight at a time.
+func (p *proxies) forward(client, broker net.Conn) error {
+	request, err := readFrame(client)
 	if err != nil {
 		return err
 	}
-	m := mood(p.mood.Load())
+	m := proxyFault(p.fault.Load())
 	key := binary.BigEndian.Uint16(request[4:])
 	chosen := key == produce && p.count.Add(1)%p.nth == 0
 	if m == slow {
 		time.Sleep(30 * time.Millisecond)
 	}
 	if chosen && m == halfSent {
-		p.hurt.Add(1)
+		p.affected.Add(1)
 		_, _ = broker.Write(request[:len(request)/2])
 		return net.ErrClosed
 	}
 	if _, err := broker.Write(request); err != nil {
 		return err
 	}
-	reply, err := frame(broker)
+	reply, err := readFrame(broker)
 	if err != nil {
 		return err
 	}
 	if chosen && m == noReply {
-		p.hurt.Add(1)
+		p.affected.Add(1)
 		return net.ErrClosed
 	}
 	if m == noID && key == initProducerID {
-		p.hurt.Add(1)
-		refuseID(reply, binary.BigEndian.Uint16(request[6:]))
+		p.affected.Add(1)
+		rejectProducerID(reply, binary.BigEndian.Uint16(request[6:]))
 	}
 	if m == slow {
 		time.Sleep(30 * time.Millisecond)
@@ -143,8 +142,8 @@ func (p *proxies) exchange(client, broker net.Conn) error {
 	return err
 }
 
-// frame reads one, with its size.
-func frame(c net.Conn) ([]byte, error) {
+// readFrame reads a frame, with its size.
+func readFrame(c net.Conn) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
 		return nil, err

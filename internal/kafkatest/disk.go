@@ -11,29 +11,29 @@ import (
 	"testing"
 )
 
-// diskSize is far more than tests write. The file holds what is written only.
+// diskSize is far more than tests write. The file is sparse.
 const diskSize = 256 << 20
 
-// filler is the file that takes what is free of a disk.
+// filler is the file that uses up the free space of a disk.
 const filler = "filler"
 
-// Disk returns why no broker has a disk of its own, or nil if broker 1 has, with about half of its partitions. It needs
-// Options.Disk, and the right to mount a file system.
+// Disk returns nil if broker 1 has a disk of its own with about half of its partitions, or an error that says why not. It
+// needs Options.Disk, and the permission to mount a file system.
 func (c *Cluster) Disk() error { return c.disk }
 
-// FillDisk leaves no byte free on broker 1's disk, until Restart.
+// FillDisk fills broker 1's disk completely. Restart empties it.
 func (c *Cluster) FillDisk() {
 	c.t.Helper()
 	if c.disk != nil {
 		c.t.Fatalf("kafkatest: broker 1 has no disk of its own: %v", c.disk)
 	}
 	c.each([]int{1}, func(p *process) error {
-		// Nobody else sees the broker's mount.
+		// The mount is visible to the broker's processes only.
 		return Fill(filepath.Join(fmt.Sprintf("/proc/%d/root", p.cmd.Process.Pid), diskOf(filepath.Dir(p.output))))
 	})
 }
 
-// Fill leaves no byte free on the disk of a folder, until Free.
+// Fill fills the disk of a folder completely. Free undoes it.
 func Fill(dir string) error {
 	f, err := os.Create(filepath.Join(dir, filler))
 	if err != nil {
@@ -51,11 +51,11 @@ func Fill(dir string) error {
 	return nil
 }
 
-// Free gives back what Fill took.
+// Free frees the space that Fill used.
 func Free(dir string) error { return os.Remove(filepath.Join(dir, filler)) }
 
-// SmallDisk gives a folder a disk of its own, of a few megabytes, for the time of
-// the test. The error says why it cannot: it needs Linux, and the right to mount.
+// SmallDisk mounts a disk of a few megabytes on a folder until the test ends. It needs
+// Linux, and the permission to mount.
 func SmallDisk(t testing.TB, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -73,7 +73,7 @@ func SmallDisk(t testing.TB, dir string) error {
 
 func diskOf(home string) string { return filepath.Join(home, "disk") }
 
-// makeDisk makes the disk of a broker's folder and tries it.
+// makeDisk creates the disk for a broker's folder, and tests that it can be mounted.
 func makeDisk(home string) error {
 	if err := os.MkdirAll(diskOf(home), 0o755); err != nil {
 		return err
@@ -93,7 +93,7 @@ func makeDisk(home string) error {
 	return nil
 }
 
-// onDisk is a command with the disk mounted for it and its children alone: the mount ends with them, whichever way.
+// onDisk returns a command for which, and for whose children, the disk is mounted. The mount ends with them.
 func onDisk(home string, args ...string) []string {
 	const script = `mount -o loop "$0.img" "$0" && rm -f "$0/` + filler + `" && exec "$@"`
 	return append([]string{"unshare", "-m", "sh", "-c", script, diskOf(home)}, args...)

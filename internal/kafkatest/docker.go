@@ -20,7 +20,7 @@ import (
 
 const image = "apache/kafka:" + version
 
-// viaDocker runs each broker in a container of a network of their own.
+// viaDocker runs each broker in a container; the containers share a network.
 func viaDocker(o Options) (_ *Cluster, err error) {
 	brokers := o.Brokers
 	if err := engineHasImage(); err != nil {
@@ -30,7 +30,7 @@ func viaDocker(o Options) (_ *Cluster, err error) {
 	defer cancel()
 	net, err := network.New(ctx)
 	if err != nil {
-		return nil, absentf("a Docker engine that makes no network: %v", err)
+		return nil, unavailablef("a Docker engine that makes no network: %v", err)
 	}
 	c := &Cluster{detail: image, tidy: func() error { return net.Remove(context.Background()) }}
 	defer func() {
@@ -44,20 +44,20 @@ func viaDocker(o Options) (_ *Cluster, err error) {
 		started, err := runContainer(ctx, i+1, brokers, port, net)
 		c.nodes = append(c.nodes, container{started})
 		if err != nil {
-			return nil, absentf("a Docker engine that cannot run %s: %v", image, err)
+			return nil, unavailablef("a Docker engine that cannot run %s: %v", image, err)
 		}
 		c.bootstrap = append(c.bootstrap, loopback(port))
 	}
 	return c, c.ready(brokers, ids...)
 }
 
-// engineHasImage asks the engine rather than look for its client, and pulls the image if need be.
+// engineHasImage connects to the Docker engine, and pulls the image if the engine does not have it.
 func engineHasImage() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	engine, err := dockerEngine(ctx)
 	if err != nil {
-		return absent("no Docker engine")
+		return unavailable("no Docker engine")
 	}
 	defer engine.Close()
 	if _, err := engine.ImageInspect(ctx, image); err == nil {
@@ -71,7 +71,7 @@ func engineHasImage() error {
 		err = pull.Wait(ctx)
 	}
 	if err != nil {
-		return absentf("a Docker engine that neither has nor can pull %s: %v", image, err)
+		return unavailablef("a Docker engine that neither has nor can pull %s: %v", image, err)
 	}
 	return nil
 }

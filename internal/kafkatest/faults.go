@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// Via is a second way to a broker, for a proxy to stand in: clients that are told of the brokers at Front stay there,
-// and nobody listens there but who forwards it to Behind, where the broker does.
+// Via has two addresses for a proxy of a broker. The broker listens on Behind and advertises Front to clients that
+// connect through the proxy. The test listens on Front and forwards to Behind.
 type Via struct{ Front, Behind string }
 
-// Via returns the ways for proxies, broker i's at i-1. Only the java way has them.
+// Via returns the addresses for proxies, broker i's at i-1. Only the java way has them.
 func (c *Cluster) Via() []Via { return slices.Clone(c.via) }
 
-// Kill ends brokers at once, as a crash does (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
+// Kill kills brokers at once, as in a crash (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
 // faults it needs Options.Faults, and is called from the test's own goroutine, since it fails the test on an error.
 func (c *Cluster) Kill(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, (*process).end)
 }
 
-// Stop asks brokers to end (SIGTERM) and waits until they have.
+// Stop ends brokers in order (SIGTERM) and waits for them.
 func (c *Cluster) Stop(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, func(p *process) error { return p.signal(syscall.SIGTERM) })
 	c.each(brokers, (*process).wait)
 }
 
-// Pause freezes brokers (SIGSTOP): their connections stay open and nobody answers.
+// Pause suspends brokers (SIGSTOP): their connections stay open, but they do not answer.
 func (c *Cluster) Pause(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, func(p *process) error {
@@ -40,17 +40,17 @@ func (c *Cluster) Pause(brokers ...int) {
 	})
 }
 
-// freezing is how long the threads of a stopped process may go on: a busy machine stops them one after the other.
+// freezing is how long threads of a suspended process may go on: a busy machine stops them one after the other.
 const freezing = 200 * time.Millisecond
 
-// Resume lets paused brokers go on (SIGCONT).
+// Resume continues paused brokers (SIGCONT).
 func (c *Cluster) Resume(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, func(p *process) error { return p.signal(sigcont) })
 }
 
 // Restart starts killed or stopped brokers again on their old data and waits until they answer. Brokers answer only
-// while most of the cluster runs: after an end of all, name all in one call.
+// while most of the cluster runs: if all brokers have ended, name all of them in one call.
 func (c *Cluster) Restart(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, func(p *process) error {

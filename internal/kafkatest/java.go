@@ -59,7 +59,7 @@ func viaJava(o Options) (_ *Cluster, err error) {
 // takes its name when complete: two test binaries may do so at once, and an interrupted one leaves no half.
 func kafkaJars() (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
-		return "", absent("no java+mvn")
+		return "", unavailable("no java+mvn")
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -71,7 +71,7 @@ func kafkaJars() (string, error) {
 		return jars, nil
 	}
 	if _, err := exec.LookPath("mvn"); err != nil {
-		return "", absent("no java+mvn")
+		return "", unavailable("no java+mvn")
 	}
 	if err := os.MkdirAll(filepath.Dir(jars), 0o755); err != nil {
 		return "", err
@@ -101,7 +101,7 @@ func fetchJars(dir string) error {
 	mvn := exec.CommandContext(ctx, "mvn", "-q", "-B", "-Dstyle.color=never", "-f", project, "dependency:copy-dependencies", "-DoutputDirectory="+dir)
 	mvn.WaitDelay = 10 * time.Second // mvn is a script: its java outlives a kill and holds the output
 	if out, err := mvn.CombinedOutput(); err != nil {
-		return absentf("a mvn that cannot fetch Kafka's jars: %v: %s", err, tail(string(out)))
+		return unavailablef("a mvn that cannot fetch Kafka's jars: %v: %s", err, tail(string(out)))
 	}
 	return os.WriteFile(filepath.Join(dir, ".complete"), nil, 0o644)
 }
@@ -192,7 +192,7 @@ func format(properties, jars string, settings, users map[string]string, run func
 	args = run(args...)
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 	if err != nil { // a java that is too old, or the stand-in for one that some systems have
-		return absentf("a java that cannot run Kafka %s: %v: %s", version, err, tail(string(out)))
+		return unavailablef("a java that cannot run Kafka %s: %v: %s", version, err, tail(string(out)))
 	}
 	return nil
 }

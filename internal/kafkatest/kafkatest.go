@@ -1,12 +1,12 @@
 // Package kafkatest gives tests a real Apache Kafka, since a fake cannot show what a broker does.
 //
-// Start takes the first of these that is there:
+// Start uses the first of these that is available:
 //
 //  1. KAFKA_BROKERS: a cluster that runs already, as host:port separated by commas; nothing is started or ended;
 //  2. docker: a Docker engine, with the image apache/kafka;
 //  3. java: java 17 or later and mvn, which fetches the broker's jars into the user's cache folder.
 //
-// Without any, the test is skipped and says so, or fails if TOLLBRIDGE_REQUIRE_KAFKA is set. Where
+// If none is available, the test is skipped with a message, or fails if TOLLBRIDGE_REQUIRE_KAFKA is set. Where
 // TOLLBRIDGE_KAFKA_REPORT names a file (an absolute path: tests run in their package's folder), each run of a package
 // appends a line on which Kafka it used or that it had none.
 //
@@ -34,10 +34,10 @@ import (
 // version is the Kafka that the docker and the java way run.
 const version = "4.3.1"
 
-// patience is how long a broker may take to come up or to end: a busy machine with two cores needs a good part of it.
+// patience is how long a broker may take to start or to end; a busy machine with two cores needs much of it.
 const patience = 2 * time.Minute
 
-// Options says which cluster a test needs. The zero value is one broker.
+// Options says what cluster a test needs. The zero value is one broker.
 type Options struct {
 	// Brokers is 1 (the default) or 3. One broker has replication 1 and min.insync.replicas 1, three have 3 and 2.
 	// A cluster from KAFKA_BROKERS is taken as it is.
@@ -55,17 +55,17 @@ type Options struct {
 	only string // the one way to try, for this package's tests
 }
 
-// java reports whether only the java way will do.
+// java reports whether the options need the java way.
 func (o Options) java() bool { return o.Faults || o.Disk || len(o.Listeners) > 0 || len(o.Users) > 0 }
 
-// Listener is where a broker is reached by other means than plain TCP, such as TLS.
+// Listener is a further listener of every broker, such as one with TLS.
 type Listener struct {
 	Name     string            // upper case, as in the broker's listener.security.protocol.map
 	Protocol string            // SSL, SASL_SSL or SASL_PLAINTEXT
 	Settings map[string]string // of this listener: the broker's, without the prefix listener.name.<name>
 }
 
-// Cluster is a running Apache Kafka. Topics are not created by themselves.
+// Cluster is a running Apache Kafka. It does not create topics automatically.
 type Cluster struct {
 	t         testing.TB
 	way       string
@@ -86,18 +86,19 @@ type node interface {
 	end() error  // kills it; fine if it ended before
 }
 
-// absent says why a way to a Kafka is not there. Any other error means that it is there and does not work.
-type absent string
+// unavailable is the error of a way to a Kafka that this machine does not offer. Any other error means that the way is
+// available and failed.
+type unavailable string
 
-func (a absent) Error() string { return string(a) }
+func (a unavailable) Error() string { return string(a) }
 
-// absentf makes one short line of it, whatever a tool printed.
-func absentf(format string, args ...any) absent {
+// unavailablef formats an unavailable error as one short line, also if a tool printed several.
+func unavailablef(format string, args ...any) unavailable {
 	line := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
 	if len(line) > 300 {
 		line = line[:300] + "..."
 	}
-	return absent(line)
+	return unavailable(line)
 }
 
 var ways = []struct {
@@ -109,15 +110,15 @@ var ways = []struct {
 	{"java", viaJava},
 }
 
-// Start returns a cluster that has answered, and ends it with the test. Without a Kafka it skips the test.
+// Start returns a running cluster, and stops it when the test ends. If no Kafka is available it skips the test.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c, err := start(o)
-	judge(t, o, c, err)
+	reportStart(t, o, c, err)
 	c.t = t
 	t.Cleanup(func() {
 		if err := c.stop(); err != nil {
-			t.Errorf("kafkatest: the cluster is not ended cleanly, look for leftovers: %v", err)
+			t.Errorf("kafkatest: the cluster did not stop cleanly, check for processes or containers that are left: %v", err)
 		}
 	})
 	return c
@@ -132,7 +133,7 @@ func (c *Cluster) Listener(name string) []string { return slices.Clone(c.listene
 // Way returns where the cluster came from: "KAFKA_BROKERS", "docker" or "java".
 func (c *Cluster) Way() string { return c.way }
 
-// String names the way and what it led to.
+// String names the way and the version of Kafka.
 func (c *Cluster) String() string { return c.way + " " + c.detail }
 
 func start(o Options) (*Cluster, error) {
@@ -153,12 +154,12 @@ func start(o Options) (*Cluster, error) {
 			c.way, c.missed = w.name, missed
 			return c, nil
 		}
-		if !errors.As(err, new(absent)) {
+		if !errors.As(err, new(unavailable)) {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
 		missed = append(missed, err.Error())
 	}
-	return nil, absent(strings.Join(missed, ", "))
+	return nil, unavailable(strings.Join(missed, ", "))
 }
 
 func (c *Cluster) stop() error {
@@ -175,7 +176,7 @@ func (c *Cluster) stop() error {
 func viaEnvironment(Options) (*Cluster, error) {
 	addresses := strings.FieldsFunc(os.Getenv("KAFKA_BROKERS"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(addresses) == 0 {
-		return nil, absent("no KAFKA_BROKERS")
+		return nil, unavailable("no KAFKA_BROKERS")
 	}
 	c := &Cluster{detail: strings.Join(addresses, ","), bootstrap: addresses}
 	return c, await(func() error {
@@ -191,7 +192,7 @@ func viaEnvironment(Options) (*Cluster, error) {
 	})
 }
 
-// ready waits until each broker named by its ID answers a metadata request that lists it among at least count.
+// ready waits until each broker answers a metadata request with a list of at least count brokers, itself among them.
 func (c *Cluster) ready(count int, ids ...int) error {
 	for _, id := range ids {
 		err := await(func() error {
@@ -208,7 +209,7 @@ func (c *Cluster) ready(count int, ids ...int) error {
 	return nil
 }
 
-// await retries try until it succeeds, one of the nodes ends, or patience does.
+// await retries try until it succeeds, a node ends, or patience has passed.
 func await(try func() error, nodes ...node) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		err := try()
@@ -277,7 +278,7 @@ func settings(id int, voters []string) map[string]string {
 	}
 }
 
-// freePorts returns ports of 127.0.0.1 that nobody listens on. They lie below the range from which systems serve
+// freePorts returns unused ports of 127.0.0.1. They lie below the range from which systems serve
 // outgoing connections: such a connection, even one to the dead broker itself, could else take a port before its
 // broker is back.
 func freePorts(count int) (ports []int) {

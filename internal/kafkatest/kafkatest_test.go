@@ -46,7 +46,7 @@ func TestBootstrap(t *testing.T) {
 func TestDocker(t *testing.T) {
 	t.Parallel()
 	c, err := start(Options{Brokers: 3, only: "docker"}) // not Start: where another way is there, this is no report's matter
-	if errors.As(err, new(absent)) {
+	if errors.As(err, new(unavailable)) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func testFaults(t *testing.T, c *Cluster) {
 	roundTrip(t, c.Bootstrap(), "java")
 }
 
-// testDisk: a full disk is one to its broker alone, and empty when that is back.
+// testDisk checks that FillDisk fills the disk of one broker only, and that Restart empties it.
 func testDisk(t *testing.T, c *Cluster) {
 	if err := c.Disk(); err != nil {
 		t.Logf("NOT TESTED WITH A FULL DISK: %v", err)
@@ -143,9 +143,9 @@ func testDisk(t *testing.T, c *Cluster) {
 	}
 }
 
-// TestAbsent hides every Kafka from Start.
-func TestAbsent(t *testing.T) {
-	hide(t)
+// TestUnavailable checks what Start does if no Kafka is available.
+func TestUnavailable(t *testing.T) {
+	hideKafka(t)
 	for _, test := range []struct {
 		name, require, outcome, report string
 		options                        Options
@@ -173,15 +173,15 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// hide leaves Start no way.
-func hide(t *testing.T) {
+// hideKafka makes every way of Start unavailable.
+func hideKafka(t *testing.T) {
 	t.Setenv("KAFKA_BROKERS", "")
 	t.Setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 	t.Setenv("PATH", "")
 }
 
-// TestOrphan kills a test binary: its broker, here a process that only sleeps, has to die too.
-func TestOrphan(t *testing.T) {
+// TestBrokerDiesWithTest kills a test binary. Its broker, here a process that only sleeps, must die with it.
+func TestBrokerDiesWithTest(t *testing.T) {
 	if os.Getenv("KAFKATEST_ORPHAN") != "" {
 		p := &process{args: []string{"sleep", "600"}, output: os.DevNull}
 		if err := p.launch(); err != nil {
@@ -193,7 +193,7 @@ func TestOrphan(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux ends a child with its parent")
 	}
-	binary := exec.Command(os.Args[0], "-test.run=^TestOrphan$")
+	binary := exec.Command(os.Args[0], "-test.run=^TestBrokerDiesWithTest$")
 	binary.Env = append(os.Environ(), "KAFKATEST_ORPHAN=1")
 	out, err := binary.StdoutPipe()
 	if err != nil {
@@ -217,25 +217,25 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
-// needy is a test that notes how it ended.
-type needy struct {
+// recordingTest is a test that records how it ended.
+type recordingTest struct {
 	testing.TB
 	ended string
 }
 
-func (n *needy) Helper()                   {}
-func (n *needy) Name() string              { return "TestNeedy" }
-func (n *needy) Skip(args ...any)          { n.end("skip: " + fmt.Sprint(args...)) }
-func (n *needy) Fatal(args ...any)         { n.end("fatal: " + fmt.Sprint(args...)) }
-func (n *needy) Fatalf(f string, a ...any) { n.end("fatal: " + fmt.Sprintf(f, a...)) }
+func (n *recordingTest) Helper()                   {}
+func (n *recordingTest) Name() string              { return "TestNeedy" }
+func (n *recordingTest) Skip(args ...any)          { n.end("skip: " + fmt.Sprint(args...)) }
+func (n *recordingTest) Fatal(args ...any)         { n.end("fatal: " + fmt.Sprint(args...)) }
+func (n *recordingTest) Fatalf(f string, a ...any) { n.end("fatal: " + fmt.Sprintf(f, a...)) }
 
-func (n *needy) end(how string) {
+func (n *recordingTest) end(how string) {
 	n.ended = how
 	runtime.Goexit()
 }
 
 func outcome(test func(testing.TB)) string {
-	var n needy
+	var n recordingTest
 	var wg sync.WaitGroup
 	wg.Go(func() { test(&n) })
 	wg.Wait()
@@ -256,7 +256,7 @@ func createTopic(t *testing.T, brokers []string, topic string) {
 	}
 }
 
-// roundTrip produces a record to a topic and reads it back. It retries, as a new topic or a change of leader asks for.
+// roundTrip produces a record to a topic and reads it back. It retries, since a new topic or a new leader may not answer at once.
 func roundTrip(t *testing.T, brokers []string, topic string) {
 	t.Helper()
 	want := rand.Text()

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// judge reports what came of a start and ends the test that got no cluster.
-func judge(t testing.TB, o Options, c *Cluster, err error) {
+// reportStart reports the result of a start. It skips or fails the test if there is no cluster.
+func reportStart(t testing.TB, o Options, c *Cluster, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
@@ -21,7 +21,7 @@ func judge(t testing.TB, o Options, c *Cluster, err error) {
 		}
 		t.Logf("real Kafka: %s at %s%s", c, strings.Join(c.bootstrap, ","), why)
 		Report(t, "real Kafka: %s (package %s)", c, testedPackage())
-	case !errors.As(err, new(absent)):
+	case !errors.As(err, new(unavailable)):
 		t.Fatalf("kafkatest: %v", err)
 	default:
 		tests := "tests"

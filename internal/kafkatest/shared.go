@@ -15,7 +15,7 @@ var shared struct {
 	err     error
 }
 
-// Main runs a package's tests and ends the cluster that Bootstrap shares among them:
+// Main runs a package's tests, and then stops the cluster that Bootstrap shares among them:
 //
 //	func TestMain(m *testing.M) { kafkatest.Main(m) }
 func Main(m *testing.M) {
@@ -31,13 +31,14 @@ func Main(m *testing.M) {
 }
 
 // Bootstrap returns the addresses of a cluster of one broker that all tests of the package share. The first call
-// starts it, Main ends it. Tests keep apart by topics of their own. Without a Kafka it skips the test, as Start does.
+// starts it, and Main stops it. Each test must use topics of its own. If no Kafka is available it skips the test, as
+// Start does.
 func Bootstrap(t testing.TB) []string {
 	t.Helper()
 	if !shared.owned {
 		t.Fatal("kafkatest: nobody would end the shared cluster; add func TestMain(m *testing.M) { kafkatest.Main(m) }")
 	}
 	shared.Do(func() { shared.cluster, shared.err = start(Options{}) })
-	judge(t, Options{}, shared.cluster, shared.err)
+	reportStart(t, Options{}, shared.cluster, shared.err)
 	return shared.cluster.Bootstrap()
 }
