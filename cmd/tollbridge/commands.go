@@ -16,29 +16,30 @@ import (
 func topicsCommand() *cobra.Command {
 	topics := &cobra.Command{
 		Use:   "topics",
-		Short: "Plan and create the topics",
+		Short: "Compare the topics with the configuration, and create them",
 	}
 	topics.AddCommand(
 		topicsSubcommand(&cobra.Command{
 			Use:   "plan",
-			Short: "Say which topics would be created, and which differ from the configuration",
+			Short: "Show which topics are missing or differ from the configuration",
 		}, kafka.Layout.Plan, "would be created"),
 		topicsSubcommand(&cobra.Command{
 			Use:   "apply",
-			Short: "Create the topics that are missing and set the settings of those that are there",
-			Long: `Create the topics that are missing and set the settings of those that are
-there. It never changes a number of partitions or replicas, and deletes nothing.
+			Short: "Create missing topics, and set the settings of existing ones",
+			Long: `Create missing topics, and set the settings of existing topics to the
+configured ones. The command never changes the number of partitions or replicas
+of a topic, and deletes nothing.
 
-New topics get their partitions on the brokers that have those of the same number
-in the topics before them, so that a webhook goes to few brokers: make
-kafka.partitions a multiple of the number of brokers.`,
+Partitions with the same number are created on the same brokers in all topics,
+so that the records of one webhook go to few brokers: make kafka.partitions a
+multiple of the number of brokers.`,
 		}, kafka.Layout.Apply, "created"),
 	)
 	return topics
 }
 
-// topicsSubcommand has a command do something about the configured topics and
-// print what was found, calling those that are not there missing.
+// topicsSubcommand completes a command that calls do with the configured topics
+// and prints its findings. Missing is how it describes topics that did not exist.
 func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
 	var asJSON bool
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -54,16 +55,16 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 		if err != nil {
 			return err
 		}
-		return showTopics(c, cfg, findings, asJSON, missing)
+		return printTopics(c, cfg, findings, asJSON, missing)
 	}
 	configFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
 }
 
-// showTopics prints what was found; topics that events would be lost in are a
-// failure.
-func showTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJSON bool, missing string) error {
+// printTopics prints the findings. It returns errRefused if events could be lost in
+// a topic.
+func printTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJSON bool, missing string) error {
 	var wrong error
 	for _, f := range findings {
 		if f.Wrong {
@@ -95,8 +96,8 @@ func showTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJS
 	return wrong
 }
 
-// completeNth is what the shell offers for the argument after args, of the
-// choices for the first, the second and so on.
+// completeNth returns the choices that the shell offers for the argument after
+// args. There is one list of choices for each argument.
 func completeNth(args []string, choices ...[]string) []string {
 	if len(args) >= len(choices) {
 		return nil
@@ -113,7 +114,7 @@ func schemasCommand() *cobra.Command {
 	var asyncAPI bool
 	c := &cobra.Command{
 		Use:   "schemas [TYPE]",
-		Short: "List the event types, print the JSON Schema of one or the AsyncAPI document of the topics, or write all",
+		Short: "List the event types; print their JSON Schemas and AsyncAPI",
 		Example: `  tollbridge schemas
   tollbridge schemas payment.captured
   tollbridge schemas --asyncapi --prefix shop.
@@ -146,9 +147,9 @@ func schemasCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&dir, "out", "", "folder to write TYPE.schema.json of every type, and asyncapi.json, to")
+	c.Flags().StringVar(&dir, "out", "", "write TYPE.schema.json of every type, and asyncapi.json, to this folder")
 	c.Flags().BoolVar(&asyncAPI, "asyncapi", false, "print the AsyncAPI 3.0 document of the topics")
-	c.Flags().StringVar(&prefix, "prefix", "", "prefix of the topics' names in it")
+	c.Flags().StringVar(&prefix, "prefix", "", "prefix of the topics' names in the AsyncAPI document")
 	return c
 }
 
@@ -172,7 +173,7 @@ func configCommand() *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Check the configuration"}
 	check := &cobra.Command{
 		Use:   "check",
-		Short: "Say what is wrong with the configuration, if anything; asks nothing of Kafka",
+		Short: "Check the configuration without connecting to Kafka",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(c)
 			if err != nil {
@@ -185,7 +186,7 @@ func configCommand() *cobra.Command {
 			for _, e := range endpoints {
 				fmt.Fprintln(c.OutOrStdout(), e.Path())
 			}
-			for _, warning := range cfg.exposed() {
+			for _, warning := range cfg.permissionWarnings() {
 				fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))

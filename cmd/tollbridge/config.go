@@ -29,33 +29,33 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// config is the configuration file. Flags win over environment variables, and
-// those over the file.
+// config is the configuration file. Flags override environment variables, which
+// override the file.
 type config struct {
-	Listen string `yaml:"listen"` // of the webhooks
-	Admin  string `yaml:"admin"`  // of /metrics, /healthz and /readyz; not for the outside
-	// AdminHosts are names that admin may be called by, beside localhost and its
-	// own address.
+	Listen string `yaml:"listen"` // the address that receives webhooks
+	Admin  string `yaml:"admin"`  // the address of /metrics, /healthz and /readyz; not public
+	// AdminHosts are host names that requests to admin may have, besides localhost
+	// and the address itself.
 	AdminHosts  []string `yaml:"admin_hosts"`
 	HandleEvent string   `yaml:"handle_event"` // where /v1/handle_event is answered: admin, public, both or off
-	State       string   `yaml:"state"`        // a folder, rebuilt from Kafka when empty
+	State       string   `yaml:"state"`        // a folder; it is rebuilt from Kafka when it is empty
 
-	StateMinFree int64 `yaml:"state_min_free"` // bytes of its disk; with fewer free the log and /readyz warn
+	StateMinFree int64 `yaml:"state_min_free"` // free bytes of its disk, below which the log and /readyz warn
 
 	Kafka     kafkaConfig      `yaml:"kafka"`
 	Endpoints []endpointConfig `yaml:"endpoints"`
 
-	PublicURL      string   `yaml:"public_url"`       // what processors call: an endpoint's URL is this and its path
-	MerchantIDKeys []string `yaml:"merchant_id_keys"` // names to look for in free metadata, in this order
+	PublicURL      string   `yaml:"public_url"`       // the base of the URLs that processors call; the endpoint's path follows
+	MerchantIDKeys []string `yaml:"merchant_id_keys"` // metadata names that have the merchant's id, first match wins
 
-	Deadline       time.Duration `yaml:"deadline"`        // from the end of a webhook's headers to its answer
+	Deadline       time.Duration `yaml:"deadline"`        // from the end of a request's headers to its answer
 	MaxBody        int64         `yaml:"max_body"`        // bytes of one webhook
-	MaxInFlight    int64         `yaml:"max_in_flight"`   // bytes of all webhooks under way
-	MaxConnections int64         `yaml:"max_connections"` // connections of webhooks
-	TrustedProxies []string      `yaml:"trusted_proxies"` // addresses and networks whose X-Forwarded-For or Forwarded is believed
+	MaxInFlight    int64         `yaml:"max_in_flight"`   // bytes of all webhooks in progress
+	MaxConnections int64         `yaml:"max_connections"` // connections to listen
+	TrustedProxies []string      `yaml:"trusted_proxies"` // addresses and networks whose X-Forwarded-For or Forwarded is trusted
 	LogLevel       string        `yaml:"log_level"`       // debug, info, warn or error
 
-	file string // that it was read from
+	file string // the path of the file; empty without one
 }
 
 type kafkaConfig struct {
@@ -63,21 +63,21 @@ type kafkaConfig struct {
 	Prefix      string        `yaml:"prefix"` // of every topic's name
 	Partitions  int           `yaml:"partitions"`
 	Replication int           `yaml:"replication"`
-	Retention   time.Duration `yaml:"retention"`  // 0: the brokers'
-	MinInSync   int           `yaml:"min_insync"` // 0: one fewer than replication
+	Retention   time.Duration `yaml:"retention"`  // 0: the brokers' default
+	MinInSync   int           `yaml:"min_insync"` // 0: replication - 1
 	ClientID    string        `yaml:"client_id"`
 
 	Compression string      `yaml:"compression"` // none, gzip, snappy, lz4 or zstd
-	TLS         *tlsConfig  `yaml:"tls"`         // absent: none; {}: with the system's authorities
-	SASL        *saslConfig `yaml:"sasl"`        // absent: none
+	TLS         *tlsConfig  `yaml:"tls"`         // nil: no TLS; {}: TLS with the system's certificate authorities
+	SASL        *saslConfig `yaml:"sasl"`        // nil: no authentication
 }
 
-// tlsConfig names files in PEM.
+// tlsConfig has the paths of PEM files.
 type tlsConfig struct {
-	CA         string `yaml:"ca"`          // the authorities to trust; empty: the system's
-	Cert       string `yaml:"cert"`        // what tollbridge shows, with key
-	Key        string `yaml:"key"`         //
-	ServerName string `yaml:"server_name"` // in the brokers' certificates; empty: their addresses' hosts
+	CA         string `yaml:"ca"`          // certificate authorities to trust; empty: the system's
+	Cert       string `yaml:"cert"`        // the client certificate
+	Key        string `yaml:"key"`         // the key of cert
+	ServerName string `yaml:"server_name"` // the name in the brokers' certificates; empty: the host of their address
 }
 
 type saslConfig struct {
@@ -88,23 +88,23 @@ type saslConfig struct {
 
 type endpointConfig struct {
 	Connector      string                  `yaml:"connector"`
-	Name           string                  `yaml:"name"` // the end of the URL's path; "default" may be left out there
-	Live           *bool                   `yaml:"live"` // true if it is not said
-	URL            string                  `yaml:"url"`  // what the processor calls; wins over public_url
+	Name           string                  `yaml:"name"` // the last part of the URL's path; "default" may be omitted
+	Live           *bool                   `yaml:"live"` // nil is true
+	URL            string                  `yaml:"url"`  // the URL that the processor calls; overrides public_url
 	Secrets        map[string]secretConfig `yaml:"secrets"`
 	Settings       map[string]any          `yaml:"settings"`
 	MerchantIDKeys []string                `yaml:"merchant_id_keys"`
 }
 
-// secretConfig is where a secret is: exactly one of the three is set.
+// secretConfig is the source of a secret. Exactly one field is set.
 type secretConfig struct {
 	Value string `yaml:"value"`
 	Env   string `yaml:"env"`
 	File  string `yaml:"file"`
 }
 
-// standard is what a configuration that says nothing means.
-func standard() config {
+// defaultConfig returns the configuration of an empty file.
+func defaultConfig() config {
 	return config{
 		Listen:      "127.0.0.1:8080",
 		Admin:       "127.0.0.1:9090",
@@ -116,19 +116,19 @@ func standard() config {
 	}
 }
 
-// usageError is what the person at the keyboard can mend: exit code 2.
+// usageError reports a mistake in the command line or the configuration: exit code 2.
 type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// configFlags are the flags that say what the file would.
+// configFlags adds the flags that override the configuration file.
 func configFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringP("config", "c", "", "configuration file (YAML)")
-	f.String("listen", "", "address that webhooks come to")
-	f.String("admin", "", "address of /metrics, /healthz, /readyz and /v1/handle_event")
+	f.String("listen", "", "address that receives webhooks")
+	f.String("admin", "", "address of /metrics, /healthz, /readyz, /v1/handle_event")
 	kafkaFlags(f)
-	f.String("public-url", "", "what processors call, such as https://pay.example.com")
+	f.String("public-url", "", "base of the URLs that processors call, such as https://pay.example.com")
 	f.String("log-level", "", "debug, info, warn or error")
 }
 
@@ -139,10 +139,10 @@ func kafkaFlags(f *pflag.FlagSet) {
 	f.Int("replication", 0, "replicas of every partition")
 }
 
-// loadConfig reads the file that --config names, and puts the flags over it:
-// those that were given, and those that environment variables stand for.
+// loadConfig reads the file that --config names and applies the flags, including
+// those that were set by environment variables.
 func loadConfig(c *cobra.Command) (config, error) {
-	cfg := standard()
+	cfg := defaultConfig()
 	file, _ := c.Flags().GetString("config")
 	if file != "" {
 		b, err := os.ReadFile(file)
@@ -154,24 +154,24 @@ func loadConfig(c *cobra.Command) (config, error) {
 		}
 	}
 	cfg.file = file
-	overlay(c.Flags(), &cfg)
+	applyFlags(c.Flags(), &cfg)
 	if err := cfg.check(); err != nil {
 		return config{}, usageError{err}
 	}
 	return cfg, nil
 }
 
-// parseConfig reads YAML strictly: an unknown key is an error that names its line.
+// parseConfig parses YAML. An unknown key is an error that names its line.
 func parseConfig(b []byte, cfg *config) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	err := d.Decode(cfg)
 	if errors.Is(err, io.EOF) {
-		return nil // an empty file says nothing
+		return nil // the file is empty
 	}
 	var t *yaml.TypeError
 	if errors.As(err, &t) {
-		return errors.New(ourWords(strings.Join(t.Errors, "\n")))
+		return errors.New(plainYAMLError(strings.Join(t.Errors, "\n")))
 	}
 	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
 		return errors.New("there is a second document after '---'; nothing would be done by it")
@@ -184,24 +184,24 @@ var (
 	wrongType  = regexp.MustCompile("(?s)cannot unmarshal \\S+ (?:`.*?` )?into (\\S+)")
 )
 
-// wants is what a value should have been, by its type in [config].
-var wants = map[string]string{
+// expected describes the values of each type of [config].
+var expected = map[string]string{
 	"int": "a whole number", "int64": "a whole number", "bool": "true or false", "string": "text", "[]string": "a list of texts",
 	"time.Duration":     "a time with its unit, such as 4s",
 	"main.secretConfig": "one of {value: …}, {env: …} and {file: …}",
 }
 
-// ourWords puts what the YAML library says into words of configuration. What
-// it quotes is left out: it may be a secret.
-func ourWords(s string) string {
+// plainYAMLError rewrites an error of the YAML library in terms of the
+// configuration. It removes quoted values, which may be secrets.
+func plainYAMLError(s string) string {
 	s = unknownKey.ReplaceAllString(s, "unknown key $1")
 	return wrongType.ReplaceAllStringFunc(s, func(match string) string {
-		return "want " + cmp.Or(wants[wrongType.FindStringSubmatch(match)[1]], "names and values")
+		return "want " + cmp.Or(expected[wrongType.FindStringSubmatch(match)[1]], "names and values")
 	})
 }
 
-// flagsFromEnv sets every flag that is not given from its environment variable,
-// such as --brokers from TOLLBRIDGE_BROKERS.
+// flagsFromEnv sets each flag that is not on the command line from its environment
+// variable, such as --brokers from TOLLBRIDGE_BROKERS.
 func flagsFromEnv(f *pflag.FlagSet) (err error) {
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := envName(flag.Name)
@@ -218,8 +218,8 @@ func envName(flag string) string {
 	return "TOLLBRIDGE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// overlay puts the flags that were given over the file's values.
-func overlay(f *pflag.FlagSet, cfg *config) {
+// applyFlags replaces the file's values by those of the flags that were set.
+func applyFlags(f *pflag.FlagSet, cfg *config) {
 	text := func(name string, to *string) {
 		if f.Changed(name) {
 			*to, _ = f.GetString(name)
@@ -242,7 +242,8 @@ func overlay(f *pflag.FlagSet, cfg *config) {
 	}
 }
 
-// check returns everything that is wrong and needs no network to see.
+// check returns all errors of the configuration that can be found without a
+// network.
 func (c config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -252,7 +253,7 @@ func (c config) check() error {
 			wrong("%s: %q is not host:port, such as 127.0.0.1:9092", name, address)
 		}
 	}
-	hostPort("listen", c.Listen, false) // port 0 takes any
+	hostPort("listen", c.Listen, false) // port 0 chooses a free one
 	hostPort("admin", c.Admin, false)
 	if len(c.Kafka.Brokers) == 0 {
 		wrong("kafka.brokers: there is none; want host:port of at least one")
@@ -282,7 +283,7 @@ func (c config) check() error {
 		errs = append(errs, err)
 	}
 	server, err := c.server()
-	if err == nil { // what only shows in all of it together
+	if err == nil { // errors of several values together
 		_, err = ingest.New(server)
 	}
 	if err != nil {
@@ -291,7 +292,7 @@ func (c config) check() error {
 	return errors.Join(errs...)
 }
 
-// server is what the configuration says of the HTTP server.
+// server returns the configuration of the HTTP server.
 func (c config) server() (ingest.Config, error) {
 	endpoints, err := c.endpoints()
 	errs := []error{err}
@@ -305,7 +306,7 @@ func (c config) server() (ingest.Config, error) {
 	}
 	hosts := c.AdminHosts
 	if host, _, err := net.SplitHostPort(c.Admin); err == nil && host != "" {
-		hosts = append(hosts[:len(hosts):len(hosts)], host) // a name that it listens on; an address is known by the connection
+		hosts = append(hosts[:len(hosts):len(hosts)], host) // the name in admin; an IP address is always allowed, by the connection
 	}
 	return ingest.Config{
 		Endpoints: endpoints, MaxBody: c.MaxBody, MaxInFlight: c.MaxInFlight, MaxConnections: c.MaxConnections, Deadline: c.Deadline,
@@ -313,7 +314,7 @@ func (c config) server() (ingest.Config, error) {
 	}, errors.Join(errs...)
 }
 
-// network reads an address, or a network such as 10.0.0.0/8.
+// network parses an address, or a network such as 10.0.0.0/8.
 func network(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return a.Unmap().Prefix(a.Unmap().BitLen())
@@ -328,14 +329,14 @@ func network(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// The deadlines that make sense: below, Kafka cannot be asked; above, no
-// processor waits, and a stop would not.
+// The limits of deadline: Kafka cannot answer in less, and no processor, nor the
+// stop of the server, waits longer.
 const (
 	shortestDeadline = 100 * time.Millisecond
 	longestDeadline  = 30 * time.Second
 )
 
-// endpoints returns the endpoints with their secrets read.
+// endpoints returns the endpoints, and reads their secrets.
 func (c config) endpoints() ([]webhook.Endpoint, error) {
 	var all []webhook.Endpoint
 	var errs []error
@@ -368,7 +369,7 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 	return all, errors.Join(errs...)
 }
 
-// readSecrets returns the secrets by name, sorted.
+// readSecrets reads the secrets and returns them sorted by name.
 func readSecrets(from map[string]secretConfig) ([]verify.Secret, error) {
 	var all []verify.Secret
 	for _, name := range slices.Sorted(maps.Keys(from)) {
@@ -403,7 +404,7 @@ func (s secretConfig) read() (value string, err error) {
 	return "", errors.New("want exactly one of value, env and file, and it must not be empty")
 }
 
-// settingTexts returns settings as text: what is structured becomes JSON.
+// settingTexts returns settings as text: lists and maps become JSON.
 func settingTexts(from map[string]any) (map[string]string, error) {
 	all := map[string]string{}
 	for name, value := range from {
@@ -427,7 +428,7 @@ func settingTexts(from map[string]any) (map[string]string, error) {
 	return all, nil
 }
 
-// layout is how the topics should be.
+// layout returns the configured layout of the topics.
 func (c config) layout() kafka.Layout {
 	return kafka.Layout{
 		Names:       kafka.Names{Prefix: c.Kafka.Prefix},
@@ -438,8 +439,8 @@ func (c config) layout() kafka.Layout {
 	}
 }
 
-// producer returns how to reach Kafka and how to write to it. It reads the
-// certificate and password files.
+// producer returns how to connect to Kafka and how to write to it. It reads the
+// files with certificates and the password.
 func (c config) producer() (publish.Config, error) {
 	k := c.Kafka
 	to := publish.Config{Kafka: kafka.Config{Brokers: k.Brokers, ClientID: k.ClientID}}

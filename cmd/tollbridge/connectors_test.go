@@ -36,7 +36,7 @@ func TestConnectorsPage(t *testing.T) {
 	}
 	for _, says := range []string{
 		"| [stripe](#stripe) | body |  | ", "200 with the body [accepted]", "204; not verified: 498", "its webhook is a GET", "its handshake is answered",
-		"a body made of what was verified",
+		"a body made from the verified payload",
 	} {
 		if !strings.Contains(strings.ReplaceAll(want.String(), "its body made", "a body made"), says) {
 			t.Errorf("the page does not say %q", says)

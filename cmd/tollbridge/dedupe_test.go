@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 )
@@ -18,10 +19,11 @@ import (
 func explained(t *testing.T, out string) (all []string) {
 	t.Helper()
 	var v []struct {
-		EventID, Identity, Key string
-		ID                     string `json:"event_id"`
-		Published              []found
-		Webhooks               []found
+		EventID, Key string
+		Identity     lookup.Identity
+		ID           string `json:"event_id"`
+		Published    []lookup.Found
+		Webhooks     []lookup.Found
 	}
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -33,9 +35,9 @@ func explained(t *testing.T, out string) (all []string) {
 		}
 		by := "unknown"
 		switch x.Identity {
-		case byProcessor:
+		case lookup.IdentityFromProcessor:
 			by = "processor"
-		case byDigest:
+		case lookup.IdentityFromDigest:
 			by = "digest"
 		}
 		all = append(all, says+", by "+by)
@@ -89,7 +91,7 @@ func TestExplain(t *testing.T) {
 		says string
 		args []string
 	}{
-		{2, "want an event's id, or --connector", []string{"7"}},
+		{2, "expected an event's id, or --connector", []string{"7"}},
 		{2, "endpoint stripe/other is not in the configuration", []string{"--connector", "stripe", "--endpoint", "other", file}},
 		{1, "signature missing", []string{"--connector", "stripe", file}},
 		{1, "nothing is known of", []string{"00000000-0000-5000-8000-000000000000"}},
@@ -126,11 +128,11 @@ func TestReferencesCommand(t *testing.T) {
 	capture := b.send(t, paid("7", 0))
 	b.send(t, paid("8", 0))
 	b.send(t, disputed("7"))
-	get := func(args ...string) (all []reference) {
+	get := func(args ...string) (all []lookup.Reference) {
 		t.Helper()
 		out := b.run(t, 0, append([]string{"references"}, args...)...)
 		for line := range strings.Lines(out) {
-			var r reference
+			var r lookup.Reference
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}

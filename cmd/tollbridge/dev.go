@@ -25,12 +25,14 @@ func devCommand() *cobra.Command {
 	var logs bool
 	c := &cobra.Command{
 		Use:   "dev",
-		Short: "Try it: everything in one process, Kafka included",
-		Long: `Try it: everything in one process, Kafka included, with an endpoint for every
-connector and made-up secrets. Nothing is needed and nothing is left behind.
+		Short: "Try tollbridge: a server and a built-in Kafka in one process",
+		Long: `Try tollbridge: a server and a built-in Kafka in one process, with an endpoint
+for every connector and made-up secrets. It needs nothing else, and leaves no
+files.
 
-The Kafka inside is a fake: good for trying and for tests, and it keeps nothing
-unless --data names a folder. Each event is printed once Kafka has it.`,
+The built-in Kafka is a fake, good for trials and tests. It keeps its records in
+memory, or in the folder that --data names. Each event is printed when Kafka has
+it.`,
 		Example: `  tollbridge dev
   tollbridge dev --data ./devdata --broker 127.0.0.1:9092`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -51,7 +53,7 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 			if err != nil {
 				return usage("%w; is 'tollbridge dev' running already? see --listen and --admin", err)
 			}
-			cfg.Listen = l.webhooks.Addr().String() // port 0 is another now
+			cfg.Listen = l.webhooks.Addr().String() // the port that was chosen for port 0
 			cfg.PublicURL = "http://" + cfg.Listen
 			log := zerolog.New(io.Discard)
 			if logs {
@@ -62,19 +64,19 @@ unless --data names a folder. Each event is printed once Kafka has it.`,
 			return serve(c.Context(), cfg, l, log, p.tap)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that webhooks come to; port 0 takes any")
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz, /readyz and /v1/handle_event")
-	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the Kafka inside; port 0 takes any")
-	c.Flags().StringVar(&data, "data", "", "folder to keep the events in")
-	c.Flags().BoolVar(&logs, "logs", false, "write the server's log, too")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that receives webhooks; port 0 chooses a free one")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz, /readyz, /v1/handle_event")
+	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the built-in Kafka; port 0 chooses a free one")
+	c.Flags().StringVar(&data, "data", "", "folder that keeps the events")
+	c.Flags().BoolVar(&logs, "logs", false, "also print the server's log")
 	return c
 }
 
-// fakeKafka starts the Kafka inside.
+// fakeKafka starts the built-in Kafka and returns its address.
 func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, "", usage("--broker: %q is not host:port: %w", address, err)
+		return nil, "", usage("--broker: expected host:port, got %q: %w", address, err)
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -91,14 +93,15 @@ func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
-		return nil, "", fmt.Errorf("starting the Kafka inside at %s (is the port taken? see --broker): %w", address, err)
+		return nil, "", fmt.Errorf("starting the built-in Kafka at %s (is the port in use? see --broker): %w", address, err)
 	}
 	return cluster, cluster.ListenAddrs()[0], nil
 }
 
-// devConfig has an endpoint with made-up keys for every connector.
+// devConfig returns a configuration with an endpoint and made-up secrets for every
+// connector.
 func devConfig(listen, admin, broker string) config {
-	cfg := standard()
+	cfg := defaultConfig()
 	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // in memory
 	cfg.HandleEvent = string(ingest.OnBoth)
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
@@ -117,7 +120,7 @@ func devConfig(listen, admin, broker string) config {
 	return cfg
 }
 
-// printer shows each record once Kafka has it.
+// printer prints each record when Kafka has it.
 type printer struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -130,7 +133,7 @@ In another terminal:
   go run ./cmd/tollbridge send stripe payment_intent.succeeded --to http://%[1]s/webhooks/stripe/default
   kcat -b %[2]s -t payment.captured -C -f '%%k %%s\n'
 
-%d connectors ('go run ./cmd/tollbridge connectors'). Events appear here as Kafka has them; Ctrl-C ends.
+%d connectors ('go run ./cmd/tollbridge connectors'). Events are printed here when Kafka has them; Ctrl-C stops.
 
 `, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints))
 }
@@ -149,15 +152,15 @@ func (p *printer) print(records []kafka.Record, receipts []kafka.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {
-		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, plain(string(records[i].Key)))
+		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, oneLine(string(records[i].Key)))
 		if strings.Contains(r.Topic, "webhooks.") {
-			continue // the webhook as it came, and references
+			continue // the archived webhook, and references
 		}
 		fmt.Fprintf(p.out, "%s\n\n", records[i].Value)
 	}
 }
 
-// tap is a function as a Publisher.
+// tap makes a Publisher of a function.
 type tap func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
 func (t tap) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {

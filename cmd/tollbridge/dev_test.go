@@ -188,7 +188,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("after the end readyz says %s", got)
 	}
 	said := -1
-	for _, line := range []string{"stopping: not ready any more", "webhooks answered", "stopped"} {
+	for _, line := range []string{"stopping: /readyz answers 503", "requests finished", "stopped"} {
 		at := strings.Index(logs.String(), line)
 		if at <= said {
 			t.Errorf("%q is not where it should be in %s", line, logs.String())

@@ -4,27 +4,31 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
-// display is where a command prints: what a terminal would take for an order in
-// what others wrote, a sender or whoever can write to a topic, is escaped as
-// \uXXXX. Newlines and tabs pass: fields that are not to have them go through
-// [plain]. In a JSON string the escape stands for the same character.
+// safeWriter escapes control characters as \uXXXX. What commands print has text
+// from outside, of senders and of anyone who can write to a topic, and a terminal
+// would execute control characters in it. Newlines and tabs are not escaped: fields
+// that must not have them go through [oneLine]. In a JSON string the escape means
+// the same character.
 //
-// [run] gives one to every command as its output and its error output, so that no
-// command can forget it. What is a command's own, colours and the line that
-// progress rewrites, goes through [own].
-type display struct {
+// [run] gives every command a safeWriter as its output and its error output, so
+// that no command can forget it. A command's own control characters, colours and
+// the progress line, go through [writeTrusted].
+type safeWriter struct {
 	to       io.Writer
 	terminal bool
-	rest     []byte // the beginning of a character whose end is not written yet
+	rest     []byte // the first bytes of a character whose last bytes are not written yet
 }
 
-func newDisplay(to io.Writer) *display { return &display{to: to, terminal: isTerminal(to)} }
+func newSafeWriter(to io.Writer) *safeWriter { return &safeWriter{to: to, terminal: isTerminal(to)} }
 
-// isTerminal reports whether somebody looks at what is written; a variable for
-// tests.
+// isTerminal reports whether w is a terminal. It is a variable so that tests can
+// replace it.
 var isTerminal = func(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -34,13 +38,13 @@ var isTerminal = func(w io.Writer) bool {
 	return err == nil && s.Mode()&os.ModeCharDevice != 0
 }
 
-// Write writes b escaped.
-func (s *display) Write(b []byte) (int, error) {
+// Write writes b with its control characters escaped.
+func (s *safeWriter) Write(b []byte) (int, error) {
 	n := len(b)
 	if len(s.rest) > 0 {
 		b, s.rest = append(s.rest, b...), nil
 	}
-	var out []byte // nil while nothing is to be escaped
+	var out []byte // nil until something is escaped
 	for i := 0; i < len(b); {
 		r, size := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && size == 1 {
@@ -49,8 +53,8 @@ func (s *display) Write(b []byte) (int, error) {
 				b = b[:i]
 				break
 			}
-			r = rune(b[i]) // no UTF-8: terminals that know none take it for a control, too
-		} else if !order(r) {
+			r = rune(b[i]) // not UTF-8: a terminal with another encoding may read a control character
+		} else if !isControl(r) {
 			if out != nil {
 				out = append(out, b[i:i+size]...)
 			}
@@ -74,10 +78,10 @@ func (s *display) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// order reports whether a terminal may take a character for an order, or show
-// what follows it in another order than it is written in: the controls of C0 but
-// for newline and tab, DEL, those of C1, and Unicode's for text from right to left.
-func order(r rune) bool {
+// isControl reports whether a character can control a terminal or change the order
+// in which it shows text: the control characters of C0 except newline and tab, DEL,
+// those of C1, and Unicode's bidirectional controls.
+func isControl(r rune) bool {
 	switch {
 	case r < 0x20:
 		return r != '\n' && r != '\t'
@@ -89,8 +93,8 @@ func order(r rune) bool {
 	return r == 0x061c || r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// end writes what was begun of a character.
-func (s *display) end() {
+// end writes the bytes of an incomplete character.
+func (s *safeWriter) end() {
 	rest := s.rest
 	s.rest = nil
 	for _, b := range rest {
@@ -98,10 +102,10 @@ func (s *display) end() {
 	}
 }
 
-// own writes what is the program's own as it is. It must not have text of others
-// in it, but where that went through [plain].
-func own(w io.Writer, text string) error {
-	if s, ok := w.(*display); ok {
+// writeTrusted writes text without escaping. Text from outside in it must have gone
+// through [oneLine].
+func writeTrusted(w io.Writer, text string) error {
+	if s, ok := w.(*safeWriter); ok {
 		s.end()
 		w = s.to
 	}
@@ -109,10 +113,9 @@ func own(w io.Writer, text string) error {
 	return err
 }
 
-// exact writes bytes as they are, to a file or a pipe; a terminal gets them
-// escaped.
-func exact(w io.Writer, b []byte) error {
-	if s, ok := w.(*display); ok && !s.terminal {
+// writeRaw writes bytes unchanged to a file or a pipe, and escaped to a terminal.
+func writeRaw(w io.Writer, b []byte) error {
+	if s, ok := w.(*safeWriter); ok && !s.terminal {
 		s.end()
 		w = s.to
 	}
@@ -120,11 +123,28 @@ func exact(w io.Writer, b []byte) error {
 	return err
 }
 
-// watched returns what to write a line of progress to, if somebody looks at it.
-func watched(w io.Writer) (io.Writer, bool) {
-	s, ok := w.(*display)
+// terminalOf returns the writer of a progress line, if w is a terminal.
+func terminalOf(w io.Writer) (io.Writer, bool) {
+	s, ok := w.(*safeWriter)
 	if !ok || !s.terminal {
 		return nil, false
 	}
 	return s.to, true
+}
+
+// readProgress returns a function that rewrites one line of a terminal with how
+// many records of how many have been read, and one that clears the line. Report is
+// nil where the output is not a terminal.
+func readProgress(c *cobra.Command) (report func(done, all int64), clear func()) {
+	f, ok := terminalOf(c.ErrOrStderr())
+	if !ok {
+		return nil, func() {}
+	}
+	last := time.Now()
+	return func(done, all int64) {
+		if time.Since(last) > 100*time.Millisecond {
+			last = time.Now()
+			fmt.Fprintf(f, "\r\x1b[K%d of %d records read", done, all)
+		}
+	}, func() { fmt.Fprint(f, "\r\x1b[K") }
 }

@@ -37,7 +37,7 @@ func orders(out string) (found []string) {
 		found = append(found, "it is no UTF-8")
 	}
 	for i, r := range out {
-		if order(r) {
+		if isControl(r) {
 			found = append(found, out[max(0, i-40):min(len(out), i+20)])
 		}
 	}
@@ -248,7 +248,7 @@ func hostileRun(t *testing.T, args []string, terminal, asJSON bool) {
 // TestDevHostile: what dev prints of a webhook is no order either.
 func TestDevHostile(t *testing.T) {
 	var out bytes.Buffer
-	d := newDisplay(&out)
+	d := newSafeWriter(&out)
 	p := &printer{out: d}
 	p.print([]kafka.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []kafka.Receipt{{Topic: "payment.captured"}})
 	if found := append(orders(out.String()), forged(out.String())...); len(found) > 0 {
@@ -262,7 +262,7 @@ func TestDisplay(t *testing.T) {
 	const want = `ok \u001b[31m é \u202e \u009b \u007f \u00ff\u00c3 ` + "\n\tJapan 日本 🎉" + `\u00f0\u009f`
 	for size := 1; size < 9; size++ {
 		var out bytes.Buffer
-		d := newDisplay(&out)
+		d := newSafeWriter(&out)
 		for piece := range slices.Chunk([]byte(text), size) {
 			if n, err := d.Write(piece); err != nil || n != len(piece) {
 				t.Fatalf("%d %v", n, err)

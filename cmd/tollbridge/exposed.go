@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// exposed returns a warning for each secret's file, and for the configuration
-// file with secrets in it and the state directory, that other users of the
-// machine may read. What cannot be looked at is not there yet, or is another
-// check's to say.
-func (c config) exposed() []string {
+// permissionWarnings returns a warning for each file with a secret, for a
+// configuration file with secrets in it, and for the state directory, if other
+// users of the machine can read or write it. It skips files that it cannot stat:
+// they do not exist yet, or reading them fails elsewhere.
+func (c config) permissionWarnings() []string {
 	var all []string
-	look := func(what, path, mode string) {
+	check := func(what, path, mode string) {
 		info, err := os.Stat(path)
 		if path == "" || err != nil {
 			return
@@ -22,7 +22,7 @@ func (c config) exposed() []string {
 			all = append(all, fmt.Sprintf("%s %s can be read or written by other users of this machine (mode %04o); run: chmod %s %s", what, path, info.Mode().Perm(), mode, path))
 		}
 	}
-	file := func(s secretConfig) { look("the secret in", s.File, "600") }
+	file := func(s secretConfig) { check("the secret in", s.File, "600") }
 	inline := false
 	for _, e := range c.Endpoints {
 		for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
@@ -35,11 +35,11 @@ func (c config) exposed() []string {
 		inline = inline || a.Password.Value != ""
 	}
 	if t := c.Kafka.TLS; t != nil {
-		look("the key in", t.Key, "600")
+		check("the key in", t.Key, "600")
 	}
 	if inline {
-		look("the configuration with secrets in", c.file, "600")
+		check("the configuration with secrets in", c.file, "600")
 	}
-	look("the state directory", c.State, "700")
+	check("the state directory", c.State, "700")
 	return all
 }

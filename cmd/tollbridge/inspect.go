@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,70 +20,76 @@ import (
 )
 
 func inspectCommand() *cobra.Command {
-	var q inspection
+	var f inspectFlags
 	c := &cobra.Command{
 		Use:   "inspect --connector NAME [flags] [FILE|-]",
-		Short: "Say what would become of a request, and why",
-		Long: `Say what would become of a request, and why, as one JSON object. Nothing is
-published. FILE, or the standard input, is the exact body.
+		Short: "Verify and normalise a request, and explain the result",
+		Long: `Verify and normalise a request as the server would, and print the result as one
+JSON object. Nothing is published. FILE, or the standard input, is the exact
+body.
 
-If it is refused, "diagnosis" says what is signed, the mistake and the fix: the
-body written anew, another secret or one in another form, a header that was
-moved, another address, a clock. Each is tried; the one is named with which the
-signature matches. No secret and no right signature is printed. A token that is
-the secret itself may be given as the archive keeps it, sha256:<hex>.
+If the request is refused, "diagnosis" has what the signature covers, the
+mistake and the fix. The command tries the common mistakes (a body that was
+encoded again, another secret or another form of it, a renamed header, another
+URL, a wrong clock) and names the one with which the signature matches. It
+prints no secret and no correct signature. A token that is the secret itself can
+be given as it is in the archive, sha256:<hex>.
 
-With --config FILE the endpoint's keys, address and mode are those of the
-configuration, unless flags give others, and the diagnosis also tries the other
-endpoints' keys.
+With --config FILE, the endpoint's secrets, URL and mode come from the
+configuration, unless flags set them, and the diagnosis also tries the secrets
+of the other endpoints.
 
-With --payload FILE, judge only what a payload means: "verified" is null.
+With --payload FILE, the command only normalises a payload: "verified" is null.
 
-Exit codes: 0 verified (or a payload was judged), 1 refused, 2 the command
+Exit codes: 0 verified, or a payload was normalised; 1 refused; 2 the command
 line is wrong.`,
 		Example: `  tollbridge inspect --connector stripe --secret whsec_… \
       --header 'Stripe-Signature: t=1767225600,v1=…' --at 1767225610 body.json
   tollbridge inspect --connector square --config tollbridge.yaml --endpoint eu \
-      --header 'X-Square-Hmacsha256-Signature: …' --header 'Host: pay.example.com' body.json
+      --header 'X-Square-Hmacsha256-Signature: …' \
+      --header 'Host: pay.example.com' body.json
   tollbridge inspect --connector adyen --payload notification.json
-  tollbridge inspect --connector braintree --method GET --secret … --set public_key=… \
-      --url 'https://pay.example.com/webhooks/braintree?bt_challenge=…' /dev/null`,
+  tollbridge inspect --connector braintree --method GET --secret … \
+      --set public_key=… \
+      --url 'https://pay.example.com/webhooks/braintree?bt_challenge=…' \
+      /dev/null`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return q.run(c, args) },
+		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
-	f := c.Flags()
-	f.StringVar(&q.connector, "connector", "", "whose webhook it is (required)")
-	f.StringP("config", "c", "", "configuration file (YAML) whose endpoint it came to")
-	f.StringVar(&q.name, "endpoint", "default", "the endpoint's name in the configuration")
-	f.StringArrayVar(&q.secrets, "secret", nil, "a secret to verify with; repeat it for several")
-	f.StringArrayVar(&q.settings, "set", nil, "KEY=VALUE: a setting of the endpoint; tolerance_seconds=off accepts any age")
-	f.StringArrayVar(&q.headers, "header", nil, "'Name: value' of the request")
-	f.StringVar(&q.method, "method", http.MethodPost, "the request's method")
-	f.StringVar(&q.url, "url", "", "the address that the processor called, with its query")
-	f.StringVar(&q.at, "at", "", "when it came in: RFC 3339 or unix seconds; now if it is not given")
-	f.StringVar(&q.payload, "payload", "", "judge what the payload in this file means, signature aside")
-	f.BoolVar(&q.live, "live", false, "as a live endpoint, which ignores test-mode events")
-	f.StringSliceVar(&q.merchantIDKeys, "merchant-id-keys", nil, "names to look for in free metadata")
+	flags := c.Flags()
+	flags.StringVar(&f.connector, "connector", "", "the connector (required)")
+	flags.StringP("config", "c", "", "configuration file (YAML) with the endpoint")
+	flags.StringVar(&f.name, "endpoint", "default", "the endpoint's name in the configuration")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "a secret to verify with; repeatable")
+	flags.StringArrayVar(&f.settings, "set", nil, "KEY=VALUE: a setting of the endpoint; repeatable; tolerance_seconds=off accepts any age")
+	flags.StringArrayVar(&f.headers, "header", nil, "'Name: value' of the request; repeatable")
+	flags.StringVar(&f.method, "method", http.MethodPost, "the request's method")
+	flags.StringVar(&f.url, "url", "", "the URL that the processor called, with its query")
+	flags.StringVar(&f.at, "at", "", "when it was received: RFC 3339 or unix seconds (default: now)")
+	flags.StringVar(&f.payload, "payload", "", "normalise the payload in this file, without verifying it")
+	flags.BoolVar(&f.live, "live", false, "treat the endpoint as live: ignore test-mode events")
+	flags.StringSliceVar(&f.merchantIDKeys, "merchant-id-keys", nil, "metadata names that have the merchant's id")
 	return c
 }
 
-type inspection struct {
+// inspectFlags are the flags of `tollbridge inspect`.
+type inspectFlags struct {
 	connector, name, method, url, at, payload  string
 	secrets, settings, headers, merchantIDKeys []string
 	live                                       bool
 }
 
-func (q inspection) run(c *cobra.Command, args []string) error {
-	e, others, err := q.endpoints(c)
+func (f inspectFlags) run(c *cobra.Command, args []string) error {
+	e, others, err := f.endpoints(c)
 	if err != nil {
 		return err
 	}
-	now, err := instant(q.at)
+	now, err := parseTime("--at", f.at)
 	if err != nil {
 		return err
 	}
-	if q.payload != "" {
-		b, err := readFile(c, []string{q.payload})
+	if f.payload != "" {
+		b, err := readFile(c, []string{f.payload})
 		if err != nil {
 			return err
 		}
@@ -98,17 +103,17 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := q.request(body)
+	r, err := f.request(body)
 	if err != nil {
 		return err
 	}
 	if r.URL == "" {
-		r.URL = given(e)
+		r.URL = configuredURL(e)
 	}
 	keyring := verify.Keyring{Failed: func(url string, err error) {
 		fmt.Fprintf(c.ErrOrStderr(), "tollbridge: the key at %s could not be fetched: %v\n", url, err)
 	}}
-	v := inspected{Report: ingest.Inspect(c.Context(), e, &keyring, r, now)}
+	v := inspectResult{Report: ingest.Inspect(c.Context(), e, &keyring, r, now)}
 	e.Keys.Fetched = keyring.Held()
 	v.Diagnosis = doctor.Case{Endpoint: e, Request: r, Now: now, Others: others}.Diagnose()
 	if err := writeJSON(c.OutOrStdout(), v); err != nil {
@@ -120,28 +125,28 @@ func (q inspection) run(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// inspected is a verdict and, where something is wrong, what it is.
-type inspected struct {
+// inspectResult is the verdict on a request and, if it is refused, the reason.
+type inspectResult struct {
 	ingest.Report
 	Diagnosis *doctor.Diagnosis `json:"diagnosis,omitempty"`
 }
 
-// given is the address that the processor was given, as far as it is
+// configuredURL returns the URL that the processor calls, or "" if it is not
 // configured.
-func given(e webhook.Endpoint) string {
+func configuredURL(e webhook.Endpoint) string {
 	if e.URL == "" && e.PublicURL != "" {
 		return strings.TrimSuffix(e.PublicURL, "/") + e.Path()
 	}
 	return e.URL
 }
 
-// request is the request that the flags describe.
-func (q inspection) request(body []byte) (verify.Request, error) {
-	r := verify.Request{Method: q.method, URL: q.url, Header: http.Header{}, Body: body, Archived: true} // as 'show' prints it
-	for _, h := range q.headers {
+// request returns the request that the flags describe.
+func (f inspectFlags) request(body []byte) (verify.Request, error) {
+	r := verify.Request{Method: f.method, URL: f.url, Header: http.Header{}, Body: body, Archived: true} // tokens may be digests, as 'show' prints them
+	for _, h := range f.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
-			return r, usage("--header: want 'Name: value', got %q", h)
+			return r, usage("--header: expected 'Name: value', got %q", h)
 		}
 		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
@@ -149,31 +154,31 @@ func (q inspection) request(body []byte) (verify.Request, error) {
 }
 
 // endpoints returns the endpoint that the flags and the configuration describe,
-// and the configuration's others. That it lacks a secret is part of what is
-// judged.
-func (q inspection) endpoints(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
-	if _, ok := verify.Lookup(q.connector); !ok {
-		return e, nil, usage("--connector: %q is unknown; there are %s", q.connector, strings.Join(verify.Connectors(), ", "))
+// and the other endpoints of the configuration. It does not check that the endpoint
+// has a secret: the verdict says so.
+func (f inspectFlags) endpoints(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
+	if _, ok := verify.Lookup(f.connector); !ok {
+		return e, nil, unknownConnector("--connector", f.connector)
 	}
-	e = webhook.Endpoint{Connector: q.connector}
+	e = webhook.Endpoint{Connector: f.connector}
 	if c.Flags().Changed("config") {
-		if e, others, err = q.configured(c); err != nil {
+		if e, others, err = f.configured(c); err != nil {
 			return e, nil, err
 		}
 	}
-	err = q.overlay(c, &e)
+	err = f.applyFlags(c, &e)
 	return e, others, err
 }
 
-// configured returns the endpoint of the configuration, without keys if it is
-// not there, and the others.
-func (q inspection) configured(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
+// configured returns the endpoint of the configuration, or one without secrets if
+// it is not configured, and the other endpoints.
+func (f inspectFlags) configured(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
 	cfg, err := loadConfig(c)
 	if err != nil {
 		return e, nil, err
 	}
 	all, err := cfg.endpoints()
-	e = webhook.Endpoint{Connector: q.connector, Name: q.name, PublicURL: cfg.PublicURL}
+	e = webhook.Endpoint{Connector: f.connector, Name: f.name, PublicURL: cfg.PublicURL}
 	for _, one := range all {
 		if one.Path() == e.Path() {
 			e = one
@@ -184,19 +189,19 @@ func (q inspection) configured(c *cobra.Command) (e webhook.Endpoint, others []w
 	return e, others, err
 }
 
-// overlay puts the flags that were given over the endpoint.
-func (q inspection) overlay(c *cobra.Command, e *webhook.Endpoint) error {
+// applyFlags sets what the flags say about the endpoint.
+func (f inspectFlags) applyFlags(c *cobra.Command, e *webhook.Endpoint) error {
 	if c.Flags().Changed("live") {
-		e.Live = q.live
+		e.Live = f.live
 	}
-	e.MerchantIDKeys = append(slices.Clone(q.merchantIDKeys), e.MerchantIDKeys...)
-	if len(q.secrets) > 0 {
+	e.MerchantIDKeys = append(slices.Clone(f.merchantIDKeys), e.MerchantIDKeys...)
+	if len(f.secrets) > 0 {
 		e.Keys.Secrets = nil
 	}
-	for i, s := range q.secrets {
+	for i, s := range f.secrets {
 		e.Keys.Secrets = append(e.Keys.Secrets, verify.Secret{Name: strconv.Itoa(i + 1), Value: s})
 	}
-	settings, err := assignments("--set", q.settings)
+	settings, err := assignments("--set", f.settings)
 	if e.Keys.Settings == nil {
 		e.Keys.Settings = map[string]string{}
 	}
@@ -204,35 +209,25 @@ func (q inspection) overlay(c *cobra.Command, e *webhook.Endpoint) error {
 	return err
 }
 
-// assignments reads KEY=VALUE flags.
+// assignments parses KEY=VALUE flags.
 func assignments(flag string, from []string) (map[string]string, error) {
 	all := map[string]string{}
 	for _, s := range from {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
-			return nil, usage("%s: want KEY=VALUE, got %q", flag, s)
+			return nil, usage("%s: expected KEY=VALUE, got %q", flag, s)
 		}
 		all[name] = value
 	}
 	return all, nil
 }
 
-// instant reads --at.
-func instant(s string) (time.Time, error) {
-	if s == "" {
-		return time.Now(), nil
-	}
-	if unix, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return time.Unix(unix, 0), nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, usage("--at: want RFC 3339 or unix seconds, got %q", s)
-	}
-	return t, nil
+// unknownConnector returns a usage error that lists the connectors.
+func unknownConnector(flag, name string) error {
+	return usage("%s: unknown connector %q; want one of %s", flag, name, strings.Join(verify.Connectors(), ", "))
 }
 
-// readFile reads the file that is named first, or the standard input.
+// readFile reads the file that the first argument names, or the standard input.
 func readFile(c *cobra.Command, args []string) (b []byte, err error) {
 	if len(args) == 0 || args[0] == "-" {
 		b, err = io.ReadAll(c.InOrStdin())

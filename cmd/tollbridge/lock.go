@@ -13,22 +13,29 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// lockPatience is how long a command waits for the lock without a word: Kafka
-// takes 3 s to form a group.
-const lockPatience = 5 * time.Second
+// lockHelp is the help of the commands that take the lock.
+const lockHelp = `Only one 'dead retry', 'dead discard' or 'replay' may write to the topics at a
+time: a second one fails and names the command that is running, and its host.
+The lock needs rights on a consumer group and on a transactional id, which are
+both named PREFIXtollbridge-lock.`
 
-// exclusively runs f while no other command writes to the topics. Producers of
-// w.producer then write as the lock's holder, and c's context ends when it is lost.
-func (w *window) exclusively(c *cobra.Command, names kafka.Names, f func(w window) error) error {
+// lockNotice is how long a command waits for the lock before it prints that it
+// waits: Kafka takes up to 3 s to form a group.
+const lockNotice = 5 * time.Second
+
+// withLock runs f while it holds the lock on the topics, so that no other command
+// writes to them. F gets a session whose producers write as the lock's holder; c's
+// context ends when the lock is lost, and the error is [publish.ErrLockLost] then.
+func (s *kafkaSession) withLock(c *cobra.Command, names kafka.Names, f func(kafkaSession) error) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "an unnamed host"
 	}
-	slow := time.AfterFunc(lockPatience, func() {
+	notice := time.AfterFunc(lockNotice, func() {
 		fmt.Fprintln(c.ErrOrStderr(), "waiting for the lock on the topics: another command was stopped, and Kafka waits some seconds for it")
 	})
-	lock, err := publish.AcquireLock(c.Context(), w.producer.Kafka, names, publish.LockHolder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
-	slow.Stop()
+	lock, err := publish.AcquireLock(c.Context(), s.producer.Kafka, names, publish.LockHolder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
+	notice.Stop()
 	if err != nil {
 		return err
 	}
@@ -36,7 +43,7 @@ func (w *window) exclusively(c *cobra.Command, names kafka.Names, f func(w windo
 	before := c.Context()
 	defer c.SetContext(before)
 	c.SetContext(lock.Context())
-	locked := *w
+	locked := *s
 	locked.producer.Lock = lock
 	err = f(locked)
 	if cause := context.Cause(lock.Context()); err != nil && errors.Is(cause, publish.ErrLockLost) {

@@ -193,7 +193,7 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("exit %d, %s", got.code, got.err)
 	}
 	got := tollbridge(t, "", "timeline", "7", "--config", b.config, "--admin", "127.0.0.1:1")
-	if got.code != 0 || !strings.Contains(got.err, "reading the topics, since no server tells") || !strings.Contains(got.out, capture) {
+	if got.code != 0 || !strings.Contains(got.err, "reading the topics, since no server answers") || !strings.Contains(got.out, capture) {
 		t.Errorf("without a server: exit %d, %s%s", got.code, got.out, got.err)
 	}
 	out = b.run(t, 0, "show", dispute)
@@ -461,7 +461,7 @@ func TestRewind(t *testing.T) {
 // TestLine: columns and colours at a terminal, tabs in a pipe, and nothing that
 // a terminal would take for an order.
 func TestLine(t *testing.T) {
-	fields := []string{"t", "payment.captured", "1.00 EUR", plain("a\x1b[2J\u202e"), "stripe/default", "says", "topic-1-2"}
+	fields := []string{"t", "payment.captured", "1.00 EUR", oneLine("a\x1b[2J\u202e"), "stripe/default", "says", "topic-1-2"}
 	if got := (style{}).line(green, fields...); strings.Count(got, "\t") != 6 || strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
 	}
@@ -475,7 +475,7 @@ func TestLine(t *testing.T) {
 		"10.99 EUR": {Value: 1099, Currency: "EUR"}, "-0.05 EUR": {Value: -5, Currency: "EUR"}, "5 JPY": {Value: 5, Currency: "JPY"},
 		"0.005 KWD": {Value: 5, Currency: "KWD"}, "1099 XXX": {Value: 1099, Currency: "XXX"},
 	} {
-		if got := money(&a); got != want {
+		if got := amountText(&a); got != want {
 			t.Errorf("%v is %q, want %q", a, got, want)
 		}
 	}

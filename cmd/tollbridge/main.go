@@ -1,4 +1,4 @@
-// Command tollbridge takes payment processors' webhooks and publishes them to
+// Command tollbridge receives payment processors' webhooks and publishes them to
 // Kafka as one event stream. See `tollbridge help`, and README.md.
 //
 // Exit codes: 0 done, 1 refused or failed, 2 the command line or the
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -21,18 +22,19 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal does not wait
+	context.AfterFunc(ctx, stop) // the second signal kills the process
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// errRefused is the error of a command that has said all there is to say.
+// errRefused is the error of a command that has printed why it failed: exit code
+// 1, and no further message.
 var errRefused = errors.New("refused")
 
 // run runs one command and returns its exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
-	stdout, stderr := newDisplay(out), newDisplay(errOut)
+	stdout, stderr := newSafeWriter(out), newSafeWriter(errOut)
 	defer stdout.end()
 	defer stderr.end()
 	errOut = stderr
@@ -58,18 +60,19 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tollbridge",
 		Short: "Payment webhooks in, one event stream in Kafka out",
-		Long: `tollbridge takes payment processors' webhooks, verifies each, puts it into one
-vocabulary and publishes it to Kafka, keyed by merchant_transaction_id.
-A 2xx to the processor means that Kafka has it.
+		Long: `tollbridge receives payment processors' webhooks, verifies and normalises each,
+and publishes its events to Kafka, keyed by merchant_transaction_id. A 2xx
+answer to the processor means that Kafka has the events.
 
 Exit codes: 0 done; 1 refused or failed; 2 the command line or the
-configuration is wrong. Every flag can be given as an environment variable:
-TOLLBRIDGE_BROKERS for --brokers. A flag wins over its variable, and that over
-the configuration file.`,
-		Example: `  tollbridge dev                               try it, with Kafka inside
+configuration is wrong. Every flag can also be set by an environment variable,
+such as TOLLBRIDGE_BROKERS for --brokers. A flag overrides its variable, and a
+variable overrides the configuration file.`,
+		Example: `  tollbridge dev                              try it, with a built-in Kafka
   tollbridge send stripe payment_intent.succeeded
-  tollbridge serve --config tollbridge.yaml    run it
-  tollbridge inspect --connector stripe --secret whsec_… --header "Stripe-Signature: …" body.json`,
+  tollbridge serve --config tollbridge.yaml   run the server
+  tollbridge inspect --connector stripe --secret whsec_… \
+    --header "Stripe-Signature: …" body.json  find out why a webhook is refused`,
 		Args:          knownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -81,6 +84,8 @@ the configuration file.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; see '%s --help'", err, c.CommandPath())
 	})
+	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
+	root.SetUsageTemplate(strings.ReplaceAll(usage, "for more information about a command", "for more about a command"))
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(),
@@ -93,7 +98,7 @@ the configuration file.`,
 	return root
 }
 
-// knownCommand refuses what is no command, and says which may be meant.
+// knownCommand returns a usage error for an unknown command, with a suggestion.
 func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -105,7 +110,8 @@ func knownCommand(c *cobra.Command, args []string) error {
 	return usage("unknown command %q; see '%s --help'", args[0], c.CommandPath())
 }
 
-// usageArgs makes wrong arguments of a command and its subcommands usage errors.
+// usageArgs turns errors about the arguments of a command, and of its subcommands,
+// into usage errors.
 func usageArgs(c *cobra.Command) {
 	check := c.Args
 	switch {
@@ -121,10 +127,10 @@ func usageArgs(c *cobra.Command) {
 		}
 		return usage("%w; see '%s --help'", err, c.CommandPath())
 	}
-	if c.RunE == nil && c.Run == nil { // a group of commands says which there are
+	if c.RunE == nil && c.Run == nil { // a command that only has subcommands prints them
 		c.RunE = func(c *cobra.Command, _ []string) error {
 			_ = c.Help()
-			return usage("'%s' needs one of its commands", c.CommandPath())
+			return usage("'%s' needs one of the commands above", c.CommandPath())
 		}
 	}
 	for _, sub := range c.Commands() {
@@ -143,7 +149,7 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is what the Go toolchain recorded of the build.
+// version returns the version, commit and Go version that the toolchain recorded.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -158,7 +164,7 @@ func version() string {
 	return v + " " + info.GoVersion
 }
 
-// level reads a log level.
+// level parses a log level.
 func level(name string) (zerolog.Level, error) {
 	switch name {
 	case "debug", "info", "warn", "error":
@@ -167,11 +173,12 @@ func level(name string) (zerolog.Level, error) {
 	return 0, fmt.Errorf("log_level: %q is not debug, info, warn or error", name)
 }
 
-// logger writes lines of JSON, or columns for a person at a terminal.
+// logger returns a logger that writes columns to a terminal, and JSON lines
+// elsewhere.
 func logger(out io.Writer, name string) zerolog.Logger {
 	l, _ := level(name) // checked with the configuration
-	if s, ok := out.(*display); ok && s.terminal {
-		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // its colours would be escaped, as others' are
+	if s, ok := out.(*safeWriter); ok && s.terminal {
+		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // the writer escapes colours
 	} else if ok {
 		out = s.to // JSON
 	}

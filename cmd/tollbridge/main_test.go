@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -60,24 +61,24 @@ func TestUsage(t *testing.T) {
 		{"nosuch", `unknown command "nosuch"; see 'tollbridge --help'`},
 		{"conectors", "is it 'tollbridge connectors'?"},
 		{"--nosuch", "unknown flag: --nosuch"},
-		{"topics", "'tollbridge topics' needs one of its commands"},
+		{"topics", "'tollbridge topics' needs one of the commands above"},
 		{"topics aply", "is it 'tollbridge topics apply'?"},
 		{"config check --partitions x", `"x"`},
 		{"config check --config /not/there", "/not/there"},
 		{"config check more", `unknown command "more"`},
 		{"connectors a b", "accepts at most 1 arg"},
-		{"connectors nobody", `connector "nobody" is unknown; there are `},
+		{"connectors nobody", `unknown connector "nobody"; want one of `},
 		{"schemas nosuch", "'tollbridge schemas' lists them"},
 		{"send", "accepts between 1 and 2 arg"},
-		{"send nobody", `connector "nobody" is unknown`},
+		{"send nobody", `unknown connector "nobody"`},
 		{"send stripe nosuch", `has no sample "nosuch"; it has `},
 		{"send stripe --payload /not/there", "/not/there"},
-		{"send stripe payment_intent.succeeded --set x", "--set: want KEY=VALUE"},
+		{"send stripe payment_intent.succeeded --set x", "--set: expected KEY=VALUE"},
 		{"inspect", "--connector"},
-		{"inspect --connector nobody", `"nobody" is unknown; there are `},
-		{"inspect --connector stripe --at yesterday", "--at: want RFC 3339 or unix seconds"},
-		{"inspect --connector stripe --header x", "--header: want 'Name: value'"},
-		{"inspect --connector stripe --set x", "--set: want KEY=VALUE"},
+		{"inspect --connector nobody", `unknown connector "nobody"; want one of `},
+		{"inspect --connector stripe --at yesterday", "--at: expected RFC 3339 or unix seconds"},
+		{"inspect --connector stripe --header x", "--header: expected 'Name: value'"},
+		{"inspect --connector stripe --set x", "--set: expected KEY=VALUE"},
 		{"inspect --connector stripe /not/there", "/not/there"},
 		{"inspect --connector stripe --payload /not/there", "/not/there"},
 		{"serve", "there are no endpoints"},
@@ -98,7 +99,7 @@ func TestUsage(t *testing.T) {
 // TestEnvironment: a flag that a variable stands for is as if it were given.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("TOLLBRIDGE_CONNECTOR", "nobody")
-	if got := tollbridge(t, "", "inspect"); !strings.Contains(got.err, `"nobody" is unknown`) {
+	if got := tollbridge(t, "", "inspect"); !strings.Contains(got.err, `unknown connector "nobody"`) {
 		t.Errorf("got %q", got.err)
 	}
 	t.Setenv("TOLLBRIDGE_PARTITIONS", "x")
@@ -147,7 +148,7 @@ func TestInspect(t *testing.T) {
 		{"any age", []string{"--secret", "whsec_test", "--set", "tolerance_seconds=off"}, 0, right},
 		{"the second secret", []string{"--secret", "x", "--secret", "whsec_test", "--at", "1767225601"}, 0, strings.Replace(right, `"1"`, `"2"`, 1)},
 		{"a live endpoint", []string{"--secret", "whsec_test", "--at", "1767225601", "--live"}, 0,
-			`{"verified":true,"secret":"1","outcome":"ignored","answer":{"status":200,"body":""},"types":[]}`},
+			`{"verified":true,"reason":"item 0: ignored: test mode, and the endpoint is live","secret":"1","outcome":"ignored","answer":{"status":200,"body":""},"types":[]}`},
 		{"too old", []string{"--secret", "whsec_test", "--at", "2026-01-01T00:05:01Z"}, 1, refused("timestamp_too_old")},
 		{"another secret", []string{"--secret", "x", "--at", "1767225601"}, 1, refused("signature_mismatch")},
 		{"another method's header", []string{"--secret", "whsec_test", "--header", "Stripe-Signature: t=1,v1=00"}, 1, refused("signature_malformed")},
@@ -342,4 +343,25 @@ func TestFailures(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// TestHelpFits: the help of every command fits a terminal of 80 columns.
+func TestHelpFits(t *testing.T) {
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		var help bytes.Buffer
+		c.SetOut(&help)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(help.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", c.CommandPath(), n, line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+	}
+	check(rootCommand())
 }

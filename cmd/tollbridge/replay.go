@@ -21,70 +21,74 @@ import (
 )
 
 func replayCommand() *cobra.Command {
-	var q replaying
+	var q replayFlags
 	c := &cobra.Command{
 		Use:   "replay",
-		Short: "Make events anew from the webhooks that were kept, with this program's code",
-		Long: `Make events anew from the webhooks that were kept, with this program's code and
-the server's configuration: a mapping was mended, an event type is supported now,
-a topic was lost.
+		Short: "Normalise archived webhooks again; publish what is new or changed",
+		Long: `Normalise archived webhooks again, with this version's code and the server's
+configuration: after a mapping was fixed, an event type was added, or a topic
+was lost.
 
-Without --publish it only says what would be: how many events are the same, which
-are new, and which would change, field by field. With --publish, to the live
-topics or to those of a --to-prefix of their own:
+Without --publish, the command only prints the plan: how many events are
+unchanged, which are new, and which would change, field by field. With
+--publish, it writes to the live topics, or to those of --to-prefix:
 
-  the same   nothing
-  changed    a correction: under an id of its own, corrects names the first one's
-  new        published, and marked if it is late
-  gone       nothing; today's code does not make it, and what is published stays
+  same      nothing
+  changed   a correction: an event with its own id; "corrects" has the id of
+            the event that it replaces
+  new       the event, marked if it is late
+  gone      nothing: this version makes no such event, and the published event
+            stays
 
-A published event is compared with what its own webhook gives or, if that is not
-in the archive, its first redelivery.
+A published event is compared with the event that its own webhook gives now or,
+if that webhook is not in the archive, that its first redelivery gives.
 
-What was published is recognised by its id. So a replay that was interrupted goes
-on when it is run again, and one that is run twice publishes nothing the second
-time. The topics are read back first, as a server does that starts without its
-state; with --state only the first time.
+Published events are recognised by their ids. You can run an interrupted replay
+again, and a second run publishes nothing. First the command reads all event
+topics, like a server that starts without its state; with --state it does so
+only the first time.
 
-One command at a time writes to the topics: ` + "`dead retry`, `dead discard` or `replay`" + `.
-A second one is told which runs, and where. For that it needs rights on a consumer
-group and a transactional id, both named PREFIXtollbridge-lock.
+` + lockHelp + `
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		Example: `  tollbridge replay --config tollbridge.yaml --from 7d
-  tollbridge replay --config tollbridge.yaml --from 7d --connector adyen --type refund.succeeded --publish
-  tollbridge replay --config tollbridge.yaml --outcome ignored --publish --rate 500
-  tollbridge replay --config tollbridge.yaml --missing --from 3-120000 --to 3-130000 --publish
+  tollbridge replay --config tollbridge.yaml --from 7d --connector adyen \
+    --type refund.succeeded --publish
+  tollbridge replay --config tollbridge.yaml --outcome ignored \
+    --publish --rate 500
+  tollbridge replay --config tollbridge.yaml --missing \
+    --from 3-120000 --to 3-130000 --publish
   tollbridge topics apply --config tollbridge.yaml --prefix again.
   tollbridge replay --config tollbridge.yaml --to-prefix again. --publish`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return q.run(c) },
 	}
 	f := c.Flags()
-	kafkaOnly(c)
-	f.StringVar(&q.from, "from", "", "only webhooks received since: RFC 3339, unix seconds, or how long ago: 90m, 7d;\nor from there on in one partition of webhooks.received: PARTITION-OFFSET")
-	f.StringVar(&q.to, "to", "", "only those received before; or up to there and without it: PARTITION-OFFSET")
-	f.StringVar(&q.Connector, "connector", "", "only of this processor")
+	sessionFlags(c)
+	f.StringVar(&q.from, "from", "", "only webhooks received since: RFC 3339, unix seconds, or an age: 90m, 7d; or PARTITION-OFFSET: only that partition of webhooks.received, from that offset on")
+	f.StringVar(&q.to, "to", "", "only webhooks received before; or PARTITION-OFFSET: only that partition, up to and without that offset")
+	f.StringVar(&q.Connector, "connector", "", "only of this connector")
 	f.StringVar(&q.Endpoint, "endpoint", "", "only of this endpoint")
-	f.StringVar(&q.outcome, "outcome", "", "only webhooks of which this became: "+fmt.Sprint(outcomes)[1:])
-	f.StringVar(&q.Reason, "reason", "", "only webhooks that were ignored or malformed for a reason with these words")
+	f.StringVar(&q.outcome, "outcome", "", "only webhooks with this outcome: "+strings.Trim(fmt.Sprint(outcomes), "[]"))
+	f.StringVar(&q.Reason, "reason", "", "only ignored or malformed webhooks whose reason contains this text")
 	f.StringSliceVar(&q.types, "type", nil, "only events of this type")
-	f.StringSliceVar(&q.Keys, "key", nil, "only events of this merchant_transaction_id, as the webhook says it")
-	f.BoolVar(&q.Missing, "missing", false, "only events that were not published; what changed stays as it is")
-	f.StringVar(&q.toPrefix, "to-prefix", "", "prefix of the topics to publish to, if they are not the live ones")
-	f.BoolVar(&q.publish, "publish", false, "publish what is new and what changed")
-	f.Float64Var(&q.rate, "rate", 0, "events a second to publish at most; 0 is no limit")
+	f.StringSliceVar(&q.Keys, "key", nil, "only events of this merchant_transaction_id, as it is in the webhook")
+	f.BoolVar(&q.Missing, "missing", false, "only events that were not published; no corrections")
+	f.StringVar(&q.toPrefix, "to-prefix", "", "publish to the topics with this prefix, not to the live ones")
+	f.BoolVar(&q.publish, "publish", false, "publish new events and corrections")
+	f.Float64Var(&q.rate, "rate", 0, "publish at most this many events a second; 0 is no limit")
 	f.IntVar(&q.show, "show", 20, "how many changes to print; --json prints all")
-	f.StringVar(&q.state, "state", "", "folder, not the server's, to keep what was read back in for the next time")
-	f.BoolVar(&q.json, "json", false, "print a line of JSON for each change, and one with the counts")
+	f.StringVar(&q.state, "state", "", stateHelp)
+	f.BoolVar(&q.json, "json", false, "print one line of JSON for each change, and one with the counts")
 	_ = c.RegisterFlagCompletionFunc("type", completeTypes)
 	return c
 }
 
-// outcomes are what a webhook was kept with.
+// outcomes are the outcomes with which webhooks are archived.
 var outcomes = []normalize.Outcome{normalize.OutcomeEvents, webhook.OutcomeDuplicate, normalize.OutcomeIgnored, normalize.OutcomeMalformed}
 
-type replaying struct {
+// replayFlags are the flags of `tollbridge replay`.
+type replayFlags struct {
 	replay.Filter
 	from, to, outcome, toPrefix, state string
 	types                              []string
@@ -93,14 +97,14 @@ type replaying struct {
 	show                               int
 }
 
-// filter reads the flags.
-func (q *replaying) filter() (err error) {
-	if err := q.stretch(time.Now()); err != nil {
+// filter checks the flags and sets the [replay.Filter].
+func (q *replayFlags) filter() (err error) {
+	if err := q.setRange(time.Now()); err != nil {
 		return err
 	}
 	for _, t := range q.types {
 		if !schemas.Type(t).Known() {
-			return usage("--type: there is no event type %q; 'tollbridge schemas' lists them", t)
+			return usage("--type: event type %q is unknown; 'tollbridge schemas' lists them", t)
 		}
 		q.Types = append(q.Types, schemas.Type(t))
 	}
@@ -110,21 +114,21 @@ func (q *replaying) filter() (err error) {
 		}
 	}
 	if q.outcome != "" && q.Outcome == "" {
-		return usage("--outcome: want one of %v, got %q", outcomes, q.outcome)
+		return usage("--outcome: expected one of %v, got %q", outcomes, q.outcome)
 	}
 	if q.rate < 0 {
-		return usage("--rate: want events a second, or 0 for no limit; got %v", q.rate)
+		return usage("--rate: expected events a second, or 0 for no limit, got %v", q.rate)
 	}
 	return nil
 }
 
-// stretch reads --from and --to: both times, or both of one partition.
-func (q *replaying) stretch(now time.Time) (err error) {
-	from, atFrom := placed(q.from)
-	to, atTo := placed(q.to)
+// setRange parses --from and --to, which are times or offsets of one partition.
+func (q *replayFlags) setRange(now time.Time) (err error) {
+	from, atFrom := parsePosition(q.from)
+	to, atTo := parsePosition(q.to)
 	switch {
 	case atFrom && atTo && from.Partition != to.Partition:
-		return usage("--from and --to: want offsets of one partition, got %s and %s", q.from, q.to)
+		return usage("--from and --to: expected offsets of the same partition, got %s and %s", q.from, q.to)
 	case atFrom && atTo:
 		q.Stretch = &replay.Stretch{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
 	case atFrom:
@@ -134,18 +138,18 @@ func (q *replaying) stretch(now time.Time) (err error) {
 		q.Stretch = &replay.Stretch{Partition: to.Partition, Range: consume.Range{To: to.From}}
 	}
 	if !atFrom {
-		if q.From, err = instantOrAgo("--from", q.from, now); err != nil {
+		if q.From, err = parseTimeOrAge("--from", q.from, now); err != nil {
 			return err
 		}
 	}
 	if !atTo {
-		q.To, err = instantOrAgo("--to", q.to, now)
+		q.To, err = parseTimeOrAge("--to", q.to, now)
 	}
 	return err
 }
 
-// placed reads PARTITION-OFFSET, as From.
-func placed(s string) (p replay.Stretch, ok bool) {
+// parsePosition parses PARTITION-OFFSET; the offset becomes From.
+func parsePosition(s string) (p replay.Stretch, ok bool) {
 	number, offset, _ := strings.Cut(s, "-")
 	partition, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
@@ -155,11 +159,11 @@ func placed(s string) (p replay.Stretch, ok bool) {
 	return replay.Stretch{Partition: int(partition), Range: consume.Range{From: int64(from)}}, err == nil
 }
 
-func (q *replaying) run(c *cobra.Command) error {
+func (q *replayFlags) run(c *cobra.Command) error {
 	if err := q.filter(); err != nil {
 		return err
 	}
-	w, err := openWindow(c)
+	w, err := openKafkaSession(c)
 	if err != nil {
 		return err
 	}
@@ -168,18 +172,17 @@ func (q *replaying) run(c *cobra.Command) error {
 	if q.toPrefix != "" {
 		to.Prefix = q.toPrefix
 		if _, err := w.reader.Partitions(c.Context(), to.All()...); err != nil {
-			return fmt.Errorf("%w; 'tollbridge topics apply --prefix %s' makes them", err, q.toPrefix)
+			return fmt.Errorf("%w; 'tollbridge topics apply --prefix %s' creates them", err, q.toPrefix)
 		}
 	}
 	if q.publish {
-		return w.exclusively(c, to, func(w window) error { return q.runIn(c, w, to) })
+		return w.withLock(c, to, func(w kafkaSession) error { return q.runIn(c, w, to) })
 	}
 	return q.runIn(c, w, to)
 }
 
-// runIn replays the webhooks of the topics that the window looks into, as events
-// to the topics of that name.
-func (q *replaying) runIn(c *cobra.Command, w window, events kafka.Names) (err error) {
+// runIn replays the session's webhooks. Events has the topics to publish to.
+func (q *replayFlags) runIn(c *cobra.Command, w kafkaSession, events kafka.Names) (err error) {
 	run := replay.Config{
 		Reader: w.reader, Webhooks: w.names, Events: events, Filter: q.Filter, Rate: q.rate,
 		ID: time.Now().UTC().Format("20060102T150405.000Z"),
@@ -188,23 +191,23 @@ func (q *replaying) runIn(c *cobra.Command, w window, events kafka.Names) (err e
 		return err
 	}
 	w.names = events
-	var to replay.Publisher = readOnly{}
+	var to replay.Publisher = planPublisher{}
 	if q.publish {
 		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
 		run.Publisher, to = producer, producer
 	}
-	memory, end, err := remember(c, w, q.state, to)
+	published, end, err := openHistory(c, w, q.state, to)
 	if err != nil {
 		return err
 	}
 	defer end()
-	run.History = memory
+	run.History = published
 	return q.report(c, run)
 }
 
-// report runs the replay and prints what it says.
-func (q *replaying) report(c *cobra.Command, run replay.Config) error {
+// report runs the replay and prints the changes and the counts.
+func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 	out := c.OutOrStdout()
 	shown := 0
 	run.Differences = q.json || q.show > 0
@@ -220,15 +223,15 @@ func (q *replaying) report(c *cobra.Command, run replay.Config) error {
 		if e.Data.Corrects != "" {
 			what = "changed " + e.Data.Corrects
 		}
-		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", clock(e.Time), e.Type, plain(e.Subject), plain(money(e.Data.Amount)), plain(what))
+		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", timestamp(e.Time), e.Type, oneLine(e.Subject), oneLine(amountText(e.Data.Amount)), oneLine(what))
 		for _, d := range x.Diff {
-			_, e := fmt.Fprintf(out, "    %s\n", plain(d))
+			_, e := fmt.Fprintf(out, "    %s\n", oneLine(d))
 			err = errors.Join(err, e)
 		}
 		return err
 	}
 	var end func()
-	run.Progress, end = stages(c)
+	run.Progress, end = replayProgress(c)
 	start := time.Now()
 	n, err := replay.Run(c.Context(), run)
 	end()
@@ -241,8 +244,8 @@ func (q *replaying) report(c *cobra.Command, run replay.Config) error {
 	return errors.Join(q.summary(c, n, time.Since(start)), err)
 }
 
-// summary prints the counts, and what publishing them would take.
-func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duration) error {
+// summary prints the counts and, for a plan, how much --publish would write.
+func (q *replayFlags) summary(c *cobra.Command, n replay.Counts, took time.Duration) error {
 	w := columns(c)
 	fmt.Fprintf(w, "%d\twebhooks read, in %s\n", n.Read, took.Round(time.Millisecond))
 	for _, line := range []struct {
@@ -250,9 +253,9 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 		what string
 	}{
 		{n.Same, "events are the same"}, {n.Changed, "changed"}, {n.New, "new"},
-		{n.Gone, "gone: not made by today's code; what is published of them stays"},
+		{n.Gone, "gone: today's code does not make them; the published events stay"},
 		{n.Ignored, "webhooks are ignored"}, {n.Malformed, "are malformed"},
-		{n.Unverified, "are not verified by today's configuration"}, {n.Published, "events published"},
+		{n.Unverified, "are not verified with today's configuration"}, {n.Published, "events published"},
 		{n.References, "references of published events were missing"},
 	} {
 		if line.n > 0 {
@@ -264,7 +267,7 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 		todo += n.Changed
 	}
 	if !q.publish && todo+n.References > 0 {
-		at := "as fast as Kafka takes them"
+		at := "as fast as Kafka accepts them"
 		if q.rate > 0 {
 			at = fmt.Sprintf("%s at --rate %v", time.Duration(float64(todo)/q.rate*float64(time.Second)).Round(time.Second), q.rate)
 		}
@@ -276,10 +279,11 @@ func (q *replaying) summary(c *cobra.Command, n replay.Counts, took time.Duratio
 	return w.Flush()
 }
 
-// stages tells a person at a terminal how far a replay is, at which rate, and
-// when it will have ended.
-func stages(c *cobra.Command) (tell func(stage string, done, all int64), end func()) {
-	f, ok := watched(c.ErrOrStderr())
+// replayProgress returns a function that rewrites one line of a terminal with the
+// progress of a replay, its rate and when it will end, and one that clears the
+// line. Report is nil where the output is not a terminal.
+func replayProgress(c *cobra.Command) (report func(stage string, done, all int64), clear func()) {
+	f, ok := terminalOf(c.ErrOrStderr())
 	if !ok {
 		return nil, func() {}
 	}

@@ -35,8 +35,8 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
 	flags := c.Flags()
-	kafkaOnly(c)
-	flags.StringVar(&f.to, "to", "", "the new position: a time, earliest, latest, or an offset\n(required)")
+	sessionFlags(c)
+	flags.StringVar(&f.to, "to", "", "the new position: a time, earliest, latest, or an offset (required)")
 	flags.StringSliceVar(&f.topics, "topics", nil, "only these: an event type, a topic, or one TOPIC:PARTITION")
 	flags.BoolVar(&f.apply, "apply", false, "move the group")
 	flags.BoolVar(&f.json, "json", false, "print as JSON")
@@ -55,7 +55,7 @@ func (f rewindFlags) run(c *cobra.Command, group string) error {
 	if err != nil {
 		return err
 	}
-	w, err := openWindow(c)
+	w, err := openKafkaSession(c)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (f rewindFlags) target(now time.Time) (groups.Target, error) {
 	if offset, err := strconv.ParseInt(f.to, 10, 64); err == nil {
 		return groups.Offset(offset), nil
 	}
-	at, err := instantOrAgo("--to", f.to, now)
+	at, err := parseTimeOrAge("--to", f.to, now)
 	return groups.At(at), err
 }
 
@@ -121,6 +121,6 @@ func (f rewindFlags) print(c *cobra.Command, group string, moves []groups.Move) 
 	if f.apply {
 		done = "is moved"
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "the group %s %s: %d read again, %d never read\n", plain(group), done, again, skipped)
+	_, err := fmt.Fprintf(c.OutOrStdout(), "the group %s %s: %d read again, %d never read\n", oneLine(group), done, again, skipped)
 	return err
 }

@@ -19,17 +19,18 @@ import (
 )
 
 func sendCommand() *cobra.Command {
-	var m mailing
+	var f sendFlags
 	c := &cobra.Command{
 		Use:   "send CONNECTOR [SAMPLE]",
 		Short: "Send a correctly signed sample webhook",
-		Long: `Send a correctly signed sample webhook, as the processor would. Without a
-SAMPLE, list the connector's. Without --secret, sign with the made-up secret
-of 'tollbridge dev'.
+		Long: `Send a correctly signed sample webhook, as the processor would. Without SAMPLE,
+list the samples of the connector. Without --secret, sign with the secret that
+'tollbridge dev' uses.
 
-Exit codes: 0 answered 2xx, 1 anything else.`,
+Exit codes: 0 the answer was 2xx, 1 it was not, 2 the command line is wrong.`,
 		Example: `  tollbridge send stripe payment_intent.succeeded
-  tollbridge send stripe --payload event.json --secret whsec_… --to https://pay.example.com/webhooks/stripe`,
+  tollbridge send stripe --payload event.json --secret whsec_… \
+    --to https://pay.example.com/webhooks/stripe`,
 		Args: cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var names []string
@@ -38,75 +39,76 @@ Exit codes: 0 answered 2xx, 1 anything else.`,
 			}
 			return completeNth(args, verify.Connectors(), names), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(c *cobra.Command, args []string) error { return m.run(c, args) },
+		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
-	f := c.Flags()
-	f.StringVar(&m.to, "to", "", "where to (default http://127.0.0.1:8080/webhooks/CONNECTOR/default)")
-	f.StringVar(&m.url, "url", "", "the address to sign, where the processor signs it (default: --to)")
-	f.StringVar(&m.secret, "secret", "", "the secret, or private key, to sign with")
-	f.StringArrayVar(&m.settings, "set", nil, "KEY=VALUE: a setting of the endpoint that signing needs")
-	f.StringVar(&m.payload, "payload", "", "send the payload in this file instead of a sample")
-	f.BoolVar(&m.json, "json", false, "print the answer as JSON")
+	flags := c.Flags()
+	flags.StringVar(&f.to, "to", "", "the endpoint's URL (default http://127.0.0.1:8080/webhooks/CONNECTOR/default)")
+	flags.StringVar(&f.url, "url", "", "the URL to sign, for processors that sign it (default: --to)")
+	flags.StringVar(&f.secret, "secret", "", "the secret or private key to sign with")
+	flags.StringArrayVar(&f.settings, "set", nil, "KEY=VALUE: a setting of the endpoint that signing needs; repeatable")
+	flags.StringVar(&f.payload, "payload", "", "send the payload in this file instead of a sample")
+	flags.BoolVar(&f.json, "json", false, "print the answer as JSON")
 	return c
 }
 
-type mailing struct {
+// sendFlags are the flags of `tollbridge send`.
+type sendFlags struct {
 	to, url, secret, payload string
 	settings                 []string
 	json                     bool
 }
 
-func (m mailing) run(c *cobra.Command, args []string) error {
+func (f sendFlags) run(c *cobra.Command, args []string) error {
 	connector := args[0]
 	keys, private, ok := sign.Dev(connector)
 	if !ok {
-		return usage("connector %q is unknown; there are %s", connector, strings.Join(verify.Connectors(), ", "))
+		return unknownConnector("CONNECTOR", connector)
 	}
-	if len(args) == 1 && m.payload == "" {
+	if len(args) == 1 && f.payload == "" {
 		for _, name := range samples.Names(connector) {
 			fmt.Fprintln(c.OutOrStdout(), name)
 		}
 		return nil
 	}
-	payload, err := m.read(connector, args)
+	payload, err := f.read(connector, args)
 	if err != nil {
 		return usageError{err}
 	}
-	settings, err := assignments("--set", m.settings)
+	settings, err := assignments("--set", f.settings)
 	if err != nil {
 		return err
 	}
-	if m.secret == "" {
-		m.secret = private
+	if f.secret == "" {
+		f.secret = private
 	}
 	for name, value := range keys.Settings {
 		if _, ok := settings[name]; !ok {
 			settings[name] = value
 		}
 	}
-	if m.to == "" {
-		m.to = "http://127.0.0.1:8080" + webhook.Endpoint{Connector: connector}.Path()
+	if f.to == "" {
+		f.to = "http://127.0.0.1:8080" + webhook.Endpoint{Connector: connector}.Path()
 	}
-	if m.url == "" {
-		m.url = m.to
+	if f.url == "" {
+		f.url = f.to
 	}
-	r, err := sign.Request(connector, payload, m.secret, settings, m.url, time.Now())
+	r, err := sign.Request(connector, payload, f.secret, settings, f.url, time.Now())
 	if err != nil {
 		return usageError{err}
 	}
-	return m.deliver(c, r)
+	return f.deliver(c, r)
 }
 
-func (m mailing) read(connector string, args []string) ([]byte, error) {
-	if m.payload != "" {
-		return os.ReadFile(m.payload)
+func (f sendFlags) read(connector string, args []string) ([]byte, error) {
+	if f.payload != "" {
+		return os.ReadFile(f.payload)
 	}
 	return samples.Payload(connector, args[1])
 }
 
 // deliver sends the request and prints the answer.
-func (m mailing) deliver(c *cobra.Command, r verify.Request) error {
-	to := m.to
+func (f sendFlags) deliver(c *cobra.Command, r verify.Request) error {
+	to := f.to
 	if _, query, ok := strings.Cut(r.URL, "?"); ok && !strings.Contains(to, "?") {
 		to += "?" + query // it is signed
 	}
@@ -126,7 +128,7 @@ func (m mailing) deliver(c *cobra.Command, r verify.Request) error {
 		return err
 	}
 	receipt := a.Header.Get(ingest.ReceiptHeader)
-	if m.json {
+	if f.json {
 		err = writeJSON(c.OutOrStdout(), map[string]any{"status": a.StatusCode, "receipt": receipt, "body": string(body)})
 	} else {
 		_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n%s\n%s", a.Status, receipt, body)

@@ -26,28 +26,31 @@ import (
 func serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Take webhooks and publish them to Kafka",
-		Long: `Take webhooks and publish them to Kafka.
+		Short: "Run the server: receive webhooks and publish their events to Kafka",
+		Long: `Run the server: receive webhooks, verify and normalise them, and publish their
+events to Kafka.
 
-The topics must be there: see 'tollbridge topics apply'. serve does not start
-when one is missing or has another number of partitions than configured, and
-warns where durability is weaker than asked for.
+The topics must exist: see 'tollbridge topics apply'. The server does not start
+if a topic is missing or its number of partitions is not the configured one. It
+warns if a topic is less durable than configured.
 
-SIGTERM or an interrupt ends it in this order: /readyz says 503, the listener of
-the webhooks takes no more and answers those under way, what was sent to Kafka is
-settled, and the admin listener ends last. SIGHUP is ignored.`,
-		Example: "  tollbridge topics apply --config tollbridge.yaml && tollbridge serve --config tollbridge.yaml",
+SIGTERM or Ctrl-C stops the server in this order: /readyz answers 503; the
+webhook listener closes, and requests in progress are answered; the producer
+waits for the answers to its requests; the admin listener closes. SIGHUP is
+ignored.`,
+		Example: `  tollbridge topics apply --config tollbridge.yaml
+  tollbridge serve --config tollbridge.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(c)
 			if err != nil {
 				return err
 			}
 			if len(cfg.Endpoints) == 0 {
-				return usage("there are no endpoints: name at least one in the configuration file (--config)")
+				return usage("there are no endpoints: add at least one to the configuration file (--config)")
 			}
 			log := logger(c.ErrOrStderr(), cfg.LogLevel)
 			defer ignoreHangup(log)()
-			for _, warning := range cfg.exposed() {
+			for _, warning := range cfg.permissionWarnings() {
 				log.Warn().Msg(warning)
 			}
 			if err := checkTopics(c.Context(), cfg, log); err != nil {
@@ -64,8 +67,8 @@ settled, and the admin listener ends last. SIGHUP is ignored.`,
 	return c
 }
 
-// checkTopics refuses topics that events would be lost in, and warns of those
-// that are weaker than asked for.
+// checkTopics returns an error if a topic is missing or events could be lost in
+// it, and logs a warning if its settings differ from the configuration.
 func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -75,7 +78,7 @@ func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	}
 	findings, err := cfg.layout().Plan(ctx, producer.Kafka)
 	if err != nil {
-		return fmt.Errorf("looking at the topics: %w", err)
+		return fmt.Errorf("checking the topics: %w", err)
 	}
 	var errs []error
 	var missing []string
@@ -90,15 +93,17 @@ func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 		}
 	}
 	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("topics are not there: %s; create them with 'tollbridge topics apply' and the same configuration", strings.Join(missing, ", ")))
+		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with 'tollbridge topics apply' and the same configuration", strings.Join(missing, ", ")))
 	}
 	return errors.Join(errs...)
 }
 
-// listeners are what webhooks, and what Prometheus and probes come in by.
+// listeners are the server's two listeners: for webhooks, and for metrics, probes
+// and administration.
 type listeners struct{ webhooks, admin net.Listener }
 
-// open takes the addresses, so that nothing is started where one is taken.
+// open listens at both addresses. It does so before anything is started, so that
+// nothing runs if an address is in use.
 func (c config) open() (l listeners, err error) {
 	if l.webhooks, err = net.Listen("tcp", c.Listen); err != nil {
 		return l, fmt.Errorf("listen: %w", err)
@@ -115,12 +120,13 @@ func (l listeners) close() {
 	_ = l.admin.Close()
 }
 
-// serve is the server from its parts to its end, in the order of dependency:
+// serve runs the server until ctx is done. It starts the parts in the order of
+// their dependencies:
 //
-//	producer ──▶ history ──▶ ingest ──▶ admin ──▶ webhooks, until ctx is done
+//	producer ──▶ history ──▶ ingest ──▶ admin listener ──▶ webhook listener
 //
-// It ends in reverse, but for the admin listener, which is to be seen until all
-// else has ended. Tap, if it is not nil, stands between ingest and the producer.
+// and stops them in reverse, except that the admin listener closes last: probes and
+// metrics work until then. Tap wraps the producer, if it is not nil.
 func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher) (err error) {
 	defer l.close()
 	settings, err := cfg.server()
@@ -137,9 +143,9 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	writing.Metrics, writing.Log = metrics, log
-	var admin *listening
+	var admin *httpServer
 	defer func() {
-		_ = admin.end(ctx, adminTime) // a profile that is being taken is cut
+		_ = admin.end(ctx, adminDrainTime) // aborts a profile that is being taken
 		log.Info().Msg("stopped")
 	}()
 	producer := publish.NewProducer(writing)
@@ -150,16 +156,16 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 
 	names := cfg.layout().Names
-	memory, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
+	published, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
-	defer memory.Close()
-	producer.SetLogReader(memory)
-	memory.Await(ctx, readBackTime)
-	settings.Publisher, settings.History, settings.Names = publisher, memory, names
+	defer published.Close()
+	producer.SetLogReader(published)
+	published.Await(ctx, restoreTime)
+	settings.Publisher, settings.History, settings.Names = publisher, published, names
 	settings.Ready = func(ctx context.Context) error {
-		return errors.Join(memory.Ready(), producer.Ready(ctx, names.All()))
+		return errors.Join(published.Ready(), producer.Ready(ctx, names.All()))
 	}
 	settings.Log, settings.Metrics = log, metrics
 	server, err := ingest.New(settings)
@@ -172,24 +178,24 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	webhooks := listen(server.Listener(l.webhooks), server, log)
 	select {
 	case <-ctx.Done():
-		log.Info().Msg("stopping: not ready any more, answering the webhooks under way")
+		log.Info().Msg("stopping: /readyz answers 503, finishing the requests in progress")
 	case err = <-webhooks.failed:
 	case err = <-admin.failed:
 	}
 	server.Stop()
 	err = errors.Join(err, webhooks.end(ctx, drainTime))
-	log.Info().Msg("webhooks answered; settling what was sent to Kafka")
+	log.Info().Msg("requests finished; waiting for Kafka's answers")
 	return err
 }
 
-// ignoreHangup keeps the process alive on SIGHUP, which is sent for a reload or
-// by a terminal that closes, and says so in the log. It returns what ends that.
-func ignoreHangup(log zerolog.Logger) (end func()) {
+// ignoreHangup logs and ignores SIGHUP, which is sent to ask for a reload, or by a
+// terminal that closes. It returns a function that restores the default.
+func ignoreHangup(log zerolog.Logger) (restore func()) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	go func() {
 		for range hangup {
-			log.Warn().Msg("SIGHUP ignored: the configuration is read at the start; restart to have it read again")
+			log.Warn().Msg("SIGHUP ignored: the configuration is only read at the start; restart to apply changes")
 		}
 	}()
 	return func() {
@@ -198,37 +204,37 @@ func ignoreHangup(log zerolog.Logger) (end func()) {
 	}
 }
 
-// gcPercent is Go's GOGC where that is not set: hardly anything that a webhook
-// makes stays, so that memory is cheaper than looking for it often.
+// gcPercent is the value of GOGC if the environment does not set it. A webhook
+// leaves hardly anything on the heap, so fewer collections cost little memory.
 const gcPercent = 300
 
-// readBackTime is how long webhooks wait for the state to be read back before
-// they are taken. Longer, and they are answered 503 until it is.
-const readBackTime = 3 * time.Second
+// restoreTime is how long the start waits for the state to be restored. If that
+// takes longer, webhooks are answered 503 until it is done.
+const restoreTime = 3 * time.Second
 
-// drainTime is how long requests under way may take to end: longer than any
-// deadline, which has begun when the last request came in.
+// drainTime is how long the stop waits for webhooks in progress. It is longer than
+// the longest deadline.
 const drainTime = 40 * time.Second
 
-// adminTime is the same for requests to the admin listener.
-const adminTime = 2 * time.Second
+// adminDrainTime is the same for requests to the admin listener.
+const adminDrainTime = 2 * time.Second
 
-// listening is a server at a listener.
-type listening struct {
+// httpServer is a running HTTP server.
+type httpServer struct {
 	server *http.Server
-	failed chan error // has a place for the error that it ended with
+	failed chan error // receives the error with which the server stopped; buffered
 }
 
-// listen serves at a listener until [listening.end].
-func listen(l net.Listener, h http.Handler, log zerolog.Logger) *listening {
-	s := &listening{server: ingest.HTTPServer(h, log), failed: make(chan error, 1)}
+// listen serves requests of a listener until [httpServer.end].
+func listen(l net.Listener, h http.Handler, log zerolog.Logger) *httpServer {
+	s := &httpServer{server: ingest.HTTPServer(h, log), failed: make(chan error, 1)}
 	go func() { s.failed <- s.server.Serve(l) }()
 	return s
 }
 
-// end takes nothing new and returns once the requests under way are answered, or
-// cut after a while. A nil listening never began.
-func (s *listening) end(ctx context.Context, within time.Duration) error {
+// end closes the listener and waits for the requests in progress; it aborts those
+// that take longer than within. A nil server was never started.
+func (s *httpServer) end(ctx context.Context, within time.Duration) error {
 	if s == nil {
 		return nil
 	}

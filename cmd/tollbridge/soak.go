@@ -15,72 +15,76 @@ import (
 )
 
 func soakCommand() *cobra.Command {
-	var s soaking
+	var s soakFlags
 	c := &cobra.Command{
 		Use:   "soak",
-		Short: "Check that nothing is lost, doubled, invented or out of order",
-		Long: `Send numbered, correctly signed webhooks of Stripe's to a running server at a
-steady rate, again and again until each is answered 2xx, then read the topics
-back and count:
+		Short: "Test a server under load: count lost, doubled and wrong events",
+		Long: `Send numbered, correctly signed Stripe webhooks to a running server at a steady
+rate. Send each one again until it is answered 2xx, then read the topics and
+count:
 
-  LOST     answered 2xx, and not in Kafka
+  LOST     answered 2xx, but not in Kafka
   DUP      in Kafka more than once
-  PHANTOM  in Kafka, and not as it was sent
-  ORDER    behind a later one of the same payment
+  PHANTOM  in Kafka, but not as it was sent
+  ORDER    written after a later event of the same payment
 
-With --redeliver, a share of what was answered 2xx comes again some time later:
-it must be answered 2xx with the receipt of the first, and is written no more.
-With several --url, replicas of the server, each attempt goes to one at random.
-With --twice, two of them get a share at one instant: they may both write it,
-with one event id, and such twins are counted apart.
+With --redeliver, a share of the webhooks is sent again after its 2xx: the
+answer must be 2xx with the receipt of the first, and nothing more is written.
+With several --url, one for each replica of the server, each request goes to a
+random one. With --twice, two replicas get a share of the webhooks at the same
+moment: both may write the event, with the same id; these twins are counted
+separately.
 
-Disturb the cluster meanwhile: restart brokers, move leaders, pull cables, kill
-replicas.
+Disturb the cluster during the test: restart brokers, move leaders, cut the
+network, kill replicas.
 
-WARNING: it writes test events into the event topics, where consumers see them
-('"live":false', payments named soak…). It needs a Stripe endpoint with 'live: false',
-best with topics of its own (kafka.prefix).
+WARNING: the test events are written to the event topics, and consumers see them
+("live": false, payments named soak…). The endpoint must be a Stripe endpoint
+with 'live: false', best with its own topics (kafka.prefix).
 
 With --config, the endpoint, its secret and Kafka are those of the server's
-configuration; without, those of 'tollbridge dev'. An interrupt ends the
-sending; the verdict still comes.
+configuration; without it, those of 'tollbridge dev'. Ctrl-C stops the sending;
+the report still follows.
 
-Exit codes: 0 all of them are 0, as are wrong receipts and unconfirmed
-redeliveries; 1 they are not, or there is no verdict.`,
-		Example: `  tollbridge soak --for 10s                           against 'tollbridge dev'
+Exit codes: 0 all counts are 0, also of wrong receipts and of redeliveries
+without a 2xx; 1 a count is not 0, or there is no report.`,
+		Example: `  tollbridge soak --for 10s                   test 'tollbridge dev'
   tollbridge soak --config tollbridge.yaml --rate 500 --for 1h
-  tollbridge soak --url https://pay.example.com/webhooks/stripe/test --secret whsec_… --brokers kafka-1:9092 --count 100000
-  tollbridge soak --url http://10.0.0.1:8080/webhooks/stripe --url http://10.0.0.2:8080/webhooks/stripe \
-    --secret whsec_… --brokers kafka-1:9092 --redeliver 0.2 --twice 0.01`,
+  tollbridge soak --url https://pay.example.com/webhooks/stripe/test \
+    --secret whsec_… --brokers kafka-1:9092 --count 100000
+  tollbridge soak --url http://10.0.0.1:8080/webhooks/stripe \
+    --url http://10.0.0.2:8080/webhooks/stripe --secret whsec_… \
+    --brokers kafka-1:9092 --redeliver 0.2 --twice 0.01`,
 		RunE: func(c *cobra.Command, _ []string) error { return s.run(c) },
 	}
 	f := c.Flags()
-	f.StringArrayVar(&s.URLs, "url", nil, "the endpoint's URL, once for each replica (default: that of the configuration, or http://127.0.0.1:8080/webhooks/stripe/default)")
+	f.StringArrayVar(&s.URLs, "url", nil, "the endpoint's URL; once for each replica (default: from the configuration, or http://127.0.0.1:8080/webhooks/stripe/default)")
 	f.StringArrayVar(&s.to, "to", nil, "the same as --url")
-	f.StringVar(&s.Secret, "secret", "", "the endpoint's secret (default: the configuration's, or that of 'tollbridge dev')")
+	f.StringVar(&s.Secret, "secret", "", "the endpoint's secret (default: from the configuration, or that of 'tollbridge dev')")
 	f.StringP("config", "c", "", "the server's configuration file (YAML)")
 	f.StringSlice("brokers", nil, "Kafka brokers, host:port")
 	f.String("prefix", "", "prefix of the topics' names")
-	f.Float64Var(&s.Rate, "rate", 100, "new webhooks a second")
+	f.Float64Var(&s.Rate, "rate", 100, "how many new webhooks to send a second")
 	f.IntVar(&s.Count, "count", 0, "how many webhooks to send")
-	f.DurationVar(&s.For, "for", 0, "how long to send (default 1m if there is no --count)")
-	f.IntVar(&s.Callers, "callers", 64, "requests at once")
-	f.IntVar(&s.Keys, "keys", 500, "payments, each with one webhook under way at most")
-	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to send again, after the last new webhook")
-	f.Float64Var(&s.Redeliver, "redeliver", 0, "share of the webhooks answered 2xx that is delivered again")
-	f.DurationVar(&s.Within, "within", 10*time.Second, "how long after its 2xx that is at most")
-	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks that is delivered to two replicas at one instant, or twice to the only one")
-	f.BoolVar(&s.json, "json", false, "print the verdict as one line of JSON")
+	f.DurationVar(&s.For, "for", 0, "how long to send (default 1m without --count)")
+	f.IntVar(&s.Callers, "callers", 64, "how many requests to send at the same time")
+	f.IntVar(&s.Keys, "keys", 500, "how many payments; each has at most one request in progress")
+	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to retry after the last new webhook")
+	f.Float64Var(&s.Redeliver, "redeliver", 0, "share of the webhooks to send again after their 2xx, 0 to 1")
+	f.DurationVar(&s.Within, "within", 10*time.Second, "redeliver at most this long after the 2xx")
+	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks to send to two replicas at the same moment, or twice to the only one, 0 to 1")
+	f.BoolVar(&s.json, "json", false, "print the report as one line of JSON")
 	return c
 }
 
-type soaking struct {
+// soakFlags are the flags of `tollbridge soak`.
+type soakFlags struct {
 	soak.Config
 	to   []string // URLs, too
 	json bool
 }
 
-func (s soaking) run(c *cobra.Command) error {
+func (s soakFlags) run(c *cobra.Command) error {
 	cfg, err := loadConfig(c)
 	if err != nil {
 		return err
@@ -89,7 +93,7 @@ func (s soaking) run(c *cobra.Command) error {
 		return usage("--rate, --callers, --keys, --patience and --within must be positive, --count and --for not negative")
 	}
 	if s.Redeliver < 0 || s.Redeliver > 1 || s.Twice < 0 || s.Twice > 1 {
-		return usage("--redeliver and --twice are shares, from 0 to 1")
+		return usage("--redeliver and --twice: expected a share from 0 to 1, got %v and %v", s.Redeliver, s.Twice)
 	}
 	if s.For == 0 && s.Count == 0 {
 		s.For = time.Minute
@@ -104,7 +108,7 @@ func (s soaking) run(c *cobra.Command) error {
 	if err := s.endpoint(cfg); err != nil {
 		return err
 	}
-	if f, ok := watched(c.ErrOrStderr()); ok {
+	if f, ok := terminalOf(c.ErrOrStderr()); ok {
 		s.Progress = progressLine(f)
 		defer fmt.Fprint(f, "\r\x1b[K")
 	}
@@ -119,8 +123,8 @@ func (s soaking) run(c *cobra.Command) error {
 	return s.print(c, report)
 }
 
-// endpoint finds the URLs and the secret that no flag names.
-func (s *soaking) endpoint(cfg config) error {
+// endpoint sets the URLs and the secret from the configuration, unless flags did.
+func (s *soakFlags) endpoint(cfg config) error {
 	if len(s.URLs) > 0 && s.Secret != "" {
 		return nil
 	}
@@ -148,7 +152,7 @@ func (s *soaking) endpoint(cfg config) error {
 	return nil
 }
 
-// progressLine rewrites one line of a terminal.
+// progressLine returns a function that rewrites one line of a terminal.
 func progressLine(out io.Writer) func(soak.Progress) {
 	return func(p soak.Progress) {
 		line := fmt.Sprintf("%s: %d sent, %d acknowledged, %d waiting, %d refused, %d unanswered", p.Stage, p.Sent, p.Acked, p.Waiting, p.Refused, p.Unanswered)
@@ -159,8 +163,8 @@ func progressLine(out io.Writer) func(soak.Progress) {
 	}
 }
 
-// print writes the verdict; one that is not all zeros is a failure.
-func (s soaking) print(c *cobra.Command, r soak.Report) error {
+// print prints the report. It returns errRefused unless all counts are 0.
+func (s soakFlags) print(c *cobra.Command, r soak.Report) error {
 	var err error
 	if s.json {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
@@ -182,11 +186,11 @@ func table(c *cobra.Command, r soak.Report) error {
 	}{
 		{"SENT", r.Sent, "webhooks"},
 		{"ACKED", r.Acked, "answered 2xx"},
-		{"LOST", r.Lost, "answered 2xx, and not in Kafka"},
+		{"LOST", r.Lost, "answered 2xx, but not in Kafka"},
 		{"DUP", r.Dup, "in Kafka once too often"},
-		{"PHANTOM", r.Phantom, "in Kafka, and not as sent"},
-		{"ORDER", r.Order, "behind a later one of the same payment"},
-		{"wrong receipts", r.WrongReceipts, "named another place than the record's"},
+		{"PHANTOM", r.Phantom, "in Kafka, but not as sent"},
+		{"ORDER", r.Order, "written after a later event of the same payment"},
+		{"wrong receipts", r.WrongReceipts, "named another record than the event's"},
 		{"redelivered", r.Redelivered, fmt.Sprintf("after their 2xx; %d of them were not answered 2xx again", r.Unconfirmed)},
 		{"twice at once", r.Twice, fmt.Sprintf("to two replicas; %d of them are in Kafka twice", r.Twins)},
 		{"given up", r.GivenUp, fmt.Sprintf("never answered 2xx; %d of them are in Kafka", r.UnackedWritten)},

@@ -20,170 +20,170 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// finding is how a payment is looked for.
-type finding struct {
+// lookupFlags are the flags of the commands that look up one payment.
+type lookupFlags struct {
 	from       string
 	scan, json bool
 }
 
-const findingHelp = `A running server is asked where the events are (--admin): that takes
-milliseconds, and finds the webhooks that the events came in. Without one, or
-with --scan, the payment's partition of every topic is read, which also finds
-redeliveries, webhooks that gave no event, and dead letters that name the
-payment; a hundred thousand records take about a second, and --from leaves out
-what is older. An id that is no key and
-that no server knows is looked for in everything.`
+const lookupHelp = `The command asks a running server where the events are (--admin). This takes
+milliseconds, and finds the events and the webhooks that gave them. Without a
+server, or with --scan, it reads the payment's partition of every topic, which
+also finds redeliveries, webhooks that gave no event, and dead letters that
+contain an id of the payment. It reads about 100,000 records a second; --from
+skips older ones. If the id is not a key and no server knows it, all partitions
+of the event topics are searched.`
 
-func (q *finding) flags(c *cobra.Command) {
-	kafkaOnly(c)
-	f := c.Flags()
-	f.String("admin", "", "the server's admin address (default: that of the configuration, or 127.0.0.1:9090)")
-	f.StringVar(&q.from, "from", "", "leave out what is older: RFC 3339, unix seconds, or how long ago: 90m, 7d")
-	f.BoolVar(&q.scan, "scan", false, "ask no server, read the topics")
-	f.BoolVar(&q.json, "json", false, "print as JSON")
+func (f *lookupFlags) add(c *cobra.Command) {
+	sessionFlags(c)
+	flags := c.Flags()
+	flags.String("admin", "", "the server's admin address (default: admin of the configuration, or 127.0.0.1:9090)")
+	flags.StringVar(&f.from, "from", "", "skip older records: RFC 3339, unix seconds, or an age: 90m, 7d")
+	flags.BoolVar(&f.scan, "scan", false, "read the topics, without asking a server")
+	flags.BoolVar(&f.json, "json", false, "print as JSON")
 }
 
-// payment finds all of a payment, or says that there is nothing.
-func (q finding) payment(c *cobra.Command, id string) (all []*lookup.Item, scanned bool, err error) {
-	from, err := instantOrAgo("--from", q.from, time.Now())
+// find returns the records of a payment, at least one, and whether the topics were
+// read for them. The id is the merchant's, an event's or the processor's.
+func (f lookupFlags) find(c *cobra.Command, id string) (all []*lookup.Item, scanned bool, err error) {
+	from, err := parseTimeOrAge("--from", f.from, time.Now())
 	if err != nil {
 		return nil, false, err
 	}
-	w, err := openWindow(c)
+	s, err := openKafkaSession(c)
 	if err != nil {
 		return nil, false, err
 	}
-	defer w.reader.Close()
-	tell, end := progress(c)
-	defer end()
-	f := lookup.Finder{Reader: w.reader, Names: w.names, From: from, Progress: tell}
-	if !q.scan {
-		f.Where = askServer(w.Admin)
-		all, err = f.Payment(c.Context(), id)
+	defer s.reader.Close()
+	report, clear := readProgress(c)
+	defer clear()
+	finder := lookup.Finder{Reader: s.reader, Names: s.names, From: from, Progress: report}
+	if !f.scan {
+		finder.Where = locateAt(s.Admin)
+		all, err = finder.Payment(c.Context(), id)
 		if errors.Is(err, errNoServer) {
 			fmt.Fprintf(c.ErrOrStderr(), "reading the topics, since %s\n", err)
-			f.Where = nil
+			finder.Where = nil
 		}
 	}
-	if f.Where == nil {
-		all, err = f.Payment(c.Context(), id)
+	if finder.Where == nil {
+		all, err = finder.Payment(c.Context(), id)
 	}
 	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("nothing is known of %q in %s", id, q.stretch())
+		searched := "all that the topics keep"
+		if f.from != "" {
+			searched = "what was written since --from " + f.from
+		}
+		err = fmt.Errorf("nothing is known of %q in %s", id, searched)
 	}
-	return all, f.Where == nil, err
-}
-
-func (q finding) stretch() string {
-	if q.from == "" {
-		return "all that the topics keep"
-	}
-	return "what was written since --from " + q.from
+	return all, finder.Where == nil, err
 }
 
 func timelineCommand() *cobra.Command {
-	var q finding
+	var f lookupFlags
 	c := &cobra.Command{
 		Use:   "timeline ID",
 		Short: "Show one payment across all topics: events, webhooks, dead letters",
-		Long: `Show one payment across all topics, in the order it was written: each event
-with its place, what was late, contradicts another or corrects it, and the
-webhooks. ID is the merchant's, an event's, or the processor's id of the payment,
-a refund or a dispute.
+		Long: `Show one payment across all topics, in the order in which it was written: each
+event with its receipt, whether it was late, contradicts another or corrects
+one, and the webhooks. ID is the merchant's id, an event's id, or the
+processor's id of the payment, of a refund or of a dispute.
 
-` + findingHelp,
+` + lookupHelp,
 		Example: `  tollbridge timeline order-43
   tollbridge timeline pi_3PqTb0Demo0001 --config tollbridge.yaml
   tollbridge timeline order-43 --scan --from 7d
   tollbridge timeline order-43 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			all, scanned, err := q.payment(c, args[0])
+			all, scanned, err := f.find(c, args[0])
 			if err != nil {
 				return err
 			}
-			if q.json {
+			if f.json {
 				return writeJSON(c.OutOrStdout(), map[string]any{"id": args[0], "scanned": scanned, "items": all})
 			}
 			return printTimeline(c, all, scanned)
 		},
 	}
-	q.flags(c)
+	f.add(c)
 	return c
 }
 
 func printTimeline(c *cobra.Command, all []*lookup.Item, scanned bool) error {
 	s := styleOf(c.OutOrStdout())
-	again := map[string]bool{}
+	printed := map[string]bool{} // events by id
 	for _, i := range all {
 		colour, fields := describe(i)
 		if e := i.Event; e != nil {
-			if again[e.ID] {
+			if printed[e.ID] {
 				fields[5] += ", the same id again: handle it once"
 			}
-			again[e.ID] = true
-			fields[5] += ", id " + plain(e.ID)
+			printed[e.ID] = true
+			fields[5] += ", id " + oneLine(e.ID)
 		}
-		if err := own(c.OutOrStdout(), s.line(colour, fields...)+"\n"); err != nil {
+		if err := writeTrusted(c.OutOrStdout(), s.line(colour, fields...)+"\n"); err != nil {
 			return err
 		}
 	}
 	if !scanned {
-		fmt.Fprintln(c.ErrOrStderr(), "redeliveries, webhooks without an event and dead letters are found with --scan")
+		fmt.Fprintln(c.ErrOrStderr(), "use --scan to find redeliveries, webhooks without an event, and dead letters, too")
 	}
 	return nil
 }
 
 func showCommand() *cobra.Command {
-	var q finding
+	var f lookupFlags
 	var raw bool
 	c := &cobra.Command{
 		Use:   "show EVENT_ID",
-		Short: "Show an event, and the request it came in",
-		Long: `Show an event, where it is, what it corrects or is corrected by, and the
-request it came in: how it was verified, its headers and its body. --raw writes
-that body and nothing else, byte for byte.
+		Short: "Show an event, and the webhook that gave it",
+		Long: `Show an event, its receipt, the event that it corrects or that corrects it, and
+the webhook that gave it: how that was verified, its headers and its body.
+--raw writes the body and nothing else, byte for byte.
 
-` + findingHelp,
+` + lookupHelp,
 		Example: `  tollbridge show cd01f084-1219-5017-8f58-b43519f68c77
   tollbridge show cd01f084-1219-5017-8f58-b43519f68c77 --raw | sha256sum
-  tollbridge show cd01f084-1219-5017-8f58-b43519f68c77 --json --config tollbridge.yaml`,
+  tollbridge show cd01f084-1219-5017-8f58-b43519f68c77 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			all, _, err := q.payment(c, args[0])
+			all, _, err := f.find(c, args[0])
 			if err != nil {
 				return err
 			}
-			e, err := exhibitOf(all, args[0])
+			e, err := detailsOf(all, args[0])
 			switch {
 			case err != nil:
 				return err
 			case raw && len(e.Webhooks) == 0:
-				return fmt.Errorf("the webhook of event %s is not found; --scan reads on", args[0])
+				return fmt.Errorf("the webhook of event %s is not found; try --scan, which reads the topics", args[0])
 			case raw:
-				return exact(c.OutOrStdout(), e.Webhooks[0].Body)
-			case q.json:
+				return writeRaw(c.OutOrStdout(), e.Webhooks[0].Body)
+			case f.json:
 				return writeJSON(c.OutOrStdout(), e)
 			}
 			return e.print(c.OutOrStdout())
 		},
 	}
-	q.flags(c)
+	f.add(c)
 	c.Flags().BoolVar(&raw, "raw", false, "write the webhook's body and nothing else")
 	return c
 }
 
-// exhibit is an event with what belongs to it.
-type exhibit struct {
+// eventDetails is an event with the records that belong to it.
+type eventDetails struct {
 	Event       *lookup.Item   `json:"event"`
-	Again       []*lookup.Item `json:"again,omitempty"`        // the same id
-	CorrectedBy []*lookup.Item `json:"corrected_by,omitempty"` //
-	Webhooks    []bodied       `json:"webhooks"`               // the one it came in first, then redeliveries
-	Handled     []*lookup.Item `json:"handled,omitempty"`      // where its webhook was a dead letter
+	Again       []*lookup.Item `json:"again,omitempty"`        // further records with the event's id
+	CorrectedBy []*lookup.Item `json:"corrected_by,omitempty"` // its corrections
+	Webhooks    []itemWithBody `json:"webhooks"`               // the webhook that gave it, then redeliveries
+	Handled     []*lookup.Item `json:"handled,omitempty"`      // how its webhook was handled, if that was a dead letter
 }
 
-func exhibitOf(all []*lookup.Item, id string) (x exhibit, err error) {
-	origin := id // a correction came in no webhook
+// detailsOf returns the details of the event with an id, from the records of its
+// payment.
+func detailsOf(all []*lookup.Item, id string) (x eventDetails, err error) {
+	origin := id // of a correction: the event that it corrects, since no webhook gave the correction
 	for _, i := range all {
 		switch {
 		case i.Event == nil:
@@ -196,9 +196,9 @@ func exhibitOf(all []*lookup.Item, id string) (x exhibit, err error) {
 		}
 	}
 	if x.Event == nil {
-		return x, fmt.Errorf("%q is no event's id; 'tollbridge timeline' takes any", id)
+		return x, fmt.Errorf("%q is not the id of an event; 'tollbridge timeline' takes other ids, too", id)
 	}
-	letters := map[string]bool{} // by their place
+	letters := map[string]bool{} // by receipt
 	for _, i := range all {
 		if w := i.Webhook; w != nil && w.Handles != "" && slices.Contains(w.EventIDs, origin) {
 			x.Handled = append(x.Handled, i)
@@ -207,39 +207,39 @@ func exhibitOf(all []*lookup.Item, id string) (x exhibit, err error) {
 	}
 	for _, i := range all {
 		w := i.Webhook
-		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[where(i.Receipt)]) {
-			x.Webhooks = append(x.Webhooks, bodied{i, w.Body})
+		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[receiptText(i.Receipt)]) {
+			x.Webhooks = append(x.Webhooks, itemWithBody{i, w.Body})
 		}
 	}
 	return x, nil
 }
 
-func (x exhibit) print(out io.Writer) error {
+func (x eventDetails) print(out io.Writer) error {
 	if err := writeJSON(out, x.Event.Event); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nwritten       %s  %s\n", clock(x.Event.Time), where(x.Event.Receipt))
+	fmt.Fprintf(out, "\nwritten       %s  %s\n", timestamp(x.Event.Time), receiptText(x.Event.Receipt))
 	for _, i := range x.Again {
-		fmt.Fprintf(out, "again         %s  %s\n", clock(i.Time), where(i.Receipt))
+		fmt.Fprintf(out, "again         %s  %s\n", timestamp(i.Time), receiptText(i.Receipt))
 	}
 	if of := x.Event.Event.Data.Corrects; of != "" {
-		fmt.Fprintf(out, "corrects      %s\n", plain(of))
+		fmt.Fprintf(out, "corrects      %s\n", oneLine(of))
 	}
 	for _, i := range x.CorrectedBy {
-		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", plain(i.Event.ID), clock(i.Time), where(i.Receipt))
+		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", oneLine(i.Event.ID), timestamp(i.Time), receiptText(i.Receipt))
 	}
 	if len(x.Webhooks) == 0 {
-		fmt.Fprintln(out, "webhook       not found; --scan reads on")
+		fmt.Fprintln(out, "webhook       not found; try --scan, which reads the topics")
 	}
 	for n, i := range x.Webhooks {
 		if n > 0 {
-			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", clock(i.Webhook.ReceivedAt), plain(string(i.Webhook.Outcome)), where(i.Receipt))
+			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", timestamp(i.Webhook.ReceivedAt), oneLine(string(i.Webhook.Outcome)), receiptText(i.Receipt))
 			continue
 		}
-		printWebhook(out, i.Item.Webhook, where(i.Receipt))
+		printWebhook(out, i.Item.Webhook, receiptText(i.Receipt))
 	}
 	for _, i := range x.Handled {
-		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", plain(i.Webhook.Handles), plain(string(i.Webhook.Outcome)), plain(i.Webhook.By), clock(i.Time), where(i.Receipt))
+		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", oneLine(i.Webhook.Handles), oneLine(string(i.Webhook.Outcome)), oneLine(i.Webhook.By), timestamp(i.Time), receiptText(i.Receipt))
 	}
 	if len(x.Webhooks) == 0 {
 		return nil
@@ -247,31 +247,31 @@ func (x exhibit) print(out io.Writer) error {
 	return printBody(out, x.Webhooks[0].Body)
 }
 
-// printWebhook tells of a request all but its body.
+// printWebhook prints an archived webhook without its body. At is its receipt.
 func printWebhook(out io.Writer, w *webhook.Archived, at string) {
 	v, _ := verify.Lookup(w.Connector)
 	query := ""
 	if w.Query != "" {
 		query = "?" + w.Query
 	}
-	fmt.Fprintf(out, "webhook       %s %s  %s\n", plain(w.Method), plain(w.Path+query), at)
-	fmt.Fprintf(out, "received      %s by %s/%s: %s\n", clock(w.ReceivedAt), plain(w.Connector), plain(w.Endpoint), plain(string(w.Outcome)))
+	fmt.Fprintf(out, "webhook       %s %s  %s\n", oneLine(w.Method), oneLine(w.Path+query), at)
+	fmt.Fprintf(out, "received      %s by %s/%s: %s\n", timestamp(w.ReceivedAt), oneLine(w.Connector), oneLine(w.Endpoint), oneLine(string(w.Outcome)))
 	if w.Reason != "" {
-		fmt.Fprintf(out, "reason        %s\n", plain(w.Reason))
+		fmt.Fprintf(out, "reason        %s\n", oneLine(w.Reason))
 	}
 	if w.Secret != "" {
-		fmt.Fprintf(out, "secret        %s\n", plain(w.Secret))
+		fmt.Fprintf(out, "secret        %s\n", oneLine(w.Secret))
 	}
 	fmt.Fprintf(out, "verified      %s\n", v.Signs)
 	for _, name := range slices.Sorted(maps.Keys(w.Header)) {
 		for _, value := range w.Header[name] {
-			fmt.Fprintf(out, "header        %s: %s\n", plain(name), plain(value))
+			fmt.Fprintf(out, "header        %s: %s\n", oneLine(name), oneLine(value))
 		}
 	}
 	fmt.Fprintf(out, "body          %d bytes\n", len(w.Body))
 }
 
-// printBody prints a body as text if it is one, else in hexadecimal.
+// printBody prints a body as text, or as a hexadecimal dump if it is not text.
 func printBody(out io.Writer, body []byte) error {
 	text := string(body)
 	control := func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n", r) }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// style says whether the output is aligned in columns and coloured.
+type style struct{ columns, colours bool }
+
+// styleOf returns the style for an output: columns at a terminal, and colours
+// unless NO_COLOR or TERM=dumb forbids them.
+func styleOf(out io.Writer) style {
+	_, terminal := terminalOf(out)
+	return style{terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"} // https://no-color.org
+}
+
+// The colours of ANSI terminals.
+const (
+	red, green, yellow, blue, grey = "31", "32", "33", "34", "90"
+)
+
+func (s style) paint(colour, text string) string {
+	if !s.colours || text == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// widths are the widths of a line's columns; further columns have no fixed width.
+var widths = []int{24, 30, 14, 24, 20}
+
+// line joins fields to one line: aligned, with the second field coloured, at a
+// terminal; separated by tabs elsewhere.
+func (s style) line(colour string, fields ...string) string {
+	if !s.columns {
+		return strings.Join(fields, "\t")
+	}
+	var b strings.Builder
+	for i, f := range fields {
+		if i < len(widths) {
+			f = fmt.Sprintf("%-*s", widths[i], f)
+		}
+		if i == 1 {
+			f = s.paint(colour, f)
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(f)
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// oneLine returns text from outside as one line without control characters: as it
+// is, or as a quoted Go string if it has characters that are not printable.
+func oneLine(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// receiptText returns a receipt as TOPIC-PARTITION-OFFSET.
+func receiptText(r kafka.Receipt) string {
+	return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset)
+}
+
+// timestamp returns a time in UTC with milliseconds.
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// amountText returns an amount in major units, such as 10.99 EUR; in minor units
+// if the currency is unknown; "" for nil.
+func amountText(a *schemas.Amount) string {
+	if a == nil {
+		return ""
+	}
+	exponent, ok := schemas.Exponent(a.Currency)
+	digits := strconv.FormatInt(a.Value, 10)
+	if ok && exponent > 0 {
+		sign := ""
+		if digits, ok = strings.CutPrefix(digits, "-"); ok {
+			sign = "-"
+		}
+		digits = strings.Repeat("0", max(0, exponent+1-len(digits))) + digits
+		digits = sign + digits[:len(digits)-exponent] + "." + digits[len(digits)-exponent:]
+	}
+	return digits + " " + a.Currency
+}
+
+// colourOf returns the colour of an event type: red for failures and money taken
+// back, green for money received, yellow for refunds.
+func colourOf(t schemas.Type) string {
+	switch {
+	case t == schemas.PaymentCaptured || t == schemas.DisputeWon || t == schemas.PayoutSucceeded:
+		return green
+	case t.Family() == "dispute" || t.Family() == "fraud" || strings.HasSuffix(t.Status(), "failed") || t == schemas.PaymentReversed:
+		return red
+	case t.Family() == "refund":
+		return yellow
+	}
+	return blue
+}
+
+// describe returns a record as the fields of a line: when it was written, the
+// event type or the webhook's outcome, the amount, the key, the connector and
+// endpoint, notes, and the receipt.
+func describe(i *lookup.Item) (colour string, fields []string) {
+	if w := i.Webhook; w != nil {
+		what, notes := "webhook "+oneLine(string(w.Outcome)), fmt.Sprintf("%d bytes", len(w.Body))
+		switch {
+		case w.Handles != "":
+			what, notes = "dead letter "+oneLine(string(w.Outcome)), fmt.Sprintf("%s, by %s", w.Handles, w.By)
+		case w.Outcome == "duplicate":
+			notes += ", a redelivery: published before"
+		}
+		if w.Reason != "" {
+			notes += ": " + w.Reason
+		}
+		return grey, []string{timestamp(i.Time), what, "", oneLine(i.Key), oneLine(w.Connector + "/" + w.Endpoint), oneLine(notes), receiptText(i.Receipt)}
+	}
+	e := i.Event
+	notes := []string{"happened " + timestamp(e.Time)}
+	for _, n := range []struct{ text, id string }{
+		{"late: newer is", e.Data.NewestEventID}, {"contradicts", e.Data.Contradicts}, {"corrects", e.Data.Corrects},
+	} {
+		if n.id != "" {
+			notes = append(notes, n.text+" "+n.id)
+		}
+	}
+	return colourOf(e.Type), []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(amountText(e.Data.Amount)), oneLine(e.Subject),
+		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), receiptText(i.Receipt)}
+}
+
+// itemWithBody adds a webhook's body to its JSON.
+type itemWithBody struct {
+	*lookup.Item
+	Body []byte `json:"body"` // base64
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/history"
+)
+
+// errNoServer reports that no running server said where the events are.
+var errNoServer = errors.New("no server answers where the events are")
+
+// locateAt returns a function that asks the server with this admin address where
+// the events of ids are: see /v1/where. Its errors wrap [errNoServer].
+func locateAt(admin string) func(context.Context, []string) (history.Place, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	return func(ctx context.Context, ids []string) (p history.Place, err error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/v1/where?"+url.Values{"id": ids}.Encode(), nil)
+		if err != nil {
+			return p, err
+		}
+		a, err := client.Do(r)
+		if err != nil {
+			return p, fmt.Errorf("%w: %w", errNoServer, err)
+		}
+		defer a.Body.Close()
+		if a.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(io.LimitReader(a.Body, 200))
+			return p, fmt.Errorf("%w: %s answers %s: %s", errNoServer, admin, a.Status, bytes.TrimSpace(text))
+		}
+		if err := json.NewDecoder(a.Body).Decode(&p); err != nil {
+			return p, fmt.Errorf("%w: %s: %w", errNoServer, admin, err)
+		}
+		return p, nil
+	}
+}

@@ -1,0 +1,53 @@
+package lookup
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
+)
+
+// Reference is a record of webhooks.references: it maps a processor's id to the
+// merchant's id.
+type Reference struct {
+	Key                   string    `json:"key"` // connector:account:id
+	MerchantTransactionID string    `json:"merchant_transaction_id"`
+	Since                 time.Time `json:"since"`    // when the record was written
+	EventID               string    `json:"event_id"` // of the event that had both ids
+}
+
+// Matches reports whether an id is the reference's key, the processor's id in it,
+// or the merchant's id.
+func (r Reference) Matches(id string) bool {
+	return r.Key == id || strings.HasSuffix(r.Key, ":"+id) || r.MerchantTransactionID == id
+}
+
+// EachReference calls f with every reference that was written until now, also
+// with repeated ones, whose first counts. If id is a key, connector:account:id, it
+// reads that key's partition only. After each fetch from Kafka it calls progress,
+// which may be nil, with how many records of how many have been read.
+func EachReference(ctx context.Context, reader *consume.Reader, names kafka.Names, id string, progress func(done, all int64), f func(Reference)) error {
+	partitions, err := reader.Partitions(ctx, names.References())
+	if err != nil {
+		return err
+	}
+	connector, rest, _ := strings.Cut(id, ":")
+	if _, known := verify.Lookup(connector); known && strings.Contains(rest, ":") {
+		number := kafka.PartitionOf([]byte(id), len(partitions))
+		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != number })
+	}
+	ranges, err := reader.Bounds(ctx, partitions)
+	if err != nil {
+		return err
+	}
+	return Each(ctx, reader, ranges, progress, func(r consume.Record) {
+		if len(r.Value) > 0 {
+			f(Reference{string(r.Key), string(r.Value), r.Time.UTC(), r.Header(schemas.HeaderEventID)})
+		}
+	})
+}
