@@ -229,7 +229,9 @@ func TestFaults(t *testing.T) {
 		t.Skip("takes more than a minute")
 	}
 	g := newRig(t, 3)
-	t.Run("two commands write at once", g.testCommands)
+	if full {
+		t.Run("two commands write at once", g.testCommands)
+	}
 	for _, s := range scenarios {
 		if !s.short && !full {
 			continue
