@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race libraries rivals fuzz golden docs faults bench compose build clean
+.PHONY: help run test check lint race mutations libraries rivals fuzz golden docs faults bench compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -17,7 +17,7 @@ build: ## bin/tollbridge
 	$(GO) build -o bin/tollbridge ./cmd/tollbridge
 
 test: FUZZ = 20000x
-test: lint race libraries rivals fuzz ## all checks, with a real Kafka where one can be had
+test: lint race mutations libraries rivals fuzz ## all checks, with a real Kafka where one can be had
 	@echo; cat $(REPORT)
 
 check: test ## the same
@@ -33,6 +33,9 @@ race: ## the tests, with the race detector
 	@mkdir -p bin; rm -f $(REPORT); touch $(REPORT)
 	$(GO) test -race -run '^$$' ./... >/dev/null # compiles with all cores; brokers under test want them, one package at a time
 	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race -p 1 ./...
+
+mutations: ## all changes of every signed sample, without the race detector, under which the tests make few of them
+	$(GO) test -count=1 ./internal/mutation
 
 libraries: ## the verification of webhooks against that of the processors' and the standards' own libraries
 	cd internal/differential && $(GO) vet ./... && $(GO) test ./...

@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -57,7 +58,7 @@ var wompiTokenTypes = map[string]schemas.Type{
 type wompiEvent struct {
 	Event       text           `json:"event"`
 	Environment text           `json:"environment"`
-	Timestamp   jsontext.Value `json:"timestamp"`
+	Timestamp   text           `json:"timestamp"` // a number, or text: both are signed alike
 	Data        jsontext.Value `json:"data"`
 }
 
@@ -66,8 +67,8 @@ type wompiData struct {
 	ID                text   `json:"id"`
 	Status            string `json:"status"`
 	Reference         text   `json:"reference"`
-	AmountInCents     *int64 `json:"amount_in_cents"`
-	PayoutAmount      *int64 `json:"amountInCents"`
+	AmountInCents     text   `json:"amount_in_cents"` // a number, or text: both are signed alike
+	PayoutAmount      text   `json:"amountInCents"`
 	Currency          string `json:"currency"`
 	StatusMessage     text   `json:"status_message"`
 	PaymentMethodType text   `json:"payment_method_type"`
@@ -127,7 +128,7 @@ func (e wompiEvent) fact() (f Fact, err error) {
 	case "bancolombia_transfer_token.updated":
 		d = data.BancolombiToken
 	}
-	if event == "transaction.updated" && d.PayoutAmount != nil {
+	if event == "transaction.updated" && d.PayoutAmount != "" {
 		states = wompiPayoutTypes
 	}
 	if d.ID == "" || d.Status == "" {
@@ -137,9 +138,9 @@ func (e wompiEvent) fact() (f Fact, err error) {
 		return ignored(event, fmt.Sprintf("the status %q is not one that an event is made of", d.Status)), nil
 	}
 	f.Identity = string(d.ID) + "/" + d.Status
-	var sent int64
-	if err := redecode(e.Timestamp, &sent); err != nil {
-		return f, err
+	sent, err := strconv.ParseInt(string(e.Timestamp), 10, 64)
+	if err != nil {
+		return f, fmt.Errorf("%w: timestamp is %q, want Unix seconds or milliseconds", ErrMalformed, e.Timestamp)
 	}
 	f.Time = unixOrMilli(sent)
 	switch f.Type.Family() {
@@ -158,7 +159,7 @@ func (d wompiData) payment(f Fact) (Fact, error) {
 	f.PaymentMethod = method(d.PaymentMethodType, d.PaymentMethod.Extra.Brand)
 	f.MandateID = string(d.PaymentSourceID)
 	var err error
-	if f.Amount, err = minor(d.AmountInCents, d.Currency, nil); err != nil {
+	if f.Amount, err = minorText(d.AmountInCents, d.Currency); err != nil {
 		return f, err
 	}
 	f.setAmountByType()
@@ -176,6 +177,6 @@ func (d wompiData) payout(f Fact) (Fact, error) {
 		f.Error = failure(d.FailureReason.Code, first(d.FailureReason.Message, d.FailureReason.Description), "")
 	}
 	var err error
-	f.Amount, err = minor(d.PayoutAmount, d.Currency, nil)
+	f.Amount, err = minorText(d.PayoutAmount, d.Currency)
 	return f, err
 }

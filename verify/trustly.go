@@ -29,7 +29,7 @@ import (
 // Nothing stands between what is signed, so that the end of one text and the
 // beginning of the next can be traded. The method and the uuid are held to
 // forms that can be split in one way, and so are the fields that events are
-// made of, but for those inside attributes. SHA-1 is broken for collisions. No
+// made of, but for the reason and the details inside attributes. SHA-1 is broken for collisions. No
 // time is signed, and the notification's id, which is, tells a repetition.
 //
 // https://eu.developers.trustly.com/doc/reference/notifications-overview
@@ -163,8 +163,10 @@ var trustlyForms = map[string]*regexp.Regexp{
 	"timestamp":      regexp.MustCompile(`\A[0-9]{4}-[0-9.: +-]*\z`),
 }
 
-// trustlyNames is the names of those fields.
-var trustlyNames = slices.Sorted(maps.Keys(trustlyForms))
+// trustlyAttributes is the same for the fields inside attributes.
+var trustlyAttributes = map[string]*regexp.Regexp{
+	"directdebitmandate": regexp.MustCompile(`\A([01]|true|false)?\z`),
+}
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom]. Data is read once.
 func (t *trustlyData) UnmarshalJSONFrom(d *jsontext.Decoder) error {
@@ -209,8 +211,11 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 	}
 	if kind == '{' {
 		slices.SortFunc(fields, func(a, b trustlyField) int { return strings.Compare(a.name, b.name) })
-		if depth == 0 {
-			t.look(fields)
+		switch depth {
+		case 0:
+			t.look(fields, trustlyForms)
+		case 1:
+			t.look(fields, trustlyAttributes)
 		}
 	}
 	var b strings.Builder
@@ -224,9 +229,10 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 // look notes the first field that can have been made by moving text: one whose
 // value has not its form, or that has in it, or in its name and value, the name
 // of another field in the place where that would stand. Fields come sorted.
-func (t *trustlyData) look(fields []trustlyField) {
+func (t *trustlyData) look(fields []trustlyField, forms map[string]*regexp.Regexp) {
+	names := slices.Sorted(maps.Keys(forms))
 	for i, f := range fields {
-		form, known := trustlyForms[f.name]
+		form, known := forms[f.name]
 		if form != nil && !form.MatchString(f.value) {
 			t.moved = fmt.Sprintf("%s is %.80q, which is not its form", f.name, f.value)
 			return
@@ -234,7 +240,7 @@ func (t *trustlyData) look(fields []trustlyField) {
 		if form != nil {
 			continue
 		}
-		for _, name := range trustlyNames {
+		for _, name := range names {
 			behind := name > f.name && (i+1 == len(fields) || name < fields[i+1].name)
 			if behind && strings.Contains(f.value, name) || !known && strings.HasPrefix(f.name+f.value, name) {
 				t.moved = fmt.Sprintf("%.80q has the name of the field %s in it, and may be made of that field", f.name, name)

@@ -4,7 +4,6 @@
 package mutation
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,12 +13,12 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 var now = time.Date(2026, 1, 1, 10, 15, 35, 0, time.UTC)
@@ -36,13 +35,15 @@ type sample struct {
 }
 
 // judge verifies and normalises a request. It returns false for a request that
-// is refused.
+// is refused. Keys that a request asks to be fetched are not.
 func (s sample) judge(r verify.Request) (outcome normalize.Outcome, events []schemas.Event, reply string, verified bool) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	e := ingest.Endpoint{Connector: s.connector, URL: address(s.connector), Keys: s.keys}
-	j := e.Judge(ctx, nil, r, now)
-	return j.Outcome(), j.Events, string(j.Reply), j.Err == nil
+	v, err := verify.Verify(s.connector, r, s.keys, now)
+	if err != nil || v.Handshake {
+		return "", nil, string(v.Reply), err == nil
+	}
+	e := webhook.Endpoint{Connector: s.connector, URL: address(s.connector), Keys: s.keys}
+	result, err := e.Normalize(v.Payload, now)
+	return result.Outcome(), result.Events, string(v.Reply), err == nil
 }
 
 func address(connector string) string { return "https://pay.example.com/webhooks/" + connector }
@@ -105,8 +106,9 @@ func difference(outcomeA, outcomeB normalize.Outcome, a, b []schemas.Event, repl
 		}
 	}
 	add(reply, replyA != replyB)
-	add(newEvents, len(b) > len(a))
-	add(outcome, outcomeA != outcomeB || len(b) < len(a))
+	fromMalformed := outcomeA == normalize.OutcomeMalformed
+	add(newEvents, len(b) > len(a) && !fromMalformed)
+	add(outcome, fromMalformed && outcomeB != outcomeA || len(b) < len(a) || len(a) == len(b) && outcomeA != outcomeB)
 	if len(a) != len(b) {
 		return parts
 	}
@@ -170,38 +172,39 @@ func (v *vocabulary) add(s sample) {
 	}
 }
 
-// mutants calls yield with the mutants of a sample. Where only fields are
+// mutants calls yield, which judges them, with the mutants of a sample. Where only fields are
 // signed, each leaf has many values; where the body is signed, one other value
 // tells as much as a hundred.
-func (s sample) mutants(v *vocabulary, thorough bool, yield func(mutant)) {
+func (s sample) mutants(v *vocabulary, thorough bool, yield func(mutant) (verified bool)) {
 	for _, d := range s.documents {
 		isSigned := make([]bool, len(d.leaves))
 		for i, l := range d.leaves {
-			emit := func(how string, edits ...edit) verify.Request {
-				r := d.request(d.edited(edits...))
-				yield(mutant{how + " " + l.path, []string{l.path}, r})
-				return r
+			emit := func(how string, edits ...edit) (verified bool) {
+				return yield(mutant{how + " " + l.path, []string{l.path}, d.request(d.edited(edits...))})
 			}
-			first := emit("change", edit{l.from, l.to, d.encode(l.text + "9")})
-			_, _, _, verified := s.judge(first)
-			isSigned[i] = !verified
+			isSigned[i] = !emit("change", edit{l.from, l.to, d.encode(l.text + "9")})
 			if isSigned[i] && v.often(s, "drop and double", l.path) {
 				continue
 			}
 			emit("drop", d.without(l))
+			if !thorough {
+				continue
+			}
 			member := d.text[l.start:l.from] + d.encode(l.text+"9") + d.text[l.to:l.end]
 			emit("double, the other one last", edit{l.end, l.end, d.separator() + member})
-			if isSigned[i] && (s.bodySigned() || !thorough) {
+			if isSigned[i] && s.bodySigned() {
 				continue
 			}
 			emit("double, the other one first", edit{l.start, l.start, member + d.separator()})
 			emit("double", edit{l.end, l.end, d.separator() + d.text[l.start:l.end]})
-			for _, value := range d.values(l, v, isSigned[i], thorough) {
+			for _, value := range d.values(l, v, isSigned[i]) {
 				emit("change to "+value, edit{l.from, l.to, value})
 			}
 		}
-		s.moves(d, v, isSigned, thorough, yield)
-		s.additions(d, v, yield)
+		if thorough {
+			s.moves(d, v, isSigned, yield)
+			s.additions(d, v, yield)
+		}
 	}
 }
 
@@ -212,12 +215,12 @@ func (s sample) bodySigned() bool {
 }
 
 // words are values that mean something to one processor or another.
-var words = []string{"", "0", "1", "2", "00", "-2", "true", "false", "OK", "FAILED", "succeeded", "captured", "won", "refund", "REFUND", "USD", "JPY", "2020-02-02T02:02:02Z", "1.00"}
+var words = []string{"", "0", "1", "2", "00", "-2", "true", "false", "OK", "FAILED", "succeeded", "captured", "won", "refund", "REFUND", "USD", "JPY", "2020-02-02T02:02:02Z", "2020-02-02 02:02:02", "1.00"}
 
 // values returns other values of a leaf, as the document writes them: those
 // that are nearly the same and, where the leaf is not signed, those that other
 // samples have in its place, and words.
-func (d document) values(l leaf, v *vocabulary, isSigned, thorough bool) []string {
+func (d document) values(l leaf, v *vocabulary, isSigned bool) []string {
 	texts := []string{"", "9" + l.text, l.text + " ", " " + l.text, l.text + "\x00", strings.ToUpper(l.text), strings.ToLower(l.text), l.text + ".0"}
 	if l.text != "" {
 		texts = append(texts, l.text[:len(l.text)-1], l.text[1:])
@@ -243,23 +246,20 @@ func (d document) values(l leaf, v *vocabulary, isSigned, thorough bool) []strin
 			}
 		}
 	}
-	if !thorough {
-		values = values[:min(len(values), 4)]
-	}
 	return values
 }
 
 // moves yields requests where text went from one leaf to another, both of which
 // can be changed by nobody without a key: to the next one of the document and
 // the next one by name and, where there are few, to any other.
-func (s sample) moves(d document, v *vocabulary, isSigned []bool, thorough bool, yield func(mutant)) {
+func (s sample) moves(d document, v *vocabulary, isSigned []bool, yield func(mutant) (verified bool)) {
 	few := 0
 	for _, is := range isSigned {
 		if is {
 			few++
 		}
 	}
-	anyPair := thorough && !s.bodySigned() && few <= 12 && d.format != isHeader
+	anyPair := !s.bodySigned() && few <= 12 && d.format != isHeader
 	byName := make([]int, len(d.leaves)) // the place of a leaf in the order of names
 	sorted := slices.Clone(d.leaves)
 	slices.SortStableFunc(sorted, func(a, b leaf) int { return strings.Compare(a.path, b.path) })
@@ -276,7 +276,7 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, thorough bool,
 				continue
 			}
 			lengths := []int{1}
-			if !s.bodySigned() && thorough {
+			if !s.bodySigned() {
 				lengths = []int{1, 2, 3, len(a.text), len(b.text)}
 				slices.Sort(lengths)
 			}
@@ -306,7 +306,7 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, thorough bool,
 			}
 			move("swallow the value of", edit{a.from, a.to, d.encode(a.text + b.text)}, swallowed)
 		}
-		if s.bodySigned() || !isSigned[i] || !thorough || d.format == isXML || a.start == a.from || v.often(s, "rename", a.path) {
+		if s.bodySigned() || !isSigned[i] || d.format == isXML || a.start == a.from || v.often(s, "rename", a.path) {
 			continue
 		}
 		// The border between a leaf's name and its value.
@@ -327,7 +327,7 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, thorough bool,
 
 // additions yields requests with a leaf that other samples of the connector
 // have in the same object and this one does not.
-func (s sample) additions(d document, v *vocabulary, yield func(mutant)) {
+func (s sample) additions(d document, v *vocabulary, yield func(mutant) (verified bool)) {
 	if d.format == isXML || s.bodySigned() {
 		return
 	}
@@ -354,51 +354,80 @@ func (s sample) additions(d document, v *vocabulary, yield func(mutant)) {
 	}
 }
 
+// learns reports whether a reference between the processor's ids and the
+// merchant's would be learnt from ids that differ from the sample's.
+func learns(a, b []schemas.Event) bool {
+	for i := range min(len(a), len(b)) {
+		x, y := a[i].Data, b[i].Data
+		if a[i].Type == b[i].Type && !y.UnsignedIDs &&
+			(x.ConnectorTransactionID != y.ConnectorTransactionID || !slices.Equal(x.ConnectorReferences, y.ConnectorReferences)) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestMutations changes every leaf of every signed sample, with the signature
 // kept. What still verifies must give the same events, or the leaf stands in
-// the list of those that the processor does not sign.
+// the list of those that the processor does not sign. With -short or the race
+// detector, every leaf is only changed and dropped.
 func TestMutations(t *testing.T) {
-	reduced := raceDetector || testing.Short()
+	thorough := !raceDetector && !testing.Short()
 	for _, connector := range verify.Connectors() {
-		c, _ := verify.Lookup(connector)
 		t.Run(connector, func(t *testing.T) {
 			t.Parallel()
 			all := signed(t, connector)
 			if len(all) == 0 {
 				t.Fatal("no sample verifies")
 			}
+			c, _ := verify.Lookup(connector)
 			v := &vocabulary{values: map[string][]string{}, members: map[string][]string{}, seen: map[string]int{}}
 			for _, s := range all {
 				v.add(s)
 			}
 			needed, failures, tried := map[string]bool{}, map[string]bool{}, 0
+			fail := func(s sample, m mutant, what string) {
+				if kind := what + strings.Join(m.paths, ", "); !failures[kind] {
+					failures[kind] = true
+					t.Errorf("%s: %s: the signature still verifies, and %s", s.name, m.how, what)
+				}
+			}
 			for _, s := range all {
-				s.mutants(v, !reduced, func(m mutant) {
+				s.mutants(v, thorough && c.Covers != verify.CoversNothing, func(m mutant) bool {
 					tried++
-					outcomeB, eventsB, replyB, verified := s.judge(m.request)
+					outcome, events, reply, verified := s.judge(m.request)
 					if !verified {
-						return
+						return false
 					}
-					for _, part := range difference(s.outcome, outcomeB, s.events, eventsB, s.reply, replyB) {
+					if c.Covers != verify.CoversNothing && learns(s.events, events) {
+						fail(s, m, "a reference is learnt from another id")
+					}
+					for _, part := range difference(s.outcome, outcome, s.events, events, s.reply, reply) {
+						is := listed(connector, part, m.paths)
 						if c.Covers == verify.CoversNothing {
-							needed[part] = true
-							continue
+							is = part
 						}
-						if is := listed(connector, part, m.paths); is != "" {
-							needed[is] = true
-							continue
+						if is == "" {
+							fail(s, m, "the "+part+" changed")
 						}
-						what := part + " by " + strings.Join(m.paths, ", ")
-						if !failures[what] {
-							failures[what] = true
-							t.Errorf("%s: %s: the signature still verifies, and the %s changed", s.name, m.how, part)
-						}
+						needed[is] = true
 					}
+					return true
 				})
 			}
 			t.Logf("%d samples, %d mutants", len(all), tried)
-			if !reduced {
+			switch {
+			case c.Covers == verify.CoversNothing:
+				if !slices.Contains(nothingSigned, connector) {
+					t.Errorf("its coverage is %q, which exempts it from this test: it is not one of %q", c.Covers, nothingSigned)
+				}
+			case slices.Contains(nothingSigned, connector):
+				t.Errorf("its coverage is %q, and it is one of %q", c.Covers, nothingSigned)
+			case thorough:
 				unneeded(t, connector, needed)
+			}
+			if c.Covers == verify.CoversNothing && !needed[amount] && slices.ContainsFunc(all, func(s sample) bool { return len(s.events) > 0 }) {
+				t.Errorf("its coverage is %q, and no mutant changes an amount: something is signed", c.Covers)
 			}
 		})
 	}
