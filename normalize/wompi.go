@@ -159,7 +159,7 @@ func (d wompiData) payment(f Fact) (Fact, error) {
 	f.PaymentMethod = method(d.PaymentMethodType, d.PaymentMethod.Extra.Brand)
 	f.MandateID = string(d.PaymentSourceID)
 	var err error
-	if f.Amount, err = minorText(d.AmountInCents, d.Currency); err != nil {
+	if f.Amount, err = minorText(d.AmountInCents, d.Currency, nil); err != nil {
 		return f, err
 	}
 	f.setAmountByType()
@@ -177,6 +177,6 @@ func (d wompiData) payout(f Fact) (Fact, error) {
 		f.Error = failure(d.FailureReason.Code, first(d.FailureReason.Message, d.FailureReason.Description), "")
 	}
 	var err error
-	f.Amount, err = minorText(d.PayoutAmount, d.Currency)
+	f.Amount, err = minorText(d.PayoutAmount, d.Currency, nil)
 	return f, err
 }
