@@ -59,12 +59,12 @@ func decodeError(err error) error {
 }
 
 // decodeXML reads an XML payload into v. It returns an error for a document type
-// declaration, which could declare entities, for more than one root element and
-// for more than 100 levels of nesting.
+// declaration, which could declare entities, for more than one root element, for
+// more than 100 levels of nesting and for more than 20,000 elements and attributes.
 func decodeXML(payload []byte, v any) error {
 	payload = withoutByteOrderMark(payload)
-	const deepest = 100
-	roots, depth := 0, 0
+	const deepest, most = 100, 20_000
+	roots, depth, elements := 0, 0, 0
 	for d := xml.NewDecoder(bytes.NewReader(payload)); ; {
 		token, err := d.Token()
 		if err == io.EOF {
@@ -73,10 +73,11 @@ func decodeXML(payload []byte, v any) error {
 		if err != nil {
 			return fmt.Errorf("%w: %v", ErrMalformed, err)
 		}
-		switch token.(type) {
+		switch token := token.(type) {
 		case xml.Directive:
 			return fmt.Errorf("%w: a document type declaration", ErrMalformed)
 		case xml.StartElement:
+			elements += 1 + len(token.Attr)
 			if depth++; depth == 1 {
 				roots++
 			}
@@ -85,6 +86,9 @@ func decodeXML(payload []byte, v any) error {
 		}
 		if roots > 1 || depth > deepest {
 			return fmt.Errorf("%w: want one root element and at most %d levels", ErrMalformed, deepest)
+		}
+		if elements > most {
+			return fmt.Errorf("%w: more than %d elements and attributes", ErrMalformed, most)
 		}
 	}
 	if err := xml.Unmarshal(payload, v); err != nil {

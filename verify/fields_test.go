@@ -18,11 +18,12 @@ import (
 
 // TestSplits makes attacks of each good request whose fields are signed as one
 // text, from the connector's own description of that text: every border between
-// two fields is moved to every place, and every text that does not end with the
+// two fields is moved to every place, text is moved across every field between
+// two others, and every text that does not end with the
 // key is extended behind its padding. Whoever sends these holds one signature
 // and no secret. None may be verified with other fields than were signed. So
-// that borders are hard to tell, each field is also signed with digits, capital
-// letters and separators at its ends, where that is a good request.
+// that borders are hard to tell, each field is also signed with digits, status
+// codes and capital letters at its ends, where that is a good request.
 func TestSplits(t *testing.T) {
 	tried, seen := map[string]int{}, map[string]bool{}
 	for _, v := range vectors(t) {
@@ -30,8 +31,10 @@ func TestSplits(t *testing.T) {
 			continue
 		}
 		for _, j := range connectors[v.connector].joined {
-			if f, m, secret, ok := signedAs(j, v); ok && !seen[m.names(v.connector)] {
-				seen[m.names(v.connector)] = true
+			f, m, secret, ok := signedAs(j, v)
+			// The setting forms makes other requests good: each value of it is tried.
+			if kind := m.names(v.connector) + v.keys.Settings[formsSetting]; ok && !seen[kind] {
+				seen[kind] = true
 				for _, more := range []string{"", "1", "2001", "A"} {
 					tried[v.connector] += attack(t, v, j, m, f, secret, more)
 				}
@@ -104,10 +107,63 @@ func attack(t *testing.T, v vector, j joined, m message, f form, secret, more st
 				good[p.name] = value
 				signature := m.signature(good, secret)
 				if _, err := send(v, f, good, m.signature(f, secret), signature).verify(); err == nil {
-					tried += moved(t, v, m, f, good, secret) + extended(t, v, m, f, good, secret)
+					tried += moved(t, v, m, f, good, secret) + shifted(t, v, m, f, good, secret) + extended(t, v, m, f, good, secret)
 				}
 				if more == "" {
 					return tried
+				}
+			}
+		}
+	}
+	return tried
+}
+
+// shifted moves text across a field between two others: the text of three
+// neighbouring fields is split in every way whose middle field has the length
+// that it had, so that it may keep its form, as where a status code stands
+// between a reference and an amount.
+func shifted(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
+	for _, run := range m.runs() {
+		var fields []int
+		for i, p := range run {
+			if p.name != "" {
+				fields = append(fields, i)
+			}
+		}
+		for i := 0; i+2 < len(fields); i++ {
+			three := fields[i : i+3]
+			var text strings.Builder
+			for _, p := range run[three[0] : three[2]+1] {
+				text.WriteString(p.text(good, ""))
+			}
+			literals := func(from, to int) (all string) {
+				for _, p := range run[from+1 : to] {
+					all += p.literal
+				}
+				return all
+			}
+			before, after := literals(three[0], three[1]), literals(three[1], three[2])
+			length := len(run[three[1]].text(good, ""))
+			for at := 0; at+len(before)+length+len(after) <= text.Len(); at++ {
+				left, rest := text.String()[:at], text.String()[at:]
+				rest, ok := strings.CutPrefix(rest, before)
+				if !ok || left == run[three[0]].text(good, "") {
+					continue
+				}
+				middle, rest := rest[:length], rest[length:]
+				right, ok := strings.CutPrefix(rest, after)
+				if !ok {
+					continue
+				}
+				for _, l := range run[three[0]].sendable(left) {
+					for _, c := range run[three[1]].sendable(middle) {
+						for _, r := range run[three[2]].sendable(right) {
+							bad := maps.Clone(good)
+							bad[run[three[0]].name], bad[run[three[1]].name], bad[run[three[2]].name] = l, c, r
+							tried++
+							refused(t, v, m, f, good, bad, m.signature(f, secret), m.signature(good, secret))
+						}
+					}
 				}
 			}
 		}

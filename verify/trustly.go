@@ -145,6 +145,7 @@ const trustlyDeepest = 8
 // followed by its value; null is nothing.
 type trustlyData struct {
 	signed string
+	fields int    // how many names and items were read, at all levels
 	moved  string // why it may be other data with the same text; empty if it is not
 }
 
@@ -192,6 +193,9 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 	}
 	var fields []trustlyField
 	for d.PeekKind() != '}' && d.PeekKind() != ']' {
+		if t.fields++; t.fields > maxFields {
+			return "", fmt.Errorf("params.data has more than %d fields", maxFields)
+		}
 		var f trustlyField
 		if kind == '{' {
 			name, err := d.ReadToken()

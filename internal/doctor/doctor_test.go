@@ -500,6 +500,62 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestSignedFields: where the signature is right and the signed fields are not,
+// the cause is the reason of the refusal, and the fix is the one for it. The
+// vectors of verify are named after those reasons.
+func TestSignedFields(t *testing.T) {
+	for _, c := range []struct {
+		file  string
+		cause Cause
+		says  string // in the mistake
+		fix   string // in the fix
+	}{
+		{"midtrans/field-shifted.http", "field_malformed", "the signature is right; ", "mend the setting forms"},
+		{"skrill/field-*.http", "field_malformed", "the signature is right; ", "somebody moved or added text"},
+		{"*/account*.http", "account_mismatch", "the signature is right; ", "send it to the endpoint of that merchant"},
+		{"midtrans/ambiguous.http", "fields_ambiguous", "split in another way", "tell in the setting forms how the merchant's references look"},
+		{"billplz/ambiguous*.http", "fields_ambiguous", "the signature is right; ", "look the payment up at the processor"},
+	} {
+		files, err := filepath.Glob("../../verify/testdata/" + c.file)
+		if err != nil || len(files) == 0 {
+			t.Errorf("no vector %s", c.file)
+		}
+		for _, file := range files {
+			refused, _ := read(t, file)
+			d := refused.Diagnose()
+			if d == nil || d.Cause != c.cause || !strings.Contains(d.Mistake, c.says) || !strings.Contains(d.Fix, c.fix) {
+				t.Errorf("%s: %+v, want the cause %s, %q as mistake and %q as fix", file, d, c.cause, c.says, c.fix)
+			}
+		}
+	}
+}
+
+// TestSettingUnset: a request that is verified without the settings that a
+// server must have is no more than that, and the diagnosis names them.
+func TestSettingUnset(t *testing.T) {
+	tried := 0
+	for file, c := range good(t) {
+		known, _ := verify.Lookup(c.Endpoint.Connector)
+		for _, s := range known.Settings {
+			if !s.Endpoint || c.Endpoint.Keys.Settings[s.Name] == "" {
+				continue
+			}
+			bare := c.with(func(c *Case) { delete(c.Endpoint.Keys.Settings, s.Name) })
+			if _, err := bare.verify(); err != nil {
+				continue // what is signed depends on the setting
+			}
+			tried++
+			d := bare.Diagnose()
+			if d == nil || d.Cause != SettingUnset || !strings.Contains(d.Mistake, s.Name) || !strings.Contains(d.Fix, "--set") {
+				t.Errorf("%s without %s: %+v, want the cause %s and the setting's name", file, s.Name, d, SettingUnset)
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("no good request is verified without a setting that a server must have")
+	}
+}
+
 // TestHandshake: a question that is answered to anyone says nothing of who asks.
 func TestHandshake(t *testing.T) {
 	c := Case{Endpoint: webhook.Endpoint{Connector: "checkout", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "not-guessed"}}}}, Now: time.Unix(0, 0),
