@@ -132,6 +132,9 @@ func shifted(t *testing.T, v vector, m message, f, good form, secret string) (tr
 		}
 		for i := 0; i+2 < len(fields); i++ {
 			three := fields[i : i+3]
+			if run[three[1]].format.any || run[three[1]].text(good, "") == "" {
+				continue // of any length: moving its borders is the same
+			}
 			var text strings.Builder
 			for _, p := range run[three[0] : three[2]+1] {
 				text.WriteString(p.text(good, ""))
