@@ -238,12 +238,6 @@ func (k Keys) hash(standard func() hash.Hash) (func() hash.Hash, error) {
 	return nil, fmt.Errorf("%w: hash is %q, want %s", ErrSetting, name, strings.Join(slices.Sorted(maps.Keys(hashes)), ", "))
 }
 
-// checkHash is the Check of connectors with [hashSetting].
-func checkHash(_ string, k Keys) error {
-	_, err := k.hash(nil)
-	return err
-}
-
 // digest returns the hash of text.
 func digest(h func() hash.Hash, text string) []byte {
 	d := h()
