@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -18,11 +19,14 @@ import (
 //
 // [run] gives every command a safeWriter as its output and its error output, so
 // that no command can forget it. A command's own control characters, colours and
-// the progress line, go through [writeTrusted].
+// the progress line, go through [writeTrusted]. It is safe for concurrent use: the
+// server's goroutines share its log.
 type safeWriter struct {
 	to       io.Writer
 	terminal bool
-	rest     []byte // the first bytes of a character whose last bytes are not written yet
+
+	mu   sync.Mutex
+	rest []byte // the first bytes of a character whose last bytes are not written yet
 }
 
 func newSafeWriter(to io.Writer) *safeWriter { return &safeWriter{to: to, terminal: isTerminal(to)} }
@@ -40,6 +44,8 @@ var isTerminal = func(w io.Writer) bool {
 
 // Write writes b with its control characters escaped.
 func (s *safeWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := len(b)
 	if len(s.rest) > 0 {
 		b, s.rest = append(s.rest, b...), nil
@@ -95,6 +101,13 @@ func isControl(r rune) bool {
 
 // end writes the bytes of an incomplete character.
 func (s *safeWriter) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked()
+}
+
+// endLocked is end for a caller that holds the lock.
+func (s *safeWriter) endLocked() {
 	rest := s.rest
 	s.rest = nil
 	for _, b := range rest {
@@ -106,7 +119,9 @@ func (s *safeWriter) end() {
 // through [oneLine].
 func writeTrusted(w io.Writer, text string) error {
 	if s, ok := w.(*safeWriter); ok {
-		s.end()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.endLocked()
 		w = s.to
 	}
 	_, err := io.WriteString(w, text)
@@ -116,7 +131,9 @@ func writeTrusted(w io.Writer, text string) error {
 // writeRaw writes bytes unchanged to a file or a pipe, and escaped to a terminal.
 func writeRaw(w io.Writer, b []byte) error {
 	if s, ok := w.(*safeWriter); ok && !s.terminal {
-		s.end()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.endLocked()
 		w = s.to
 	}
 	_, err := w.Write(b)
