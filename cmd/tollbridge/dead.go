@@ -262,7 +262,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 	if err != nil {
 		return err
 	}
-	d := dead.Desk{Names: w.names, Publisher: planPublisher{}, By: whoami(), Note: how.note}
+	d := dead.Handler{Names: w.names, Publisher: planPublisher{}, By: whoami(), Note: how.note}
 	if d.Endpoints, err = w.endpoints(); err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 // openHistory reads all event topics into a state folder, and waits until it is
 // caught up. An empty dir is a temporary folder. Call end when the history is no
 // longer needed.
-func openHistory(c *cobra.Command, w kafkaSession, dir string, to dead.Publisher) (h *history.History, end func(), err error) {
+func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publisher) (h *history.History, end func(), err error) {
 	remove := func() {}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "tollbridge-"); err != nil {
@@ -326,14 +326,14 @@ func (q *letterFilter) each(c *cobra.Command, all []*dead.Letter, do func(contex
 			return errors.Join(w.Flush(), err)
 		}
 		verdicts = append(verdicts, v)
-		says := string(v.Judgement.Outcome())
+		says := string(v.Result.Outcome())
 		if n := len(v.New) + len(v.Known); n > 0 {
 			says = fmt.Sprintf("%d events, %d of them new", n, len(v.New))
 		}
 		state := "would be retried"
 		switch {
-		case !v.Settled():
-			state, failed, says = "stays", errRefused, oneLine(shorten(v.Stays))
+		case !v.Resolved():
+			state, failed, says = "stays", errRefused, oneLine(shorten(v.Unresolved))
 		case l.Handled != nil:
 			state = oneLine(string(l.Handled.Outcome))
 		}
@@ -401,7 +401,7 @@ func (q *letterFilter) discardIn(c *cobra.Command, w kafkaSession, ids []string,
 	if apply {
 		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
-		d := dead.Desk{Names: w.names, Publisher: producer, By: whoami(), Note: note}
+		d := dead.Handler{Names: w.names, Publisher: producer, By: whoami(), Note: note}
 		for _, l := range all {
 			if err := d.Discard(c.Context(), l); err != nil {
 				return err

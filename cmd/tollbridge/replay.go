@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/normalize"
@@ -130,12 +131,12 @@ func (q *replayFlags) setRange(now time.Time) (err error) {
 	case atFrom && atTo && from.Partition != to.Partition:
 		return usage("--from and --to: expected offsets of the same partition, got %s and %s", q.from, q.to)
 	case atFrom && atTo:
-		q.Stretch = &replay.Stretch{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
+		q.Offsets = &replay.OffsetRange{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
 	case atFrom:
 		from.To = consume.Forever
-		q.Stretch = &from
+		q.Offsets = &from
 	case atTo:
-		q.Stretch = &replay.Stretch{Partition: to.Partition, Range: consume.Range{To: to.From}}
+		q.Offsets = &replay.OffsetRange{Partition: to.Partition, Range: consume.Range{To: to.From}}
 	}
 	if !atFrom {
 		if q.From, err = parseTimeOrAge("--from", q.from, now); err != nil {
@@ -149,14 +150,14 @@ func (q *replayFlags) setRange(now time.Time) (err error) {
 }
 
 // parsePosition parses PARTITION-OFFSET; the offset becomes From.
-func parsePosition(s string) (p replay.Stretch, ok bool) {
+func parsePosition(s string) (p replay.OffsetRange, ok bool) {
 	number, offset, _ := strings.Cut(s, "-")
 	partition, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
 		return p, false
 	}
 	from, err := strconv.ParseUint(offset, 10, 63)
-	return replay.Stretch{Partition: int(partition), Range: consume.Range{From: int64(from)}}, err == nil
+	return replay.OffsetRange{Partition: int(partition), Range: consume.Range{From: int64(from)}}, err == nil
 }
 
 func (q *replayFlags) run(c *cobra.Command) error {
@@ -191,7 +192,7 @@ func (q *replayFlags) runIn(c *cobra.Command, w kafkaSession, events kafka.Names
 		return err
 	}
 	w.names = events
-	var to replay.Publisher = planPublisher{}
+	var to history.Publisher = planPublisher{}
 	if q.publish {
 		producer := publish.NewProducer(w.producer)
 		defer producer.Close()

@@ -120,12 +120,9 @@ func newLetter(i *lookup.Item) *Letter {
 	return &Letter{ID: lookup.LetterID(i.Receipt), SHA256: hex.EncodeToString(digest[:]), Bytes: len(i.Webhook.Body), Item: *i}
 }
 
-// Publisher is [history.Publisher].
-type Publisher = history.Publisher
-
-// Desk handles letters. Names, Endpoints and By must be set; History for
-// [Desk.Judge] and [Desk.Retry], and Publisher for [Desk.Retry] and [Desk.Discard].
-type Desk struct {
+// Handler handles letters. Names, Endpoints and By must be set; History for
+// [Handler.Judge] and [Handler.Retry], and Publisher for [Handler.Retry] and [Handler.Discard].
+type Handler struct {
 	Names     kafka.Names
 	Endpoints []webhook.Endpoint
 	History   *history.History // knows which events were published
@@ -139,20 +136,20 @@ type Desk struct {
 // Verdict is the result of a letter with today's code and configuration.
 type Verdict struct {
 	*Letter
-	Judgement webhook.Verdict `json:"-"`
-	New       []string        `json:"new,omitempty"`   // ids of its events that are not published yet
-	Known     []string        `json:"known,omitempty"` // ids of its events that are published
-	// Stays is the reason why the letter, or a part of it, still cannot be read. It is
+	Result webhook.Verdict `json:"-"`
+	New    []string        `json:"new,omitempty"`   // ids of its events that are not published yet
+	Known  []string        `json:"known,omitempty"` // ids of its events that are published
+	// Unresolved is the reason why the letter, or a part of it, still cannot be read. It is
 	// empty if all of it can be.
-	Stays string `json:"stays,omitempty"`
+	Unresolved string `json:"stays,omitempty"`
 }
 
-// Settled reports whether the letter is handled once its new events are published.
-func (v Verdict) Settled() bool { return v.Stays == "" }
+// Resolved reports whether the letter is handled once its new events are published.
+func (v Verdict) Resolved() bool { return v.Unresolved == "" }
 
 // Judge verifies and normalises a letter again, with today's code and configuration,
 // and looks up which of its events were published. It writes nothing.
-func (d *Desk) Judge(ctx context.Context, l *Letter) (Verdict, error) {
+func (d *Handler) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 	v, a, err := d.judge(ctx, l)
 	if a != nil {
 		a.Forget()
@@ -162,29 +159,29 @@ func (d *Desk) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 
 // judge is Judge, and returns the admission of the events, which reserves them. It is
 // nil if the letter has no result.
-func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admission, error) {
+func (d *Handler) judge(ctx context.Context, l *Letter) (Verdict, *history.Admission, error) {
 	v := Verdict{Letter: l}
 	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return l.Webhook.Is(e) })
 	if at < 0 {
-		v.Stays = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
+		v.Unresolved = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
 		return v, nil, nil
 	}
-	v.Judgement = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
-	if v.Judgement.Err != nil {
-		v.Stays = "verification fails today: " + v.Judgement.Err.Error()
+	v.Result = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
+	if v.Result.Err != nil {
+		v.Unresolved = "verification fails today: " + v.Result.Err.Error()
 		return v, nil, ctx.Err()
 	}
-	for _, k := range v.Judgement.Skipped {
+	for _, k := range v.Result.Skipped {
 		if k.Outcome == normalize.OutcomeMalformed {
-			v.Stays = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
+			v.Unresolved = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
 			break
 		}
 	}
-	a, err := d.History.AdmitWhenFresh(ctx, v.Judgement.Events)
+	a, err := d.History.AdmitWhenFresh(ctx, v.Result.Events)
 	if err != nil {
 		return v, nil, err
 	}
-	for _, e := range v.Judgement.Events {
+	for _, e := range v.Result.Events {
 		if _, known := a.Known[e.ID]; known {
 			v.Known = append(v.Known, e.ID)
 		} else {
@@ -197,7 +194,7 @@ func (d *Desk) judge(ctx context.Context, l *Letter) (Verdict, *history.Admissio
 // Retry judges a letter and publishes its new events, as the server would have done.
 // If all of the letter can be read now, Retry then marks it as handled. After an
 // interruption call it again: it recognises the events that are published.
-func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
+func (d *Handler) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	v, a, err := d.judge(ctx, l)
 	if err != nil || a == nil {
 		return v, err
@@ -207,7 +204,7 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 	for _, e := range a.Events {
 		r, err := kafka.EventRecord(d.Names, e, l.Webhook.Trace)
 		if errors.As(err, new(*kafka.TooLarge)) {
-			v.Stays = err.Error()
+			v.Unresolved = err.Error()
 			return v, nil
 		}
 		if err != nil {
@@ -220,7 +217,7 @@ func (d *Desk) Retry(ctx context.Context, l *Letter) (Verdict, error) {
 		return v, fmt.Errorf("dead letter %s: %w", l.ID, err)
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
-	if !v.Settled() {
+	if !v.Resolved() {
 		return v, nil
 	}
 	return v, d.mark(ctx, l, Retried, append(v.Known, v.New...))
@@ -231,7 +228,7 @@ var ErrNote = errors.New("discarding a dead letter needs a note that says why")
 
 // Discard marks a letter as handled without publishing anything. It returns
 // [ErrNote] if Note is empty.
-func (d *Desk) Discard(ctx context.Context, l *Letter) error {
+func (d *Handler) Discard(ctx context.Context, l *Letter) error {
 	if d.Note == "" {
 		return ErrNote
 	}
@@ -239,7 +236,7 @@ func (d *Desk) Discard(ctx context.Context, l *Letter) error {
 }
 
 // mark writes the record that marks a letter as handled, and sets l.Handled.
-func (d *Desk) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, events []string) error {
+func (d *Handler) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, events []string) error {
 	m := webhook.Archived{
 		Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
 		Outcome: outcome, Reason: d.Note, EventIDs: events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,

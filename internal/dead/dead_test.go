@@ -73,7 +73,7 @@ func (r *rig) retry(t *testing.T, to history.Publisher) (int, error) {
 	}
 	defer h.Close()
 	h.Await(t.Context(), 20*time.Second)
-	d := dead.Desk{Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
+	d := dead.Handler{Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
 	letters := r.letters(t, dead.Filter{})
 	for _, l := range letters {
 		if _, err := d.Retry(t.Context(), l); err != nil {
@@ -196,8 +196,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestStays: a letter that today's configuration cannot verify or read is not handled.
-func TestStays(t *testing.T) {
+// TestUnresolved: a letter that today's configuration cannot verify or read is not handled.
+func TestUnresolved(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload string
 		change  func(*webhook.Endpoint)
@@ -257,10 +257,10 @@ func TestPartly(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	l := r.letters(t, dead.Filter{})[0]
-	if err := (&dead.Desk{Names: r.names, Publisher: r.producer}).Discard(t.Context(), l); !errors.Is(err, dead.ErrNote) {
+	if err := (&dead.Handler{Names: r.names, Publisher: r.producer}).Discard(t.Context(), l); !errors.Is(err, dead.ErrNote) {
 		t.Errorf("without a note: %v", err)
 	}
-	if err := (&dead.Desk{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), l); err != nil {
+	if err := (&dead.Handler{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	if all := r.letters(t, dead.Filter{}); len(all) != 0 {

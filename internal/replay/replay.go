@@ -34,8 +34,8 @@ import (
 
 // Filter selects the webhooks and the events to replay. An empty field selects all.
 type Filter struct {
-	From, To  time.Time // when the webhook was received: From inclusive, To exclusive
-	Stretch   *Stretch  // offsets of webhooks.received; nil is all
+	From, To  time.Time    // when the webhook was received: From inclusive, To exclusive
+	Offsets   *OffsetRange // offsets of webhooks.received; nil is all
 	Connector string
 	Endpoint  string
 	Outcome   normalize.Outcome // outcome of the webhook when it was received
@@ -45,15 +45,15 @@ type Filter struct {
 	Missing   bool     // publish only events that were not published before
 }
 
-// Stretch is an offset range of one partition of webhooks.received.
-type Stretch struct {
+// OffsetRange is an offset range of one partition of webhooks.received.
+type OffsetRange struct {
 	Partition int
 	consume.Range
 }
 
 // within returns the part of the range that the topic has, of the ranges of all
 // partitions. It returns an error if there is none.
-func (s Stretch) within(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
+func (s OffsetRange) within(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
 	p := consume.Partition{Topic: topic, Number: s.Partition}
 	all, ok := ranges[p]
 	if !ok {
@@ -84,9 +84,6 @@ func (f Filter) selectsEvent(e schemas.Event) bool {
 
 // selectsAllEvents reports whether the filter selects every event of a webhook.
 func (f Filter) selectsAllEvents() bool { return len(f.Types)+len(f.Keys) == 0 }
-
-// Publisher is [history.Publisher].
-type Publisher = history.Publisher
 
 // Config configures a replay. Reader, Endpoints and History must be set.
 type Config struct {
@@ -240,8 +237,8 @@ func (r *run) replayWebhooks(ctx context.Context) error {
 		}
 	}
 	ranges, err := begin(ctx, partitions)
-	if err == nil && r.Stretch != nil {
-		ranges, err = r.Stretch.within(ranges, r.Webhooks.Received())
+	if err == nil && r.Offsets != nil {
+		ranges, err = r.Offsets.within(ranges, r.Webhooks.Received())
 	}
 	if err != nil {
 		return err

@@ -573,28 +573,28 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestStretch: an offset range selects webhooks of one partition.
-func TestStretch(t *testing.T) {
+// TestOffsetRange: an offset range selects webhooks of one partition.
+func TestOffsetRange(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, payments(50)...)
 	read := 0
 	for partition := range 2 {
-		whole := replay.Stretch{Partition: partition, Range: consume.Range{To: consume.Forever}}
-		n, _ := r.must(t, replay.Config{Filter: replay.Filter{Stretch: &whole}}, nil)
+		whole := replay.OffsetRange{Partition: partition, Range: consume.Range{To: consume.Forever}}
+		n, _ := r.must(t, replay.Config{Filter: replay.Filter{Offsets: &whole}}, nil)
 		read += n.Read
-		some := replay.Stretch{Partition: partition, Range: consume.Range{From: 2, To: 5}}
-		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Stretch: &some}}, nil); n.Read != 3 {
+		some := replay.OffsetRange{Partition: partition, Range: consume.Range{From: 2, To: 5}}
+		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Offsets: &some}}, nil); n.Read != 3 {
 			t.Errorf("offsets 2 to 4: %+v", n)
 		}
 	}
 	if read != 50 {
 		t.Errorf("the partitions have %d webhooks, want 50", read)
 	}
-	for want, s := range map[string]replay.Stretch{
+	for want, s := range map[string]replay.OffsetRange{
 		"has no partition 2":        {Partition: 2, Range: consume.Range{To: 5}},
 		"none of them in the range": {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
 	} {
-		if _, _, err := r.replay(t, replay.Config{Filter: replay.Filter{Stretch: &s}}, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := r.replay(t, replay.Config{Filter: replay.Filter{Offsets: &s}}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", s, err, want)
 		}
 	}
