@@ -4,8 +4,9 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,7 +25,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
@@ -227,56 +228,72 @@ func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	end := map[partitionOf]int64{}
 	for topic, parts := range ends.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
 				t.Fatalf("%s/%d: %v", topic, p.Partition, p.Error)
 			}
-			for next := int64(0); next < p.LastOffset; {
-				records := fetch(t, client, topic, p.Partition, next)
-				next += int64(len(records))
-				all = append(all, records...)
+			if p.LastOffset > 0 {
+				end[partitionOf{topic, int32(p.Partition)}] = p.LastOffset
 			}
 		}
 	}
-	return all
+	return b.readTo(t, end)
 }
 
-// fetch returns some records of a partition, at least one.
-func fetch(t *testing.T, client *kafkago.Client, topic string, partition int, offset int64) (all []record) {
+type partitionOf struct {
+	topic  string
+	number int32
+}
+
+// readTo returns the records of partitions before an offset of each. Commands that
+// write leave control records in the topics, which are no records of ours.
+func (b *tollbridge) readTo(t *testing.T, end map[partitionOf]int64) (all []record) {
 	t.Helper()
-	r, err := client.Fetch(t.Context(), &kafkago.FetchRequest{Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
-	if err == nil {
-		err = r.Error
+	from := map[string]map[int32]kgo.Offset{}
+	for p := range end {
+		if from[p.topic] == nil {
+			from[p.topic] = map[int32]kgo.Offset{}
+		}
+		from[p.topic][p.number] = kgo.NewOffset().At(0)
 	}
+	if len(from) == 0 {
+		return nil
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords())
 	if err != nil {
-		t.Fatalf("%s/%d at %d: %v", topic, partition, offset, err)
+		t.Fatal(err)
 	}
-	for {
-		m, err := r.Records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			break
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for left := maps.Clone(end); len(left) > 0; {
+		fetches := client.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("reading the topics: %v; not read to their ends: %v", err, left)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Offset < offset {
-			continue // the batch begins before
-		}
-		key, errKey := protocol.ReadAll(m.Key)
-		value, errValue := protocol.ReadAll(m.Value)
-		if err := errors.Join(errKey, errValue); err != nil {
-			t.Fatal(err)
-		}
-		one := record{topic, partition, m.Offset, string(key), string(value), map[string]string{}}
-		for _, h := range m.Headers {
-			one.headers[h.Key] = string(h.Value)
-		}
-		all = append(all, one)
+		fetches.EachRecord(func(r *kgo.Record) {
+			p := partitionOf{r.Topic, r.Partition}
+			if r.Offset >= end[p] {
+				return
+			}
+			if r.Offset == end[p]-1 {
+				delete(left, p)
+			}
+			if r.Attrs.IsControl() {
+				return
+			}
+			one := record{r.Topic, int(r.Partition), r.Offset, string(r.Key), string(r.Value), map[string]string{}}
+			for _, h := range r.Headers {
+				one.headers[h.Key] = string(h.Value)
+			}
+			all = append(all, one)
+		})
 	}
-	if len(all) == 0 {
-		t.Fatalf("%s/%d: nothing at %d, and the end is beyond", topic, partition, offset)
-	}
+	slices.SortFunc(all, func(a, b record) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition), cmp.Compare(a.offset, b.offset))
+	})
 	return all
 }
 
