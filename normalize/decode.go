@@ -27,7 +27,7 @@ func withoutByteOrderMark(text []byte) []byte { return bytes.TrimPrefix(text, []
 // Once it knows the name, [redecode] reads the rest.
 func decode(payload []byte, v any) error {
 	payload = withoutByteOrderMark(payload)
-	if plain(payload) {
+	if len(payload) > 0 && plain(payload) { // an empty payload is an error, an empty part is not
 		return redecode(payload, v)
 	}
 	return decodeError(json.Unmarshal(payload, v))
