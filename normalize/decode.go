@@ -20,14 +20,14 @@ func withoutByteOrderMark(text []byte) []byte { return bytes.TrimPrefix(text, []
 // decode reads a JSON payload into v. It skips a byte order mark, and returns an
 // error for a duplicate name, for text that is not UTF-8 and for more than
 // 10,000 levels of nesting: two JSON readers may read such a payload
-// differently.
+// differently. An empty payload, or an absent part of one, leaves v as it is.
 //
 // A connector first decodes the event's name alone and leaves the rest a
 // [jsontext.Value], because an event that it does not know may have any shape.
 // Once it knows the name, [redecode] reads the rest.
 func decode(payload []byte, v any) error {
 	payload = withoutByteOrderMark(payload)
-	if len(payload) > 0 && plain(payload) { // an empty payload is an error, an empty part is not
+	if plain(payload) {
 		return redecode(payload, v)
 	}
 	return decodeError(json.Unmarshal(payload, v))
