@@ -80,7 +80,7 @@ var eventNames = map[string][]string{
 	"xsolla":                {"notification_type"},
 }
 
-// sampleOptions are those that a sample's name tells of.
+// sampleOptions are the options that a sample's name states.
 func sampleOptions(file string) Options {
 	o := Options{ReceivedAt: received}
 	if _, setting, ok := strings.Cut(strings.TrimSuffix(file, path.Ext(file)), "@"); ok {

@@ -61,7 +61,7 @@ var list = []unsigned{
 	{"ipay88", "TransId", "ids, outcome", "the only id of iPay88's; no reference is learnt from it", ipay88Page},
 
 	{"midtrans", "transaction_status", "type, event id, amount, ids, time, outcome, new events", "the status_code, which is signed, tells only success from failure", midtransPage},
-	{"midtrans", "fraud_status", "type, event id, time, outcome", "the only field that tells of a payment that is held", midtransPage},
+	{"midtrans", "fraud_status", "type, event id, time, outcome", "only this field says that a payment is held", midtransPage},
 	{"midtrans", "currency", "amount, outcome", "the only currency", midtransPage},
 	{"midtrans", "transaction_id", "ids, outcome", "the only id of Midtrans's; no reference is learnt from it", midtransPage},
 	{"midtrans", "transaction_time", "time, outcome", "the only time of a payment", midtransPage},
