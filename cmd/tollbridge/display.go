@@ -140,6 +140,17 @@ func writeRaw(w io.Writer, b []byte) error {
 	return err
 }
 
+// rawWriter writes through [writeRaw], under the lock of its safeWriter: the server's
+// goroutines and the command write to one place.
+type rawWriter struct{ to *safeWriter }
+
+func (w rawWriter) Write(b []byte) (int, error) {
+	if err := writeRaw(w.to, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // terminalOf returns the writer of a progress line, if w is a terminal.
 func terminalOf(w io.Writer) (io.Writer, bool) {
 	s, ok := w.(*safeWriter)

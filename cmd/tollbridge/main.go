@@ -180,7 +180,7 @@ func logger(out io.Writer, name string) zerolog.Logger {
 	if s, ok := out.(*safeWriter); ok && s.terminal {
 		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // the writer escapes colours
 	} else if ok {
-		out = s.to // JSON
+		out = rawWriter{s} // JSON
 	}
 	return zerolog.New(out).Level(l).With().Timestamp().Logger()
 }
