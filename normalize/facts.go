@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -33,6 +34,15 @@ func ignored[E ~string](event E, reason string) Fact {
 // not map.
 func notUnified[E ~string](event E) Fact {
 	return ignored(event, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", event))
+}
+
+// toldBy returns the ignored fact of an event type whose facts other event types
+// tell. The caller sets the merchant's reference and the processor's ids on it: they
+// are linked.
+func toldBy[E ~string](event E, others ...string) Fact {
+	f := ignored(event, fmt.Sprintf("%s tells this fact; this event gives only references", strings.Join(others, " or ")))
+	f.ToldBy = others
+	return f
 }
 
 // unknownStatus returns the fact of an event whose type is mapped and whose

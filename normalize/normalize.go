@@ -96,6 +96,9 @@ type Connector struct {
 	Docs     string    // URL of the processor's documentation of its events
 	Key      string    // the field that merchant_transaction_id is read from, in one line
 	Settings []Setting // of an endpoint; all are optional
+	// Tellers are the processor's event types that the connector reads, in the order
+	// in which people should read them.
+	Tellers []Teller
 	// Normalize reads a verified payload. It returns one fact for each item of the
 	// payload, in their order. The error wraps [ErrMalformed] and means that the
 	// payload as a whole cannot be read.
@@ -106,6 +109,19 @@ type Connector struct {
 type Setting struct {
 	Name string
 	Says string // its meaning and its values, in one line
+}
+
+// Teller is one of the processor's event types, and the facts that it can tell.
+type Teller struct {
+	Event string         // the processor's name, as in connector_event_type
+	Facts []schemas.Type // the types of its events
+	// Instead says which event types tell the same facts, so that the merchant need
+	// not subscribe to this one. It is empty if this type should be subscribed to.
+	Instead string
+	// Tells is the value of the setting "tells" with which this type makes events.
+	// With another value, it is ignored and gives only references. It is empty if the
+	// type makes events with every value.
+	Tells string
 }
 
 // Options are the properties of the endpoint and of the delivery that the payload
@@ -137,6 +153,15 @@ type Fact struct {
 	// The event id is computed from it, so it must be signed. Empty means the SHA-256
 	// of the payload, for processors whose redeliveries are equal byte for byte.
 	Identity string
+	// Also are other identities of the same fact, with the same type and item, which
+	// other webhooks of the processor give it: if it was published under one of them,
+	// it is known, and then known under all.
+	Also []string
+	// Formerly are the identities that earlier versions of the connector gave the fact
+	// of this webhook, with the same type and item: if it was published under one of
+	// them, it is known. So redeliveries and replays after an upgrade publish nothing
+	// twice. They are only looked up, never remembered.
+	Formerly []string
 	Item     int       // distinguishes facts with the same identity and type
 	Time     time.Time // when it happened; zero if the processor does not say
 	Mode     Mode
@@ -144,6 +169,8 @@ type Fact struct {
 
 	Outcome Outcome // ignored or malformed; empty if Type is set
 	Why     string  // reason for the outcome
+	// ToldBy are the event types that tell an ignored fact instead: see [toldBy].
+	ToldBy []string
 }
 
 // Mode says whether a fact is about real money.
@@ -179,6 +206,9 @@ type Result struct {
 	Events []schemas.Event `json:"events"`
 	// Skipped are the items without an event.
 	Skipped []Skipped `json:"kept,omitempty"`
+	// References are what the items without an event say of a payment: the
+	// merchant's reference, and the processor's ids.
+	References []schemas.Reference `json:"references,omitempty"`
 }
 
 // Skipped is an item of a payload that became no event, with the reason. An item that
@@ -189,6 +219,8 @@ type Skipped struct {
 	Type    string  `json:"connector_event_type,omitempty"` // the processor's name for the event
 	Outcome Outcome `json:"outcome"`                        // ignored or malformed
 	Reason  string  `json:"reason"`
+	// ToldBy are the processor's event types that make the event of this fact instead.
+	ToldBy []string `json:"-"`
 }
 
 // Outcome returns the outcome of the payload: events if it has at least one event,
@@ -241,19 +273,25 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	positions := map[string]position{} // of the first item with an event id
 	for i, f := range facts {
 		e, skipped := f.event(connector, payload, o)
-		if first, ok := positions[e.ID]; skipped == nil && ok {
-			if sameFact(e, r.Events[first.event]) {
-				continue // the payload contains the fact twice: it is one event
+		if skipped == nil {
+			for _, id := range e.IDs() {
+				if first, ok := positions[id]; ok {
+					skipped = r.sameAgain(first.event, first.item, e)
+					break
+				}
 			}
-			skipped = &Skipped{Type: f.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
-				"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", first.item, e.ID)}
+		}
+		if reference, ok := f.reference(connector, o); ok {
+			r.References = append(r.References, reference)
 		}
 		switch {
 		case skipped != nil:
 			skipped.Item = i
 			r.Skipped = append(r.Skipped, *skipped)
 		default:
-			positions[e.ID] = position{i, len(r.Events)}
+			for _, id := range e.IDs() {
+				positions[id] = position{i, len(r.Events)}
+			}
 			r.Events = append(r.Events, e)
 			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
 				r.Skipped = append(r.Skipped, Skipped{Item: i, Type: f.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("the merchant's reference is ignored, and the event has a fallback key: %v", err)})
@@ -263,12 +301,28 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	return r, nil
 }
 
-// sameFact reports whether two events with the same id are equal, apart from their
-// time and the processor's id and name of the event: these may differ when a
-// processor sends a fact twice.
-func sameFact(a, b schemas.Event) bool {
-	a.Time, a.Data.ConnectorEventID, a.Data.ConnectorEventType = b.Time, b.Data.ConnectorEventID, b.Data.ConnectorEventType
-	return reflect.DeepEqual(a, b)
+// sameAgain adds what e says to the event with the index, which tells the same fact,
+// and returns why e is no event of its own. Item is the one of that event.
+func (r *Result) sameAgain(index, item int, e schemas.Event) *Skipped {
+	first := r.Events[index]
+	one, _ := first.Fill(e)
+	if e.ID == first.ID && !sameFact(one, first, e) {
+		return &Skipped{Type: e.Data.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
+			"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", item, e.ID)}
+	}
+	r.Events[index] = one
+	return &Skipped{Type: e.Data.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("item %d tells the same fact", item)}
+}
+
+// sameFact reports whether b says nothing that a contradicts; one has what both say.
+// Their time and the processor's id and name of the event may differ.
+func sameFact(one, a, b schemas.Event) bool {
+	b, _ = b.Fill(a)
+	for _, e := range []*schemas.Event{&one, &b} {
+		e.Time, e.Also, e.Formerly, e.Data.ConnectorEventID, e.Data.ConnectorEventType = a.Time, nil, nil, "", ""
+		e.Data.ConnectorReferences = slices.Sorted(slices.Values(e.Data.ConnectorReferences))
+	}
+	return reflect.DeepEqual(one, b)
 }
 
 // read calls the connector and turns a panic into an error that wraps
@@ -285,7 +339,7 @@ func (c Connector) read(payload []byte, o Options) (facts []Fact, err error) {
 
 // event returns the event of a fact, or, if it becomes none, the reason.
 func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
-	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why}
+	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why, ToldBy: f.ToldBy}
 	switch {
 	case f.Type == "":
 		return schemas.Event{}, skipped
@@ -293,10 +347,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		skipped.Outcome, skipped.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
 		return schemas.Event{}, skipped
 	}
-	if f.Identity == "" {
-		sum := sha256.Sum256(payload)
-		f.Identity = hex.EncodeToString(sum[:])
-	}
+	f.Identity = cmp.Or(f.Identity, payloadIdentity(payload))
 	d := f.Data
 	d.Connector, d.Endpoint, d.Status = connector, o.Endpoint, f.Type.Status()
 	d.ReceivedAt = o.ReceivedAt.UTC()
@@ -322,6 +373,8 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		DataSchema:      f.Type.Schema(),
 		Data:            d,
 	}
+	e.Also = f.idsOf(f.Also, e)
+	e.Formerly = f.idsOf(f.Formerly, e)
 	err := e.Validate()
 	if err == nil && len(payload) > schemas.MostBytes/32 { // the event of a smaller payload cannot be too large
 		err = checkSize(e)
@@ -331,6 +384,41 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		return schemas.Event{}, skipped
 	}
 	return e, nil
+}
+
+// idsOf returns the event ids of further identities of a fact, without those that its
+// event e has already.
+func (f Fact) idsOf(identities []string, e schemas.Event) (ids []string) {
+	for _, identity := range identities {
+		id := schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, f.Type, f.Item)
+		if !slices.Contains(e.IDs(), id) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// payloadIdentity returns the identity of a fact that has none of its own: the SHA-256
+// of the payload.
+func payloadIdentity(payload []byte) string {
+	sum := sha256.Sum256(payload)
+	return hex.EncodeToString(sum[:])
+}
+
+// reference returns what a fact without an event says of a payment; false if it does
+// not say both the merchant's reference and an id of the processor's.
+func (f Fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
+	d := f.Data
+	if f.Type != "" || d.UnsignedIDs || d.KeySource == schemas.KeyFromRequest || o.Live && f.Mode == ModeTest || schemas.CheckReference(d.MerchantTransactionID) != nil {
+		return r, false
+	}
+	r = schemas.Reference{MerchantTransactionID: d.MerchantTransactionID, Connector: connector, Account: d.Account}
+	for _, id := range append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...) {
+		if schemas.CheckReference(id) == nil && !slices.Contains(r.IDs, id) {
+			r.IDs = append(r.IDs, id)
+		}
+	}
+	return r, len(r.IDs) > 0 && (d.Account == "" || schemas.CheckReference(d.Account) == nil)
 }
 
 // checkSize returns an error for an event that is too large for a topic, and would

@@ -22,6 +22,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -55,7 +56,18 @@ type Event struct {
 	DataContentType string    `json:"datacontenttype"` // always "application/json"
 	DataSchema      string    `json:"dataschema"`      // see [Type.Schema]
 	Data            Data      `json:"data"`
+	// Also are other ids of the same fact, which other webhooks of the processor give
+	// it: the fact is published once under all of them. They are in a header of the
+	// record, not in its value.
+	Also []string `json:"-"`
+	// Formerly are the ids that earlier versions gave the fact: it is not published
+	// again if it was published under one of them. They are not in the record.
+	Formerly []string `json:"-"`
 }
+
+// IDs returns the ids under which the fact may have been published: ID, Also and
+// Formerly.
+func (e Event) IDs() []string { return slices.Concat([]string{e.ID}, e.Also, e.Formerly) }
 
 // Data holds the details of an event. Fields that the processor did not send
 // are absent.

@@ -1,0 +1,265 @@
+package normalize
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// tellerGroup is a fact and the webhooks that tell it, in testdata/tellers.
+type tellerGroup struct {
+	Fact     schemas.Type      `json:"fact"`
+	Settings map[string]string `json:"settings"`
+	Key      string            `json:"key"`    // the merchant's reference; empty if no teller has it
+	OneID    bool              `json:"one_id"` // whichever teller comes first, the event id is the same
+	// Tellers are the names of samples of the connector, or payloads of JSON.
+	Tellers []json.RawMessage `json:"tellers"`
+	// References are the tellers, by index from 0, that make no event: they only give
+	// references. A group without another teller gives no event.
+	References []int `json:"references"`
+}
+
+// TestTellers holds for every group of testdata/tellers: each subset of the tellers in
+// each order gives one event of the fact's type (none if all of them only give
+// references), which in the end has the merchant's reference if one of them says it,
+// and the amount if one of them says it.
+func TestTellers(t *testing.T) {
+	files, err := filepath.Glob("testdata/tellers/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no groups of tellers: %v", err)
+	}
+	for _, file := range files {
+		connector := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(connector, func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var groups []tellerGroup
+			if err := json.Unmarshal(b, &groups); err != nil || len(groups) == 0 {
+				t.Fatalf("%s: want a list of groups, got %d: %v", file, len(groups), err)
+			}
+			for i, g := range groups {
+				t.Run(fmt.Sprintf("%d-%s", i, g.Fact), func(t *testing.T) { g.test(t, connector) })
+			}
+		})
+	}
+}
+
+func (g tellerGroup) test(t *testing.T, connector string) {
+	var results []Result
+	for i, teller := range g.Tellers {
+		payload := []byte(teller)
+		var sample string
+		if json.Unmarshal(teller, &sample) == nil {
+			var err error
+			if payload, err = os.ReadFile(filepath.Join("samples", connector, sample)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := Normalize(connector, payload, Options{ReceivedAt: received, Settings: g.Settings})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tells := slices.ContainsFunc(r.Events, func(e schemas.Event) bool { return e.Type == g.Fact })
+		if want := !slices.Contains(g.References, i); tells != want {
+			t.Fatalf("teller %d makes the event: %v, want %v: %s %+v", i, tells, want, payload, r)
+		}
+		results = append(results, r)
+	}
+	if len(results) < 2 {
+		t.Fatal("a group has at least two tellers")
+	}
+	for order := range orders(len(results)) {
+		var h factHistory
+		var key, amount, event bool
+		var ids []string
+		for _, i := range order {
+			h.add(results[i])
+			event = event || !slices.Contains(g.References, i)
+			for _, e := range results[i].Events {
+				key = key || e.Data.MerchantTransactionID == g.Key
+				amount = amount || e.Type == g.Fact && e.Data.Amount != nil
+				if e.Type == g.Fact {
+					ids = append(ids, e.ID)
+				}
+			}
+			for _, r := range results[i].References {
+				key = key || r.MerchantTransactionID == g.Key
+			}
+		}
+		var facts []schemas.Event
+		for _, e := range h.events {
+			if e.Type == g.Fact {
+				facts = append(facts, e)
+			}
+		}
+		switch {
+		case !event && len(facts) == 0:
+		case len(facts) != 1 || !event:
+			t.Errorf("tellers %v give %d events of %s: %+v", order, len(facts), g.Fact, facts)
+		case key && g.Key != "" && facts[0].Subject != g.Key:
+			t.Errorf("tellers %v: the key is %q in the end, want %q", order, facts[0].Subject, g.Key)
+		case amount && facts[0].Data.Amount == nil:
+			t.Errorf("tellers %v: the event has no amount in the end", order)
+		case g.OneID && slices.ContainsFunc(ids, func(id string) bool { return id != ids[0] }):
+			t.Errorf("tellers %v give the ids %v, want one", order, ids)
+		}
+	}
+}
+
+// orders yields every order of every subset of n tellers that is not empty, or 200 at
+// random if n is above 5.
+func orders(n int) func(func([]int) bool) {
+	return func(yield func([]int) bool) {
+		if n > 5 {
+			for range 200 {
+				if !yield(rand.Perm(n)[:1+rand.IntN(n)]) {
+					return
+				}
+			}
+			return
+		}
+		var extend func(order []int) bool
+		extend = func(order []int) bool {
+			if len(order) > 0 && !yield(order) {
+				return false
+			}
+			for i := range n {
+				if !slices.Contains(order, i) && !extend(append(slices.Clone(order), i)) {
+					return false
+				}
+			}
+			return true
+		}
+		extend(nil)
+	}
+}
+
+// factHistory is a small model of package history: it knows events by all their ids,
+// fills in what later tellers add, and links references.
+type factHistory struct {
+	events     []schemas.Event
+	known      map[string]int    // event id -> index of the event
+	references map[string]string // account:id -> merchant_transaction_id
+}
+
+func (h *factHistory) add(r Result) {
+	if h.known == nil {
+		h.known, h.references = map[string]int{}, map[string]string{}
+	}
+	for _, e := range r.Events {
+		index := -1
+		for _, id := range e.IDs() {
+			if i, ok := h.known[id]; ok && index < 0 {
+				index = i
+			}
+		}
+		if index < 0 {
+			index = len(h.events)
+			h.events = append(h.events, e)
+		} else {
+			h.events[index], _ = h.events[index].Fill(e)
+		}
+		for _, id := range append([]string{e.ID}, e.Also...) {
+			if _, ok := h.known[id]; !ok {
+				h.known[id] = index
+			}
+		}
+	}
+	for _, r := range r.References {
+		h.link(r.MerchantTransactionID, r.Account, r.IDs)
+	}
+	for range h.events { // each round can give another event its key
+		for i := range h.events {
+			h.resolve(&h.events[i])
+		}
+	}
+}
+
+func (h *factHistory) link(merchant, account string, ids []string) {
+	for _, id := range ids {
+		if key := account + ":" + id; h.references[key] == "" {
+			h.references[key] = merchant
+		}
+	}
+}
+
+func (h *factHistory) resolve(e *schemas.Event) {
+	d := &e.Data
+	if d.UnsignedIDs {
+		return
+	}
+	ids := append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...)
+	for _, object := range []string{d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID} {
+		ids = append(ids, e.Type.Family()+":"+object)
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" || strings.HasSuffix(id, ":") })
+	if d.KeySource == schemas.KeyFromConnector || d.KeySource == schemas.KeyFromRequest {
+		for _, id := range ids {
+			if merchant := h.references[d.Account+":"+id]; merchant != "" {
+				e.Subject, d.MerchantTransactionID, d.KeySource = merchant, merchant, schemas.KeyFromReference
+			}
+		}
+	}
+	if d.KeySource == schemas.KeyFromPayload || d.KeySource == schemas.KeyFromReference {
+		h.link(e.Subject, d.Account, ids)
+	}
+}
+
+// TestTellersNamed: a connector's Tellers name the event type of every golden, with the
+// type of its events, and no type that no golden has unless it only gives references.
+func TestTellersNamed(t *testing.T) {
+	told := map[string]map[string]map[schemas.Type]bool{} // by connector and event type
+	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
+		r, err := Normalize(connector, payload, sampleOptions(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range r.Events {
+			types := told[connector]
+			if types == nil {
+				types = map[string]map[schemas.Type]bool{}
+				told[connector] = types
+			}
+			name := e.Data.ConnectorEventType
+			if types[name] == nil {
+				types[name] = map[schemas.Type]bool{}
+			}
+			types[name][e.Type] = true
+		}
+	})
+	for _, connector := range Connectors() {
+		tellers := connectors[connector].Tellers
+		if len(tellers) == 0 {
+			continue // it is not listed yet
+		}
+		by := map[string]Teller{}
+		for _, teller := range tellers {
+			if _, twice := by[teller.Event]; twice {
+				t.Errorf("%s: Tellers has %q twice", connector, teller.Event)
+			}
+			by[teller.Event] = teller
+		}
+		for name, types := range told[connector] {
+			teller, ok := by[name]
+			if !ok {
+				t.Errorf("%s: Tellers does not have %q, which makes events", connector, name)
+				continue
+			}
+			for _, typ := range slices.Sorted(maps.Keys(types)) {
+				if !slices.Contains(teller.Facts, typ) {
+					t.Errorf("%s: Tellers does not say that %q tells %s", connector, name, typ)
+				}
+			}
+		}
+	}
+}
