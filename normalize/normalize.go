@@ -107,8 +107,8 @@ type Connector struct {
 
 // Setting describes an optional setting of an endpoint.
 type Setting struct {
-	Name string
-	Says string // its meaning and its values, in one line
+	Name        string
+	Description string // its meaning and its values, in one line
 }
 
 // Teller is one of the processor's event types, and the facts that it can tell.

@@ -26,7 +26,7 @@ var robokassa = Connector{
 }
 
 // robokassaCurrency is the setting with the currency of the shop.
-var robokassaCurrency = Setting{Name: "currency", Says: "the shop's currency, as ISO 4217 code; RUB if it is not set"}
+var robokassaCurrency = Setting{Name: "currency", Description: "the shop's currency, as ISO 4217 code; RUB if it is not set"}
 
 func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	p, err := decodeForm(payload)

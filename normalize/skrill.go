@@ -30,7 +30,7 @@ var skrill = Connector{
 
 // skrillReports is the setting that says whether the reports of an endpoint are
 // about payouts.
-var skrillReports = Setting{Name: "reports", Says: "payouts, if the endpoint is the status_url of payouts"}
+var skrillReports = Setting{Name: "reports", Description: "payouts, if the endpoint is the status_url of payouts"}
 
 // skrillConverted matches an amount that was converted from another currency.
 var skrillConverted = regexp.MustCompile(`\A[0-9]+\.[0-9]{3,8}\z`)

@@ -33,7 +33,7 @@ var truelayer = Connector{
 
 // truelayerBeneficiary is the setting that says where the payments of an
 // endpoint go.
-var truelayerBeneficiary = Setting{Name: "beneficiary", Says: "external_account, if payments go to accounts outside TrueLayer: payment_executed is their last event, and then counts as captured"}
+var truelayerBeneficiary = Setting{Name: "beneficiary", Description: "external_account, if payments go to accounts outside TrueLayer: payment_executed is their last event, and then counts as captured"}
 
 // truelayerTypes maps the event name to the event type.
 var truelayerTypes = map[string]schemas.Type{

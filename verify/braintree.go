@@ -39,9 +39,9 @@ var braintree = Connector{
 }
 
 var braintreeKeys = Setting{
-	Name:     "public_key",
-	Says:     "the public key that belongs to the private key; while keys are rotated several, separated by commas, the one of the first secret first",
-	Required: true,
+	Name:        "public_key",
+	Description: "the public key that belongs to the private key; while keys are rotated several, separated by commas, the one of the first secret first",
+	Required:    true,
 }
 
 // braintreeAlphabet is what a payload is written in; other characters, which a

@@ -40,7 +40,7 @@ var epayBambora = Connector{
 
 var (
 	epayBamboraForms  = forms(`{"orderid": "[0-9]{8}", "txnid": "[0-9]{9}"}`, true)
-	epayBamboraSigned = Setting{Name: "signed_fields", Says: "the parameters of the callback, in their order and without hash, as a list in JSON; if it is not set, those that ePay always sends"}
+	epayBamboraSigned = Setting{Name: "signed_fields", Description: "the parameters of the callback, in their order and without hash, as a list in JSON; if it is not set, those that ePay always sends"}
 )
 
 var epayBamboraJoined = joined{

@@ -395,7 +395,7 @@ const formsSetting = "forms"
 // forms is the setting of processors that let the merchant choose a reference,
 // and put nothing between it and its neighbours where they sign it.
 func forms(example string, needed bool) Setting {
-	return Setting{Name: formsSetting, Endpoint: needed, Says: "how the references that the merchant makes look, since nothing says where they begin and end in what is signed: " +
+	return Setting{Name: formsSetting, Endpoint: needed, Description: "how the references that the merchant makes look, since nothing says where they begin and end in what is signed: " +
 		"JSON, field to regular expression (RE2, of the whole value), such as " + example}
 }
 
@@ -440,7 +440,7 @@ func checkForms(k Keys, needed int, fields ...string) error {
 func (k Keys) list(s Setting) (names []string, err error) {
 	if text := k.Settings[s.Name]; text != "" {
 		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return nil, fmt.Errorf("%w: %s is not a list of names in JSON: %s", ErrSetting, s.Name, s.Says)
+			return nil, fmt.Errorf("%w: %s is not a list of names in JSON: %s", ErrSetting, s.Name, s.Description)
 		}
 	}
 	return names, nil

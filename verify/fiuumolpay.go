@@ -34,7 +34,7 @@ var fiuuMolpay = Connector{
 }
 
 var (
-	fiuuMolpayMerchant = Setting{Name: "merchant_id", Says: "the merchant ID, which is signed as domain or MerchantID; that of others is refused", Endpoint: true}
+	fiuuMolpayMerchant = Setting{Name: "merchant_id", Description: "the merchant ID, which is signed as domain or MerchantID; that of others is refused", Endpoint: true}
 	fiuuMolpayForms    = forms(`{"orderid": "[A-Z]{2}[0-9]{8}", "RefID": "RF[0-9]{8}", "RefundID": "[0-9]{6}", "TxnID": "[0-9]{10}"}`, true)
 )
 

@@ -25,7 +25,7 @@ var globalpaymentsRealex = Connector{
 	joined:   []joined{globalpaymentsRealexJoined},
 }
 
-var globalpaymentsRealexMerchant = Setting{Name: "merchant_id", Says: "the MERCHANT_ID, which is signed; that of others is refused", Endpoint: true}
+var globalpaymentsRealexMerchant = Setting{Name: "merchant_id", Description: "the MERCHANT_ID, which is signed; that of others is refused", Endpoint: true}
 
 var globalpaymentsRealexJoined = joined{
 	read:  inForm("SHA1HASH", hex.DecodeString),

@@ -33,7 +33,7 @@ var ipay88 = Connector{
 }
 
 var (
-	ipay88Merchant = Setting{Name: "merchant_code", Says: "the MerchantCode, which is signed; that of others is refused", Endpoint: true}
+	ipay88Merchant = Setting{Name: "merchant_code", Description: "the MerchantCode, which is signed; that of others is refused", Endpoint: true}
 	ipay88Forms    = forms(`{"RefNo": "[A-Z]{2}[0-9]{8}"}`, true)
 )
 

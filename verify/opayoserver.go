@@ -40,8 +40,8 @@ var opayoServerJoined = joined{
 }
 
 var (
-	opayoServerVendor   = Setting{Name: "vendor", Says: "the vendor name, which is signed, too", Endpoint: true}
-	opayoServerRedirect = Setting{Name: "redirect_url", Says: "where the answer sends the shopper; {VendorTxCode} in it becomes the transaction's"}
+	opayoServerVendor   = Setting{Name: "vendor", Description: "the vendor name, which is signed, too", Endpoint: true}
+	opayoServerRedirect = Setting{Name: "redirect_url", Description: "where the answer sends the shopper; {VendorTxCode} in it becomes the transaction's"}
 )
 
 // opayoServerCheck asks for the setting without which Opayo takes no answer, and
@@ -49,7 +49,7 @@ var (
 func opayoServerCheck(_ string, k Keys) error {
 	u, err := url.Parse(k.Settings[opayoServerRedirect.Name])
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return fmt.Errorf("%w: %s is %q, want an address: %s", ErrSetting, opayoServerRedirect.Name, k.Settings[opayoServerRedirect.Name], opayoServerRedirect.Says)
+		return fmt.Errorf("%w: %s is %q, want an address: %s", ErrSetting, opayoServerRedirect.Name, k.Settings[opayoServerRedirect.Name], opayoServerRedirect.Description)
 	}
 	return nil
 }

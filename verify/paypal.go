@@ -43,8 +43,8 @@ var paypal = Connector{
 		"keep the address secret and ask PayPal's API before money leaves. No age is refused: PayPal states no limit",
 	Headers: paypalHeaders,
 	Settings: []Setting{
-		{Name: "webhook_id", Says: "the webhook's id in PayPal's dashboard; it is signed", Required: true},
-		{Name: "certs", Says: "PayPal's certificates as JSON, URL to PEM; others are fetched from PayPal"},
+		{Name: "webhook_id", Description: "the webhook's id in PayPal's dashboard; it is signed", Required: true},
+		{Name: "certs", Description: "PayPal's certificates as JSON, URL to PEM; others are fetched from PayPal"},
 	},
 	Keyless: true,
 	Check:   paypalCheck,

@@ -45,7 +45,7 @@ var payuIndia = Connector{
 
 const payuIndiaDispute = "X-PayU-Dispute-Webhook-Signature-V2"
 
-var payuIndiaKey = Setting{Name: "merchant_key", Endpoint: true, Says: "the merchant key, which is signed; forms of another key are refused; disputes are verified only with it"}
+var payuIndiaKey = Setting{Name: "merchant_key", Endpoint: true, Description: "the merchant key, which is signed; forms of another key are refused; disputes are verified only with it"}
 
 var (
 	payuIndiaPayments = joined{

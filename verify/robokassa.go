@@ -41,7 +41,7 @@ var robokassaJoined = joined{
 	needs:    []Setting{robokassaOwn},
 }
 
-var robokassaOwn = Setting{Name: "signed_fields", Endpoint: true, Says: `the fields of its own (Shp_...) that the shop sends with a payment, as a list in JSON, such as ["Shp_order_id"]; [] if it sends none`}
+var robokassaOwn = Setting{Name: "signed_fields", Endpoint: true, Description: `the fields of its own (Shp_...) that the shop sends with a payment, as a list in JSON, such as ["Shp_order_id"]; [] if it sends none`}
 
 func robokassaCheck(_ string, k Keys) error {
 	if _, err := k.hash(nil); err != nil {

@@ -25,7 +25,7 @@ var skrill = Connector{
 	joined:   []joined{skrillJoined},
 }
 
-var skrillMerchant = Setting{Name: "merchant_id", Says: "the merchant_id of the Skrill account, which is signed; that of others is refused", Endpoint: true}
+var skrillMerchant = Setting{Name: "merchant_id", Description: "the merchant_id of the Skrill account, which is signed; that of others is refused", Endpoint: true}
 
 var skrillJoined = joined{
 	read:  inForm("md5sig", hex.DecodeString),

@@ -35,9 +35,9 @@ var sofortJoined = joined{
 	needs:    []Setting{sofortProject},
 }
 
-var sofortProject = Setting{Name: "project_id", Says: "the project's id, which is signed; that of others is refused", Endpoint: true}
+var sofortProject = Setting{Name: "project_id", Description: "the project's id, which is signed; that of others is refused", Endpoint: true}
 
-var sofortSigned = Setting{Name: "signed_fields", Says: "the fields that the project signs, in their order, as a list in JSON; what it has by default if it is not set"}
+var sofortSigned = Setting{Name: "signed_fields", Description: "the fields that the project signs, in their order, as a list in JSON; what it has by default if it is not set"}
 
 var sofortFields = []string{
 	"transaction", "user_id", "project_id",

@@ -24,7 +24,7 @@ import (
 )
 
 // tolerance is the setting of every connector that signs the time of sending.
-var tolerance = Setting{Name: "tolerance_seconds", Says: "how old a signed timestamp may be, in seconds"}
+var tolerance = Setting{Name: "tolerance_seconds", Description: "how old a signed timestamp may be, in seconds"}
 
 // maxTolerance is the most that tolerance_seconds can be. It is longer than any
 // processor goes on to send a webhook again under a time that it signed once; a
@@ -216,7 +216,7 @@ func (r Request) form() (form, error) {
 
 // hashSetting is the setting of processors that let the merchant choose how
 // they hash.
-var hashSetting = Setting{Name: "hash", Says: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
+var hashSetting = Setting{Name: "hash", Description: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
 
 var hashes = map[string]func() hash.Hash{
 	"md5":    md5.New,

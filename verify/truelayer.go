@@ -36,7 +36,7 @@ var truelayer = Connector{
 		"and believe no payment that is not yours. No age is refused: TrueLayer states no limit",
 	Headers: []string{"Tl-Signature", "X-Tl-Webhook-Timestamp"},
 	Settings: []Setting{
-		{Name: "jwks", Says: "TrueLayer's keys as a JSON Web Key Set; others are fetched from TrueLayer"},
+		{Name: "jwks", Description: "TrueLayer's keys as a JSON Web Key Set; others are fetched from TrueLayer"},
 		truelayerEnvironment,
 	},
 	Keyless: true,
@@ -44,7 +44,7 @@ var truelayer = Connector{
 	Verify:  truelayerVerify,
 }
 
-var truelayerEnvironment = Setting{Name: "environment", Says: "whose keys are fetched: live, the default, or sandbox"}
+var truelayerEnvironment = Setting{Name: "environment", Description: "whose keys are fetched: live, the default, or sandbox"}
 
 var truelayerKeySets = map[string]string{
 	"":        "https://webhooks.truelayer.com/.well-known/jwks",

@@ -40,8 +40,8 @@ var trustly = Connector{
 	Weakness: "SHA-1, and nothing between what is signed: whoever has a notification can move text between the attributes' names and values; " +
 		"no time is signed: only the notification's id tells a captured request that is sent again",
 	Settings: []Setting{
-		{Name: "public_key_pem", Says: "Trustly's public key, PEM", Required: true},
-		{Name: "private_key_pem", Says: "the merchant's private key, PEM, which the answers are signed with; nothing is served without it"},
+		{Name: "public_key_pem", Description: "Trustly's public key, PEM", Required: true},
+		{Name: "private_key_pem", Description: "the merchant's private key, PEM, which the answers are signed with; nothing is served without it"},
 		trustlyOrders,
 	},
 	Keyless: true,
@@ -50,7 +50,7 @@ var trustly = Connector{
 	Verify:  trustlyVerify,
 }
 
-var trustlyOrders = Setting{Name: "orders", Says: "deposits or payouts: the orders that have this endpoint as their NotificationURL; " +
+var trustlyOrders = Setting{Name: "orders", Description: "deposits or payouts: the orders that have this endpoint as their NotificationURL; " +
 	"when it is set, debits are answered OK, and OK lets a withdrawal go without anyone having looked at the payer's balance"}
 
 // trustlyHashes is the hash by what a signature begins with.

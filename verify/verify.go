@@ -119,9 +119,9 @@ const (
 
 // Setting is one thing that an endpoint can configure for verification.
 type Setting struct {
-	Name     string
-	Says     string // what it is, in one line
-	Required bool   // nothing is verified without it
+	Name        string
+	Description string // what it is, in one line
+	Required    bool   // nothing is verified without it
 	// Endpoint is whether an endpoint must have it: [Check] names it. Verify goes
 	// without, so that a request can be looked at with nothing but its secret, and
 	// then does not ask whether it is this merchant's, nor what else is signed.
@@ -280,7 +280,7 @@ func (c Connector) usable(k Keys) error {
 	}
 	for _, s := range c.Settings {
 		if s.Required && k.Settings[s.Name] == "" {
-			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Says)
+			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Description)
 		}
 	}
 	return nil
@@ -309,7 +309,7 @@ func Check(connector string, k Keys) error {
 	}
 	for _, s := range c.Settings {
 		if s.Endpoint && k.Settings[s.Name] == "" {
-			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Says)
+			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Description)
 		}
 	}
 	if c.Check == nil {

@@ -28,7 +28,7 @@ var wallee = Connector{
 		"no limit to a webhook's age: a captured request can be sent again",
 	Headers: []string{"X-Signature"},
 	Settings: []Setting{
-		{Name: "public_keys", Says: "wallee's keys as JSON, key id to base64 as its API gives it", Required: true},
+		{Name: "public_keys", Description: "wallee's keys as JSON, key id to base64 as its API gives it", Required: true},
 		walleeSpace,
 	},
 	Keyless: true,
@@ -36,7 +36,7 @@ var wallee = Connector{
 	Verify:  walleeVerify,
 }
 
-var walleeSpace = Setting{Name: "space_id", Says: "the space whose webhooks are taken; without it those of all spaces are"}
+var walleeSpace = Setting{Name: "space_id", Description: "the space whose webhooks are taken; without it those of all spaces are"}
 
 func walleeCheck(_ string, k Keys) error {
 	given, err := k.named("public_keys")

@@ -31,7 +31,7 @@ var wechatpay = Connector{
 	Covers:  CoversBody,
 	Headers: wechatpayHeaders,
 	Settings: []Setting{
-		{Name: "certs", Says: "WeChat Pay's certificates or public keys as JSON, serial number or PUB_KEY_ID to PEM", Required: true},
+		{Name: "certs", Description: "WeChat Pay's certificates or public keys as JSON, serial number or PUB_KEY_ID to PEM", Required: true},
 		tolerance,
 	},
 	Check:  wechatpayCheck,

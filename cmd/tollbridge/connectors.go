@@ -20,18 +20,25 @@ import (
 
 // connectorInfo is what `tollbridge connectors` prints about one connector.
 type connectorInfo struct {
-	Name     string           `json:"name"`
-	Signs    string           `json:"signs"`
-	Covers   verify.Coverage  `json:"covers"`
-	Weakness string           `json:"weakness,omitempty"`
-	Key      string           `json:"merchant_transaction_id"`
-	Events   []schemas.Type   `json:"events,omitempty"` // the types that the samples give
-	Answer   string           `json:"answer"`
-	Deadline string           `json:"deadline"`
-	Settings []verify.Setting `json:"settings,omitempty"`
-	Keyless  bool             `json:"keyless"`
-	Docs     []string         `json:"docs"`
-	Samples  []string         `json:"samples"`
+	Name     string          `json:"name"`
+	Signs    string          `json:"signs"`
+	Covers   verify.Coverage `json:"covers"`
+	Weakness string          `json:"weakness,omitempty"`
+	Key      string          `json:"merchant_transaction_id"`
+	Events   []schemas.Type  `json:"events,omitempty"` // the types that the samples give
+	Answer   string          `json:"answer"`
+	Deadline string          `json:"deadline"`
+	Settings []settingInfo   `json:"settings,omitempty"`
+	Keyless  bool            `json:"keyless"`
+	Docs     []string        `json:"docs"`
+	Samples  []string        `json:"samples"`
+}
+
+// settingInfo is a setting of an endpoint in the output of `tollbridge connectors`.
+type settingInfo struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Required    bool   `json:"required"` // serve and config check refuse an endpoint without it
 }
 
 func connectorsCommand() *cobra.Command {
@@ -75,10 +82,13 @@ func infoOf(name string) (connectorInfo, error) {
 	i := connectorInfo{
 		Name: name, Signs: v.Signs, Covers: v.Covers, Weakness: v.Weakness, Key: n.Key,
 		Answer: m.Description, Deadline: m.Deadline.String(),
-		Settings: v.Settings, Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: samples.Names(name),
+		Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: samples.Names(name),
+	}
+	for _, s := range v.Settings {
+		i.Settings = append(i.Settings, settingInfo{s.Name, s.Description, s.Required || s.Endpoint})
 	}
 	for _, s := range n.Settings {
-		i.Settings = append(i.Settings, verify.Setting{Name: s.Name, Says: s.Says})
+		i.Settings = append(i.Settings, settingInfo{Name: s.Name, Description: s.Description})
 	}
 	var err error
 	i.Events, err = eventsOf(name)
@@ -144,7 +154,7 @@ func (i connectorInfo) lines() [][2]string {
 		if s.Required {
 			required = " (required)"
 		}
-		all = append(all, [2]string{"setting " + s.Name, s.Says + required})
+		all = append(all, [2]string{"setting " + s.Name, s.Description + required})
 	}
 	all = append(all, [2]string{"docs", strings.Join(slices.Compact(slices.Clone(i.Docs)), " ")})
 	return slices.DeleteFunc(all, func(l [2]string) bool { return l[1] == "" })
