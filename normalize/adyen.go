@@ -3,9 +3,12 @@ package normalize
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -28,12 +31,80 @@ import (
 // request may have its own reference, which then takes its place:
 // https://github.com/Adyen/adyen-commercetools/blob/master/docs/adr/0011-matching-adyen-notification.md
 //
+// Adyen captures payments by itself unless the account is set to manual capture, and
+// then sends AUTHORISATION and no CAPTURE. No item says which it is, so the setting
+// capture does. If it is automatic, a successful AUTHORISATION is payment.captured;
+// a CAPTURE of such a payment, which some terminals send, is the same fact.
+//
+// https://docs.adyen.com/online-payments/capture
+// https://github.com/Adyen/adyen-magento/issues/640
+//
+// Two codes are ignored because others always come with them: the default codes of a
+// standard webhook cannot be switched off. ORDER_CLOSED sums up the AUTHORISATIONs of
+// an order, and REPORT_AVAILABLE names a file.
+//
 // https://docs.adyen.com/development-resources/webhooks/webhook-types
 var adyen = Connector{
 	Docs:      "https://docs.adyen.com/development-resources/webhooks/webhook-types",
 	Key:       "merchantReference; of captures, cancellations and refunds that of the payment in originalReference, if it is known",
+	Settings:  []Setting{adyenCapture, adyenCaptureExceptions},
+	Tellers:   adyenTellers(),
 	Normalize: adyenNormalize,
 }
+
+// adyenCapture says how the account captures payments.
+var adyenCapture = Setting{
+	Name: "capture",
+	Description: "automatic, if Adyen captures payments by itself, at once or after some days (Adyen's default): a successful AUTHORISATION is payment.captured, and no CAPTURE has to come; " +
+		"manual (as without the setting), if each payment is captured by a request: AUTHORISATION is payment.authorized, and each CAPTURE is payment.captured. " +
+		"A payment whose own request sets captureDelayHours differently is told as the setting says",
+	Values: []string{"automatic", "manual"},
+	Unset: "AUTHORISATION is payment.authorized, and an account with automatic capture, which is Adyen's default, never gets payment.captured; " +
+		"set capture to automatic, or to manual if each payment is captured by a request",
+}
+
+// adyenCaptureExceptions are the payment methods that are captured in the other way
+// than the setting capture says.
+var adyenCaptureExceptions = Setting{
+	Name: "capture_exceptions",
+	Description: "payment methods that are captured in the other way than capture says: the beginnings of their names in paymentMethod, separated by commas, or none; " +
+		"the default with capture automatic is " + adyenCapturedByRequest + ", and none otherwise. " +
+		"Set it without klarna if Adyen captures your Klarna payments automatically; " +
+		"with capture manual, name those that cannot be captured by request, such as ideal",
+}
+
+// adyenCapturedByRequest are the beginnings of the payment methods that have to be
+// captured by a request even if the account is set to automatic capture, unless
+// Adyen's support has set them up otherwise. They are the open invoice methods of
+// Adyen's own plugin:
+//
+// https://github.com/Adyen/adyen-magento2/pull/1555
+// https://github.com/Adyen/adyen-commercetools/pull/849
+const adyenCapturedByRequest = "affirm,afterpay,clearpay,facilypay,klarna,oney,paybright,ratepay,zip"
+
+// adyenTellers returns the tellers of all event codes: what each can tell, by the
+// tables and the functions of the items.
+func adyenTellers() []Teller {
+	all := []Teller{
+		{Event: "AUTHORISATION", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured, schemas.PaymentFailed}},
+		{Event: "CANCEL_OR_REFUND", Facts: adyenReversals},
+		{Event: "REVERSAL", Facts: adyenReversals},
+	}
+	listed := map[text]bool{"AUTHORISATION": true, "CANCEL_OR_REFUND": true, "REVERSAL": true}
+	for _, code := range slices.Sorted(maps.Keys(adyenTypes)) {
+		if types := adyenTypes[code]; !listed[code] {
+			all = append(all, Teller{Event: string(code), Facts: distinct(types.yes, types.no)})
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(adyenDisputeTypes)) {
+		d := adyenDisputeTypes[code]
+		all = append(all, Teller{Event: string(code), Facts: distinct(append(slices.Sorted(maps.Values(d.status)), d.typ)...)})
+	}
+	return all
+}
+
+// adyenReversals are the types of a reversal: see reversalType.
+var adyenReversals = []schemas.Type{schemas.PaymentCancelled, schemas.PaymentCancelFailed, schemas.RefundSucceeded, schemas.RefundFailed, schemas.RefundCancelled}
 
 // adyenExponents are the currencies whose decimals differ from ISO 4217 at Adyen:
 // https://docs.adyen.com/development-resources/currency-codes
@@ -134,9 +205,9 @@ type adyenItem struct {
 	AdditionalData metadata `json:"additionalData"`
 }
 
-func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
+func adyenNormalize(payload []byte, o Options) ([]Fact, error) {
 	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
-		return adyenForm(payload)
+		return adyenForm(payload, o)
 	}
 	var n struct {
 		Live  text             `json:"live"`
@@ -148,18 +219,18 @@ func adyenNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if len(n.Items) == 0 {
 		return nil, fmt.Errorf("%w: no notificationItems: not a standard webhook of Adyen's", ErrMalformed)
 	}
-	return adyenFacts(n.Live, n.Items, adyenRead), nil
+	return adyenFacts(n.Live, n.Items, o, adyenRead), nil
 }
 
 // adyenFacts returns the facts of the items. It reads each item separately, so that
 // one that cannot be read is malformed without affecting the others.
-func adyenFacts[T any](live text, items []T, read func(T) (adyenItem, error)) []Fact {
+func adyenFacts[T any](live text, items []T, o Options, read func(T) (adyenItem, error)) []Fact {
 	var facts []Fact
 	for _, item := range items {
 		i, err := read(item)
 		var f Fact
 		if err == nil {
-			f, err = i.fact()
+			f, err = i.fact(o)
 		}
 		if err != nil {
 			f = malformed(i.EventCode, err)
@@ -200,7 +271,7 @@ func adyenRead(item jsontext.Value) (i adyenItem, err error) {
 }
 
 // adyenForm reads the form of one item.
-func adyenForm(payload []byte) ([]Fact, error) {
+func adyenForm(payload []byte, o Options) ([]Fact, error) {
 	form, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -218,7 +289,7 @@ func adyenForm(payload []byte) ([]Fact, error) {
 			i.AdditionalData[key] = f(name)
 		}
 	}
-	return adyenFacts(f("live"), []adyenItem{i}, func(i adyenItem) (adyenItem, error) { return i, nil }), nil
+	return adyenFacts(f("live"), []adyenItem{i}, o, func(i adyenItem) (adyenItem, error) { return i, nil }), nil
 }
 
 // known reports whether the item's eventCode is in a table.
@@ -229,7 +300,7 @@ func (i adyenItem) known() bool {
 }
 
 // fact returns the fact of an item, which is ignored if its eventCode is in no table.
-func (i adyenItem) fact() (f Fact, err error) {
+func (i adyenItem) fact(o Options) (f Fact, err error) {
 	switch {
 	case i.EventCode != "" && !i.known():
 		return notUnified(i.EventCode), nil
@@ -256,7 +327,43 @@ func (i adyenItem) fact() (f Fact, err error) {
 	if f.Time, err = timestamp(i.EventDate, time.RFC3339); err != nil {
 		return f, err
 	}
-	return f, i.setFamilyFields(&f)
+	if err := i.setFamilyFields(&f); err != nil {
+		return f, err
+	}
+	if i.capturedAutomatically(o) {
+		i.setCaptured(&f)
+	}
+	return f, nil
+}
+
+// capturedAutomatically reports whether Adyen captures the payment by itself, by the
+// settings of the endpoint.
+func (i adyenItem) capturedAutomatically(o Options) bool {
+	automatic := o.Settings[adyenCapture.Name] == "automatic"
+	exceptions, set := o.Settings[adyenCaptureExceptions.Name]
+	if !set && automatic {
+		exceptions = adyenCapturedByRequest
+	}
+	variant := strings.ToLower(string(i.PaymentMethod))
+	names := strings.FieldsFunc(strings.ToLower(exceptions), func(r rune) bool {
+		return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	return automatic != slices.ContainsFunc(names, func(name string) bool { return name != "none" && strings.HasPrefix(variant, name) })
+}
+
+// setCaptured makes the fact of a successful AUTHORISATION or CAPTURE that of a payment
+// which Adyen captured by itself: one fact under the payment's pspReference. An
+// AUTHORISATION without an amount, which stores or checks a card, moves no money.
+func (i adyenItem) setCaptured(f *Fact) {
+	switch {
+	case i.Success != "true":
+	case i.EventCode == "AUTHORISATION" && f.Amount != nil && f.Amount.Value > 0:
+		f.Type, f.Identity = schemas.PaymentCaptured, "captured:"+string(i.PspReference)
+		f.CapturedAmount = f.Amount
+	case i.EventCode == "CAPTURE" && i.OriginalReference != "":
+		f.Formerly = []string{f.Identity}
+		f.Identity = "captured:" + string(i.OriginalReference)
+	}
 }
 
 // isModification reports whether the item is about a request of the merchant to

@@ -109,6 +109,12 @@ type Connector struct {
 type Setting struct {
 	Name        string
 	Description string // its meaning and its values, in one line
+	// Values are the values that the setting can have; nil if it can have any.
+	Values []string
+	// Unset is a warning about an endpoint without the setting, for settings without
+	// a default that is right for most merchants. It says what happens and which value
+	// to set. If it is empty, there is no warning.
+	Unset string
 }
 
 // Teller is one of the processor's event types, and the facts that it can tell.

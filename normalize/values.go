@@ -21,6 +21,16 @@ func others[M, T ~string](main M, ids ...T) (all []string) {
 	return all
 }
 
+// distinct returns the types that are not empty, each once, in their order.
+func distinct(types ...schemas.Type) (all []schemas.Type) {
+	for _, t := range types {
+		if t != "" && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // first returns the first of the values that is not empty, or "".
 func first[T ~string](values ...T) string {
 	for _, s := range values {

@@ -60,6 +60,9 @@ func (e Endpoint) Check() error {
 			return fmt.Errorf("endpoint %s: unknown setting %q; %s has %s", e.ID(), name, e.Connector, orNone(known))
 		}
 	}
+	if err := e.checkValues(); err != nil {
+		return fmt.Errorf("endpoint %s: %w", e.ID(), err)
+	}
 	if !callable(e.URL) {
 		return fmt.Errorf("endpoint %s: url: %q is not an address that a processor can call, such as https://pay.example.com%s", e.ID(), e.URL, e.Path())
 	}
@@ -67,6 +70,32 @@ func (e Endpoint) Check() error {
 		return fmt.Errorf("endpoint %s: public_url: %q is not the start of an address that a processor can call, such as https://pay.example.com", e.ID(), e.PublicURL)
 	}
 	return nil
+}
+
+// checkValues returns an error if a setting of the connector's normaliser has a value
+// that is not one of its values.
+func (e Endpoint) checkValues() error {
+	n, _ := normalize.Lookup(e.Connector)
+	for _, s := range n.Settings {
+		value, set := e.Keys.Settings[s.Name]
+		if set && s.Values != nil && !slices.Contains(s.Values, value) {
+			return fmt.Errorf("settings.%s is %q, want one of %s", s.Name, value, strings.Join(s.Values, ", "))
+		}
+	}
+	return nil
+}
+
+// Warnings returns a warning for each setting that the endpoint should have and has
+// not, because its default is not right for most merchants.
+func (e Endpoint) Warnings() []string {
+	var all []string
+	n, _ := normalize.Lookup(e.Connector)
+	for _, s := range n.Settings {
+		if s.Unset != "" && e.Keys.Settings[s.Name] == "" {
+			all = append(all, fmt.Sprintf("endpoint %s: the setting %s is not set: %s", e.ID(), s.Name, s.Unset))
+		}
+	}
+	return all
 }
 
 // callable reports whether a processor could call an address. An empty one is

@@ -186,7 +186,7 @@ func configCommand() *cobra.Command {
 			for _, e := range endpoints {
 				fmt.Fprintln(c.OutOrStdout(), e.Path())
 			}
-			for _, warning := range cfg.permissionWarnings() {
+			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
 				fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))

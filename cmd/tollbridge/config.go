@@ -369,6 +369,16 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 	return all, errors.Join(errs...)
 }
 
+// settingWarnings returns a warning for each setting that an endpoint should have
+// and has not.
+func settingWarnings(endpoints []webhook.Endpoint) []string {
+	var all []string
+	for _, e := range endpoints {
+		all = append(all, e.Warnings()...)
+	}
+	return all
+}
+
 // readSecrets reads the secrets and returns them sorted by name.
 func readSecrets(from map[string]secretConfig) ([]verify.Secret, error) {
 	var all []verify.Secret

@@ -50,7 +50,11 @@ ignored.`,
 			}
 			log := logger(c.ErrOrStderr(), cfg.LogLevel)
 			defer ignoreHangup(log)()
-			for _, warning := range cfg.permissionWarnings() {
+			endpoints, err := cfg.endpoints()
+			if err != nil {
+				return err
+			}
+			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
 				log.Warn().Msg(warning)
 			}
 			if err := checkTopics(c.Context(), cfg, log); err != nil {

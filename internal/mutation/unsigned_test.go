@@ -50,6 +50,7 @@ var list = []unsigned{
 	{"adyen", "notificationItems/NotificationRequestItem/eventDate", "time, outcome", "as in the form", adyenPage},
 	{"adyen", "notificationItems/NotificationRequestItem/additionalData/disputeStatus", "type, event id", "as in the form", adyenPage},
 	{"adyen", "notificationItems/NotificationRequestItem/additionalData/defensePeriodEndsAt", "time, outcome", "as in the form", adyenPage},
+	{"adyen", "notificationItems/NotificationRequestItem/paymentMethod", "type, event id, amount", "with the setting capture, the only field that tells whether the payment has to be captured by a request, as Klarna's", adyenPage},
 	{"adyen", "notificationItems/NotificationRequestItem/additionalData/modification.action", "type, event id, ids, outcome", "the only field that tells whether a reversal cancelled or refunded", adyenPage},
 	{"adyen", "notificationItems/NotificationRequestItem/additionalData/networkTxReference", "ids", "the only id of the network", adyenPage},
 	{"adyen", "notificationItems/NotificationRequestItem/additionalData/recurring.recurringDetailReference", "ids", "the only id of the mandate of a payment", adyenPage},
