@@ -10,8 +10,8 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// signsAddress reports whether the connector needs the address to verify: it
-// asks for it where there is none.
+// signsAddress reports whether the connector needs the address to verify: without one it
+// refuses the request because a setting is missing.
 func (c Case) signsAddress() bool {
 	reason := func(address string) verify.Reason {
 		c.Request.URL = address
@@ -21,7 +21,7 @@ func (c Case) signsAddress() bool {
 	return reason("") == verify.ErrSetting && reason("https://pay.example.com/") != verify.ErrSetting
 }
 
-// addresses tries what the processor may have been given.
+// addresses returns the changes to addresses that the processor may have been given.
 func (c Case) addresses() (all []change) {
 	tried := map[string]bool{c.Request.URL: true}
 	for _, address := range c.candidates() {
@@ -39,8 +39,8 @@ func (c Case) addresses() (all []change) {
 	return all
 }
 
-// candidates combines the schemes, hosts, paths and queries that the request,
-// its proxies' headers and the configuration name.
+// candidates returns every combination of the schemes, hosts, paths and queries in the
+// request, in the headers of proxies and in the configuration.
 func (c Case) candidates() (all []string) {
 	u, err := url.Parse(c.Request.URL)
 	if err != nil {
@@ -82,8 +82,8 @@ func (c Case) candidates() (all []string) {
 	return all
 }
 
-// hosts adds to the hosts those of the request's headers, and each with and
-// without www and its port.
+// hosts returns the known hosts and those in the request's headers, each with and without
+// www and a port.
 func (c Case) hosts(known []string) (all []string) {
 	for _, name := range []string{"Host", "X-Forwarded-Host", "X-Original-Host", "X-Forwarded-Server"} {
 		first, _, _ := strings.Cut(c.Request.Header.Get(name), ",")
@@ -102,10 +102,10 @@ func (c Case) hosts(known []string) (all []string) {
 	return all
 }
 
-// forwardedHost is in the header of RFC 7239.
+// forwardedHost matches the host in the header Forwarded (RFC 7239).
 var forwardedHost = regexp.MustCompile(`(?i)\bhost="?([^";,\s]+)`)
 
-// slashed returns paths with and without a slash at their end.
+// slashed returns each path with and without a slash at its end.
 func slashed(paths []string) (all []string) {
 	for _, p := range paths {
 		bare := strings.TrimSuffix(p, "/")

@@ -2,9 +2,11 @@ package doctor
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/url"
 	"regexp"
 	"slices"
@@ -12,44 +14,65 @@ import (
 	"unicode/utf8"
 )
 
-// bodies tries the body as it may have been when it was signed.
-func (c Case) bodies() (all []change) {
+// bodies returns the changes of the body to what it may have been when it was signed.
+// Each is made when the iterator comes to it.
+func (c Case) bodies() iter.Seq[change] {
 	body := c.Request.Body
-	add := func(f Finding, b []byte) {
-		all = append(all, change{f, func(c *Case) { c.Request.Body = b }})
-	}
-	if _, query, ok := strings.Cut(c.Request.URL, "?"); ok && len(body) == 0 {
-		add(Finding{BodyMoved, "what is signed as a body stands in the query of the address", "pass the query as the body"}, []byte(query))
-	}
-	if len(body) == 0 {
-		return all
-	}
-	const fix = "pass the exact bytes that came in: before any parser, editor or shell has had them"
-	tried := map[string]bool{string(body): true}
-	for _, v := range append(wrapped(body), written(string(body))...) {
-		if v.text != "" && !tried[v.text] {
-			tried[v.text] = true
-			add(Finding{BodyChanged, "the body was changed on its way: it was signed " + v.what, fix}, []byte(v.text))
+	set := func(f Finding, b []byte) change { return change{f, func(c *Case) { c.Request.Body = b }} }
+	return func(yield func(change) bool) {
+		if len(body) == 0 {
+			if _, query, ok := strings.Cut(c.Request.URL, "?"); ok {
+				yield(set(Finding{BodyMoved, "the signed body is in the query of the address", "pass the query as the body"}, []byte(query)))
+			}
+			return
+		}
+		const fix = "pass the exact bytes that were received, before a parser, editor or shell changes them"
+		tried := map[digest]bool{sha256.Sum256(body): true}
+		try := func(v form) bool {
+			b := []byte(v.text)
+			if d := sha256.Sum256(b); len(b) > 0 && !tried[d] {
+				tried[d] = true
+				return yield(set(Finding{BodyChanged, "the body was changed on its way: it was signed " + v.what, fix}, b))
+			}
+			return true
+		}
+		for _, forms := range []iter.Seq[form]{decoded(body), rewritten(string(body))} {
+			for v := range forms {
+				if !try(v) {
+					return
+				}
+			}
 		}
 	}
-	return all
 }
 
-// wrapped returns what a body may be a wrapping of.
-func wrapped(body []byte) (all []form) {
+type digest = [sha256.Size]byte
+
+// decoded returns the bodies of which this body may be an encoding.
+func decoded(body []byte) iter.Seq[form] {
+	return func(yield func(form) bool) {
+		for _, v := range decodings(body) {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+func decodings(body []byte) (all []form) {
 	var text string
 	if json.Unmarshal(body, &text) == nil {
-		all = append(all, form{what: "as itself, and came as a string in JSON", text: text})
+		all = append(all, form{what: "bare, and came as a string in JSON", text: text})
 	}
 	trimmed := bytes.TrimSpace(body)
 	if b, ok := decodeBase64(string(trimmed)); ok {
-		all = append(all, form{what: "as itself, and came as base64, as from a gateway", text: string(b)})
+		all = append(all, form{what: "bare, and came as base64, as from a gateway", text: string(b)})
 	}
 	if b, err := hex.DecodeString(string(trimmed)); err == nil {
-		all = append(all, form{what: "as itself, and came as hex", text: string(b)})
+		all = append(all, form{what: "bare, and came as hex", text: string(b)})
 	}
 	if text, err := url.QueryUnescape(string(body)); err == nil {
-		all = append(all, form{what: "as itself, and came percent-encoded", text: text})
+		all = append(all, form{what: "bare, and came percent-encoded", text: text})
 	}
 	latin := make([]byte, 0, len(body))
 	for _, r := range string(body) {
@@ -66,21 +89,26 @@ func wrapped(body []byte) (all []form) {
 	return append(all, form{what: "in Latin-1, and came in UTF-8", text: string(latin)}, form{what: "in UTF-8, and came in Latin-1 or was converted twice", text: utf.String()})
 }
 
-// writing is one way to write the same text.
+// writing is one way to write the same content.
 type writing struct {
 	how   string
 	write func(string) string
 }
 
-// written returns a body in other ways of writing the same, those first that
-// change least.
-func written(body string) []form {
-	stages, most := [][]writing{texts, ends}, 4
+// maxGrowth bounds a body that is written in another way, as a multiple of its size:
+// the indentation of a deeply nested body could grow with the square of its size.
+const maxGrowth = 8
+
+// rewritten returns a body in other ways of writing the same content, the smallest
+// changes first: up to four changes together or, of a large body, one.
+func rewritten(body string) iter.Seq[form] {
+	stages := [][]writing{lineEnds, textEnds}
 	if json.Valid([]byte(strings.TrimPrefix(body, bom))) {
-		stages = [][]writing{slices.Concat(texts, jsons), escapes, slashings, ends}
+		stages = [][]writing{slices.Concat(lineEnds, layouts), escapes, slashes, textEnds}
 	}
-	if len(body) > manyBytes {
-		most = 1 // what is large is tried with one change at a time
+	if len(body) > largeBody {
+		slices.Reverse(stages) // those first that take the least work
+		return rewrittenOnce(body, slices.Concat(stages...))
 	}
 	type text struct {
 		text string
@@ -90,7 +118,7 @@ func written(body string) []form {
 	for _, stage := range stages {
 		for _, t := range slices.Clone(all) {
 			for _, w := range stage {
-				if other := w.write(t.text); other != t.text && len(t.how) < most {
+				if other := w.write(t.text); other != t.text && len(other) <= maxGrowth*len(body) {
 					all = append(all, text{other, append(slices.Clone(t.how), w.how)})
 				}
 			}
@@ -101,35 +129,47 @@ func written(body string) []form {
 	for _, t := range all[1:] {
 		found = append(found, form{what: strings.Join(t.how, ", "), text: t.text})
 	}
-	return found
+	return slices.Values(found)
+}
+
+// rewrittenOnce returns a body with each of the writings.
+func rewrittenOnce(body string, all []writing) iter.Seq[form] {
+	return func(yield func(form) bool) {
+		for _, w := range all {
+			if other := w.write(body); other != body && len(other) <= maxGrowth*len(body) && !yield(form{what: w.how, text: other}) {
+				return
+			}
+		}
+	}
 }
 
 const bom = "\ufeff"
 
-// texts are the ways to write any text.
-var texts = []writing{
+// lineEnds are the ways to end a line.
+var lineEnds = []writing{
 	{"with LF at the ends of its lines", func(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }},
 	{"with CRLF at the ends of its lines", crlf},
 }
 
-// jsons are the ways to write JSON.
-var jsons = []writing{
-	anew("compact", compact),
-	anew("indented by 2 spaces", indent("  ")),
-	anew("indented by 4 spaces", indent("    ")),
-	anew("indented by a space", indent(" ")),
-	anew("indented by tabs", indent("\t")),
-	anew("indented by 2 spaces with CRLF", func(s string) string { return crlf(indent("  ")(s)) }),
-	anew("indented by 4 spaces with CRLF", func(s string) string { return crlf(indent("    ")(s)) }),
-	anew("with a space after each colon and comma", spaced),
-	anew("with sorted names, compact", sorted),
-	anew("with sorted names, indented by 2 spaces", func(s string) string { return indent("  ")(sorted(s)) }),
-	anew("with sorted names, indented by 4 spaces", func(s string) string { return indent("    ")(sorted(s)) }),
-	anew("with sorted names, a space after each colon and comma", func(s string) string { return spaced(sorted(s)) }),
+// layouts are the ways to lay out JSON.
+var layouts = []writing{
+	layout("compact", compact),
+	layout("indented by 2 spaces", indent("  ")),
+	layout("indented by 4 spaces", indent("    ")),
+	layout("indented by a space", indent(" ")),
+	layout("indented by tabs", indent("\t")),
+	layout("indented by 2 spaces with CRLF", func(s string) string { return crlf(indent("  ")(s)) }),
+	layout("indented by 4 spaces with CRLF", func(s string) string { return crlf(indent("    ")(s)) }),
+	layout("with a space after each colon and comma", spaced),
+	layout("with sorted names, compact", sorted),
+	layout("with sorted names, indented by 2 spaces", func(s string) string { return indent("  ")(sorted(s)) }),
+	layout("with sorted names, indented by 4 spaces", func(s string) string { return indent("    ")(sorted(s)) }),
+	layout("with sorted names, a space after each colon and comma", func(s string) string { return spaced(sorted(s)) }),
 }
 
-// anew writes JSON and leaves alone what stands around it.
-func anew(how string, write func(string) string) writing {
+// layout writes the JSON of a text in another way, and leaves the white space and the
+// byte order mark around it as they are.
+func layout(how string, write func(string) string) writing {
 	return writing{how, func(s string) string {
 		core := bareText(s)
 		before, after, _ := strings.Cut(s, core)
@@ -148,14 +188,14 @@ var escapes = []writing{
 	}},
 }
 
-// slashings are the ways to write a slash in JSON.
-var slashings = []writing{
+// slashes are the ways to write a slash in JSON.
+var slashes = []writing{
 	{`with / and not \/`, func(s string) string { return strings.ReplaceAll(s, `\/`, "/") }},
 	{`with \/ and not /`, func(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, `\/`, "/"), "/", `\/`) }},
 }
 
-// ends are the ways to begin and end a text.
-var ends = []writing{
+// textEnds are the ways to begin and end a text.
+var textEnds = []writing{
 	{"with nothing before or after it", bareText},
 	{"with a newline at its end", func(s string) string { return bareText(s) + "\n" }},
 	{"with CRLF at its end", func(s string) string { return bareText(s) + "\r\n" }},
@@ -163,6 +203,7 @@ var ends = []writing{
 	{"without a byte order mark before it", func(s string) string { return strings.TrimPrefix(s, bom) }},
 }
 
+// bareText returns a text without the white space and the byte order mark around it.
 func bareText(s string) string { return strings.TrimSpace(strings.TrimPrefix(s, bom)) }
 
 func crlf(s string) string {
@@ -180,14 +221,43 @@ func compact(s string) string {
 func indent(by string) func(string) string {
 	return func(s string) string {
 		var b bytes.Buffer
-		if json.Indent(&b, []byte(s), "", by) != nil {
+		if indentedSize(s, len(by)) > maxGrowth*len(s) || json.Indent(&b, []byte(s), "", by) != nil {
 			return s
 		}
 		return b.String()
 	}
 }
 
-// spaced is what Python's json.dumps writes.
+// indentedSize returns about how many bytes JSON has if each level is indented by some.
+func indentedSize(s string, by int) (size int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		size++
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+			size++
+		case s[i] == '"':
+			quoted = !quoted
+		case quoted:
+		case s[i] == '{' || s[i] == '[':
+			depth++
+			size += 1 + depth*by
+		case s[i] == '}' || s[i] == ']':
+			depth--
+			size += 1 + depth*by
+		case s[i] == ',':
+			size += 1 + depth*by
+		case s[i] == ':':
+			size++
+		case s[i] <= ' ':
+			size--
+		}
+	}
+	return size
+}
+
+// spaced writes JSON with a space after each colon and comma, as Python's json.dumps does.
 func spaced(s string) string {
 	var b strings.Builder
 	quoted := false
@@ -207,7 +277,7 @@ func spaced(s string) string {
 	return b.String()
 }
 
-// sorted writes names in their order, as encoding/json does.
+// sorted writes compact JSON with the names of each object in their order.
 func sorted(s string) string {
 	v, err := decode([]byte(s))
 	if err != nil {
@@ -225,12 +295,12 @@ func sorted(s string) string {
 func beyondASCII(r rune) bool { return r >= utf8.RuneSelf }
 func markup(r rune) bool      { return r == '<' || r == '>' || r == '&' }
 
-// escape is one of JSON's: of a character that may stand for itself, or of a
-// pair of halves, or of none.
+// escape matches an escape of JSON: a surrogate pair, another \u escape, or a backslash
+// and a character.
 var escape = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.`)
 
-// unescaped writes characters instead of their \u escapes, where JSON lets them
-// stand.
+// unescaped replaces \u escapes by their characters, except for characters that JSON
+// does not allow without an escape.
 func unescaped(s string) string {
 	return escape.ReplaceAllStringFunc(s, func(e string) string {
 		var text string
@@ -244,7 +314,8 @@ func unescaped(s string) string {
 	})
 }
 
-// escaped writes some characters as \u escapes, those beyond 16 bits as two.
+// escaped replaces the characters that which selects by \u escapes, those beyond 16 bits
+// by surrogate pairs. format writes the four digits.
 func escaped(s, format string, which func(rune) bool) string {
 	if strings.IndexFunc(s, which) < 0 {
 		return s

@@ -217,17 +217,17 @@ var mistakes = []mistake{
 	secret("in quotes", func(s string) string { return `"` + s + `"` }, "quotes around it", 40),
 	secret(`\n after it`, func(s string) string { return s + `\n` }, `ends with \\n`, 35),
 	secret("a variable's name before it", func(s string) string { return "WEBHOOK_SECRET=" + s }, "name of a variable", 40),
-	secret("whsec_ missing", func(s string) string { return strings.TrimPrefix(s, "whsec_") }, "lacks the whsec_", 1),
+	secret("whsec_ missing", func(s string) string { return strings.TrimPrefix(s, "whsec_") }, "lacks the prefix whsec_", 1),
 	secret("whsec_ too many", func(s string) string { return "whsec_" + s }, "whsec_", 35),
 	secret("as hex", func(s string) string { return hex.EncodeToString([]byte(s)) }, "is hex, and the text", 30),
 	secret("as base64", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }, "is base64, and the text", 30),
-	secret("as hex for base64", toHex, "is hex, and base64 is meant", 1),
+	secret("as hex for base64", toHex, "is hex, and base64 is expected", 1),
 	secret("as base64 for hex", func(s string) string {
 		if !regexp.MustCompile(`^[0-9a-fA-F]{64}$`).MatchString(s) {
 			return s
 		}
 		return toBase64(s)
-	}, "is base64, and hex is meant", 2),
+	}, "is base64, and hex is expected", 2),
 
 	{"another endpoint's secret", elsewhere(""), OtherSecret, `secret "blue" of the endpoint .*/eu`, 40},
 	{"another connector's secret", elsewhere("checkout"), OtherSecret, `secret "blue" of the endpoint checkout/eu`, 40},
@@ -237,10 +237,10 @@ var mistakes = []mistake{
 
 	header("hex as base64", func(h http.Header, name, value string) {
 		h.Set(name, hexSignature.ReplaceAllStringFunc(value, toBase64))
-	}, SignatureForm, "base64, and hex is meant", 15),
+	}, SignatureForm, "base64, and hex is expected", 15),
 	header("base64 as hex", func(h http.Header, name, value string) {
 		h.Set(name, base64Signature.ReplaceAllStringFunc(value, toHex))
-	}, SignatureForm, "hex, and base64 is meant", 8),
+	}, SignatureForm, "hex, and base64 is expected", 8),
 	header("the prefix missing", func(h http.Header, name, value string) {
 		h.Set(name, regexp.MustCompile(`(sha256=|sha512=|v1,|v1=|h1=|v3=|signature=|Signature )`).ReplaceAllString(value, ""))
 	}, SignatureForm, `lacks "`, 10),
@@ -251,7 +251,7 @@ var mistakes = []mistake{
 	}, SignatureForm, `has "sha256=" before it`, 8),
 	header("names in upper case", func(h http.Header, name, value string) {
 		h.Set(name, regexp.MustCompile(`\b(t|v1|h1|sha256|sha512)[=,]`).ReplaceAllStringFunc(value, strings.ToUpper))
-	}, SignatureForm, "not as they are written", 8),
+	}, SignatureForm, "names in the wrong case", 8),
 	header("in quotes", func(h http.Header, name, value string) {
 		if hexSignature.FindString(value) == value {
 			h.Set(name, `"`+value+`"`)
@@ -267,24 +267,24 @@ var mistakes = []mistake{
 				return []byte(toBase64(string(s)))
 			})
 		}
-	}, SignatureForm, "base64, and hex is meant", 8},
+	}, SignatureForm, "base64, and hex is expected", 8},
 	{"base64 as hex in the body", func(c *Case) {
 		if c.Endpoint.Connector == "adyen" && bytes.Count(c.Request.Body, []byte("hmacSignature")) == 1 {
 			c.Request.Body = base64Signature.ReplaceAllFunc(c.Request.Body, func(s []byte) []byte { return []byte(toHex(string(s))) })
 		}
-	}, SignatureForm, "hex, and base64 is meant", 1},
+	}, SignatureForm, "hex, and base64 is expected", 1},
 
-	header("named X-", func(h http.Header, name, value string) { h.Del(name); h.Set("X-"+name, value) }, HeaderMoved, "stands in the header X-", 30),
+	header("named X-", func(h http.Header, name, value string) { h.Del(name); h.Set("X-"+name, value) }, HeaderMoved, "is in the header X-", 30),
 	header("named HTTP_", func(h http.Header, name, value string) {
 		h.Del(name)
 		h["HTTP_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))] = []string{value}
-	}, HeaderMoved, "stands in the header HTTP_", 30),
+	}, HeaderMoved, "is in the header HTTP_", 30),
 	header("with an underscore", func(h http.Header, name, value string) {
 		if strings.Contains(name, "-") {
 			h.Del(name)
 			h[strings.ReplaceAll(name, "-", "_")] = []string{value}
 		}
-	}, HeaderMoved, "stands in the header .*_", 30),
+	}, HeaderMoved, "is in the header .*_", 30),
 	header("twice", func(h http.Header, name, value string) { h.Add(name, value) }, HeaderTwice, "came 2 times", 15),
 	{"in the query", func(c *Case) {
 		query := url.Values{}
@@ -301,12 +301,12 @@ var mistakes = []mistake{
 		default:
 			c.Request.URL += "?" + query.Encode()
 		}
-	}, HeaderMoved, "stands in the query", 30},
+	}, HeaderMoved, "is in the query", 30},
 	{"the body in the query", func(c *Case) {
 		if form := !json.Valid(c.Request.Body); form && len(c.connector().Headers) == 0 {
 			c.Request.URL, c.Request.Body = "https://pay.example.com/?"+string(c.Request.Body), nil
 		}
-	}, BodyMoved, "stands in the query", 8},
+	}, BodyMoved, "is in the query", 8},
 
 	{"another scheme", func(c *Case) { c.Request.URL = strings.Replace(c.Request.URL, "https:", "http:", 1) }, OtherAddress, "signed for https://", 1},
 	{"a slash more", func(c *Case) {
@@ -510,10 +510,10 @@ func TestSignedFields(t *testing.T) {
 		says  string // in the mistake
 		fix   string // in the fix
 	}{
-		{"midtrans/field-shifted.http", "field_malformed", "the signature is right; ", "mend the setting forms"},
+		{"midtrans/field-shifted.http", "field_malformed", "the signature is right; ", "correct the setting forms"},
 		{"skrill/field-*.http", "field_malformed", "the signature is right; ", "somebody moved or added text"},
 		{"*/account*.http", "account_mismatch", "the signature is right; ", "send it to the endpoint of that merchant"},
-		{"midtrans/ambiguous.http", "fields_ambiguous", "split in another way", "tell in the setting forms how the merchant's references look"},
+		{"midtrans/ambiguous.http", "fields_ambiguous", "split in another way", "describe in the setting forms how the merchant's references look"},
 		{"billplz/ambiguous*.http", "fields_ambiguous", "the signature is right; ", "look the payment up at the processor"},
 	} {
 		files, err := filepath.Glob("../../verify/testdata/" + c.file)
@@ -588,9 +588,9 @@ func TestClocks(t *testing.T) {
 				t.Errorf("%s %s: want %s, %q, got %s", connector, what, cause, says, text(t, d))
 			}
 		}
-		judge("too old", ClockOff, "the signature is right; it was sent 100000 seconds before the time it is judged at, and 60 are tolerated",
+		judge("too old", ClockOff, "the signature is right; it was sent 100000 seconds before the time of verification, and 60 are tolerated",
 			func(c *Case) { c.Now = at.Add(100000 * time.Second) })
-		judge("judged in milliseconds", TimeUnit, "the time it is judged at is in milliseconds", func(c *Case) { c.Now = time.Unix(at.UnixMilli(), 0) })
+		judge("judged in milliseconds", TimeUnit, "the time of verification is in milliseconds", func(c *Case) { c.Now = time.Unix(at.UnixMilli(), 0) })
 		judge("too old and forged", Unexplained, "no known mistake", func(c *Case) {
 			c.Now = at.Add(100000 * time.Second)
 			for i, s := range c.Endpoint.Keys.Secrets {
@@ -601,7 +601,7 @@ func TestClocks(t *testing.T) {
 			}
 		})
 		if early := c.with(func(c *Case) { c.Now = at.Add(-100000 * time.Second) }); early.Diagnose() != nil {
-			judge("too new", ClockOff, "the signature is right; it was sent 100000 seconds after the time it is judged at, and 60 are tolerated",
+			judge("too new", ClockOff, "the signature is right; it was sent 100000 seconds after the time of verification, and 60 are tolerated",
 				func(c *Case) { c.Now = early.Now })
 		}
 		if d := c.with(func(c *Case) { // two mistakes: both are named
@@ -724,7 +724,7 @@ func TestTestEvents(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		for _, event := range samples.Names(connector) {
 			c := sample(t, connector, event, time.Unix(1767225600, 0))
-			if judged(func() error { _, err := c.verify(); return err }()) {
+			if signedButRefused(func() error { _, err := c.verify(); return err }()) {
 				continue // what is malformed in it is signed
 			}
 			test, errTest := c.Endpoint.Normalize(payload(t, c), c.Now)

@@ -12,14 +12,27 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// connectors tries the request as another connector's, with the same secrets
-// and with those of that connector's endpoints.
+// connectors returns the changes to other connectors, with the same secrets and with
+// those of that connector's endpoints. For a request with a large body, connectors come
+// first that verify a header which the request has.
 func (c Case) connectors() (all []change) {
-	for _, other := range verify.Connectors() {
+	names := verify.Connectors()
+	if c.isLarge() {
+		var first, last []string
+		for _, name := range names {
+			if known, _ := verify.Lookup(name); c.hasHeaderOf(known) {
+				first = append(first, name)
+			} else {
+				last = append(last, name)
+			}
+		}
+		names = append(first, last...)
+	}
+	for _, other := range names {
 		if other == c.Endpoint.Connector {
 			continue
 		}
-		all = append(all, change{Finding{OtherConnector, fmt.Sprintf("it is of %s, and judged as of %s", other, c.Endpoint.Connector),
+		all = append(all, change{Finding{OtherConnector, fmt.Sprintf("it is of %s, and was verified as of %s", other, c.Endpoint.Connector),
 			fmt.Sprintf("name that connector, or send it to %s", webhook.Endpoint{Connector: other}.Path())},
 			func(c *Case) { c.Endpoint.Connector = other }})
 	}
@@ -27,14 +40,14 @@ func (c Case) connectors() (all []change) {
 		if o.Connector == c.Endpoint.Connector {
 			continue
 		}
-		all = append(all, change{Finding{OtherConnector, fmt.Sprintf("it is of %s, for the endpoint %s, and judged as of %s", o.Connector, name(o), c.Endpoint.Connector),
-			"have the processor call " + o.Path()},
+		all = append(all, change{Finding{OtherConnector, fmt.Sprintf("it is of %s, for the endpoint %s, and was verified as of %s", o.Connector, name(o), c.Endpoint.Connector),
+			"make the processor call " + o.Path()},
 			func(c *Case) { c.Endpoint.Connector, c.Endpoint.Keys = o.Connector, o.Keys }})
 	}
 	return all
 }
 
-// header is a change of headers.
+// header returns a change that sets headers.
 func (c Case) header(f Finding, values map[string]string) change {
 	h := c.Request.Header.Clone()
 	if h == nil {
@@ -46,10 +59,11 @@ func (c Case) header(f Finding, values map[string]string) change {
 	return change{f, func(c *Case) { c.Request.Header = h }}
 }
 
-// headers tries headers that came twice, under another name or in the query.
+// headers returns the changes of headers that came several times, under another name or
+// in the query.
 func (c Case) headers() (all []change) {
 	first, where := map[string]string{}, []string{}
-	const fix = "have whatever adds it on the way stop that"
+	const fix = "find what adds it on the way, and stop that"
 	for _, name := range c.connector().Headers {
 		values := c.Request.Header.Values(name)
 		if len(values) < 2 {
@@ -69,7 +83,8 @@ func (c Case) headers() (all []change) {
 	return all
 }
 
-// bare is a header's name without what proxies and gateways do to it.
+// bare returns a header's name without the prefixes, hyphens and underscores that proxies
+// and gateways add or change.
 func bare(header string) string {
 	s := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(header))
 	for _, prefix := range []string{"http", "xoriginal", "xforwarded"} {
@@ -78,15 +93,15 @@ func bare(header string) string {
 	return strings.TrimLeft(s, "x")
 }
 
-// renamed looks for missing headers under other names: all of them under like
-// names, or one under any.
+// renamed returns the changes that take missing headers from headers of other names: all
+// of them from similar names, or one from any other.
 func (c Case) renamed(missing []string) (all []change) {
-	const fix = "have every proxy on its way keep the names of headers, also the hyphens"
+	const fix = "make every proxy on its way keep the names of headers, also the hyphens"
 	like, where := map[string]string{}, []string{}
 	for _, name := range missing {
 		for other, values := range c.Request.Header {
 			if bare(other) == bare(name) && values[0] != "" {
-				like[name], where = values[0], append(where, fmt.Sprintf("%s stands in the header %s", name, other))
+				like[name], where = values[0], append(where, fmt.Sprintf("%s is in the header %s", name, other))
 			}
 		}
 	}
@@ -95,14 +110,14 @@ func (c Case) renamed(missing []string) (all []change) {
 	}
 	for _, name := range missing {
 		for other, values := range c.Request.Header {
-			all = append(all, c.header(Finding{HeaderMoved, fmt.Sprintf("%s stands in the header %s", name, other), fix}, map[string]string{name: values[0]}))
+			all = append(all, c.header(Finding{HeaderMoved, fmt.Sprintf("%s is in the header %s", name, other), fix}, map[string]string{name: values[0]}))
 		}
 	}
 	return all
 }
 
-// queried looks for missing headers in the query. What was added to it there
-// was not in the address that is signed.
+// queried returns the changes that take missing headers from the query, with the
+// address as it is and without those parameters: a signed address does not have them.
 func (c Case) queried(missing []string) (all []change) {
 	u, err := url.Parse(c.Request.URL)
 	if err != nil {
@@ -124,17 +139,17 @@ func (c Case) queried(missing []string) (all []change) {
 	}
 	u.RawQuery = strings.Join(kept, "&")
 	address := u.String()
-	f := Finding{HeaderMoved, "its signature stands in the query, where it proves nothing", "send as headers what verification reads: " + strings.Join(missing, ", ")}
+	f := Finding{HeaderMoved, "its signature is in the query, where it is not read", "send these as headers: " + strings.Join(missing, ", ")}
 	inQuery := c.header(f, values)
 	return append(all, inQuery, change{f, func(c *Case) {
-		inQuery.undo(c)
+		inQuery.apply(c)
 		c.Request.URL = address
 	}})
 }
 
 var count = regexp.MustCompile(`\b\d{10}(\d{3})?\b`)
 
-// units tries the other unit of time, in headers and for the time of judging.
+// units returns the changes of times in headers to the other unit of time.
 func (c Case) units() (all []change) {
 	for _, name := range c.connector().Headers {
 		value := c.Request.Header.Get(name)

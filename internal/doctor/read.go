@@ -15,8 +15,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// read describes what the request has of what is signed. Of headers it says the
-// times and how long the rest is: a header may hold the secret itself.
+// read describes the signed parts of the request by their name. Of headers it returns
+// names and numbers, and only the length of everything else: a header may be the secret.
 func (c Case) read() map[string]string {
 	known := c.connector()
 	read := map[string]string{"body": fmt.Sprintf("%d bytes", len(c.Request.Body))}
@@ -28,20 +28,28 @@ func (c Case) read() map[string]string {
 	if c.signsAddress() {
 		read["address"] = c.hide(c.Request.URL)
 	}
-	if len(known.Headers) > 0 { // what is signed of the body is all of it
+	if len(known.Headers) > 0 { // the whole body is signed
 		return read
 	}
-	for _, f := range fields(c.Request.Body) {
-		if _, first := read[f.name]; !first && named(known.Signs, f.name) {
-			read[f.name] = c.hide(cut(f.value))
-		}
+	named := map[string]bool{} // the words of the Signs line
+	for _, name := range word.FindAllString(known.Signs, -1) {
+		named[name] = true
 	}
+	eachField(c.Request.Body, func(name, value string) {
+		if _, seen := read[name]; !seen && named[name] {
+			read[name] = c.hide(shorten(value))
+		}
+	})
 	return read
 }
 
-var part = regexp.MustCompile(`[^,;= ]+=*`)
+var (
+	part = regexp.MustCompile(`[^,;= ]+=*`)
+	word = regexp.MustCompile(`[\w.-]+`)
+)
 
-// describe is a header's value with all but names and numbers left out.
+// describe returns a header's value with its names and numbers, and the length of
+// everything else.
 func describe(value string, covers verify.Coverage) string {
 	if covers == verify.CoversNothing {
 		return fmt.Sprintf("%d characters", len(value))
@@ -55,26 +63,19 @@ func describe(value string, covers verify.Coverage) string {
 	})
 }
 
-// named reports whether a Signs line has a field's name as a word of its own.
-func named(signs, field string) bool {
-	return slices.Contains(regexp.MustCompile(`[\w.-]+`).FindAllString(signs, -1), field)
-}
-
-// field is one of a form or of a JSON object, at whatever depth.
-type field struct{ name, value string }
-
-func fields(body []byte) (all []field) {
+// eachField calls f with the fields of a form, or of a JSON object at every depth.
+func eachField(body []byte, f func(name, value string)) {
 	if v, err := decode(body); err == nil {
-		return inside(v)
+		eachValue(v, f)
+		return
 	}
 	form, _ := url.ParseQuery(string(body))
 	for name, values := range form {
-		all = append(all, field{name, values[0]})
+		f(name, values[0])
 	}
-	return all
 }
 
-// decode reads JSON, its numbers as they are written.
+// decode decodes one JSON value. Numbers are [json.Number].
 func decode(body []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
@@ -87,34 +88,34 @@ func decode(body []byte) (v any, err error) {
 	return v, nil
 }
 
-func inside(v any) (all []field) {
+// eachValue calls f with the members of decoded JSON that are neither objects nor arrays.
+func eachValue(v any, f func(name, value string)) {
 	switch v := v.(type) {
 	case []any:
 		for _, one := range v {
-			all = append(all, inside(one)...)
+			eachValue(one, f)
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			switch one := v[name].(type) {
 			case []any, map[string]any:
-				all = append(all, inside(one)...)
+				eachValue(one, f)
 			default:
-				all = append(all, field{name, fmt.Sprint(one)})
+				f(name, fmt.Sprint(one))
 			}
 		}
 	}
-	return all
 }
 
-// cut bounds a text.
-func cut(s string) string {
+// shorten returns at most the first 200 bytes of a text.
+func shorten(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"
 	}
 	return s
 }
 
-// hide returns text that is not the doctor's own, unless a secret is in it.
+// hide returns a text of the request or the configuration, unless it contains a secret.
 func (c Case) hide(text string) string {
 	secrets := slices.Clone(c.Endpoint.Keys.Secrets)
 	for _, o := range c.Others {

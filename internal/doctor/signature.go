@@ -4,22 +4,28 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
 )
 
-// token is what a signature may look like, in a header or in a body: hex or
-// base64, as it is or escaped.
+// token matches what may be a signature in a header or in a body: hex or base64, also
+// percent-encoded or with escaped slashes.
 var token = regexp.MustCompile(`(?:[0-9A-Za-z+/_-]|%2[BFbf]|\\/){20,}(?:=|%3[Dd]){0,2}`)
 
-// manyTokens bounds what is tried of a body that is full of what looks like
-// signatures.
-const manyTokens = 40
+// The bounds on what is taken for a signature. An RSA signature of 8192 bits has 2048
+// bytes as hex.
+const (
+	maxTokens        = 40        // of a text
+	maxTokensOfLarge = 4         // of a large body
+	maxTokenBytes    = 4096      // of each
+	maxTokenOffset   = largeBody // where the last one must end
+)
 
-// signatures tries the signature in other encodings, and with and without what
-// stands before it.
+// signatures returns the changes of the signature to other encodings, and to one with or
+// without a prefix.
 func (c Case) signatures() (all []change) {
 	headers := c.connector().Headers
 	prefixes := prefixes(c.connector().Signs)
@@ -32,17 +38,21 @@ func (c Case) signatures() (all []change) {
 	if len(headers) > 0 {
 		return all
 	}
-	_, err := decode(c.Request.Body)
-	for _, f := range recodedTokens(string(c.Request.Body), manyTokens, err != nil) {
+	most := maxTokens
+	if c.isLarge() {
+		most = maxTokensOfLarge
+	}
+	for _, f := range recodedTokens(string(c.Request.Body), most, !json.Valid(c.Request.Body)) {
 		all = append(all, change{Finding{SignatureForm, "the signature in the body " + f.what, f.fix}, func(c *Case) { c.Request.Body = []byte(f.text) }})
 	}
 	return all
 }
 
-// prefix is what a Signs line says stands before a signature: sha256= or v1, or
-// the word of an Authorization header.
+// prefix matches the prefixes of signatures in a Signs line: sha256= or v1, or the
+// scheme of an Authorization header.
 var prefix = regexp.MustCompile(`\b[A-Za-z]\w*=|\bv\d+,|\b[A-Z][a-z]+ (?:<hex>|<base64>)`)
 
+// prefixes returns the prefixes of signatures in a Signs line.
 func prefixes(signs string) (all []string) {
 	for _, p := range prefix.FindAllString(signs, -1) {
 		p, _, _ = strings.Cut(p, "<")
@@ -51,40 +61,42 @@ func prefixes(signs string) (all []string) {
 	return all
 }
 
+// before matches a prefix at the end of the text before a signature.
 var before = regexp.MustCompile(`[\w-]+(?:=|,\s*| )$`)
 
-// recoded returns a header's value as it may have been.
+// recoded returns the forms in which a header's value may have been sent.
 func recoded(value string, prefixes []string) (all []form) {
 	add := func(what, fix, text string) {
 		if text != value && text != "" {
 			all = append(all, form{what, fix, text})
 		}
 	}
-	add("has quotes or white space around it", "take them off", strings.TrimSpace(strings.Trim(strings.TrimSpace(value), `"'`)))
+	add("has quotes or white space around it", "remove them", strings.TrimSpace(strings.Trim(strings.TrimSpace(value), `"'`)))
 	if text, err := url.PathUnescape(value); err == nil {
-		add("is percent-encoded", "pass the header on as it came", text)
+		add("is percent-encoded", "pass the header on unchanged", text)
 	}
 	written := value
 	for _, p := range prefixes {
 		written = regexp.MustCompile(`(?i)\b`+regexp.QuoteMeta(p)).ReplaceAllLiteralString(written, p)
 	}
-	add("has names that are not as they are written: "+strings.Join(prefixes, " "), "pass the header on as it came", written)
-	for _, at := range token.FindAllStringIndex(value, manyTokens) {
+	add("has names in the wrong case; expected "+strings.Join(prefixes, " "), "pass the header on unchanged", written)
+	for _, at := range token.FindAllStringIndex(value, maxTokens) {
 		head, tail := value[:at[0]], value[at[0]:]
 		for _, p := range prefixes {
-			add(fmt.Sprintf("lacks %q before it", p), "pass the header on as it came: what stands before the signature is part of it", head+p+tail)
+			add(fmt.Sprintf("lacks %q before it", p), "pass the header on unchanged: the prefix is part of it", head+p+tail)
 		}
 		if cutAt := before.FindStringIndex(head); cutAt != nil {
 			add(fmt.Sprintf("has %q before it, which does not belong there", head[cutAt[0]:]), "send the signature alone", head[:cutAt[0]]+tail)
 		}
 	}
-	return append(all, recodedTokens(value, manyTokens, false)...)
+	return append(all, recodedTokens(value, maxTokens, false)...)
 }
 
-// recodedTokens returns a text with each of its tokens in another encoding, and
-// with all of them: during a rotation there are two. Those of a form are escaped.
+// recodedTokens returns a text with each one of its first tokens in another encoding, and
+// with all of them: while a secret is rotated there are two. In a form they are
+// percent-encoded.
 func recodedTokens(text string, most int, isForm bool) (all []form) {
-	together, tokens := map[form]string{}, 0 // without its text → the text
+	together, tokens := map[form]string{}, 0 // form without its text → the text with all tokens in it
 	defer func() {
 		for f, changed := range together {
 			if tokens > 1 {
@@ -92,7 +104,10 @@ func recodedTokens(text string, most int, isForm bool) (all []form) {
 			}
 		}
 	}()
-	for _, at := range token.FindAllStringIndex(text, most) {
+	for _, at := range token.FindAllStringIndex(text[:min(len(text), maxTokenOffset)], most) {
+		if at[1]-at[0] > maxTokenBytes {
+			continue
+		}
 		was := strings.ReplaceAll(text[at[0]:at[1]], `\/`, "/")
 		if plain, err := url.PathUnescape(was); err == nil {
 			was = plain
@@ -115,20 +130,20 @@ func recodedTokens(text string, most int, isForm bool) (all []form) {
 
 // encodingsOfSignature returns a signature in other encodings.
 func encodingsOfSignature(text string) (all []form) {
-	const fix = "encode the bytes of the signature as Signed says"
+	const fix = "encode the bytes of the signature as the line \"signed\" says"
 	if b, err := hex.DecodeString(text); err == nil {
-		all = append(all, form{"is hex, and base64 is meant", fix, base64.StdEncoding.EncodeToString(b)},
-			form{"is hex, and base64url is meant", fix, base64.RawURLEncoding.EncodeToString(b)},
-			form{"is hex, and base64 of the hex is meant", fix, base64.StdEncoding.EncodeToString([]byte(text))},
+		all = append(all, form{"is hex, and base64 is expected", fix, base64.StdEncoding.EncodeToString(b)},
+			form{"is hex, and base64url is expected", fix, base64.RawURLEncoding.EncodeToString(b)},
+			form{"is hex, and base64 of the hex is expected", fix, base64.StdEncoding.EncodeToString([]byte(text))},
 			form{"is in upper case", fix, strings.ToLower(text)}, form{"is in lower case", fix, strings.ToUpper(text)})
 	}
 	if b, ok := decodeBase64(text); ok {
-		all = append(all, form{"is base64, and hex is meant", fix, hex.EncodeToString(b)},
+		all = append(all, form{"is base64, and hex is expected", fix, hex.EncodeToString(b)},
 			form{"is base64 of another alphabet or padding", fix, base64.StdEncoding.EncodeToString(b)},
 			form{"is base64 with padding or of another alphabet", fix, base64.RawURLEncoding.EncodeToString(b)})
 		if inner, err := hex.DecodeString(string(b)); err == nil {
-			all = append(all, form{"is base64 of its hex, and hex is meant", fix, string(b)},
-				form{"is base64 of its hex, and base64 of its bytes is meant", fix, base64.StdEncoding.EncodeToString(inner)})
+			all = append(all, form{"is base64 of its hex, and hex is expected", fix, string(b)},
+				form{"is base64 of its hex, and base64 of its bytes is expected", fix, base64.StdEncoding.EncodeToString(inner)})
 		}
 	}
 	return all
