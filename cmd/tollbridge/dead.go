@@ -279,11 +279,21 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 		defer end()
 		d.History = published
 	}
-	do := d.Judge
-	if how.publish {
-		do = d.Retry
-	}
-	return q.each(c, all, do)
+	return q.judge(c, all, func(each func(dead.Verdict) error) error {
+		if how.publish {
+			return d.Retry(c.Context(), all, each)
+		}
+		for _, l := range all {
+			v, err := d.Judge(c.Context(), l)
+			if err != nil {
+				return err
+			}
+			if err := each(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // openHistory reads all event topics into a state folder, and waits until it is
@@ -315,16 +325,12 @@ func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publis
 	return h, end, nil
 }
 
-// each calls do with each letter and prints the verdicts.
-func (q *letterFilter) each(c *cobra.Command, all []*dead.Letter, do func(context.Context, *dead.Letter) (dead.Verdict, error)) error {
+// judge prints the verdicts with which run calls its argument.
+func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each func(dead.Verdict) error) error) error {
 	var verdicts []dead.Verdict
 	var failed error // of letters that are still malformed
 	w := columns(c)
-	for _, l := range all {
-		v, err := do(c.Context(), l)
-		if err != nil {
-			return errors.Join(w.Flush(), err)
-		}
+	err := run(func(v dead.Verdict) error {
 		verdicts = append(verdicts, v)
 		says := string(v.Result.Outcome())
 		if n := len(v.New) + len(v.Known); n > 0 {
@@ -334,10 +340,14 @@ func (q *letterFilter) each(c *cobra.Command, all []*dead.Letter, do func(contex
 		switch {
 		case !v.Resolved():
 			state, failed, says = "stays", errRefused, oneLine(shorten(v.Unresolved))
-		case l.Handled != nil:
-			state = oneLine(string(l.Handled.Outcome))
+		case v.Handled != nil:
+			state = oneLine(string(v.Handled.Outcome))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.ID, oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint), state, says)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.ID, oneLine(v.Webhook.Connector+"/"+v.Webhook.Endpoint), state, says)
+		return nil
+	})
+	if err != nil {
+		return errors.Join(w.Flush(), err)
 	}
 	if q.json {
 		return errors.Join(writeJSON(c.OutOrStdout(), verdicts), failed)
@@ -402,10 +412,8 @@ func (q *letterFilter) discardIn(c *cobra.Command, w kafkaSession, ids []string,
 		producer := publish.NewProducer(w.producer)
 		defer producer.Close()
 		d := dead.Handler{Names: w.names, Publisher: producer, By: whoami(), Note: note}
-		for _, l := range all {
-			if err := d.Discard(c.Context(), l); err != nil {
-				return err
-			}
+		if err := d.Discard(c.Context(), all); err != nil {
+			return err
 		}
 	}
 	if q.json {

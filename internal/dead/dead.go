@@ -142,6 +142,8 @@ type Verdict struct {
 	// Unresolved is the reason why the letter, or a part of it, still cannot be read. It is
 	// empty if all of it can be.
 	Unresolved string `json:"stays,omitempty"`
+
+	tooLarge bool // an event is too large for Kafka
 }
 
 // Resolved reports whether the letter is handled once its new events are published.
@@ -150,26 +152,31 @@ func (v Verdict) Resolved() bool { return v.Unresolved == "" }
 // Judge verifies and normalises a letter again, with today's code and configuration,
 // and looks up which of its events were published. It writes nothing.
 func (d *Handler) Judge(ctx context.Context, l *Letter) (Verdict, error) {
-	v, a, err := d.judge(ctx, l)
-	if a != nil {
-		a.Forget()
+	v, err := d.verify(ctx, l)
+	if err != nil || len(v.Result.Events) == 0 {
+		return v, err
 	}
-	return v, err
+	a, err := d.History.AdmitWhenFresh(ctx, v.Result.Events)
+	if err != nil {
+		return v, err
+	}
+	a.Forget()
+	v.split(a.Known)
+	return v, nil
 }
 
-// judge is Judge, and returns the admission of the events, which reserves them. It is
-// nil if the letter has no result.
-func (d *Handler) judge(ctx context.Context, l *Letter) (Verdict, *history.Admission, error) {
+// verify verifies and normalises a letter.
+func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
 	v := Verdict{Letter: l}
 	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return l.Webhook.Is(e) })
 	if at < 0 {
 		v.Unresolved = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
-		return v, nil, nil
+		return v, nil
 	}
 	v.Result = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
 	if v.Result.Err != nil {
 		v.Unresolved = "verification fails today: " + v.Result.Err.Error()
-		return v, nil, ctx.Err()
+		return v, ctx.Err()
 	}
 	for _, k := range v.Result.Skipped {
 		if k.Outcome == normalize.OutcomeMalformed {
@@ -177,77 +184,71 @@ func (d *Handler) judge(ctx context.Context, l *Letter) (Verdict, *history.Admis
 			break
 		}
 	}
-	a, err := d.History.AdmitWhenFresh(ctx, v.Result.Events)
-	if err != nil {
-		return v, nil, err
-	}
+	return v, nil
+}
+
+// split sets New and Known. known has the ids of the published events.
+func (v *Verdict) split(known map[string]kafka.Receipt) {
+	v.New, v.Known = nil, nil
 	for _, e := range v.Result.Events {
-		if _, known := a.Known[e.ID]; known {
+		if _, ok := known[e.ID]; ok {
 			v.Known = append(v.Known, e.ID)
 		} else {
 			v.New = append(v.New, e.ID)
 		}
 	}
-	return v, a, nil
-}
-
-// Retry judges a letter and publishes its new events, as the server would have done.
-// If all of the letter can be read now, Retry then marks it as handled. After an
-// interruption call it again: it recognises the events that are published.
-func (d *Handler) Retry(ctx context.Context, l *Letter) (Verdict, error) {
-	v, a, err := d.judge(ctx, l)
-	if err != nil || a == nil {
-		return v, err
-	}
-	defer a.Forget() // does nothing after Done
-	var records []kafka.Record
-	for _, e := range a.Events {
-		r, err := kafka.EventRecord(d.Names, e, l.Webhook.Trace)
-		if errors.As(err, new(*kafka.TooLarge)) {
-			v.Unresolved = err.Error()
-			return v, nil
-		}
-		if err != nil {
-			return v, err
-		}
-		records = append(records, r)
-	}
-	receipts, err := d.Publisher.Publish(ctx, append(records, a.References...))
-	if err != nil {
-		return v, fmt.Errorf("dead letter %s: %w", l.ID, err)
-	}
-	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
-	if !v.Resolved() {
-		return v, nil
-	}
-	return v, d.mark(ctx, l, Retried, append(v.Known, v.New...))
 }
 
 // ErrNote is the error of discarding a letter without a note.
 var ErrNote = errors.New("discarding a dead letter needs a note that says why")
 
-// Discard marks a letter as handled without publishing anything. It returns
-// [ErrNote] if Note is empty.
-func (d *Handler) Discard(ctx context.Context, l *Letter) error {
+// Discard marks letters as handled without publishing anything. It returns [ErrNote] if
+// Note is empty.
+func (d *Handler) Discard(ctx context.Context, letters []*Letter) error {
 	if d.Note == "" {
 		return ErrNote
 	}
-	return d.mark(ctx, l, Discarded, nil)
+	for some := range slices.Chunk(letters, maxLetters) {
+		marks := make([]mark, len(some))
+		for i, l := range some {
+			marks[i] = mark{l, Discarded, nil}
+		}
+		if err := d.write(ctx, marks); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// mark writes the record that marks a letter as handled, and sets l.Handled.
-func (d *Handler) mark(ctx context.Context, l *Letter, outcome normalize.Outcome, events []string) error {
-	m := webhook.Archived{
-		Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
-		Outcome: outcome, Reason: d.Note, EventIDs: events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,
+// mark says how a letter was handled.
+type mark struct {
+	letter  *Letter
+	outcome normalize.Outcome
+	events  []string
+}
+
+// write writes the records that mark letters as handled, and sets their Handled.
+func (d *Handler) write(ctx context.Context, marks []mark) error {
+	if len(marks) == 0 {
+		return nil
 	}
-	r := m.Record(l.Key)
-	_, err := d.Publisher.Publish(ctx, []kafka.Record{{
-		Topic: l.Topic, ID: webhook.HeaderHandles + ":" + l.ID, Key: r.Key, Headers: r.Headers,
-	}})
-	if err != nil {
-		return fmt.Errorf("dead letter %s: marking it as %s failed; run the same command again, it publishes nothing twice: %w", l.ID, outcome, err)
+	var records []kafka.Record
+	var handled []*webhook.Archived
+	for _, m := range marks {
+		l := m.letter
+		a := webhook.Archived{
+			Connector: l.Webhook.Connector, Endpoint: l.Webhook.Endpoint, ReceivedAt: time.Now().UTC(),
+			Outcome: m.outcome, Reason: d.Note, EventIDs: m.events, Trace: l.Webhook.Trace, Handles: l.ID, By: d.By,
+		}
+		r := a.Record(l.Key)
+		records = append(records, kafka.Record{Topic: l.Topic, ID: webhook.HeaderHandles + ":" + l.ID, Key: r.Key, Headers: r.Headers})
+		handled = append(handled, &a)
 	}
-	l.Handled = &m
+	if _, err := d.Publisher.Publish(ctx, records); err != nil {
+		return fmt.Errorf("marking %d dead letters as %s, the first of them %s, failed; run the same command again, it publishes nothing twice: %w", len(marks), marks[0].outcome, marks[0].letter.ID, err)
+	}
+	for i, m := range marks {
+		m.letter.Handled = handled[i]
+	}
 	return nil
 }

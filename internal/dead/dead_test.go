@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,28 +40,14 @@ func newRig(t *testing.T, connector, payload string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	keys, secret, _ := sign.Dev(connector)
+	keys, _, _ := sign.Dev(connector)
 	r := &rig{kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, endpoint: webhook.Endpoint{Connector: connector, Keys: keys}}
 	if _, err := (kafka.Layout{Partitions: 2, Replication: 1}).Apply(t.Context(), r.kafka); err != nil {
 		t.Fatal(err)
 	}
 	r.producer = publish.NewProducer(publish.Config{Kafka: r.kafka})
 	t.Cleanup(r.producer.Close)
-	now := time.Now()
-	v, err := sign.Request(connector, []byte(payload), secret, keys.Settings, "", now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	letter := kafka.Record{Topic: r.names.Dead(), Key: []byte(connector), Value: v.Body}
-	for _, h := range [][2]string{
-		{"connector", connector}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", now.Format(time.RFC3339Nano)},
-		{"outcome", "malformed"}, {"reason", "by a test"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
-	} {
-		letter.Headers = append(letter.Headers, schemas.Header{Name: h[0], Value: h[1]})
-	}
-	if _, err := r.producer.Publish(t.Context(), []kafka.Record{letter}); err != nil {
-		t.Fatal(err)
-	}
+	r.add(t, payload)
 	return r
 }
 
@@ -75,12 +63,7 @@ func (r *rig) retry(t *testing.T, to history.Publisher) (int, error) {
 	h.Await(t.Context(), 20*time.Second)
 	d := dead.Handler{Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
 	letters := r.letters(t, dead.Filter{})
-	for _, l := range letters {
-		if _, err := d.Retry(t.Context(), l); err != nil {
-			return len(letters), err
-		}
-	}
-	return len(letters), nil
+	return len(letters), d.Retry(t.Context(), letters, func(dead.Verdict) error { return nil })
 }
 
 func (r *rig) letters(t *testing.T, f dead.Filter) []*dead.Letter {
@@ -196,6 +179,135 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// add writes another letter of the rig's connector.
+func (r *rig) add(t *testing.T, payload string) {
+	t.Helper()
+	now := time.Now()
+	_, secret, _ := sign.Dev(r.endpoint.Connector)
+	v, err := sign.Request(r.endpoint.Connector, []byte(payload), secret, r.endpoint.Keys.Settings, "", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter := kafka.Record{Topic: r.names.Dead(), Key: []byte(r.endpoint.Connector), Value: v.Body}
+	for _, h := range [][2]string{
+		{"connector", r.endpoint.Connector}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", now.Format(time.RFC3339Nano)},
+		{"outcome", "malformed"}, {"reason", "by a test"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
+	} {
+		letter.Headers = append(letter.Headers, schemas.Header{Name: h[0], Value: h[1]})
+	}
+	if _, err := r.producer.Publish(t.Context(), []kafka.Record{letter}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// counted is a publisher that counts its calls.
+type counted struct {
+	history.Publisher
+	calls *int
+}
+
+func (c counted) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	*c.calls++
+	return c.Publisher.Publish(ctx, records)
+}
+
+// TestBatches: letters of different payments are written in few requests to Kafka.
+func TestBatches(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	const letters = 450
+	for i := 2; i <= letters; i++ {
+		r.add(t, strings.NewReplacer("evt_1", fmt.Sprint("evt_", i), "pi_1", fmt.Sprint("pi_", i), "order-1", fmt.Sprint("order-", i)).Replace(payment))
+	}
+	calls := 0
+	if n, err := r.retry(t, counted{r.producer, &calls}); n != letters || err != nil {
+		t.Fatalf("%d letters, %v", n, err)
+	}
+	if calls != 6 {
+		t.Errorf("%d requests, want 3 for the events and 3 to mark the letters", calls)
+	}
+	if events, references := r.events(t), r.count(t, r.names.References()); events != letters || references != letters {
+		t.Errorf("%d events and %d references, want %d of each", events, references, letters)
+	}
+	if n, err := r.retry(t, r.producer); n != 0 || err != nil {
+		t.Errorf("%d letters are left, %v", n, err)
+	}
+}
+
+// TestOnePayment: a letter is looked up after the earlier ones of its payment are
+// published: the same event again is known, and a dispute gets the payment's key.
+func TestOnePayment(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	r.add(t, payment)
+	r.add(t, `{"id":"evt_2","object":"event","created":1767225700,"livemode":false,"type":"charge.dispute.created",`+
+		`"data":{"object":{"id":"dp_1","object":"dispute","amount":100,"currency":"eur","payment_intent":"pi_1","status":"needs_response","reason":"fraudulent"}}}`)
+	if n, err := r.retry(t, r.producer); n != 3 || err != nil {
+		t.Fatalf("%d letters, %v", n, err)
+	}
+	if n := r.events(t); n != 2 {
+		t.Errorf("%d events, want the payment and the dispute once", n)
+	}
+	if n := r.count(t, r.names.Event(schemas.DisputeOpened)); n != 1 {
+		t.Fatalf("%d disputes, want one", n)
+	}
+	reader := consume.New(r.kafka)
+	defer reader.Close()
+	partitions, err := reader.Partitions(t.Context(), r.names.Event(schemas.DisputeOpened))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := reader.Bounds(t.Context(), partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Read(t.Context(), ranges, func(chunks []consume.Chunk) error {
+		for _, chunk := range chunks {
+			for _, record := range chunk.Records {
+				if string(record.Key) != "order-1" {
+					t.Errorf("the dispute has the key %s, want that of its payment", record.Key)
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// small is a publisher of topics that accept values up to a size.
+type small struct {
+	history.Publisher
+	most int
+}
+
+func (s small) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
+	var large *kafka.TooLarge
+	for i, r := range records {
+		if len(r.Value) > s.most {
+			large = &kafka.TooLarge{Records: []int{i}, Err: errors.New("larger than max.message.bytes")}
+		}
+	}
+	if large != nil {
+		return nil, large
+	}
+	return s.Publisher.Publish(ctx, records)
+}
+
+// TestTooLarge: a letter whose event the topic does not accept keeps its place, and the
+// other letters of its batch are retried.
+func TestTooLarge(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	r.add(t, strings.NewReplacer("evt_1", "evt_2", "pi_1", "pi_2", "order-1", strings.Repeat("order-2", 100)).Replace(payment))
+	r.add(t, strings.NewReplacer("evt_1", "evt_3", "pi_1", "pi_3", "order-1", "order-3").Replace(payment))
+	for want := 3; want > 0; want -= 2 {
+		if n, err := r.retry(t, small{r.producer, 1400}); n != want || err != nil {
+			t.Errorf("%d letters, %v, want %d", n, err, want)
+		}
+	}
+	if n := r.events(t); n != 2 {
+		t.Errorf("%d events, want those of the other letters", n)
+	}
+}
+
 // TestUnresolved: a letter that today's configuration cannot verify or read is not handled.
 func TestUnresolved(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -257,10 +369,10 @@ func TestPartly(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	l := r.letters(t, dead.Filter{})[0]
-	if err := (&dead.Handler{Names: r.names, Publisher: r.producer}).Discard(t.Context(), l); !errors.Is(err, dead.ErrNote) {
+	if err := (&dead.Handler{Names: r.names, Publisher: r.producer}).Discard(t.Context(), []*dead.Letter{l}); !errors.Is(err, dead.ErrNote) {
 		t.Errorf("without a note: %v", err)
 	}
-	if err := (&dead.Handler{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), l); err != nil {
+	if err := (&dead.Handler{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), []*dead.Letter{l}); err != nil {
 		t.Fatal(err)
 	}
 	if all := r.letters(t, dead.Filter{}); len(all) != 0 {

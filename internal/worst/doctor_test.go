@@ -14,7 +14,7 @@ import (
 // diagnosisLimit is the limit on the CPU time of a diagnosis of a body of bodySize
 // bytes. A diagnosis verifies the body about 20 times, each time changed in another
 // way, and only the user of a command waits for it.
-const diagnosisLimit = 1500 * time.Millisecond
+const diagnosisLimit = 2 * time.Second
 
 // diagnosed are the shapes of the bodies to diagnose, for connectors that sign in a
 // header, which differ little, and for those that sign in the body.

@@ -1,0 +1,178 @@
+package dead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// The limits of a batch of letters, which bound its memory and stay far below what the
+// producer accepts at once. A letter that exceeds one alone is a batch of its own.
+const (
+	maxLetters = 200
+	maxEvents  = 500
+	maxBytes   = 4 << 20 // of the letters' bodies
+)
+
+// Retry judges letters and publishes their new events, as the server would have done. It
+// then marks the letters as handled of which nothing is malformed any more. It calls each
+// with the verdicts, in the order of the letters. After an interruption call it again: it
+// recognises the events that are published.
+//
+// Retry writes batches: one request to Kafka for the events of many letters, and one to
+// mark them. The letters of a batch have nothing in common, so that each event is looked
+// up after the earlier ones of its payment are published.
+func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdict) error) error {
+	b := newBatch()
+	for _, l := range letters {
+		v, err := d.verify(ctx, l)
+		if err != nil {
+			return err
+		}
+		keys := paymentKeys(v.Result.Events)
+		if b.isFull(v) || b.has(keys) {
+			if err := d.publish(ctx, b.verdicts, each); err != nil {
+				return err
+			}
+			b = newBatch()
+		}
+		b.add(v, keys)
+	}
+	return d.publish(ctx, b.verdicts, each)
+}
+
+// batch is letters that are retried together.
+type batch struct {
+	verdicts      []Verdict
+	events, bytes int
+	keys          map[string]struct{} // see paymentKeys
+}
+
+func newBatch() *batch { return &batch{keys: map[string]struct{}{}} }
+
+func (b *batch) isFull(v Verdict) bool {
+	return len(b.verdicts) >= maxLetters || b.events+len(v.Result.Events) > maxEvents || b.bytes+v.Bytes > maxBytes
+}
+
+func (b *batch) has(keys []string) bool {
+	for _, key := range keys {
+		if _, ok := b.keys[key]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *batch) add(v Verdict, keys []string) {
+	b.verdicts = append(b.verdicts, v)
+	b.events += len(v.Result.Events)
+	b.bytes += v.Bytes
+	for _, key := range keys {
+		b.keys[key] = struct{}{}
+	}
+}
+
+// paymentKeys returns what events of one payment have in common: the event id, the key
+// and the processor's ids.
+func paymentKeys(events []schemas.Event) (keys []string) {
+	for _, e := range events {
+		keys = append(keys, "id:"+e.ID, "key:"+e.Subject)
+		keys = append(keys, history.ReferenceKeys(e)...)
+	}
+	return keys
+}
+
+// publish publishes the new events of a batch, marks its letters and calls each with the
+// verdicts.
+func (d *Handler) publish(ctx context.Context, batch []Verdict, each func(Verdict) error) error {
+	for {
+		left, err := d.tryPublish(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if !left {
+			break
+		}
+	}
+	var marks []mark
+	for _, v := range batch {
+		if v.Resolved() {
+			marks = append(marks, mark{v.Letter, Retried, append(v.Known, v.New...)})
+		}
+	}
+	if err := d.write(ctx, marks); err != nil {
+		return err
+	}
+	for _, v := range batch {
+		if err := each(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tryPublish publishes the new events of a batch. A letter with an event that is too
+// large for Kafka becomes unresolved, and none of its events is published; tryPublish then
+// returns true, to be called again for the other letters.
+func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, err error) {
+	var events []schemas.Event
+	for _, v := range batch {
+		if !v.tooLarge {
+			events = append(events, v.Result.Events...)
+		}
+	}
+	if len(events) == 0 {
+		return false, nil
+	}
+	a, err := d.History.AdmitWhenFresh(ctx, events)
+	if err != nil {
+		return false, err
+	}
+	defer a.Forget()                                           // does nothing after Done
+	letterOf, traceOf := map[string]int{}, map[string]string{} // by event id
+	for i := range batch {
+		batch[i].split(a.Known)
+		for _, e := range batch[i].Result.Events {
+			letterOf[e.ID], traceOf[e.ID] = i, batch[i].Webhook.Trace
+		}
+	}
+	var records []kafka.Record
+	for _, e := range a.Events {
+		r, err := kafka.EventRecord(d.Names, e, traceOf[e.ID])
+		switch {
+		case errors.As(err, new(*kafka.TooLarge)):
+			batch[letterOf[e.ID]].setTooLarge(err)
+			left = true
+		case err != nil:
+			return false, err
+		}
+		records = append(records, r)
+	}
+	if left || len(records)+len(a.References) == 0 {
+		return left, nil
+	}
+	receipts, err := d.Publisher.Publish(ctx, append(records, a.References...))
+	var large *kafka.TooLarge
+	if errors.As(err, &large) { // the topic accepts less than the event schema
+		for _, i := range large.Records {
+			if i < len(a.Events) {
+				batch[letterOf[a.Events[i].ID]].setTooLarge(large)
+				left = true
+			}
+		}
+		if left {
+			return true, nil
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("publishing the events of %d dead letters, the first of them %s, failed; run the same command again, it publishes nothing twice: %w", len(batch), batch[0].ID, err)
+	}
+	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
+	return false, nil
+}
+
+func (v *Verdict) setTooLarge(err error) { v.tooLarge, v.Unresolved = true, err.Error() }
