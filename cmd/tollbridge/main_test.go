@@ -195,16 +195,16 @@ endpoints:
 		{"two newlines at the end of the body", body + "\n", []string{"--secret", "whsec_test"}, 1, "body_changed the body was changed on its way: it was signed with a newline at its end"},
 		{"too late", body, []string{"--secret", "whsec_test", "--at", "2026-01-01T01:00:00Z"}, 1, "clock_off the signature is right; it was sent 3600 seconds before"},
 		{"forged", body, []string{"--secret", "whsec_other"}, 1, "unexplained no known mistake explains it"},
-		{"a test at a live endpoint", body, []string{"--secret", "whsec_test", "--live"}, 0, "test_event it is verified, and ignored"},
+		{"a test at a live endpoint", body, []string{"--secret", "whsec_test", "--live"}, 0, "test_event it is verified and ignored"},
 
 		{"an endpoint of the configuration", body, []string{"--config", config, "--endpoint", "eu"}, 0, "<nil> <nil>"},
-		{"a live endpoint of the configuration", body, []string{"--config", config, "--endpoint", "live"}, 0, "test_event it is verified, and ignored"},
+		{"a live endpoint of the configuration", body, []string{"--config", config, "--endpoint", "live"}, 0, "test_event it is verified and ignored"},
 		{"that endpoint, not live", body, []string{"--config", config, "--endpoint", "live", "--live=false"}, 0, "<nil> <nil>"},
 		{"another endpoint of the configuration", body, []string{"--config", config}, 1,
 			`other_secret it is signed with the secret "blue" of the endpoint stripe/eu, which is for tests, and this one is live`},
 		{"no endpoint of the configuration", body, []string{"--config", config, "--endpoint", "us"}, 1, `other_secret it is signed with the secret "blue" of the endpoint stripe/eu`},
 		{"a flag's secret wins", body, []string{"--config", config, "--endpoint", "eu", "--secret", "whsec_other"}, 1, `other_secret it is signed with the secret "main" of the endpoint stripe/live`},
-		{"another connector's", body, []string{"--connector", "checkout", "--config", config}, 1, "other_connector it is of stripe, for the endpoint stripe/eu, and judged as of checkout"},
+		{"another connector's", body, []string{"--connector", "checkout", "--config", config}, 1, "other_connector it is of stripe, for the endpoint stripe/eu, and was verified as of checkout"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"inspect", "--connector", "stripe", "--header", signature, "--at", "1767225601"}, tt.args...)
