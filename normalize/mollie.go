@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -17,17 +18,73 @@ import (
 // the name "entity" or, in older webhooks, its type; a webhook that is set up without it
 // has none. A classic webhook, id=<id>, has no state: it must be fetched.
 //
+// The identity is the entity and its new state. Several events can tell of the same
+// money and name no common id: payment-link.paid has the link and not its payments, and
+// capture.succeeded tells each part of what payment.paid sums up. The setting tells
+// says which of them make the event. A sales invoice names the payment or the link that
+// paid it.
+//
 // A refund and a capture have metadata of their own, which may differ from the payment's.
 // Mollie has not documented yet which status says who won a dispute: an event with an
 // unknown status is ignored.
 //
 // https://docs.mollie.com/reference/webhooks-new
+// https://docs.mollie.com/reference/payments-api-webhooks
+// https://docs.mollie.com/reference/payment-links-api-webhooks
+// https://docs.mollie.com/reference/captures-api-webhooks
 // https://docs.mollie.com/reference/payouts-api-webhooks
 // https://docs.mollie.com/reference/transfers-api-webhooks
 var mollie = Connector{
 	Docs:      "https://docs.mollie.com/reference/webhooks-new",
 	Key:       "_embedded.entity.metadata.<merchant_id_keys>",
+	Settings:  []Setting{mollieTells},
+	Tellers:   mollieTellers,
 	Normalize: mollieNormalize,
+}
+
+// mollieTells is the setting that says which events make payment.captured where several
+// tell of the same money.
+var mollieTells = Setting{Name: "tells", Says: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), " +
+	"captures (the same, but capture.succeeded for payments that are captured by hand) or all; all if it is not set: right if the endpoint gets payment-link.paid, sales-invoice.paid and capture.succeeded only for money of which it gets no payment.paid"}
+
+// molliePaid are the facts of an event that says paid: the status can say less.
+var molliePaid = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentActionRequired, schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentExpired}
+
+// mollieTellers are the event types, the most important first.
+var mollieTellers = []Teller{
+	{Event: "payment.paid", Facts: molliePaid},
+	{Event: "payment.authorized", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "payment.pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "payment.failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "payment.canceled", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "payment.expired", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "capture.succeeded", Facts: molliePaid, Instead: "payment.paid, with the sum of all captures", Tells: "captures"},
+	{Event: "capture.failed", Facts: []schemas.Type{schemas.PaymentCaptureFailed}},
+	{Event: "payment-link.paid", Facts: molliePaid, Instead: "payment.paid", Tells: "all"},
+	{Event: "sales-invoice.paid", Facts: molliePaid, Instead: "payment.paid", Tells: "all"},
+	{Event: "refund.queued", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.pending", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.processing", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.refunded", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed, schemas.RefundCancelled}},
+	{Event: "refund.failed", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "refund.canceled", Facts: []schemas.Type{schemas.RefundCancelled}},
+	{Event: "chargeback.received", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "chargeback.reversed", Facts: []schemas.Type{schemas.DisputeWon}},
+	{Event: "dispute.created", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "dispute.updated", Facts: []schemas.Type{schemas.DisputeWon, schemas.DisputeLost}},
+	{Event: "dispute.resolved", Facts: []schemas.Type{schemas.DisputeWon, schemas.DisputeLost}},
+	{Event: "payout.initiated", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "payout.processing-at-bank", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "payout.completed", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutProcessing, schemas.PayoutFailed, schemas.PayoutCancelled}},
+	{Event: "payout.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "payout.canceled", Facts: []schemas.Type{schemas.PayoutCancelled}},
+	{Event: "business-account-transfer.requested", Facts: []schemas.Type{schemas.PayoutCreated}},
+	{Event: "business-account-transfer.initiated", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "business-account-transfer.pending-review", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "business-account-transfer.processed", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutProcessing, schemas.PayoutFailed, schemas.PayoutCancelled}},
+	{Event: "business-account-transfer.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "business-account-transfer.blocked", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "business-account-transfer.returned", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
 // mollieTypes are the event types of an event; empty if the status decides.
@@ -121,21 +178,65 @@ type mollieAmount struct {
 
 // mollieEntity is the entity of an event; each type has some of the fields.
 type mollieEntity struct {
-	Mode           text         `json:"mode"`
-	Status         text         `json:"status"`
-	PaymentID      text         `json:"paymentId"`
-	MandateID      text         `json:"mandateId"`
-	Method         text         `json:"method"`
-	Metadata       metadata     `json:"metadata"`
-	Amount         mollieAmount `json:"amount"`
-	AmountCaptured mollieAmount `json:"amountCaptured"`
-	TotalAmount    mollieAmount `json:"totalAmount"`          // of invoices
-	Indicator      text         `json:"creditDebitIndicator"` // of transfers
+	Mode           text           `json:"mode"`
+	Status         text           `json:"status"`
+	PaymentID      text           `json:"paymentId"`
+	MandateID      text           `json:"mandateId"`
+	Method         text           `json:"method"`
+	Metadata       mollieMetadata `json:"metadata"`
+	Amount         mollieAmount   `json:"amount"`
+	AmountCaptured mollieAmount   `json:"amountCaptured"`
+	TotalAmount    mollieAmount   `json:"totalAmount"`          // of invoices
+	Indicator      text           `json:"creditDebitIndicator"` // of transfers
 	StatusReason   struct {
 		Code    text `json:"code"`
 		Message text `json:"message"`
 	} `json:"statusReason"`
-	Reason mollieReason `json:"reason"`
+	Reason         mollieReason    `json:"reason"`
+	CaptureMode    text            `json:"captureMode"`
+	Reusable       *bool           `json:"reusable"`       // of payment links
+	PaymentDetails mollieInvoicing `json:"paymentDetails"` // of sales invoices
+}
+
+// mollieInvoicing says what paid a sales invoice: an object, or an array of one.
+type mollieInvoicing struct {
+	Source    text `json:"source"`          // manual, payment-link or payment
+	Reference text `json:"sourceReference"` // the payment or the link
+}
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (i *mollieInvoicing) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	type object mollieInvoicing
+	switch d.PeekKind() {
+	case '{':
+		return json.UnmarshalDecode(d, (*object)(i))
+	case '[':
+		var all []object
+		err := json.UnmarshalDecode(d, &all)
+		if len(all) == 1 {
+			*i = mollieInvoicing(all[0])
+		}
+		return err
+	}
+	return d.SkipValue()
+}
+
+// mollieMetadata is an object, or text with an object in JSON.
+type mollieMetadata metadata
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (m *mollieMetadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '"' {
+		return (*metadata)(m).UnmarshalJSONFrom(d)
+	}
+	var s text
+	if err := s.UnmarshalJSONFrom(d); err != nil {
+		return err
+	}
+	if json.Unmarshal([]byte(s), (*map[string]text)(m)) != nil {
+		*m = nil // text of another form
+	}
+	return nil
 }
 
 // mollieReason is the reason of a chargeback: an object or text.
@@ -191,6 +292,7 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 		return []Fact{notUnified(event)}, nil
 	}
 	f, err := e.fact(typ, o)
+	f.Formerly = []string{cmp.Or(string(e.ID), payloadIdentity(payload))}
 	return oneFact(event, f, err)
 }
 
@@ -203,18 +305,21 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	if err != nil {
 		return f, err
 	}
+	_, state, _ := strings.Cut(string(e.Type), ".")
 	switch {
 	case typ == "":
-		if typ = mollieDisputeTypes[d.Status]; typ == "" {
+		if typ, state = mollieDisputeTypes[d.Status], string(d.Status); typ == "" {
 			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
 		}
 	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
 		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
 	}
-	typ = schemas.Type(first(mollieStatusTypes[typ][d.Status], typ))
-	f.Type, f.Identity = typ, string(e.ID)
+	if less := mollieStatusTypes[typ][d.Status]; less != "" {
+		typ, state = less, string(d.Status)
+	}
+	f.Type, f.Identity = typ, string(e.EntityID)+":"+state
 	f.ConnectorEventID, f.ConnectorEventType = string(e.ID), string(e.Type)
-	f.MerchantTransactionID = o.merchantID(d.Metadata)
+	f.MerchantTransactionID = o.merchantID(metadata(d.Metadata))
 	f.MandateID, f.PaymentMethod = string(d.MandateID), method(d.Method, "")
 	if d.Mode != "" {
 		f.Mode = mode(d.Mode != "test")
@@ -258,5 +363,58 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture has its own amount, not the sum of all captures
 		f.CapturedAmount = f.Amount
 	}
+	if err == nil && typ == schemas.PaymentCaptured {
+		return e.captured(f, d, o), nil
+	}
 	return f, err
+}
+
+// captured completes the fact of a captured payment: its identity, and whether this
+// event or another one makes the event, by the setting tells.
+func (e mollieEvent) captured(f Fact, d mollieEntity, o Options) Fact {
+	tells := o.Settings[mollieTells.Name]
+	other := "" // the event that tells instead
+	switch e.Type {
+	case "payment.paid":
+		if whole, err := major(d.Amount.Value, d.Amount.Currency); err == nil && whole != nil && f.CapturedAmount != nil && f.CapturedAmount.Value < whole.Value {
+			f.Identity += fmt.Sprintf(":%d", f.CapturedAmount.Value) // the rest can be captured later
+		}
+		if tells == "captures" && d.CaptureMode == "manual" {
+			other = "capture.succeeded"
+		}
+	case "capture.succeeded":
+		if tells == "payments" {
+			other = "payment.paid"
+		}
+	case "payment-link.paid":
+		if d.Reusable == nil || *d.Reusable { // each payment of the link has the same entity
+			f.Identity = cmp.Or(string(e.ID), f.Identity)
+		}
+		if tells == "payments" || tells == "captures" {
+			other = "payment.paid"
+		}
+	case "sales-invoice.paid":
+		paid := d.PaymentDetails
+		switch {
+		case paid.Source == "manual":
+			return ignored(e.Type, "the merchant marked the invoice as paid: the money did not come through Mollie")
+		case paid.Source == "payment" && paid.Reference != "":
+			f.ConnectorTransactionID, f.ConnectorReferences = string(paid.Reference), others(paid.Reference, e.EntityID)
+		case paid.Reference != "":
+			f.ConnectorReferences = others(e.EntityID, paid.Reference)
+		}
+		if paid.Reference != "" { // the payment or the link tells the same fact
+			f.Also = []string{f.Identity}
+			f.Identity = string(paid.Reference) + ":paid"
+		}
+		if tells == "payments" || tells == "captures" {
+			other = "payment.paid"
+		}
+	}
+	if other == "" {
+		return f
+	}
+	reference := toldBy(e.Type, other)
+	reference.Mode, reference.Data = f.Mode, f.Data
+	return reference
 }
