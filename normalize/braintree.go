@@ -15,6 +15,11 @@ import (
 // disbursed. The identity is therefore the resource's id; the event type
 // distinguishes its states.
 //
+// Of a card payment, a disbursement is all that Braintree tells: it lists the ids of its
+// transactions. Each becomes a captured payment without an amount and an order id, which
+// a notification with the transaction adds. Braintree does not say whether the list has
+// refunds, too, and an id does not tell: see the setting tells.
+//
 // A refund can have an order id of its own:
 // https://developer.paypal.com/braintree/docs/reference/request/transaction/refund
 //
@@ -24,8 +29,50 @@ import (
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview
 var braintree = Connector{
 	Docs:      "https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview",
-	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes",
+	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes; none of disbursements",
+	Settings:  []Setting{braintreeTells},
+	Tellers:   braintreeTellers,
 	Normalize: braintreeNormalize,
+}
+
+// braintreeTells is the setting that says whether a disbursement tells that its
+// transactions are captured.
+var braintreeTells = Setting{Name: "tells", Says: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
+	"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it"}
+
+// braintreeTransactionTypes are the types of a transaction, by its status and whether it
+// is a refund.
+var braintreeTransactionTypes = []schemas.Type{
+	schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentExpired,
+	schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed, schemas.RefundCancelled,
+}
+
+// braintreeTellers are the kinds of notifications, the most important first.
+var braintreeTellers = []Teller{
+	{Event: "disbursement", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
+	{Event: "transaction_settled", Facts: braintreeTransactionTypes},
+	{Event: "transaction_settlement_declined", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentReversed, schemas.RefundFailed}},
+	{Event: "subscription_charged_successfully", Facts: braintreeTransactionTypes},
+	{Event: "subscription_charged_unsuccessfully", Facts: []schemas.Type{schemas.PaymentFailed, schemas.RefundFailed}},
+	{Event: "local_payment_completed", Facts: append([]schemas.Type{schemas.PaymentActionRequired}, braintreeTransactionTypes...)},
+	{Event: "local_payment_funded", Facts: braintreeTransactionTypes},
+	{Event: "local_payment_expired", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "local_payment_reversed", Facts: []schemas.Type{schemas.PaymentReversed, schemas.RefundFailed}},
+	{Event: "refund_failed", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "transaction_retried", Facts: braintreeTransactionTypes},
+	{Event: "transaction_reviewed", Facts: []schemas.Type{schemas.FraudApproved, schemas.FraudRejected}},
+	{Event: "dispute_opened", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "dispute_under_review", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "dispute_disputed", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "dispute_accepted", Facts: []schemas.Type{schemas.DisputeAccepted}},
+	{Event: "dispute_auto_accepted", Facts: []schemas.Type{schemas.DisputeAccepted}},
+	{Event: "dispute_expired", Facts: []schemas.Type{schemas.DisputeExpired}},
+	{Event: "dispute_won", Facts: []schemas.Type{schemas.DisputeWon}},
+	{Event: "dispute_lost", Facts: []schemas.Type{schemas.DisputeLost}},
+	{Event: "disbursement_exception", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "granted_payment_method_revoked", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "payment_method_revoked_by_customer", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "transaction_disbursed", Facts: braintreeTransactionTypes, Instead: "disbursement, which is not deprecated; transaction_disbursed adds the amount and the order id"},
 }
 
 // braintreeReaders are the function that reads the subject, and the event type, of
@@ -109,7 +156,7 @@ type braintreeNotification struct {
 	} `xml:"subject"`
 }
 
-func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
+func braintreeNormalize(payload []byte, o Options) ([]Fact, error) {
 	var name struct {
 		XMLName xml.Name `xml:"notification"`
 		Kind    string   `xml:"kind"`
@@ -133,7 +180,11 @@ func braintreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Time, err = timestamp(n.Timestamp, time.RFC3339)
 	}
 	f.Account = n.Account
-	return oneFact(n.Kind, f, err)
+	facts, _ := oneFact(n.Kind, f, err)
+	if f.Type == schemas.PayoutSucceeded && err == nil && o.Settings[braintreeTells.Name] != "transactions" {
+		facts = append(facts, n.disbursed(f)...)
+	}
+	return facts, nil
 }
 
 // braintreeMissing returns the error for a subject without the resource of its kind.
@@ -288,7 +339,11 @@ type braintreeOther struct {
 func braintreeLocal(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
 	p := n.Subject.Other
 	if p.Transaction.ID != "" {
-		return p.Transaction.fact(n.Kind, typ)
+		f, err = p.Transaction.fact(n.Kind, typ)
+		if p.PaymentID != "" {
+			f.Also, f.ConnectorReferences = []string{p.PaymentID}, []string{p.PaymentID}
+		}
+		return f, err
 	}
 	if p.PaymentID == "" {
 		return f, braintreeMissing("local payment")
@@ -395,6 +450,27 @@ type braintreeDisbursement struct {
 	Date      string `xml:"disbursement-date"`
 	Exception string `xml:"exception-message"`
 	FollowUp  string `xml:"follow-up-action"`
+	Success   string `xml:"success"`
+
+	Transactions []string `xml:"transaction-ids>item"`
+}
+
+// disbursed returns the facts that the transactions of a disbursement, of which the
+// payout is the fact, are captured.
+func (n braintreeNotification) disbursed(payout Fact) (facts []Fact) {
+	d := n.Subject.Disbursement
+	if d.Success == "false" {
+		return nil // it is tried again, with the same transactions
+	}
+	for _, id := range d.Transactions {
+		if id == "" {
+			continue
+		}
+		f := Fact{Type: schemas.PaymentCaptured, Identity: id, Time: payout.Time}
+		f.Account, f.ConnectorEventType, f.ConnectorTransactionID = n.Account, n.Kind, id
+		facts = append(facts, f)
+	}
+	return facts
 }
 
 // braintreeDisbursed reads a disbursement.
