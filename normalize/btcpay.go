@@ -8,8 +8,10 @@ import (
 )
 
 // btcpay reads one event for each webhook, {"type", "originalDeliveryId",
-// "timestamp", "storeId"} and the id of an invoice or a payout. A redelivery has a new
-// deliveryId; originalDeliveryId stays the same.
+// "timestamp", "storeId"} and the id of an invoice or a payout. Each webhook of a store
+// has deliveries with ids of their own, so the identity is the invoice and the event, or
+// the payout and its state; for a transfer that pays a part of an invoice, it is the
+// transfer.
 //
 // An invoice is a payment, which one or several transfers pay. The webhook has the
 // transfers in coins and not the amount of the invoice: events have no amount.
@@ -18,7 +20,21 @@ import (
 var btcpay = Connector{
 	Docs:      "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
 	Key:       "metadata.<merchant_id_keys>, else metadata.orderId",
+	Tellers:   btcpayTellers,
 	Normalize: btcpayNormalize,
+}
+
+// btcpayTellers are the events, the most important first.
+var btcpayTellers = []Teller{
+	{Event: "InvoiceSettled", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "InvoiceExpired", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "InvoiceInvalid", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "InvoiceReceivedPayment", Facts: []schemas.Type{schemas.PaymentProcessing, schemas.PaymentActionRequired}},
+	{Event: "InvoiceProcessing", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "InvoicePaymentSettled", Facts: []schemas.Type{schemas.PaymentProcessing, schemas.PaymentActionRequired}},
+	{Event: "PayoutCreated", Facts: []schemas.Type{schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutCancelled}},
+	{Event: "PayoutApproved", Facts: []schemas.Type{schemas.PayoutProcessing, schemas.PayoutCreated, schemas.PayoutSucceeded, schemas.PayoutCancelled}},
+	{Event: "PayoutUpdated", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutCancelled, schemas.PayoutCreated, schemas.PayoutProcessing}},
 }
 
 // btcpayReaders are the function that reads an event, and the event type, of each
@@ -72,9 +88,12 @@ type btcpayEvent struct {
 	Metadata           metadata `json:"metadata"`
 	PaymentMethod      text     `json:"paymentMethod"`   // until BTCPay Server 1
 	PaymentMethodID    text     `json:"paymentMethodId"` // since 2
-	PartiallyPaid      bool     `json:"partiallyPaid"`
-	PayoutID           text     `json:"payoutId"`
-	PayoutState        text     `json:"payoutState"`
+	Payment            struct { // a transfer
+		ID text `json:"id"`
+	} `json:"payment"`
+	PartiallyPaid bool `json:"partiallyPaid"`
+	PayoutID      text `json:"payoutId"`
+	PayoutState   text `json:"payoutState"`
 }
 
 func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
@@ -99,16 +118,15 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 		return oneMalformed(name, err)
 	}
 	id := first(e.OriginalDeliveryID, e.DeliveryID)
-	if id == "" {
-		return oneMalformed(name, fmt.Errorf("%w: no originalDeliveryId", ErrMalformed))
-	}
 	f, err := event.read(e, event.typ, o)
 	const test = "__test__" // part of the ids in test deliveries
 	if strings.Contains(first(e.InvoiceID, e.PayoutID), test) || strings.Contains(id, test) {
 		f.Mode = ModeTest
 	}
-	f.Identity, f.Time, f.Account = id, unix(e.Timestamp), string(e.StoreID)
-	f.ConnectorEventID = id
+	f.Time, f.Account, f.ConnectorEventID = unix(e.Timestamp), string(e.StoreID), id
+	if id != "" {
+		f.Formerly = []string{id}
+	}
 	return oneFact(e.Type, f, err)
 }
 
@@ -117,7 +135,13 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err erro
 	if e.InvoiceID == "" {
 		return f, fmt.Errorf("%w: no invoiceId: it is not told what the event is about", ErrMalformed)
 	}
-	f.Type = typ
+	f.Type, f.Identity = typ, string(e.InvoiceID)+":"+e.Type
+	switch {
+	case e.Payment.ID != "":
+		f.Identity += ":" + string(e.Payment.ID)
+	case e.Type == "InvoiceReceivedPayment" || e.Type == "InvoicePaymentSettled":
+		f.Identity = first(e.OriginalDeliveryID, e.DeliveryID, text(f.Identity)) // there can be several, and the transfer has no id
+	}
 	f.MerchantTransactionID = first(o.merchantID(e.Metadata), string(e.Metadata["orderId"]))
 	f.ConnectorTransactionID = string(e.InvoiceID)
 	if coin := first(e.PaymentMethodID, e.PaymentMethod); coin != "" {
@@ -140,6 +164,7 @@ func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error
 	if typ = schemas.Type(first(btcpayPayoutTypes[e.PayoutState], typ)); typ == "" {
 		return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil
 	}
-	f.Type, f.ConnectorPayoutID = typ, string(e.PayoutID)
+	f.Type, f.Identity = typ, string(e.PayoutID)+":"+first(e.PayoutState, text(e.Type))
+	f.ConnectorPayoutID = string(e.PayoutID)
 	return f, nil
 }

@@ -14,7 +14,8 @@ import (
 
 // coinbaseCommerce reads one event for each webhook, {"id", "attempt_number",
 // "event": {"id", "type", "data"}}, whose data is the charge. The outer fields change
-// with each delivery attempt; event.id does not.
+// with each delivery attempt; event.id does not. The identity is the charge and its
+// state: charge:confirmed and charge:resolved both say that the charge is paid.
 //
 // A charge may have a price, which is what the merchant asked for. What was paid is in
 // each of its payments, in coins and in the charge's currency. It can be less or
@@ -24,7 +25,17 @@ import (
 var coinbaseCommerce = Connector{
 	Docs:      "https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields",
 	Key:       "event.data.metadata.<merchant_id_keys>",
+	Tellers:   coinbaseCommerceTellers,
 	Normalize: coinbaseCommerceNormalize,
+}
+
+// coinbaseCommerceTellers are the events, the most important first.
+var coinbaseCommerceTellers = []Teller{
+	{Event: "charge:confirmed", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
+	{Event: "charge:resolved", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
+	{Event: "charge:failed", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentExpired, schemas.PaymentCancelled, schemas.PaymentActionRequired}},
+	{Event: "charge:delayed", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "charge:pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
 }
 
 // coinbaseCommerceTypes are the event types of the events.
@@ -165,7 +176,9 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 	if f.ConnectorTransactionID = first(d.ID, d.Code); f.ConnectorTransactionID == "" {
 		return f, fmt.Errorf("%w: no id or code of event.data: it is not told what the event is about", ErrMalformed)
 	}
-	f.Type, f.Identity = coinbaseCommerceTypes[event], e.ID
+	f.Type, f.Formerly = coinbaseCommerceTypes[event], []string{e.ID}
+	_, state, _ := strings.Cut(event, ":")
+	f.Identity = f.ConnectorTransactionID + ":" + state
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, event
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
 	if len(d.Payments) > 0 {
@@ -187,6 +200,7 @@ func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error)
 		case err != nil:
 			return f, err
 		case confirmed || len(d.Payments) == 0 && !e.open():
+			f.Identity = f.ConnectorTransactionID + ":captured"
 			f.Amount, f.CapturedAmount = paid, paid
 			return f, nil
 		}

@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,10 +15,11 @@ import (
 // adjustment, the payout or the payment method. All deliveries of an event, to
 // all destinations, have the same event_id.
 //
-// A transaction becomes paid and, a moment later, completed. Both mean that the
-// money was taken, so the identity of a captured payment is the transaction. A
-// failed attempt to pay can also have two events, payment_failed and past_due;
-// their identity is the attempt.
+// A transaction becomes paid and, a moment later, completed; transaction.updated has
+// these statuses, too. All mean that the money was taken, so the identity of a
+// captured payment is the transaction. A failed attempt to pay can also have two
+// events, payment_failed and past_due; their identity is the attempt. Any other
+// identity is the object and its state.
 //
 // An adjustment is a refund or a chargeback of a transaction. Each of its
 // states is one fact, however many events report it. An adjustment has the id
@@ -27,8 +29,29 @@ import (
 var paddle = Connector{
 	Docs:      "https://developer.paddle.com/webhooks/overview",
 	Key:       "data.custom_data.<merchant_id_keys> of transactions; adjustments name only the transaction",
+	Tellers:   paddleTellers,
 	Normalize: paddleNormalize,
 }
+
+// paddleTellers are the events, the most important first.
+var paddleTellers = []Teller{
+	{Event: "transaction.completed", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
+	{Event: "transaction.paid", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}, Instead: "transaction.completed, which comes a moment later"},
+	{Event: "transaction.payment_failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "transaction.past_due", Facts: []schemas.Type{schemas.PaymentFailed}, Instead: "transaction.payment_failed"},
+	{Event: "transaction.canceled", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "transaction.billed", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "transaction.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentCancelled}, Instead: "transaction.completed and transaction.canceled"},
+	{Event: "adjustment.created", Facts: paddleAdjusted},
+	{Event: "adjustment.updated", Facts: paddleAdjusted},
+	{Event: "payout.created", Facts: []schemas.Type{schemas.PayoutCreated}},
+	{Event: "payout.paid", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "payment_method.saved", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "payment_method.deleted", Facts: []schemas.Type{schemas.MandateRevoked}},
+}
+
+// paddleAdjusted are the facts of adjustments.
+var paddleAdjusted = []schemas.Type{schemas.RefundPending, schemas.RefundSucceeded, schemas.RefundFailed, schemas.DisputeOpened, schemas.DisputeWon, schemas.DisputeCancelled}
 
 // paddleReaders has, for each event name, the function that reads its data and
 // the event type. The type is empty where the data decides.
@@ -42,6 +65,7 @@ var paddleReaders = map[string]struct {
 	"transaction.paid":           {paddleTransaction, schemas.PaymentCaptured},
 	"transaction.completed":      {paddleTransaction, schemas.PaymentCaptured},
 	"transaction.canceled":       {paddleTransaction, schemas.PaymentCancelled},
+	"transaction.updated":        {paddleUpdated, ""},
 
 	"adjustment.created": {paddleAdjustment, ""},
 	"adjustment.updated": {paddleAdjustment, ""},
@@ -138,7 +162,14 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 		return oneMalformed(name, err)
 	}
 	if f.Identity == "" {
-		f.Identity = string(e.EventID)
+		_, state, _ := strings.Cut(name, ".")
+		if name == "transaction.updated" {
+			state = string(d.Status)
+		}
+		f.Identity, f.Formerly = d.ID+":"+state, []string{string(e.EventID)}
+		if f.Type == schemas.PaymentFailed {
+			f.Identity, f.Formerly = string(e.EventID), nil // there can be several, and the attempt has no id
+		}
 	}
 	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), name
 	return []Fact{f}, nil
@@ -166,6 +197,18 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 		}
 	}
 	return f, nil
+}
+
+// paddleUpdated reads a transaction of which something changed. Its status tells
+// whether it is paid or canceled, which events of their own say, too.
+func paddleUpdated(d paddleData, _ schemas.Type, o Options) (Fact, error) {
+	switch d.Status {
+	case "paid", "completed":
+		return paddleTransaction(d, schemas.PaymentCaptured, o)
+	case "canceled":
+		return paddleTransaction(d, schemas.PaymentCancelled, o)
+	}
+	return ignored("", fmt.Sprintf("the transaction is %q: it is neither paid nor canceled", d.Status)), nil
 }
 
 // paddlePastDue reads a transaction that is past due. It is a failed payment
