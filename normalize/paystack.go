@@ -20,15 +20,49 @@ import (
 // The reference of a transaction is the merchant's own, and refunds and
 // disputes repeat it. A preauthorization becomes a transaction when it is
 // captured. Paystack does not document whether it sends charge.success for that
-// transaction too; if it does, both events are one fact. When a payment request
-// is paid, there are two events with different ids: one for the request, and
-// one for the transaction that paid it.
+// transaction too; if it does, both events are one fact.
+//
+// When a payment request or a subscription's invoice is paid, there are two events
+// with different ids: one for the request or the invoice, and charge.success for the
+// transaction that paid it. An account has one webhook URL, which gets all events,
+// so charge.success alone makes the event. A request that the merchant marked as
+// paid has no transaction: its money did not come through Paystack.
 //
 // https://paystack.com/docs/payments/webhooks/#types-of-events
 var paystack = Connector{
 	Docs:      "https://paystack.com/docs/payments/webhooks/#types-of-events",
 	Key:       "data.reference; data.transaction_reference of refunds; data.transaction.reference of disputes and invoices",
+	Tellers:   paystackTellers,
 	Normalize: paystackNormalize,
+}
+
+// paystackTellers has the events, the most important first. Paystack sends all of
+// them to the account's webhook URL.
+var paystackTellers = []Teller{
+	{Event: "charge.success", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentFailed}},
+	{Event: "charge.failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "invoice.payment_failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "bank.transfer.rejected", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "preauthorization.reserve.success", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "preauthorization.reserve.failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "preauthorization.capture.success", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentFailed}},
+	{Event: "preauthorization.capture.failed", Facts: []schemas.Type{schemas.PaymentCaptureFailed}},
+	{Event: "preauthorization.release.success", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "preauthorization.release.failed", Facts: []schemas.Type{schemas.PaymentCancelFailed}},
+	{Event: "refund.pending", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.processing", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.needs-attention", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.processed", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed}},
+	{Event: "refund.failed", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "charge.dispute.create", Facts: []schemas.Type{schemas.DisputeOpened, schemas.DisputeChallenged}},
+	{Event: "charge.dispute.remind", Facts: []schemas.Type{schemas.DisputeOpened, schemas.DisputeChallenged}},
+	{Event: "charge.dispute.resolve", Facts: []schemas.Type{schemas.DisputeAccepted, schemas.DisputeWon}},
+	{Event: "transfer.success", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutProcessing, schemas.PayoutFailed, schemas.PayoutReversed}},
+	{Event: "transfer.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "transfer.reversed", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "subscription.create", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "subscription.disable", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "direct_debit.authorization.active", Facts: []schemas.Type{schemas.MandateActive}},
 }
 
 // paystackExponents has the currencies whose subunit at Paystack differs from
@@ -47,7 +81,6 @@ var paystackReaders = map[string]struct {
 	"charge.success":         {paystackData.charge, schemas.PaymentCaptured},
 	"charge.failed":          {paystackData.charge, schemas.PaymentFailed},
 	"invoice.payment_failed": {paystackData.invoice, schemas.PaymentFailed},
-	"paymentrequest.success": {paystackData.paymentRequest, schemas.PaymentCaptured},
 	"bank.transfer.rejected": {paystackData.rejectedTransfer, schemas.PaymentFailed}, // the payer sent another amount than was requested
 
 	"preauthorization.reserve.success": {paystackData.preauthorization, schemas.PaymentAuthorized},
@@ -79,11 +112,18 @@ var paystackReaders = map[string]struct {
 // paystackIgnored has the known events that become no event of ours, each with
 // the reason.
 var paystackIgnored = map[string]string{
-	"invoice.create":                     "charge.success tells when an invoice is paid",
-	"invoice.update":                     "charge.success tells when an invoice is paid",
+	"invoice.create":                     "the invoice is to be paid within days",
 	"paymentrequest.pending":             "the payer was asked and has not paid",
 	"subscription.not_renew":             "the subscription goes on to the end of its period",
 	"direct_debit.authorization.created": "the bank has yet to confirm the authorization",
+}
+
+// paystackToldBy has the events whose fact another event tells, by the name of that
+// event. Paystack sends both to the one webhook URL of the account:
+// https://paystack.com/docs/payments/webhooks/
+var paystackToldBy = map[string]string{
+	"invoice.update":         "charge.success",
+	"paymentrequest.success": "charge.success",
 }
 
 // paystackResolutionTypes maps the resolution of a dispute to the event type.
@@ -109,6 +149,8 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	event, ok := paystackReaders[name]
 	if why := paystackIgnored[name]; why != "" {
 		return []Fact{ignored(name, why)}, nil
+	} else if other := paystackToldBy[name]; other != "" {
+		return []Fact{toldBy(name, other)}, nil
 	} else if !ok {
 		return []Fact{notUnified(name)}, nil
 	}
@@ -122,6 +164,9 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	if d.Domain != "" {
 		f.Mode = mode(d.Domain == "live")
+	}
+	if name == "invoice.payment_failed" {
+		f.Formerly = []string{payloadIdentity(payload)}
 	}
 	return oneFact(name, f, err)
 }
@@ -143,7 +188,6 @@ type paystackData struct {
 	CreatedAtCamel   text   `json:"createdAt"`
 	UpdatedAtCamel   text   `json:"updatedAt"`
 	InvoiceCode      text   `json:"invoice_code"`
-	RequestCode      text   `json:"request_code"`
 	SubscriptionCode text   `json:"subscription_code"`
 	TransferCode     text   `json:"transfer_code"`
 	Authorization    struct {
@@ -162,7 +206,6 @@ type paystackData struct {
 	CapturedAt           text `json:"captured_at"`
 	TransferredAt        text `json:"transferred_at"`
 	ResolvedAt           text `json:"resolvedAt"`
-	Paid                 text `json:"paid"` // of payment requests
 	TransactionID        text `json:"transaction_id"`
 	BankTransfer         struct {
 		Amount        text `json:"amount"`
@@ -272,32 +315,36 @@ func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
 		f.CapturedAmount = f.Amount
 	case schemas.PaymentFailed:
 		f.Error = failure("", d.GatewayResponse, "")
+		if d.Reference != "" { // an invoice names the transaction by its reference
+			f.Also = []string{d.referenceIdentity()}
+		}
 	}
 	return f, nil
 }
 
+// referenceIdentity returns the identity of the failed transaction with the reference.
+func (d paystackData) referenceIdentity() string {
+	return "reference " + string(d.Reference) + ":failed"
+}
+
 // invoice reads a failed payment of a subscription. It can be without a
-// transaction.
+// transaction; nothing tells the attempts apart then but the payload.
 func (d paystackData) invoice(typ schemas.Type) (Fact, error) {
 	if d.InvoiceCode == "" {
 		return Fact{}, paystackMissing("invoice_code")
 	}
 	d.ID, d.Reference, d.Currency = d.InvoiceCode, d.Transaction.Reference, d.Transaction.Currency
 	f, err := d.charge(typ)
-	f.Identity = "" // it can fail again
+	switch t := d.Transaction; {
+	case t.ID != "":
+		f.Identity = string(t.ID) + ":failed"
+		f.ConnectorTransactionID, f.ConnectorReferences = string(t.ID), []string{string(d.InvoiceCode)}
+	case t.Reference != "":
+		f.Identity = d.referenceIdentity()
+	default:
+		f.Identity = "" // it can fail again
+	}
 	return f, err
-}
-
-// paymentRequest reads a payment that the merchant requested by mail or link.
-func (d paystackData) paymentRequest(typ schemas.Type) (Fact, error) {
-	if d.RequestCode == "" {
-		return Fact{}, paystackMissing("request_code")
-	}
-	d.ID = d.RequestCode
-	if typ == schemas.PaymentCaptured && d.Paid == "false" {
-		typ = schemas.PaymentProcessing
-	}
-	return d.charge(typ)
 }
 
 // preauthorization reads a preauthorization. It has an id of its own until it
