@@ -37,8 +37,12 @@ var braintree = Connector{
 
 // braintreeTells is the setting that says whether a disbursement tells that its
 // transactions are captured.
-var braintreeTells = Setting{Name: "tells", Says: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
-	"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it"}
+var braintreeTells = Setting{
+	Name: "tells",
+	Says: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
+		"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it",
+	Values: []string{"disbursements", "transactions"},
+}
 
 // braintreeTransactionTypes are the types of a transaction, by its status and whether it
 // is a refund.

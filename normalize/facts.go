@@ -45,6 +45,14 @@ func toldBy[E ~string](event E, others ...string) Fact {
 	return f
 }
 
+// toldBy returns the fact as an ignored one: see the function [toldBy].
+func (f Fact) toldBy(event string, others ...string) Fact {
+	t := toldBy(event, others...)
+	t.Mode, t.Data = f.Mode, f.Data
+	t.ConnectorEventType = event
+	return t
+}
+
 // unknownStatus returns the fact of an event whose type is mapped and whose
 // status is in no table of the connector. It is ignored, not malformed:
 // processors add statuses, and the archived webhook can be replayed once the

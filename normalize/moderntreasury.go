@@ -18,13 +18,52 @@ import (
 // can be drafted again, and then has the same events with the same id. The identity is
 // therefore the object, the event and the time of the object's last change.
 //
+// A payment that the merchant expects, an expected payment, is reconciled with the
+// bank's transaction, and so tells of money for which an incoming payment detail may
+// also come. The setting tells says which of them makes the event. The merchant's
+// reference stands mostly in the expected payment alone; both name the transaction's
+// line item. transaction.posted is not read: every payment in and out is a transaction
+// of the bank.
+//
 // https://docs.moderntreasury.com/platform/reference/payment-orders
 // https://docs.moderntreasury.com/platform/reference/incoming-payment-details
+// https://docs.moderntreasury.com/platform/reference/expected-payments
 var modernTreasury = Connector{
 	Docs:      "https://docs.moderntreasury.com/platform/reference/payment-orders",
 	Key:       "data.metadata.<merchant_id_keys>",
+	Settings:  []Setting{modernTreasuryTells},
+	Tellers:   modernTreasuryTellers,
 	Normalize: modernTreasuryNormalize,
 }
+
+// modernTreasuryTells is the setting that says which object tells that money which
+// somebody else sent has come.
+var modernTreasuryTells = Setting{
+	Name: "tells",
+	Says: "which events tell that money came which somebody else sent: incoming_payments (incoming_payment_detail.completed) or expected_payments (expected_payment.reconciled: only money that the merchant expected); " +
+		"incoming_payments if it is not set",
+	Values: []string{"incoming_payments", "expected_payments"},
+}
+
+// modernTreasuryTellers are the events, the most important first.
+var modernTreasuryTellers = func() (all []Teller) {
+	for _, event := range []string{"completed", "failed", "returned", "cancelled", "denied", "created", "approved", "redrafted", "held", "resolved", "begin_processing", "finish_processing"} {
+		event = "payment_order." + event
+		types := modernTreasuryTypes[event]
+		t := Teller{Event: event, Facts: []schemas.Type{types.in, types.out}}
+		if event == "payment_order.completed" {
+			t.Facts = append(t.Facts, schemas.PaymentProcessing, schemas.PayoutProcessing)
+		}
+		all = append(all, t)
+	}
+	return append(all,
+		Teller{Event: "incoming_payment_detail.completed", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}, Tells: "incoming_payments"},
+		Teller{Event: "expected_payment.reconciled", Facts: []schemas.Type{schemas.PaymentCaptured}, Instead: "incoming_payment_detail.completed", Tells: "expected_payments"},
+		Teller{Event: "incoming_payment_detail.created", Facts: []schemas.Type{schemas.PaymentProcessing}},
+		Teller{Event: "incoming_payment_detail.returned", Facts: []schemas.Type{schemas.RefundSucceeded}},
+		Teller{Event: "incoming_payment_detail.return_failed", Facts: []schemas.Type{schemas.RefundFailed}},
+	)
+}()
 
 // modernTreasuryTypes are the event types of an event for money in and for money out.
 // Events that do not change the object's state are missing.
@@ -46,6 +85,8 @@ var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"incoming_payment_detail.completed":     {in: schemas.PaymentCaptured},
 	"incoming_payment_detail.returned":      {in: schemas.RefundSucceeded}, // by the merchant
 	"incoming_payment_detail.return_failed": {in: schemas.RefundFailed},
+
+	"expected_payment.reconciled": {in: schemas.PaymentCaptured},
 }
 
 // modernTreasuryOpen are the statuses of an object that the bank has not executed yet.
@@ -66,6 +107,9 @@ type modernTreasuryData struct {
 	LiveMode             *bool    `json:"live_mode"`
 	UpdatedAt            string   `json:"updated_at"`
 	VendorFailureReason  text     `json:"vendor_failure_reason"`
+	LineItemID           text     `json:"transaction_line_item_id"`
+	LowerBound           *int64   `json:"amount_lower_bound"` // of expected payments
+	UpperBound           *int64   `json:"amount_upper_bound"`
 	CurrentReturn        struct {
 		Code   text `json:"code"`
 		Reason text `json:"reason"`
@@ -124,12 +168,39 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // a completed event about an object that is still open
 	}
 	f, err := d.fact(types.in, types.out, o)
-	f.Identity = d.ID + "/" + event + "/" + d.UpdatedAt
+	f.Identity = d.ID + "/" + event
+	switch event {
+	case "expected_payment.reconciled":
+	case "incoming_payment_detail.created", "incoming_payment_detail.completed":
+		f.Formerly = []string{f.Identity + "/" + d.UpdatedAt}
+	default: // it can happen again
+		f.Identity += "/" + d.UpdatedAt
+	}
+	if d.LineItemID != "" && f.Type.Family() == "payment" {
+		f.ConnectorReferences = []string{string(d.LineItemID)}
+	}
+	if other := modernTreasuryToldBy(event, f.Type, o); other != "" && err == nil {
+		return []Fact{f.toldBy(event, other)}, nil
+	}
 	switch f.Type {
 	case schemas.PaymentFailed, schemas.PayoutFailed, schemas.PaymentReversed, schemas.PayoutReversed:
 		f.Error = failure(first(e.Errors.Code, d.CurrentReturn.Code), first(e.Errors.Message, d.VendorFailureReason, d.CurrentReturn.Reason), "")
 	}
 	return oneFact(event, f, err)
+}
+
+// modernTreasuryToldBy returns the event that tells a captured payment instead, by the
+// setting tells; "" if none does.
+func modernTreasuryToldBy(event string, typ schemas.Type, o Options) string {
+	expected := o.Settings[modernTreasuryTells.Name] == "expected_payments"
+	switch {
+	case typ != schemas.PaymentCaptured:
+	case expected && event == "incoming_payment_detail.completed":
+		return "expected_payment.reconciled"
+	case !expected && event == "expected_payment.reconciled":
+		return "incoming_payment_detail.completed"
+	}
+	return ""
 }
 
 // fact returns the fact of an object, of the type in or out by the direction of the
@@ -151,6 +222,9 @@ func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err e
 	}
 	if f.Time, err = timestamp(d.UpdatedAt, time.RFC3339); err != nil {
 		return f, err
+	}
+	if d.LowerBound != nil && d.UpperBound != nil && *d.LowerBound == *d.UpperBound {
+		d.Amount = d.LowerBound // an expected payment: of a range, the amount that came is unknown
 	}
 	if f.Amount, err = minor(d.Amount, d.Currency, nil); err != nil {
 		return f, err

@@ -44,8 +44,13 @@ var mollie = Connector{
 
 // mollieTells is the setting that says which events make payment.captured where several
 // tell of the same money.
-var mollieTells = Setting{Name: "tells", Says: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), " +
-	"captures (the same, but capture.succeeded for payments that are captured by hand) or all; all if it is not set: right if the endpoint gets payment-link.paid, sales-invoice.paid and capture.succeeded only for money of which it gets no payment.paid"}
+var mollieTells = Setting{
+	Name: "tells",
+	Says: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), captures (the same, but capture.succeeded for payments that are captured by hand) " +
+		"or all (each of them: right if only one of them comes for a payment); all if it is not set",
+	Values: []string{"payments", "captures", "all"},
+	Unset:  "if payment-link.paid, sales-invoice.paid or capture.succeeded come to the endpoint beside payment.paid, the money is published twice: set tells to payments, or to all if only one of them comes for a payment",
+}
 
 // molliePaid are the facts of an event that says paid: the status can say less.
 var molliePaid = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentActionRequired, schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentExpired}
@@ -414,7 +419,5 @@ func (e mollieEvent) captured(f Fact, d mollieEntity, o Options) Fact {
 	if other == "" {
 		return f
 	}
-	reference := toldBy(e.Type, other)
-	reference.Mode, reference.Data = f.Mode, f.Data
-	return reference
+	return f.toldBy(string(e.Type), other)
 }

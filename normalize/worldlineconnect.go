@@ -20,15 +20,85 @@ import (
 //
 // A refund has a reference of its own and does not name its payment. The event
 // payment.refunded can mean the same fact and does not name the refund. Both
-// become events, so that none is lost. What Worldline calls a dispute is the
-// merchant's answer to a chargeback.
+// become events, so that none is lost, unless the setting tells names one of them.
+// What Worldline calls a dispute is the merchant's answer to a chargeback.
+//
+// payment.capture_requested is not a captured payment: Worldline can still reject
+// the capture. payment.captured or payment.paid follows.
 //
 // https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/
 var worldlineConnect = Connector{
 	Docs:      "https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/",
 	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs",
+	Settings:  []Setting{worldlineConnectTells},
+	Tellers:   worldlineConnectTellers,
 	Normalize: worldlineConnectNormalize,
 }
+
+// worldlineConnectTells is the setting that says whether the events of refunds or
+// those of payments tell that a refund succeeded.
+var worldlineConnectTells = Setting{
+	Name:   "tells",
+	Says:   "which events tell that a refund succeeded: refunds (refund.refunded, refund.captured: each refund with its amount) or payments (payment.refunded); both if it is not set",
+	Values: []string{"refunds", "payments"},
+	Unset:  "if both payment.refunded and refund.refunded come to the endpoint, each refund is published twice: set tells to refunds, or to payments if only payment.refunded comes",
+}
+
+// worldlineConnectTellers has the events, the most important first.
+var worldlineConnectTellers = []Teller{
+	{Event: "payment.captured", Facts: worldlineConnectCaptured},
+	{Event: "payment.paid", Facts: worldlineConnectCaptured},
+	{Event: "payment.paid_increment", Facts: worldlineConnectCaptured},
+	{Event: "payment.pending_approval", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentProcessing}},
+	{Event: "payment.pending_capture", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentProcessing}},
+	{Event: "payment.capture_requested", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentProcessing}},
+	{Event: "payment.rejected", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "payment.rejected_capture", Facts: []schemas.Type{schemas.PaymentCaptureFailed}},
+	{Event: "payment.cancelled", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "payment.reversed", Facts: []schemas.Type{schemas.PaymentReversed}},
+	{Event: "payment.chargeback_notification", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "payment.chargebacked", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "refund.refunded", Facts: worldlineConnectRefunded, Tells: "refunds"},
+	{Event: "refund.captured", Facts: worldlineConnectRefunded, Tells: "refunds"},
+	{Event: "payment.refunded", Facts: []schemas.Type{schemas.RefundSucceeded}, Instead: "refund.refunded", Tells: "payments"},
+	{Event: "refund.created", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.pending_approval", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.refund_requested", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "refund.rejected", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "refund.cancelled", Facts: []schemas.Type{schemas.RefundCancelled}},
+	{Event: "payment.created", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "payment.authorization_requested", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "payment.redirected", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "payment.pending_payment", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "payment.pending_fraud_approval", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "payment.pending_completion", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "payout.created", Facts: []schemas.Type{schemas.PayoutCreated}},
+	{Event: "payout.pending_approval", Facts: []schemas.Type{schemas.PayoutCreated}},
+	{Event: "payout.payout_requested", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "payout.account_credited", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
+	{Event: "payout.rejected", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "payout.rejected_credit", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "payout.cancelled", Facts: []schemas.Type{schemas.PayoutCancelled}},
+	{Event: "payout.reversed", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "dispute.created", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "dispute.send_to_bank", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "dispute.success", Facts: []schemas.Type{schemas.DisputeWon}},
+	{Event: "dispute.expired", Facts: []schemas.Type{schemas.DisputeExpired}},
+	{Event: "dispute.cancelled", Facts: []schemas.Type{schemas.DisputeAccepted}},
+	{Event: "token.created", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "token.expired", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "token.deleted", Facts: []schemas.Type{schemas.MandateRevoked}},
+}
+
+// worldlineConnectCaptured and worldlineConnectRefunded have the facts of events that
+// say that money was taken or given back: the status can say less.
+var (
+	worldlineConnectCaptured = []schemas.Type{
+		schemas.PaymentCaptured, schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.PaymentActionRequired,
+		schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelled, schemas.PaymentReversed,
+	}
+	worldlineConnectRefunded = []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed, schemas.RefundCancelled}
+)
 
 // worldlineConnectExponents has the currencies whose number of decimals at
 // Worldline differs from ISO 4217: every amount has two decimals.
@@ -160,7 +230,7 @@ func (o worldlineConnectOutput) reference() string {
 	return first(o.References.MerchantReference, o.References.MerchantOrderID)
 }
 
-func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
+func worldlineConnectNormalize(payload []byte, o Options) ([]Fact, error) {
 	var e worldlineConnectEvent
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -182,6 +252,13 @@ func worldlineConnectNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Time, err = timestamp(e.Created, "2006-01-02T15:04:05Z0700", time.RFC3339)
 	}
 	f.ConnectorEventID, f.Account = string(e.ID), string(e.MerchantID)
+	if err == nil && f.Type == schemas.RefundSucceeded {
+		kind, _, _ := strings.Cut(event, ".")
+		other := map[string]string{"payment": "refund.refunded", "refund": "payment.refunded"}[kind]
+		if tells := o.Settings[worldlineConnectTells.Name]; tells != "" && tells != kind+"s" {
+			return []Fact{f.toldBy(event, other)}, nil
+		}
+	}
 	return oneFact(event, f, err)
 }
 
