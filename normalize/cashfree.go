@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -16,11 +17,62 @@ import (
 // Cashfree signs no event id. The identity is Cashfree's id of the resource; the
 // event type distinguishes its states. Each attempt to pay has an id of its own.
 //
+// The order of a payment link or form is Cashfree's: its id, CFPay_…, is no reference
+// of the merchant's, but one by which the payment, its refunds and its disputes are
+// linked. The merchant's is the link_id, which the link event has, and the payment
+// event among the tags of the order.
+//
 // https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
 var cashfree = Connector{
 	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
-	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
+	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; where it is CFPay_…: link_id, else <merchant_id_keys> of order_tags or link_notes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
+	Tellers:   cashfreeTellers,
 	Normalize: cashfreeNormalize,
+}
+
+// The facts of the events of payments, refunds, disputes and mandates, whose status
+// decides.
+var (
+	cashfreePaid     = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentProcessing, schemas.PaymentActionRequired}
+	cashfreeRefunded = []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed}
+	cashfreeDisputed = []schemas.Type{schemas.DisputeOpened, schemas.DisputeChallenged, schemas.DisputeAccepted, schemas.DisputeWon, schemas.DisputeLost}
+	cashfreeMandates = []schemas.Type{schemas.MandateActive, schemas.MandateFailed, schemas.MandateRevoked}
+)
+
+// cashfreeTellers are the events, the most important first.
+var cashfreeTellers = []Teller{
+	{Event: "PAYMENT_SUCCESS_WEBHOOK", Facts: cashfreePaid},
+	{Event: "PAYMENT_FAILED_WEBHOOK", Facts: cashfreePaid},
+	{Event: "PAYMENT_USER_DROPPED_WEBHOOK", Facts: cashfreePaid},
+	{Event: "REFUND_STATUS_WEBHOOK", Facts: cashfreeRefunded},
+	{Event: "AUTO_REFUND_STATUS_WEBHOOK", Facts: cashfreeRefunded},
+	{Event: "DISPUTE_CREATED", Facts: cashfreeDisputed},
+	{Event: "DISPUTE_UPDATED", Facts: cashfreeDisputed},
+	{Event: "DISPUTE_CLOSED", Facts: cashfreeDisputed},
+	{Event: "PAYMENT_LINK_EVENT", Facts: append([]schemas.Type{schemas.PaymentExpired}, cashfreePaid...), Instead: "PAYMENT_SUCCESS_WEBHOOK, but for links that expire or are cancelled"},
+	{Event: "PAYMENT_FORM_ORDER_WEBHOOK", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed}, Instead: "PAYMENT_SUCCESS_WEBHOOK and PAYMENT_FAILED_WEBHOOK"},
+	{Event: "SUBSCRIPTION_PAYMENT_SUCCESS", Facts: cashfreePaid},
+	{Event: "SUBSCRIPTION_PAYMENT_FAILED", Facts: cashfreePaid},
+	{Event: "SUBSCRIPTION_PAYMENT_DECLINED", Facts: cashfreePaid},
+	{Event: "SUBSCRIPTION_PAYMENT_CANCELLED", Facts: cashfreePaid},
+	{Event: "SUBSCRIPTION_REFUND_STATUS", Facts: cashfreeRefunded},
+	{Event: "SUBSCRIPTION_STATUS_CHANGED", Facts: cashfreeMandates},
+	{Event: "SUBSCRIPTION_STATUS_CHANGE", Facts: cashfreeMandates},
+	{Event: "SUBSCRIPTION_AUTH_STATUS", Facts: cashfreeMandates},
+	{Event: "TRANSFER_ACKNOWLEDGED", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "TRANSFER_SUCCESS", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "TRANSFER_FAILED", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "TRANSFER_REJECTED", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "TRANSFER_REVERSED", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "SETTLEMENT_INITIATED", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "SETTLEMENT_SUCCESS", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "SETTLEMENT_FAILED", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "SETTLEMENT_REVERSED", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "VENDOR_SETTLEMENT_INITIATED", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "VENDOR_SETTLEMENT_CREATED", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "VENDOR_SETTLEMENT_SUCCESS", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "VENDOR_SETTLEMENT_FAILED", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "VENDOR_SETTLEMENT_REVERSED", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
 // cashfreeReaders are the functions that read the data, by the event's type.
@@ -54,6 +106,7 @@ var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
 	"SUBSCRIPTION_AUTH_STATUS":       cashfreeAuthorization,
 	"SUBSCRIPTION_PAYMENT_SUCCESS":   cashfreeCharge,
 	"SUBSCRIPTION_PAYMENT_FAILED":    cashfreeCharge,
+	"SUBSCRIPTION_PAYMENT_DECLINED":  cashfreeCharge, // in older versions
 	"SUBSCRIPTION_PAYMENT_CANCELLED": cashfreeCharge,
 	"SUBSCRIPTION_REFUND_STATUS":     cashfreeRefund,
 }
@@ -62,6 +115,7 @@ var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
 var cashfreePaymentTypes = map[text]schemas.Type{
 	"SUCCESS":       schemas.PaymentCaptured,
 	"FAILED":        schemas.PaymentFailed,
+	"DECLINED":      schemas.PaymentFailed,    // of older subscriptions
 	"USER_DROPPED":  schemas.PaymentCancelled, // the payer left the checkout
 	"CANCELLED":     schemas.PaymentCancelled,
 	"VOID":          schemas.PaymentCancelled,
@@ -152,22 +206,23 @@ type cashfreeEvent struct {
 		// Links, transfers, and the payments and refunds of subscriptions have
 		// their fields directly in data.
 		cashfreeRefundData
-		CFLinkID        text `json:"cf_link_id"`
-		LinkID          text `json:"link_id"`
-		LinkStatus      text `json:"link_status"`
-		LinkAmount      text `json:"link_amount"`
-		LinkCurrency    text `json:"link_currency"`
-		TransferID      text `json:"transfer_id"`
-		CFTransferID    text `json:"cf_transfer_id"`
-		TransferAmount  text `json:"transfer_amount"`
-		Currency        text `json:"transfer_currency"`
-		StatusCode      text `json:"status_code"`
-		PaymentID       text `json:"payment_id"`
-		PaymentStatus   text `json:"payment_status"`
-		PaymentAmount   text `json:"payment_amount"`
-		PaymentCurrency text `json:"payment_currency"`
-		SubscriptionID  text `json:"cf_subscription_id"`
-		SubscriptionRef text `json:"subscription_id"`
+		CFLinkID        text     `json:"cf_link_id"`
+		LinkID          text     `json:"link_id"`
+		LinkStatus      text     `json:"link_status"`
+		LinkNotes       metadata `json:"link_notes"`
+		LinkAmount      text     `json:"link_amount"`
+		LinkCurrency    text     `json:"link_currency"`
+		TransferID      text     `json:"transfer_id"`
+		CFTransferID    text     `json:"cf_transfer_id"`
+		TransferAmount  text     `json:"transfer_amount"`
+		Currency        text     `json:"transfer_currency"`
+		StatusCode      text     `json:"status_code"`
+		PaymentID       text     `json:"payment_id"`
+		PaymentStatus   text     `json:"payment_status"`
+		PaymentAmount   text     `json:"payment_amount"`
+		PaymentCurrency text     `json:"payment_currency"`
+		SubscriptionID  text     `json:"cf_subscription_id"`
+		SubscriptionRef text     `json:"subscription_id"`
 		FailureDetails  struct {
 			Reason text `json:"failure_reason"`
 		} `json:"failure_details"`
@@ -235,7 +290,7 @@ type cashfreeDisputeData struct {
 	RespondBy   text `json:"respond_by"`
 }
 
-func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
+func cashfreeNormalize(payload []byte, o Options) ([]Fact, error) {
 	var n struct {
 		Type text `json:"type"`
 	}
@@ -258,7 +313,20 @@ func cashfreeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err == nil {
 		f.Time, err = cashfreeTime(e.EventTime)
 	}
+	e.setReference(&f, o)
 	return oneFact(event, f, err)
+}
+
+// setReference replaces the id of an order that Cashfree made, for a payment link or
+// form, by the merchant's reference, if the event has one. The order's id becomes a
+// reference of the connector's.
+func (e cashfreeEvent) setReference(f *Fact, o Options) {
+	if !strings.HasPrefix(f.MerchantTransactionID, "CFPay_") {
+		return
+	}
+	d := e.Data
+	f.ConnectorReferences = append(f.ConnectorReferences, f.MerchantTransactionID)
+	f.MerchantTransactionID = cmp.Or(first(d.LinkID, d.Order.Tags["link_id"]), o.merchantID(d.Order.Tags, d.LinkNotes))
 }
 
 // cashfreeTime reads a time. One without a zone is Indian Standard Time.
@@ -288,11 +356,11 @@ func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 	if typ == schemas.PaymentFailed || typ == schemas.PaymentCancelled {
 		f.Error = failure(first(bad.Code, bad.Reason), first(bad.Description, p.Message), bad.Raw)
 	}
-	return cashfreePaid(f, p.Amount, first(p.Currency, o.Currency))
+	return cashfreeAmounts(f, p.Amount, first(p.Currency, o.Currency))
 }
 
-// cashfreePaid sets the amounts of a payment, which Cashfree captures at once.
-func cashfreePaid(f Fact, amount text, currency string) (Fact, error) {
+// cashfreeAmounts sets the amounts of a payment, which Cashfree captures at once.
+func cashfreeAmounts(f Fact, amount text, currency string) (Fact, error) {
 	var err error
 	f.Amount, err = major(amount, currency)
 	f.setAmountByType()
@@ -309,8 +377,8 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 			return statusNotUnified(e.Type, "transaction_status", d.Order.Status), nil
 		}
 		f.Type, f.Identity = typ, string(d.Order.TransactionID)
-		f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Order.ID), string(d.Order.TransactionID)
-		return cashfreePaid(f, d.Order.Amount, string(d.LinkCurrency))
+		f.MerchantTransactionID, f.ConnectorTransactionID = first(d.Order.ID, d.LinkID), string(d.Order.TransactionID)
+		return cashfreeAmounts(f, d.Order.Amount, string(d.LinkCurrency))
 	}
 	switch d.LinkStatus {
 	case "EXPIRED":
@@ -348,7 +416,7 @@ func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 	if o.FormStatus == "PARTIALLY_PAID" {
 		return f, nil
 	}
-	return cashfreePaid(f, o.Amount, first(o.Currency, e.Data.Form.Currency))
+	return cashfreeAmounts(f, o.Amount, first(o.Currency, e.Data.Form.Currency))
 }
 
 // cashfreeRefund reads a refund.
@@ -495,5 +563,5 @@ func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.CFPaymentID)
 	f.MandateID = string(d.SubscriptionID)
 	f.Error = failure("", d.FailureDetails.Reason, "")
-	return cashfreePaid(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
+	return cashfreeAmounts(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
 }
