@@ -39,7 +39,7 @@ var braintree = Connector{
 // transactions are captured.
 var braintreeTells = Setting{
 	Name: "tells",
-	Says: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
+	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
 		"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it",
 	Values: []string{"disbursements", "transactions"},
 }

@@ -40,7 +40,7 @@ var modernTreasury = Connector{
 // somebody else sent has come.
 var modernTreasuryTells = Setting{
 	Name: "tells",
-	Says: "which events tell that money came which somebody else sent: incoming_payments (incoming_payment_detail.completed) or expected_payments (expected_payment.reconciled: only money that the merchant expected); " +
+	Description: "which events tell that money came which somebody else sent: incoming_payments (incoming_payment_detail.completed) or expected_payments (expected_payment.reconciled: only money that the merchant expected); " +
 		"incoming_payments if it is not set",
 	Values: []string{"incoming_payments", "expected_payments"},
 }

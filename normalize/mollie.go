@@ -46,7 +46,7 @@ var mollie = Connector{
 // tell of the same money.
 var mollieTells = Setting{
 	Name: "tells",
-	Says: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), captures (the same, but capture.succeeded for payments that are captured by hand) " +
+	Description: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), captures (the same, but capture.succeeded for payments that are captured by hand) " +
 		"or all (each of them: right if only one of them comes for a payment); all if it is not set",
 	Values: []string{"payments", "captures", "all"},
 	Unset:  "if payment-link.paid, sales-invoice.paid or capture.succeeded come to the endpoint beside payment.paid, the money is published twice: set tells to payments, or to all if only one of them comes for a payment",

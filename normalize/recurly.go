@@ -36,9 +36,9 @@ var recurly = Connector{
 // recurlyTells is the setting that says whether the events of payments or those of
 // invoices tell what became of a payment.
 var recurlyTells = Setting{
-	Name:   "tells",
-	Says:   "which events tell that a payment is processing, captured or failed: payments (payment.*) or invoices (charge_invoice.*); payments if it is not set",
-	Values: []string{"payments", "invoices"},
+	Name:        "tells",
+	Description: "which events tell that a payment is processing, captured or failed: payments (payment.*) or invoices (charge_invoice.*); payments if it is not set",
+	Values:      []string{"payments", "invoices"},
 }
 
 // recurlyTypes maps the event name to the event type.

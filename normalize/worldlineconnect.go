@@ -38,10 +38,10 @@ var worldlineConnect = Connector{
 // worldlineConnectTells is the setting that says whether the events of refunds or
 // those of payments tell that a refund succeeded.
 var worldlineConnectTells = Setting{
-	Name:   "tells",
-	Says:   "which events tell that a refund succeeded: refunds (refund.refunded, refund.captured: each refund with its amount) or payments (payment.refunded); both if it is not set",
-	Values: []string{"refunds", "payments"},
-	Unset:  "if both payment.refunded and refund.refunded come to the endpoint, each refund is published twice: set tells to refunds, or to payments if only payment.refunded comes",
+	Name:        "tells",
+	Description: "which events tell that a refund succeeded: refunds (refund.refunded, refund.captured: each refund with its amount) or payments (payment.refunded); both if it is not set",
+	Values:      []string{"refunds", "payments"},
+	Unset:       "if both payment.refunded and refund.refunded come to the endpoint, each refund is published twice: set tells to refunds, or to payments if only payment.refunded comes",
 }
 
 // worldlineConnectTellers has the events, the most important first.
