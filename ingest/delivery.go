@@ -30,7 +30,11 @@ type delivery struct {
 	verdict    webhook.Verdict
 	entries    []entry // the records of the webhook, once all of them are in Kafka
 	duplicates int     // events that were published before
-	err        error
+	// corrections is the number of published events that the webhook corrects, and
+	// noCorrections says that Kafka takes none of them.
+	corrections   int
+	noCorrections bool
+	err           error
 }
 
 // entry is one record of a webhook: an event or the archived webhook.
@@ -111,11 +115,14 @@ func (d *delivery) process(c echo.Context) (err error) {
 // Events whose records are too large become malformed: they would be refused at
 // each redelivery. Publish returns retry then, to write the rest.
 func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (retry bool, err error) {
-	admission, err := d.s.History.Admit(ctx, d.verdict.Events)
+	admission, err := d.s.History.Admit(ctx, d.verdict.Events, d.verdict.References...)
 	if err != nil {
 		return false, err
 	}
 	defer admission.Forget() // has no effect after Done
+	if d.noCorrections {
+		admission.DropCorrections()
+	}
 	entries, err := d.newEntries(admission, r, body)
 	var receipts []kafka.Receipt
 	if err == nil {
@@ -130,8 +137,13 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	}
 	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
 	d.entries, d.duplicates = entries, len(admission.Known)
+	d.corrections = len(admission.Events) - d.newEvents(admission)
 	return false, nil
 }
+
+// newEvents returns how many events of the webhook are new. They are the first of the
+// admission's events; corrections follow.
+func (d *delivery) newEvents(a *history.Admission) int { return len(d.verdict.Events) - len(a.Known) }
 
 // write publishes the records of the entries that are new, and the references. It
 // sets the entries' receipts and returns the receipts of all that it wrote.
@@ -164,37 +176,47 @@ func (d *delivery) write(ctx context.Context, entries []entry, references []kafk
 // batch each event can repeat what the webhook says once.
 const maxRecords = 16 << 20
 
-// newEntries returns an entry for each event of the webhook, and one for the
-// archived webhook. The error is a [kafka.TooLarge] if some of them, or all
-// together, are too large; its indexes are those of the new events, and the
-// number of new events for the archived webhook.
+// newEntries returns an entry for each event of the webhook and for each correction,
+// and one for the archived webhook. The error is a [kafka.TooLarge] if some of them,
+// or all together, are too large; its indexes are those of the admission's events,
+// and their number for the archived webhook.
 func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte) ([]entry, error) {
 	entries := make([]entry, 0, len(d.verdict.Events)+1)
 	ids := make([]string, 0, len(d.verdict.Events))
 	var tooLarge *kafka.TooLarge
-	fresh, bytes := 0, 0
 	for _, e := range d.verdict.Events {
-		ids = append(ids, e.ID)
-		if receipt, ok := a.Known[e.ID]; ok {
-			entries = append(entries, entry{id: e.ID, receipt: receipt, published: true})
+		if known, ok := a.Known[e.ID]; ok {
+			ids = append(ids, known.ID)
+			entries = append(entries, entry{id: known.ID, receipt: known.Receipt, published: true})
 			continue
 		}
-		record, err := kafka.EventRecord(d.s.Names, a.Events[fresh], d.trace)
+		ids = append(ids, e.ID)
+		entries = append(entries, entry{id: e.ID})
+	}
+	bytes, next := 0, 0
+	for n, e := range a.Events {
+		record, err := kafka.EventRecord(d.s.Names, e, d.trace)
 		var large *kafka.TooLarge
 		switch {
 		case errors.As(err, &large):
 			if tooLarge == nil {
 				tooLarge = &kafka.TooLarge{Err: large.Err}
 			}
-			tooLarge.Records = append(tooLarge.Records, fresh)
+			tooLarge.Records = append(tooLarge.Records, n)
 		case err != nil:
 			return nil, err
 		}
 		if bytes += len(record.Key) + len(record.Value); bytes > maxRecords {
 			return nil, &kafka.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", maxRecords)}
 		}
-		entries = append(entries, entry{id: e.ID, record: record})
-		fresh++
+		for next < len(entries) && entries[next].published {
+			next++
+		}
+		if next == len(entries) { // a correction
+			entries = append(entries, entry{id: e.ID})
+		}
+		entries[next].record = record
+		next++
 	}
 	if tooLarge != nil {
 		return nil, tooLarge
@@ -213,7 +235,8 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 	}
 	if len(a.Events) > 0 {
 		key = a.Events[0].Subject
-	} else if len(v.Events) > 0 {
+	}
+	if len(v.Events) > 0 && d.newEvents(a) == 0 {
 		outcome = webhook.OutcomeDuplicate
 	}
 	archived := webhook.Archived{
@@ -229,14 +252,20 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 	return kafka.Record{Topic: topic, ID: archived.ID(), Key: record.Key, Value: record.Value, Headers: record.Headers}
 }
 
-// dropTooLarge makes the events malformed whose records are too large. If the
+// dropTooLarge makes the events malformed whose records are too large, and gives up
+// corrections if one of them is. If the
 // archived webhook is too large, these are all events: it lists their ids. It
 // reports whether there was any.
 func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) bool {
 	dropped := map[string]bool{}
-	all := false
+	all, corrections := false, false
 	for _, i := range large.Records {
-		if all = all || i >= len(a.Events); !all {
+		switch {
+		case i >= len(a.Events):
+			all = true
+		case i >= d.newEvents(a):
+			d.noCorrections, corrections = true, true
+		default:
 			dropped[a.Events[i].ID] = true
 		}
 	}
@@ -250,7 +279,7 @@ func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) boo
 			Type: e.Data.ConnectorEventType, Outcome: normalize.OutcomeMalformed, Reason: large.Error(),
 		})
 	}
-	changed := len(rest) < len(d.verdict.Events)
+	changed := len(rest) < len(d.verdict.Events) || corrections
 	d.verdict.Events = rest
 	return changed
 }

@@ -293,6 +293,10 @@ func compareEvents(t *testing.T, records []kafka.Record, events []schemas.Event)
 			"content-type": "application/cloudevents+json", "event-id": e.ID, "event-type": string(e.Type),
 			"event-time": e.Time.Format(time.RFC3339Nano), "key-source": string(e.Data.KeySource),
 			"connector": e.Data.Connector, "traceparent": headers["traceparent"],
+			"fields": e.Fields().String(),
+		}
+		if len(e.Also) > 0 {
+			want["also"] = strings.Join(e.Also, ",")
 		}
 		if !reflect.DeepEqual(headers, want) || !traceparent.MatchString(headers["traceparent"]) {
 			t.Errorf("record %d: headers %v, want %v", i, headers, want)

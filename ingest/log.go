@@ -46,6 +46,9 @@ func (d *delivery) log(r *http.Request, status int, reason string) {
 	if d.duplicates > 0 {
 		line.Int("duplicates", d.duplicates)
 	}
+	if d.corrections > 0 {
+		line.Int("corrections", d.corrections)
+	}
 	if len(d.entries) > 0 {
 		ids := make([]string, len(d.entries))
 		for i, e := range d.entries {

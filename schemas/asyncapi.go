@@ -49,6 +49,8 @@ func AsyncAPI(prefix string) []byte {
 						"event-time":   text("The event's time, RFC 3339."),
 						"key-source":   text("The event's data.key_source."),
 						"corrects":     text("The id of the event that this one replaces."),
+						"also":         text("Further ids of the same fact, separated by commas: those of the processor's other webhooks that tell it."),
+						"fields":       text("The optional fields that the event has, separated by commas."),
 						"connector":    text("The processor."),
 						"traceparent":  text("The W3C trace context of the webhook."),
 					},

@@ -1,6 +1,9 @@
 package schemas
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Record is the content of a Kafka record, without its topic and partition.
 type Record struct {
@@ -23,6 +26,8 @@ const (
 	HeaderEventTime = "event-time" // RFC 3339
 	HeaderKeySource = "key-source"
 	HeaderCorrects  = "corrects" // the id of the event that this one replaces; absent if it replaces none
+	HeaderAlso      = "also"     // [Event.Also], separated by commas; absent if there is none
+	HeaderFields    = "fields"   // [Event.Fields]; empty or absent if that is not known: earlier versions did not write it
 )
 
 // Record returns the record of an event: its CloudEvents JSON, keyed by its
@@ -44,6 +49,10 @@ func (e Event) Record(traceparent string) (Record, error) {
 		{HeaderKeySource, string(e.Data.KeySource)},
 		{"connector", e.Data.Connector},
 		{"traceparent", traceparent},
+		{HeaderFields, e.Fields().String()},
+	}
+	if len(e.Also) > 0 {
+		headers = append(headers, Header{HeaderAlso, strings.Join(e.Also, ",")})
 	}
 	if e.Data.Corrects != "" {
 		headers = append(headers, Header{HeaderCorrects, e.Data.Corrects})

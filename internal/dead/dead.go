@@ -130,7 +130,8 @@ type Handler struct {
 	By        string // the user who handles the letters
 	Note      string // why
 
-	keyring verify.Keyring
+	keyring       verify.Keyring
+	noCorrections bool // Kafka takes no record as large as one of the corrections
 }
 
 // Verdict is the result of a letter with today's code and configuration.
@@ -187,12 +188,12 @@ func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
 	return v, nil
 }
 
-// split sets New and Known. known has the ids of the published events.
-func (v *Verdict) split(known map[string]kafka.Receipt) {
+// split sets New and Known. known has the published events.
+func (v *Verdict) split(known map[string]history.Located) {
 	v.New, v.Known = nil, nil
 	for _, e := range v.Result.Events {
-		if _, ok := known[e.ID]; ok {
-			v.Known = append(v.Known, e.ID)
+		if event, ok := known[e.ID]; ok {
+			v.Known = append(v.Known, event.ID)
 		} else {
 			v.New = append(v.New, e.ID)
 		}

@@ -76,11 +76,14 @@ func (b *batch) add(v Verdict, keys []string) {
 	}
 }
 
-// paymentKeys returns what events of one payment have in common: the event id, the key
+// paymentKeys returns what events of one payment have in common: the event ids, the key
 // and the processor's ids.
 func paymentKeys(events []schemas.Event) (keys []string) {
 	for _, e := range events {
-		keys = append(keys, "id:"+e.ID, "key:"+e.Subject)
+		for _, id := range e.IDs() {
+			keys = append(keys, "id:"+id)
+		}
+		keys = append(keys, "key:"+e.Subject)
 		keys = append(keys, history.ReferenceKeys(e)...)
 	}
 	return keys
@@ -120,17 +123,22 @@ func (d *Handler) publish(ctx context.Context, batch []Verdict, each func(Verdic
 // returns true, to be called again for the other letters.
 func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, err error) {
 	var events []schemas.Event
+	var references []schemas.Reference
 	for _, v := range batch {
 		if !v.tooLarge {
 			events = append(events, v.Result.Events...)
+			references = append(references, v.Result.References...)
 		}
 	}
-	if len(events) == 0 {
+	if len(events)+len(references) == 0 {
 		return false, nil
 	}
-	a, err := d.History.AdmitWhenFresh(ctx, events)
+	a, err := d.History.AdmitWhenFresh(ctx, events, references...)
 	if err != nil {
 		return false, err
+	}
+	if d.noCorrections {
+		a.DropCorrections()
 	}
 	defer a.Forget()                                           // does nothing after Done
 	letterOf, traceOf := map[string]int{}, map[string]string{} // by event id
@@ -159,7 +167,9 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 	var large *kafka.TooLarge
 	if errors.As(err, &large) { // the topic accepts less than the event schema
 		for _, i := range large.Records {
-			if i < len(a.Events) {
+			if i < len(a.Events) && a.Events[i].Data.Corrects != "" {
+				d.noCorrections, left = true, true
+			} else if i < len(a.Events) {
 				batch[letterOf[a.Events[i].ID]].setTooLarge(large)
 				left = true
 			}

@@ -2,7 +2,9 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -14,34 +16,47 @@ import (
 // event is: publish those, too.
 type Admission struct {
 	h *History
-	// Events were not published before. They have the merchant's id as key where it
-	// is known, and are marked if they are late or contradict another event.
+	// Events are to be published: those that were not published before, in their
+	// order, then the corrections of published events that lack a field which their
+	// duplicate has. They have the merchant's id as key where it is known, and are
+	// marked if they are late or contradict another event.
 	Events []schemas.Event
 	// References are records to publish together with Events: the references that
 	// new and known events state and that are not published yet.
 	References []kafka.Record
-	// Known holds the receipts of the events that were published before, by event id.
-	Known map[string]kafka.Receipt
+	// Known holds the events that were published before, by the id of the event that was
+	// looked up. Each may have been published under another of its ids.
+	Known map[string]Located
 
 	done  chan struct{} // closed by Done and Forget
 	ended bool
 }
 
-// Admit looks events up and returns which are new. It waits while another webhook
-// of this process publishes one of them, until ctx is done. On a nil History every
-// event is new.
+// Admit looks events up and returns which are new. An event is known if any of its ids
+// was published. Further references, of items without an event, are added to those of
+// the events. It waits while another webhook of this process publishes one of the
+// events, until ctx is done. On a nil History every event is new.
 //
 // The error wraps [kafka.ErrUnavailable] if the state is not restored yet, or if
 // another replica may have published an event that this one has not read.
-func (h *History) Admit(ctx context.Context, events []schemas.Event) (*Admission, error) {
+func (h *History) Admit(ctx context.Context, events []schemas.Event, references ...schemas.Reference) (*Admission, error) {
 	if h == nil {
 		return &Admission{Events: events}, nil
 	}
 	if err := h.Ready(); err != nil {
 		return nil, err
 	}
+	events = merge(events)
+	contents := map[kafka.Receipt]schemas.Event{}
 	for {
-		a, busy, err := h.tryAdmit(events)
+		a, busy, err := h.tryAdmit(events, references, contents)
+		var needed needsEvent
+		if errors.As(err, &needed) {
+			if contents[needed.Receipt], err = h.readContent(ctx, known(needed)); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if busy == nil || err != nil {
 			return a, err
 		}
@@ -57,35 +72,51 @@ func (h *History) Admit(ctx context.Context, events []schemas.Event) (*Admission
 // tryAdmit reserves all of the new events, or none: if another admission has one
 // of them, it returns a channel that is closed when that one ends. A waiting
 // caller holds no reservation, so callers cannot deadlock.
-func (h *History) tryAdmit(events []schemas.Event) (*Admission, <-chan struct{}, error) {
+func (h *History) tryAdmit(events []schemas.Event, references []schemas.Reference, contents map[kafka.Receipt]schemas.Event) (*Admission, <-chan struct{}, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.Ready(); err != nil { // the store may have been replaced meanwhile
 		return nil, nil, err
 	}
 	for _, e := range events {
-		if other, ok := h.pending[e.ID]; ok {
+		if other := h.pendingWith(e); other != nil {
 			return nil, other.done, nil
 		}
 	}
-	a := &Admission{h: h, Known: map[string]kafka.Receipt{}, done: make(chan struct{})}
+	a := &Admission{h: h, Known: map[string]Located{}, done: make(chan struct{})}
+	var fresh, corrections []schemas.Event
 	for _, e := range events {
-		at, ok, err := h.receiptOf(e.ID)
-		switch {
-		case err != nil:
+		k, ok, err := h.find(e)
+		if err != nil {
 			return nil, nil, err
-		case ok:
-			if e.Data.Corrects == "" { // corrections come from no webhook
-				h.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
-			}
-			a.Known[e.ID] = at
-			// The event may have been written without the reference that it states.
-			if err := h.addReferencesOfKnown(a, e); err != nil {
-				return nil, nil, err
-			}
+		}
+		if !ok {
+			fresh = append(fresh, e)
 			continue
 		}
-		if e, err = h.enrich(e); err != nil {
+		if e.Data.Corrects == "" { // corrections come from no webhook
+			h.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
+		}
+		a.Known[e.ID] = Located{k.id, k.Receipt}
+		// The event may have been written without a reference or an id that e has.
+		if err := errors.Join(h.addReferencesOfKnown(a, e), h.addOtherIDs(a, e, k)); err != nil {
+			return nil, nil, err
+		}
+		c, ok, err := h.fill(e, k, contents)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			continue
+		}
+		if other := h.pendingWith(c); other != nil {
+			return nil, other.done, nil
+		}
+		corrections = append(corrections, c)
+	}
+	for _, e := range append(fresh, corrections...) {
+		e, err := h.enrich(e)
+		if err != nil {
 			return nil, nil, err
 		}
 		if err := h.checkFresh(e); err != nil {
@@ -96,18 +127,32 @@ func (h *History) tryAdmit(events []schemas.Event) (*Admission, <-chan struct{},
 		}
 		a.Events = append(a.Events, e)
 	}
+	if err := h.addFurtherReferences(a, references); err != nil {
+		return nil, nil, err
+	}
 	for _, e := range a.Events {
-		h.pending[e.ID] = a
+		for _, id := range e.IDs() {
+			h.pending[id] = a
+		}
 	}
 	return a, nil, nil
 }
 
+// pendingWith returns the admission of another webhook that has one of the ids of e;
+// nil if there is none.
+func (h *History) pendingWith(e schemas.Event) *Admission {
+	for _, id := range e.IDs() {
+		if a, ok := h.pending[id]; ok {
+			return a
+		}
+	}
+	return nil
+}
+
 // receiptOf returns the receipt of an event, and false if it was not published.
 func (h *History) receiptOf(id string) (kafka.Receipt, bool, error) {
-	if e, ok := h.local.events[id]; ok {
-		return e.Receipt, true, nil
-	}
-	return h.currentStore().receipt(id)
+	k, ok, err := h.findID(id)
+	return k.Receipt, ok, err
 }
 
 // enrich returns a new event with the merchant's id as key if a reference has it,
@@ -133,6 +178,22 @@ func (h *History) enrich(e schemas.Event) (schemas.Event, error) {
 	return e, nil
 }
 
+// DropCorrections removes the corrections from Events. Call it if Kafka refuses one of
+// them for its size.
+func (a *Admission) DropCorrections() {
+	if a.h == nil {
+		return
+	}
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	a.Events = slices.DeleteFunc(a.Events, func(e schemas.Event) bool {
+		if e.Data.Corrects != "" {
+			delete(a.h.pending, e.ID)
+		}
+		return e.Data.Corrects != ""
+	})
+}
+
 // Done records that Kafka has the events and the references. events are the
 // receipts of Events, references those of References, each in their order.
 func (a *Admission) Done(events, references []kafka.Receipt) {
@@ -148,9 +209,13 @@ func (a *Admission) Done(events, references []kafka.Receipt) {
 	}
 	for i, e := range a.Events {
 		if events[i].Earlier {
-			h.addEarlier(e.ID, events[i])
+			h.addEarlier(e, events[i])
 		} else {
 			h.local.addEvent(e, events[i])
+			h.contents.put(e.ID, e)
+		}
+		if e.Data.Corrects != "" {
+			h.metrics.corrections.Inc()
 		}
 	}
 	a.end()
@@ -159,12 +224,12 @@ func (a *Admission) Done(events, references []kafka.Receipt) {
 // addEarlier records the receipt of an event that an earlier attempt wrote, after
 // that attempt's webhook was refused. The content and key of that record are those
 // of the earlier attempt, so the follower fetches it from Kafka.
-func (h *History) addEarlier(id string, at kafka.Receipt) {
-	if _, stored, err := h.currentStore().receipt(id); err == nil && stored {
+func (h *History) addEarlier(e schemas.Event, at kafka.Receipt) {
+	if _, stored, err := h.currentStore().event(e.ID); err == nil && stored {
 		return
 	}
 	at.Earlier = false
-	h.local.events[id] = localEvent{Receipt: at}
+	h.local.addIDs(e, localEvent{known: known{e.ID, e.Fields(), at}})
 }
 
 // Forget ends an admission whose events may not be in Kafka: a redelivery finds
@@ -182,7 +247,9 @@ func (a *Admission) Forget() {
 func (a *Admission) end() {
 	a.ended = true
 	for _, e := range a.Events {
-		delete(a.h.pending, e.ID)
+		for _, id := range e.IDs() {
+			delete(a.h.pending, id)
+		}
 	}
 	close(a.done)
 }

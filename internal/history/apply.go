@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -17,6 +18,8 @@ import (
 // all of them, or none.
 func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 	db := h.currentStore()
+	db.due.Lock()
+	defer db.due.Unlock()
 	b := writeBatch{names: h.Names, db: db, batch: db.NewIndexedBatch()}
 	now := time.Now()
 	for i := range writes {
@@ -75,9 +78,10 @@ func (b *writeBatch) mergeFiltered(key string, value []byte) error {
 	return b.batch.Merge([]byte(key), value, nil)
 }
 
-// exists reports whether the store has a row, as the batch changes it.
+// exists reports whether the store has a row with one of [filteredPrefixes], as the
+// batch changes it.
 func (b *writeBatch) exists(key string) (bool, error) {
-	if strings.HasPrefix(key, rowReference) && !b.db.filter.mayContain(key) {
+	if !b.db.filter.mayContain(key) {
 		return false, nil
 	}
 	_, closer, err := b.batch.Get([]byte(key))
@@ -111,7 +115,7 @@ func (b *writeBatch) localWrite(w *localWrite, now time.Time) error {
 	if w.referenceKey != "" {
 		return b.reference(w.referenceKey, w.reference)
 	}
-	return b.event(w.event, w.at, now)
+	return b.event(w.event, w.event.Fields(), w.at, now)
 }
 
 // record writes the rows of a record of our topics. It ignores a record that is
@@ -129,20 +133,25 @@ func (b *writeBatch) record(record consume.Record) error {
 	e := schemas.Event{ID: id, Time: when, Type: schemas.Type(strings.TrimPrefix(record.Topic, b.names.Prefix)), Subject: string(record.Key)}
 	e.Data.KeySource = schemas.KeySource(record.Header(schemas.HeaderKeySource))
 	e.Data.Corrects = record.Header(schemas.HeaderCorrects)
-	if _, ok := contradictions[e.Type]; ok || e.Data.Corrects != "" || hasFallbackKey(e) {
+	fields := schemas.ParseFields(record.Header(schemas.HeaderFields))
+	if _, ok := contradictions[e.Type]; ok || fields == 0 || e.Data.Corrects != "" || hasFallbackKey(e) {
 		var parsed schemas.Event
 		if json.Unmarshal(record.Value, &parsed) == nil { // else written by another program
-			e = parsed
+			e, fields = parsed, parsed.Fields()
 		}
 	}
-	return b.event(e, record.Receipt(), record.Time)
+	if ids := record.Header(schemas.HeaderAlso); ids != "" {
+		e.Also = strings.Split(ids, ",")
+	}
+	return b.event(e, fields, record.Receipt(), record.Time)
 }
 
-// event writes the rows of an event that was published at a time.
-func (b *writeBatch) event(e schemas.Event, at kafka.Receipt, published time.Time) error {
+// event writes the rows of an event, with its fields, that was published at a time.
+func (b *writeBatch) event(e schemas.Event, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
 	b.events = append(b.events, e)
+	row := version{known{"", fields, at}, published.UnixMilli()}
 	err := errors.Join(
-		b.putFiltered(rowEvent+e.ID, appendReceipt(appendNumber(nil, published.UnixMilli()), at)),
+		b.putFiltered(rowEvent+e.ID, row.encode()),
 		b.put(keyRow(e.Subject)+e.ID, appendNumber(nil, published.UnixMilli())),
 		b.mergeFiltered(rowNewest+e.Subject, newest{e.Time, e.ID}.encode()),
 	)
@@ -150,8 +159,15 @@ func (b *writeBatch) event(e schemas.Event, at kafka.Receipt, published time.Tim
 		one := terminalStates{}.with(terminalStateOf(e))
 		err = errors.Join(err, b.mergeFiltered(rowTerminal+key, one.encode()))
 	}
+	row.id = e.ID
+	for _, id := range e.Also {
+		exists, failed := b.exists(rowEvent + id) // as an event of its own, by another replica
+		if err = errors.Join(err, failed); !exists && err == nil {
+			err = b.putFiltered(rowEvent+id, row.encode())
+		}
+	}
 	if e.Data.Corrects != "" {
-		err = errors.Join(err, b.corrected(e, published))
+		err = errors.Join(err, b.corrected(e, row))
 	}
 	if hasFallbackKey(e) {
 		err = errors.Join(err, b.awaitReference(e))
@@ -159,12 +175,20 @@ func (b *writeBatch) event(e schemas.Event, at kafka.Receipt, published time.Tim
 	return err
 }
 
-// corrected records that the event which by corrects has its correction, so that it
-// waits for no reference. The due correction is dropped, unless by was published
-// without a reference that it states: then by stays due, for that reference.
-func (b *writeBatch) corrected(by schemas.Event, published time.Time) error {
+// corrected records that the event which by corrects has its correction, so that
+// neither it nor an earlier correction waits for a reference. The due correction is
+// dropped, unless by was published without a reference that it states: then by stays
+// due, for that reference.
+func (b *writeBatch) corrected(by schemas.Event, row version) error {
 	id := by.Data.Corrects
-	if err := b.put(rowCorrected+id, appendNumber(nil, published.UnixMilli())); err != nil {
+	last, err := b.lastCorrection(id)
+	if err != nil {
+		return err
+	}
+	if newer(by, last, row).id != by.ID {
+		return nil
+	}
+	if err := b.put(rowCorrected+id, row.encode()); err != nil {
 		return err
 	}
 	var drop []string
@@ -181,6 +205,9 @@ func (b *writeBatch) corrected(by schemas.Event, published time.Time) error {
 	}
 	for _, key := range ReferenceKeys(by) {
 		drop = append(drop, rowWaiting+key+"\x00"+id)
+		if last.id != "" && last.id != by.ID {
+			drop = append(drop, rowWaiting+key+"\x00"+last.id)
+		}
 	}
 	for _, row := range drop {
 		if err := b.batch.Delete([]byte(row), nil); err != nil {
@@ -188,6 +215,20 @@ func (b *writeBatch) corrected(by schemas.Event, published time.Time) error {
 		}
 	}
 	return nil
+}
+
+// lastCorrection returns the last correction of an event, as the batch changes it; the
+// zero value without one.
+func (b *writeBatch) lastCorrection(id string) (v version, err error) {
+	value, closer, err := b.batch.Get([]byte(rowCorrected + id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return v, nil
+	}
+	if err == nil {
+		v, err = readVersion(value)
+		err = errors.Join(err, closer.Close())
+	}
+	return v, b.db.readFailed(err)
 }
 
 // referencesExist reports whether every reference that an event states is in the
@@ -207,8 +248,9 @@ func (b *writeBatch) referencesExist(e schemas.Event) (bool, error) {
 // awaitReference stores an event with a fallback key until its reference comes. If
 // the reference is there already, the event's correction becomes due at once.
 func (b *writeBatch) awaitReference(e schemas.Event) error {
-	if corrected, err := b.exists(rowCorrected + e.ID); err != nil || corrected {
-		return err
+	first := cmp.Or(e.Data.Corrects, e.ID)
+	if last, err := b.lastCorrection(first); err != nil || last.id != "" && last.id != e.ID {
+		return err // a later correction waits in its place
 	}
 	for _, key := range ReferenceKeys(e) {
 		merchant, err := b.merchantOf(key)

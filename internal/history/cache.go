@@ -1,12 +1,20 @@
 package history
 
-// cache holds the rows of the store that were used last: most payments have several
-// webhooks within a short time. It has two generations. When the young one has
-// [generationRows] rows it becomes the old one, and the old one is dropped, so that
-// a cache holds up to twice as many.
-type cache[T any] struct{ young, old map[string]T }
+import "cmp"
 
-const generationRows = 20_000
+// cache holds the rows of the store that were used last: most payments have several
+// webhooks within a short time. It has two generations. When the young one has most
+// rows, or [generationRows] if most is 0, it becomes the old one, and the old one is
+// dropped, so that a cache holds up to twice as many.
+type cache[T any] struct {
+	young, old map[string]T
+	most       int
+}
+
+const (
+	generationRows   = 20_000
+	generationEvents = 2_000 // of events, which take a kilobyte or two
+)
 
 // get returns a row, and false if it is not cached.
 func (c *cache[T]) get(key string) (row T, ok bool) {
@@ -21,11 +29,12 @@ func (c *cache[T]) get(key string) (row T, ok bool) {
 
 // put caches a row.
 func (c *cache[T]) put(key string, row T) {
-	if len(c.young) >= generationRows {
+	most := cmp.Or(c.most, generationRows)
+	if len(c.young) >= most {
 		c.young, c.old = nil, c.young
 	}
 	if c.young == nil {
-		c.young = make(map[string]T, generationRows/4)
+		c.young = make(map[string]T, most/4)
 	}
 	c.young[key] = row
 }

@@ -13,9 +13,9 @@ import (
 // Where Admit refuses an event because this process has not read everything that
 // another may have published, AdmitWhenFresh waits and tries again, until ctx is
 // done or maxWait has passed.
-func (h *History) AdmitWhenFresh(ctx context.Context, events []schemas.Event) (*Admission, error) {
+func (h *History) AdmitWhenFresh(ctx context.Context, events []schemas.Event, references ...schemas.Reference) (*Admission, error) {
 	for since := time.Now(); ; {
-		a, err := h.Admit(ctx, events)
+		a, err := h.Admit(ctx, events, references...)
 		if !errors.Is(err, errBehind) {
 			return a, err
 		}

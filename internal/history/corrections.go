@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -22,11 +21,7 @@ const maxCorrections = 1000
 // correction returns the event that replaces e, an event with a fallback key,
 // under the merchant's id.
 func correction(e schemas.Event, merchant string) schemas.Event {
-	c := withMerchant(e, merchant)
-	c.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, "corrects:"+e.ID, e.Type, 0)
-	c.Data.Corrects = cmp.Or(e.Data.Corrects, e.ID) // the first event, where e is a correction itself
-	c.Data.Late, c.Data.NewestEventID, c.Data.Contradicts = false, "", ""
-	return c
+	return correctionOf(e, withMerchant(e, merchant))
 }
 
 // publishCorrections publishes due corrections until ctx is done.
@@ -63,7 +58,7 @@ func (h *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 		r, err := kafka.EventRecord(h.Names, event, "")
 		if err != nil {
 			a.Forget()
-			return errors.Join(err, h.currentStore().dropCorrection(e.Data.Corrects)) // a retry would fail again
+			return errors.Join(err, h.currentStore().dropCorrection(e)) // a retry would fail again
 		}
 		records = append(records, r)
 	}
@@ -71,15 +66,12 @@ func (h *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	if err != nil {
 		a.Forget()
 		if errors.As(err, new(*kafka.TooLarge)) {
-			return errors.Join(err, h.currentStore().dropCorrection(e.Data.Corrects)) // a retry would fail again
+			return errors.Join(err, h.currentStore().dropCorrection(e)) // a retry would fail again
 		}
 		return err
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(a.Events):])
-	if len(a.Events) > 0 {
-		h.metrics.corrections.Inc()
-	}
-	return h.currentStore().dropCorrection(e.Data.Corrects)
+	return h.currentStore().dropCorrection(e)
 }
 
 // Drain waits until the store has everything that this process published, and

@@ -51,6 +51,20 @@
 // Two facts of one payment that two replicas publish before either has read the
 // other's record are not marked as late or as contradicting each other.
 //
+// # One fact, several webhooks
+//
+// An event can have further ids: those that other webhooks of the processor give the
+// same fact ([schemas.Event.Also]), and those of earlier versions. It is known if one of
+// them was published. Its record has the former in a header. If a duplicate has an id
+// more, a record in the topic of references maps that to the event.
+//
+// The row of an event has the set of its fields. Where a duplicate has one more, the
+// event's record is read from Kafka, unless it is cached, and a correction is published
+// with the webhook, so that its response says whether Kafka has it. The id of a
+// correction is made of the id of the event or correction that it replaces: of two
+// corrections of one version, for a field and for the key, one is published, and the
+// other follows it with a new id. The last correction has all that was told.
+//
 // # References
 //
 // Every event that has both the processor's id of a payment and the merchant's is
@@ -61,7 +75,7 @@
 //
 // An event that comes before its reference has the fallback key
 // connector:account:id. Once the reference is known, a correction is published
-// under the merchant's id: a copy of the event whose corrects is the id of the
-// first one. Each replica waits a random time before it publishes a correction,
+// under the merchant's id: a copy of the event, or of its last correction, whose
+// corrects is the id of the first one. Each replica waits a random time before it publishes a correction,
 // and skips it if another replica has published it meanwhile.
 package history

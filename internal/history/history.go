@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // Publisher writes records to Kafka, all or an error: see
@@ -64,13 +65,14 @@ type History struct {
 
 	mu       sync.Mutex            // guards what follows; store, ready and follower change under it
 	restored chan struct{}         // closed when the state is ready
-	pending  map[string]*Admission // by event id: admitted, and not published yet
+	pending  map[string]*Admission // by each id of an event: admitted, and not published yet
 	local    local
 
 	// Caches of rows as they are in the store.
 	cachedNewest     cache[newest]
 	cachedTerminal   cache[terminalStates]
-	cachedReferences cache[string] // references that exist
+	cachedReferences cache[string]        // references that exist
+	contents         cache[schemas.Event] // by event id: what was published last
 }
 
 // Open opens the store and starts to follow the topics. Call [History.Close] at
@@ -103,6 +105,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h := &History{
 		Config: c, reader: consume.New(c.Kafka), stop: stop, restored: make(chan struct{}),
 		pending: map[string]*Admission{}, local: newLocal(),
+		contents: cache[schemas.Event]{most: generationEvents},
 	}
 	h.store.Store(db)
 	h.freeBytes.Store(-1)

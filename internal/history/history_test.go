@@ -208,7 +208,7 @@ func TestReferenceAfterEvent(t *testing.T) {
 			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
 			producer.on.Store(false)
 			if !c.corrected {
-				within(t, "the event is in the store", func() bool { _, ok, _ := s.currentStore().receipt(c.lost.ID); return ok })
+				within(t, "the event is in the store", func() bool { _, ok, _ := s.currentStore().event(c.lost.ID); return ok })
 				a, err := r.put(t.Context(), s, c.lost)
 				if err != nil || len(a.Events) != 0 || len(a.References) != 1 {
 					t.Fatalf("the redelivery: %v, %+v, want the event known and its reference written", err, a)
@@ -402,7 +402,7 @@ func TestForgetOld(t *testing.T) {
 		if err := s.currentStore().forget(t.Context(), c.before); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok, err := s.currentStore().receipt("one"); err != nil || ok != c.want {
+		if _, ok, err := s.currentStore().event("one"); err != nil || ok != c.want {
 			t.Errorf("after forgetting events before %s: known %v, %v, want %v", c.before, ok, err, c.want)
 		}
 	}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"slices"
+	"time"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -10,16 +11,17 @@ import (
 
 // local holds what this process published until the store has it.
 type local struct {
-	events     map[string]localEvent // by event id
-	references map[string]string     // reference key -> merchant_transaction_id
-	newest     localRows[newest]     // by merchant_transaction_id
-	terminal   localRows[terminalStates]
-	writes     []localWrite // not handed to the follower yet
+	events      map[string]localEvent // by each id of the event
+	corrections map[string]version    // the last correction, by the id of the first event
+	references  map[string]string     // reference key -> merchant_transaction_id
+	newest      localRows[newest]     // by merchant_transaction_id
+	terminal    localRows[terminalStates]
+	writes      []localWrite // not handed to the follower yet
 }
 
 func newLocal() local {
 	return local{
-		events: map[string]localEvent{}, references: map[string]string{},
+		events: map[string]localEvent{}, corrections: map[string]version{}, references: map[string]string{},
 		newest: localRows[newest]{}, terminal: localRows[terminalStates]{},
 	}
 }
@@ -27,7 +29,7 @@ func newLocal() local {
 // localEvent is an event that this process published, and the keys of the rows
 // that it changes; these are empty if the follower fetches the event from Kafka.
 type localEvent struct {
-	kafka.Receipt
+	known
 	merchant, terminalKey string
 }
 
@@ -72,11 +74,21 @@ func (l *local) addReference(key, merchant string, at kafka.Receipt) {
 
 func (l *local) addEvent(e schemas.Event, at kafka.Receipt) {
 	key := terminalKey(e)
-	l.events[e.ID] = localEvent{at, e.Subject, key}
+	l.addIDs(e, localEvent{known{e.ID, e.Fields(), at}, e.Subject, key})
 	l.writes = append(l.writes, localWrite{event: e, at: at})
 	l.newest.add(e.Subject, l.newest[e.Subject].row.after(e))
 	if key != "" {
 		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(e)))
+	}
+}
+
+// addIDs adds an event under each of its ids.
+func (l *local) addIDs(e schemas.Event, own localEvent) {
+	for _, id := range ownIDs(e) {
+		l.events[id] = own
+	}
+	if first := e.Data.Corrects; first != "" {
+		l.corrections[first] = version{own.known, time.Now().UnixMilli()}
 	}
 }
 
@@ -110,10 +122,17 @@ func (h *History) confirm(events []schemas.Event, references []string) {
 		if key := terminalKey(e); key != "" {
 			h.cachedTerminal.update(key, func(s terminalStates) terminalStates { return s.with(terminalStateOf(e)) })
 		}
-		if own, ok := h.local.events[e.ID]; ok {
-			delete(h.local.events, e.ID)
+		if own, ok := h.local.events[e.ID]; ok && own.id == e.ID {
+			for _, id := range ownIDs(e) {
+				if h.local.events[id].id == e.ID {
+					delete(h.local.events, id)
+				}
+			}
 			h.local.newest.release(own.merchant)
 			h.local.terminal.release(own.terminalKey)
+		}
+		if h.local.corrections[e.Data.Corrects].id == e.ID {
+			delete(h.local.corrections, e.Data.Corrects)
 		}
 	}
 	for _, key := range references {

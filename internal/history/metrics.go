@@ -41,7 +41,7 @@ func newMetrics(r prometheus.Registerer, h *History) *metrics {
 			Name: "tollbridge_state_duplicates_total", Help: "Events that were published before, and so not again.",
 		}, []string{"connector"}),
 		waits:       counter("waits_total", "Webhooks that waited while another one with the same event was being published."),
-		corrections: counter("corrections_total", "Events published again under the merchant's id."),
+		corrections: counter("corrections_total", "Events published again, under the merchant's id or with what another webhook adds."),
 		late:        counter("late_total", "Events published after one with a later time."),
 		errors:      counter("follow_errors_total", "Errors in reading the topics; each is retried."),
 		bytes:       gauge("store_bytes", "Size of the state store in bytes."),

@@ -101,19 +101,46 @@ func (h *History) addReferences(a *Admission, e schemas.Event) error {
 		return nil
 	}
 	for _, key := range ReferenceKeys(e) {
-		merchant, err := h.merchantOf(key)
-		if err != nil {
+		if err := h.addMissing(a, key, e.Subject, e.ID); err != nil {
 			return err
 		}
-		if merchant != "" || slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
-			continue
-		}
-		a.References = append(a.References, kafka.Record{
-			Topic: h.Names.References(), ID: key + "=" + e.Subject, Key: []byte(key), Value: []byte(e.Subject),
-			Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}},
-		})
 	}
 	return nil
+}
+
+// addReference adds the record of a reference to the admission, unless that has one of
+// its key. EventID is the event
+// that states it; empty if none does.
+func (h *History) addReference(a *Admission, key, merchant, eventID string) {
+	if slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
+		return
+	}
+	r := kafka.Record{Topic: h.Names.References(), ID: key + "=" + merchant, Key: []byte(key), Value: []byte(merchant)}
+	if eventID != "" {
+		r.Headers = []schemas.Header{{Name: schemas.HeaderEventID, Value: eventID}}
+	}
+	a.References = append(a.References, r)
+}
+
+// addFurtherReferences adds the references that items without an event state.
+func (h *History) addFurtherReferences(a *Admission, references []schemas.Reference) error {
+	for _, r := range references {
+		for _, id := range r.IDs {
+			if err := h.addMissing(a, r.Connector+":"+r.Account+":"+id, r.MerchantTransactionID, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addMissing adds a reference to the admission, unless one of its key is known.
+func (h *History) addMissing(a *Admission, key, merchant, eventID string) error {
+	known, err := h.merchantOf(key)
+	if known == "" && err == nil {
+		h.addReference(a, key, merchant, eventID)
+	}
+	return err
 }
 
 // addReferencesOfKnown is addReferences for an event that was published before,

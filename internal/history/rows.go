@@ -62,19 +62,32 @@ func appendReceipt(to []byte, at kafka.Receipt) []byte {
 	return append(appendNumber(appendNumber(to, int64(at.Partition)), at.Offset), at.Topic...)
 }
 
-// readReceipt reads the row of an event: when it was published, in milliseconds
-// since 1970, and its receipt.
-func readReceipt(from []byte) (published int64, at kafka.Receipt, err error) {
-	published, rest, err := readNumber(from)
-	if err != nil {
-		return 0, at, err
+// encode returns the row of an event or of a correction: when it was published, in
+// milliseconds since 1970, its fields, its id and its receipt.
+func (v version) encode() []byte {
+	return appendReceipt(appendText(appendNumber(appendNumber(nil, v.time), int64(v.fields)), v.id), v.Receipt)
+}
+
+func readVersion(from []byte) (v version, err error) {
+	if v.time, from, err = readNumber(from); err != nil {
+		return v, err
 	}
-	partition, rest, err := readNumber(rest)
+	fields, from, err := readNumber(from)
 	if err != nil {
-		return 0, at, err
+		return v, err
 	}
-	offset, rest, err := readNumber(rest)
-	return published, kafka.Receipt{Topic: string(rest), Partition: int(partition), Offset: offset}, err
+	v.fields = schemas.Fields(fields)
+	if v.id, from, err = readText(from); err != nil {
+		return v, err
+	}
+	partition, from, err := readNumber(from)
+	if err != nil {
+		return v, err
+	}
+	v.Partition = int(partition)
+	v.Offset, from, err = readNumber(from)
+	v.Topic = string(from)
+	return v, err
 }
 
 func (n newest) encode() []byte { return append(appendTime(nil, n.Time), n.ID...) }

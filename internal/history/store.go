@@ -1,12 +1,14 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -26,14 +28,14 @@ import (
 const (
 	rowMeta      = "m"  // -> origin, JSON
 	rowPosition  = "p/" // topic/partition -> next offset
-	rowEvent     = "e/" // event id -> time and receipt
+	rowEvent     = "e/" // each id of an event -> version; its id is empty if it is that of the key
 	rowKey       = "k/" // merchant_transaction_id, NUL, event id -> time
 	rowReference = "r/" // connector:account:id -> merchant_transaction_id as plain text
 	rowNewest    = "n/" // merchant_transaction_id -> newest; merged
 	rowTerminal  = "s/" // terminalKey -> terminalStates; merged
 	rowWaiting   = "w/" // connector:account:id, NUL, event id -> event with a fallback key that waits for its reference, JSON
 	rowDue       = "d/" // event id -> correction to publish, JSON
-	rowCorrected = "c/" // event id -> time of its correction, which may be stored before the event
+	rowCorrected = "c/" // event id -> version: its last correction, which may be stored before the event
 )
 
 // origin identifies the cluster and the topics that a store was made from.
@@ -45,7 +47,7 @@ type origin struct {
 
 // storeVersion changes when the meaning of a row does. A store of another version
 // is rebuilt.
-const storeVersion = 3
+const storeVersion = 4
 
 // identify returns the origin of a store for a cluster and its topics.
 func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (origin, error) {
@@ -64,9 +66,10 @@ type store struct {
 	*failure
 	filter       *bloomFilter // of the keys with [filteredPrefixes]
 	origin       origin
-	dir          string    // empty for a store without a directory
-	lock         io.Closer // of the directory; nil without one
-	afterFailure bool      // in memory, because the disk failed
+	dir          string     // empty for a store without a directory
+	lock         io.Closer  // of the directory; nil without one
+	afterFailure bool       // in memory, because the disk failed
+	due          sync.Mutex // held while rows with rowDue are changed
 }
 
 // filteredPrefixes are the prefixes of the keys that are in the Bloom filter: the
@@ -202,13 +205,24 @@ func (s *store) readFiltered(key string, decode func([]byte) error) (bool, error
 	return s.read(key, decode)
 }
 
-// receipt returns the receipt of an event; false if the store does not have it.
-func (s *store) receipt(id string) (at kafka.Receipt, ok bool, err error) {
-	ok, err = s.readFiltered(rowEvent+id, func(value []byte) (err error) {
-		_, at, err = readReceipt(value)
+// event returns the event that an id belongs to; false if the store does not have it.
+func (s *store) event(id string) (k known, ok bool, err error) {
+	ok, err = s.readFiltered(rowEvent+id, func(value []byte) error {
+		v, err := readVersion(value)
+		k = v.known
+		k.id = cmp.Or(k.id, id)
 		return err
 	})
-	return at, ok, err
+	return k, ok, err
+}
+
+// correction returns the last correction of an event; the zero value without one.
+func (s *store) correction(id string) (v version, err error) {
+	_, err = s.read(rowCorrected+id, func(value []byte) (err error) {
+		v, err = readVersion(value)
+		return err
+	})
+	return v, err
 }
 
 // reference returns the merchant's id that a reference key maps to; empty without one.
@@ -286,9 +300,16 @@ func (s *store) dueCorrections(most int) (due []schemas.Event, err error) {
 	return due, err
 }
 
-// dropCorrection removes the due correction of an event.
-func (s *store) dropCorrection(id string) error {
-	return s.do(func() error { return s.Delete([]byte(rowDue+id), pebble.NoSync) })
+// dropCorrection removes a due correction, unless another has replaced it.
+func (s *store) dropCorrection(c schemas.Event) error {
+	s.due.Lock()
+	defer s.due.Unlock()
+	var due schemas.Event
+	row := rowDue + c.Data.Corrects
+	if found, err := s.readJSON(row, &due); err != nil || !found || due.ID != c.ID {
+		return err
+	}
+	return s.do(func() error { return s.Delete([]byte(row), pebble.NoSync) })
 }
 
 // commit writes a batch. The caller closes the batch only if there is no error:

@@ -145,7 +145,7 @@ func TestLateBehindAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, there, err := one.currentStore().receipt("newest"); there || err != nil || time.Now().After(deadline) {
+		if _, there, err := one.currentStore().event("newest"); there || err != nil || time.Now().After(deadline) {
 			break
 		}
 	}

@@ -45,7 +45,7 @@ func (h *History) Where(ids ...string) (p Place, err error) {
 }
 
 func (s *store) where(id string) (p Place, err error) {
-	at, ok, err := s.receipt(id)
+	event, ok, err := s.event(id)
 	if err != nil {
 		return p, err
 	}
@@ -53,7 +53,7 @@ func (s *store) where(id string) (p Place, err error) {
 		return p, err
 	}
 	if ok {
-		p.Events = append(p.Events, Located{id, at})
+		p.Events = append(p.Events, Located{event.id, event.Receipt})
 	}
 	merchant, err := s.reference(id)
 	if err != nil {
@@ -76,9 +76,9 @@ func (s *store) eventsOf(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
 	err = s.each(prefix, func(key, _ []byte) error {
 		id := string(key[len(prefix):])
-		at, ok, err := s.receipt(id) // false if the row is of a longer merchant_transaction_id with a NUL
+		event, ok, err := s.event(id) // false if the row is of a longer merchant_transaction_id with a NUL
 		if ok {
-			all = append(all, Located{id, at})
+			all = append(all, Located{id, event.Receipt})
 		}
 		return err
 	})
