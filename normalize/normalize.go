@@ -121,6 +121,9 @@ type Setting struct {
 type Teller struct {
 	Event string         // the processor's name, as in connector_event_type
 	Facts []schemas.Type // the types of its events
+	// Subscription is what the merchant subscribes to, if the processor has another
+	// name for that than Event.
+	Subscription string
 	// Instead says which event types tell the same facts, so that the merchant need
 	// not subscribe to this one. It is empty if this type should be subscribed to.
 	Instead string

@@ -3,6 +3,9 @@ package normalize
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,7 +23,10 @@ import (
 // its transactions, with the identity that the transaction's own webhook has.
 // An order is also a fact about its payment, for merchants who subscribe to
 // orders only. All of these have the id of the order in common, and it is the
-// key. A subscription's billing attempt has an order only if it succeeded, and
+// key. An order names no transaction, so a payment that both tell has two ids: the
+// setting tells says which of them makes the events. What only one of them tells
+// makes an event with either value: a failure and a refund that of the transaction,
+// an expired authorization that of the order. A subscription's billing attempt has an order only if it succeeded, and
 // then the order's webhook reports it; a failed attempt has the key that the
 // merchant gave it. Tender transactions repeat what transactions report, with
 // other ids, and are ignored.
@@ -29,7 +35,74 @@ import (
 var shopify = Connector{
 	Docs:      "https://shopify.dev/docs/api/webhooks",
 	Key:       "id of orders, order_id of transactions, refunds and disputes, idempotency_key of billing attempts",
+	Settings:  []Setting{shopifyTells},
+	Tellers:   shopifyTellers(),
 	Normalize: shopifyNormalize,
+}
+
+// The values of the setting tells.
+const (
+	shopifyTransactions = "transactions"
+	shopifyOrders       = "orders"
+)
+
+// shopifyTells says which webhooks make the events of a payment.
+var shopifyTells = Setting{
+	Name: "tells",
+	Description: "which webhooks tell that a payment is pending, authorized, captured or cancelled: transactions (order_transactions/create: each with its amount and payment method) or orders (orders/create, orders/updated, orders/paid: the order as a whole); " +
+		"without it both do, and whoever subscribes to both gets each payment twice",
+	Values: []string{shopifyTransactions, shopifyOrders},
+	Unset: "orders/* and order_transactions/create both tell a payment, with two event ids, and whoever subscribes to both gets it twice; " +
+		"set tells to transactions if order_transactions/create is subscribed to, else to orders",
+}
+
+// shopifyOrderTold are the states of transactions that an order also tells, and the
+// names of those of the order.
+var shopifyOrderTold = map[string][]string{
+	"authorization.success": {"order.authorized"},
+	"authorization.pending": {"order.pending"},
+	"sale.success":          {"order.paid", "order.partially_paid"},
+	"sale.pending":          {"order.pending"},
+	"capture.success":       {"order.paid", "order.partially_paid"},
+	"capture.pending":       {"order.pending"},
+}
+
+// shopifyTransactionTold are the financial statuses of orders that transactions also
+// tell, and the names of those of the transaction.
+var shopifyTransactionTold = map[text][]string{
+	"pending":        {"transaction.sale.pending", "transaction.authorization.pending"},
+	"authorized":     {"transaction.authorization.success"},
+	"partially_paid": {"transaction.sale.success", "transaction.capture.success"},
+	"paid":           {"transaction.sale.success", "transaction.capture.success"},
+	"voided":         {"transaction.void.success"},
+}
+
+// shopifyTellers returns the tellers, by the tables of the states.
+func shopifyTellers() (all []Teller) {
+	for _, status := range slices.Sorted(maps.Keys(shopifyOrderTypes)) {
+		t := Teller{Event: "order." + string(status), Facts: distinct(shopifyOrderTypes[status]), Subscription: "orders/create, orders/updated"}
+		if status == "paid" {
+			t.Subscription = "orders/paid"
+		}
+		if others := shopifyTransactionTold[status]; others != nil {
+			t.Tells, t.Instead = shopifyOrders, "with tells transactions: "+strings.Join(others, ", ")
+		}
+		all = append(all, t)
+	}
+	for _, state := range slices.Sorted(maps.Keys(shopifyTransactionTypes)) {
+		t := Teller{Event: "transaction." + state, Facts: distinct(shopifyTransactionTypes[state]), Subscription: "order_transactions/create"}
+		if others := shopifyOrderTold[state]; others != nil {
+			t.Tells, t.Instead = shopifyTransactions, "with tells orders: "+strings.Join(others, ", ")
+		}
+		if strings.HasPrefix(state, "refund.") {
+			t.Subscription = "refunds/create or order_transactions/create"
+		}
+		all = append(all, t)
+	}
+	for _, status := range slices.Sorted(maps.Keys(shopifyDisputeTypes)) {
+		all = append(all, Teller{Event: "dispute." + string(status), Facts: distinct(shopifyDisputeTypes[status]), Subscription: "disputes/create, disputes/update"})
+	}
+	return append(all, Teller{Event: "subscription_billing_attempt.failure", Facts: distinct(schemas.PaymentFailed), Subscription: "subscription_billing_attempts/failure"})
 }
 
 // shopifyTransactionTypes maps the kind and the status of a transaction to the
@@ -126,7 +199,7 @@ type shopifyResource struct {
 	FinalizedOn       text `json:"finalized_on"`
 }
 
-func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
+func shopifyNormalize(payload []byte, o Options) ([]Fact, error) {
 	var k shopifyEnvelope
 	if err := decode(payload, &k); err != nil {
 		return nil, err
@@ -142,7 +215,38 @@ func shopifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := redecode(payload, &r); err != nil {
 		return oneMalformed(name, err)
 	}
-	return read(r), nil
+	facts := read(r)
+	for i, f := range facts {
+		if f.Type != "" {
+			facts[i] = f.shopifyTold(o.Settings[shopifyTells.Name])
+		}
+	}
+	return facts, nil
+}
+
+// shopifyTold returns the fact by the setting tells: an ignored one if another
+// resource makes its event. Where orders tell the payments, a voided transaction has
+// the identity of its voided order: both are one fact, and the merchant may have
+// subscribed to no topic of orders but orders/paid.
+func (f Fact) shopifyTold(tells string) Fact {
+	name := f.ConnectorEventType
+	transaction, ofTransaction := strings.CutPrefix(name, "transaction.")
+	order, ofOrder := strings.CutPrefix(name, "order.")
+	var others []string
+	switch {
+	case ofTransaction && tells == shopifyOrders:
+		others = shopifyOrderTold[transaction]
+	case ofOrder && tells == shopifyTransactions:
+		others = shopifyTransactionTold[text(order)]
+	}
+	if others != nil {
+		return toldBy(name, others...)
+	}
+	if transaction == "void.success" && tells == shopifyOrders && f.MerchantTransactionID != "" {
+		f.Formerly = []string{f.Identity}
+		f.Identity = f.MerchantTransactionID + ":order.voided"
+	}
+	return f
 }
 
 // shopifyEnvelope has the fields that tell the kind of a resource, because its
