@@ -3,6 +3,9 @@ package normalize
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -19,15 +22,23 @@ import (
 // fact. All other identities are the hash of the body, which a redelivery
 // repeats byte for byte.
 //
-// The merchant's reference is in the notes, a free field. Without it, the
-// reference is the receipt of the order if the order is in the payload, else
-// the id of the order that the merchant created for the payment.
+// The merchant's reference is in the notes, a free field, or it is the receipt of the
+// order, the payment link or the invoice. Not every event has these entities. The
+// order's own id is Razorpay's: it joins the events of a payment, and is no
+// merchant's reference.
+//
+// An event name can say less than the status of the entity, and the status decides:
+// refund.created comes with a refund that is already processed.
+//
+// order.paid comes once, when the order is paid in full: of an order that is paid in
+// parts it tells only the last payment.
 //
 // https://razorpay.com/docs/webhooks/all/
 var razorpay = Connector{
 	Docs: "https://razorpay.com/docs/webhooks/all/",
-	Key: "payload.payment.entity.notes.<merchant_id_keys>, else payload.order.entity.receipt, else payload.payment.entity.order_id; " +
-		"reference_id of payouts and payment links, receipt of payout links",
+	Key: "<merchant_id_keys> in the notes of the payment, refund, order, payment_link or invoice, else the order's receipt, the payment_link's reference_id, the invoice's receipt, " +
+		"else <merchant_id_keys> in the notes of the subscription, virtual_account or qr_code; reference_id of payouts, receipt of payout links",
+	Tellers:   razorpayTellers(),
 	Normalize: razorpayNormalize,
 }
 
@@ -108,24 +119,62 @@ var razorpayReaders = map[string]struct {
 	"subscription.completed":     {razorpaySubscription, schemas.MandateRevoked},
 }
 
+// razorpayInstead are the event types whose facts others also tell, with these others.
+// A webhook at Razorpay has the event types that its merchant chose.
+var razorpayInstead = map[string]string{
+	"order.paid":                  "payment.captured, which does not have the receipt of the order",
+	"invoice.paid":                "payment.captured, which does not have the receipt of the invoice",
+	"invoice.partially_paid":      "payment.captured, which does not have the receipt of the invoice",
+	"payment_link.paid":           "payment.captured, which does not have the reference_id of the link",
+	"payment_link.partially_paid": "payment.captured, which does not have the reference_id of the link",
+	"subscription.charged":        "payment.captured, which does not have the notes of the subscription",
+	"subscription.pending":        "payment.failed",
+	"virtual_account.credited":    "payment.captured, which does not have the notes of the virtual account",
+	"qr_code.credited":            "payment.captured, which does not have the notes of the QR code",
+	"refund.created":              "refund.processed, refund.failed",
+	"refund.speed_changed":        "refund.processed",
+}
+
+// razorpayTellers returns the tellers, by the tables of the events and statuses.
+func razorpayTellers() (all []Teller) {
+	for _, event := range slices.Sorted(maps.Keys(razorpayReaders)) {
+		typ := razorpayReaders[event].typ
+		switch {
+		case event == "refund.speed_changed":
+			typ = schemas.RefundSucceeded
+		case event == "subscription.pending":
+			typ = schemas.PaymentFailed
+		case strings.HasSuffix(event, "paid") || strings.HasSuffix(event, "credited") || strings.HasSuffix(event, "charged"):
+			typ = schemas.PaymentCaptured
+		case typ == "":
+			continue // it makes no event
+		}
+		facts := distinct(append([]schemas.Type{typ}, slices.Sorted(maps.Values(razorpayStatusTypes[typ]))...)...)
+		all = append(all, Teller{Event: event, Facts: facts, Instead: razorpayInstead[event]})
+	}
+	return all
+}
+
 // razorpayEvent is the body of a webhook.
 type razorpayEvent struct {
 	Event     string `json:"event"`
 	AccountID text   `json:"account_id"`
 	CreatedAt int64  `json:"created_at"` // see at
 	Payload   struct {
-		CreatedAt    int64                               `json:"created_at"` // in some events only here
-		Payment      razorpayEntity[razorpayPaymentData] `json:"payment"`
-		Order        razorpayEntity[razorpayRequestData] `json:"order"`
-		Invoice      razorpayEntity[razorpayRequestData] `json:"invoice"`
-		PaymentLink  razorpayEntity[razorpayRequestData] `json:"payment_link"`
-		Refund       razorpayEntity[razorpayRefundData]  `json:"refund"`
-		Dispute      razorpayEntity[razorpayDisputeData] `json:"dispute"`
-		Payout       razorpayEntity[razorpayPayoutData]  `json:"payout"`
-		PayoutLink   razorpayEntity[razorpayPayoutData]  `json:"payout_link"`
-		Settlement   razorpayEntity[razorpayPayoutData]  `json:"settlement"`
-		Token        razorpayEntity[razorpayMandateData] `json:"token"`
-		Subscription razorpayEntity[razorpayMandateData] `json:"subscription"`
+		CreatedAt      int64                               `json:"created_at"` // in some events only here
+		Payment        razorpayEntity[razorpayPaymentData] `json:"payment"`
+		Order          razorpayEntity[razorpayRequestData] `json:"order"`
+		Invoice        razorpayEntity[razorpayRequestData] `json:"invoice"`
+		PaymentLink    razorpayEntity[razorpayRequestData] `json:"payment_link"`
+		VirtualAccount razorpayEntity[razorpayNotesData]   `json:"virtual_account"`
+		QRCode         razorpayEntity[razorpayNotesData]   `json:"qr_code"`
+		Refund         razorpayEntity[razorpayRefundData]  `json:"refund"`
+		Dispute        razorpayEntity[razorpayDisputeData] `json:"dispute"`
+		Payout         razorpayEntity[razorpayPayoutData]  `json:"payout"`
+		PayoutLink     razorpayEntity[razorpayPayoutData]  `json:"payout_link"`
+		Settlement     razorpayEntity[razorpayPayoutData]  `json:"settlement"`
+		Token          razorpayEntity[razorpayMandateData] `json:"token"`
+		Subscription   razorpayEntity[razorpayMandateData] `json:"subscription"`
 	} `json:"payload"`
 }
 
@@ -192,14 +241,23 @@ func (e razorpayEvent) at() time.Time {
 	return unix(p.Payment.Entity.CreatedAt)
 }
 
-// razorpayStatusTypes corrects an event name that says succeeded while the
-// status of the entity says otherwise: the status decides.
+// razorpayStatusTypes corrects the type of an event name where the status of the
+// entity says otherwise: the status decides.
 var razorpayStatusTypes = map[schemas.Type]map[text]schemas.Type{
+	schemas.PaymentAuthorized: {
+		"captured": schemas.PaymentCaptured,
+		"refunded": schemas.PaymentCaptured,
+		"failed":   schemas.PaymentFailed,
+	},
 	schemas.PaymentCaptured: {
 		"created":    schemas.PaymentProcessing,
 		"pending":    schemas.PaymentProcessing,
 		"authorized": schemas.PaymentAuthorized,
 		"failed":     schemas.PaymentFailed,
+	},
+	schemas.RefundPending: {
+		"processed": schemas.RefundSucceeded,
+		"failed":    schemas.RefundFailed,
 	},
 	schemas.RefundSucceeded: {
 		"pending": schemas.RefundPending,
@@ -227,6 +285,7 @@ func razorpayMissing(entity string) error {
 type razorpayPaymentData struct {
 	ID               string   `json:"id"`
 	Status           text     `json:"status"`
+	Captured         *bool    `json:"captured"` // false also for an authorized payment that was refunded
 	Amount           *int64   `json:"amount"`
 	Currency         string   `json:"currency"`
 	OrderID          text     `json:"order_id"`
@@ -243,19 +302,38 @@ type razorpayPaymentData struct {
 	} `json:"card"`
 }
 
+// neverCaptured reports whether the payment was refunded before it was captured:
+// Razorpay does so with payments that nobody captured in time. No money of the
+// merchant moved.
+func (p razorpayPaymentData) neverCaptured() bool { return p.Captured != nil && !*p.Captured }
+
 // key returns the merchant's reference of the payment that the event is about,
-// from any of the entities in the payload.
+// from any of the entities in the payload. Those that can have several payments
+// come last.
 func (e razorpayEvent) key(o Options, own metadata) string {
 	p := e.Payload
-	return first(o.merchantID(p.Payment.Entity.Notes, own, p.Order.Entity.Notes),
-		string(p.Order.Entity.Receipt), string(p.Payment.Entity.OrderID))
+	return first(o.merchantID(p.Payment.Entity.Notes, own, p.Order.Entity.Notes, p.PaymentLink.Entity.Notes, p.Invoice.Entity.Notes),
+		string(p.Order.Entity.Receipt), string(p.PaymentLink.Entity.ReferenceID), string(p.Invoice.Entity.Receipt),
+		o.merchantID(p.Subscription.Entity.Notes, p.VirtualAccount.Entity.Notes, p.QRCode.Entity.Notes))
+}
+
+// references returns Razorpay's other ids of the payment with the id: those of its
+// order, payment link and invoice.
+func (e razorpayEvent) references(id string) []string {
+	p := e.Payload
+	return others(id, string(p.Payment.Entity.OrderID), p.Order.Entity.ID, p.PaymentLink.Entity.ID, p.Invoice.Entity.ID)
+}
+
+// razorpayNotesData is a virtual account or a QR code, which receives payments.
+type razorpayNotesData struct {
+	Notes metadata `json:"notes"`
 }
 
 // razorpayRequestPaid reads the payment in the event of an order, invoice, link
 // or similar that was paid.
 func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
-	if status := e.Payload.Payment.Entity.Status; status != "captured" && e.Payload.Payment.Entity.ID != "" {
-		return ignored(e.Event, fmt.Sprintf("the payment is %q; its own event tells", status)), nil
+	if p := e.Payload.Payment.Entity; p.Status == "refunded" && p.neverCaptured() {
+		return ignored(e.Event, "the payment was refunded before it was captured: no money of the merchant moved"), nil
 	}
 	return razorpayPayment(e, schemas.PaymentCaptured, o)
 }
@@ -264,7 +342,7 @@ func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, erro
 // is a failed payment if the payload has one.
 func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
 	if e.Payload.Payment.Entity.Status != "failed" {
-		return ignored(e.Event, "the subscription waits for a payment; payment.failed tells which failed"), nil
+		return toldBy(e.Event, "payment.failed"), nil // the payload has no id of an attempt
 	}
 	return razorpayPayment(e, schemas.PaymentFailed, o)
 }
@@ -278,6 +356,7 @@ func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	typ = cmp.Or(razorpayStatusTypes[typ][p.Status], typ)
 	f.Type, f.Identity = typ, p.ID
 	f.MerchantTransactionID, f.ConnectorTransactionID = e.key(o, nil), p.ID
+	f.ConnectorReferences = e.references(p.ID)
 	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
 	f.MandateID = string(p.TokenID)
 	if f.Amount, err = minor(p.Amount, p.Currency, nil); err != nil {
@@ -322,8 +401,9 @@ func razorpayRequestClosed(e razorpayEvent, typ schemas.Type, o Options) (f Fact
 		return f, razorpayMissing("payment_link or payload.invoice")
 	}
 	f.Type, f.Identity = typ, r.ID
-	f.MerchantTransactionID = first(o.merchantID(r.Notes), first(r.ReferenceID, r.Receipt, r.OrderID))
+	f.MerchantTransactionID = first(o.merchantID(r.Notes), first(r.ReferenceID, r.Receipt))
 	f.ConnectorTransactionID = r.ID
+	f.ConnectorReferences = others(r.ID, r.OrderID)
 	f.Amount, err = minor(r.Amount, r.Currency, nil)
 	return f, err
 }
@@ -346,13 +426,18 @@ func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 	switch {
 	case r.ID == "":
 		return f, razorpayMissing("refund")
-	case typ == "":
+	case e.Payload.Payment.Entity.neverCaptured():
+		return ignored(e.Event, "the payment was refunded before it was captured: no money of the merchant moved"), nil
+	case typ == "" && r.Status != "processed":
 		return ignored(e.Event, "the refund goes another way and is where it was"), nil
+	case typ == "":
+		typ = schemas.RefundSucceeded
 	}
 	f.Type, f.Identity = cmp.Or(razorpayStatusTypes[typ][r.Status], typ), r.ID
 	f.MerchantTransactionID = e.key(o, r.Notes)
 	f.ConnectorRefundID, f.MerchantRefundID = r.ID, string(r.Receipt)
 	f.ConnectorTransactionID = first(string(r.PaymentID), e.Payload.Payment.Entity.ID)
+	f.ConnectorReferences = e.references(f.ConnectorTransactionID)
 	f.Amount, err = minor(r.Amount, r.Currency, nil)
 	return f, err
 }
@@ -387,6 +472,7 @@ func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err 
 	f.Type = typ
 	f.MerchantTransactionID = e.key(o, nil)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = first(string(d.PaymentID), p.ID), d.ID
+	f.ConnectorReferences = e.references(f.ConnectorTransactionID)
 	f.PaymentMethod = method(p.Method, first(p.Card.Network, p.Wallet))
 	f.Reason, f.Stage = string(d.ReasonCode), razorpayStages[d.Phase] // Razorpay's own code, not the card network's
 	if d.RespondBy != nil {
