@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,12 +16,37 @@ import (
 // Amounts are numbers in major units. The identity is the ids of the operation and of its
 // status. A stored card is a token with its own id.
 //
+// Both kinds of events go to the one webhook URL of the intent, so an event of an intent
+// that was processed by a transaction tells nothing new:
+// https://docs.moneyhash.io/docs/payment-webhook
+//
 // https://docs.moneyhash.io/docs/webhook-types
 var moneyhash = Connector{
 	Docs:      "https://docs.moneyhash.io/docs/webhook-types",
 	Key:       "intent.merchant_reference, else transaction.merchant_reference, else intent.custom_fields.<merchant_id_keys>",
+	Tellers:   moneyhashTellers,
 	Normalize: moneyhashNormalize,
 }
+
+// moneyhashTellers are the event types, the most important first. MoneyHash sends all of
+// them to the webhook URL of the intent.
+var moneyhashTellers = func() (all []Teller) {
+	for _, operation := range []string{"purchase", "capture", "authorize", "void", "refund", "disburse"} {
+		types := moneyhashTypes[operation]
+		for _, status := range slices.Sorted(maps.Keys(types)) {
+			all = append(all, Teller{Event: "transaction." + operation + "." + status, Facts: []schemas.Type{types[status]}})
+		}
+	}
+	for _, event := range []text{"intent.time_expired", "intent.closed"} {
+		all = append(all, Teller{Event: string(event), Facts: []schemas.Type{
+			moneyhashIntentTypes[[2]text{event, "PAYMENT"}], moneyhashIntentTypes[[2]text{event, "PAYOUT"}],
+		}})
+	}
+	return append(all,
+		Teller{Event: "card_token.created", Facts: []schemas.Type{schemas.MandateActive}},
+		Teller{Event: "card_token.deleted", Facts: []schemas.Type{schemas.MandateRevoked}},
+	)
+}()
 
 // moneyhashTypes are the event types by operation and status.
 var moneyhashTypes = map[string]map[string]schemas.Type{
@@ -159,7 +186,7 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
 	case event == "intent.processed":
-		return []Fact{ignored(event, "the transaction that it was processed by has events of its own")}, nil
+		return []Fact{ignored(event, "the transaction that it was processed by has events of its own, at the same URL")}, nil
 	case moneyhashIntentTypes[[2]text{n.Type, n.IntentType}] != "":
 		read = moneyhashEvent.intent
 	case moneyhashCardTypes[n.Type] != "":

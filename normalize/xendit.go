@@ -21,13 +21,85 @@ import (
 // version 3 payouts, which are in minor units. The identity is the id of the
 // object; its state decides the event type.
 //
+// Each kind of webhook has a URL of its own, and several kinds can tell of one
+// payment: those of the payment, of the session or of the invoice by which it was
+// made, and of the virtual account. Where they name the payment, it is the
+// identity. Xendit does not say that the payment_id of an invoice is that of the
+// other webhooks; where it is another one, the payment is told twice.
+//
 // https://docs.xendit.co/docs/payments-api-webhooks
 // https://docs.xendit.co/apidocs/dispute-webhook-notifications
 // https://docs.xendit.co/apidocs/payout-v3-webhook
 var xendit = Connector{
 	Docs:      "https://docs.xendit.co/docs/payments-api-webhooks",
 	Key:       "data.reference_id of payments and payouts, reference_id of disputes; external_id of the older ones; data.metadata.<merchant_id_keys> of refunds",
+	Tellers:   xenditTellers,
 	Normalize: xenditNormalize,
+}
+
+// The facts of events whose status can say less than their name.
+var (
+	xenditCaptured = []schemas.Type{
+		schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired,
+		schemas.PaymentAuthorized, schemas.PaymentCancelled, schemas.PaymentExpired,
+	}
+	xenditRefunded = []schemas.Type{schemas.RefundSucceeded, schemas.RefundFailed, schemas.RefundPending, schemas.RefundCancelled}
+	xenditPaidOut  = []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutProcessing, schemas.PayoutCancelled, schemas.PayoutExpired, schemas.PayoutReversed}
+)
+
+// xenditTellers has the events, the most important first. The names with a space
+// are ours, for webhooks without a name.
+var xenditTellers = []Teller{
+	{Event: "payment.capture", Facts: xenditCaptured},
+	{Event: "payment.authorization", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "payment.failure", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "payment.cancellation", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "payment.expiry", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "payment_request.expiry", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "payment_session.completed", Facts: append([]schemas.Type{schemas.MandateActive}, xenditCaptured...), Instead: "payment.capture and payment_token.activation"},
+	{Event: "payment_session.expired", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "payment.succeeded", Facts: xenditCaptured},
+	{Event: "payment.awaiting_capture", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "payment.pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "payment.failed", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "capture.succeeded", Facts: xenditCaptured},
+	{Event: "capture.failed", Facts: []schemas.Type{schemas.PaymentCaptureFailed}},
+	{Event: "invoice PAID", Facts: xenditCaptured},
+	{Event: "invoice SETTLED", Facts: xenditCaptured, Instead: "invoice PAID, which comes to the same URL before"},
+	{Event: "invoice EXPIRED", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "virtual account paid", Facts: xenditCaptured},
+	{Event: "retail outlet paid", Facts: xenditCaptured},
+	{Event: "ewallet.capture", Facts: xenditCaptured},
+	{Event: "ewallet.payment", Facts: xenditCaptured},
+	{Event: "ewallet.void", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "qr.payment", Facts: xenditCaptured},
+	{Event: "direct_debit.payment", Facts: xenditCaptured},
+	{Event: "refund.succeeded", Facts: xenditRefunded},
+	{Event: "refund.failed", Facts: xenditRefunded},
+	{Event: "ewallet.refund", Facts: xenditRefunded},
+	{Event: "qr.refund", Facts: xenditRefunded},
+	{Event: "dispute.action_required", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "dispute.due_date_approaching", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "dispute.under_review", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "dispute.won", Facts: []schemas.Type{schemas.DisputeWon, schemas.DisputeCancelled}},
+	{Event: "dispute.lost", Facts: []schemas.Type{schemas.DisputeLost, schemas.DisputeAccepted}},
+	{Event: "payout.succeeded", Facts: xenditPaidOut},
+	{Event: "payout.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "payout.expired", Facts: []schemas.Type{schemas.PayoutExpired}},
+	{Event: "payout.reversed", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "v3_payout.succeeded", Facts: xenditPaidOut},
+	{Event: "v3_payout.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "v3_payout.rejected", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "v3_payout.reversed", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "v3_payout.pending_compliance", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "disbursement PENDING", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "disbursement COMPLETED", Facts: xenditPaidOut},
+	{Event: "disbursement FAILED", Facts: []schemas.Type{schemas.PayoutFailed}},
+	{Event: "payment_token.activation", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "payment_token.failure", Facts: []schemas.Type{schemas.MandateFailed}},
+	{Event: "payment_token.expiry", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "payment_method.activated", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "payment_method.expired", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
 // xenditReaders has, for each event name, the function that reads its data and
@@ -85,12 +157,12 @@ var xenditReaders = map[string]struct {
 	"payment_method.activated": {xenditToken, schemas.MandateActive},
 	"payment_method.expired":   {xenditToken, schemas.MandateRevoked},
 
-	"invoice PAID":    {xenditPayment, schemas.PaymentCaptured},
-	"invoice SETTLED": {xenditPayment, schemas.PaymentCaptured},
+	"invoice PAID":    {xenditPaid, schemas.PaymentCaptured},
+	"invoice SETTLED": {xenditPaid, schemas.PaymentCaptured},
 	"invoice EXPIRED": {xenditPayment, schemas.PaymentExpired},
 
-	"virtual account paid": {xenditPayment, schemas.PaymentCaptured},
-	"retail outlet paid":   {xenditPayment, schemas.PaymentCaptured},
+	"virtual account paid": {xenditPaid, schemas.PaymentCaptured},
+	"retail outlet paid":   {xenditPaid, schemas.PaymentCaptured},
 
 	"disbursement PENDING":   {xenditPayout, schemas.PayoutProcessing},
 	"disbursement COMPLETED": {xenditPayout, schemas.PayoutSucceeded},
@@ -166,6 +238,7 @@ type xenditData struct {
 	PaymentMethodID  text         `json:"payment_method_id"`
 	PaymentSessionID text         `json:"payment_session_id"`
 	SessionType      text         `json:"session_type"`
+	Type             text         `json:"type"` // of payments: PAY, PAY_AND_SAVE or REUSABLE_PAYMENT_CODE
 
 	PayoutID            text `json:"payout_id"` // of version 3
 	DestinationAmount   text `json:"destination_amount"`
@@ -439,12 +512,15 @@ func xenditMissing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 // for each of them, and every event lists all captures so far.
 func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID) // a refund can name either of them
+	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID, d.ID, d.PaymentSessionID) // a refund can name any of them
 	if f.Identity = first(d.ID, d.PaymentID, d.PaymentRequestID); f.Identity == "" {
 		return f, xenditMissing()
 	}
 	if typ == schemas.PaymentCaptured {
 		typ = cmp.Or(xenditStatusTypes[d.Status], typ)
+	}
+	if typ == schemas.PaymentCaptured && d.PaymentID != "" && d.PaymentRequestID != "" && strings.HasPrefix(string(d.Type), "PAY") {
+		f.Also = []string{string(d.PaymentRequestID)} // a request of this type is paid once, and its session may name it alone
 	}
 	f.Type = typ
 	f.MerchantTransactionID = first(d.ReferenceID, d.ExternalID, d.QRCode.ExternalID)
@@ -464,6 +540,19 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 	return f, err
 }
 
+// xenditPaid reads a payment by an older webhook, which has an id of its own, that of
+// the invoice or of the payment at the bank or outlet, and mostly names the payment.
+// A payment_id of 13 digits is no identity: in Xendit's documentation it is the time
+// of the transaction in milliseconds, which two payments can have in common.
+func xenditPaid(d xenditData, typ schemas.Type, o Options) (Fact, error) {
+	f, err := xenditPayment(d, typ, o)
+	isTime := len(d.PaymentID) == 13 && strings.Trim(string(d.PaymentID), "0123456789") == ""
+	if d.PaymentID != "" && d.ID != "" && !isTime {
+		f.Identity, f.Also = string(d.PaymentID), []string{string(d.ID)}
+	}
+	return f, err
+}
+
 // captured fills in the amount of the last capture and the sum of all captures.
 func (d xenditData) captured(f *Fact) error {
 	var all schemas.Amount
@@ -477,6 +566,7 @@ func (d xenditData) captured(f *Fact) error {
 	}
 	f.CapturedAmount = &all
 	if n := len(d.Captures); n > 1 {
+		f.Also = nil
 		f.Identity += "/" + first(d.Captures[n-1].ID, text(strconv.Itoa(n)))
 	}
 	return nil
@@ -484,22 +574,28 @@ func (d xenditData) captured(f *Fact) error {
 
 // xenditSession reads a session: a page on which the payer pays or stores a
 // payment method. A paid session and the event of its payment are one fact and
-// have one identity.
+// have one identity, as have a completed session that stores a payment method and
+// the event of the token. A paid session names its payment; one that does not is
+// told under its payment request or its own id.
 func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
 	paid := typ == schemas.PaymentCaptured
 	switch {
+	case d.SessionType == "SAVE" && paid && d.PaymentTokenID != "":
+		d.ID, d.Status = "", ""
+		return xenditToken(d, schemas.MandateActive, o)
 	case d.SessionType == "SAVE":
-		f.Why = "a session that stores a payment method; payment_token.activation tells"
-		return f, nil
-	case paid && d.PaymentID == "":
-		f.Why = "the session does not name its payment, whose own event tells"
+		f.Why = "a session that stores a payment method, and names none"
 		return f, nil
 	case paid && d.CaptureMethod == "MANUAL":
 		typ = schemas.PaymentAuthorized
-	case !paid && d.PaymentID == "" && d.PaymentRequestID == "":
+	}
+	if d.PaymentID == "" && d.PaymentRequestID == "" {
 		d.PaymentID = d.PaymentSessionID
 	}
 	d.ID, d.Status = "", ""
+	if d.Type == "" && d.PaymentID != "" && d.PaymentRequestID != "" {
+		d.Type = "PAY"
+	}
 	return xenditPayment(d, typ, o)
 }
 
