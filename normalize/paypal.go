@@ -2,7 +2,9 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +20,10 @@ import (
 // amount.total and invoice_number. The status of the resource decides the event
 // type; the event name decides only where there is no status. Several events
 // can be about one capture or refund, so the identity of these is their own id,
-// and each of their states is one fact.
+// and each of their states is one fact. Orders, invoices and failed payments of
+// subscriptions have their id and state. PayPal's id of the event is the identity
+// only where the object can come to one state several times (an order that is
+// approved or declined again, a mandate that is activated again).
 //
 // The merchant's reference is the invoice id, which PayPal accepts only once
 // per merchant, else the custom id, a free field. The payment id is the id of
@@ -36,7 +41,59 @@ import (
 var paypal = Connector{
 	Docs:      "https://developer.paypal.com/api/rest/webhooks/event-names/",
 	Key:       "resource.invoice_id, else resource.custom_id; of orders, purchase_units' invoice_id, custom_id or reference_id; of invoices, their number; of payouts, sender_item_id",
+	Tellers:   paypalTellers(),
 	Normalize: paypalNormalize,
+}
+
+// paypalInstead are the event types whose facts others also tell, with these others.
+// A webhook at PayPal has the event types that its merchant chose.
+var paypalInstead = map[string]string{
+	"CHECKOUT.ORDER.COMPLETED":   "PAYMENT.CAPTURE.COMPLETED and PAYMENT.AUTHORIZATION.CREATED, which do not have the reference_id of the purchase unit",
+	"INVOICING.INVOICE.PAID":     "PAYMENT.CAPTURE.COMPLETED or PAYMENT.SALE.COMPLETED, which may not have the number of the invoice",
+	"INVOICING.INVOICE.REFUNDED": "PAYMENT.CAPTURE.REFUNDED or PAYMENT.SALE.REFUNDED",
+	"PAYMENT.REFUND.COMPLETED":   "PAYMENT.CAPTURE.REFUNDED",
+	"RISK.DISPUTE.CREATED":       "CUSTOMER.DISPUTE.CREATED",
+}
+
+// paypalTellers returns the tellers: the event types that have a reader, with the
+// types that it can return.
+func paypalTellers() (all []Teller) {
+	captures := append(slices.Sorted(maps.Values(paypalCaptureTypes)), schemas.PaymentCaptureFailed)
+	authorizations := slices.Sorted(maps.Values(paypalAuthorizationTypes))
+	for _, event := range slices.Sorted(maps.Keys(paypalReaders)) {
+		family, state := event[:strings.LastIndex(event, ".")], event[strings.LastIndex(event, ".")+1:]
+		var facts []schemas.Type
+		switch {
+		case state == "REVERSED" && family != "CHECKOUT.PAYMENT-APPROVAL":
+			facts = []schemas.Type{schemas.PaymentReversed}
+		case family == "PAYMENT.REFUND" || state == "REFUNDED" && (family == "PAYMENT.CAPTURE" || family == "PAYMENT.SALE"):
+			facts = slices.Sorted(maps.Values(paypalRefundTypes))
+		case family == "PAYMENT.CAPTURE" || family == "PAYMENT.SALE":
+			facts = captures
+		case family == "PAYMENT.AUTHORIZATION":
+			facts = authorizations
+		case event == "CHECKOUT.ORDER.COMPLETED":
+			facts = slices.Concat(captures, authorizations)
+		case event == "INVOICING.INVOICE.PAID":
+			facts = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}
+		case event == "INVOICING.INVOICE.REFUNDED":
+			facts = []schemas.Type{schemas.RefundSucceeded}
+		case event == "INVOICING.INVOICE.CANCELLED":
+			facts = []schemas.Type{schemas.PaymentCancelled}
+		case event == "BILLING.SUBSCRIPTION.PAYMENT.FAILED":
+			facts = []schemas.Type{schemas.PaymentFailed}
+		case strings.HasSuffix(family, ".DISPUTE"):
+			facts = append(slices.Sorted(maps.Values(paypalDisputeOutcomeTypes)), schemas.DisputeOpened, schemas.DisputeChallenged)
+		case paypalPayoutTypes[event] != "":
+			facts = []schemas.Type{paypalPayoutTypes[event], schemas.PayoutProcessing}
+		case paypalOrderTypes[event] != "":
+			facts = []schemas.Type{paypalOrderTypes[event]}
+		default:
+			facts = []schemas.Type{paypalMandateTypes[state]}
+		}
+		all = append(all, Teller{Event: event, Facts: distinct(facts...), Instead: paypalInstead[event]})
+	}
+	return all
 }
 
 // paypalReader reads the resource of an event.
@@ -112,6 +169,19 @@ var paypalReaders = map[string]paypalReader{
 	"VAULT.CREDIT-CARD.DELETED":              paypalSingle(paypalMandate),
 }
 
+// paypalFormerlyByEvent are the events whose facts had the id of the event as their
+// identity in earlier versions.
+var paypalFormerlyByEvent = map[string]bool{
+	"PAYMENT.ORDER.CREATED":               true,
+	"PAYMENT.ORDER.CANCELLED":             true,
+	"CHECKOUT.ORDER.PROCESSED":            true,
+	"CHECKOUT.ORDER.VOIDED":               true,
+	"CHECKOUT.PAYMENT-APPROVAL.REVERSED":  true,
+	"INVOICING.INVOICE.PAID":              true,
+	"INVOICING.INVOICE.CANCELLED":         true,
+	"BILLING.SUBSCRIPTION.PAYMENT.FAILED": true,
+}
+
 // paypalSingle turns a function that returns one fact into a reader.
 func paypalSingle(read func(event string, resource jsontext.Value) (Fact, error)) paypalReader {
 	return func(event string, resource jsontext.Value) ([]Fact, error) {
@@ -155,7 +225,11 @@ func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 	for i := range facts {
 		f := &facts[i]
 		f.Time, f.Mode = when, links.mode()
-		f.Identity = first(f.Identity, string(e.ID))
+		if f.Identity == "" {
+			f.Identity = string(e.ID)
+		} else if paypalFormerlyByEvent[event] && f.Item == i {
+			f.Formerly = []string{string(e.ID)}
+		}
 		f.ConnectorEventID, f.ConnectorEventType = string(e.ID), event
 	}
 	return facts, nil

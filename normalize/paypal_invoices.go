@@ -164,10 +164,13 @@ func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
 	case i.paid() == paypalMoney{} && i.Status != "PARTIALLY_PAID":
 		f, err := i.fact(schemas.PaymentCaptured, i.total())
 		f.CapturedAmount = f.Amount
+		f.Identity = string(i.ID) + ":captured"
 		return []Fact{f}, err
 	}
 	f, err := i.fact(schemas.PaymentCaptured, i.paid())
-	f.CapturedAmount = f.Amount
+	if f.CapturedAmount = f.Amount; f.Amount != nil {
+		f.Identity = fmt.Sprintf("%s:captured:%d", i.ID, f.Amount.Value) // the sum of the payments so far
+	}
 	return []Fact{f}, err
 }
 
@@ -224,7 +227,9 @@ func paypalInvoiceCancelled(_ string, resource jsontext.Value) (f Fact, err erro
 	if err != nil {
 		return f, err
 	}
-	return i.fact(schemas.PaymentCancelled, i.total())
+	f, err = i.fact(schemas.PaymentCancelled, i.total())
+	f.Identity = string(i.ID) + ":cancelled"
+	return f, err
 }
 
 // total returns the invoice's amount, in v2 or v1.

@@ -47,13 +47,14 @@ func paypalMandate(event string, resource jsontext.Value) (f Fact, err error) {
 }
 
 // paypalSubscriptionUnpaid reads a failed payment of a subscription. The
-// payment has no id.
+// payment has no id: the subscription and the time of the attempt are its identity.
 func paypalSubscriptionUnpaid(_ string, resource jsontext.Value) (f Fact, err error) {
 	var s struct {
 		paypalReference
 		ID      text `json:"id"`
 		Billing struct {
 			Failed struct {
+				Time       text        `json:"time"`
 				Amount     paypalMoney `json:"amount"`
 				ReasonCode text        `json:"reason_code"`
 			} `json:"last_failed_payment"`
@@ -63,6 +64,9 @@ func paypalSubscriptionUnpaid(_ string, resource jsontext.Value) (f Fact, err er
 		return f, err
 	}
 	f.Type = schemas.PaymentFailed
+	if s.ID != "" && s.Billing.Failed.Time != "" {
+		f.Identity = string(s.ID + ":failed:" + s.Billing.Failed.Time)
+	}
 	f.MandateID, f.MerchantTransactionID = string(s.ID), s.id()
 	f.Error = failure(s.Billing.Failed.ReasonCode, "", "")
 	f.Amount, err = s.Billing.Failed.Amount.amount()

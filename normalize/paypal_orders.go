@@ -55,6 +55,16 @@ var paypalOrderTypes = map[string]schemas.Type{
 	"CHECKOUT.PAYMENT-APPROVAL.REVERSED": schemas.PaymentCancelled, // not captured in time: the buyer got the money back
 }
 
+// paypalRepeated are the events of an order that can come several times: the buyer
+// can approve an order again after a payment was declined, and each attempt can be
+// declined. An order does not say which attempt it is.
+var paypalRepeated = map[string]bool{
+	"PAYMENTS.PAYMENT.CREATED":         true,
+	"CHECKOUT.CHECKOUT.BUYER-APPROVED": true,
+	"CHECKOUT.ORDER.APPROVED":          true,
+	"CHECKOUT.ORDER.DECLINED":          true,
+}
+
 // paypalOrder reads an order. It returns a fact for each purchase unit, because
 // each is a payment with its own reference.
 func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
@@ -70,6 +80,9 @@ func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
 	for i, u := range units {
 		f := Fact{Type: paypalOrderTypes[event], Item: i}
 		f.ConnectorTransactionID, f.MerchantTransactionID = first(o.ID, o.OrderID), u.id()
+		if f.ConnectorTransactionID != "" && !paypalRepeated[event] {
+			f.Identity = f.ConnectorTransactionID + ":" + event
+		}
 		f.PaymentMethod = o.PaymentSource.method()
 		amount, err := u.Amount.amount()
 		if f.Amount = amount; err != nil {
@@ -108,7 +121,7 @@ func paypalOrderCompleted(event string, resource jsontext.Value) ([]Fact, error)
 		}
 	}
 	if len(facts) == 0 {
-		return []Fact{ignored(event, "the order holds no payments; their own events tell")}, nil
+		return []Fact{toldBy(event, "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.AUTHORIZATION.CREATED")}, nil // it has no id of a payment
 	}
 	return facts, nil
 }
