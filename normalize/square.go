@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,51 +17,119 @@ import (
 // {"payment": {...}}}}. The type says only that the object was created or
 // updated; the object's status says what happened. Square updates an object
 // several times in one status, for example when it has computed its fees. The
-// identity is therefore not the event's: it is the object with its status and
-// amount, and each such state is one fact.
+// identity is therefore not the event's: it is the object with its status and, where
+// that can change, its amount, and each such state is one fact.
 //
-// The merchant's reference is the reference_id of payments and stored cards.
+// A checkout at a terminal names its payments and tells the same facts as these, and
+// a refund at a terminal those of its refund. A paid invoice names no payment, so the
+// setting tells says whether payments or invoices tell. order.updated tells nothing:
+// it has the order's id and version, and is not sent for a payment.
+//
+// The merchant's reference is the reference_id of payments, terminal checkouts and
+// stored cards, or the number of an invoice, which has the order of its payments.
 // Refunds, disputes and payouts have none. Nothing in the body distinguishes
 // the sandbox from live; the header that does is not signed.
 //
 // https://developer.squareup.com/reference/square/webhooks
 var square = Connector{
 	Docs:      "https://developer.squareup.com/reference/square/webhooks",
-	Key:       "data.object.payment.reference_id; data.object.card.reference_id of stored cards",
+	Key:       "data.object.payment.reference_id, else that of its terminal checkout, else the invoice_number of its order's invoice; data.object.card.reference_id of stored cards",
+	Settings:  []Setting{squareTells},
+	Tellers:   squareTellers(),
 	Normalize: squareNormalize,
 }
 
+// The values of the setting tells.
+const (
+	squarePayments = "payments"
+	squareInvoices = "invoices"
+)
+
+// squareTells says which webhooks tell that an invoice was paid.
+var squareTells = Setting{
+	Name: "tells",
+	Description: "what makes payment.captured: payments (payment.created, payment.updated and terminal.checkout.updated; the default) or invoices (invoice.payment_made), " +
+		"for a merchant who takes all payments by invoices and does not subscribe to payment.updated. The other only gives references",
+	Values: []string{squarePayments, squareInvoices},
+}
+
+// squareTellers returns the tellers, by the tables of the statuses.
+func squareTellers() []Teller {
+	payments := distinct(slices.Sorted(maps.Values(squarePaymentTypes))...)
+	refunds := distinct(slices.Sorted(maps.Values(squareRefundTypes))...)
+	var disputes []schemas.Type
+	for _, state := range slices.Sorted(maps.Keys(squareDisputeTypes)) {
+		disputes = append(disputes, squareDisputeTypes[state].typ)
+	}
+	disputes = distinct(disputes...)
+	return []Teller{
+		{Event: "payment.created", Facts: payments},
+		{Event: "payment.updated", Facts: payments},
+		{Event: "terminal.checkout.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentAuthorized, schemas.PaymentCancelled, schemas.PaymentExpired}, Instead: "payment.updated, which does not have the reference_id of the checkout"},
+		{Event: "invoice.payment_made", Facts: []schemas.Type{schemas.PaymentCaptured}, Instead: "with tells payments: payment.updated, which does not have the invoice_number", Tells: squareInvoices},
+		{Event: "refund.created", Facts: refunds},
+		{Event: "refund.updated", Facts: refunds},
+		{Event: "terminal.refund.updated", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.RefundCancelled}, Instead: "refund.updated"},
+		{Event: "dispute.created", Facts: disputes},
+		{Event: "dispute.state.updated", Facts: disputes},
+		{Event: "dispute.state.changed", Facts: disputes, Instead: "dispute.state.updated, its new name"},
+		{Event: "payout.sent", Facts: []schemas.Type{schemas.PayoutProcessing}},
+		{Event: "payout.paid", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+		{Event: "payout.failed", Facts: []schemas.Type{schemas.PayoutFailed}},
+		{Event: "card.created", Facts: []schemas.Type{schemas.MandateActive}},
+		{Event: "card.disabled", Facts: []schemas.Type{schemas.MandateRevoked}},
+		{Event: "card.forgotten", Facts: []schemas.Type{schemas.MandateRevoked}},
+	}
+}
+
 // squareReaders has, for each event name, the function that reads its object.
-var squareReaders = map[string]func(event string, o squareObject) (Fact, error){
-	"payment.created": squarePayment,
-	"payment.updated": squarePayment,
+var squareReaders = map[string]func(event string, o squareObject) ([]Fact, error){
+	"payment.created": squareSingle(squarePayment),
+	"payment.updated": squareSingle(squarePayment),
 
-	"refund.created": squareRefund,
-	"refund.updated": squareRefund,
+	"refund.created": squareSingle(squareRefund),
+	"refund.updated": squareSingle(squareRefund),
 
-	"dispute.created":       squareDispute,
-	"dispute.state.updated": squareDispute,
-	"dispute.state.changed": squareDispute, // its old name
+	"terminal.checkout.created": squareCheckout,
+	"terminal.checkout.updated": squareCheckout,
+	"terminal.refund.created":   squareSingle(squareTerminalRefund),
+	"terminal.refund.updated":   squareSingle(squareTerminalRefund),
 
-	"payout.sent":   squarePayout,
-	"payout.paid":   squarePayout,
-	"payout.failed": squarePayout,
+	"invoice.payment_made": squareSingle(squareInvoice),
 
-	"card.created":   squareCard,
-	"card.disabled":  squareCard,
-	"card.forgotten": squareCard,
+	"dispute.created":       squareSingle(squareDispute),
+	"dispute.state.updated": squareSingle(squareDispute),
+	"dispute.state.changed": squareSingle(squareDispute), // its old name
+
+	"payout.sent":   squareSingle(squarePayout),
+	"payout.paid":   squareSingle(squarePayout),
+	"payout.failed": squareSingle(squarePayout),
+
+	"card.created":   squareSingle(squareCard),
+	"card.disabled":  squareSingle(squareCard),
+	"card.forgotten": squareSingle(squareCard),
+}
+
+// squareSingle turns a function that returns one fact into a reader.
+func squareSingle(read func(event string, o squareObject) (Fact, error)) func(string, squareObject) ([]Fact, error) {
+	return func(event string, o squareObject) ([]Fact, error) {
+		f, err := read(event, o)
+		return []Fact{f}, err
+	}
 }
 
 // squareObject is data.object. It holds the one object that the event is about.
 type squareObject struct {
-	Payment jsontext.Value `json:"payment"`
-	Refund  jsontext.Value `json:"refund"`
-	Dispute jsontext.Value `json:"dispute"`
-	Payout  jsontext.Value `json:"payout"`
-	Card    jsontext.Value `json:"card"`
+	Payment  jsontext.Value `json:"payment"`
+	Checkout jsontext.Value `json:"checkout"` // at a terminal
+	Invoice  jsontext.Value `json:"invoice"`
+	Refund   jsontext.Value `json:"refund"` // also one at a terminal
+	Dispute  jsontext.Value `json:"dispute"`
+	Payout   jsontext.Value `json:"payout"`
+	Card     jsontext.Value `json:"card"`
 }
 
-func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
+func squareNormalize(payload []byte, o Options) ([]Fact, error) {
 	var e struct {
 		MerchantID text           `json:"merchant_id"`
 		Type       text           `json:"type"`
@@ -86,16 +156,39 @@ func squareNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err := redecode(e.Data, &data); err != nil {
 		return oneMalformed(event, err)
 	}
-	f, err := read(event, data.Object)
-	if err == nil && f.Identity == "" {
-		err = fmt.Errorf("%w: the object has no id", ErrMalformed)
+	facts, err := read(event, data.Object)
+	if err != nil {
+		return oneMalformed(event, err)
 	}
-	if err == nil {
-		f.Time, err = timestamp(e.CreatedAt, time.RFC3339)
+	when, err := timestamp(e.CreatedAt, time.RFC3339)
+	if err != nil {
+		return oneMalformed(event, err)
 	}
-	f.Account = string(e.MerchantID)
-	f.ConnectorEventID = string(e.EventID)
-	return oneFact(event, f, err)
+	for i, f := range facts {
+		if f.Type != "" && f.Identity == "" {
+			return oneMalformed(event, fmt.Errorf("%w: the object has no id", ErrMalformed))
+		}
+		f = f.squareTold(event, o.Settings[squareTells.Name])
+		f.Time, f.Account = when, string(e.MerchantID)
+		f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
+		facts[i] = f
+	}
+	return facts, nil
+}
+
+// squareTold returns the fact by the setting tells: if another event type makes its
+// event, an ignored one with its references.
+func (f Fact) squareTold(event, tells string) Fact {
+	invoice := event == "invoice.payment_made"
+	if f.Type != schemas.PaymentCaptured || invoice == (tells == squareInvoices) {
+		return f
+	}
+	told := toldBy(event, "invoice.payment_made")
+	if invoice {
+		told = toldBy(event, "payment.updated")
+	}
+	told.MerchantTransactionID, told.ConnectorTransactionID, told.ConnectorReferences = f.MerchantTransactionID, f.ConnectorTransactionID, f.ConnectorReferences
+	return told
 }
 
 // squareMoney is an amount in the minor unit of the currency, as in ISO 4217:
@@ -145,6 +238,7 @@ type squarePaymentObject struct {
 	ApprovedMoney squareMoney `json:"approved_money"`
 	SourceType    text        `json:"source_type"`
 	ReferenceID   text        `json:"reference_id"`
+	OrderID       text        `json:"order_id"`
 	CardDetails   struct {
 		Card struct {
 			ID        text `json:"id"` // of a stored card
@@ -175,6 +269,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	}
 	f.Type = typ
 	f.ConnectorTransactionID, f.MerchantTransactionID = p.ID, string(p.ReferenceID)
+	f.ConnectorReferences = others(p.ID, p.OrderID)
 	f.MandateID = string(p.CardDetails.Card.ID)
 	f.PaymentMethod = method(p.SourceType, first(p.CardDetails.Card.CardBrand, p.WalletDetails.Brand, p.BuyNowPayLaterDetails.Brand))
 	if p.TotalMoney.Amount == nil {
@@ -184,6 +279,9 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 		return f, err
 	}
 	f.Identity = squareIdentity(p.ID, p.Status, f.Amount)
+	if typ == schemas.PaymentCaptured || typ == schemas.PaymentCancelled { // the amount does not change any more, and a terminal's checkout may not have it
+		f.setSquareIdentity(squareIdentity(p.ID, p.Status, nil))
+	}
 	switch typ {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount, err = p.ApprovedMoney.amount()
@@ -195,6 +293,139 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 		}
 	}
 	return f, err
+}
+
+// setSquareIdentity sets the identity, and keeps the one that earlier versions gave.
+func (f *Fact) setSquareIdentity(identity string) {
+	f.Identity, f.Formerly = identity, others(identity, f.Identity)
+}
+
+// squareCheckout reads a checkout at a terminal. It returns a fact for each of its
+// payments. Square sends a completed checkout twice, with one body:
+// https://developer.squareup.com/forums/t/21429
+//
+// The amount of a checkout is without the tip that the payer chooses at the terminal.
+// If the payer can choose one, or if there are several payments, the facts have no
+// amount until the payments' own events tell it.
+//
+// https://developer.squareup.com/reference/square/objects/TerminalCheckout
+func squareCheckout(event string, o squareObject) ([]Fact, error) {
+	var c struct {
+		ID          text        `json:"id"`
+		Status      text        `json:"status"`
+		ReferenceID text        `json:"reference_id"`
+		OrderID     text        `json:"order_id"`
+		PaymentIDs  []string    `json:"payment_ids"`
+		AmountMoney squareMoney `json:"amount_money"`
+		TipMoney    squareMoney `json:"tip_money"`
+		Cancelled   text        `json:"cancel_reason"`
+		Options     struct {
+			Autocomplete *bool `json:"autocomplete"`
+		} `json:"payment_options"`
+		Device struct {
+			Tips struct {
+				Allowed bool `json:"allow_tipping"`
+			} `json:"tip_settings"`
+		} `json:"device_options"`
+	}
+	if err := decode(o.Checkout, &c); err != nil {
+		return nil, err
+	}
+	base := Fact{Type: schemas.PaymentCaptured}
+	status := "COMPLETED"
+	switch {
+	case c.Status == "COMPLETED" && c.Options.Autocomplete != nil && !*c.Options.Autocomplete:
+		base.Type, status = schemas.PaymentAuthorized, "APPROVED" // the merchant has to complete the payment
+	case c.Status == "COMPLETED":
+	case c.Status == "CANCELED" && c.Cancelled == "TIMED_OUT" && len(c.PaymentIDs) == 0:
+		base.Type, status = schemas.PaymentExpired, "CANCELED"
+	case c.Status == "CANCELED":
+		base.Type, status = schemas.PaymentCancelled, "CANCELED"
+	default:
+		base = statusNotUnified(event, "the status of the checkout", c.Status)
+	}
+	base.MerchantTransactionID, base.ConnectorReferences = string(c.ReferenceID), others("", c.ID, c.OrderID)
+	amount, err := c.AmountMoney.amount()
+	if err != nil {
+		return nil, err
+	}
+	tip, err := c.TipMoney.amount()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case amount == nil || c.Device.Tips.Allowed && tip == nil || len(c.PaymentIDs) > 1:
+	case tip != nil && tip.Currency == amount.Currency:
+		base.Amount = &schemas.Amount{Value: amount.Value + tip.Value, Currency: amount.Currency}
+	default:
+		base.Amount = amount
+	}
+	ids := c.PaymentIDs
+	if len(ids) == 0 && (c.Status != "COMPLETED" || c.ID == "") {
+		ids = []string{string(c.ID)}
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("%w: a completed checkout without payment_ids", ErrMalformed)
+	}
+	facts := make([]Fact, len(ids))
+	for i, id := range ids {
+		f := base
+		f.ConnectorTransactionID, f.ConnectorReferences = id, others(id, base.ConnectorReferences...)
+		switch f.Type {
+		case schemas.PaymentCaptured:
+			f.Identity, f.CapturedAmount = squareIdentity(id, status, nil), f.Amount
+		case schemas.PaymentAuthorized:
+			f.Identity, f.AuthorizedAmount = squareIdentity(id, status, f.Amount), f.Amount
+		case "":
+		default:
+			f.Identity = squareIdentity(id, status, nil)
+		}
+		facts[i] = f
+	}
+	return facts, nil
+}
+
+// squareInvoice reads an invoice that was paid, wholly or in part. It names no
+// payment: the sum paid so far tells one payment from the next.
+// https://developer.squareup.com/reference/square/webhooks/invoice.payment_made
+func squareInvoice(event string, o squareObject) (f Fact, err error) {
+	var i struct {
+		ID       string `json:"id"`
+		Number   text   `json:"invoice_number"`
+		OrderID  text   `json:"order_id"`
+		Status   text   `json:"status"`
+		Requests []struct {
+			Completed squareMoney `json:"total_completed_amount_money"`
+		} `json:"payment_requests"`
+	}
+	if err := decode(o.Invoice, &i); err != nil {
+		return f, err
+	}
+	f.Type = schemas.PaymentCaptured
+	f.MerchantTransactionID = string(i.Number)
+	f.ConnectorTransactionID = first(string(i.OrderID), i.ID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, i.ID)
+	for _, r := range i.Requests {
+		paid, err := r.Completed.amount()
+		if err != nil {
+			return f, err
+		}
+		if paid == nil {
+			continue
+		}
+		if f.CapturedAmount == nil {
+			f.CapturedAmount = &schemas.Amount{Currency: paid.Currency}
+		}
+		if paid.Currency != f.CapturedAmount.Currency {
+			return f, fmt.Errorf("%w: payment_requests have the currencies %s and %s", ErrMalformed, f.CapturedAmount.Currency, paid.Currency)
+		}
+		f.CapturedAmount.Value += paid.Value
+	}
+	f.Identity = squareIdentity(i.ID, "captured", f.CapturedAmount)
+	if i.Status == "PAID" && len(i.Requests) == 1 { // otherwise it does not tell which part was paid now
+		f.Amount = f.CapturedAmount
+	}
+	return f, nil
 }
 
 // squareRefundTypes maps the status of a refund to the event type.
@@ -227,6 +458,38 @@ func squareRefund(_ string, o squareObject) (f Fact, err error) {
 	f.Reason = string(r.Reason)
 	f.Amount, err = r.AmountMoney.amount()
 	f.Identity = squareIdentity(r.ID, r.Status, f.Amount)
+	return f, err
+}
+
+// squareTerminalRefund reads a refund at a terminal, which makes a refund with the id
+// refund_id.
+// https://developer.squareup.com/reference/square/objects/TerminalRefund
+func squareTerminalRefund(event string, o squareObject) (f Fact, err error) {
+	var r struct {
+		ID          string      `json:"id"`
+		RefundID    string      `json:"refund_id"`
+		PaymentID   text        `json:"payment_id"`
+		OrderID     text        `json:"order_id"`
+		Status      string      `json:"status"`
+		AmountMoney squareMoney `json:"amount_money"`
+		Reason      text        `json:"reason"`
+	}
+	if err := decode(o.Refund, &r); err != nil {
+		return f, err
+	}
+	switch r.Status {
+	case "COMPLETED":
+		f.Type = schemas.RefundSucceeded
+	case "CANCELED":
+		f.Type = schemas.RefundCancelled
+	default:
+		return statusNotUnified(event, "the status of the refund", r.Status), nil
+	}
+	f.ConnectorRefundID, f.ConnectorTransactionID = first(r.RefundID, r.ID), string(r.PaymentID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, r.OrderID)
+	f.Reason = string(r.Reason)
+	f.Amount, err = r.AmountMoney.amount()
+	f.Identity = squareIdentity(f.ConnectorRefundID, r.Status, f.Amount)
 	return f, err
 }
 
