@@ -13,21 +13,46 @@ import (
 
 // stripe normalises Stripe's webhooks. One webhook is one event, {"id", "type",
 // "created", "livemode", "data": {"object"}}, and the object is in its state
-// after the change. The payment id is that of the PaymentIntent, or of the
-// charge if there is no intent. A charge of an intent becomes no event, because
-// the intent has an event of its own. Several event types report the same
-// refund or dispute, so the identity of these is the object and its status:
-// each state is one fact. The API version decides which event reports the
-// refund of a charge: see [stripeChargeRefunded].
+// after the change. Every event type can be subscribed to alone, and several tell
+// the same fact, so the identity of a fact is the object and its new state:
+// pi_1:captured, ch_1:failed, re_1:succeeded, dp_1:lost. The payment is the
+// PaymentIntent, or the charge if there is no intent. A few facts have no such
+// identity, because they can happen to one object several times; these have the id
+// of Stripe's event, which is the same in all its deliveries: processing, action
+// required, and failures that made no charge.
 //
-// The merchant's reference is in the metadata of the intent, the charge or the
-// refund. A dispute has metadata of its own, which is mostly empty.
+// What one object says of another depends on the version of the API, which an
+// endpoint at Stripe has: see [stripeBasil] and [stripeRefundsByCharge].
+//
+// The merchant's reference is in the metadata of the intent, the charge, the
+// session, the invoice, the subscription or the refund, or in the session's
+// client_reference_id. Stripe does not copy the session's to the intent: the
+// merchant can do that with payment_intent_data[metadata] when it makes the
+// session. A dispute has metadata of its own, which is mostly empty.
 //
 // https://docs.stripe.com/api/events/types
+// https://docs.stripe.com/metadata
 var stripe = Connector{
 	Docs:      "https://docs.stripe.com/api/events/types",
-	Key:       "data.object.metadata.<merchant_id_keys>; data.object.client_reference_id of Checkout sessions",
+	Key:       "data.object.metadata.<merchant_id_keys>, also of the subscription of an invoice; data.object.client_reference_id of Checkout sessions",
+	Settings:  []Setting{stripeTells, stripeRefunds},
+	Tellers:   stripeTellers,
 	Normalize: stripeNormalize,
+}
+
+// stripeTells is the setting that says which events tell that an invoice was paid.
+var stripeTells = Setting{
+	Name: "tells",
+	Description: "which events tell that an invoice was paid, since API version 2025-03-31, where an invoice no longer names its payment: payments (payment_intent.*, charge.*, invoice_payment.paid) " +
+		"or invoices (invoice.*, checkout.session.*; not for invoices that are paid in parts); payments if it is not set",
+	Values: []string{"payments", "invoices"},
+}
+
+// stripeRefunds is the setting that says which events tell of successful refunds.
+var stripeRefunds = Setting{
+	Name:        "refunds",
+	Description: "which events tell of successful refunds, since API version 2024-10-28, where a charge does not name its refunds: refunds (refund.*) or charges (charge.refunded); refunds if it is not set",
+	Values:      []string{"refunds", "charges"},
 }
 
 // stripeExponents has the currencies whose minor unit at Stripe differs from
@@ -51,7 +76,15 @@ var stripeReaders = map[string]func(change stripeChange, o Options) (Fact, error
 	"charge.pending":   stripeCharge,
 	"charge.expired":   stripeCharge,
 
-	"checkout.session.expired": stripeSession,
+	"checkout.session.completed":               stripeSession,
+	"checkout.session.async_payment_succeeded": stripeSession,
+	"checkout.session.async_payment_failed":    stripeSession,
+	"checkout.session.expired":                 stripeSession,
+
+	"invoice.paid":              stripeInvoice,
+	"invoice.payment_succeeded": stripeInvoice,
+	"invoice.payment_failed":    stripeInvoice,
+	"invoice_payment.paid":      stripeInvoicePayment,
 
 	"refund.created":        stripeRefund,
 	"refund.updated":        stripeRefund,
@@ -117,8 +150,11 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 		read = e.thin
 	}
 	f, err := read(o)
-	f.Mode, f.Identity = mode(e.Livemode == "true"), first(f.Identity, string(e.ID))
-	f.ConnectorEventID = string(e.ID)
+	f.Mode, f.ConnectorEventID = mode(e.Livemode == "true"), string(e.ID)
+	if f.Identity == "" {
+		f.Identity = string(e.ID)
+	}
+	f.Formerly = []string{string(e.ID)} // most facts had it
 	return oneFact(event, f, err)
 }
 
@@ -156,37 +192,18 @@ func (e stripeEvent) fact(o Options) (f Fact, err error) {
 	return f, stripeCheckID(data.Object)
 }
 
-// thin reads a thin event. It has the id of its object and not the object, so
-// only the event name decides. An account can receive both kinds of events;
-// these have different ids and are two facts.
-//
-// https://docs.stripe.com/event-destinations
-func (e stripeEvent) thin(Options) (f Fact, err error) {
-	var about struct {
-		ID text `json:"id"`
+// increase returns by how much the change raised a sum in a field of the object;
+// nil if the event does not have the sum before the change, or if it was no less.
+func (c stripeChange) increase(field string, to int64) *int64 {
+	var before map[string]jsontext.Value
+	var from *int64
+	if redecode(c.before, &before) != nil || redecode(before[field], &from) != nil || from == nil {
+		return nil
 	}
-	if err := redecode(e.RelatedObject, &about); err != nil {
-		return f, err
+	if to -= *from; to <= 0 {
+		return nil
 	}
-	name, id := strings.TrimPrefix(string(e.Type), "v1."), string(about.ID)
-	switch {
-	case id == "" || name == string(e.Type):
-		return notUnified(e.Type), nil
-	case stripeIntentTypes[name] != "":
-		if name == "payment_intent.amount_capturable_updated" {
-			return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), nil
-		}
-		f.Type, f.ConnectorTransactionID = stripeIntentTypes[name], id
-	case stripePayoutTypes[name] != "":
-		f.Type, f.ConnectorPayoutID = stripePayoutTypes[name], id
-	default:
-		return ignored(e.Type, "a thin event does not say what became of "+id), nil
-	}
-	f.Account = string(e.Context)
-	var created time.Time
-	err = redecode(e.Created, &created)
-	f.Time = created.UTC()
-	return f, err
+	return &to
 }
 
 // stripeCheckID returns an error if the object has no id or is no object. The
@@ -224,7 +241,32 @@ type stripeMethodDetails struct {
 	Card struct {
 		Brand                text `json:"brand"`
 		NetworkTransactionID text `json:"network_transaction_id"`
+
+		// Of charges alone.
+		AmountAuthorized *int64 `json:"amount_authorized"`
+		Multicapture     struct {
+			Status text `json:"status"`
+		} `json:"multicapture"`
 	} `json:"card"`
+}
+
+// stripeBasil reports whether a version of the API, which begins with its date, is
+// 2025-03-31.basil or later. Since then neither an intent nor a charge names its
+// invoice, and an invoice does not name them.
+//
+// https://docs.stripe.com/changelog/basil/2025-03-31/add-support-for-multiple-partial-payments-on-invoices
+func stripeBasil(version string) bool { return version >= "2025-03-31" }
+
+// stripeInvoicesTell reports whether the endpoint's setting names the events of
+// invoices as those that tell that an invoice was paid.
+func stripeInvoicesTell(o Options) bool { return o.Settings["tells"] == "invoices" }
+
+// stripeNoEvent returns the ignored fact with the merchant's reference and the ids of
+// f, which other events can need.
+func stripeNoEvent(ignored, f Fact) Fact {
+	ignored.MerchantTransactionID = f.MerchantTransactionID
+	ignored.ConnectorTransactionID, ignored.ConnectorReferences = f.ConnectorTransactionID, f.ConnectorReferences
+	return ignored
 }
 
 // method returns the payment method.

@@ -93,9 +93,10 @@ func stripeFraudWarning(change stripeChange, _ Options) (f Fact, err error) {
 // https://docs.stripe.com/api/radar/reviews/object
 func stripeReview(change stripeChange, _ Options) (f Fact, err error) {
 	var r struct {
-		ClosedReason  text `json:"closed_reason"`
-		Charge        text `json:"charge"`
-		PaymentIntent text `json:"payment_intent"`
+		ID            string `json:"id"`
+		ClosedReason  text   `json:"closed_reason"`
+		Charge        text   `json:"charge"`
+		PaymentIntent text   `json:"payment_intent"`
 	}
 	if err := redecode(change.object, &r); err != nil {
 		return f, err
@@ -107,6 +108,9 @@ func stripeReview(change stripeChange, _ Options) (f Fact, err error) {
 		f.Type = schemas.FraudRejected
 	default:
 		return ignored(change.event, fmt.Sprintf("the review closed as %q, which judges no fraud", r.ClosedReason)), nil
+	}
+	if r.ID != "" {
+		f.Identity = r.ID + ":closed"
 	}
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)

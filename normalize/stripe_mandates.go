@@ -20,9 +20,9 @@ func stripeSetupIntent(change stripeChange, o Options) (f Fact, err error) {
 	if err := redecode(change.object, &s); err != nil {
 		return f, err
 	}
-	f.Type = schemas.MandateActive
+	f.Type, f.Identity = schemas.MandateActive, s.ID+":succeeded"
 	if change.event == "setup_intent.setup_failed" {
-		f.Type = schemas.MandateFailed
+		f.Type, f.Identity = schemas.MandateFailed, "" // it can fail several times
 		if e := s.LastSetupError; e != nil {
 			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
 		}
@@ -70,7 +70,7 @@ func stripeMethodDetached(change stripeChange, o Options) (f Fact, err error) {
 	if err := redecode(change.object, &m); err != nil {
 		return f, err
 	}
-	f.Type = schemas.MandateRevoked
+	f.Type, f.Identity = schemas.MandateRevoked, m.ID+":detached"
 	f.MerchantTransactionID = o.merchantID(m.Metadata)
 	f.ConnectorMandateID, f.PaymentMethod = m.ID, m.method()
 	return f, nil

@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"cmp"
+	"fmt"
+	"strings"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -10,6 +12,7 @@ import (
 // was used.
 type stripeError struct {
 	Code               text                `json:"code"`
+	Charge             text                `json:"charge"` // of the attempt; none if no charge was made
 	DeclineCode        text                `json:"decline_code"`
 	Message            text                `json:"message"`
 	NetworkDeclineCode text                `json:"network_decline_code"`
@@ -32,8 +35,8 @@ var stripeIntentTypes = map[string]schemas.Type{
 	"payment_intent.amount_capturable_updated": schemas.PaymentAuthorized,
 }
 
-// stripeStatusTypes corrects an event name that says captured or paid out while
-// the status of the object says otherwise: the status decides.
+// stripeStatusTypes corrects an event name that says captured, authorized or paid
+// out while the status of the object says otherwise: the status decides.
 var stripeStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"processing":      schemas.PaymentProcessing, // of intents
@@ -41,6 +44,10 @@ var stripeStatusTypes = map[schemas.Type]map[text]schemas.Type{
 		"canceled":        schemas.PaymentCancelled,
 		"pending":         schemas.PaymentProcessing, // of charges
 		"failed":          schemas.PaymentFailed,
+	},
+	schemas.PaymentAuthorized: {
+		"succeeded": schemas.PaymentCaptured, // of intents
+		"canceled":  schemas.PaymentCancelled,
 	},
 	schemas.PayoutSucceeded: {
 		"pending":    schemas.PayoutProcessing,
@@ -50,14 +57,37 @@ var stripeStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
+// stripeCaptured returns the identity of a capture: with the sum taken so far if it
+// took less than the whole, because the rest can follow. The sum of an intent,
+// amount_received, and that of its charge, amount_captured, are the same.
+func stripeCaptured(id string, taken, whole *int64) string {
+	if taken != nil && whole != nil && *taken < *whole {
+		return fmt.Sprintf("%s:captured:%d", id, *taken)
+	}
+	return id + ":captured"
+}
+
+// stripeAuthorized returns the identity of an authorization. A larger one later
+// is another fact: https://docs.stripe.com/payments/incremental-authorization
+func stripeAuthorized(id string, amount *int64) string {
+	if amount == nil {
+		return id + ":authorized"
+	}
+	return fmt.Sprintf("%s:authorized:%d", id, *amount)
+}
+
 // stripeIntent reads a PaymentIntent.
 // https://docs.stripe.com/api/payment_intents/object
 //
 // An intent with several captures also has an event amount_capturable_updated
 // for each capture, with the amount that can still be captured. It does not say
-// how much that capture took. The last capture becomes an event by
-// payment_intent.succeeded:
+// how much that capture took. The last capture is also told by
+// payment_intent.succeeded, with the sum:
 // https://docs.stripe.com/payments/multicapture
+//
+// payment_details.order_reference is the invoice (in_) or the Checkout session
+// (cs_) that made the intent, in webhooks since November 2025. Stripe does not
+// document that, and a merchant can set the field.
 func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
@@ -74,64 +104,102 @@ func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 		LatestCharge       text         `json:"latest_charge"`
 		Charges            struct {     // until API version 2022-11-15
 			Data []struct {
+				ID      text                `json:"id"`
 				Details stripeMethodDetails `json:"payment_method_details"`
 			} `json:"data"`
 		} `json:"charges"`
+		Invoice text     `json:"invoice"` // until API version 2025-03-31
+		Details struct { // since
+			OrderReference text `json:"order_reference"`
+		} `json:"payment_details"`
 	}
 	if err := redecode(change.object, &pi); err != nil {
 		return f, err
 	}
+	invoice, session := pi.Invoice, text("")
+	switch reference := pi.Details.OrderReference; {
+	case strings.HasPrefix(string(reference), "in_"):
+		invoice = text(first(invoice, reference))
+	case strings.HasPrefix(string(reference), "cs_"):
+		session = reference
+	}
+	charge := pi.LatestCharge
+	if len(pi.Charges.Data) > 0 { // newest first
+		d := pi.Charges.Data[0]
+		charge = text(first(charge, d.ID))
+		f.PaymentMethod, f.NetworkTransactionID = d.Details.method(), string(d.Details.Card.NetworkTransactionID)
+	}
 	f.Type = stripeIntentTypes[change.event]
 	f.Type = cmp.Or(stripeStatusTypes[f.Type][pi.Status], f.Type)
+	taken, left := pi.AmountReceived, pi.AmountCapturable
+	part := f.Type == schemas.PaymentAuthorized && taken != nil && *taken > 0
+	if part {
+		f.Type, part = schemas.PaymentCaptured, left != nil && *left > 0
+	}
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.merchantID(pi.Metadata), pi.ID
-	f.ConnectorReferences = others(pi.ID, pi.LatestCharge)
+	f.ConnectorReferences = others(text(pi.ID), charge, invoice, session)
 	f.MandateID = string(pi.PaymentMethod)
 	amount := pi.Amount
 	switch f.Type {
 	case schemas.PaymentCaptured:
-		amount = pi.AmountReceived
-		f.CapturedAmount, err = minor(amount, pi.Currency, stripeExponents)
-	case schemas.PaymentAuthorized:
-		if taken := pi.AmountReceived; taken != nil && *taken > 0 {
-			if left := pi.AmountCapturable; left == nil || *left == 0 {
-				return ignored(change.event, "nothing is left to capture; payment_intent.succeeded tells"), nil
-			}
-			f.Type, amount = schemas.PaymentCaptured, nil
-			f.CapturedAmount, err = minor(taken, pi.Currency, stripeExponents)
-			break
+		amount = taken
+		f.Identity = stripeCaptured(pi.ID, taken, pi.Amount)
+		switch whole := pi.ID + ":captured"; {
+		case part:
+			f.Identity, amount = fmt.Sprintf("%s:%d", whole, *taken), nil
+		case f.Identity != whole:
+			f.Also = []string{whole} // the last part: a thin event does not say that it is less
+		case invoice != "" && stripeBasil(change.version) && stripeInvoicesTell(o):
+			f.Identity, f.Also = string(invoice)+":captured", []string{whole}
+		case pi.Invoice != "":
+			f.Also = []string{string(invoice) + ":captured"}
 		}
-		amount = pi.AmountCapturable
-		f.AuthorizedAmount, err = minor(amount, pi.Currency, stripeExponents)
+		f.CapturedAmount, err = minor(taken, pi.Currency, stripeExponents)
+	case schemas.PaymentAuthorized:
+		if left != nil && *left == 0 {
+			return stripeNoEvent(ignored(change.event, "nothing was authorized: amount_capturable is 0"), f), nil
+		}
+		amount = left
+		f.Identity = stripeAuthorized(pi.ID, left)
+		f.AuthorizedAmount, err = minor(left, pi.Currency, stripeExponents)
+	case schemas.PaymentProcessing:
+		if charge != "" {
+			f.Also = []string{string(charge) + ":pending"}
+		}
 	case schemas.PaymentFailed:
 		if e := pi.LastPaymentError; e != nil {
 			f.Error, f.PaymentMethod = e.failure(), e.PaymentMethod.method()
+			if e.Charge != "" {
+				f.Identity = string(e.Charge) + ":failed"
+			}
 		}
 	case schemas.PaymentCancelled:
+		f.Identity = pi.ID + ":canceled"
 		f.Error = failure(pi.CancellationReason, "", "")
 	}
 	if err != nil {
 		return f, err
 	}
-	if f.Amount, err = minor(amount, pi.Currency, stripeExponents); err != nil {
-		return f, err
-	}
-	if len(pi.Charges.Data) > 0 { // newest first
-		d := pi.Charges.Data[0].Details
-		f.PaymentMethod, f.NetworkTransactionID = d.method(), string(d.Card.NetworkTransactionID)
-	}
 	if f.PaymentMethod == nil && len(pi.PaymentMethodTypes) == 1 {
 		f.PaymentMethod = method(pi.PaymentMethodTypes[0], "")
 	}
-	return f, nil
+	f.Amount, err = minor(amount, pi.Currency, stripeExponents)
+	return f, err
 }
 
 // stripeCharge reads a charge.
 // https://docs.stripe.com/api/charges/object
+//
+// A charge that is captured asynchronously says captured at once, and
+// charge.updated only brings its balance transaction:
+// https://docs.stripe.com/payments/payment-intents/asynchronous-capture
 func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	var c struct {
 		ID             string              `json:"id"`
 		Status         text                `json:"status"`
 		PaymentIntent  text                `json:"payment_intent"`
+		Invoice        text                `json:"invoice"` // until API version 2025-03-31
+		SourceTransfer text                `json:"source_transfer"`
 		Amount         *int64              `json:"amount"`
 		AmountCaptured *int64              `json:"amount_captured"`
 		Captured       bool                `json:"captured"`
@@ -148,62 +216,68 @@ func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 	if err := redecode(change.object, &c); err != nil {
 		return f, err
 	}
-	if c.PaymentIntent != "" && change.event != "charge.expired" {
-		return ignored(change.event, "the charge belongs to "+string(c.PaymentIntent)+", whose own event tells"), nil
+	if c.SourceTransfer != "" {
+		return stripeTransferred(change.event, c.SourceTransfer), nil
 	}
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, c.ID)
+	f.ConnectorReferences = others(text(f.ConnectorTransactionID), text(c.ID), c.Invoice)
 	f.PaymentMethod, f.NetworkTransactionID = c.Details.method(), string(c.Details.Card.NetworkTransactionID)
 	f.MandateID = string(c.PaymentMethod)
-	if f.Amount, err = minor(c.Amount, c.Currency, stripeExponents); err != nil {
-		return f, err
-	}
+	amount := c.Amount
 	switch {
 	case change.event == "charge.failed":
-		f.Type = schemas.PaymentFailed
+		f.Type, f.Identity = schemas.PaymentFailed, c.ID+":failed"
 		f.Error = failure(c.FailureCode, c.FailureMessage, c.Outcome.NetworkDeclineCode)
 	case change.event == "charge.pending":
-		f.Type = schemas.PaymentProcessing
+		f.Type, f.Identity = schemas.PaymentProcessing, c.ID+":pending"
 	case change.event == "charge.expired":
-		f.Type = schemas.PaymentExpired
+		f.Type, f.Identity = schemas.PaymentExpired, f.ConnectorTransactionID+":expired"
+		if c.PaymentIntent != "" {
+			f.Also = []string{c.ID + ":expired"} // of the thin event
+		}
 	case stripeStatusTypes[schemas.PaymentCaptured][c.Status] != "":
-		f.Type = stripeStatusTypes[schemas.PaymentCaptured][c.Status]
-	case c.Captured:
-		f.Type = schemas.PaymentCaptured
-		f.AuthorizedAmount = f.Amount
-		if c.AmountCaptured != nil {
-			f.CapturedAmount, err = minor(c.AmountCaptured, c.Currency, stripeExponents)
-			f.Amount = f.CapturedAmount
+		f.Type, f.Identity = stripeStatusTypes[schemas.PaymentCaptured][c.Status], c.ID+":"+string(c.Status)
+	case c.Captured || change.event == "charge.captured":
+		if change.event == "charge.succeeded" && c.PaymentIntent != "" && stripeBasil(change.version) && stripeInvoicesTell(o) {
+			return stripeNoEvent(toldBy(change.event, "payment_intent.succeeded", "invoice.paid"), f), nil
+		}
+		f.Type, f.Identity = schemas.PaymentCaptured, stripeCaptured(f.ConnectorTransactionID, c.AmountCaptured, c.Amount)
+		if c.Invoice != "" {
+			f.Also = []string{string(c.Invoice) + ":captured"}
+		}
+		if f.AuthorizedAmount, err = minor(c.Amount, c.Currency, stripeExponents); err != nil {
+			return f, err
+		}
+		if taken := c.AmountCaptured; taken != nil {
+			if f.CapturedAmount, err = minor(taken, c.Currency, stripeExponents); err != nil {
+				return f, err
+			}
+			amount = taken
+			if c.Amount != nil && *taken < *c.Amount && c.Details.Card.Multicapture.Status == "available" {
+				amount = change.increase("amount_captured", *taken) // amount_captured is a sum of several captures
+			}
 		}
 	default:
-		f.Type = schemas.PaymentAuthorized
-		f.AuthorizedAmount = f.Amount
+		if authorized := c.Details.Card.AmountAuthorized; authorized != nil {
+			amount = authorized // less than the amount if only a part was authorized
+		}
+		f.Type, f.Identity = schemas.PaymentAuthorized, stripeAuthorized(f.ConnectorTransactionID, amount)
+		f.AuthorizedAmount, err = minor(amount, c.Currency, stripeExponents)
 	}
+	if err != nil {
+		return f, err
+	}
+	f.Amount, err = minor(amount, c.Currency, stripeExponents)
 	return f, err
 }
 
-// stripeSession reads a Checkout session.
-// https://docs.stripe.com/api/checkout/sessions/object
-func stripeSession(change stripeChange, o Options) (f Fact, err error) {
-	var s struct {
-		ID                string   `json:"id"`
-		PaymentIntent     text     `json:"payment_intent"`
-		ClientReferenceID text     `json:"client_reference_id"`
-		AmountTotal       *int64   `json:"amount_total"`
-		Currency          text     `json:"currency"`
-		Mode              text     `json:"mode"`
-		Metadata          metadata `json:"metadata"`
-	}
-	if err := redecode(change.object, &s); err != nil {
-		return f, err
-	}
-	if s.Mode == "setup" {
-		return ignored(change.event, "the session was to save a payment method, not to pay"), nil
-	}
-	f.Type = schemas.PaymentExpired
-	f.MerchantTransactionID = first(o.merchantID(s.Metadata), string(s.ClientReferenceID))
-	f.ConnectorTransactionID = first(string(s.PaymentIntent), s.ID)
-	f.Amount, err = minor(s.AmountTotal, s.Currency, stripeExponents)
-	return f, err
+// stripeTransferred returns the ignored fact of a charge that another account at
+// Stripe made by a transfer, such as that of a connected account by a destination
+// charge. The payer's payment is the charge of that other account, the platform.
+//
+// https://docs.stripe.com/api/charges/object#charge_object-source_transfer
+// https://docs.stripe.com/connect/destination-charges
+func stripeTransferred(event string, transfer text) Fact {
+	return ignored(event, "the charge is the transfer "+string(transfer)+" from another account at Stripe, where the payer's payment is")
 }

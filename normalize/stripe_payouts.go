@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -14,6 +15,12 @@ var stripePayoutTypes = map[string]schemas.Type{
 	"payout.canceled": schemas.PayoutCancelled,
 	"transfer.paid":   schemas.PayoutSucceeded,
 	"transfer.failed": schemas.PayoutFailed,
+}
+
+// stripePayoutIdentity returns the identity of a payout's fact: the payout and what
+// the event name says of it.
+func stripePayoutIdentity(id, event string) string {
+	return id + ":" + event[strings.LastIndex(event, ".")+1:]
 }
 
 // stripePayout reads a payout.
@@ -33,7 +40,7 @@ func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 	}
 	f.Type = stripePayoutTypes[change.event]
 	f.Type = cmp.Or(stripeStatusTypes[f.Type][p.Status], f.Type)
-	f.ConnectorPayoutID = p.ID
+	f.ConnectorPayoutID, f.Identity = p.ID, stripePayoutIdentity(p.ID, change.event)
 	f.MerchantTransactionID = o.merchantID(p.Metadata)
 	f.Error = failure(p.FailureCode, p.FailureMessage, "")
 	// Payouts in HUF and TWD are in hundredths too, as in ISO 4217.

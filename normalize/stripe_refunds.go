@@ -41,65 +41,75 @@ func stripeRefund(change stripeChange, o Options) (f Fact, err error) {
 	if err := redecode(change.object, &r); err != nil {
 		return f, err
 	}
-	if f, err = r.fact(change, o); f.Type == schemas.RefundSucceeded && r.Charge != "" && stripeRefundsByCharge(change.version) {
-		return ignored(change.event, "in this version of the API charge.refunded tells that a charge was refunded"), err
+	f, err = r.fact(change, o)
+	if f.Type == schemas.RefundSucceeded && r.Charge != "" && stripeRefundsByCharge(change.version, o) {
+		return stripeNoEvent(toldBy(change.event, "charge.refunded"), f), err
 	}
 	return f, err
 }
 
-// fact returns the fact of a refund.
+// fact returns the fact of a refund. The refund of a charge that was never captured
+// and has expired is the expiry of the payment, which charge.expired tells, too.
 func (r stripeRefundObject) fact(change stripeChange, o Options) (f Fact, err error) {
 	if r.Status == "" {
 		r.Status = "succeeded" // refunds had no status before 2018, and none that failed
-	}
-	if r.Reason == "expired_uncaptured_charge" {
-		return ignored(change.event, "the charge was never captured: charge.expired tells"), nil
 	}
 	typ, ok := stripeRefundTypes[r.Status]
 	if !ok {
 		return f, fmt.Errorf("%w: refund status %q", ErrMalformed, r.Status)
 	}
+	f.MerchantTransactionID = o.merchantID(r.Metadata)
+	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
+	if f.Amount, err = minor(r.Amount, r.Currency, stripeExponents); err != nil {
+		return f, err
+	}
+	if r.Reason == "expired_uncaptured_charge" {
+		if f.ConnectorTransactionID == "" {
+			return ignored(change.event, "the refund is of a charge that was never captured, and does not name it"), nil
+		}
+		f.Type, f.Identity = schemas.PaymentExpired, f.ConnectorTransactionID+":expired"
+		return f, nil
+	}
 	if f.Type = typ; r.ID != "" {
 		f.Identity = r.ID + ":" + string(r.Status)
 	}
-	f.MerchantTransactionID = o.merchantID(r.Metadata)
 	f.ConnectorRefundID = r.ID
-	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)
-	f.ConnectorReferences = others(f.ConnectorTransactionID, r.Charge)
 	f.Reason = string(r.Reason)
 	f.Error = failure(r.FailureReason, "", "")
-	f.Amount, err = minor(r.Amount, r.Currency, stripeExponents)
-	return f, err
+	return f, nil
 }
 
-// stripeRefundsByCharge reports whether, in this version of the API,
-// charge.refunded is the only event that reports the successful refund of a
-// charge. Since 2022-11-15 the charge does not contain its refunds, and before
-// 2024-10-28 refund.created was sent only for refunds without a charge. A
-// version begins with its date.
+// stripeRefundsByCharge reports whether charge.refunded tells the successful
+// refunds of charges, and not the events of the refunds. Since 2022-11-15 a charge
+// does not contain its refunds, so the two cannot be joined. Before 2024-10-28
+// refund.created was sent only for refunds without a charge, and charge.refunded is
+// the only event. Since then Stripe sends both, to endpoints that subscribe to
+// them, and the endpoint's setting decides. A version begins with its date.
 //
 // https://docs.stripe.com/upgrades#2022-11-15
 // https://docs.stripe.com/changelog/acacia/2024-10-28/refund-webhook-update
-func stripeRefundsByCharge(version string) bool {
-	return version >= "2022-11-15" && version < "2024-10-28"
+func stripeRefundsByCharge(version string, o Options) bool {
+	return version >= "2022-11-15" && (version < "2024-10-28" || o.Settings["refunds"] == "charges")
 }
 
 // stripeChargeRefunded reads a charge after a refund. If the charge contains
 // its refunds, the newest refund is the fact. If it does not, the refund has
-// events of its own, except in the versions of [stripeRefundsByCharge]. In
-// these the amount of the refund is the difference between amount_refunded and
-// its former value. The refund's id is not there, so the identity is the
-// charge, the sum refunded so far and the day: Stripe can send two events for
-// one change, and after a failed refund the same sum can be reached again, days
-// later.
+// events of its own, except where [stripeRefundsByCharge] says otherwise: then the
+// amount of the refund is the difference between amount_refunded and its former
+// value. The refund's id is not there, so the identity is the charge, the sum
+// refunded so far and the day: Stripe can send two events for one change, and after
+// a failed refund the same sum can be reached again, days later.
 //
 // Until 2025-03-31, a charge that was cancelled before its capture also became
-// refunded.
+// refunded. That is the cancellation of the payment.
 func stripeChargeRefunded(change stripeChange, o Options) (f Fact, err error) {
 	var c struct {
 		ID             string              `json:"id"`
 		PaymentIntent  text                `json:"payment_intent"`
+		SourceTransfer text                `json:"source_transfer"`
 		Captured       *bool               `json:"captured"`
+		Amount         *int64              `json:"amount"`
 		AmountRefunded *int64              `json:"amount_refunded"`
 		Currency       string              `json:"currency"`
 		Metadata       metadata            `json:"metadata"`
@@ -113,41 +123,32 @@ func stripeChargeRefunded(change stripeChange, o Options) (f Fact, err error) {
 	if err != nil {
 		return f, err
 	}
-	switch {
-	case c.Captured != nil && !*c.Captured:
-		return ignored(change.event, "the charge was never captured, so it was cancelled and not refunded"), nil
-	case len(refunds) > 0:
-		if f, err = refunds[0].fact(change, o); err != nil || f.Type == "" {
-			return f, err
-		}
-		f.MerchantTransactionID = first(f.MerchantTransactionID, o.merchantID(c.Metadata))
-		f.ConnectorTransactionID = first(string(c.PaymentIntent), f.ConnectorTransactionID, c.ID)
-		return f, err
-	case !stripeRefundsByCharge(change.version) || c.AmountRefunded == nil:
-		return ignored(change.event, "the charge does not hold its refunds; refund.created and refund.updated tell"), nil
+	if c.SourceTransfer != "" {
+		return stripeTransferred(change.event, c.SourceTransfer), nil
 	}
-	f.Type, f.Identity = schemas.RefundSucceeded, fmt.Sprintf("%s:refunded:%d:%s", c.ID, *c.AmountRefunded, change.created.Format(time.DateOnly))
 	f.MerchantTransactionID = o.merchantID(c.Metadata)
 	f.ConnectorTransactionID = first(string(c.PaymentIntent), c.ID)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, c.ID)
 	f.PaymentMethod = c.Details.method()
-	f.Amount, err = minor(stripeRefundedBy(*c.AmountRefunded, change.before), c.Currency, stripeExponents)
+	switch {
+	case c.Captured != nil && !*c.Captured:
+		f.Type, f.Identity = schemas.PaymentCancelled, f.ConnectorTransactionID+":canceled"
+		if len(refunds) > 0 && refunds[0].Reason == "expired_uncaptured_charge" {
+			f.Type, f.Identity = schemas.PaymentExpired, f.ConnectorTransactionID+":expired"
+		}
+		f.Amount, err = minor(c.Amount, c.Currency, stripeExponents)
+		return f, err
+	case len(refunds) > 0:
+		refund, err := refunds[0].fact(change, o)
+		refund.MerchantTransactionID = first(refund.MerchantTransactionID, f.MerchantTransactionID)
+		refund.ConnectorTransactionID = first(string(c.PaymentIntent), refund.ConnectorTransactionID, c.ID)
+		return refund, err
+	case !stripeRefundsByCharge(change.version, o) || c.AmountRefunded == nil:
+		return stripeNoEvent(toldBy(change.event, "refund.created", "refund.updated"), f), nil
+	}
+	f.Type, f.Identity = schemas.RefundSucceeded, fmt.Sprintf("%s:refunded:%d:%s", c.ID, *c.AmountRefunded, change.created.Format(time.DateOnly))
+	f.Amount, err = minor(change.increase("amount_refunded", *c.AmountRefunded), c.Currency, stripeExponents)
 	return f, err
-}
-
-// stripeRefundedBy returns how much of a charge one change refunded; nil if the
-// event does not have the sum before the change.
-func stripeRefundedBy(refunded int64, before jsontext.Value) *int64 {
-	var was struct {
-		AmountRefunded *int64 `json:"amount_refunded"`
-	}
-	if len(before) == 0 || redecode(before, &was) != nil || was.AmountRefunded == nil {
-		return nil
-	}
-	if refunded -= *was.AmountRefunded; refunded <= 0 {
-		return nil
-	}
-	return &refunded
 }
 
 // stripeRefundsOf returns the refunds that a charge contains, newest first.
