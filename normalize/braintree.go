@@ -54,6 +54,7 @@ var braintreeTransactionTypes = []schemas.Type{
 // braintreeTellers are the kinds of notifications, the most important first.
 var braintreeTellers = []Teller{
 	{Event: "disbursement", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
+	{Event: "transaction_disbursed", Facts: braintreeTransactionTypes}, // deprecated; it has the amount and the order id
 	{Event: "transaction_settled", Facts: braintreeTransactionTypes},
 	{Event: "transaction_settlement_declined", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentReversed, schemas.RefundFailed}},
 	{Event: "subscription_charged_successfully", Facts: braintreeTransactionTypes},
@@ -76,7 +77,6 @@ var braintreeTellers = []Teller{
 	{Event: "disbursement_exception", Facts: []schemas.Type{schemas.PayoutFailed}},
 	{Event: "granted_payment_method_revoked", Facts: []schemas.Type{schemas.MandateRevoked}},
 	{Event: "payment_method_revoked_by_customer", Facts: []schemas.Type{schemas.MandateRevoked}},
-	{Event: "transaction_disbursed", Facts: braintreeTransactionTypes, Instead: "disbursement, which is not deprecated; transaction_disbursed adds the amount and the order id"},
 }
 
 // braintreeReaders are the function that reads the subject, and the event type, of

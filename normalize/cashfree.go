@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"strings"
@@ -22,7 +23,12 @@ import (
 // linked. The merchant's is the link_id, which the link event has, and the payment
 // event among the tags of the order.
 //
+// The webhooks of the first version of subscriptions are flat, as JSON or as a form:
+// {"cf_event", "cf_eventTime", "cf_paymentId"}. Their fields are not all documented;
+// REFUND_STATUS and SUBSCRIPTION_AUTH_STATUS of that version are not read.
+//
 // https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
+// https://www.cashfree.com/docs/api-reference/payments/previous/subscriptionsv1/webhooks
 var cashfree = Connector{
 	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
 	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; where it is CFPay_…: link_id, else <merchant_id_keys> of order_tags or link_notes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
@@ -49,12 +55,13 @@ var cashfreeTellers = []Teller{
 	{Event: "DISPUTE_CREATED", Facts: cashfreeDisputed},
 	{Event: "DISPUTE_UPDATED", Facts: cashfreeDisputed},
 	{Event: "DISPUTE_CLOSED", Facts: cashfreeDisputed},
-	{Event: "PAYMENT_LINK_EVENT", Facts: append([]schemas.Type{schemas.PaymentExpired}, cashfreePaid...), Instead: "PAYMENT_SUCCESS_WEBHOOK, but for links that expire or are cancelled"},
+	{Event: "PAYMENT_LINK_EVENT", Facts: append([]schemas.Type{schemas.PaymentExpired}, cashfreePaid...)},
 	{Event: "PAYMENT_FORM_ORDER_WEBHOOK", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed}, Instead: "PAYMENT_SUCCESS_WEBHOOK and PAYMENT_FAILED_WEBHOOK"},
 	{Event: "SUBSCRIPTION_PAYMENT_SUCCESS", Facts: cashfreePaid},
 	{Event: "SUBSCRIPTION_PAYMENT_FAILED", Facts: cashfreePaid},
 	{Event: "SUBSCRIPTION_PAYMENT_DECLINED", Facts: cashfreePaid},
 	{Event: "SUBSCRIPTION_PAYMENT_CANCELLED", Facts: cashfreePaid},
+	{Event: "SUBSCRIPTION_NEW_PAYMENT", Facts: []schemas.Type{schemas.PaymentCaptured}},
 	{Event: "SUBSCRIPTION_REFUND_STATUS", Facts: cashfreeRefunded},
 	{Event: "SUBSCRIPTION_STATUS_CHANGED", Facts: cashfreeMandates},
 	{Event: "SUBSCRIPTION_STATUS_CHANGE", Facts: cashfreeMandates},
@@ -291,14 +298,29 @@ type cashfreeDisputeData struct {
 }
 
 func cashfreeNormalize(payload []byte, o Options) ([]Fact, error) {
+	if bytes.HasPrefix(payload, []byte("cf_")) {
+		form, err := decodeForm(payload)
+		if err != nil {
+			return nil, err
+		}
+		return cashfreeFlatFact(form)
+	}
 	var n struct {
-		Type text `json:"type"`
+		Type  text `json:"type"`
+		Event text `json:"cf_event"`
 	}
 	if err := decode(payload, &n); err != nil {
 		return nil, err
 	}
 	event := string(n.Type)
-	if event == "" {
+	switch {
+	case event == "" && n.Event != "":
+		var flat map[string]text
+		if err := redecode(payload, &flat); err != nil {
+			return oneMalformed(n.Event, err)
+		}
+		return cashfreeFlatFact(flat)
+	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of Cashfree's", ErrMalformed)
 	}
 	read, ok := cashfreeReaders[event]
@@ -564,4 +586,52 @@ func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
 	f.MandateID = string(d.SubscriptionID)
 	f.Error = failure("", d.FailureDetails.Reason, "")
 	return cashfreeAmounts(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
+}
+
+// cashfreeFlatTypes are the event types of the flat webhooks of payments.
+var cashfreeFlatTypes = map[string]schemas.Type{
+	"SUBSCRIPTION_NEW_PAYMENT":       schemas.PaymentCaptured,
+	"SUBSCRIPTION_PAYMENT_DECLINED":  schemas.PaymentFailed,
+	"SUBSCRIPTION_PAYMENT_CANCELLED": schemas.PaymentCancelled,
+}
+
+// cashfreeFlatFact reads a flat webhook of the first version of subscriptions. Its
+// cf_paymentId is the charge of the subscription, and cf_referenceId the payment, which
+// other webhooks call cf_payment_id.
+func cashfreeFlatFact[T ~string](d map[string]T) ([]Fact, error) {
+	event := string(d["cf_event"])
+	var f Fact
+	switch typ, mandate := cashfreeFlatTypes[event], cashfreeMandateTypes[text(d["cf_status"])]; {
+	case event == "SUBSCRIPTION_STATUS_CHANGE" && mandate == "":
+		return []Fact{statusNotUnified(event, "cf_status", d["cf_status"])}, nil
+	case event == "SUBSCRIPTION_STATUS_CHANGE" && d["cf_subReferenceId"] == "":
+		return oneMalformed(event, fmt.Errorf("%w: no cf_subReferenceId", ErrMalformed))
+	case event == "SUBSCRIPTION_STATUS_CHANGE":
+		f.Type, f.Identity = mandate, first("subscription "+d["cf_subReferenceId"]+" "+d["cf_status"]+" "+d["cf_eventTime"])
+		f.MerchantTransactionID, f.ConnectorMandateID = string(d["cf_subscriptionId"]), string(d["cf_subReferenceId"])
+	case typ == "":
+		return []Fact{notUnified(event)}, nil
+	case d["cf_paymentId"] == "":
+		return oneMalformed(event, fmt.Errorf("%w: no cf_paymentId", ErrMalformed))
+	default:
+		f.Type, f.Identity = typ, "charge "+string(d["cf_paymentId"])
+		payment := d["cf_referenceId"]
+		switch {
+		case typ == schemas.PaymentFailed: // it is tried again
+			f.Identity += " " + first(d["cf_retryAttempts"], d["cf_eventTime"])
+		case payment != "":
+			f.Also = []string{string(payment)}
+		}
+		f.ConnectorTransactionID = first(payment, d["cf_paymentId"])
+		f.ConnectorReferences = others(f.ConnectorTransactionID, d["cf_orderId"])
+		f.MerchantTransactionID, f.MandateID = string(d["cf_merchantTxnId"]), string(d["cf_subReferenceId"])
+		f.Error = failure("", d["cf_reasons"], "")
+		var err error
+		if f, err = cashfreeAmounts(f, text(d["cf_amount"]), "INR"); err != nil {
+			return oneMalformed(event, err)
+		}
+	}
+	at, err := cashfreeTime(string(d["cf_eventTime"]))
+	f.Time = at
+	return oneFact(event, f, err)
 }
