@@ -23,6 +23,7 @@ import (
 //	/healthz            200 while the process runs
 //	/readyz             200 while webhooks can be acknowledged; warnings in its body
 //	/v1/where?id=…      the receipts of a payment's events: a [history.Place]
+//	/v1/event_types     which event types came to each endpoint: [EventTypes]
 //	/v1/handle_event    if [Config.HandleEvent] says so
 //	/debug/pprof/       Go's profiles
 //
@@ -37,6 +38,7 @@ func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", s.readyz)
 	e.GET("/v1/where", s.where)
+	e.GET("/v1/event_types", s.eventTypes)
 	if s.HandleEvent == OnAdmin || s.HandleEvent == OnBoth {
 		e.POST("/v1/handle_event", func(c echo.Context) error { return s.handleEvent(c, nil) })
 	}

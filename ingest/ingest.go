@@ -88,6 +88,7 @@ const (
 type Server struct {
 	Config
 	endpoints   map[string]*webhook.Endpoint // by connector/name
+	tallies     map[string]*tally            // by connector/name
 	keyring     verify.Keyring
 	inFlight    *shares        // of MaxInFlight
 	connections *shares        // of MaxConnections
@@ -136,6 +137,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		Config:      c,
 		endpoints:   map[string]*webhook.Endpoint{},
+		tallies:     map[string]*tally{},
 		inFlight:    newShares(c.MaxInFlight),
 		connections: newShares(c.MaxConnections),
 		webhooks:    newShares(c.MaxConnections),
@@ -151,6 +153,7 @@ func New(c Config) (*Server, error) {
 			return nil, fmt.Errorf("endpoint %s is configured twice", e.ID())
 		}
 		s.endpoints[e.ID()] = &e
+		s.tallies[e.ID()] = newTally(&e, s.Now())
 	}
 	s.keyring.Failed, s.asked.Failed = s.keyFailed, s.keyFailed
 	s.echo = s.routes()

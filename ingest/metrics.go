@@ -15,6 +15,7 @@ type metrics struct {
 	webhooks *prometheus.CounterVec
 	events   *prometheus.CounterVec
 	dead     *prometheus.CounterVec
+	types    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	bytes    prometheus.Counter
 	inFlight prometheus.Gauge
@@ -45,6 +46,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tollbridge_dead_letters_total",
 			Help: "Webhooks with a malformed item, written to webhooks.dead. Inspect them with tollbridge dead.",
 		}, []string{"connector", "endpoint"}),
+		types: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_event_types_total",
+			Help: "Items of webhooks by the processor's event type (\"other\" if the connector does not read it) and result: event, duplicate, elsewhere (another event type makes the event), ignored, malformed.",
+		}, []string{"connector", "endpoint", "event_type", "result"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tollbridge_webhook_duration_seconds",
 			Help:    "Time from the request's headers to the response.",
@@ -96,6 +101,9 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 		}
 		for _, e := range d.verdict.Events {
 			m.events.WithLabelValues(connector, endpoint, string(e.Type)).Inc()
+		}
+		if d.endpoint != nil {
+			d.countEventTypes()
 		}
 	}
 	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()

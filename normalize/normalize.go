@@ -125,7 +125,8 @@ type Teller struct {
 	// name for that than Event.
 	Subscription string
 	// Instead says which event types tell the same facts, so that the merchant need
-	// not subscribe to this one. It is empty if this type should be subscribed to.
+	// not subscribe to this one. It is empty if this type should be subscribed to, and
+	// begins with "with tells VALUE: " if it should, unless the setting has the value.
 	Instead string
 	// Tells is the value of the setting "tells" with which this type makes events.
 	// With another value, it is ignored and gives only references. It is empty if the

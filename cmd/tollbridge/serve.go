@@ -178,6 +178,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	}
 	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(settings.Endpoints)).
 		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
+	go server.WarnOfSilence(ctx)
 	admin = listen(l.admin, server.Admin(metrics), log)
 	webhooks := listen(server.Listener(l.webhooks), server, log)
 	select {
