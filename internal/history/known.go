@@ -38,6 +38,18 @@ func (h *History) find(e schemas.Event) (k known, ok bool, err error) {
 	return k, false, nil
 }
 
+// Published returns the event that was published with one of the ids of e; false if
+// there is none.
+func (h *History) Published(e schemas.Event) (Located, bool, error) {
+	if err := h.Ready(); err != nil {
+		return Located{}, false, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k, ok, err := h.find(e)
+	return Located{k.id, k.Receipt}, ok, err
+}
+
 // findID returns the published event that an id belongs to.
 func (h *History) findID(id string) (known, bool, error) {
 	if e, ok := h.local.events[id]; ok {

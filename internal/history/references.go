@@ -153,9 +153,9 @@ func (h *History) addReferencesOfKnown(a *Admission, e schemas.Event) error {
 	return h.addReferences(a, e)
 }
 
-// Link adds the missing references of events to a. The caller knows that the
-// events were published and does not admit them.
-func (a *Admission) Link(events []schemas.Event) error {
+// Link adds the missing references of events, and of items without an event, to a. The
+// caller knows that the events were published and does not admit them.
+func (a *Admission) Link(events []schemas.Event, references ...schemas.Reference) error {
 	if a.h == nil {
 		return nil
 	}
@@ -166,5 +166,5 @@ func (a *Admission) Link(events []schemas.Event) error {
 			return err
 		}
 	}
-	return nil
+	return a.h.addFurtherReferences(a, references)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
@@ -76,7 +77,10 @@ func (x Explainer) Explain(ctx context.Context, events []schemas.Event, verdict 
 	var topics []string
 	for _, e := range events {
 		one := &Explanation{EventID: e.ID, Type: e.Type, Key: e.Subject, Published: []Found{}, Webhooks: []Found{}, event: e}
-		all, topics, s.byID[e.ID] = append(all, one), append(topics, x.Names.Event(e.Type)), one
+		all, topics = append(all, one), append(topics, x.Names.Event(e.Type))
+		for _, id := range e.IDs() {
+			s.byID[id] = one
+		}
 		for _, key := range candidateKeys(e) {
 			s.keys[key] = true
 		}
@@ -126,8 +130,12 @@ func (s *explaining) addReferencedKeys(ctx context.Context) error {
 // addEvents adds the records of the events.
 func (s *explaining) addEvents(ctx context.Context, topics []string) error {
 	return s.read(ctx, false, topics, func(r consume.Record) {
-		if x := s.byID[r.Header(schemas.HeaderEventID)]; x != nil {
-			x.Published, x.Key = append(x.Published, Found{Receipt: r.Receipt(), Time: r.Time.UTC()}), string(r.Key)
+		ids := append([]string{r.Header(schemas.HeaderEventID)}, strings.Split(r.Header(schemas.HeaderAlso), ",")...)
+		for _, id := range ids {
+			if x := s.byID[id]; x != nil {
+				x.Published, x.Key, s.byID[ids[0]] = append(x.Published, Found{Receipt: r.Receipt(), Time: r.Time.UTC()}), string(r.Key), x
+				break
+			}
 		}
 	})
 }

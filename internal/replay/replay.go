@@ -5,7 +5,9 @@
 // If an event was published before and today's code gives the same content, nothing
 // is done. If the content differs, a correction is published: a copy whose corrects
 // is the id of the first event, and whose own id is made from that id and from the new
-// content. If the event was not published, it is published. So a replay of the same
+// content. If the event was not published, it is published. An event that another of
+// the processor's webhooks told is published, and gets what the replayed webhook adds,
+// as at the server. So a replay of the same
 // range recognises by the ids what an earlier run has published, however that run
 // ended.
 //
@@ -119,7 +121,7 @@ type Counts struct {
 	Malformed  int   `json:"malformed"`
 	Unverified int   `json:"unverified"` // today's configuration lacks their endpoint or their secret
 	Published  int   `json:"published"`  // events
-	References int   `json:"references"` // stated by published events, and missing
+	References int   `json:"references"` // stated by published events or by webhooks without one, and missing
 	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
 }
 
@@ -138,6 +140,8 @@ type published struct {
 	received     int64  // when the webhook was received, Unix nanoseconds
 	source       digest // see sourceOf
 	seen         bool   // its own webhook was replayed or left out
+	isNew        bool   // it was not published before this run
+	corrected    bool   // content is that of a correction, which may have more than its own webhook says
 }
 
 // redelivery is an archived webhook that gives an event that another webhook gave first.
@@ -159,18 +163,23 @@ type run struct {
 	Config
 	Counts
 	published   map[digest]published  // by event id
+	first       map[digest]string     // further id of an event -> its id
 	redelivered map[digest]redelivery // by event id: the first redelivery, until the event's own webhook is read
 	keyring     verify.Keyring
 	batch       []Change
 	unlinked    []schemas.Event     // published events whose references may be missing
+	references  []schemas.Reference // of webhooks without an event
 	linked      map[string]struct{} // keys of the references that were published, or would be
+	adding      []schemas.Event     // events that another webhook told, which may lack something
+	added       map[string]struct{} // ids of the corrections that they made, or would make
+	unsure      []schemas.Event     // published events with another content, which were corrected
 	start       time.Time
 }
 
 // Run replays the selected webhooks. With an error it returns the counts until then;
 // running the same replay again continues from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, published: map[digest]published{}, redelivered: map[digest]redelivery{}, linked: map[string]struct{}{}}
+	r := &run{Config: c, published: map[digest]published{}, redelivered: map[digest]redelivery{}, linked: map[string]struct{}{}, first: map[digest]string{}, added: map[string]struct{}{}}
 	if err := r.readPublished(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading the published events: %w", err)
 	}
@@ -209,8 +218,14 @@ func (r *run) readPublished(ctx context.Context) error {
 			return err
 		}
 		id := digestOf([]byte(cmp.Or(e.Data.Corrects, e.ID))) // a correction replaces the first event
+		if further := record.Header(schemas.HeaderAlso); further != "" {
+			for one := range strings.SplitSeq(further, ",") {
+				r.first[digestOf([]byte(one))] = e.ID
+			}
+		}
 		p := published{
-			content: content, key: digestOf([]byte(e.Subject)), at: record.Receipt(),
+			corrected: e.Data.Corrects != "",
+			content:   content, key: digestOf([]byte(e.Subject)), at: record.Receipt(),
 			time: record.Time.UnixMilli(), received: e.Data.ReceivedAt.UnixNano(), source: sourceOf(e),
 		}
 		if was, ok := r.published[id]; !ok || e.Data.Corrects != "" && p.time >= was.time {
@@ -320,6 +335,10 @@ func (r *run) replayRedelivery(ctx context.Context, a webhook.Archived, at kafka
 		return ctx.Err()
 	}
 	for _, e := range j.Events {
+		e, err := r.underItsID(e)
+		if err != nil {
+			return err
+		}
 		id := digestOf([]byte(e.ID))
 		if r.redelivered[id].at != at || !r.selectsEvent(e) {
 			continue
@@ -378,9 +397,16 @@ func (r *run) replayWebhook(ctx context.Context, a webhook.Archived, at kafka.Re
 		r.Malformed++
 	}
 	r.countGone(a, j.Events)
+	if r.selectsAllEvents() {
+		r.references = append(r.references, j.References...)
+	}
 	for _, e := range j.Events {
 		if !r.selectsEvent(e) {
 			continue
+		}
+		e, err := r.underItsID(e)
+		if err != nil {
+			return err
 		}
 		if _, ok := r.published[digestOf([]byte(e.ID))]; ok {
 			r.unlinked = append(r.unlinked, e)
@@ -389,7 +415,7 @@ func (r *run) replayWebhook(ctx context.Context, a webhook.Archived, at kafka.Re
 			return err
 		}
 	}
-	if max(len(r.batch), len(r.unlinked)) >= batchEvents {
+	if max(len(r.batch), len(r.unlinked), len(r.adding), len(r.unsure), len(r.references)) >= batchEvents {
 		return r.flush(ctx)
 	}
 	return nil
@@ -402,7 +428,7 @@ func (r *run) countGone(a webhook.Archived, events []schemas.Event) {
 	}
 	for _, id := range a.EventIDs {
 		was, ok := r.published[digestOf([]byte(id))]
-		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return e.ID == id }) {
+		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return slices.Contains(e.IDs(), id) }) {
 			was.seen = true
 			r.published[digestOf([]byte(id))] = was
 			r.Gone++
@@ -410,20 +436,43 @@ func (r *run) countGone(a webhook.Archived, events []schemas.Event) {
 	}
 }
 
+// underItsID returns an event with the id under which it was published, or with its own
+// if it was not.
+func (r *run) underItsID(e schemas.Event) (schemas.Event, error) {
+	for _, id := range e.IDs() {
+		if _, ok := r.published[digestOf([]byte(id))]; ok {
+			e.ID = id
+			return e, nil
+		}
+		if first, ok := r.first[digestOf([]byte(id))]; ok {
+			e.ID = first
+			return e, nil
+		}
+	}
+	known, ok, err := r.History.Published(e)
+	if ok {
+		e.ID = known.ID
+	}
+	return e, err
+}
+
 // replayEvent handles one event of an archived webhook. A new event, and an event of
 // the webhook that was published first, is compared at once. The first redelivery is
-// kept for replayRedeliveries. The same fact from another of the processor's events is
-// ignored.
+// kept for replayRedeliveries. The same fact from another of the processor's events can
+// only add to it.
 func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 	id := digestOf([]byte(e.ID))
 	was, ok := r.published[id]
 	switch received := e.Data.ReceivedAt.UnixNano(); {
-	case was.seen:
-		return nil
-	case !ok || was.received == received:
+	case !ok || !was.seen && was.received == received:
 		delete(r.redelivered, id)
 		return r.compare(e, id)
-	case was.source == sourceOf(e):
+	case was.source != sourceOf(e):
+		// A plan publishes nothing, so that an event that is new to it cannot be added to.
+		if was.isNew && r.Publisher != nil || !was.isNew && !r.Missing {
+			r.adding = append(r.adding, e)
+		}
+	case !was.seen:
 		if other, ok := r.redelivered[id]; !ok || received < other.received {
 			r.redelivered[id] = redelivery{at, received}
 		}
@@ -440,25 +489,75 @@ func (r *run) compare(e schemas.Event, id digest) error {
 		return err
 	}
 	was.seen = true
+	if !ok {
+		was.isNew, was.received, was.source = true, e.Data.ReceivedAt.UnixNano(), sourceOf(e)
+	}
 	r.published[id] = was
 	switch {
 	case !ok:
 		r.New++
-	case was.content == content && (e.Data.KeySource != schemas.KeyFromPayload || was.key == digestOf([]byte(e.Subject))):
+		r.batch = append(r.batch, Change{Event: e})
+	case was.content == content && r.sameKey(was, e):
 		r.Same++
-		return nil
+	case was.corrected:
+		r.unsure = append(r.unsure, e)
 	default:
-		r.Changed++
-		if r.Missing {
-			return nil
-		}
-		// The receipt of the replaced record is part of the id: a later correction may
-		// have the content of an earlier one again.
-		identity := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, content, e.Subject)
-		e.Data.Corrects = e.ID
-		e.ID = schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, e.Type, 0)
+		r.change(e, was, content)
 	}
+	return nil
+}
+
+// sameKey reports whether a published event has the key that a replayed one says.
+func (r *run) sameKey(was published, e schemas.Event) bool {
+	return e.Data.KeySource != schemas.KeyFromPayload || was.key == digestOf([]byte(e.Subject))
+}
+
+// change adds the correction of a published event to the batch.
+func (r *run) change(e schemas.Event, was published, content digest) {
+	r.Changed++
+	if r.Missing {
+		return
+	}
+	// The receipt of the replaced record is part of the id: a later correction may have
+	// the content of an earlier one again.
+	identity := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, content, e.Subject)
+	e.Data.Corrects = e.ID
+	e.ID, e.Also, e.Formerly = schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, e.Type, 0), nil, nil
 	r.batch = append(r.batch, Change{Event: e, old: was.at})
+}
+
+// compareCorrected compares the events whose last correction differs from what their
+// webhook says: another webhook may have added something. It reads the corrections.
+func (r *run) compareCorrected(ctx context.Context) error {
+	events := r.unsure
+	r.unsure = nil
+	var at []kafka.Receipt
+	for _, e := range events {
+		at = append(at, r.published[digestOf([]byte(e.ID))].at)
+	}
+	records, err := r.Reader.Get(ctx, at)
+	if err != nil {
+		return err
+	}
+	for i, e := range events {
+		was := r.published[digestOf([]byte(e.ID))]
+		if record, ok := records[at[i]]; ok {
+			var correction schemas.Event
+			if err := json.Unmarshal(record.Value, &correction); err != nil {
+				return err
+			}
+			e, _ = e.Fill(correction)
+		}
+		content, err := contentOf(e)
+		if err != nil {
+			return err
+		}
+		if was.content == content && r.sameKey(was, e) {
+			r.Same++
+		} else {
+			r.change(e, was, content)
+		}
+	}
 	return nil
 }
 
@@ -467,23 +566,27 @@ const batchEvents = 200
 
 // flush publishes the batch, or only reports it if there is no publisher.
 func (r *run) flush(ctx context.Context) error {
-	batch, unlinked := r.batch, r.unlinked
-	r.batch, r.unlinked = nil, nil
-	if len(batch)+len(unlinked) == 0 {
+	if err := r.compareCorrected(ctx); err != nil {
+		return err
+	}
+	batch, unlinked, adding, references := r.batch, r.unlinked, r.adding, r.references
+	r.batch, r.unlinked, r.adding, r.references = nil, nil, nil, nil
+	if len(batch)+len(unlinked)+len(adding)+len(references) == 0 {
 		return nil
 	}
-	events := make([]schemas.Event, len(batch))
+	events := make([]schemas.Event, len(batch), len(batch)+len(adding))
 	for i, c := range batch {
 		events[i] = c.Event
 	}
-	a, err := r.History.AdmitWhenFresh(ctx, events)
+	a, err := r.History.AdmitWhenFresh(ctx, append(events, adding...))
 	if err != nil {
 		return err
 	}
 	defer a.Forget() // does nothing after Done
-	if err := r.link(a, unlinked); err != nil {
+	if err := r.link(a, unlinked, references); err != nil {
 		return err
 	}
+	batch = append(batch, r.additions(batch, a.Events)...)
 	if err := r.report(ctx, batch, a.Events); err != nil {
 		return err
 	}
@@ -509,11 +612,28 @@ func (r *run) flush(ctx context.Context) error {
 	return r.limitRate(ctx)
 }
 
-// link adds the missing references of published events, and counts each once, also in
+// additions returns the corrections among the admitted events with what other webhooks
+// add, and counts each once, also in a plan.
+func (r *run) additions(batch []Change, admitted []schemas.Event) (all []Change) {
+	for _, e := range admitted {
+		if e.Data.Corrects == "" || slices.ContainsFunc(batch, func(c Change) bool { return c.Event.ID == e.ID }) {
+			continue
+		}
+		if _, ok := r.added[e.ID]; !ok {
+			r.added[e.ID] = struct{}{}
+			r.Changed++
+			all = append(all, Change{Event: e, old: r.published[digestOf([]byte(e.Data.Corrects))].at})
+		}
+	}
+	return all
+}
+
+// link adds the missing references of published events and of webhooks without an
+// event, and counts each once, also in
 // a plan.
-func (r *run) link(a *history.Admission, published []schemas.Event) error {
+func (r *run) link(a *history.Admission, published []schemas.Event, references []schemas.Reference) error {
 	before := len(a.References)
-	if err := a.Link(published); err != nil {
+	if err := a.Link(published, references...); err != nil {
 		return err
 	}
 	for i, reference := range a.References {
