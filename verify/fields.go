@@ -461,6 +461,11 @@ func (j joined) verify(r Request, secret string, k Keys, _ time.Time) (Verified,
 	if err != nil {
 		return Verified{}, err
 	}
+	return j.verifyFields(r, f, signature, secret, k)
+}
+
+// verifyFields verifies a request whose fields and signature have been read.
+func (j joined) verifyFields(r Request, f form, signature []byte, secret string, k Keys) (Verified, error) {
 	messages, err := j.messages(r, f, k)
 	if err != nil {
 		return Verified{}, err

@@ -1,10 +1,10 @@
 package verify
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,18 +16,20 @@ import (
 )
 
 // wompi hashes the values of some fields of data, one after the other, the
-// event's timestamp and the events' secret. Which fields, the event says in
-// signature.properties, and signature.checksum is the hash, hex of SHA-256 in
-// either case. The timestamp is unix seconds, or milliseconds in events about
-// payouts. The last retry comes a day after the event; whether it carries a new
-// timestamp is not said, so that the window is two days.
+// event's timestamp and the events' secret. signature.properties lists the
+// fields, as paths such as transaction.id, and signature.checksum is the hash,
+// hex of SHA-256 in either case. The timestamp is Unix seconds, or milliseconds
+// in events about payouts. The last retry comes a day after the event. Wompi does
+// not say whether it carries a new timestamp, so the tolerance is two days.
 //
-// The list of fields is itself not signed, nor are names, nor where one value
-// ends and the next begins. So of events that become events of ours the fields
-// must have their forms, and the list must be the documented one, the id, the
-// status and the amount: in another list, what is signed must not be text that
-// the documented one has, too. The merchant's reference, the currency and the
-// rest are not signed.
+// The list is not signed, nor are names, nor where one value ends and the next
+// begins. Wompi documents the id, the status and the amount (of a stored payment
+// method: the id and the status), and warns that the list can change with time and
+// with the event. So further fields are accepted behind the documented ones, if
+// what they hold can be no part of the amount: that is, if it does not begin with a
+// digit. Another list would let whoever captured a webhook choose another id or
+// amount, and is refused where the event tells something. The further fields are
+// not protected: a sender can list them under another name.
 //
 // https://docs.wompi.co/en/docs/colombia/eventos/
 // https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
@@ -38,147 +40,218 @@ var wompi = Connector{
 	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, who captured a request can send it again for another reference",
 	Settings: []Setting{tolerance},
 	Verify:   wompiVerify,
+	joined:   []joined{wompiJoined},
 }
 
 const wompiTolerance = 48 * time.Hour
 
-type wompiEvent struct {
-	Event     string         `json:"event"`
-	Data      jsontext.Value `json:"data"`
-	Timestamp text           `json:"timestamp"`
-	Signature struct {
-		Properties []string `json:"properties"`
-		Checksum   text     `json:"checksum"`
-	} `json:"signature"`
-}
-
 func wompiVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
-	var e wompiEvent
-	if err := decodeJSON(r.Body, &e); err != nil {
-		return Verified{}, err
-	}
-	if e.Signature.Checksum == "" {
-		return Verified{}, fmt.Errorf("%w: no signature.checksum in the body", ErrMissing)
-	}
-	checksum, err := hex.DecodeString(string(e.Signature.Checksum))
-	if err != nil {
-		return Verified{}, fmt.Errorf("%w: signature.checksum: %v", ErrMalformed, err)
-	}
-	sent, err := strconv.ParseInt(string(e.Timestamp), 10, 64)
-	if err != nil {
-		return Verified{}, fmt.Errorf("%w: timestamp is %q, want unix seconds or milliseconds", ErrMalformed, e.Timestamp)
-	}
-	values, err := e.values()
+	f, signature, err := wompiRead(r)
 	if err != nil {
 		return Verified{}, err
 	}
-	signed := strings.Join(values, "") + string(e.Timestamp)
-	if !hmac.Equal(checksum, digest(sha256.New, signed+secret)) {
-		return Verified{}, ErrMismatch
+	sent, err := strconv.ParseInt(f[wompiTimestamp], 10, 64)
+	if err != nil {
+		return Verified{}, fmt.Errorf("%w: timestamp is %s, want Unix seconds or milliseconds", ErrMalformed, quoted(f[wompiTimestamp]))
 	}
-	if err := e.certain(values, signed); err != nil {
+	v, err := wompiJoined.verifyFields(r, f, signature, secret, k)
+	if err != nil {
 		return Verified{}, err
 	}
 	if err := k.within(unixOrMilli(sent), now, wompiTolerance); err != nil {
 		return Verified{}, err
 	}
-	return Verified{Payload: r.Body}, nil
+	return v, nil
 }
 
-// The limits of signature.properties: documented are three, of two names each.
+var wompiJoined = joined{read: wompiRead, messages: wompiMessages}
+
+// The fields of a webhook of Wompi's are named by their JSON Pointers.
 const (
-	wompiProperties = 16
-	wompiNames      = 4
+	wompiEvent     = "/event"
+	wompiTimestamp = "/timestamp"
+	wompiListed    = "/signature/properties" // the pointers of the listed fields, separated by commas
 )
 
-// wompiFields is what Wompi signs of the thing that an event is about, as far
-// as the thing has it, in this order.
-var wompiFields = []string{"id", "status", "amount_in_cents", "amountInCents"}
+// wompiPath is how signature.properties names a field of data.
+var wompiPath = regexp.MustCompile(`\A[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+){0,3}\z`)
 
-// values returns what stands at the paths of signature.properties, such as
-// transaction.id. Each object on the way is read once, whatever the paths are.
-// What decides must be among them.
-func (e wompiEvent) values() ([]string, error) {
-	if n := len(e.Signature.Properties); n > wompiProperties {
-		return nil, fmt.Errorf("%w: signature.properties has %d paths, want at most %d", ErrMalformed, n, wompiProperties)
+// wompiMaxListed is how many fields signature.properties may list. Three are
+// documented.
+const wompiMaxListed = 16
+
+// wompiRead returns the signature of a webhook, the fields that are listed as signed
+// and the fields that say of which kind the event is.
+func wompiRead(r Request) (form, []byte, error) {
+	var body struct {
+		Event     text           `json:"event"`
+		Data      jsontext.Value `json:"data"`
+		Timestamp text           `json:"timestamp"`
+		Signature struct {
+			Properties []string `json:"properties"`
+			Checksum   text     `json:"checksum"`
+		} `json:"signature"`
 	}
-	objects := map[string]map[string]jsontext.Value{} // by their paths
-	var at func(path []string) jsontext.Value
-	at = func(path []string) jsontext.Value {
-		if len(path) == 0 {
-			return e.Data
-		}
-		parent, last := path[:len(path)-1], path[len(path)-1]
-		name := fmt.Sprintf("%q", parent) // unlike a path, it tells no name from an empty one
-		object, read := objects[name]
-		if !read {
-			_ = json.Unmarshal(at(parent), &object) // what is no object has no fields
-			objects[name] = object
-		}
-		return object[last]
+	if err := decodeJSON(r.Body, &body); err != nil {
+		return nil, nil, err
 	}
-	for _, field := range wompiFields {
-		path := e.thing() + "." + field
-		if at([]string{e.thing(), field}) != nil && !slices.Contains(e.Signature.Properties, path) {
-			return nil, fmt.Errorf("%w: signature.properties: want %q among them", ErrMalformed, path)
-		}
+	signature, err := form{"signature.checksum": string(body.Signature.Checksum)}.signature("signature.checksum", hex.DecodeString)
+	if err != nil {
+		return nil, nil, err
 	}
-	var values []string
-	for _, path := range e.Signature.Properties {
-		names := strings.SplitN(path, ".", wompiNames+1)
-		value := jsontext.Value(nil)
-		if len(names) <= wompiNames {
-			value = at(names)
+	paths := body.Signature.Properties
+	if n := len(paths); n > wompiMaxListed {
+		return nil, nil, fmt.Errorf("%w: signature.properties has %d paths, want at most %d", ErrMalformed, n, wompiMaxListed)
+	}
+	f := form{wompiEvent: string(body.Event), wompiTimestamp: string(body.Timestamp)}
+	data := newLazyObject(body.Data)
+	var listed []string
+	for _, path := range paths {
+		if !wompiPath.MatchString(path) {
+			return nil, nil, fmt.Errorf("%w: signature.properties: %s is not a path such as transaction.id", ErrMalformed, quoted(path))
 		}
-		if value == nil {
-			return nil, fmt.Errorf("%w: signature.properties: %.80q is not in data", ErrMalformed, path)
+		value, ok := data.text(strings.Split(path, ".")...)
+		if !ok {
+			return nil, nil, fmt.Errorf("%w: signature.properties: %s is not in data", ErrMalformed, quoted(path))
 		}
+		pointer := "/data/" + strings.ReplaceAll(path, ".", "/")
+		f[pointer], listed = value, append(listed, pointer)
+	}
+	f[wompiListed] = strings.Join(listed, ",")
+	object := wompiObject(f[wompiEvent])
+	for _, name := range []string{"id", "status", "amountInCents"} {
+		f["/data/"+object+"/"+name], _ = data.text(object, name)
+	}
+	return f, signature, nil
+}
+
+// wompiObject returns the name of the object in data that an event is about. The
+// event's name begins with it: transaction.updated.
+func wompiObject(event string) string {
+	name, _, _ := strings.Cut(event, ".")
+	return name
+}
+
+// lazyObject is a JSON object of which single fields are read. It and the objects in
+// it are decoded once, however many fields are read.
+type lazyObject struct {
+	fields  map[string]jsontext.Value
+	objects map[string]*lazyObject
+}
+
+func newLazyObject(value jsontext.Value) *lazyObject {
+	o := &lazyObject{objects: map[string]*lazyObject{}}
+	_ = json.Unmarshal(value, &o.fields) // a value that is not an object has no fields
+	return o
+}
+
+// text returns the text of a field, and whether the object has the field. The path
+// is the names of the objects on the way and of the field.
+func (o *lazyObject) text(path ...string) (string, bool) {
+	name := path[0]
+	value, ok := o.fields[name]
+	switch {
+	case !ok:
+		return "", false
+	case len(path) == 1:
 		var t text
-		if err := decodeJSON(value, &t); err != nil {
-			return nil, err
-		}
-		values = append(values, string(t))
+		_ = json.Unmarshal(value, &t) // it is well-formed: it was part of the body
+		return string(t), true
+	case o.objects[name] == nil:
+		o.objects[name] = newLazyObject(value)
 	}
-	return values, nil
+	return o.objects[name].text(path[1:]...)
 }
 
-// thing is what the event is named after and is about: transaction.
-func (e wompiEvent) thing() string {
-	thing, _, _ := strings.Cut(e.Event, ".")
-	return thing
+// wompiKind is what Wompi signs of a kind of event.
+type wompiKind struct {
+	fields    []part // the fields that it lists first; the second is the status
+	further   format // of the text of all further fields
+	timestamp part
 }
 
-var (
-	// wompiForms is how the signed fields look, by the event and the field of an
-	// amount: a payment's id is of three numbers, a payout's a UUID, that of a
-	// stored payment method any word that does not end in a capital letter.
-	wompiForms = map[string]*regexp.Regexp{
-		"transaction.updated":                 regexp.MustCompile(`\A\z`), // without an amount: never
-		"transaction.updated amount_in_cents": regexp.MustCompile(`\A[0-9]+-[0-9]+-[0-9]+\n[A-Z_]+\n(0|[1-9][0-9]*)\n[1-9]([0-9]{9}|[0-9]{12})\z`),
-		"transaction.updated amountInCents":   regexp.MustCompile(`\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n[A-Z_]+\n(0|[1-9][0-9]*)\n[1-9]([0-9]{9}|[0-9]{12})\z`),
-		"nequi_token.updated":                 regexp.MustCompile(`\A[0-9A-Za-z_-]*[0-9a-z]\n[A-Z_]+\n[1-9]([0-9]{9}|[0-9]{12})\z`),
-		"bancolombia_transfer_token.updated":  regexp.MustCompile(`\A[0-9A-Za-z_-]*[0-9a-z]\n[A-Z_]+\n[1-9]([0-9]{9}|[0-9]{12})\z`),
+// wompiKindOf returns the kind of an event. It returns false for an event that
+// becomes no event of ours, because it has no id, or its name or its status is not one
+// of these.
+func wompiKindOf(f form) (k wompiKind, ok bool) {
+	event := f[wompiEvent]
+	object := "/data/" + wompiObject(event)
+	status := func(of ...string) part { return field(object+"/status", words(of...)) }
+	// Some of these are of payments only, and some of payouts only.
+	transactionStatus := status("PENDING", "PROCESSING", "APPROVED", "DECLINED", "ERROR", "VOIDED", "FAILED", "CANCELLED")
+	seconds := field(wompiTimestamp, digitPattern("10 digits: Unix seconds", 10, `[1-9][0-9]{9}`))
+	amount := digitPattern("a whole number without leading zeros", 18, `0|[1-9][0-9]*`)
+	afterAmount := format{ // a digit could be one of the amount
+		max: math.MaxInt, char: free.char,
+		whole: func(s string) bool { return !isDigit(s[0]) },
 	}
-	// wompiSigned is the text that is signed of any of them.
-	wompiSigned = regexp.MustCompile(`\A[0-9A-Za-z_-]+(APPROVED|DECLINED|VOIDED|ERROR|PENDING|PROCESSING|FAILED|CANCELLED)[0-9]{10,}\z`)
-)
+	switch {
+	case event == "transaction.updated" && f[object+"/amountInCents"] == "": // a payment
+		k = wompiKind{[]part{
+			field(object+"/id", pattern("three numbers joined by -", 80, `[0-9]+-[0-9]+-[0-9]+`)),
+			transactionStatus,
+			field(object+"/amount_in_cents", amount),
+		}, afterAmount, seconds}
+	case event == "transaction.updated": // a payout
+		k = wompiKind{[]part{
+			field(object+"/id", pattern("a UUID in small letters", 36, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)),
+			transactionStatus,
+			field(object+"/amountInCents", amount),
+		}, afterAmount, field(wompiTimestamp, digitPattern("13 digits: Unix milliseconds", 13, `[1-9][0-9]{12}`))}
+	case event == "nequi_token.updated", event == "bancolombia_transfer_token.updated":
+		k = wompiKind{[]part{ // the id begins unlike one of a payment or a payout
+			field(object+"/id", pattern("letters, digits, - and _, such as nequi_prod_RQkUiuv3", 120, `[a-z]+_[0-9A-Za-z_-]+`)),
+			status("APPROVED", "DECLINED"),
+		}, free, seconds}
+	default:
+		return k, false
+	}
+	return k, f[object+"/id"] != "" && k.fields[1].format.of(f[object+"/status"])
+}
 
-// certain refuses an event whose signature is right and is also that of another
-// event, of which this one was made by moving text from field to field.
-func (e wompiEvent) certain(values []string, signed string) error {
-	form := wompiForms[e.Event]
-	want := []string{e.thing() + ".id", e.thing() + ".status"}
-	for _, amount := range wompiFields[2:] {
-		if path := e.thing() + "." + amount; slices.Contains(e.Signature.Properties, path) {
-			form, want = wompiForms[e.Event+" "+amount], append(want, path)
+// digitPattern is a text of digits that a regular expression matches as a whole.
+func digitPattern(says string, most int, expression string) format {
+	f := pattern(says, most, expression)
+	f.char = isDigit
+	return f
+}
+
+// wompiMessages returns the message that a webhook is signed as: the listed fields,
+// in their order, and the timestamp.
+func wompiMessages(_ Request, f form, _ Keys) ([]message, error) {
+	listed := strings.FieldsFunc(f[wompiListed], func(r rune) bool { return r == ',' })
+	m := message{hash: sha256.New}
+	end := func(timestamp part) []message {
+		m.parts = append(m.parts, timestamp, keyPart)
+		return []message{m}
+	}
+	kind, ok := wompiKindOf(f)
+	if !ok { // no event can be changed: any list will do
+		m.parts = idleFields(listed...)
+		return end(idleField(wompiTimestamp, free)), nil
+	}
+	var want []string
+	for _, p := range kind.fields {
+		want = append(want, p.name)
+	}
+	if len(listed) < len(want) || !slices.Equal(listed[:len(want)], want) {
+		m.parts = idleFields(listed...)
+		m.also = func(form, Keys) error {
+			return fmt.Errorf("%w: signature.properties begins with %.200q, want %q: with another list, text of one field can be moved to another", ErrAmbiguous, listed[:min(len(listed), len(want))], want)
 		}
+		return end(idleField(wompiTimestamp, free)), nil
 	}
-	if form == nil { // nothing becomes of it
-		return nil
+	m.parts = kind.fields
+	for _, name := range listed[len(want):] {
+		if f[name] == "" {
+			continue
+		}
+		further := idleField(name, free)
+		further.joined = kind.further
+		if len(m.parts) > len(kind.fields) {
+			further.joined = format{} // the first one stands for all
+		}
+		m.parts = append(slices.Clip(m.parts), further)
 	}
-	fields := strings.Join(append(values, string(e.Timestamp)), "\n")
-	if slices.Equal(e.Signature.Properties, want) && form.MatchString(fields) || !wompiSigned.MatchString(signed) {
-		return nil
-	}
-	return fmt.Errorf("%w: an event %.40q of %.200q is not what Wompi signs, and the same signature is that of another event", ErrMalformed, e.Event, e.Signature.Properties)
+	return end(kind.timestamp), nil
 }

@@ -27,37 +27,81 @@ func TestWompiBorders(t *testing.T) {
 	if _, err := Verify("wompi", event(payment, "transaction.updated", listed, good, 1767262535), k, now); err != nil {
 		t.Fatal(err)
 	}
-	for what, c := range map[string]struct{ event, properties, data string }{
-		"a digit of the amount at the end of the time": {"transaction.updated", listed, strings.Replace(good, "4590000}", "459000,\"x\":1}", 1)},
+	type attack struct {
+		event, properties, data string
+		want                    Reason
+	}
+	for what, c := range map[string]attack{
 		"the beginning of the id elsewhere": {"transaction.updated", `"transaction.x",` + listed,
-			`{"transaction":{"x":"1","id":"5113-1767262530-10042","status":"APPROVED","amount_in_cents":4590000}}`},
+			`{"transaction":{"x":"1","id":"5113-1767262530-10042","status":"APPROVED","amount_in_cents":4590000}}`, ErrAmbiguous},
 		"the end of the amount elsewhere": {"transaction.updated", listed + `,"transaction.x"`,
-			`{"transaction":{"x":"00","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":45900}}`},
+			`{"transaction":{"x":"00","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":45900}}`, ErrAmbiguous},
+		"the end of the amount elsewhere, behind an empty field": {"transaction.updated", listed + `,"transaction.y","transaction.x"`,
+			`{"transaction":{"x":"00","y":"","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":45900}}`, ErrAmbiguous},
+		"the end of the amount and the time elsewhere": {"transaction.updated", listed + `,"transaction.x"`,
+			`{"transaction":{"x":"00","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":"45900"}}`, ErrAmbiguous},
 		"all of the amount elsewhere": {"transaction.updated", `"transaction.id","transaction.status","transaction.x"`,
-			`{"transaction":{"x":"4590000","id":"15113-1767262530-10042","status":"APPROVED"}}`},
+			`{"transaction":{"x":"4590000","id":"15113-1767262530-10042","status":"APPROVED"}}`, ErrAmbiguous},
 		"a payment as a payout": {"transaction.updated", `"transaction.id","transaction.status","transaction.amountInCents"`,
-			`{"transaction":{"id":"15113-1767262530-10042","status":"APPROVED","amountInCents":4590000}}`},
+			`{"transaction":{"id":"15113-1767262530-10042","status":"APPROVED","amountInCents":4590000}}`, ErrField},
+		"a payment as a payout that has both amounts": {"transaction.updated", listed,
+			`{"transaction":{"id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":4590000,"amountInCents":1}}`, ErrAmbiguous},
 		"a payment as a stored payment method": {"nequi_token.updated", `"nequi_token.id","nequi_token.status","nequi_token.x"`,
-			`{"nequi_token":{"id":"15113-1767262530-10042","status":"APPROVED","x":"4590000"}}`},
-		"a word of the status in the id": {"transaction.updated", listed,
-			`{"transaction":{"id":"15113-1767262530-10042APP","status":"ROVED","amount_in_cents":4590000}}`},
+			`{"nequi_token":{"id":"15113-1767262530-10042","status":"APPROVED","x":"4590000"}}`, ErrField},
+		"a name that looks like a path": {"transaction.updated", `"transaction/id","transaction.status","transaction.amount_in_cents"`,
+			`{"transaction/id":"15113-1767262530-10042","transaction":{"id":"9-9-9","status":"APPROVED","amount_in_cents":4590000}}`, ErrMalformed},
+		"a field given twice": {"transaction.updated", listed,
+			`{"transaction":{"id":"9-9-9","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":4590000}}`, ErrMalformed},
 	} {
-		stamp := int64(1767262535)
-		signed := payment
-		if strings.Contains(what, "time") { // 0 and the time: the same number
-			signed = "15113-1767262530-10042APPROVED459000" + "01767262535"
-			r := event(signed, c.event, c.properties, c.data, stamp)
-			r.Body = []byte(strings.Replace(string(r.Body), `"timestamp":1767262535`, `"timestamp":"01767262535"`, 1))
-			if _, err := Verify("wompi", r, k, now); !errors.Is(err, ErrMalformed) {
-				t.Errorf("%s: %v", what, err)
-			}
-			continue
+		if _, err := Verify("wompi", event(payment, c.event, c.properties, c.data, 1767262535), k, now); ReasonOf(err) != c.want {
+			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
-		if _, err := Verify("wompi", event(signed, c.event, c.properties, c.data, stamp), k, now); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: %v", what, err)
-		}
+	}
+	late := event("15113-1767262530-10042APPROVED459000"+"01767262535", "transaction.updated", listed, strings.Replace(good, "4590000", "459000", 1), 1767262535)
+	late.Body = []byte(strings.Replace(string(late.Body), `"timestamp":1767262535`, `"timestamp":"01767262535"`, 1))
+	if _, err := Verify("wompi", late, k, now); !errors.Is(err, ErrField) {
+		t.Errorf("a digit of the amount at the beginning of the time: %v", err)
 	}
 	if _, err := Verify("wompi", event(payment, "transaction.updated", listed+strings.Repeat(`,"transaction.id"`, 20), good, 1767262535), k, now); !errors.Is(err, ErrMalformed) {
 		t.Errorf("23 properties: %v", err)
+	}
+}
+
+// TestWompiLists: Wompi may list further fields, and of an event that nothing becomes of,
+// any. A webhook is refused only where another id, status, amount or time has the same text.
+func TestWompiLists(t *testing.T) {
+	now := time.Unix(1767262535, 0)
+	const secret = "test_events_tbWompiSecret01"
+	k := Keys{Secrets: []Secret{{"main", secret}}}
+	const (
+		three  = `"transaction.id","transaction.status","transaction.amount_in_cents"`
+		fields = `"id":"15113-1767262530-10042","status":"%s","amount_in_cents":4590000,"currency":"COP","reference":"%s","payment_source_id":null`
+		text   = "15113-1767262530-10042%s4590000"
+		token  = "nequi_prod_RQkUiuv3lEnDLiSao2Cz0iQLdFlyQOIA"
+	)
+	payment := func(status, reference string) string {
+		return `{"transaction":{` + fmt.Sprintf(fields, status, reference) + `}}`
+	}
+	for what, c := range map[string]struct {
+		event, properties, data, signed string
+		want                            Reason
+	}{
+		"the currency":                          {"transaction.updated", three + `,"transaction.currency"`, payment("APPROVED", "x"), fmt.Sprintf(text, "APPROVED") + "COP", ""},
+		"the currency and a number":             {"transaction.updated", three + `,"transaction.currency","transaction.reference"`, payment("APPROVED", "5501"), fmt.Sprintf(text, "APPROVED") + "COP5501", ""},
+		"null and a word":                       {"transaction.updated", three + `,"transaction.payment_source_id","transaction.currency"`, payment("APPROVED", "x"), fmt.Sprintf(text, "APPROVED") + "COP", ""},
+		"null and a number":                     {"transaction.updated", three + `,"transaction.payment_source_id","transaction.reference"`, payment("APPROVED", "5501"), fmt.Sprintf(text, "APPROVED") + "5501", ErrAmbiguous},
+		"a number after the amount":             {"transaction.updated", three + `,"transaction.reference"`, payment("APPROVED", "5501"), fmt.Sprintf(text, "APPROVED") + "5501", ErrAmbiguous},
+		"a status that no event is made of":     {"transaction.updated", `"transaction.status","transaction.reference"`, payment("REVIEW", "5501"), "REVIEW5501", ""},
+		"a token that ends in a capital":        {"nequi_token.updated", `"nequi_token.id","nequi_token.status"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED"}}`, token + "APPROVED", ""},
+		"a token with a number":                 {"nequi_token.updated", `"nequi_token.id","nequi_token.status","nequi_token.phone_number"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED","phone_number":"3990000000"}}`, token + "APPROVED3990000000", ""},
+		"a token whose text has two statuses":   {"nequi_token.updated", `"nequi_token.id","nequi_token.status","nequi_token.name"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED","name":"DECLINED"}}`, token + "APPROVEDDECLINED", ErrAmbiguous},
+		"an event that tollbridge does not map": {"merchant.updated", `"merchant.name"`, `{"merchant":{"name":"1"}}`, "1", ""},
+	} {
+		sum := sha256.Sum256([]byte(c.signed + "1767262535" + secret))
+		r := Request{Body: fmt.Appendf(nil, `{"event":%q,"data":%s,"signature":{"properties":[%s],"checksum":%q},"timestamp":1767262535}`,
+			c.event, c.data, c.properties, hex.EncodeToString(sum[:]))}
+		if _, err := Verify("wompi", r, k, now); ReasonOf(err) != c.want || err != nil && c.want == "" {
+			t.Errorf("%s: %v, want %q", what, err, c.want)
+		}
 	}
 }

@@ -81,6 +81,8 @@ var list = []unsigned{
 
 	{"wompi", "event", "outcome", "nothing signed names what the event is about", wompiPage},
 	{"wompi", "data/transaction/status", "outcome", "where a status that is not known begins or ends is not signed; neither way makes an event", wompiPage},
+	{"wompi", "data/nequi_token/status", "outcome", "as of a transaction", wompiPage},
+	{"wompi", "data/bancolombia_transfer_token/status", "outcome", "as of a transaction", wompiPage},
 	{"wompi", "data/transaction/reference", "key, ids", "nothing else names the payment", wompiPage},
 	{"wompi", "data/transaction/currency", "amount, outcome", "the only currency", wompiPage},
 	{"wompi", "data/transaction/payment_source_id", "ids", "the only id of the stored payment method", wompiPage},

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,12 +13,14 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// wompi: signature, with the hex of SHA-256 over the values of some properties,
-// the timestamp and the secret, stands in the payload itself.
+// wompi signs the fields that Wompi lists first: it puts their paths and the hex
+// SHA-256 of their values, the timestamp and the secret into the payload. Timestamps
+// are Unix seconds, and of payouts milliseconds.
 func wompi(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	var fields map[string]jsontext.Value
 	var event struct {
-		Data map[string]map[string]jsontext.Value `json:"data"`
+		Event string                               `json:"event"`
+		Data  map[string]map[string]jsontext.Value `json:"data"`
 	}
 	if err := json.Unmarshal(payload, &fields); err != nil {
 		return request(payload, "application/json"), err
@@ -28,19 +31,23 @@ func wompi(payload []byte, secret string, _ map[string]string, _ string, now tim
 	if fields == nil {
 		return request(payload, "application/json"), errNoObject
 	}
-	properties, signed := []string{}, ""
-	for thing, of := range event.Data {
-		for _, name := range []string{"id", "status", "amount_in_cents", "amountInCents"} {
-			if value := of[name]; value != nil {
-				text, err := jsontext.AppendUnquote(nil, value)
-				if err != nil {
-					text = value // a number
-				}
-				properties, signed = append(properties, thing+"."+name), signed+string(text)
-			}
+	object, _, _ := strings.Cut(event.Event, ".")
+	properties, signed, timestamp := []string{}, "", now.Unix()
+	for _, name := range []string{"id", "status", "amount_in_cents", "amountInCents"} {
+		value := event.Data[object][name]
+		if value == nil {
+			continue
 		}
+		if name == "amountInCents" {
+			timestamp = now.UnixMilli()
+		}
+		text, err := jsontext.AppendUnquote(nil, value)
+		if err != nil {
+			text = value // a number
+		}
+		properties, signed = append(properties, object+"."+name), signed+string(text)
 	}
-	t := strconv.FormatInt(now.Unix(), 10)
+	t := strconv.FormatInt(timestamp, 10)
 	names, err := json.Marshal(properties)
 	if err != nil {
 		return request(payload, "application/json"), err
