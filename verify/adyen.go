@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,8 +30,15 @@ import (
 // so that live is as good as the key. Basic authentication or an allow-list in
 // front of the endpoint keeps strangers from trying.
 //
+// merchantAccountCode is signed, and a setting says which are the endpoint's. It is
+// optional: each webhook that is configured at Adyen has an HMAC key of its own, so
+// that a signature is good at one endpoint only; Adyen recommends one webhook for a
+// whole company, and an account that is added there would be refused until it is
+// listed, with all webhooks that queue behind its first one.
+//
 // https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
 // https://docs.adyen.com/development-resources/webhooks/understand-notifications
+// https://docs.adyen.com/development-resources/webhooks/configure-and-manage
 var adyen = Connector{
 	Docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures",
 	Signs: "HMAC-SHA256 (hex key) of pspReference:originalReference:merchantAccountCode:merchantReference:value:currency:eventCode:success, " +
@@ -38,8 +46,22 @@ var adyen = Connector{
 	Covers: CoversFields,
 	Weakness: "additionalData (disputeStatus, modification.action, mandates), eventDate, reason, paymentMethod and live are not signed, nor is the time: " +
 		"a captured item can be replayed with others; put basic authentication or an allow-list in front",
-	Check:  checkHexKey,
-	Verify: adyenVerify,
+	Settings: []Setting{adyenAccounts},
+	Check:    adyenCheck,
+	Verify:   adyenVerify,
+}
+
+var adyenAccounts = Setting{
+	Name: "merchant_accounts",
+	Description: `the merchant accounts of the endpoint, as a list in JSON, such as ["ShopEU", "ShopUS"]: webhooks about payments of others are refused. ` +
+		"Without it those of all accounts are accepted whose webhook has the HMAC key. Where it is set, list a new account before it takes payments: Adyen sends no further webhook while one is refused",
+}
+
+func adyenCheck(secret string, k Keys) error {
+	if _, err := k.list(adyenAccounts); err != nil {
+		return err
+	}
+	return checkHexKey(secret, k)
 }
 
 // adyenItem is what is signed of an item, and the signature.
@@ -59,8 +81,12 @@ type adyenItem struct {
 	} `json:"additionalData"`
 }
 
-func adyenVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
+func adyenVerify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
 	key, err := hexKey(secret)
+	if err != nil {
+		return Verified{}, err
+	}
+	accounts, err := k.list(adyenAccounts)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -69,7 +95,7 @@ func adyenVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error
 		return Verified{}, err
 	}
 	for n, i := range items {
-		if err := i.verify(key); err != nil {
+		if err := i.verify(key, accounts); err != nil {
 			return Verified{}, fmt.Errorf("item %d: %w", n, err)
 		}
 	}
@@ -129,10 +155,11 @@ var adyenMessage = message{hash: sha256.New, hmac: true, parts: separated(":",
 
 var adyenWord = id(80).without(':').orEmpty()
 
-// adyenTells are the eventCodes that events are made of. What is signed ends in
-// the eventCode and success, so that no other split has another one: an item
-// with any other code comes to nothing, whatever its fields are.
-var adyenTells = func() map[string]bool {
+// adyenEventCodes are the eventCodes that events are made of: those of the connector
+// in package normalize, which a test of package webhook compares. What is signed ends
+// in the eventCode and success, so that no other split has another code: an item with
+// any other code becomes no event, whatever its fields are.
+var adyenEventCodes = func() map[string]bool {
 	m := map[string]bool{}
 	for code := range strings.FieldsSeq(`
 		AUTHORISATION AUTHORISATION_ADJUSTMENT CANCELLATION CANCEL_OR_REFUND CAPTURE CAPTURE_FAILED CHARGEBACK CHARGEBACK_REVERSED
@@ -147,7 +174,8 @@ var adyenTells = func() map[string]bool {
 	return m
 }()
 
-func (i adyenItem) verify(key []byte) error {
+// verify verifies the item. Unless accounts is empty, its merchant account must be one of them.
+func (i adyenItem) verify(key []byte, accounts []string) error {
 	f := form{
 		"pspReference": string(i.PspReference), "originalReference": string(i.OriginalReference),
 		"merchantAccountCode": string(i.MerchantAccountCode), "merchantReference": string(i.MerchantReference),
@@ -162,8 +190,14 @@ func (i adyenItem) verify(key []byte) error {
 	if !hmac.Equal(signature, adyenMessage.signature(f, string(key))) {
 		return ErrMismatch
 	}
-	if !adyenTells[f["eventCode"]] && adyenWord.of(f["eventCode"]) && adyenWord.of(f["success"]) {
+	if !adyenEventCodes[f["eventCode"]] && adyenWord.of(f["eventCode"]) && adyenWord.of(f["success"]) {
 		return nil
 	}
-	return adyenMessage.check(f, Keys{}, nil)
+	if err := adyenMessage.check(f, Keys{}, nil); err != nil {
+		return err
+	}
+	if account := f["merchantAccountCode"]; len(accounts) > 0 && !slices.Contains(accounts, account) {
+		return fmt.Errorf("%w: merchantAccountCode is %s, want one of the setting %s", ErrAccount, quoted(account), adyenAccounts.Name)
+	}
+	return nil
 }

@@ -91,6 +91,13 @@ func pattern(says string, most int, expression string) format {
 	return format{says: says, min: 1, max: most, char: printable, whole: whole.MatchString}
 }
 
+// digitPattern is a text of digits that a regular expression matches as a whole.
+func digitPattern(says string, most int, expression string) format {
+	f := pattern(says, most, expression)
+	f.char = isDigit
+	return f
+}
+
 // decimal is an amount in major units without leading zeros, with from least
 // to most decimal places.
 func decimal(least, most int) format {

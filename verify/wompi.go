@@ -104,7 +104,7 @@ func wompiRead(r Request) (form, []byte, error) {
 		return nil, nil, fmt.Errorf("%w: signature.properties has %d paths, want at most %d", ErrMalformed, n, wompiMaxListed)
 	}
 	f := form{wompiEvent: string(body.Event), wompiTimestamp: string(body.Timestamp)}
-	data := newLazyObject(body.Data)
+	data := wompiObjectOf(body.Data)
 	var listed []string
 	for _, path := range paths {
 		if !wompiPath.MatchString(path) {
@@ -118,36 +118,36 @@ func wompiRead(r Request) (form, []byte, error) {
 		f[pointer], listed = value, append(listed, pointer)
 	}
 	f[wompiListed] = strings.Join(listed, ",")
-	object := wompiObject(f[wompiEvent])
+	object := wompiObjectName(f[wompiEvent])
 	for _, name := range []string{"id", "status", "amountInCents"} {
 		f["/data/"+object+"/"+name], _ = data.text(object, name)
 	}
 	return f, signature, nil
 }
 
-// wompiObject returns the name of the object in data that an event is about. The
+// wompiObjectName returns the name of the object in data that an event is about. The
 // event's name begins with it: transaction.updated.
-func wompiObject(event string) string {
+func wompiObjectName(event string) string {
 	name, _, _ := strings.Cut(event, ".")
 	return name
 }
 
-// lazyObject is a JSON object of which single fields are read. It and the objects in
+// wompiObject is a JSON object of which single fields are read. It and the objects in
 // it are decoded once, however many fields are read.
-type lazyObject struct {
+type wompiObject struct {
 	fields  map[string]jsontext.Value
-	objects map[string]*lazyObject
+	objects map[string]*wompiObject
 }
 
-func newLazyObject(value jsontext.Value) *lazyObject {
-	o := &lazyObject{objects: map[string]*lazyObject{}}
+func wompiObjectOf(value jsontext.Value) *wompiObject {
+	o := &wompiObject{objects: map[string]*wompiObject{}}
 	_ = json.Unmarshal(value, &o.fields) // a value that is not an object has no fields
 	return o
 }
 
 // text returns the text of a field, and whether the object has the field. The path
 // is the names of the objects on the way and of the field.
-func (o *lazyObject) text(path ...string) (string, bool) {
+func (o *wompiObject) text(path ...string) (string, bool) {
 	name := path[0]
 	value, ok := o.fields[name]
 	switch {
@@ -158,7 +158,7 @@ func (o *lazyObject) text(path ...string) (string, bool) {
 		_ = json.Unmarshal(value, &t) // it is well-formed: it was part of the body
 		return string(t), true
 	case o.objects[name] == nil:
-		o.objects[name] = newLazyObject(value)
+		o.objects[name] = wompiObjectOf(value)
 	}
 	return o.objects[name].text(path[1:]...)
 }
@@ -175,7 +175,7 @@ type wompiKind struct {
 // of these.
 func wompiKindOf(f form) (k wompiKind, ok bool) {
 	event := f[wompiEvent]
-	object := "/data/" + wompiObject(event)
+	object := "/data/" + wompiObjectName(event)
 	status := func(of ...string) part { return field(object+"/status", words(of...)) }
 	// Some of these are of payments only, and some of payouts only.
 	transactionStatus := status("PENDING", "PROCESSING", "APPROVED", "DECLINED", "ERROR", "VOIDED", "FAILED", "CANCELLED")
@@ -207,13 +207,6 @@ func wompiKindOf(f form) (k wompiKind, ok bool) {
 		return k, false
 	}
 	return k, f[object+"/id"] != "" && k.fields[1].format.of(f[object+"/status"])
-}
-
-// digitPattern is a text of digits that a regular expression matches as a whole.
-func digitPattern(says string, most int, expression string) format {
-	f := pattern(says, most, expression)
-	f.char = isDigit
-	return f
 }
 
 // wompiMessages returns the message that a webhook is signed as: the listed fields,
