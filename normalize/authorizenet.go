@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +19,15 @@ import (
 // own and does not name the payment. merchantReferenceId is the reference of the
 // request: for a capture, a void or a refund it may differ from the payment's.
 //
+// A transaction that is approved, held or refused at once has that state once, under
+// its id. The merchant can try again to capture or to void it, and a subscription can
+// fail each month: the identity of these failures is the notification.
+//
 // https://developer.authorize.net/api/reference/features/webhooks.html
 var authorizenet = Connector{
 	Docs:      "https://developer.authorize.net/api/reference/features/webhooks.html",
 	Key:       "payload.merchantReferenceId, else payload.invoiceNumber",
+	Tellers:   authorizenetTellers(),
 	Normalize: authorizenetNormalize,
 }
 
@@ -52,6 +59,19 @@ var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.customer.subscription.terminated": {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.expired":    {schemas.MandateRevoked, ""},
 	"net.authorize.customer.subscription.failed":     {schemas.PaymentFailed, ""}, // a charge of the subscription; its transaction is not named
+}
+
+// authorizenetTellers returns the tellers, by the table of the events.
+func authorizenetTellers() (all []Teller) {
+	for _, event := range slices.Sorted(maps.Keys(authorizenetTypes)) {
+		types := authorizenetTypes[event]
+		facts := []schemas.Type{types.approved, types.refused}
+		if types.refused != "" {
+			facts = append(facts, authorizenetHeld(types.approved))
+		}
+		all = append(all, Teller{Event: event, Facts: distinct(facts...)})
+	}
+	return all
 }
 
 type authorizenetEvent struct {
@@ -101,8 +121,30 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if err == nil {
 		f.Time, err = timestamp(e.EventDate, time.RFC3339)
 	}
-	f.Identity, f.ConnectorEventID = e.NotificationID, e.NotificationID
+	f.ConnectorEventID = e.NotificationID
+	if state := e.state(f.Type, types.refused); state != "" {
+		f.Identity, f.Formerly = string(e.Payload.ID)+":"+state, []string{e.NotificationID}
+	} else {
+		f.Identity = e.NotificationID
+	}
 	return oneFact(event, f, err)
+}
+
+// state returns the state that the object of the event can have only once; "" if it
+// can have it again.
+func (e authorizenetEvent) state(typ, refused schemas.Type) string {
+	repeated := authorizenetModifications[e.EventType] && e.EventType != "net.authorize.payment.refund.created"
+	switch {
+	case typ == schemas.PaymentProcessing || typ == schemas.RefundPending:
+		return "held"
+	case typ == schemas.PaymentFailed && refused == "", typ == refused && repeated:
+		return ""
+	case typ.Family() == "mandate": // the ids of profiles and of subscriptions may be equal
+		return first(e.Payload.EntityName, e.EventType)
+	case typ == refused && typ.Family() != "fraud":
+		return "refused"
+	}
+	return "approved"
 }
 
 // authorizenetTransaction reads a transaction. responseCode 1 means approved, 2

@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +34,7 @@ import (
 var flutterwave = Connector{
 	Docs:      "https://developer.flutterwave.com/docs/webhooks",
 	Key:       "data.tx_ref or, in version 4, data.reference; data.reference of transfers; txRef and transfer.reference in version 2",
+	Tellers:   flutterwaveTellers(),
 	Normalize: flutterwaveNormalize,
 }
 
@@ -96,6 +99,25 @@ var flutterwaveChargebackTypes = map[string]schemas.Type{
 
 // flutterwaveInitial are the statuses of a resource that was just created.
 var flutterwaveInitial = map[string]bool{"new": true, "initiated": true}
+
+// flutterwaveTellers returns the tellers, by the tables of the statuses. Flutterwave
+// sends all event types to the one URL of an account. The last three are of version 2,
+// which has one for each payment method.
+func flutterwaveTellers() []Teller {
+	charges := distinct(slices.Sorted(maps.Values(flutterwaveChargeTypes))...)
+	transfers := distinct(slices.Sorted(maps.Values(flutterwaveTransferTypes))...)
+	return []Teller{
+		{Event: "charge.completed", Facts: charges},
+		{Event: "refund.completed", Facts: distinct(slices.Sorted(maps.Values(flutterwaveRefundTypes))...)},
+		{Event: "transfer.completed", Facts: transfers},
+		{Event: "transfer.disburse", Facts: transfers},
+		{Event: "transfer.reversal", Facts: transfers},
+		{Event: "chargeback.created", Facts: distinct(slices.Sorted(maps.Values(flutterwaveChargebackTypes))...)},
+		{Event: "CARD_TRANSACTION", Facts: charges},
+		{Event: "BANK_TRANSFER_TRANSACTION", Facts: charges},
+		{Event: "Transfer", Facts: transfers},
+	}
+}
 
 type flutterwaveEvent struct {
 	Event    text            `json:"event"`

@@ -18,11 +18,18 @@ import (
 // confirmed or paid out: that failure contradicts the capture, and
 // late_failure_settled then says that GoCardless has taken the money back.
 //
+// A fulfilled billing request tells no fact, and its metadata can have the merchant's
+// reference of its payment.
+//
+// GoCardless sends the events of all resources to every webhook endpoint, so that
+// payments.paid_out, which is the payout's side of payments.confirmed, can be ignored.
+//
 // https://developer.gocardless.com/api-reference/#event-types-payment
 // https://developer.gocardless.com/api-reference/#core-endpoints-events
 var gocardless = Connector{
 	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
 	Key:       "events[].resource_metadata.<merchant_id_keys>",
+	Tellers:   tellersOf(gocardlessTypes),
 	Normalize: gocardlessNormalize,
 }
 
@@ -89,6 +96,7 @@ type gocardlessEvent struct {
 	Links        struct {
 		Organisation    text `json:"organisation"`
 		Payment         text `json:"payment"`
+		RequestPayment  text `json:"payment_request_payment"` // of a billing request
 		Refund          text `json:"refund"`
 		Mandate         text `json:"mandate"`
 		Payout          text `json:"payout"`
@@ -136,7 +144,7 @@ func gocardlessRead(event jsontext.Value, o Options) Fact {
 		return malformed(name, fmt.Errorf("%w: no action", ErrMalformed))
 	case gocardlessIgnored[name] != "":
 		return ignored(name, gocardlessIgnored[name])
-	case gocardlessTypes[name] == "":
+	case gocardlessTypes[name] == "" && name != gocardlessFulfilled:
 		return notUnified(name)
 	}
 	var e gocardlessEvent
@@ -145,12 +153,29 @@ func gocardlessRead(event jsontext.Value, o Options) Fact {
 		err = fmt.Errorf("%w: no id of the event", ErrMalformed)
 	}
 	var f Fact
-	if err == nil {
+	switch {
+	case err != nil:
+	case name == gocardlessFulfilled:
+		f = e.fulfilled(name, o)
+	default:
 		f, err = e.fact(name, gocardlessTypes[name], o)
 	}
 	if err != nil {
 		return malformed(name, err)
 	}
+	return f
+}
+
+// gocardlessFulfilled is the event of a billing request that made a payment or a
+// mandate.
+const gocardlessFulfilled = "billing_requests.fulfilled"
+
+// fulfilled returns the ignored fact of a fulfilled billing request, with the reference
+// of its payment.
+func (e gocardlessEvent) fulfilled(name string, o Options) Fact {
+	f := ignored(name, "the billing request made a payment or a mandate, whose own events tell")
+	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
+	f.Account, f.ConnectorTransactionID = string(e.Links.Organisation), first(e.Links.RequestPayment, e.Links.Payment)
 	return f
 }
 

@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,6 +24,7 @@ import (
 var monnify = Connector{
 	Docs:      "https://developers.monnify.com/docs/webhooks",
 	Key:       "eventData.paymentReference; eventData.reference of disbursements, eventData.externalMandateReference of mandates",
+	Tellers:   monnifyTellers(),
 	Normalize: monnifyNormalize,
 }
 
@@ -78,6 +81,20 @@ var monnifyMandateTypes = map[text]schemas.Type{
 	"REJECTED":  schemas.MandateFailed,
 	"CANCELLED": schemas.MandateRevoked,
 	"EXPIRED":   schemas.MandateRevoked,
+}
+
+// monnifyTellers returns the tellers, by the tables of the events and statuses. At
+// Monnify, each kind of event has a URL of its own.
+func monnifyTellers() (all []Teller) {
+	for _, event := range slices.Sorted(maps.Keys(monnifyReaders)) {
+		typ := monnifyReaders[event].typ
+		facts := append([]schemas.Type{typ}, slices.Sorted(maps.Values(monnifyStatusTypes[typ]))...)
+		if event == "MANDATE_UPDATE" {
+			facts = slices.Sorted(maps.Values(monnifyMandateTypes))
+		}
+		all = append(all, Teller{Event: event, Facts: distinct(facts...)})
+	}
+	return all
 }
 
 type monnifyData struct {

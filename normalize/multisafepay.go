@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -23,6 +25,7 @@ import (
 var multisafepay = Connector{
 	Docs:      "https://docs.multisafepay.com/docs/payment-statuses",
 	Key:       "order_id",
+	Tellers:   multisafepayTellers(),
 	Normalize: multisafepayNormalize,
 }
 
@@ -42,6 +45,19 @@ var multisafepayTypes = map[string]schemas.Type{
 
 	"refunded":         schemas.RefundSucceeded,
 	"partial_refunded": schemas.RefundSucceeded,
+}
+
+// multisafepayTellers returns the tellers: the statuses of an order, with the types
+// that financial_status and the order's refunds give. MultiSafepay sends the whole order
+// to its one notification URL each time.
+func multisafepayTellers() []Teller {
+	all := tellersOf(multisafepayTypes, map[string]schemas.Type{"shipped": schemas.PaymentCaptured, "completed": schemas.PaymentAuthorized})
+	for i, t := range all {
+		if t.Event == "refunded" || t.Event == "partial_refunded" {
+			all[i].Facts = distinct(slices.Sorted(maps.Values(multisafepayRefundTypes))...)
+		}
+	}
+	return all
 }
 
 // multisafepayRefundTypes are the event types of a refund's status.

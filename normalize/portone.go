@@ -14,12 +14,15 @@ import (
 // payment and of what happened to it; amounts are not there. The payment's id
 // is the merchant's own, and each attempt to pay it is a transaction of
 // PortOne's. The id of the event is in a header, which normalize does not see.
-// A redelivery repeats the body, so the identity is the hash of the body.
+// The identity is the transaction, the cancellation or the billing key, and the
+// type of the event its new state; a dispute has no id, and its identity is the hash
+// of the body, which a redelivery repeats.
 //
 // https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
 var portone = Connector{
 	Docs:      "https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2",
 	Key:       "data.paymentId",
+	Tellers:   tellersOf(portoneTypes),
 	Normalize: portoneNormalize,
 }
 
@@ -71,15 +74,18 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	}
-	f, err := portoneFact(e.Data, typ)
+	f, err := portoneFact(event, e.Data, typ)
 	if err == nil {
 		f.Time, err = timestamp(e.Timestamp, time.RFC3339)
+	}
+	if f.Identity != "" {
+		f.Formerly = []string{payloadIdentity(payload)}
 	}
 	return oneFact(event, f, err)
 }
 
 // portoneFact reads the data of an event of the type typ.
-func portoneFact(data jsontext.Value, typ schemas.Type) (f Fact, err error) {
+func portoneFact(event string, data jsontext.Value, typ schemas.Type) (f Fact, err error) {
 	var d struct {
 		PaymentID      text   `json:"paymentId"`
 		TransactionID  text   `json:"transactionId"`
@@ -100,6 +106,14 @@ func portoneFact(data jsontext.Value, typ schemas.Type) (f Fact, err error) {
 	f.Type, f.Account = typ, string(d.StoreID)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.PaymentID), string(d.TransactionID)
 	f.ConnectorRefundID, f.ConnectorMandateID = string(d.CancellationID), string(d.BillingKey)
+	switch typ.Family() {
+	case "payment":
+		f.Identity = string(d.TransactionID) + ":" + event // two of them ask the payer or the merchant to act
+	case "refund":
+		f.Identity = string(d.CancellationID)
+	case "mandate":
+		f.Identity = string(d.BillingKey)
+	}
 	f.Amount, err = minor(d.TotalAmount, "", nil)
 	return f, err
 }

@@ -28,6 +28,7 @@ var truelayer = Connector{
 	Docs:      "https://docs.truelayer.com/docs/payment-webhook-specifications",
 	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
 	Settings:  []Setting{truelayerBeneficiary},
+	Tellers:   tellersOf(truelayerTypes, truelayerOtherTypes),
 	Normalize: truelayerNormalize,
 }
 
@@ -57,6 +58,12 @@ var truelayerTypes = map[string]schemas.Type{
 	"mandate_authorized": schemas.MandateActive,
 	"mandate_failed":     schemas.MandateFailed,
 	"mandate_revoked":    schemas.MandateRevoked,
+}
+
+// truelayerOtherTypes are the types that a setting or the reason of a failure gives.
+var truelayerOtherTypes = map[string]schemas.Type{
+	"payment_executed": schemas.PaymentCaptured,
+	"payout_failed":    schemas.PayoutReversed,
 }
 
 // truelayerEvent is the body of a webhook.

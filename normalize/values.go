@@ -3,6 +3,7 @@ package normalize
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,20 @@ func distinct(types ...schemas.Type) (all []schemas.Type) {
 		if t != "" && !slices.Contains(all, t) {
 			all = append(all, t)
 		}
+	}
+	return all
+}
+
+// tellersOf returns a teller for each event type of the tables, sorted by name.
+func tellersOf(tables ...map[string]schemas.Type) (all []Teller) {
+	facts := map[string][]schemas.Type{}
+	for _, table := range tables {
+		for event, typ := range table {
+			facts[event] = distinct(append(facts[event], typ)...)
+		}
+	}
+	for _, event := range slices.Sorted(maps.Keys(facts)) {
+		all = append(all, Teller{Event: event, Facts: facts[event]})
 	}
 	return all
 }

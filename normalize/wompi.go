@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,6 +27,7 @@ import (
 var wompi = Connector{
 	Docs:      "https://docs.wompi.co/en/docs/colombia/eventos/",
 	Key:       "data.transaction.reference, data.payout.reference",
+	Tellers:   wompiTellers(),
 	Normalize: wompiNormalize,
 }
 
@@ -52,6 +55,19 @@ var wompiPayoutTypes = map[string]schemas.Type{
 var wompiTokenTypes = map[string]schemas.Type{
 	"APPROVED": schemas.MandateActive,
 	"DECLINED": schemas.MandateFailed,
+}
+
+// wompiTellers returns the tellers, by the tables of the statuses. A payout to a third
+// party has its own event beside that of its batch:
+// https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
+func wompiTellers() []Teller {
+	transactions := append(slices.Sorted(maps.Values(wompiPaymentTypes)), slices.Sorted(maps.Values(wompiPayoutTypes))...)
+	tokens := distinct(slices.Sorted(maps.Values(wompiTokenTypes))...)
+	return []Teller{
+		{Event: "transaction.updated", Facts: distinct(transactions...)},
+		{Event: "nequi_token.updated", Facts: tokens},
+		{Event: "bancolombia_transfer_token.updated", Facts: tokens},
+	}
 }
 
 // wompiEvent is the body of a webhook.

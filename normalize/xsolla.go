@@ -23,7 +23,26 @@ import (
 var xsolla = Connector{
 	Docs:      "https://developers.xsolla.com/webhooks/overview/",
 	Key:       "transaction.external_id, else custom_parameters.<merchant_id_keys>",
+	Tellers:   xsollaTellers,
 	Normalize: xsollaNormalize,
+}
+
+// xsollaTellers are the notification types, the most important first. In projects with
+// the webhooks of payments and orders together, order_paid and order_canceled come
+// alone.
+var xsollaTellers = []Teller{
+	{Event: "payment", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "order_paid", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "afs_reject", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "ps_declined", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "refund", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.DisputeOpened}},
+	{Event: "partial_refund", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.DisputeOpened}},
+	{Event: "order_canceled", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.DisputeOpened}},
+	{Event: "dispute", Facts: []schemas.Type{schemas.DisputeOpened, schemas.DisputeAccepted, schemas.DisputeWon, schemas.DisputeLost}},
+	{Event: "payment_account_add", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "payment_account_remove", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "create_subscription", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "cancel_subscription", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
 // xsollaReaders has, for each notification type, the function that reads it.
@@ -241,7 +260,9 @@ func xsollaDispute(n xsollaNotification) (Fact, error) {
 		return f, err
 	}
 	f.Identity = fmt.Sprintf("%s/%s/%s", t.ID, d.IncomingDate, d.Type)
-	f.Reason, f.Stage = string(d.Reason), xsollaStages[d.Type]
+	if f.Reason, f.Stage = string(d.Reason), xsollaStages[d.Type]; typ == schemas.DisputeOpened && f.Stage == schemas.StageDispute {
+		f.Also = []string{string(t.ID)} // of the refund that the chargeback makes
+	}
 	f.PaymentMethod = method(t.PaymentMethod, "")
 	if typ == schemas.DisputeOpened {
 		if f.Time, err = timestamp(d.IncomingDate, time.RFC3339); err != nil {
