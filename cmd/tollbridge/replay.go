@@ -40,6 +40,8 @@ unchanged, which are new, and which would change, field by field. With
   new       the event, marked if it is late
   gone      nothing: this version makes no such event, and the published event
             stays
+  too large the webhook, in webhooks.dead: the event is larger than its topic
+            accepts
 
 A published event is compared with the event that its own webhook gives now or,
 if that webhook is not in the archive, that its first redelivery gives.
@@ -51,7 +53,8 @@ only the first time.
 
 ` + lockHelp + `
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
+Exit codes: 0 done, 1 failed or some events are too large, 2 the command line is
+wrong.`,
 		Example: `  tollbridge replay --config tollbridge.yaml --from 7d
   tollbridge replay --config tollbridge.yaml --from 7d --connector adyen \
     --type refund.succeeded --publish
@@ -231,11 +234,22 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 		}
 		return err
 	}
+	var tooLarge []string
+	run.TooLarge = func(e schemas.Event, reason string) error {
+		tooLarge = append(tooLarge, fmt.Sprintf("%s  %s  %s: %s", timestamp(e.Time), e.Type, oneLine(shorten(e.Subject)), oneLine(reason)))
+		return nil
+	}
 	var end func()
 	run.Progress, end = replayProgress(c)
 	start := time.Now()
 	n, err := replay.Run(c.Context(), run)
 	end()
+	if len(tooLarge) > 0 && err == nil {
+		err = errRefused // exit code 1: not everything is published
+	}
+	for _, line := range tooLarge {
+		fmt.Fprintln(c.ErrOrStderr(), "too large:", line)
+	}
 	if q.json {
 		return errors.Join(json.NewEncoder(out).Encode(n), err)
 	}
@@ -258,6 +272,7 @@ func (q *replayFlags) summary(c *cobra.Command, n replay.Counts, took time.Durat
 		{n.Ignored, "webhooks are ignored"}, {n.Malformed, "are malformed"},
 		{n.Unverified, "are not verified with today's configuration"}, {n.Published, "events published"},
 		{n.References, "references of published events were missing"},
+		{n.TooLarge, "events are too large for their topic; their webhooks are dead letters"},
 	} {
 		if line.n > 0 {
 			fmt.Fprintf(w, "%d\t%s\n", line.n, line.what)

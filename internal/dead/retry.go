@@ -16,6 +16,8 @@ const (
 	maxLetters = 200
 	maxEvents  = 500
 	maxBytes   = 4 << 20 // of the letters' bodies
+
+	maxLetterBytes = 32 << 20 // of the events of one letter, in which each item can repeat what the body says once
 )
 
 // Retry judges letters and publishes their new events, as the server would have done. It
@@ -149,11 +151,16 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 		}
 	}
 	var records []kafka.Record
+	bytes := map[int]int{} // by letter
 	for _, e := range a.Events {
 		r, err := kafka.EventRecord(d.Names, e, traceOf[e.ID])
+		letter := letterOf[e.ID]
+		if bytes[letter] += len(r.Value); err == nil && bytes[letter] > maxLetterBytes {
+			err = &kafka.TooLarge{Err: fmt.Errorf("its events have more than %d bytes together", maxLetterBytes)}
+		}
 		switch {
 		case errors.As(err, new(*kafka.TooLarge)):
-			batch[letterOf[e.ID]].setTooLarge(err)
+			batch[letter].setTooLarge(err)
 			left = true
 		case err != nil:
 			return false, err

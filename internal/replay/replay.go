@@ -20,6 +20,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,6 +106,10 @@ type Config struct {
 	// Differences, a changed event comes with the fields that differ.
 	Each        func(Change) error
 	Differences bool
+	// TooLarge is called with every new or changed event that is larger than its topic
+	// accepts, and the reason; it may be nil. Run publishes the other events, and writes
+	// the webhook to webhooks.dead as malformed unless it is there already.
+	TooLarge func(e schemas.Event, reason string) error
 	// Progress is called with the number of records read so far and of all, for each
 	// stage; it may be nil.
 	Progress func(stage string, done, all int64)
@@ -122,6 +127,7 @@ type Counts struct {
 	Unverified int   `json:"unverified"` // today's configuration lacks their endpoint or their secret
 	Published  int   `json:"published"`  // events
 	References int   `json:"references"` // stated by published events or by webhooks without one, and missing
+	TooLarge   int   `json:"too_large"`  // events: see [Config.TooLarge]; not in Changed and New
 	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
 }
 
@@ -130,6 +136,8 @@ type Change struct {
 	Event schemas.Event `json:"event"`
 	Diff  []string      `json:"diff,omitempty"` // field: old value → new value; none for a new event
 	old   kafka.Receipt // of the event that it replaces
+	from  kafka.Receipt // of the archived webhook
+	bytes int           // of the event, about
 }
 
 // published is what is published under an event id: the event, or its last correction.
@@ -167,19 +175,20 @@ type run struct {
 	redelivered map[digest]redelivery // by event id: the first redelivery, until the event's own webhook is read
 	keyring     verify.Keyring
 	batch       []Change
-	unlinked    []schemas.Event     // published events whose references may be missing
-	references  []schemas.Reference // of webhooks without an event
-	linked      map[string]struct{} // keys of the references that were published, or would be
-	adding      []schemas.Event     // events that another webhook told, which may lack something
-	added       map[string]struct{} // ids of the corrections that they made, or would make
-	unsure      []schemas.Event     // published events with another content, which were corrected
+	unlinked    []schemas.Event            // published events whose references may be missing
+	references  []schemas.Reference        // of webhooks without an event
+	linked      map[string]struct{}        // keys of the references that were published, or would be
+	adding      []schemas.Event            // events that another webhook told, which may lack something
+	added       map[string]struct{}        // ids of the corrections that they made, or would make
+	unsure      []Change                   // published events with another content, which were corrected
+	tooLarge    map[kafka.Receipt][]string // reasons, by the archived webhook
 	start       time.Time
 }
 
 // Run replays the selected webhooks. With an error it returns the counts until then;
 // running the same replay again continues from there.
 func Run(ctx context.Context, c Config) (Counts, error) {
-	r := &run{Config: c, published: map[digest]published{}, redelivered: map[digest]redelivery{}, linked: map[string]struct{}{}, first: map[digest]string{}, added: map[string]struct{}{}}
+	r := &run{Config: c, published: map[digest]published{}, redelivered: map[digest]redelivery{}, linked: map[string]struct{}{}, first: map[digest]string{}, added: map[string]struct{}{}, tooLarge: map[kafka.Receipt][]string{}}
 	if err := r.readPublished(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading the published events: %w", err)
 	}
@@ -190,6 +199,9 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	}
 	if err == nil {
 		err = r.flush(ctx)
+	}
+	if err == nil {
+		err = r.archiveTooLarge(ctx)
 	}
 	if err == nil && r.Publisher != nil {
 		err = r.History.Drain(ctx) // no server follows the topics of another prefix, and publishes their corrections
@@ -213,7 +225,7 @@ func (r *run) readPublished(ctx context.Context) error {
 		if json.Unmarshal(record.Value, &e) != nil || e.ID == "" {
 			return nil // written by another program
 		}
-		content, err := contentOf(e)
+		content, _, err := contentOf(e)
 		if err != nil {
 			return err
 		}
@@ -343,7 +355,7 @@ func (r *run) replayRedelivery(ctx context.Context, a webhook.Archived, at kafka
 		if r.redelivered[id].at != at || !r.selectsEvent(e) {
 			continue
 		}
-		if err := r.compare(e, id); err != nil {
+		if err := r.compare(e, id, at); err != nil {
 			return err
 		}
 	}
@@ -466,7 +478,7 @@ func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 	switch received := e.Data.ReceivedAt.UnixNano(); {
 	case !ok || !was.seen && was.received == received:
 		delete(r.redelivered, id)
-		return r.compare(e, id)
+		return r.compare(e, id, at)
 	case was.source != sourceOf(e):
 		// A plan publishes nothing, so that an event that is new to it cannot be added to.
 		if was.isNew && r.Publisher != nil || !was.isNew && !r.Missing {
@@ -480,14 +492,15 @@ func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 	return nil
 }
 
-// compare compares an event with the published one of its id, and adds a new event or
-// a correction to the batch.
-func (r *run) compare(e schemas.Event, id digest) error {
+// compare compares an event of an archived webhook with the published one of its id, and
+// adds a new event or a correction to the batch.
+func (r *run) compare(e schemas.Event, id digest, from kafka.Receipt) error {
 	was, ok := r.published[id]
-	content, err := contentOf(e)
+	content, bytes, err := contentOf(e)
 	if err != nil {
 		return err
 	}
+	c := Change{Event: e, from: from, bytes: bytes}
 	was.seen = true
 	if !ok {
 		was.isNew, was.received, was.source = true, e.Data.ReceivedAt.UnixNano(), sourceOf(e)
@@ -496,13 +509,13 @@ func (r *run) compare(e schemas.Event, id digest) error {
 	switch {
 	case !ok:
 		r.New++
-		r.batch = append(r.batch, Change{Event: e})
+		r.batch = append(r.batch, c)
 	case was.content == content && r.sameKey(was, e):
 		r.Same++
 	case was.corrected:
-		r.unsure = append(r.unsure, e)
+		r.unsure = append(r.unsure, c)
 	default:
-		r.change(e, was, content)
+		r.change(c, was, content)
 	}
 	return nil
 }
@@ -513,7 +526,8 @@ func (r *run) sameKey(was published, e schemas.Event) bool {
 }
 
 // change adds the correction of a published event to the batch.
-func (r *run) change(e schemas.Event, was published, content digest) {
+func (r *run) change(c Change, was published, content digest) {
+	e := c.Event
 	r.Changed++
 	if r.Missing {
 		return
@@ -523,23 +537,25 @@ func (r *run) change(e schemas.Event, was published, content digest) {
 	identity := fmt.Sprintf("replay:%s:%s-%d-%d:%x:%s", e.ID, was.at.Topic, was.at.Partition, was.at.Offset, content, e.Subject)
 	e.Data.Corrects = e.ID
 	e.ID, e.Also, e.Formerly = schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, e.Type, 0), nil, nil
-	r.batch = append(r.batch, Change{Event: e, old: was.at})
+	c.Event, c.old = e, was.at
+	r.batch = append(r.batch, c)
 }
 
 // compareCorrected compares the events whose last correction differs from what their
 // webhook says: another webhook may have added something. It reads the corrections.
 func (r *run) compareCorrected(ctx context.Context) error {
-	events := r.unsure
+	unsure := r.unsure
 	r.unsure = nil
 	var at []kafka.Receipt
-	for _, e := range events {
-		at = append(at, r.published[digestOf([]byte(e.ID))].at)
+	for _, c := range unsure {
+		at = append(at, r.published[digestOf([]byte(c.Event.ID))].at)
 	}
 	records, err := r.Reader.Get(ctx, at)
 	if err != nil {
 		return err
 	}
-	for i, e := range events {
+	for i, c := range unsure {
+		e := c.Event
 		was := r.published[digestOf([]byte(e.ID))]
 		if record, ok := records[at[i]]; ok {
 			var correction schemas.Event
@@ -548,68 +564,146 @@ func (r *run) compareCorrected(ctx context.Context) error {
 			}
 			e, _ = e.Fill(correction)
 		}
-		content, err := contentOf(e)
+		content, bytes, err := contentOf(e)
 		if err != nil {
 			return err
 		}
 		if was.content == content && r.sameKey(was, e) {
 			r.Same++
 		} else {
-			r.change(e, was, content)
+			c.Event, c.bytes = e, bytes
+			r.change(c, was, content)
 		}
 	}
 	return nil
 }
 
-// batchEvents is the number of events that are published at once.
-const batchEvents = 200
+// batchEvents is the number of events that are published at once, and batchBytes about
+// the number of their bytes: less than the producer accepts at once.
+const (
+	batchEvents = 200
+	batchBytes  = 8 << 20
+)
 
 // flush publishes the batch, or only reports it if there is no publisher.
 func (r *run) flush(ctx context.Context) error {
 	if err := r.compareCorrected(ctx); err != nil {
 		return err
 	}
-	batch, unlinked, adding, references := r.batch, r.unlinked, r.adding, r.references
+	batch := r.batch
+	last := work{unlinked: r.unlinked, adding: r.adding, references: r.references}
 	r.batch, r.unlinked, r.adding, r.references = nil, nil, nil, nil
-	if len(batch)+len(unlinked)+len(adding)+len(references) == 0 {
-		return nil
+	for {
+		n, bytes := 0, 0
+		for n < len(batch) && (n == 0 || bytes+batch[n].bytes <= batchBytes) {
+			bytes += batch[n].bytes
+			n++
+		}
+		w := work{batch: batch[:n]}
+		if batch = batch[n:]; len(batch) == 0 { // what is added to events comes after them
+			last.batch = w.batch
+			return r.publish(ctx, &last)
+		}
+		if err := r.publish(ctx, &w); err != nil {
+			return err
+		}
 	}
-	events := make([]schemas.Event, len(batch), len(batch)+len(adding))
-	for i, c := range batch {
+}
+
+// work is what is published at once.
+type work struct {
+	batch      []Change
+	unlinked   []schemas.Event     // see run
+	adding     []schemas.Event     // see run
+	references []schemas.Reference // see run
+	additions  []Change            // corrections that adding made
+	reported   bool                // the changes are reported
+}
+
+// publish publishes work without the events that are too large, or only reports it if
+// there is no publisher.
+func (r *run) publish(ctx context.Context, w *work) error {
+	for len(w.batch)+len(w.unlinked)+len(w.adding)+len(w.references) > 0 {
+		rejected, err := r.tryPublish(ctx, w)
+		if err != nil || len(rejected) == 0 {
+			return err
+		}
+		for _, e := range rejected {
+			w.batch = slices.DeleteFunc(slices.Clone(w.batch), func(c Change) bool { return c.Event.ID == e.ID })
+			w.adding = slices.DeleteFunc(slices.Clone(w.adding), func(other schemas.Event) bool { return other.ID == e.ID || other.ID == e.Data.Corrects })
+		}
+	}
+	return nil
+}
+
+// tryPublish publishes work, or returns the events that are too large and keep it from
+// being published: call it again without them.
+func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event, err error) {
+	events := make([]schemas.Event, len(w.batch), len(w.batch)+len(w.adding))
+	for i, c := range w.batch {
 		events[i] = c.Event
 	}
-	a, err := r.History.AdmitWhenFresh(ctx, append(events, adding...))
+	a, err := r.History.AdmitWhenFresh(ctx, append(events, w.adding...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer a.Forget() // does nothing after Done
-	if err := r.link(a, unlinked, references); err != nil {
-		return err
+	if err := r.link(a, w.unlinked, w.references); err != nil {
+		return nil, err
 	}
-	batch = append(batch, r.additions(batch, a.Events)...)
-	if err := r.report(ctx, batch, a.Events); err != nil {
-		return err
-	}
+	w.additions = append(w.additions, r.additions(w.batch, a.Events)...)
 	var records []kafka.Record
+	bytes := 0
 	for _, e := range a.Events {
 		record, err := kafka.EventRecord(r.Events, e, "")
-		if err != nil {
-			return err
+		var large *kafka.TooLarge
+		switch {
+		case errors.As(err, &large):
+			if err := r.reject(w, e, large); err != nil {
+				return nil, err
+			}
+			rejected = append(rejected, e)
+		case err != nil:
+			return nil, err
 		}
 		record.Headers = append(record.Headers, schemas.Header{Name: "replay-id", Value: r.ID})
 		records = append(records, record)
-		r.Bytes += int64(len(record.Key) + len(record.Value))
+		bytes += len(record.Key) + len(record.Value)
+	}
+	if len(rejected) > 0 {
+		return rejected, nil
+	}
+	if !w.reported {
+		w.reported = true
+		r.Bytes += int64(bytes)
+		if err := r.report(ctx, append(slices.Clone(w.batch), w.additions...), a.Events); err != nil {
+			return nil, err
+		}
 	}
 	if r.Publisher == nil || len(records)+len(a.References) == 0 {
-		return nil
+		return nil, nil
 	}
 	receipts, err := r.Publisher.Publish(ctx, append(records, a.References...))
+	var large *kafka.TooLarge
+	if errors.As(err, &large) { // the topic accepts less than the event schema
+		for _, i := range large.Records {
+			if i < len(a.Events) {
+				if err := r.reject(w, a.Events[i], large); err != nil {
+					return nil, err
+				}
+				rejected = append(rejected, a.Events[i])
+			}
+		}
+		if len(rejected) > 0 {
+			return rejected, nil
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("%d events are published; run the same command again, it recognises them: %w", r.Published, err)
+		return nil, fmt.Errorf("%d events are published; run the same command again, it recognises them: %w", r.Published, err)
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	r.Published += len(a.Events)
-	return r.limitRate(ctx)
+	return nil, r.limitRate(ctx)
 }
 
 // additions returns the corrections among the admitted events with what other webhooks
@@ -629,8 +723,7 @@ func (r *run) additions(batch []Change, admitted []schemas.Event) (all []Change)
 }
 
 // link adds the missing references of published events and of webhooks without an
-// event, and counts each once, also in
-// a plan.
+// event, and counts each once, also in a plan.
 func (r *run) link(a *history.Admission, published []schemas.Event, references []schemas.Reference) error {
 	before := len(a.References)
 	if err := a.Link(published, references...); err != nil {
@@ -708,8 +801,8 @@ func sourceOf(e schemas.Event) digest {
 	return digestOf([]byte(e.Data.ConnectorEventType + "\x00" + e.Data.ConnectorEventID))
 }
 
-// contentOf returns the digest of an event's content, without its key.
-func contentOf(e schemas.Event) (digest, error) {
+// contentOf returns the digest of an event's content, without its key, and its size.
+func contentOf(e schemas.Event) (digest, int, error) {
 	b, err := json.Marshal(withKeyOf(content(e), schemas.Event{}))
-	return digestOf(b), err
+	return digestOf(b), len(b), err
 }
