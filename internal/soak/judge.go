@@ -9,39 +9,39 @@ import (
 	"time"
 )
 
-// Report is the verdict on a run.
+// Report is the result of a run.
 type Report struct {
 	Sent    int // webhooks
-	Acked   int // answered 2xx
-	Lost    int // answered 2xx, and not in Kafka
-	Dup     int // records of a webhook beside its first
-	Phantom int // records that no webhook stands for, or with another key or topic than it
-	Order   int // records behind a later one of the same key, in the same partition
+	Acked   int // answered with 2xx
+	Lost    int // answered with 2xx, and not in Kafka
+	Dup     int // records of webhooks that have another record already
+	Phantom int // records of no webhook, or with another key or topic than their webhook's
+	Order   int // records after the record of a later webhook of the same key and partition
 
-	WrongReceipts  int // answers 2xx with a place that is not the record's
+	WrongReceipts  int // answers with 2xx whose receipt is not that of the record
 	Redelivered    int // webhooks that were delivered again after their 2xx
-	Unconfirmed    int // of those, not answered 2xx then
-	Twice          int // webhooks that two replicas got at one instant
+	Unconfirmed    int // of those, not answered with 2xx then
+	Twice          int // webhooks that two replicas got at once
 	Twins          int // of those, written by both
-	GivenUp        int // never answered 2xx
-	UnackedWritten int // never answered 2xx, and in Kafka: the processor would go on to send it
-	Others         int // records of others in the same topics
+	GivenUp        int // webhooks that were never answered with 2xx
+	UnackedWritten int // of those, in Kafka: a processor would send them again
+	Others         int // records of other programs in the same topics
 
-	Refused    int           // answers that were not 2xx
+	Refused    int           // answers other than 2xx
 	Unanswered int           // requests without an answer
-	MaxPause   time.Duration // between two 2xx
-	Max503     time.Duration // until a 503
-	Took       time.Duration // all of it
+	MaxPause   time.Duration // longest time between two answers with 2xx
+	Max503     time.Duration // longest time until an answer with 503
+	Took       time.Duration // of the run
 
-	Details []string // of the first that are wrong
+	Details []string // the first faults
 }
 
-// OK reports whether the promise was kept.
+// OK reports whether no fault was counted.
 func (r Report) OK() bool {
 	return r.Lost == 0 && r.Dup == 0 && r.Phantom == 0 && r.Order == 0 && r.WrongReceipts == 0 && r.Unconfirmed == 0
 }
 
-// MarshalJSON gives the names that scripts rely on.
+// MarshalJSON uses the names that scripts rely on.
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Sent           int      `json:"sent"`
@@ -70,7 +70,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// String is the verdict in one line.
+// String returns the report as one line.
 func (r Report) String() string {
 	return fmt.Sprintf("sent %d, acked %d, LOST %d, DUP %d, PHANTOM %d, ORDER %d, wrong receipts %d, redelivered %d (unconfirmed %d), twice %d (twins %d), given up %d (written %d), others %d, refused %d, unanswered %d, longest pause %v, slowest 503 %v",
 		r.Sent, r.Acked, r.Lost, r.Dup, r.Phantom, r.Order, r.WrongReceipts,
@@ -78,13 +78,13 @@ func (r Report) String() string {
 		r.Refused, r.Unanswered, r.MaxPause.Round(time.Millisecond), r.Max503.Round(time.Millisecond))
 }
 
-// add takes over what was counted while sending.
+// add sets the counts of the sending stage.
 func (r *Report) add(t tally) {
 	r.Redelivered, r.Refused, r.Unanswered = t.redelivered, t.refused, t.unanswered
 	r.MaxPause, r.Max503 = t.maxPause, t.max503
 }
 
-// mostDetails bounds a report that is all wrong.
+// mostDetails is the largest number of [Report.Details].
 const mostDetails = 20
 
 func (r *Report) detail(format string, args ...any) {
@@ -93,39 +93,39 @@ func (r *Report) detail(format string, args ...any) {
 	}
 }
 
-// record is what was found of one record in Kafka.
+// record is a record that was read from Kafka.
 type record struct {
-	number int    // of its webhook; negative if it is none of this run
-	key    string // the record's own
-	at     place
+	number int    // of its webhook; negative if the webhook is not of this run
+	key    string // of the record
+	at     position
 }
 
-// lane is where order counts.
-type lane struct {
+// sequence identifies the records whose order counts.
+type sequence struct {
 	topic     string
 	partition int
 	key       string
 }
 
-// judge compares what was sent, by number, with what was found. Alone makes
-// phantoms of others' records.
+// judge compares the webhooks that were sent, by number, with the records that were read.
+// If alone is set, records of other programs are phantoms.
 func judge(sent []webhook, found []record, alone bool) Report {
 	slices.SortFunc(found, func(a, b record) int {
 		return cmp.Or(cmp.Compare(a.at.topic, b.at.topic), cmp.Compare(a.at.partition, b.at.partition), cmp.Compare(a.at.offset, b.at.offset))
 	})
 	r := Report{Sent: len(sent)}
-	where := make([][]place, len(sent)) // each was found
-	last := map[lane]int{}
+	where := make([][]position, len(sent)) // of the records of each webhook
+	last := map[sequence]int{}
 	for _, f := range found {
-		if !r.sentSo(sent, f, alone) {
+		if !r.isAsSent(sent, f, alone) {
 			continue
 		}
 		n := f.number
 		if where[n] = append(where[n], f.at); len(where[n]) > 1 {
 			r.doubled(n, sent[n], where[n])
-			continue // that a copy comes late is no second fault
+			continue // a duplicate that comes late is not a second fault
 		}
-		in := lane{f.at.topic, f.at.partition, f.key}
+		in := sequence{f.at.topic, f.at.partition, f.key}
 		if before, ok := last[in]; ok && n < before {
 			r.Order++
 			r.detail("ORDER: webhook %d (%s) is at %v, behind %d of the same key", n, sent[n].story(), f.at, before)
@@ -138,8 +138,8 @@ func judge(sent []webhook, found []record, alone bool) Report {
 	return r
 }
 
-// doubled judges a record of a webhook beside its first.
-func (r *Report) doubled(n int, w webhook, where []place) {
+// doubled counts a further record of a webhook.
+func (r *Report) doubled(n int, w webhook, where []position) {
 	if w.twin && len(where) == 2 {
 		r.Twins++
 		return
@@ -148,9 +148,9 @@ func (r *Report) doubled(n int, w webhook, where []place) {
 	r.detail("DUP: webhook %d (%s) is at %v", n, w.story(), where)
 }
 
-// sentSo reports whether a record is that of a webhook which was sent; if not,
-// it is a phantom or another's.
-func (r *Report) sentSo(sent []webhook, f record, alone bool) bool {
+// isAsSent reports whether a record is that of a webhook of the run. Otherwise it counts
+// the record as a phantom or as another program's.
+func (r *Report) isAsSent(sent []webhook, f record, alone bool) bool {
 	switch {
 	case f.number < 0 && !alone:
 		r.Others++
@@ -171,8 +171,8 @@ func (r *Report) sentSo(sent []webhook, f record, alone bool) bool {
 	return true
 }
 
-// account judges one webhook by where it was found.
-func (r *Report) account(n int, w webhook, where []place) {
+// account counts one webhook by its answers and its records.
+func (r *Report) account(n int, w webhook, where []position) {
 	if w.twin {
 		r.Twice++
 	}
@@ -197,9 +197,9 @@ func (r *Report) account(n int, w webhook, where []place) {
 	r.Acked++
 }
 
-// receipts judges the places that a webhook's answers name. A redelivery that
-// repeats the first one's fault adds none.
-func (r *Report) receipts(n int, w webhook, where []place) {
+// receipts counts the answers whose receipt is not that of a record. A wrong receipt that
+// the answers to redeliveries repeat counts once.
+func (r *Report) receipts(n int, w webhook, where []position) {
 	for i, receipt := range w.receipts {
 		if !slices.Contains(where, receipt) && (i == 0 || receipt != w.receipts[0]) {
 			r.WrongReceipts++
@@ -208,7 +208,7 @@ func (r *Report) receipts(n int, w webhook, where []place) {
 	}
 }
 
-// story is how a webhook's deliveries went: the first and the last of them.
+// story describes the first and the last deliveries of a webhook.
 func (w webhook) story() string {
 	var all []string
 	for i, t := range w.tries {

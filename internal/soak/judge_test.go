@@ -5,22 +5,21 @@ import (
 	"testing"
 )
 
-// run is what was sent, n webhooks of two keys, and all of it found where the
-// receipts say.
+// run returns n webhooks of two keys, and their records as the receipts say.
 func run(n int) (sent []webhook, found []record) {
 	for i := range n {
-		w := webhook{key: []string{"a", "b"}[i%2], topic: "t", tries: []try{{status: 200}}, receipts: []place{{"t", i % 2, int64(i / 2)}}}
+		w := webhook{key: []string{"a", "b"}[i%2], topic: "t", tries: []try{{status: 200}}, receipts: []position{{"t", i % 2, int64(i / 2)}}}
 		sent, found = append(sent, w), append(found, record{i, w.key, w.receipts[0]})
 	}
 	return sent, found
 }
 
-// answered notes a further 2xx.
-func (w *webhook) answered(receipt place) {
+// answered adds another answer with 2xx.
+func (w *webhook) answered(receipt position) {
 	w.tries, w.receipts = append(w.tries, try{status: 200}), append(w.receipts, receipt)
 }
 
-// TestJudge plants each fault and expects it to be seen, and nothing else.
+// TestJudge: each fault is counted, and nothing else.
 func TestJudge(t *testing.T) {
 	for name, c := range map[string]struct {
 		plant func(sent *[]webhook, found *[]record)
@@ -30,29 +29,29 @@ func TestJudge(t *testing.T) {
 		"nothing": {plant: func(*[]webhook, *[]record) {}},
 		"a loss":  {plant: func(_ *[]webhook, found *[]record) { *found = slices.Delete(*found, 4, 5) }, want: Report{Lost: 1}},
 		"a duplicate": {plant: func(_ *[]webhook, found *[]record) {
-			*found = append(*found, record{4, "a", place{"t", 0, 90}})
+			*found = append(*found, record{4, "a", position{"t", 0, 90}})
 		}, want: Report{Dup: 1}},
 		"a duplicate in another partition": {plant: func(_ *[]webhook, found *[]record) {
-			*found = append(*found, record{4, "a", place{"t", 1, 90}})
+			*found = append(*found, record{4, "a", position{"t", 1, 90}})
 		}, want: Report{Dup: 1}},
 		"a webhook never sent": {plant: func(_ *[]webhook, found *[]record) {
-			*found = append(*found, record{10, "a", place{"t", 0, 90}})
+			*found = append(*found, record{10, "a", position{"t", 0, 90}})
 		}, want: Report{Phantom: 1}},
 		"another key": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].receipts, (*found)[4].key = nil, "b"
 		}, want: Report{Phantom: 1, GivenUp: 1}},
 		"another's record": {plant: func(_ *[]webhook, found *[]record) {
-			*found = append(*found, record{-1, "x", place{"t", 0, 90}})
+			*found = append(*found, record{-1, "x", position{"t", 0, 90}})
 		}, want: Report{Others: 1}},
 		"another's record where there are none": {plant: func(_ *[]webhook, found *[]record) {
-			*found = append(*found, record{-1, "x", place{"t", 0, 90}})
+			*found = append(*found, record{-1, "x", position{"t", 0, 90}})
 		}, alone: true, want: Report{Phantom: 1}},
 		"a reorder": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].receipts, (*sent)[6].receipts = (*sent)[6].receipts, (*sent)[4].receipts
 			(*found)[4].at, (*found)[6].at = (*found)[6].at, (*found)[4].at
 		}, want: Report{Order: 1}},
 		"a wrong receipt": {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts[0].offset++ }, want: Report{WrongReceipts: 1}},
-		"no receipt":      {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts[0] = place{} }, want: Report{WrongReceipts: 1}},
+		"no receipt":      {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts[0] = position{} }, want: Report{WrongReceipts: 1}},
 		"never answered":  {plant: func(sent *[]webhook, _ *[]record) { (*sent)[4].receipts = nil }, want: Report{GivenUp: 1, UnackedWritten: 1}},
 		"never answered and not written": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].receipts, *found = nil, slices.Delete(*found, 4, 5)
@@ -61,37 +60,37 @@ func TestJudge(t *testing.T) {
 			(*sent)[4].excused, *found = true, slices.Delete(*found, 4, 5)
 		}},
 		"a redelivery": {plant: func(sent *[]webhook, _ *[]record) {
-			(*sent)[4].answered(place{"t", 0, 2})
+			(*sent)[4].answered(position{"t", 0, 2})
 		}},
 		"a redelivery with another receipt": {plant: func(sent *[]webhook, _ *[]record) {
-			(*sent)[4].answered(place{"t", 0, 3})
+			(*sent)[4].answered(position{"t", 0, 3})
 		}, want: Report{WrongReceipts: 1}},
 		"a redelivery without a receipt": {plant: func(sent *[]webhook, _ *[]record) {
-			(*sent)[4].answered(place{})
+			(*sent)[4].answered(position{})
 		}, want: Report{WrongReceipts: 1}},
 		"a redelivery that repeats a wrong receipt": {plant: func(sent *[]webhook, _ *[]record) {
 			(*sent)[4].receipts[0].offset = 90
-			(*sent)[4].answered(place{"t", 0, 90})
+			(*sent)[4].answered(position{"t", 0, 90})
 		}, want: Report{WrongReceipts: 1}},
 		"a redelivery that is written": {plant: func(sent *[]webhook, found *[]record) {
-			(*sent)[4].answered(place{"t", 0, 90})
-			*found = append(*found, record{4, "a", place{"t", 0, 90}})
+			(*sent)[4].answered(position{"t", 0, 90})
+			*found = append(*found, record{4, "a", position{"t", 0, 90}})
 		}, want: Report{Dup: 1}},
 		"a redelivery that is never answered": {plant: func(sent *[]webhook, _ *[]record) {
 			(*sent)[4].unconfirmed = true
 		}, want: Report{Unconfirmed: 1}},
 		"twins of which one is written": {plant: func(sent *[]webhook, _ *[]record) {
 			(*sent)[4].twin = true
-			(*sent)[4].answered(place{"t", 0, 2})
+			(*sent)[4].answered(position{"t", 0, 2})
 		}, want: Report{Twice: 1}},
 		"twins": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].twin = true
-			(*sent)[4].answered(place{"t", 0, 90})
-			*found = append(*found, record{4, "a", place{"t", 0, 90}})
+			(*sent)[4].answered(position{"t", 0, 90})
+			*found = append(*found, record{4, "a", position{"t", 0, 90}})
 		}, want: Report{Twice: 1, Twins: 1}},
 		"triplets": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].twin = true
-			*found = append(*found, record{4, "a", place{"t", 0, 90}}, record{4, "a", place{"t", 0, 91}})
+			*found = append(*found, record{4, "a", position{"t", 0, 90}}, record{4, "a", position{"t", 0, 91}})
 		}, want: Report{Twice: 1, Twins: 1, Dup: 1}},
 		"a lost twin": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].twin, *found = true, slices.Delete(*found, 4, 5)
@@ -116,7 +115,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestParseReceipt(t *testing.T) {
-	for header, want := range map[string]place{
+	for header, want := range map[string]position{
 		`"0b0f";topic="p.payment.captured";partition=3;offset=42`:                                                        {"p.payment.captured", 3, 42},
 		`"0b0f";topic="payment.captured";partition=0;offset=0, "webhook";topic="webhooks.received";partition=1;offset=7`: {"payment.captured", 0, 0},
 		"":                                     {},

@@ -17,46 +17,46 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// webhook is what is known of one that was sent.
+// webhook is a webhook that was sent, with its answers.
 type webhook struct {
-	key, topic  string // of its record
-	kind        int    // of kinds
+	key, topic  string // that its record must have
+	kind        int    // index in kinds
 	tries       []try
-	receipts    []place // of its 2xx, one each, in their order
-	twin        bool    // two replicas got it at one instant
-	unconfirmed bool    // delivered again, and not answered 2xx since
-	excused     bool    // its topic was deleted after it was answered 2xx
+	receipts    []position // of its answers with 2xx, in their order
+	twin        bool       // two replicas got it at once
+	unconfirmed bool       // delivered again, and not answered with 2xx since
+	excused     bool       // its topic was deleted after its 2xx
 }
 
 func (w webhook) acked() bool { return len(w.receipts) > 0 }
 
 // try is one request and its answer.
 type try struct {
-	at, took        time.Duration // since the run began, and from then on
+	at, took        time.Duration // when it began, since the start of the run; how long it took
 	replica, status int           // 0 is no answer
 	receipt         string
 }
 
-// delivery is what is due: a webhook, until it is answered 2xx.
+// delivery is a webhook that is to be sent until it is answered with 2xx.
 type delivery struct {
 	number, key int
-	again       bool // it was answered 2xx before
+	again       bool // it was answered with 2xx before
 	tries       int
 }
 
-// place is where a record is.
-type place struct {
+// position is the position of a record in Kafka.
+type position struct {
 	topic     string
 	partition int
 	offset    int64
 }
 
-func (p place) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.partition, p.offset) }
+func (p position) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.partition, p.offset) }
 
-// kinds is what is sent of a key, in turn.
+// kinds are the webhooks that are sent of a key, in turn.
 var kinds = []struct {
-	event                string // Stripe's word for it
-	capturable, received int    // of the amount
+	event                string // Stripe's event type
+	capturable, received int    // amounts
 	typ                  schemas.Type
 }{
 	{"payment_intent.processing", 0, 0, schemas.PaymentProcessing},
@@ -64,10 +64,10 @@ var kinds = []struct {
 	{"payment_intent.succeeded", 0, 1099, schemas.PaymentCaptured},
 }
 
-// eventID is the processor's identity of a webhook.
+// eventID returns the processor's event id of a webhook.
 func eventID(run string, number int) string { return "evt_soak" + run + "_" + strconv.Itoa(number) }
 
-// payload is a webhook's body, the same in each of its deliveries.
+// payload returns the body of a webhook, which is the same in each of its deliveries.
 func (r *Run) payload(number int, w webhook) []byte {
 	k := kinds[w.kind]
 	return fmt.Appendf(nil, `{"id":"%s","object":"event","created":%d,"livemode":false,"type":"%s","data":{"object":{`+
@@ -76,9 +76,8 @@ func (r *Run) payload(number int, w webhook) []byte {
 		eventID(r.id, number), r.began.Unix(), k.event, r.id, number, k.capturable, k.received, w.key)
 }
 
-// schedule makes the webhooks due, one after the other at a steady rate that
-// does not heed how they are answered. While all keys have one under way, it
-// waits.
+// schedule sends new webhooks at a steady rate, however fast they are answered. It waits
+// while each key has a webhook without a 2xx.
 func (r *Run) schedule(ctx context.Context) {
 	defer r.waiting.Done()
 	defer r.stop(errEnd)
@@ -100,13 +99,13 @@ func (r *Run) schedule(ctx context.Context) {
 			r.begin(key)
 		}
 		next = next.Add(time.Duration(float64(time.Second) / r.cfg.Rate))
-		if late := time.Since(next); late > time.Second { // it waited: no burst to make up for it
+		if late := time.Since(next); late > time.Second { // it waited for a key: send no burst
 			next = next.Add(late)
 		}
 	}
 }
 
-// begin makes the next webhook of a key due.
+// begin sends the next webhook of a key.
 func (r *Run) begin(key int) {
 	r.waiting.Add(1)
 	r.mu.Lock()
@@ -122,7 +121,7 @@ func (r *Run) begin(key int) {
 	r.due <- d
 }
 
-// intern returns the one copy of a text that stands in many webhooks.
+// intern returns one shared copy of a text that many webhooks have.
 func (r *Run) intern(s string) string {
 	if _, ok := r.known[s]; !ok {
 		r.known[s] = s
@@ -130,15 +129,15 @@ func (r *Run) intern(s string) string {
 	return r.known[s]
 }
 
-// end sets the time at which redelivery is given up.
+// end sets the time until which webhooks are sent again.
 func (r *Run) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.deadline = time.Now().Add(r.cfg.Patience)
 }
 
-// attempt makes a delivery once, and says what comes next: the key's next
-// webhook, or another attempt.
+// attempt sends a delivery once. Then it makes the key free for its next webhook, or
+// sends the delivery again later.
 func (r *Run) attempt(d delivery) {
 	r.mu.Lock()
 	due := r.sent[d.number]
@@ -169,11 +168,11 @@ func (r *Run) attempt(d delivery) {
 	case d.again:
 		r.waiting.Done()
 	default:
-		r.leave() // and the key is not used again: its order would have no meaning
+		r.leave() // the key is not used again: the order of its webhooks would mean nothing
 	}
 }
 
-// targets returns which replicas get the next attempt of a delivery.
+// targets returns the replicas to which a delivery is sent now.
 func (r *Run) targets(d delivery) []int {
 	n := len(r.cfg.URLs)
 	one := rand.IntN(n)
@@ -183,7 +182,7 @@ func (r *Run) targets(d delivery) []int {
 	return []int{one, (one + 1 + rand.IntN(max(n-1, 1))) % n}
 }
 
-// deliver sends a body to replicas at one instant.
+// deliver sends a body to replicas at the same time.
 func (r *Run) deliver(body []byte, replicas []int) []try {
 	tries := make([]try, len(replicas))
 	var answers sync.WaitGroup
@@ -201,7 +200,7 @@ func (r *Run) deliver(body []byte, replicas []int) []try {
 	return tries
 }
 
-// note takes down a request and its answer, and reports whether that is 2xx.
+// note stores a request and its answer, and reports whether that is 2xx.
 func (r *Run) note(w *webhook, t try) bool {
 	receipt := t.receipt
 	t.receipt = "" // there may be millions of tries
@@ -224,7 +223,7 @@ func (r *Run) note(w *webhook, t try) bool {
 	return false
 }
 
-// redeliver has a share of the webhooks delivered again, some time later.
+// redeliver delivers a share of the webhooks again, some time later.
 func (r *Run) redeliver(w *webhook, number int) {
 	if r.tally.fatal != nil || rand.Float64() >= r.cfg.Redeliver {
 		return
@@ -235,14 +234,14 @@ func (r *Run) redeliver(w *webhook, number int) {
 	time.AfterFunc(r.cfg.After+rand.N(r.cfg.Within), func() { r.due <- delivery{number: number, again: true} })
 }
 
-// backoff is how long a webhook waits for its next attempt: far shorter than a
-// processor would make it wait, so that the end of an outage is seen at once.
+// backoff returns how long to wait before a webhook is sent again. It is much shorter than
+// processors wait, so that the run sees the end of an outage at once.
 func backoff(attempts int) time.Duration {
 	most := min(100*time.Millisecond<<min(attempts, 6), 2*time.Second)
 	return most/2 + rand.N(most/2)
 }
 
-// acked notes a webhook's first 2xx.
+// acked counts the first 2xx of a webhook.
 func (r *Run) acked(w *webhook) {
 	now := time.Now()
 	r.tally.maxPause = max(r.tally.maxPause, now.Sub(r.tally.lastAck))
@@ -253,7 +252,7 @@ func (r *Run) acked(w *webhook) {
 	}
 }
 
-// fail ends a run whose first webhooks are refused for what they are.
+// fail ends the run if its first webhooks are answered with 4xx: the configuration is wrong.
 func (r *Run) fail(t try) {
 	if t.status/100 != 4 || r.tally.acked > 0 {
 		return
@@ -265,13 +264,13 @@ func (r *Run) fail(t try) {
 	r.giveUp(fmt.Errorf("%s answers %d %s: %s", r.cfg.URLs[t.replica], t.status, http.StatusText(t.status), why))
 }
 
-// giveUp ends the run without a verdict.
+// giveUp ends the run with an error and without a report.
 func (r *Run) giveUp(err error) {
 	r.tally.fatal = err
 	r.stop(err)
 }
 
-// leave notes that a webhook is answered 2xx or given up.
+// leave counts a webhook as answered with 2xx or given up.
 func (r *Run) leave() {
 	r.tally.waiting--
 	r.waiting.Done()
@@ -294,19 +293,19 @@ func (r *Run) post(body []byte, url string) (status int, receipt string) {
 	}
 	defer a.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(a.Body, 64<<10)); err != nil {
-		return 0, "" // half an answer is none
+		return 0, "" // an incomplete answer counts as none
 	}
 	return a.StatusCode, strings.Join(a.Header.Values("Tollbridge-Receipt"), ", ")
 }
 
 var receiptForm = regexp.MustCompile(`^"[^"]+";topic="([^"]+)";partition=(\d+);offset=(\d+)`)
 
-// parseReceipt returns the place of the first record that a receipt names, or
-// none.
-func parseReceipt(header string) (p place) {
+// parseReceipt returns the position of the first record in a receipt header; the zero
+// value if there is none.
+func parseReceipt(header string) (p position) {
 	m := receiptForm.FindStringSubmatch(header)
 	if m == nil {
-		return place{}
+		return position{}
 	}
 	p.topic = strings.Clone(m[1])
 	p.partition, _ = strconv.Atoi(m[2])

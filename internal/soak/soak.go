@@ -1,22 +1,20 @@
-// Package soak holds tollbridge to its promise. It sends numbered, correctly
-// signed webhooks at a steady rate, sends again whatever is not answered 2xx,
-// as a processor would, and then reads the topics back by partition:
+// Package soak checks the promise of tollbridge. It sends numbered, correctly signed
+// webhooks at a steady rate, and sends those again that are not answered with 2xx, as a
+// processor would. Then it reads the topics by partition and counts:
 //
-//	LOST      answered 2xx, and not in Kafka
+//	LOST      answered with 2xx, and not in Kafka
 //	DUP       in Kafka more than once
-//	PHANTOM   in Kafka, and never sent, or not as it was sent
-//	ORDER     behind a later one of the same key, in the same partition
+//	PHANTOM   in Kafka and never sent, or in Kafka with another key or topic
+//	ORDER     in Kafka after a later webhook of the same key and partition
 //
-// Each attempt goes to one of the replicas at random. A share of what was
-// answered 2xx is delivered again some time later: the answer must be the first
-// one's receipt, and nothing may be written. Another share is delivered to two
-// replicas at one instant. Those may both write it, and that is counted apart,
-// as twins.
+// Each delivery goes to a random replica. A share of the webhooks that were answered with
+// 2xx is delivered again some time later: the answer must have the receipt of the first
+// one, and nothing may be written. Another share is delivered to two replicas at once. If
+// both write it, that is counted apart, as twins.
 //
-// The webhooks are Stripe's, in test mode, of a few event types, so that
-// several topics have their share. All webhooks of one key are sent one after
-// the other, the next when the one before is answered 2xx: only then has their
-// order a meaning.
+// The webhooks are Stripe's, in test mode, of several event types, so that they go to
+// several topics. The webhooks of one key are sent one after the other, each after the one
+// before was answered with 2xx: otherwise their order would mean nothing.
 package soak
 
 import (
@@ -31,13 +29,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Config is what to send, where to, and where to read it back. URLs, Secret and
-// Kafka must be set; every zero value has the meaning its comment says.
+// Config configures a run. URLs, Secret and Kafka must be set.
 type Config struct {
-	URLs   []string     // of an endpoint of Stripe's that takes test mode, one a replica
+	URLs   []string     // of a Stripe endpoint that accepts test mode, one for each replica
 	Secret string       // of that endpoint
 	Kafka  kafka.Config // of the cluster that the endpoint publishes to
 	Names  kafka.Names  // of its topics
@@ -45,25 +43,25 @@ type Config struct {
 	Rate    float64       // new webhooks a second; 0 is 100
 	Count   int           // of webhooks; 0 is no limit
 	For     time.Duration // to send new ones; 0 is no limit
-	Callers int           // requests at once; 0 is 64
-	Keys    int           // and the most webhooks that wait for their 2xx; 0 is 500
+	Callers int           // requests at the same time; 0 is 64
+	Keys    int           // number of keys, and so of webhooks without a 2xx at the same time; 0 is 500
 
-	Redeliver float64       // share of those answered 2xx that is delivered again
-	After     time.Duration // the 2xx, for that, at the earliest; 0 is 50 ms
-	Within    time.Duration // and from then on at the latest, at random; 0 is 10 s
-	Twice     float64       // share that is delivered to two replicas at one instant, or twice to the only one
+	Redeliver float64       // share of the webhooks that is delivered again after its 2xx
+	After     time.Duration // the least time between the 2xx and that delivery; 0 is 50 ms
+	Within    time.Duration // the longest random time in addition to After; 0 is 10 s
+	Twice     float64       // share of the webhooks that is delivered to two replicas at once, or twice to the only one
 
 	Timeout  time.Duration // of one request; 0 is 10 s
-	Patience time.Duration // after the last new webhook, until redelivery is given up; 0 is 1 min
-	Settle   time.Duration // after the last answer, for what may be written late; 0 is 2 s
+	Patience time.Duration // how long webhooks are sent again after the last new one; 0 is 1 min
+	Settle   time.Duration // time between the last answer and reading, for records that are written late; 0 is 2 s
 
-	// Alone says that nobody else writes to the topics: whatever is not this
-	// run's is a phantom.
+	// Alone reports that nobody else writes to the topics: records of others count as
+	// phantoms.
 	Alone    bool
-	Progress func(Progress) // called every second; nil is nobody to tell
+	Progress func(Progress) // called every second; may be nil
 }
 
-func (c Config) orElse() Config {
+func (c Config) withDefaults() Config {
 	c.Rate = cmp.Or(c.Rate, 100)
 	c.Callers = cmp.Or(c.Callers, 64)
 	c.Keys = cmp.Or(c.Keys, 500)
@@ -75,38 +73,38 @@ func (c Config) orElse() Config {
 	return c
 }
 
-// Progress is how far a run is.
+// Progress says how far a run is.
 type Progress struct {
-	Stage               string // what is being done
+	Stage               string // sending or reading
 	Sent, Acked         int    // webhooks
-	Waiting             int    // sent and not answered 2xx yet
+	Waiting             int    // sent and not answered with 2xx yet
 	Refused, Unanswered int    // answers that were not 2xx, requests without one
 	Read                int    // records
 }
 
-// Run is a run under way. [Run.Wait] ends it.
+// Run is a run that was started. [Run.Wait] returns its result.
 type Run struct {
 	cfg    Config
-	id     string // tells the runs apart in what they send
+	id     string // part of the ids and keys that the run sends
 	began  time.Time
 	client *http.Client
 	topics reader
 
-	idle     chan int      // keys without a webhook under way
-	due      chan delivery // to be made now
+	idle     chan int      // keys of which no webhook waits for its 2xx
+	due      chan delivery // to be sent now
 	waiting  sync.WaitGroup
 	inFlight atomic.Int64
-	stop     context.CancelCauseFunc // no new webhooks
+	stop     context.CancelCauseFunc // ends the sending of new webhooks
 
 	mu       sync.Mutex
-	sent     []webhook // by number
-	turns    []int     // how many there were, by key
-	known    map[string]string
+	sent     []webhook         // by number
+	turns    []int             // number of webhooks by key
+	known    map[string]string // see intern
 	tally    tally
 	deadline time.Time // zero while new webhooks are sent
 }
 
-// tally is what is counted while sending.
+// tally has the counts of the sending stage.
 type tally struct {
 	acked, waiting, redelivered, refused, unanswered int
 	lastAck                                          time.Time
@@ -114,10 +112,10 @@ type tally struct {
 	fatal                                            error
 }
 
-// Start notes where the topics end and begins to send, until Count or For is
-// reached, [Run.Stop] is called or ctx is done.
+// Start stores the end offsets of the topics and begins to send. Sending ends when Count
+// or For is reached, [Run.Stop] is called or ctx is done.
 func Start(ctx context.Context, c Config) (*Run, error) {
-	c = c.orElse()
+	c = c.withDefaults()
 	r := &Run{
 		cfg: c, id: strconv.FormatUint(rand.Uint64(), 36),
 		client: &http.Client{Timeout: c.Timeout, Transport: &http.Transport{MaxIdleConnsPerHost: c.Callers}},
@@ -126,7 +124,7 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 	}
 	var err error
 	if r.topics, err = newReader(ctx, c, r.id); err != nil {
-		return nil, fmt.Errorf("where the topics end: %w", err)
+		return nil, fmt.Errorf("reading the end offsets of the topics: %w", err)
 	}
 	for key := range c.Keys {
 		r.idle <- key
@@ -149,25 +147,25 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 	return r, nil
 }
 
-// errEnd ends the sending of new webhooks.
-var errEnd = errors.New("that was all")
+// errEnd is the cause when the sending of new webhooks ends without an error.
+var errEnd = errors.New("all webhooks are sent")
 
 // Stop ends the sending of new webhooks.
 func (r *Run) Stop() { r.stop(errEnd) }
 
-// Sent returns how many webhooks were sent so far, and how many of them were
-// answered 2xx.
+// Sent returns how many webhooks were sent so far, and how many of them were answered with
+// 2xx.
 func (r *Run) Sent() (sent, acked int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.sent), r.tally.acked
 }
 
-// InFlight returns how many requests wait for their answer now.
+// InFlight returns how many requests wait for their answer.
 func (r *Run) InFlight() int { return int(r.inFlight.Load()) }
 
-// Renewed says that a topic was deleted and created anew since the run began:
-// what was answered 2xx until now is not asked for.
+// Renewed tells the run that a topic was deleted and created again: webhooks that were
+// answered with 2xx until now need not be in it.
 func (r *Run) Renewed(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,11 +174,15 @@ func (r *Run) Renewed(topic string) {
 			w.excused = true
 		}
 	}
-	clear(r.topics.before[topic])
+	for p := range r.topics.before {
+		if p.Topic == topic {
+			r.topics.before[p] = 0
+		}
+	}
 }
 
-// Wait returns the verdict, once everything is sent, answered or given up, and
-// read back. An error says why there is none.
+// Wait waits until every webhook is sent and answered, or given up, and the topics are
+// read, and returns the report. The error says why there is no report.
 func (r *Run) Wait() (Report, error) {
 	done := make(chan struct{})
 	go func() { r.waiting.Wait(); close(done) }()
@@ -195,10 +197,10 @@ func (r *Run) Wait() (Report, error) {
 	var found []record
 	var err error
 	done = make(chan struct{})
-	go func() { found, err = r.topics.read(r.farthest()); close(done) }()
-	r.show("reading back", done)
+	go func() { found, err = r.topics.read(r.cfg.Names, r.acknowledged()); close(done) }()
+	r.show("reading", done)
 	if err != nil {
-		return Report{}, fmt.Errorf("reading the topics back: %w", err)
+		return Report{}, fmt.Errorf("reading the topics: %w", err)
 	}
 	report := judge(r.sent, found, r.cfg.Alone)
 	report.add(r.tally)
@@ -206,7 +208,7 @@ func (r *Run) Wait() (Report, error) {
 	return report, nil
 }
 
-// show tells of the progress until done.
+// show reports the progress every second until done is closed.
 func (r *Run) show(stage string, done <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -228,18 +230,16 @@ func (r *Run) show(stage string, done <-chan struct{}) {
 	}
 }
 
-// farthest returns the end that each partition must have, by the receipts.
-func (r *Run) farthest() map[string]map[int]int64 {
-	ends := map[string]map[int]int64{}
+// acknowledged returns the end offset that each partition must have, according to the
+// receipts.
+func (r *Run) acknowledged() map[consume.Partition]int64 {
+	ends := map[consume.Partition]int64{}
 	for _, w := range r.sent {
-		for _, p := range w.receipts {
-			if w.excused || p.topic == "" {
-				continue
+		for _, at := range w.receipts {
+			if !w.excused && at.topic != "" {
+				p := consume.Partition{Topic: at.topic, Number: at.partition}
+				ends[p] = max(ends[p], at.offset+1)
 			}
-			if ends[p.topic] == nil {
-				ends[p.topic] = map[int]int64{}
-			}
-			ends[p.topic][p.partition] = max(ends[p.topic][p.partition], p.offset+1)
 		}
 	}
 	return ends

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -27,7 +28,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// liar stands between ingest and the producer, and does what a bridge must not.
+// liar is a publisher between ingest and the producer that makes the faults to be found.
 type liar struct {
 	history.Publisher
 	kafka kafka.Config
@@ -42,14 +43,14 @@ func (l *liar) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Rec
 	return l.Publisher.Publish(ctx, records)
 }
 
-// again writes records with a producer that knows nothing of the first.
+// again writes records with another producer.
 func (l *liar) again(records []kafka.Record) {
 	p := publish.NewProducer(publish.Config{Kafka: l.kafka})
 	defer p.Close()
 	_, _ = p.Publish(context.Background(), records) // what is not written is not seen: the test fails
 }
 
-// receipts claims that the records are written, each as its topic's first.
+// receipts returns receipts for records that are not written.
 func receipts(records []kafka.Record) []kafka.Receipt {
 	claimed := make([]kafka.Receipt, len(records))
 	for i, r := range records {
@@ -58,12 +59,12 @@ func receipts(records []kafka.Record) []kafka.Receipt {
 	return claimed
 }
 
-// lie is what a [liar] does instead of publishing, if it does.
+// lie is what a [liar] does instead of publishing; lied is false if it publishes.
 type lie func(l *liar, call int64, records []kafka.Record) (receipts []kafka.Receipt, err error, lied bool)
 
 func honest(*liar, int64, []kafka.Record) ([]kafka.Receipt, error, bool) { return nil, nil, false }
 
-// loser is a lie about one webhook, whenever and wherever it comes.
+// loser returns a lie that loses each delivery of one webhook.
 func loser() lie {
 	var mu sync.Mutex
 	victim := ""
@@ -77,7 +78,7 @@ func loser() lie {
 	}
 }
 
-// topics returns a fake Kafka that has them.
+// topics returns a fake Kafka with the topics.
 func topics(t *testing.T) kafka.Config {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -92,8 +93,8 @@ func topics(t *testing.T) kafka.Config {
 	return c
 }
 
-// replica serves an endpoint of Stripe's. Without a memory, every delivery is
-// a first one.
+// replica returns a server with a Stripe endpoint. If it does not remember, it publishes
+// every delivery.
 func replica(t *testing.T, c kafka.Config, does lie, remembers bool) *ingest.Server {
 	t.Helper()
 	producer := publish.NewProducer(publish.Config{Kafka: c})
@@ -119,7 +120,7 @@ func replica(t *testing.T, c kafka.Config, does lie, remembers bool) *ingest.Ser
 	return server
 }
 
-// against is a run against servers that publish to one Kafka.
+// against returns a run against servers that publish to one Kafka.
 func against(t *testing.T, c kafka.Config, servers ...http.Handler) soak.Config {
 	t.Helper()
 	_, secret, _ := sign.Dev("stripe")
@@ -135,7 +136,7 @@ func against(t *testing.T, c kafka.Config, servers ...http.Handler) soak.Config 
 	return run
 }
 
-// bench is one server without a memory, in front of a fake Kafka.
+// bench returns a run against one server that does not remember.
 func bench(t *testing.T, does lie) soak.Config {
 	t.Helper()
 	c := topics(t)
@@ -156,8 +157,7 @@ func soaked(t *testing.T, c soak.Config) soak.Report {
 	return r
 }
 
-// TestPlanted has each fault committed by what stands for the bridge, and
-// expects it to be seen.
+// TestPlanted: each fault that a server makes is counted.
 func TestPlanted(t *testing.T) {
 	for name, c := range map[string]struct {
 		lie  lie
@@ -204,8 +204,8 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// TestPlantedReorder: a webhook that was acknowledged before it was written
-// comes behind the next ones of its key.
+// TestPlantedReorder: a webhook that is written after its acknowledgement, and after the
+// next ones of its key, is counted.
 func TestPlantedReorder(t *testing.T) {
 	var late []kafka.Record
 	var once sync.Once
@@ -225,8 +225,7 @@ func TestPlantedReorder(t *testing.T) {
 	}
 }
 
-// forger stands before servers and does something about the first webhook that
-// comes again.
+// forger changes the answers of servers to the first webhook that is delivered again.
 type forger struct {
 	forge func(w http.ResponseWriter, answer *httptest.ResponseRecorder) // nil is nothing
 
@@ -269,8 +268,8 @@ func repeat(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	_, _ = w.Write(answer.Body.Bytes()) // a caller who left has no answer, and soak sees it
 }
 
-// TestPlantedRedelivery: two replicas that remember, but for the fault, get
-// webhooks again that they answered, and some at one instant.
+// TestPlantedRedelivery: faults in the answers to redeliveries, and faults that only
+// replicas with a history make, are counted.
 func TestPlantedRedelivery(t *testing.T) {
 	for name, c := range map[string]struct {
 		lie   lie // of each
@@ -318,8 +317,8 @@ func TestPlantedRedelivery(t *testing.T) {
 	}
 }
 
-// TestForgotten: replicas without a memory write every redelivery, and every
-// one of two deliveries at one instant.
+// TestForgotten: what replicas without a history write twice is counted: redeliveries as
+// duplicates, and deliveries to both at once as twins.
 func TestForgotten(t *testing.T) {
 	kafka := topics(t)
 	one, other := replica(t, kafka, honest, false), replica(t, kafka, honest, false)
@@ -348,7 +347,7 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// TestGivenUp: what is never answered 2xx and yet written is counted apart.
+// TestGivenUp: webhooks that are written and never answered with 2xx are counted apart.
 func TestGivenUp(t *testing.T) {
 	var mu sync.Mutex
 	victim := ""
@@ -368,7 +367,7 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestNoVerdict: a run that cannot be right from the start says why.
+// TestNoVerdict: a run with a wrong configuration ends with an error that says why.
 func TestNoVerdict(t *testing.T) {
 	for want, spoil := range map[string]func(*soak.Config){
 		"secret": func(c *soak.Config) { c.Secret = "whsec_other" },
@@ -397,5 +396,53 @@ func TestJSON(t *testing.T) {
 	want := `{"sent":9,"acked":8,"lost":7,"dup":6,"phantom":5,"order":4,"max_pause_ms":3,"max_503_ms":2,"wrong_receipts":1,"redelivered":2,"unconfirmed":3,"twice":4,"twins":5,`
 	if err != nil || !strings.HasPrefix(string(b), want) {
 		t.Errorf("got %s, %v; want it to begin with %s", b, err, want)
+	}
+}
+
+// TestControlRecords: the control records that commands leave at the ends of the topics
+// are no records of the run, and the run reads past them.
+func TestControlRecords(t *testing.T) {
+	c := topics(t)
+	run, err := soak.Start(t.Context(), against(t, c, replica(t, c, honest, false)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := func() (sum int64) {
+		reader := consume.New(c)
+		defer reader.Close()
+		partitions, err := reader.Partitions(t.Context(), kafka.Names{}.Events()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounds, err := reader.Bounds(t.Context(), partitions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range bounds {
+			sum += b.To
+		}
+		return sum
+	}
+	for sent := 0; sent < 600; sent, _ = run.Sent() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond)
+	before := ends()
+	for range 2 {
+		lock, err := publish.AcquireLock(t.Context(), c, kafka.Names{}, publish.LockHolder{Command: "a test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock.Release()
+	}
+	if ends() == before {
+		t.Fatal("the lock left no control records")
+	}
+	r, err := run.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Acked != 600 || !r.OK() {
+		t.Errorf("%v\n%s", r, strings.Join(r.Details, "\n"))
 	}
 }
