@@ -21,7 +21,7 @@ import (
 // A payment that the merchant expects, an expected payment, is reconciled with the
 // bank's transaction, and so tells of money for which an incoming payment detail may
 // also come. The setting tells says which of them makes the event. The merchant's
-// reference stands mostly in the expected payment alone; both name the transaction's
+// reference is mostly in the expected payment alone; both name the transaction's
 // line item. transaction.posted is not read: every payment in and out is a transaction
 // of the bank.
 //

@@ -76,7 +76,7 @@ var recurlyToldBy = map[string]string{
 // recurlyTellers has the events, the most important first.
 var recurlyTellers = []Teller{
 	{Event: "payment.succeeded", Facts: []schemas.Type{schemas.PaymentCaptured}, Tells: "payments"},
-	{Event: "payment.success", Facts: []schemas.Type{schemas.PaymentCaptured}, Instead: "payment.succeeded", Tells: "payments"},
+	{Event: "payment.success", Facts: []schemas.Type{schemas.PaymentCaptured}, Tells: "payments"},
 	{Event: "payment.failed", Facts: []schemas.Type{schemas.PaymentFailed}, Tells: "payments"},
 	{Event: "payment.processing", Facts: []schemas.Type{schemas.PaymentProcessing}, Tells: "payments"},
 	{Event: "payment.scheduled", Facts: []schemas.Type{schemas.PaymentProcessing}, Tells: "payments"},

@@ -25,7 +25,7 @@ import (
 // payment: those of the payment, of the session or of the invoice by which it was
 // made, and of the virtual account. Where they name the payment, it is the
 // identity. Xendit does not say that the payment_id of an invoice is that of the
-// other webhooks; where it is another one, the payment is told twice.
+// other webhooks; where it is another one, the payment is published twice.
 //
 // https://docs.xendit.co/docs/payments-api-webhooks
 // https://docs.xendit.co/apidocs/dispute-webhook-notifications
@@ -576,7 +576,7 @@ func (d xenditData) captured(f *Fact) error {
 // payment method. A paid session and the event of its payment are one fact and
 // have one identity, as have a completed session that stores a payment method and
 // the event of the token. A paid session names its payment; one that does not is
-// told under its payment request or its own id.
+// identified by its payment request or its own id.
 func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
 	paid := typ == schemas.PaymentCaptured
 	switch {
