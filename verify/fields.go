@@ -14,7 +14,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -441,16 +440,6 @@ func checkForms(k Keys, needed int, fields ...string) error {
 		}
 	}
 	return nil
-}
-
-// list reads a setting that is a list of names in JSON: nil if it is not set.
-func (k Keys) list(s Setting) (names []string, err error) {
-	if text := k.Settings[s.Name]; text != "" {
-		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return nil, fmt.Errorf("%w: %s is not a list of names in JSON: %s", ErrSetting, s.Name, s.Description)
-		}
-	}
-	return names, nil
 }
 
 // joined is the scheme of processors that sign a [message].

@@ -371,7 +371,8 @@ func send(v vector, f, fields form, old, signature []byte) vector {
 // key is a message's alone: any other connector's would go unattacked.
 var hashing = map[string]string{
 	"fields.go":    "messages",
-	"toolbox.go":   "digest, which messages alone call; sharedValue compares by hashes",
+	"hash.go":      "digest, which messages alone call",
+	"token.go":     "a shared value is compared by its hash",
 	"braintree.go": "the key is the SHA-1 of the private key; what is signed is signed by HMAC",
 	"liqpay.go":    "names the hash of a message",
 	"paypal.go":    "an RSA signature of it",

@@ -1,6 +1,6 @@
 // Package verify decides whether a webhook comes from the processor it claims
 // to come from. There is one file a connector; this one holds the
-// vocabulary of refusals and the table, toolbox.go what connectors share.
+// vocabulary of refusals and the table of connectors.
 //
 // Verification fails closed. There is no connector without a check and no
 // default that lets anything through: without a secret, or a key in its place,

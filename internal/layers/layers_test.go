@@ -112,12 +112,6 @@ var impure = []string{
 // fetches is the one file that may: it fetches public keys.
 const fetches = "verify/keyring.go"
 
-// shared is the files of verify and normalize that belong to no connector.
-var shared = map[string][]string{
-	"verify":    {"verify/verify.go", "verify/toolbox.go", "verify/keyring.go", "verify/fields.go", "verify/rsa.go", "verify/secret.go"},
-	"normalize": {"normalize/normalize.go", "normalize/decode.go", "normalize/facts.go", "normalize/values.go", "normalize/plain.go"},
-}
-
 // file is a source file of ours.
 type file struct {
 	path, pkg string // from the root: verify/stripe.go, verify
@@ -251,10 +245,24 @@ func TestPure(t *testing.T) {
 	}
 }
 
+// connectorLiterals returns the literals of the type Connector in a file.
+func connectorLiterals(f file) (all []ast.Node) {
+	ast.Inspect(f.File, func(n ast.Node) bool {
+		if literal, ok := n.(*ast.CompositeLit); ok {
+			if name, ok := literal.Type.(*ast.Ident); ok && name.Name == "Connector" {
+				all = append(all, literal)
+			}
+		}
+		return true
+	})
+	return all
+}
+
 // TestConnectorsAreAlone keeps one connector's files from using another's. The
 // connector adyen-platform has adyenplatform.go and, where that would be long,
 // adyenplatform_*.go beside it. What these files declare begins with
-// "adyenPlatform", and only they and the shared files use it.
+// "adyenPlatform", and only they and the shared files use it. A file without a
+// connector's name is shared, and holds no connector.
 func TestConnectorsAreAlone(t *testing.T) {
 	for pkg, connectors := range map[string][]string{"verify": verify.Connectors(), "normalize": normalize.Connectors()} {
 		prefixes := map[string]string{} // by the name of the connector's main file, without .go
@@ -269,13 +277,15 @@ func TestConnectorsAreAlone(t *testing.T) {
 			return name
 		}
 		for _, f := range files(t) {
-			if f.pkg != pkg || f.test || slices.Contains(shared[pkg], f.path) {
+			if f.pkg != pkg || f.test {
 				continue
 			}
 			main := mainFile(f)
 			prefix, ok := prefixes[main]
-			if !ok {
-				t.Errorf("%s is no connector's: it has no line in the table of %s, or belongs in one of %s", f.path, pkg, list(shared[pkg]))
+			if !ok { // the file is shared
+				for _, literal := range connectorLiterals(f) {
+					t.Errorf("%s: a connector without a line in the table of %s, or in a file that does not have its name", position(literal), pkg)
+				}
 				continue
 			}
 			present[main] = present[main] || f.path == main+".go"
@@ -295,7 +305,7 @@ func TestConnectorsAreAlone(t *testing.T) {
 		for _, f := range own {
 			for _, id := range used(f) {
 				if theirs := owner[id.Name]; theirs != "" && theirs != mainFile(f) {
-					t.Errorf("%s: uses %s of %s.go: what two connectors share belongs in one of %s (a local variable: rename it)", position(id), id.Name, theirs, list(shared[pkg]))
+					t.Errorf("%s: uses %s of %s.go: what two connectors share belongs in a file that has no connector's name (a local variable: rename it)", position(id), id.Name, theirs)
 				}
 			}
 		}
