@@ -47,8 +47,8 @@ var adyen = Connector{
 	Weakness: "additionalData (disputeStatus, modification.action, mandates), eventDate, reason, paymentMethod and live are not signed, nor is the time: " +
 		"a captured item can be replayed with others; put basic authentication or an allow-list in front",
 	Settings: []Setting{adyenAccounts},
-	Check:    adyenCheck,
-	Verify:   adyenVerify,
+	check:    adyenCheck,
+	verify:   adyenVerify,
 }
 
 var adyenAccounts = Setting{

@@ -17,8 +17,8 @@ var adyenPlatform = Connector{
 	Covers:   CoversBody,
 	Weakness: "no time is signed: a captured request can be replayed",
 	Headers:  []string{"HmacSignature"},
-	Check:    checkHexKey,
-	Verify: mac{
+	check:    checkHexKey,
+	verify: mac{
 		hash:   sha256.New,
 		header: "HmacSignature",
 		decode: base64.StdEncoding.Strict().DecodeString,

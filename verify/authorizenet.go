@@ -18,7 +18,7 @@ var authorizenet = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again, and its notificationId tells",
 	Headers:  []string{"X-ANET-Signature"},
-	Verify:   mac{hash: sha512.New, header: "X-ANET-Signature", decode: authorizenetHex}.verify,
+	verify:   mac{hash: sha512.New, header: "X-ANET-Signature", decode: authorizenetHex}.verify,
 }
 
 func authorizenetHex(value string) ([]byte, error) {

@@ -38,8 +38,8 @@ var billplz = Connector{
 	Weakness: `no timestamp: a captured request can be sent again; a form is refused where a "|" in a text of the payer's could begin another field; ` +
 		"of payment orders, where total ends and reference_id begins is not signed: such a form is refused unless the setting forms tells how references look, so let them begin with a letter",
 	Settings: []Setting{forms(`{"reference_id": "PO-[0-9]{8}"}`, false)},
-	Check:    func(_ string, k Keys) error { return checkForms(k, 0, "reference_id") },
-	Verify:   billplzVerify,
+	check:    func(_ string, k Keys) error { return checkForms(k, 0, "reference_id") },
+	verify:   billplzVerify,
 	joined:   []joined{billplzBills, billplzOrders},
 }
 

@@ -35,7 +35,7 @@ var braintree = Connector{
 	Covers:   CoversBody,
 	Weakness: "SHA-1; no timestamp and no event id: a captured request can be sent again",
 	Settings: []Setting{braintreeKeys},
-	Verify:   braintreeVerify,
+	verify:   braintreeVerify,
 }
 
 var braintreeKeys = Setting{

@@ -18,7 +18,7 @@ var btcpay = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp is checked: only the originalDeliveryId tells a captured request that is sent again",
 	Headers:  []string{"BTCPay-Sig"},
-	Verify:   mac{hash: sha256.New, header: "BTCPay-Sig", decode: btcpayDecode}.verify,
+	verify:   mac{hash: sha256.New, header: "BTCPay-Sig", decode: btcpayDecode}.verify,
 }
 
 func btcpayDecode(value string) ([]byte, error) {

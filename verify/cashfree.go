@@ -22,7 +22,7 @@ var cashfree = Connector{
 	Weakness: "the window is a day, since retries may carry the first time; the event id is not signed",
 	Headers:  []string{"x-webhook-signature", "x-webhook-timestamp"},
 	Settings: []Setting{tolerance},
-	Verify:   cashfreeVerify,
+	verify:   cashfreeVerify,
 }
 
 const cashfreeTolerance = 24 * time.Hour

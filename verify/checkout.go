@@ -16,5 +16,5 @@ var checkout = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again, and its event id tells",
 	Headers:  []string{"Cko-Signature"},
-	Verify:   mac{hash: sha256.New, header: "Cko-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "Cko-Signature", decode: hex.DecodeString}.verify,
 }

@@ -16,5 +16,5 @@ var coinbaseCommerce = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp is checked: only the event's id tells a captured request that is sent again",
 	Headers:  []string{"X-CC-Webhook-Signature"},
-	Verify:   mac{hash: sha256.New, header: "X-CC-Webhook-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "X-CC-Webhook-Signature", decode: hex.DecodeString}.verify,
 }

@@ -28,13 +28,13 @@ var epayBambora = Connector{
 	Weakness: "a plain MD5 over values alone: neither their names nor where one ends is signed, and a callback is refused where the settings forms and signed_fields leave that open; " +
 		"no timestamp",
 	Settings: []Setting{epayBamboraForms, epayBamboraSigned},
-	Check: func(_ string, k Keys) error {
+	check: func(_ string, k Keys) error {
 		if _, err := k.list(epayBamboraSigned); err != nil {
 			return err
 		}
 		return checkForms(k, 1, append([]string{"orderid"}, epayBamboraNames(k)...)...)
 	},
-	Verify: epayBamboraJoined.verify,
+	verify: epayBamboraJoined.verify,
 	joined: []joined{epayBamboraJoined},
 }
 

@@ -26,10 +26,10 @@ var fiuuMolpay = Connector{
 	Weakness: "MD5, no HMAC; where tranID ends and orderid begins is not signed, and of refunds neither where RefID, RefundID, TxnID and the amount do: " +
 		"a request is refused where the setting forms leaves that open; channel, error_code and others are not signed; no timestamp to judge by",
 	Settings: []Setting{fiuuMolpayMerchant, fiuuMolpayForms},
-	Check: func(_ string, k Keys) error {
+	check: func(_ string, k Keys) error {
 		return checkForms(k, 1, "orderid", "tranID", "RefID", "RefundID", "TxnID")
 	},
-	Verify: fiuuMolpayJoined.verify,
+	verify: fiuuMolpayJoined.verify,
 	joined: []joined{fiuuMolpayJoined},
 }
 

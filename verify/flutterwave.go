@@ -21,7 +21,7 @@ var flutterwave = Connector{
 	Weakness: "verif-hash proves the sender and nothing of what is sent, and the secret can be read from any one such webhook; no timestamp: a captured request can be sent again",
 	Headers:  []string{"flutterwave-signature", "verif-hash"},
 	Tokens:   []string{"verif-hash"},
-	Verify:   flutterwaveVerify,
+	verify:   flutterwaveVerify,
 }
 
 var (

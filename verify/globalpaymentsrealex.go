@@ -21,7 +21,7 @@ var globalpaymentsRealex = Connector{
 	Covers:   CoversFields,
 	Weakness: "the amount and the currency are not signed: compare them with the order; SHA-1, no HMAC; no timestamp to judge by",
 	Settings: []Setting{globalpaymentsRealexMerchant},
-	Verify:   globalpaymentsRealexJoined.verify,
+	verify:   globalpaymentsRealexJoined.verify,
 	joined:   []joined{globalpaymentsRealexJoined},
 }
 

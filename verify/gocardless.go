@@ -16,5 +16,5 @@ var gocardless = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: only the ids of the events tell a captured request that is sent again",
 	Headers:  []string{"Webhook-Signature"},
-	Verify:   mac{hash: sha256.New, header: "Webhook-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "Webhook-Signature", decode: hex.DecodeString}.verify,
 }

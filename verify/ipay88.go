@@ -27,8 +27,8 @@ var ipay88 = Connector{
 	Weakness: "a plain hash; where RefNo begins and ends is not signed: a request is refused where the setting forms leaves that open, so let references begin and end with a letter; " +
 		"TransId and others are not signed; no timestamp",
 	Settings: []Setting{ipay88Merchant, ipay88Forms},
-	Check:    func(_ string, k Keys) error { return checkForms(k, 1, "RefNo") },
-	Verify:   ipay88Joined.verify,
+	check:    func(_ string, k Keys) error { return checkForms(k, 1, "RefNo") },
+	verify:   ipay88Joined.verify,
 	joined:   []joined{ipay88Joined},
 }
 

@@ -24,7 +24,7 @@ var liqpay = Connector{
 	Signs:    `SHA-1 or SHA3-256 of "<private key><data><private key>", base64, in the field signature`,
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC; no timestamp: a captured request can be sent again",
-	Verify:   liqpayJoined.verify,
+	verify:   liqpayJoined.verify,
 	joined:   []joined{liqpayJoined},
 }
 

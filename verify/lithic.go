@@ -10,8 +10,8 @@ var lithic = Connector{
 	Covers:   CoversBody,
 	Headers:  lithicScheme.headers(),
 	Settings: []Setting{tolerance},
-	Check:    checkStandardKey,
-	Verify:   lithicScheme.verify,
+	check:    checkStandardKey,
+	verify:   lithicScheme.verify,
 }
 
 var lithicScheme = standard{prefixes: []string{"Webhook"}}

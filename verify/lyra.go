@@ -25,7 +25,7 @@ var lyra = Connector{
 	Signs:    "HMAC-SHA256 of the form's kr-answer, hex, in the field kr-hash",
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again",
-	Verify:   lyraVerify,
+	verify:   lyraVerify,
 }
 
 var (

@@ -30,7 +30,7 @@ var mercadopago = Connector{
 	Weakness: "the body is not signed: whoever has seen one webhook can send any other body with it; no age is refused unless tolerance_seconds is set",
 	Headers:  []string{"X-Signature", "X-Request-Id"},
 	Settings: []Setting{tolerance},
-	Verify:   mercadopagoVerify,
+	verify:   mercadopagoVerify,
 }
 
 func mercadopagoVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {

@@ -34,8 +34,8 @@ var midtrans = Connector{
 	Weakness: "a plain hash; transaction_status, refund amounts and ids are not signed; where order_id ends is not signed: an amount such as 201500.00, which begins like a status code, " +
 		"is refused unless the setting forms tells how references look; no timestamp: a captured request can be sent again, and changed so",
 	Settings: []Setting{forms(`{"order_id": "INV-[0-9]{8}"}`, false)},
-	Check:    func(_ string, k Keys) error { return checkForms(k, 0, "order_id") },
-	Verify:   midtransJoined.verify,
+	check:    func(_ string, k Keys) error { return checkForms(k, 0, "order_id") },
+	verify:   midtransJoined.verify,
 	joined:   []joined{midtransJoined},
 }
 

@@ -16,5 +16,5 @@ var modernTreasury = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp, and the webhook's id is not signed: a captured request can be sent again",
 	Headers:  []string{"X-Signature"},
-	Verify:   mac{hash: sha256.New, header: "X-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "X-Signature", decode: hex.DecodeString}.verify,
 }

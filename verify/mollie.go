@@ -21,7 +21,7 @@ var mollie = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again, and its event id tells",
 	Headers:  []string{"X-Mollie-Signature"},
-	Verify:   mollieVerify,
+	verify:   mollieVerify,
 }
 
 func mollieVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {

@@ -27,7 +27,7 @@ var moneyhash = Connector{
 	Weakness: "no age is too old unless tolerance_seconds is set: a captured request can be sent again",
 	Headers:  []string{"MoneyHash-Signature"},
 	Settings: []Setting{tolerance},
-	Verify:   moneyhashVerify,
+	verify:   moneyhashVerify,
 }
 
 func moneyhashVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {

@@ -16,5 +16,5 @@ var monnify = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp and no event id: a captured request can be sent again; the key is that of the API too",
 	Headers:  []string{"Monnify-Signature"},
-	Verify:   mac{hash: sha512.New, header: "Monnify-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha512.New, header: "Monnify-Signature", decode: hex.DecodeString}.verify,
 }

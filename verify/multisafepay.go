@@ -26,7 +26,7 @@ var multisafepay = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"Auth"},
 	Settings: []Setting{tolerance},
-	Verify:   multisafepayVerify,
+	verify:   multisafepayVerify,
 }
 
 // multisafepayTolerance is that of MultiSafepay's own library, which looks at

@@ -28,8 +28,8 @@ var opayoServer = Connector{
 	Covers:   CoversFields,
 	Weakness: "a plain MD5; the key differs from transaction to transaction; TxType, StatusDetail and the amount are not signed, nor where VendorTxCode ends: it must not end in one of Opayo's words; no timestamp",
 	Settings: []Setting{opayoServerVendor, opayoServerRedirect},
-	Check:    opayoServerCheck,
-	Verify:   opayoServerJoined.verify,
+	check:    opayoServerCheck,
+	verify:   opayoServerJoined.verify,
 	joined:   []joined{opayoServerJoined},
 }
 

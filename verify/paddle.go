@@ -16,5 +16,5 @@ var paddle = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"Paddle-Signature"},
 	Settings: []Setting{tolerance},
-	Verify:   timed{header: "Paddle-Signature", between: ";", time: "ts", signature: "h1", joint: ":", tolerance: 5 * time.Second}.verify,
+	verify:   timed{header: "Paddle-Signature", between: ";", time: "ts", signature: "h1", joint: ":", tolerance: 5 * time.Second}.verify,
 }

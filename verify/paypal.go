@@ -47,8 +47,8 @@ var paypal = Connector{
 		{Name: "certs", Description: "PayPal's certificates as JSON, URL to PEM; others are fetched from PayPal"},
 	},
 	Keyless: true,
-	Check:   paypalCheck,
-	Verify:  paypalVerify,
+	check:   paypalCheck,
+	verify:  paypalVerify,
 }
 
 // paypalHeaders is in the order in which paypalVerify reads them.

@@ -16,5 +16,5 @@ var paystack = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp and no event id: a captured request can be sent again; the key is that of the API too",
 	Headers:  []string{"X-Paystack-Signature"},
-	Verify:   mac{hash: sha512.New, header: "X-Paystack-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha512.New, header: "X-Paystack-Signature", decode: hex.DecodeString}.verify,
 }

@@ -28,7 +28,7 @@ var payuEmea = Connector{
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC, MD5 by default; no timestamp: a captured request can be sent again",
 	Headers:  []string{"OpenPayu-Signature", "X-OpenPayU-Signature"},
-	Verify:   payuEmeaJoined.verify,
+	verify:   payuEmeaJoined.verify,
 	joined:   []joined{payuEmeaJoined},
 }
 

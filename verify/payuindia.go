@@ -39,7 +39,7 @@ var payuIndia = Connector{
 	Weakness: "mihpayid, mode, unmappedstatus, error and others are not signed; of disputes neither the reason nor the times; no timestamp; callbacks about refunds carry no hash and are refused, and so are those about disputes unless PayU was asked to sign them",
 	Headers:  []string{payuIndiaDispute},
 	Settings: []Setting{payuIndiaKey},
-	Verify:   payuIndiaVerify,
+	verify:   payuIndiaVerify,
 	joined:   []joined{payuIndiaPayments, payuIndiaDisputes},
 }
 

@@ -10,8 +10,8 @@ var portone = Connector{
 	Covers:   CoversBody,
 	Headers:  portoneScheme.headers(),
 	Settings: []Setting{tolerance},
-	Check:    checkStandardKey,
-	Verify:   portoneScheme.verify,
+	check:    checkStandardKey,
+	verify:   portoneScheme.verify,
 }
 
 var portoneScheme = standard{prefixes: []string{"Webhook"}}

@@ -16,5 +16,5 @@ var quickpay = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp and no event id: a captured request can be sent again",
 	Headers:  []string{"QuickPay-Checksum-Sha256"},
-	Verify:   mac{hash: sha256.New, header: "QuickPay-Checksum-Sha256", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "QuickPay-Checksum-Sha256", decode: hex.DecodeString}.verify,
 }

@@ -17,5 +17,5 @@ var razorpay = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp, and the event id is not signed: a captured request can be sent again",
 	Headers:  []string{"X-Razorpay-Signature"},
-	Verify:   mac{hash: sha256.New, header: "X-Razorpay-Signature", decode: hex.DecodeString}.verify,
+	verify:   mac{hash: sha256.New, header: "X-Razorpay-Signature", decode: hex.DecodeString}.verify,
 }

@@ -22,7 +22,7 @@ var recurly = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"recurly-signature"},
 	Settings: []Setting{tolerance},
-	Verify:   recurlyVerify,
+	verify:   recurlyVerify,
 }
 
 const recurlyTolerance = 5 * time.Minute

@@ -30,8 +30,8 @@ var robokassa = Connector{
 	Covers:   CoversFields,
 	Weakness: "a plain hash, MD5 by default; a form is refused where the value of one of the merchant's own fields has another's name in it; fee, e-mail and payment method are not signed; no timestamp",
 	Settings: []Setting{hashSetting, robokassaOwn},
-	Check:    robokassaCheck,
-	Verify:   robokassaJoined.verify,
+	check:    robokassaCheck,
+	verify:   robokassaJoined.verify,
 	joined:   []joined{robokassaJoined},
 }
 

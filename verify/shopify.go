@@ -17,7 +17,7 @@ var shopify = Connector{
 	Covers:   CoversBody,
 	Weakness: "topic, shop, time and event id stand in headers that are not signed: a captured request can be sent again",
 	Headers:  []string{"X-Shopify-Hmac-Sha256"},
-	Verify: mac{
+	verify: mac{
 		hash:   sha256.New,
 		header: "X-Shopify-Hmac-Sha256",
 		decode: base64.StdEncoding.Strict().DecodeString,

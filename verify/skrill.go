@@ -21,7 +21,7 @@ var skrill = Connector{
 	Covers:   CoversFields,
 	Weakness: "MD5, no HMAC; mb_transaction_id, amount, currency and others are not signed; no timestamp",
 	Settings: []Setting{skrillMerchant},
-	Verify:   skrillJoined.verify,
+	verify:   skrillJoined.verify,
 	joined:   []joined{skrillJoined},
 }
 

@@ -24,8 +24,8 @@ var sofort = Connector{
 	Covers:   CoversFields,
 	Weakness: `a plain hash, SHA-1 by default; email_sender and email_recipient are not signed; a form is refused where a "|" in a text of the payer's could be the end of another field; no timestamp to judge by`,
 	Settings: []Setting{hashSetting, sofortSigned, sofortProject},
-	Check:    sofortCheck,
-	Verify:   sofortJoined.verify,
+	check:    sofortCheck,
+	verify:   sofortJoined.verify,
 	joined:   []joined{sofortJoined},
 }
 

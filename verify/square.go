@@ -21,7 +21,7 @@ var square = Connector{
 	Covers:   CoversBody,
 	Weakness: "no time is signed: only the event_id tells a captured request that is sent again",
 	Headers:  []string{"x-square-hmacsha256-signature"},
-	Verify: mac{
+	verify: mac{
 		hash:   sha256.New,
 		header: "x-square-hmacsha256-signature",
 		decode: base64.StdEncoding.Strict().DecodeString,

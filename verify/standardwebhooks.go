@@ -12,8 +12,8 @@ var standardwebhooks = Connector{
 	Covers:   CoversBody,
 	Headers:  standardwebhooksScheme.headers(),
 	Settings: []Setting{tolerance},
-	Check:    checkStandardKey,
-	Verify:   standardwebhooksScheme.verify,
+	check:    checkStandardKey,
+	verify:   standardwebhooksScheme.verify,
 }
 
 var standardwebhooksScheme = standard{prefixes: []string{"Webhook"}}

@@ -15,5 +15,5 @@ var stripe = Connector{
 	Covers:   CoversBody,
 	Headers:  []string{"Stripe-Signature"},
 	Settings: []Setting{tolerance},
-	Verify:   timed{header: "Stripe-Signature", between: ",", time: "t", signature: "v1", joint: ".", tolerance: 5 * time.Minute}.verify,
+	verify:   timed{header: "Stripe-Signature", between: ",", time: "t", signature: "v1", joint: ".", tolerance: 5 * time.Minute}.verify,
 }

@@ -10,8 +10,8 @@ var svix = Connector{
 	Covers:   CoversBody,
 	Headers:  svixScheme.headers(),
 	Settings: []Setting{tolerance},
-	Check:    checkStandardKey,
-	Verify:   svixScheme.verify,
+	check:    checkStandardKey,
+	verify:   svixScheme.verify,
 }
 
 var svixScheme = standard{prefixes: []string{"Svix", "Webhook"}}

@@ -44,7 +44,7 @@ func isDigest(s string) bool {
 // sharedValue is the Verify of processors that send the secret itself in a
 // header and sign nothing; their Tokens have the header. It is compared by its
 // hash, so that not even its length can be measured.
-func sharedValue(header string) Func {
+func sharedValue(header string) verifyFunc {
 	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
 		value, err := r.header(header)
 		if err != nil {

@@ -40,8 +40,8 @@ var truelayer = Connector{
 		truelayerEnvironment,
 	},
 	Keyless: true,
-	Check:   truelayerCheck,
-	Verify:  truelayerVerify,
+	check:   truelayerCheck,
+	verify:  truelayerVerify,
 }
 
 var truelayerEnvironment = Setting{Name: "environment", Description: "whose keys are fetched: live, the default, or sandbox"}

@@ -46,8 +46,8 @@ var trustly = Connector{
 	},
 	Keyless: true,
 	Replies: true,
-	Check:   trustlyCheck,
-	Verify:  trustlyVerify,
+	check:   trustlyCheck,
+	verify:  trustlyVerify,
 }
 
 var trustlyOrders = Setting{Name: "orders", Description: "deposits or payouts: the orders that have this endpoint as their NotificationURL; " +

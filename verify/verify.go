@@ -1,15 +1,25 @@
-// Package verify decides whether a webhook comes from the processor it claims
-// to come from. There is one file a connector; this one holds the
-// vocabulary of refusals and the table of connectors.
+// Package verify decides whether a webhook comes from the payment processor that it
+// claims to come from:
 //
-// Verification fails closed. There is no connector without a check and no
-// default that lets anything through: without a secret, or a key in its place,
-// nothing is verified. What was verified is returned, decoded or decrypted
-// where the processor wraps it, and only that may be read afterwards.
+//	keys := verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "whsec_..."}}}
+//	request := verify.Request{Method: r.Method, Header: r.Header, Body: body}
+//	verified, err := verify.Verify("stripe", request, keys, time.Now())
+//	if err != nil {
+//		log.Print(verify.ReasonOf(err), err) // signature_mismatch, timestamp_too_old, ...
+//	}
+//	use(verified.Payload)
 //
-// Everything here is a pure function of the request, the keys and the time. A
-// key that must be fetched first is asked for by a [KeyNeeded] error, which
-// [Keyring] serves. The package imports nothing else of tollbridge.
+// There is one file for each connector. This one holds the reasons of refusals and
+// the table of connectors. The other files hold what connectors share.
+//
+// Verification fails closed. Every connector checks something, and no default lets
+// anything through: without a secret, or a key in its place, nothing is verified.
+// [Verified] has the payload that was verified, decoded or decrypted where the
+// processor wraps it. Read nothing else of the request.
+//
+// [Verify] is a pure function of the request, the keys and the time. If it needs a
+// public key that it does not have, it returns a [KeyNeeded] error. [Keyring] fetches
+// the key and verifies again. The package imports no other package of tollbridge.
 package verify
 
 import (
@@ -22,8 +32,8 @@ import (
 	"time"
 )
 
-// connectors is every processor whose webhooks can be verified, by its name in
-// the URL. A connector is one line here and a file of its own.
+// connectors are the connectors by name, which is the processor's part of the
+// webhook URL. Each has one line here and a file of its own.
 var connectors = map[string]Connector{
 	"adyen":                 adyen,
 	"adyen-platform":        adyenPlatform,
@@ -78,96 +88,97 @@ var connectors = map[string]Connector{
 	"xsolla":                xsolla,
 }
 
-// Connector is what verify knows of a processor.
+// Connector describes how the webhooks of a processor are verified.
 type Connector struct {
-	Docs     string    // the processor's page about its signatures
-	Signs    string    // what is signed, how, and where the signature stands, in one line
-	Covers   Coverage  // how much of the request the signature speaks for
-	Weakness string    // what the processor's scheme leaves open; empty for none
+	Docs     string    // URL of the processor's documentation of its signatures
+	Signs    string    // what the processor signs, how, and where the signature is, in one line
+	Covers   Coverage  // the part of the request that the signature protects
+	Weakness string    // what an attacker can do in spite of the signature; empty means nothing
 	Headers  []string  // the headers that verification reads
-	Tokens   []string  // those of them that hold the secret itself: see [Digest]
-	Settings []Setting // what an endpoint can or must set beside its secrets
-	Keyless  bool      // verified by public keys: an endpoint has no secrets
-	Replies  bool      // what is verified has the body to answer with: see [Verified.Reply]
+	Tokens   []string  // those of Headers whose value is the secret itself: see [Digest]
+	Settings []Setting // of an endpoint, beside its secrets
+	Keyless  bool      // the connector verifies with public keys: an endpoint has no secrets
+	Replies  bool      // [Verified.Reply] is the body of the response
 
-	// Check refuses keys that could never verify anything, such as a key that
-	// is not the hex text it should be. Nil has nothing to refuse.
-	Check func(secret string, k Keys) error
+	// check returns an error for a secret or settings that can verify no request, such
+	// as a key that is not hex. Nil accepts all.
+	check func(secret string, k Keys) error
 
-	// Verify judges a request by one of the endpoint's secrets.
-	Verify Func
+	// verify verifies a request with one of the endpoint's secrets.
+	verify verifyFunc
 
-	// joined is how fields of the request are signed, where they are: what Verify
-	// goes by, and what the tests make attacks of.
+	// joined describes the signed text of a connector that joins fields. The tests
+	// make forgeries of it.
 	joined []joined
 }
 
-// Func verifies r by one secret, which is empty for keyless connectors only.
+// verifyFunc verifies r with one secret, which is empty for keyless connectors only.
 // It is a pure function. An error wraps a [Reason] or is a [KeyNeeded].
-type Func func(r Request, secret string, k Keys, now time.Time) (Verified, error)
+type verifyFunc func(r Request, secret string, k Keys, now time.Time) (Verified, error)
 
-// Coverage is how much of a request a signature speaks for.
+// Coverage is the part of a request that a signature protects.
 type Coverage string
 
-// The coverages. A field that is not covered is no more than a claim of
-// whoever sent the request.
+// The coverages. Anyone can change a part that the signature does not cover.
 const (
 	CoversBody    Coverage = "body"    // every byte of the body
-	CoversFields  Coverage = "fields"  // some fields of the body; the others could have been changed
-	CoversNothing Coverage = "nothing" // a shared value proves the sender and nothing else
+	CoversFields  Coverage = "fields"  // some fields of the body
+	CoversNothing Coverage = "nothing" // a shared token, which proves only who sent the request
 )
 
-// Setting is one thing that an endpoint can configure for verification.
+// Setting describes a setting of an endpoint for verification.
 type Setting struct {
 	Name        string
-	Description string // what it is, in one line
-	Required    bool   // nothing is verified without it
-	// Endpoint is whether an endpoint must have it: [Check] names it. Verify goes
-	// without, so that a request can be looked at with nothing but its secret, and
-	// then does not ask whether it is this merchant's, nor what else is signed.
+	Description string // its meaning and its values, in one line
+	Required    bool   // [Check] and [Verify] return an error without it
+	// Endpoint settings are required by [Check], so that no endpoint is configured
+	// without them. [Verify] works without them, so that one can inspect a request
+	// with only its secret: it then compares no merchant account and looks for no
+	// other fields with the same signed text.
 	Endpoint bool
 }
 
 // Request is the part of an HTTP request that a signature may cover.
 type Request struct {
 	Method string
-	// URL is the address that the processor was given, with the query that the
-	// request came with: it is made from configuration, never from Host.
+	// URL is the URL that is configured at the processor, with the query of the
+	// request. Take it from your configuration, never from the header Host.
 	URL    string
 	Header http.Header
 	Body   []byte // exactly as received
-	// Archived says that the request is a copy that was kept: its tokens may be
-	// their digests. A server never sets it, or the archive would hold passwords.
+	// Archived says that the request is read from the archive: a token may be its
+	// [Digest]. Never set it for a request that came from the network: whoever reads
+	// the archive could then send webhooks.
 	Archived bool
 }
 
-// Keys is what an endpoint verifies with.
+// Keys are the secrets, settings and public keys of an endpoint.
 type Keys struct {
 	Secrets  []Secret
 	Settings map[string]string
-	// Fetched are the public keys that [KeyNeeded] asked for, by URL.
+	// Fetched are the public keys of [KeyNeeded] errors, by URL.
 	Fetched map[string][]byte
 }
 
-// Secret is one of an endpoint's secrets. An endpoint has several while one
-// replaces another.
+// Secret is one of an endpoint's secrets. An endpoint has several while they are
+// rotated.
 type Secret struct {
 	Name  string
 	Value string
 }
 
-// Verified is a request that is what it claims to be.
+// Verified is the result of a verification.
 type Verified struct {
-	Payload []byte // what was signed, unwrapped: the only bytes to read on
+	Payload []byte // the verified payload, decoded or decrypted; read nothing else of the request
 	Secret  string // the name of the secret that matched; empty for keyless connectors
-	// Handshake is set where the processor asked for proof that the endpoint is
-	// the merchant's. There is no payload.
+	// Handshake says that the processor checks whether the endpoint is the merchant's.
+	// There is no payload.
 	Handshake bool
-	Reply     []byte // the body to answer with: to a handshake, or where the answer is signed, too
+	Reply     []byte // the body of the response to a handshake, or a signed response; nil otherwise
 }
 
-// Reason is why a request was not verified. It is an error to wrap, the word
-// that logs and metrics use, and what `tollbridge inspect` says.
+// Reason is why a request was refused. Errors wrap it, and logs, metrics and
+// `tollbridge inspect` use it.
 type Reason string
 
 func (r Reason) Error() string { return strings.ReplaceAll(string(r), "_", " ") }
@@ -175,19 +186,19 @@ func (r Reason) Error() string { return strings.ReplaceAll(string(r), "_", " ") 
 // The reasons.
 const (
 	ErrUnknown     Reason = "unknown_connector"
-	ErrNoSecret    Reason = "no_secret"           // the endpoint has none to verify with
+	ErrNoSecret    Reason = "no_secret"           // the endpoint has no secret
 	ErrSetting     Reason = "setting_invalid"     // a setting is missing or unusable
-	ErrMissing     Reason = "signature_missing"   // the request carries none
-	ErrMalformed   Reason = "signature_malformed" // it, or what it signs, cannot be read
-	ErrMismatch    Reason = "signature_mismatch"  // it is not that of this request under any secret
-	ErrField       Reason = "field_malformed"     // the signature is right, and a signed field has not its form: text was moved into it, or added
-	ErrAccount     Reason = "account_mismatch"    // the signature is right, and the merchant that it names is another one
-	ErrAmbiguous   Reason = "fields_ambiguous"    // the signature is right, and is also that of other fields
+	ErrMissing     Reason = "signature_missing"   // the request has no signature
+	ErrMalformed   Reason = "signature_malformed" // the signature, or what it signs, cannot be read
+	ErrMismatch    Reason = "signature_mismatch"  // the signature is wrong under every secret
+	ErrField       Reason = "field_malformed"     // the signature is right, and a signed field is malformed: somebody moved text into it, or added text
+	ErrAccount     Reason = "account_mismatch"    // the signature is right, and the webhook is for another merchant account
+	ErrAmbiguous   Reason = "fields_ambiguous"    // the signature is right, and other values of the fields have the same signature
 	ErrStale       Reason = "timestamp_too_old"
 	ErrFuture      Reason = "timestamp_in_future"
 	ErrAlgorithm   Reason = "algorithm_unknown" // signed by an algorithm that the processor does not use
 	ErrKeyUnknown  Reason = "key_unknown"       // signed by a key that is not the processor's
-	ErrKeyNotThere Reason = "key_unavailable"   // the key could not be fetched: ours to mend, the request may be good
+	ErrKeyNotThere Reason = "key_unavailable"   // the public key could not be fetched: the request may be good, and the processor should send it again
 )
 
 // ReasonOf returns the reason in err, or the empty reason.
@@ -197,8 +208,8 @@ func ReasonOf(err error) Reason {
 	return r
 }
 
-// Untimely is the error of a request that is signed rightly, and was sent
-// further from the time it is judged at than is tolerated.
+// Untimely is the error of a request whose signature is right and whose signed
+// timestamp is outside of the tolerance.
 type Untimely struct {
 	Reason    Reason // ErrStale or ErrFuture
 	Sent, Now time.Time
@@ -214,26 +225,27 @@ func (u *Untimely) Error() string {
 		u.Sent.UTC().Format(time.RFC3339), by.Round(time.Second), side, u.Now.UTC().Format(time.RFC3339), u.Tolerance)
 }
 
-// Unwrap makes it the reason that it has.
+// Unwrap returns the reason.
 func (u *Untimely) Unwrap() error { return u.Reason }
 
-// KeyNeeded is the error of a connector that can go on only with what URL
-// holds. The connector has made sure that URL is the processor's own.
+// KeyNeeded is the error of a request that can be verified only with the public key
+// or certificate at URL. The connector has checked that the processor owns URL.
 type KeyNeeded struct {
 	URL string
-	// Issuer is set where URL, which the processor's certificate names, holds
-	// the certificate of its issuer. It proves itself by its root, so that plain
-	// http, which issuers use, does no harm.
+	// Issuer says that URL, which the processor's certificate names, has the
+	// certificate of its issuer. Plain http, which issuers use, is safe for it: the
+	// chain is verified up to a root.
 	Issuer bool
 }
 
 func (k *KeyNeeded) Error() string { return "needs the key at " + k.URL }
 
-// Unwrap makes it an [ErrKeyNotThere] to whoever has no [Keyring].
+// Unwrap returns [ErrKeyNotThere], the reason for callers without a [Keyring].
 func (k *KeyNeeded) Unwrap() error { return ErrKeyNotThere }
 
-// Verify verifies r as sent by the named connector. Each of the secrets is
-// tried, and the first that matches is named in the result.
+// Verify verifies r as a webhook of the named connector's processor. It tries all
+// secrets; the result names the first that matches. Errors wrap a [Reason] or are a
+// [KeyNeeded].
 func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error) {
 	c, ok := connectors[connector]
 	if !ok {
@@ -243,10 +255,10 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 		return Verified{}, fmt.Errorf("%s: %w", connector, err)
 	}
 	if c.Covers != CoversBody {
-		r.Body = withoutMark(r.Body) // it is in no signed field
+		r.Body = withoutMark(r.Body) // no signed field has it
 	}
 	if c.Keyless {
-		v, err := c.Verify(r, "", k, now)
+		v, err := c.verify(r, "", k, now)
 		if err != nil {
 			return Verified{}, fmt.Errorf("%s: %w", connector, err)
 		}
@@ -254,7 +266,7 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 	}
 	var mismatch error
 	for _, s := range k.Secrets {
-		v, err := c.Verify(r, s.Value, k, now)
+		v, err := c.verify(r, s.Value, k, now)
 		if err == nil {
 			v.Secret = s.Name
 			return v, nil
@@ -267,8 +279,8 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 	return Verified{}, fmt.Errorf("%s: %w", connector, mismatch)
 }
 
-// usable is the part of [Check] that is asked again with every request: no
-// secret, no entry.
+// usable returns an error if a secret or a required setting is missing. It is the part
+// of [Check] that is repeated for every request.
 func (c Connector) usable(k Keys) error {
 	if !c.Keyless && len(k.Secrets) == 0 {
 		return ErrNoSecret
@@ -286,8 +298,8 @@ func (c Connector) usable(k Keys) error {
 	return nil
 }
 
-// Check returns what is wrong with an endpoint's keys before any request came,
-// or nil. An error wraps [ErrUnknown], [ErrNoSecret] or [ErrSetting].
+// Check returns an error for keys that an endpoint of the connector cannot work with.
+// It needs no request. An error wraps [ErrUnknown], [ErrNoSecret] or [ErrSetting].
 func Check(connector string, k Keys) error {
 	c, ok := connectors[connector]
 	if !ok {
@@ -312,24 +324,24 @@ func Check(connector string, k Keys) error {
 			return fmt.Errorf("%w: %q is not set: %s", ErrSetting, s.Name, s.Description)
 		}
 	}
-	if c.Check == nil {
+	if c.check == nil {
 		return nil
 	}
 	if c.Keyless {
-		return c.Check("", k)
+		return c.check("", k)
 	}
 	for _, s := range k.Secrets {
-		if err := c.Check(s.Value, k); err != nil {
+		if err := c.check(s.Value, k); err != nil {
 			return fmt.Errorf("secret %q: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-// Connectors returns the names of the processors Verify knows, sorted.
+// Connectors returns the names of the connectors, sorted.
 func Connectors() []string { return slices.Sorted(maps.Keys(connectors)) }
 
-// Lookup returns what verify knows of a processor.
+// Lookup returns the connector of that name, and whether there is one.
 func Lookup(connector string) (Connector, bool) {
 	c, ok := connectors[connector]
 	return c, ok

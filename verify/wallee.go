@@ -32,8 +32,8 @@ var wallee = Connector{
 		walleeSpace,
 	},
 	Keyless: true,
-	Check:   walleeCheck,
-	Verify:  walleeVerify,
+	check:   walleeCheck,
+	verify:  walleeVerify,
 }
 
 var walleeSpace = Setting{Name: "space_id", Description: "the space whose webhooks are taken; without it those of all spaces are"}

@@ -34,8 +34,8 @@ var wechatpay = Connector{
 		{Name: "certs", Description: "WeChat Pay's certificates or public keys as JSON, serial number or PUB_KEY_ID to PEM", Required: true},
 		tolerance,
 	},
-	Check:  wechatpayCheck,
-	Verify: wechatpayVerify,
+	check:  wechatpayCheck,
+	verify: wechatpayVerify,
 }
 
 // wechatpayHeaders is in the order in which wechatpayVerify reads them.

@@ -39,7 +39,7 @@ var wompi = Connector{
 	Covers:   CoversFields,
 	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, who captured a request can send it again for another reference",
 	Settings: []Setting{tolerance},
-	Verify:   wompiVerify,
+	verify:   wompiVerify,
 	joined:   []joined{wompiJoined},
 }
 

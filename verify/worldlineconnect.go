@@ -23,7 +23,7 @@ var worldlineConnect = Connector{
 	Covers:   CoversBody,
 	Weakness: "no timestamp: a captured request can be sent again, though its event id is signed",
 	Headers:  []string{"X-GCS-Signature"},
-	Verify:   worldlineConnectVerify,
+	verify:   worldlineConnectVerify,
 }
 
 const worldlineConnectProof = "X-GCS-Webhooks-Endpoint-Verification"

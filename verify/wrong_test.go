@@ -172,7 +172,7 @@ func wrongEmpty(connector string, r Request, k Keys, now time.Time) (Verified, e
 	c := connectors[connector]
 	v, err := Verified{}, error(ErrMismatch)
 	for _, s := range append(k.Secrets, Secret{}) {
-		if v, err = c.Verify(r, s.Value, k, now); err == nil {
+		if v, err = c.verify(r, s.Value, k, now); err == nil {
 			v.Secret = s.Name
 			return v, nil
 		}

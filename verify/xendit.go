@@ -12,5 +12,5 @@ var xendit = Connector{
 	Weakness: "a shared value proves the sender and nothing of what is sent; it can be read from any one webhook",
 	Headers:  []string{"x-callback-token"},
 	Tokens:   []string{"x-callback-token"},
-	Verify:   sharedValue("x-callback-token"),
+	verify:   sharedValue("x-callback-token"),
 }

@@ -21,7 +21,7 @@ var xsolla = Connector{
 	Covers:   CoversBody,
 	Weakness: "a plain SHA-1 instead of an HMAC; no timestamp: a captured request can be sent again",
 	Headers:  []string{"Authorization"},
-	Verify:   xsollaJoined.verify,
+	verify:   xsollaJoined.verify,
 	joined:   []joined{xsollaJoined},
 }
 
