@@ -45,11 +45,11 @@ var paypal = Connector{
 	Normalize: paypalNormalize,
 }
 
-// paypalInstead are the event types whose facts others also tell, with these others.
-// A webhook at PayPal has the event types that its merchant chose.
+// paypalInstead are the event types that need not be subscribed to, with those that
+// tell the same facts. A webhook at PayPal has the event types that its merchant chose.
+// CHECKOUT.ORDER.COMPLETED and INVOICING.INVOICE.PAID tell what the captures' own events
+// do, and are not listed here: they have a merchant's reference that these may not have.
 var paypalInstead = map[string]string{
-	"CHECKOUT.ORDER.COMPLETED":   "PAYMENT.CAPTURE.COMPLETED and PAYMENT.AUTHORIZATION.CREATED, which do not have the reference_id of the purchase unit",
-	"INVOICING.INVOICE.PAID":     "PAYMENT.CAPTURE.COMPLETED or PAYMENT.SALE.COMPLETED, which may not have the number of the invoice",
 	"INVOICING.INVOICE.REFUNDED": "PAYMENT.CAPTURE.REFUNDED or PAYMENT.SALE.REFUNDED",
 	"PAYMENT.REFUND.COMPLETED":   "PAYMENT.CAPTURE.REFUNDED",
 	"RISK.DISPUTE.CREATED":       "CUSTOMER.DISPUTE.CREATED",

@@ -119,20 +119,14 @@ var razorpayReaders = map[string]struct {
 	"subscription.completed":     {razorpaySubscription, schemas.MandateRevoked},
 }
 
-// razorpayInstead are the event types whose facts others also tell, with these others.
-// A webhook at Razorpay has the event types that its merchant chose.
+// razorpayInstead are the event types that need not be subscribed to, with those that
+// tell the same facts. A webhook at Razorpay has the event types that its merchant
+// chose. order.paid and its like tell what payment.captured does, and are not listed
+// here: they have the merchant's reference, which payment.captured may not have.
 var razorpayInstead = map[string]string{
-	"order.paid":                  "payment.captured, which does not have the receipt of the order",
-	"invoice.paid":                "payment.captured, which does not have the receipt of the invoice",
-	"invoice.partially_paid":      "payment.captured, which does not have the receipt of the invoice",
-	"payment_link.paid":           "payment.captured, which does not have the reference_id of the link",
-	"payment_link.partially_paid": "payment.captured, which does not have the reference_id of the link",
-	"subscription.charged":        "payment.captured, which does not have the notes of the subscription",
-	"subscription.pending":        "payment.failed",
-	"virtual_account.credited":    "payment.captured, which does not have the notes of the virtual account",
-	"qr_code.credited":            "payment.captured, which does not have the notes of the QR code",
-	"refund.created":              "refund.processed, refund.failed",
-	"refund.speed_changed":        "refund.processed",
+	"subscription.pending": "payment.failed",
+	"refund.created":       "refund.processed, refund.failed",
+	"refund.speed_changed": "refund.processed",
 }
 
 // razorpayTellers returns the tellers, by the tables of the events and statuses.

@@ -65,7 +65,7 @@ func squareTellers() []Teller {
 	return []Teller{
 		{Event: "payment.created", Facts: payments},
 		{Event: "payment.updated", Facts: payments},
-		{Event: "terminal.checkout.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentAuthorized, schemas.PaymentCancelled, schemas.PaymentExpired}, Instead: "payment.updated, which does not have the reference_id of the checkout"},
+		{Event: "terminal.checkout.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentAuthorized, schemas.PaymentCancelled, schemas.PaymentExpired}},
 		{Event: "invoice.payment_made", Facts: []schemas.Type{schemas.PaymentCaptured}, Instead: "with tells payments: payment.updated, which does not have the invoice_number", Tells: squareInvoices},
 		{Event: "refund.created", Facts: refunds},
 		{Event: "refund.updated", Facts: refunds},
