@@ -153,8 +153,9 @@ func (h *History) addReferencesOfKnown(a *Admission, e schemas.Event) error {
 	return h.addReferences(a, e)
 }
 
-// Link adds the missing references of events, and of items without an event, to a. The
-// caller knows that the events were published and does not admit them.
+// Link adds the missing references and further ids of events, and the references of
+// items without an event, to a. The caller knows that the events were published and does
+// not admit them.
 func (a *Admission) Link(events []schemas.Event, references ...schemas.Reference) error {
 	if a.h == nil {
 		return nil
@@ -163,6 +164,13 @@ func (a *Admission) Link(events []schemas.Event, references ...schemas.Reference
 	defer a.h.mu.Unlock()
 	for _, e := range events {
 		if err := a.h.addReferencesOfKnown(a, e); err != nil {
+			return err
+		}
+		k, ok, err := a.h.find(e)
+		if ok {
+			err = a.h.addOtherIDs(a, e, k)
+		}
+		if err != nil {
 			return err
 		}
 	}

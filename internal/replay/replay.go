@@ -192,6 +192,9 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	if err := r.readPublished(ctx); err != nil {
 		return r.Counts, fmt.Errorf("reading the published events: %w", err)
 	}
+	if err := r.readIDs(ctx); err != nil {
+		return r.Counts, fmt.Errorf("reading the ids of published events: %w", err)
+	}
 	r.start = time.Now()
 	err := r.replayWebhooks(ctx)
 	if err == nil {
@@ -244,6 +247,41 @@ func (r *run) readPublished(ctx context.Context) error {
 			r.published[id] = p
 		}
 		return nil
+	})
+}
+
+// readIDs reads the archived webhooks of published events, of which some have another id
+// today. Another webhook of the same fact, which may be read before, knows only that id.
+func (r *run) readIDs(ctx context.Context) error {
+	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
+	if err != nil {
+		return err
+	}
+	ranges, err := r.Reader.Bounds(ctx, partitions)
+	if err != nil {
+		return err
+	}
+	return r.read(ctx, "ids", ranges, func(record consume.Record) error {
+		a, err := webhook.ReadArchived(record.Headers, record.Value)
+		n := slices.IndexFunc(r.Endpoints, a.Is)
+		if err != nil || n < 0 || len(a.EventIDs) == 0 || r.Connector != "" && r.Connector != a.Connector || r.Endpoint != "" && r.Endpoint != a.Endpoint {
+			return nil
+		}
+		for _, e := range r.Endpoints[n].JudgeArchived(ctx, &r.keyring, a).Events {
+			first, err := r.underItsID(e)
+			if err != nil {
+				return err
+			}
+			if _, published := r.published[digestOf([]byte(first.ID))]; !published {
+				continue
+			}
+			for _, id := range append([]string{e.ID}, e.Also...) {
+				if _, ok := r.published[digestOf([]byte(id))]; !ok {
+					r.first[digestOf([]byte(id))] = first.ID
+				}
+			}
+		}
+		return ctx.Err()
 	})
 }
 
@@ -416,12 +454,14 @@ func (r *run) replayWebhook(ctx context.Context, a webhook.Archived, at kafka.Re
 		if !r.selectsEvent(e) {
 			continue
 		}
+		own := e
 		e, err := r.underItsID(e)
 		if err != nil {
 			return err
 		}
 		if _, ok := r.published[digestOf([]byte(e.ID))]; ok {
-			r.unlinked = append(r.unlinked, e)
+			own.Formerly = append(slices.Clone(own.Formerly), e.ID)
+			r.unlinked = append(r.unlinked, own)
 		}
 		if err := r.replayEvent(e, at); err != nil {
 			return err
@@ -456,6 +496,8 @@ func (r *run) underItsID(e schemas.Event) (schemas.Event, error) {
 			e.ID = id
 			return e, nil
 		}
+	}
+	for _, id := range e.IDs() {
 		if first, ok := r.first[digestOf([]byte(id))]; ok {
 			e.ID = first
 			return e, nil
@@ -591,7 +633,7 @@ func (r *run) flush(ctx context.Context) error {
 		return err
 	}
 	batch := r.batch
-	last := work{unlinked: r.unlinked, adding: r.adding, references: r.references}
+	last, adding := work{unlinked: r.unlinked, references: r.references}, work{adding: r.adding}
 	r.batch, r.unlinked, r.adding, r.references = nil, nil, nil, nil
 	for {
 		n, bytes := 0, 0
@@ -600,9 +642,12 @@ func (r *run) flush(ctx context.Context) error {
 			n++
 		}
 		w := work{batch: batch[:n]}
-		if batch = batch[n:]; len(batch) == 0 { // what is added to events comes after them
+		if batch = batch[n:]; len(batch) == 0 {
 			last.batch = w.batch
-			return r.publish(ctx, &last)
+			if err := r.publish(ctx, &last); err != nil {
+				return err
+			}
+			return r.publish(ctx, &adding) // it may add to events of the batch
 		}
 		if err := r.publish(ctx, &w); err != nil {
 			return err

@@ -196,7 +196,10 @@ func (r *rig) replay(t *testing.T, c replay.Config, p history.Publisher) (replay
 	h := r.openHistory(t, c.Events, to)
 	defer h.Close()
 	var changes []replay.Change
-	c.Reader, c.Endpoints, c.History, c.Publisher, c.ID, c.Differences = r.reader, []webhook.Endpoint{r.endpoint}, h, p, "a test", true
+	if c.Endpoints == nil {
+		c.Endpoints = []webhook.Endpoint{r.endpoint}
+	}
+	c.Reader, c.History, c.Publisher, c.ID, c.Differences = r.reader, h, p, "a test", true
 	c.Each = func(x replay.Change) error { changes = append(changes, x); return nil }
 	n, err := replay.Run(t.Context(), c)
 	return n, changes, err
