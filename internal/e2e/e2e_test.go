@@ -47,12 +47,19 @@ type tollbridge struct {
 	url, admin     string
 	brokers        []string
 	names          kafka.Names
+	more           []endpoint // beside those of start
 	process        *exec.Cmd
 	log            *lockedBuffer
 }
 
-// start builds the program, creates the topics and serves.
-func start(t *testing.T) *tollbridge {
+// endpoint is an endpoint with a name and settings of its own.
+type endpoint struct {
+	connector, name string
+	settings        map[string]string
+}
+
+// start builds the program, creates the topics and serves, also with more endpoints.
+func start(t *testing.T, more ...endpoint) *tollbridge {
 	t.Helper()
 	dir := t.TempDir()
 	b := &tollbridge{
@@ -62,6 +69,7 @@ func start(t *testing.T) *tollbridge {
 		admin:   "http://" + freeAddress(t),
 		brokers: kafkatest.Bootstrap(t),
 		names:   kafka.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
+		more:    more,
 		log:     &lockedBuffer{},
 	}
 	if out, err := exec.Command("go", "build", "-o", b.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
@@ -83,15 +91,19 @@ func start(t *testing.T) *tollbridge {
 // yaml is the configuration file: JSON is YAML.
 func (b *tollbridge) yaml(t *testing.T) []byte {
 	t.Helper()
-	var endpoints []map[string]any
+	var all []endpoint
 	for _, connector := range verify.Connectors() {
-		keys, _, _ := sign.Dev(connector)
+		all = append(all, endpoint{connector, "default", nil})
+	}
+	var endpoints []map[string]any
+	for _, e := range append(all, b.more...) {
+		keys := e.keys()
 		secrets := map[string]any{}
 		for _, s := range keys.Secrets {
 			secrets[s.Name] = map[string]string{"value": s.Value}
 		}
 		endpoints = append(endpoints, map[string]any{
-			"connector": connector, "live": false, "secrets": secrets, "settings": keys.Settings,
+			"connector": e.connector, "name": e.name, "live": false, "secrets": secrets, "settings": keys.Settings,
 		})
 	}
 	file, err := json.Marshal(map[string]any{
@@ -103,6 +115,17 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// keys returns the made-up keys of the connector with the endpoint's settings.
+func (e endpoint) keys() verify.Keys {
+	keys, _, _ := sign.Dev(e.connector)
+	keys.Settings = maps.Clone(keys.Settings)
+	if keys.Settings == nil {
+		keys.Settings = map[string]string{}
+	}
+	maps.Copy(keys.Settings, e.settings)
+	return keys
 }
 
 func (b *tollbridge) serve(t *testing.T) {
@@ -410,6 +433,9 @@ func checkRecord(t *testing.T, b *tollbridge, r record, want schemas.Event) {
 		"content-type": schemas.ContentType, "event-id": want.ID, "event-type": string(want.Type),
 		"event-time": r.headers["event-time"], "key-source": string(want.Data.KeySource),
 		"connector": want.Data.Connector, "traceparent": r.headers["traceparent"],
+	}
+	if len(want.Also) > 0 {
+		headers["also"] = strings.Join(want.Also, ",")
 	}
 	if !maps.Equal(r.headers, headers) || len(r.headers["traceparent"]) != 55 {
 		t.Errorf("%s: headers %v, want %v", r.receipt(), r.headers, headers)
