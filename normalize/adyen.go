@@ -398,7 +398,7 @@ func (i adyenItem) eventType() (t schemas.Type, reason string, err error) {
 }
 
 // adyenRefundContinues is the reason why a failed void of a refund is ignored.
-const adyenRefundContinues = "the refund could not be cancelled and goes on: its own event tells"
+const adyenRefundContinues = "the refund could not be cancelled and goes on: it has an event of its own"
 
 // adyenRefundVoids are the values, in lower case, of a reversal's
 // modification.action that mean that a refund was cancelled. Adyen's page does not

@@ -85,7 +85,7 @@ func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	var f Fact
 	status := b["status"]
 	if f.Type = billplzOrderTypes[status]; f.Type == "" {
-		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is none that is known", status))}, nil
+		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is not known to tollbridge", status))}, nil
 	}
 	if b["id"] == "" {
 		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)

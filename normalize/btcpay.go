@@ -133,7 +133,7 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 // btcpayInvoice reads an event of an invoice.
 func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
 	if e.InvoiceID == "" {
-		return f, fmt.Errorf("%w: no invoiceId: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no invoiceId: the event does not say what it is about", ErrMalformed)
 	}
 	f.Type, f.Identity = typ, string(e.InvoiceID)+":"+e.Type
 	switch {
@@ -159,7 +159,7 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err erro
 // btcpayPayout reads an event of a payout.
 func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
 	if e.PayoutID == "" {
-		return f, fmt.Errorf("%w: no payoutId: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no payoutId: the event does not say what it is about", ErrMalformed)
 	}
 	if typ = schemas.Type(first(btcpayPayoutTypes[e.PayoutState], typ)); typ == "" {
 		return ignored(e.Type, fmt.Sprintf("payoutState %q is not known", e.PayoutState)), nil

@@ -233,7 +233,7 @@ func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
 		f.Type = checkoutPlatformTypes[event]
 		return d.platform(f)
 	case d.ID == "":
-		return f, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no data.id: the event does not say what it is about", ErrMalformed)
 	case dispute != "":
 		f.Type = dispute
 		return d.dispute(event, f)
@@ -300,7 +300,7 @@ func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
 // platform sets the fields of a payout to a sub-entity. The amount is what arrives.
 func (d checkoutData) platform(f Fact) (Fact, error) {
 	if d.PayoutID == "" {
-		return f, fmt.Errorf("%w: no data.payout_id: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no data.payout_id: the event does not say what it is about", ErrMalformed)
 	}
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID, f.Error = string(d.PayoutID), d.failure()
@@ -318,7 +318,7 @@ func (d checkoutData) platform(f Fact) (Fact, error) {
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types/fraud_reported
 func (d checkoutData) fraud() (f Fact, err error) {
 	if d.Payment.ID == "" {
-		return f, fmt.Errorf("%w: no data.payment.id: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no data.payment.id: the event does not say what it is about", ErrMalformed)
 	}
 	f.Type = schemas.FraudReported
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.Payment.ID)

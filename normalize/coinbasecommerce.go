@@ -174,7 +174,7 @@ func (e coinbaseCommerceEvent) open() bool {
 func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error) {
 	d := e.Data
 	if f.ConnectorTransactionID = first(d.ID, d.Code); f.ConnectorTransactionID == "" {
-		return f, fmt.Errorf("%w: no id or code of event.data: it is not told what the event is about", ErrMalformed)
+		return f, fmt.Errorf("%w: no id or code of event.data: the event does not say what it is about", ErrMalformed)
 	}
 	f.Type, f.Formerly = coinbaseCommerceTypes[event], []string{e.ID}
 	_, state, _ := strings.Cut(event, ":")

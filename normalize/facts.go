@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -58,7 +59,15 @@ func (f Fact) toldBy(event string, others ...string) Fact {
 // processors add statuses, and the archived webhook can be replayed once the
 // connector knows the new one. what names the field, such as "the status".
 func unknownStatus[E, S ~string](event E, what string, status S) Fact {
-	return ignored(event, fmt.Sprintf("%s %q is none that is known", what, status))
+	return ignored(event, unknownStatusError{what, string(status)}.Error())
+}
+
+// unknownStatusError is the error of a function that returns no fact: [malformed]
+// turns it into the fact of [unknownStatus].
+type unknownStatusError struct{ what, status string }
+
+func (e unknownStatusError) Error() string {
+	return fmt.Sprintf("%s %q is not known to tollbridge", e.what, e.status)
 }
 
 // statusNotUnified returns the fact of an event whose status, which the
@@ -68,8 +77,15 @@ func statusNotUnified[E, S ~string](event E, what string, status S) Fact {
 	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
 }
 
-// malformed returns a fact that cannot be read, and the reason.
+// malformed returns a fact that cannot be read, and the reason. The
+// fact of an [unknownStatusError] is ignored, unless the payload has no status.
 func malformed[E ~string](event E, err error) Fact {
+	if unknown := (unknownStatusError{}); errors.As(err, &unknown) {
+		if unknown.status != "" {
+			return ignored(event, unknown.Error())
+		}
+		err = fmt.Errorf("%w: %s is missing", ErrMalformed, unknown.what)
+	}
 	f := Fact{Outcome: OutcomeMalformed, Why: err.Error()}
 	f.ConnectorEventType = string(event)
 	return f

@@ -173,7 +173,7 @@ const gocardlessFulfilled = "billing_requests.fulfilled"
 // fulfilled returns the ignored fact of a fulfilled billing request, with the reference
 // of its payment.
 func (e gocardlessEvent) fulfilled(name string, o Options) Fact {
-	f := ignored(name, "the billing request made a payment or a mandate, whose own events tell")
+	f := ignored(name, "the billing request made a payment or a mandate, which has events of its own")
 	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
 	f.Account, f.ConnectorTransactionID = string(e.Links.Organisation), first(e.Links.RequestPayment, e.Links.Payment)
 	return f
@@ -227,7 +227,7 @@ func (e gocardlessEvent) resource(typ schemas.Type) (f Fact, err error) {
 		f.ConnectorTransactionID, f.ConnectorPayoutID, f.PaymentMethod = "", string(id), nil
 	}
 	if id == "" {
-		return f, fmt.Errorf("%w: no link to the %s: it is not told what the event is about", ErrMalformed, typ.Family())
+		return f, fmt.Errorf("%w: no link to the %s: the event does not say what it is about", ErrMalformed, typ.Family())
 	}
 	return f, nil
 }

@@ -160,7 +160,7 @@ func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) 
 	}
 	event := string(n.DetailedStatus)
 	if event != "" && lyraTypes[string(n.OperationType)][event] == "" {
-		return ignored(event, fmt.Sprintf("the status %q of a transaction of type %q is none that is known", event, n.OperationType))
+		return ignored(event, fmt.Sprintf("the status %q of a transaction of type %q is not known to tollbridge", event, n.OperationType))
 	}
 	var t lyraTransaction
 	err := redecode(transaction, &t)

@@ -141,7 +141,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "payment_order.reversed":
 		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
 	case event == "failed":
-		return []Fact{ignored(event, "what failed was not created, and is told by its id alone: nobody knows what it was to be")}, nil
+		return []Fact{ignored(event, "the object was not created, and the event has only its id: what it would have been is unknown")}, nil
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	}
@@ -158,7 +158,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	d := e.Data
 	switch {
 	case d.ID == "":
-		return oneMalformed(event, fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed))
+		return oneMalformed(event, fmt.Errorf("%w: no data.id: the event does not say what it is about", ErrMalformed))
 	case d.ReceivingAccountType == "internal_account":
 		return []Fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
 	case types.out == "" && d.Direction == "debit":

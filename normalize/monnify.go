@@ -174,7 +174,7 @@ func (d monnifyData) time(typ schemas.Type) string {
 
 // monnifyMissing returns the error for an event without the id of its resource.
 func monnifyMissing(id string) error {
-	return fmt.Errorf("%w: no eventData.%s: it is not told what the event is about", ErrMalformed, id)
+	return fmt.Errorf("%w: no eventData.%s: the event does not say what it is about", ErrMalformed, id)
 }
 
 // currency returns the currency, or NGN if there is none.

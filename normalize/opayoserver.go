@@ -45,7 +45,7 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case f.Type == "":
 		return []Fact{unknownStatus(status, "the status", status)}, nil
 	case p["VPSTxId"] == "":
-		return oneMalformed(status, fmt.Errorf("%w: no VPSTxId: it is not told which transaction", ErrMalformed))
+		return oneMalformed(status, fmt.Errorf("%w: no VPSTxId: the webhook does not say which transaction it is about", ErrMalformed))
 	}
 	f.Identity, f.ConnectorEventType = p["VPSTxId"]+"/"+status, status
 	f.MerchantTransactionID = p["VendorTxCode"]

@@ -149,7 +149,7 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	var d paddleData
 	err := redecode(e.Data, &d)
 	if err == nil && d.ID == "" {
-		err = fmt.Errorf("%w: no data.id: it is not told what the event is about", ErrMalformed)
+		err = fmt.Errorf("%w: no data.id: the event does not say what it is about", ErrMalformed)
 	}
 	if err != nil {
 		return oneMalformed(name, err)

@@ -94,7 +94,7 @@ func (d paypalDisputeObject) typ(event string) (typ schemas.Type, why string, er
 	case resolved || d.Status == "RESOLVED" && d.Outcome.Code != "":
 		typ, ok := paypalDisputeOutcomeTypes[d.Outcome.Code]
 		if !ok {
-			err = fmt.Errorf("%w: outcome_code %q is not one that PayPal documents", ErrMalformed, d.Outcome.Code)
+			err = unknownStatusError{"the outcome_code", string(d.Outcome.Code)}
 		}
 		return typ, "", err
 	case strings.HasSuffix(event, ".CREATED"):

@@ -1,7 +1,6 @@
 package normalize
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -48,7 +47,7 @@ func (p paypalPayment) typ(event string, types map[string]schemas.Type) (schemas
 	status := strings.ToUpper(first(p.Status, p.State, text(event[strings.LastIndex(event, ".")+1:])))
 	typ, ok := types[status]
 	if !ok {
-		return "", fmt.Errorf("%w: status %q is not one that PayPal documents", ErrMalformed, status)
+		return "", unknownStatusError{"the status", status}
 	}
 	return typ, nil
 }

@@ -292,7 +292,7 @@ func paystackMoney(subunits text, currency string) (*schemas.Amount, error) {
 // paystackMissing returns the error for an event that lacks the id of the
 // object it is about.
 func paystackMissing(id string) error {
-	return fmt.Errorf("%w: no data.%s: it is not told what the event is about", ErrMalformed, id)
+	return fmt.Errorf("%w: no data.%s: the event does not say what it is about", ErrMalformed, id)
 }
 
 // identity returns the identity of the object in its current status.

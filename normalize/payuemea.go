@@ -94,7 +94,7 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	event := kind + "." + string(state.Status)
 	if types[state.Status] == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the status of %q is none that is known", event))}, nil
+		return []Fact{ignored(event, fmt.Sprintf("the status of %q is not known to tollbridge", event))}, nil
 	}
 	f, err := read()
 	return oneFact(event, f, err)
@@ -107,7 +107,7 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 		return f, err
 	}
 	if o.OrderID == "" {
-		return f, fmt.Errorf("%w: no order.orderId: it is not told which order", ErrMalformed)
+		return f, fmt.Errorf("%w: no order.orderId: the webhook does not say which order it is about", ErrMalformed)
 	}
 	f.Type, f.Identity = payuEmeaTypes[o.Status], o.OrderID+"/"+string(o.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(o.ExtOrderID), o.OrderID
@@ -134,7 +134,7 @@ func (n payuEmeaNotification) refund() (f Fact, err error) {
 		return f, err
 	}
 	if r.RefundID == "" {
-		return f, fmt.Errorf("%w: no refund.refundId: it is not told which refund", ErrMalformed)
+		return f, fmt.Errorf("%w: no refund.refundId: the webhook does not say which refund it is about", ErrMalformed)
 	}
 	f.Type, f.Identity = payuEmeaRefundTypes[r.Status], string(r.RefundID+"/"+r.Status)
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(n.ExtOrderID), string(n.OrderID)

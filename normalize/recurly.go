@@ -111,7 +111,7 @@ func recurlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !ok:
 		return []Fact{notUnified(event)}, nil
 	case e.ID == "":
-		return oneMalformed(event, fmt.Errorf("%w: no id: it is not told what the event is about", ErrMalformed))
+		return oneMalformed(event, fmt.Errorf("%w: no id: the event does not say what it is about", ErrMalformed))
 	}
 	f := Fact{Type: typ, Identity: string(e.ObjectType + ":" + e.ID + ":" + e.EventType)}
 	f.Account, f.ConnectorEventType = string(e.SiteID), event

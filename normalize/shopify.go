@@ -293,7 +293,7 @@ func (k shopifyEnvelope) reader() (read func(shopifyResource) []Fact, name strin
 // identity.
 func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyResource, *Fact) error) Fact {
 	if r.ID == "" {
-		return malformed(name, fmt.Errorf("%w: no id: it is not told what the webhook is about", ErrMalformed))
+		return malformed(name, fmt.Errorf("%w: no id: the webhook does not say what it is about", ErrMalformed))
 	}
 	f := Fact{Type: typ}
 	if err := read(r, &f); err != nil {

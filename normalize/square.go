@@ -265,7 +265,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 	}
 	typ, ok := squarePaymentTypes[p.Status]
 	if !ok {
-		return f, fmt.Errorf("%w: payment status %q is not one that Square documents", ErrMalformed, p.Status)
+		return f, unknownStatusError{"the payment's status", string(p.Status)}
 	}
 	f.Type = typ
 	f.ConnectorTransactionID, f.MerchantTransactionID = p.ID, string(p.ReferenceID)
@@ -451,7 +451,7 @@ func squareRefund(_ string, o squareObject) (f Fact, err error) {
 	}
 	typ, ok := squareRefundTypes[r.Status]
 	if !ok {
-		return f, fmt.Errorf("%w: refund status %q is not one that Square documents", ErrMalformed, r.Status)
+		return f, unknownStatusError{"the refund's status", string(r.Status)}
 	}
 	f.Type = typ
 	f.ConnectorRefundID, f.ConnectorTransactionID = r.ID, string(r.PaymentID)
@@ -531,7 +531,7 @@ func squareDispute(_ string, o squareObject) (f Fact, err error) {
 	}
 	state, ok := squareDisputeTypes[d.State]
 	if !ok {
-		return f, fmt.Errorf("%w: dispute state %q is not one that Square documents", ErrMalformed, d.State)
+		return f, unknownStatusError{"the dispute's state", string(d.State)}
 	}
 	f.Type, f.Stage = state.typ, state.stage
 	f.ConnectorDisputeID = first(d.ID, d.DisputeID)
@@ -571,7 +571,7 @@ func squarePayout(_ string, o squareObject) (f Fact, err error) {
 	}
 	typ, ok := squarePayoutTypes[p.Status]
 	if !ok {
-		return f, fmt.Errorf("%w: payout status %q is not one that Square documents", ErrMalformed, p.Status)
+		return f, unknownStatusError{"the payout's status", string(p.Status)}
 	}
 	f.Type = typ
 	f.ConnectorPayoutID = p.ID

@@ -48,7 +48,7 @@ func stripeDispute(change stripeChange, o Options) (f Fact, err error) {
 	}
 	typ, ok := stripeDisputeTypes[d.Status]
 	if !ok {
-		return f, fmt.Errorf("%w: dispute status %q", ErrMalformed, d.Status)
+		return f, unknownStatusError{"the dispute's status", string(d.Status)}
 	}
 	f.Type, f.Identity = typ, d.ID+":"+string(d.Status)
 	f.MerchantTransactionID = o.merchantID(d.Metadata)

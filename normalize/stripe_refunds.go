@@ -56,7 +56,7 @@ func (r stripeRefundObject) fact(change stripeChange, o Options) (f Fact, err er
 	}
 	typ, ok := stripeRefundTypes[r.Status]
 	if !ok {
-		return f, fmt.Errorf("%w: refund status %q", ErrMalformed, r.Status)
+		return f, unknownStatusError{"the refund's status", string(r.Status)}
 	}
 	f.MerchantTransactionID = o.merchantID(r.Metadata)
 	f.ConnectorTransactionID = first(r.PaymentIntent, r.Charge)

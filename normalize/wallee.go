@@ -76,7 +76,7 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
 	}
 	if e.EntityID == "" {
-		return oneMalformed(event, fmt.Errorf("%w: no entityId: it is not told which %s", ErrMalformed, entity))
+		return oneMalformed(event, fmt.Errorf("%w: no entityId: the webhook does not say which %s it is about", ErrMalformed, entity))
 	}
 	f.Identity, f.Account = entity+"/"+string(e.EntityID), string(e.SpaceID)
 	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event

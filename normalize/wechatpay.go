@@ -346,7 +346,7 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 	case r.TransferBillNo == "":
 		return nil, fmt.Errorf("%w: no transfer_bill_no", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored("", fmt.Sprintf("the state %q of a transfer is none that is known", r.State))}, nil
+		return []Fact{ignored("", fmt.Sprintf("the state %q of a transfer is not known to tollbridge", r.State))}, nil
 	}
 	f.Identity, f.Account = r.TransferBillNo+"/"+r.State, r.account()
 	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutBillNo), string(r.OutBillNo), r.TransferBillNo
@@ -391,7 +391,7 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		facts = append(facts, f)
 	}
 	if len(facts) == 0 {
-		return []Fact{ignored("", "it is not told how many transfers of the batch arrived and how many failed")}, nil
+		return []Fact{ignored("", "the webhook does not say how many transfers of the batch arrived and how many failed")}, nil
 	}
 	return facts, nil
 }

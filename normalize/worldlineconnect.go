@@ -243,7 +243,7 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]Fact, error) {
 	case !known:
 		return []Fact{notUnified(event)}, nil
 	case typ == "":
-		return []Fact{ignored(event, "no money has moved, and nothing is decided")}, nil
+		return []Fact{ignored(event, "no money has moved, and the payment is not final")}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed))
 	}
