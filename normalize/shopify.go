@@ -208,6 +208,8 @@ func shopifyNormalize(payload []byte, o Options) ([]Fact, error) {
 	switch {
 	case read == nil:
 		return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
+	case name == "order.refunded" || name == "order.partially_refunded":
+		return []Fact{toldBy(name, "transaction.refund.success")}, nil // the order does not say which refund is new
 	case name != "" && typ == "":
 		return []Fact{ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))}, nil
 	}
@@ -421,7 +423,7 @@ func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
 // attempt reads a billing attempt of a subscription.
 func (r shopifyResource) attempt() []Fact {
 	if r.ErrorCode == "" {
-		return []Fact{ignored("subscription_billing_attempt", "it did not fail: the order that it makes tells")}
+		return []Fact{toldBy("subscription_billing_attempt", "order.paid", "transaction.sale.success")} // of the order that it makes
 	}
 	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *Fact) error {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
