@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -162,11 +163,9 @@ func (s *explaining) read(ctx context.Context, allPartitions bool, topics []stri
 	if err != nil {
 		return err
 	}
-	numbers := map[int]bool{}
-	for key := range s.keys {
-		numbers[kafka.PartitionOf([]byte(key), len(partitions)/len(topics))] = true
+	if !allPartitions {
+		partitions = partitionsOf(partitions, maps.Keys(s.keys))
 	}
-	partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return !allPartitions && !numbers[p.Number] })
 	ranges, err := s.Reader.Bounds(ctx, partitions)
 	if err == nil && !s.From.IsZero() && topics[0] != s.Names.References() {
 		ranges, err = s.Reader.Since(ctx, partitions, s.From)

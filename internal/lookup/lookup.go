@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -207,15 +208,8 @@ func (s *search) scan(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	count := 0
-	for _, p := range all {
-		count = max(count, p.Number+1)
-	}
-	numbers := map[int]bool{}
-	for _, id := range ids {
-		numbers[kafka.PartitionOf([]byte(id), count)] = true
-	}
-	return s.each(ctx, func(p consume.Partition) bool { return numbers[p.Number] }, func(r consume.Record) {
+	wanted := partitionsOf(all, slices.Values(ids))
+	return s.each(ctx, func(p consume.Partition) bool { return slices.Contains(wanted, p) }, func(r consume.Record) {
 		if _, ours := s.ids[string(r.Key)]; !ours {
 			return
 		}
@@ -225,6 +219,23 @@ func (s *search) scan(ctx context.Context, ids []string) error {
 			s.add(r)
 		}
 	})
+}
+
+// partitionsOf returns those of all partitions of topics in which records with the keys
+// are. The topics may have different numbers of partitions: the server does not start
+// then, and a command still finds what they have.
+func partitionsOf(all []consume.Partition, keys iter.Seq[string]) []consume.Partition {
+	count := map[string]int{}
+	for _, p := range all {
+		count[p.Topic]++
+	}
+	wanted := map[consume.Partition]bool{}
+	for key := range keys {
+		for topic, n := range count {
+			wanted[consume.Partition{Topic: topic, Number: kafka.PartitionOf([]byte(key), n)}] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(p consume.Partition) bool { return !wanted[p] })
 }
 
 // scanForID reads all events and references for an id that is not a key.
