@@ -170,6 +170,8 @@ const (
 	StagePreArbitration Stage = "pre_arbitration" // a second chargeback, pre-arbitration or arbitration
 )
 
+var errEmpty = errors.New("it is empty")
+
 // CheckReference returns an error if s cannot be a merchant_transaction_id, and
 // so a Kafka key. It must not be empty, must be UTF-8, which JSON can hold
 // unchanged, and must have no control characters (U+0000 to U+001F, U+007F to
@@ -177,7 +179,7 @@ const (
 func CheckReference(s string) error {
 	switch {
 	case s == "":
-		return errors.New("it is empty")
+		return errEmpty
 	case !utf8.ValidString(s):
 		return errors.New("it is not UTF-8")
 	}

@@ -9,7 +9,7 @@ import (
 // namespace is the UUID namespace of event ids: the UUIDv5 of
 // "urn:tollbridge:event" in the URL namespace of RFC 9562. It must never
 // change: consumers would take every event for a new one.
-var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}, "urn:tollbridge:event")
+var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}, []byte("urn:tollbridge:event"))
 
 // ID returns the id of an event: a UUIDv5 (RFC 9562, section 5.5) of the
 // connector, the endpoint, the identity of the fact at the processor, the
@@ -18,12 +18,12 @@ var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 
 func ID(connector, endpoint, identity string, t Type, item int) string {
 	// Each part has its length before it, so that different parts never give
 	// the same text.
-	var name []byte
-	for _, part := range []string{connector, endpoint, identity, string(t), strconv.Itoa(item)} {
+	name := make([]byte, 0, 256) // on the stack
+	for _, part := range [...]string{connector, endpoint, identity, string(t), strconv.Itoa(item)} {
 		name = strconv.AppendInt(name, int64(len(part)), 10)
 		name = append(append(name, ':'), part...)
 	}
-	id := uuidv5(namespace, string(name))
+	id := uuidv5(namespace, name)
 	var text [36]byte
 	hex.Encode(text[0:8], id[0:4])
 	hex.Encode(text[9:13], id[4:6])
@@ -34,8 +34,9 @@ func ID(connector, endpoint, identity string, t Type, item int) string {
 	return string(text[:])
 }
 
-func uuidv5(namespace [16]byte, name string) (id [16]byte) {
-	sum := sha1.Sum(append(namespace[:], name...))
+// uuidv5 returns the UUID of version 5 of a name: see RFC 9562, section 5.5.
+func uuidv5(namespace [16]byte, name []byte) (id [16]byte) {
+	sum := sha1.Sum(append(append(make([]byte, 0, 272), namespace[:]...), name...))
 	copy(id[:], sum[:])
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80
