@@ -19,7 +19,17 @@ import (
 var adyenPlatform = Connector{
 	Docs:      "https://docs.adyen.com/platforms/payout-webhooks",
 	Key:       "data.reference of transfers; none for recurring tokens",
+	Tellers:   adyenPlatformTellers,
 	Normalize: adyenPlatformNormalize,
+}
+
+// adyenPlatformTellers are the event types, by name.
+var adyenPlatformTellers = []Teller{
+	{Event: "balancePlatform.transfer.created", Facts: []schemas.Type{schemas.PayoutCreated}},
+	{Event: "balancePlatform.transfer.updated", Facts: []schemas.Type{schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
+	{Event: "recurring.token.alreadyExisting", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "recurring.token.created", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "recurring.token.disabled", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
 // adyenPlatformExponents are the currencies whose decimals differ from ISO 4217 at

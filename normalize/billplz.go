@@ -23,7 +23,18 @@ import (
 var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
 	Key:       "none in the form: bills have a fallback key with their id; reference_id of payment orders",
+	Tellers:   sentToURL(billplzTellers),
 	Normalize: billplzNormalize,
+}
+
+// billplzTellers are the event types, by name.
+var billplzTellers = []Teller{
+	{Event: "cancelled", Facts: []schemas.Type{schemas.PayoutCancelled}},
+	{Event: "completed", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "due", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentProcessing}},
+	{Event: "paid", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
+	{Event: "processing", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "refunded", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
 func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {

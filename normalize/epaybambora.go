@@ -19,7 +19,13 @@ import (
 var epayBambora = Connector{
 	Docs:      "https://docs.epay.dk/integration/payment-window/accept-callback-parameters/",
 	Key:       "orderid",
+	Tellers:   sentToURL(epayBamboraTellers),
 	Normalize: epayBamboraNormalize,
+}
+
+// epayBamboraTellers are the event types, by name.
+var epayBamboraTellers = []Teller{
+	{Event: "callback", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.MandateActive}},
 }
 
 func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {

@@ -20,6 +20,7 @@ import (
 var fiuuMolpay = Connector{
 	Docs:      "https://docs.fiuu.dev/docs/payment-status-notification",
 	Key:       "orderid; refunds have none",
+	Tellers:   sentToURL(tellersOf(fiuuMolpayTypes, fiuuMolpayRefundTypes)),
 	Normalize: fiuuMolpayNormalize,
 }
 

@@ -20,7 +20,15 @@ import (
 var globalpaymentsRealex = Connector{
 	Docs:      "https://developer.globalpay.com/hpp/api",
 	Key:       "ORDER_ID, without the TIMESTAMP where it ends in that",
+	Tellers:   sentToURL(globalpaymentsRealexTellers),
 	Normalize: globalpaymentsRealexNormalize,
+}
+
+// globalpaymentsRealexTellers are the event types, by name.
+var globalpaymentsRealexTellers = []Teller{
+	{Event: "00", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured}},
+	{Event: "101", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "205", Facts: []schemas.Type{schemas.PaymentFailed}},
 }
 
 func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {

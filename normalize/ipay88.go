@@ -17,6 +17,7 @@ import (
 var ipay88 = Connector{
 	Docs:      "https://fliphtml5.com/hmseu/oxni",
 	Key:       "RefNo",
+	Tellers:   sentToURL(tellersOf(ipay88Types)),
 	Normalize: ipay88Normalize,
 }
 

@@ -24,7 +24,25 @@ import (
 var liqpay = Connector{
 	Docs:      "https://www.liqpay.ua/documentation/en/api/callback",
 	Key:       "order_id",
+	Tellers:   sentToURL(liqpayTellers),
 	Normalize: liqpayNormalize,
+}
+
+// liqpayTellers are the event types, by name.
+var liqpayTellers = []Teller{
+	{Event: "3ds_verify", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "cash_wait", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "error", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "failure", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PayoutFailed}},
+	{Event: "hold_wait", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "reversed", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.PayoutReversed}},
+	{Event: "sandbox", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "subscribed", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "success", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.RefundSucceeded, schemas.PayoutSucceeded}},
+	{Event: "unsubscribed", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "wait_accept", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "wait_compensation", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "wait_reserve", Facts: []schemas.Type{schemas.RefundPending}},
 }
 
 // liqpayTypes are the event types of a status.

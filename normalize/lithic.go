@@ -24,7 +24,15 @@ import (
 var lithic = Connector{
 	Docs:      "https://docs.lithic.com/reference/get_v1-payments-payment-token",
 	Key:       "user_defined_id of payments",
+	Tellers:   lithicTellers,
 	Normalize: lithicNormalize,
+}
+
+// lithicTellers are the event types, by name.
+var lithicTellers = []Teller{
+	{Event: "payment_transaction", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
+	{Event: "payment_transaction.created", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "payment_transaction.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentReversed, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
 }
 
 // lithicPaymentTypes are the event types of the status of money in.

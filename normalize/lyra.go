@@ -23,7 +23,23 @@ import (
 var lyra = Connector{
 	Docs:      "https://docs.lyra.com/en/rest/V4.0/api/kb/status_reference.html",
 	Key:       "orderDetails.orderId, else the metadata's <merchant_id_keys>",
+	Tellers:   sentToURL(lyraTellers),
 	Normalize: lyraNormalize,
+}
+
+// lyraTellers are the event types, by name.
+var lyraTellers = []Teller{
+	{Event: "ABANDONED", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "ACCEPTED", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "AUTHORISED", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.RefundSucceeded, schemas.PayoutSucceeded}},
+	{Event: "AUTHORISED_TO_VALIDATE", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "CANCELLED", Facts: []schemas.Type{schemas.PaymentCancelled, schemas.RefundCancelled}},
+	{Event: "CAPTURED", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "CAPTURE_FAILED", Facts: []schemas.Type{schemas.PaymentCaptureFailed}},
+	{Event: "EXPIRED", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "PARTIALLY_AUTHORISED", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "REFUSED", Facts: []schemas.Type{schemas.PaymentFailed, schemas.RefundFailed, schemas.MandateFailed}},
+	{Event: "WAITING_AUTHORISATION", Facts: []schemas.Type{schemas.PaymentProcessing, schemas.RefundPending}},
 }
 
 // lyraTypes are the event types by operationType and detailedStatus.

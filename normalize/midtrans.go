@@ -26,7 +26,27 @@ import (
 var midtrans = Connector{
 	Docs:      "https://docs.midtrans.com/docs/https-notification-webhooks",
 	Key:       "order_id; none of pay accounts",
+	Tellers:   sentToURL(midtransTellers),
 	Normalize: midtransNormalize,
+}
+
+// midtransTellers are the event types, by name.
+var midtransTellers = []Teller{
+	{Event: "DISABLED", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "ENABLED", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "EXPIRED", Facts: []schemas.Type{schemas.MandateFailed}},
+	{Event: "authorize", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "cancel", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "capture", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
+	{Event: "chargeback", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "deny", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "expire", Facts: []schemas.Type{schemas.PaymentExpired}},
+	{Event: "failure", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "partial_chargeback", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "partial_refund", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "pending", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "refund", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "settlement", Facts: []schemas.Type{schemas.PaymentCaptured}},
 }
 
 // midtransTypes are the event type of a transaction_status, and the status_code that it

@@ -134,6 +134,9 @@ type Teller struct {
 	Tells string
 }
 
+// NoSubscription is the [Teller.Subscription] of event types that come without one.
+const NoSubscription = "nothing: the processor sends all of them to the configured address"
+
 // Options are the properties of the endpoint and of the delivery that the payload
 // does not carry.
 type Options struct {

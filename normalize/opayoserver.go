@@ -17,7 +17,20 @@ import (
 var opayoServer = Connector{
 	Docs:      "https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction",
 	Key:       "VendorTxCode",
+	Tellers:   sentToURL(opayoServerTellers),
 	Normalize: opayoServerNormalize,
+}
+
+// opayoServerTellers are the event types, by name.
+var opayoServerTellers = []Teller{
+	{Event: "ABORT", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "AUTHENTICATED", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "ERROR", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "NOTAUTHED", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "OK", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured, schemas.MandateActive}},
+	{Event: "PENDING", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "REGISTERED", Facts: []schemas.Type{schemas.PaymentActionRequired}},
+	{Event: "REJECTED", Facts: []schemas.Type{schemas.PaymentFailed}},
 }
 
 // opayoServerTypes maps Status to the event type.

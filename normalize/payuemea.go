@@ -21,7 +21,20 @@ import (
 var payuEmea = Connector{
 	Docs:      "https://developers.payu.com/europe/docs/webhooks/",
 	Key:       "order.extOrderId, of refunds extOrderId",
+	Tellers:   sentToURL(payuEmeaTellers),
 	Normalize: payuEmeaNormalize,
+}
+
+// payuEmeaTellers are the event types, by name.
+var payuEmeaTellers = []Teller{
+	{Event: "order.CANCELED", Facts: []schemas.Type{schemas.PaymentCancelled}},
+	{Event: "order.COMPLETED", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "order.PENDING", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "order.REJECTED", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "order.WAITING_FOR_CONFIRMATION", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "refund.CANCELED", Facts: []schemas.Type{schemas.RefundCancelled}},
+	{Event: "refund.FINALIZED", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "refund.PENDING", Facts: []schemas.Type{schemas.RefundPending}},
 }
 
 var (

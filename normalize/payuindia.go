@@ -31,7 +31,25 @@ import (
 var payuIndia = Connector{
 	Docs:      "https://docs.payu.in/docs/webhook-events-and-sample-payloads",
 	Key:       "txnid; disputes have none",
+	Tellers:   sentToURL(payuIndiaTellers),
 	Normalize: payuIndiaNormalize,
+}
+
+// payuIndiaTellers are the event types, by name.
+var payuIndiaTellers = []Teller{
+	{Event: "Bank Comm Sent", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "Closed Customer Favour", Facts: []schemas.Type{schemas.DisputeLost}},
+	{Event: "Closed in Customer favour", Facts: []schemas.Type{schemas.DisputeLost}},
+	{Event: "Closed in Merchant Favour", Facts: []schemas.Type{schemas.DisputeWon}},
+	{Event: "Closed under Fraud Liability", Facts: []schemas.Type{schemas.DisputeWon}},
+	{Event: "Insufficient Document", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "New", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "Pending Doc Review", Facts: []schemas.Type{schemas.DisputeChallenged}},
+	{Event: "Pending Response", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "dispute", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "failure", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "success", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured}},
 }
 
 // payuIndiaTypes maps the status of a payment to the event type.

@@ -21,7 +21,19 @@ import (
 var quickpay = Connector{
 	Docs:      "https://learn.quickpay.net/tech-talk/api/callback",
 	Key:       "order_id",
+	Tellers:   sentToURL(quickpayTellers),
 	Normalize: quickpayNormalize,
+}
+
+// quickpayTellers are the event types, by name.
+var quickpayTellers = []Teller{
+	{Event: "Payment/authorize", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired}},
+	{Event: "Payment/cancel", Facts: []schemas.Type{schemas.PaymentCancelled, schemas.PaymentCancelFailed}},
+	{Event: "Payment/capture", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentCaptureFailed, schemas.PaymentProcessing}},
+	{Event: "Payment/recurring", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "Payment/refund", Facts: []schemas.Type{schemas.RefundPending, schemas.RefundSucceeded, schemas.RefundFailed}},
+	{Event: "Subscription/authorize", Facts: []schemas.Type{schemas.MandateActive, schemas.MandateFailed}},
+	{Event: "Subscription/cancel", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
 // quickpayOperationTypes maps the resource and the operation to four event

@@ -22,7 +22,13 @@ var robokassa = Connector{
 	Docs:      "https://docs.robokassa.ru/ru/notifications-and-redirects",
 	Key:       "Shp_<merchant_id_keys>, else InvId",
 	Settings:  []Setting{robokassaCurrency},
+	Tellers:   sentToURL(robokassaTellers),
 	Normalize: robokassaNormalize,
+}
+
+// robokassaTellers are the event types, by name.
+var robokassaTellers = []Teller{
+	{Event: "ResultURL", Facts: []schemas.Type{schemas.PaymentCaptured}},
 }
 
 // robokassaCurrency is the setting with the currency of the shop.

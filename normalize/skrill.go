@@ -25,7 +25,19 @@ var skrill = Connector{
 	Docs:      "https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf",
 	Key:       "transaction_id",
 	Settings:  []Setting{skrillReports},
+	Tellers:   sentToURL(skrillTellers),
 	Normalize: skrillNormalize,
+}
+
+// skrillTellers are the event types, by name.
+var skrillTellers = []Teller{
+	{Event: "-1", Facts: []schemas.Type{schemas.PaymentCancelled, schemas.PayoutCancelled}},
+	{Event: "-2", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PayoutFailed}},
+	{Event: "-3", Facts: []schemas.Type{schemas.DisputeOpened}},
+	{Event: "-4", Facts: []schemas.Type{schemas.PayoutReversed}},
+	{Event: "0", Facts: []schemas.Type{schemas.PaymentProcessing, schemas.PayoutProcessing}},
+	{Event: "1", Facts: []schemas.Type{schemas.PayoutProcessing}},
+	{Event: "2", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
 }
 
 // skrillReports is the setting that says whether the reports of an endpoint are

@@ -21,7 +21,18 @@ import (
 var sofort = Connector{
 	Docs:      "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
 	Key:       "user_variable_0",
+	Tellers:   sentToURL(sofortTellers),
 	Normalize: sofortNormalize,
+}
+
+// sofortTellers are the event types, by name.
+var sofortTellers = []Teller{
+	{Event: "loss", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "notification", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "received", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "refunded", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "untraceable", Facts: []schemas.Type{schemas.PaymentProcessing}},
 }
 
 // sofortTypes maps the status of a transfer to the event type.

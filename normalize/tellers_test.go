@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -239,8 +240,8 @@ func TestTellersNamed(t *testing.T) {
 	})
 	for _, connector := range Connectors() {
 		tellers := connectors[connector].Tellers
-		if len(tellers) == 0 {
-			continue // it is not listed yet
+		if len(tellers) == 0 && len(told[connector]) > 0 {
+			t.Errorf("%s: Tellers is empty, and its webhooks make events", connector)
 		}
 		by := map[string]Teller{}
 		for _, teller := range tellers {
@@ -259,6 +260,93 @@ func TestTellersNamed(t *testing.T) {
 				if !slices.Contains(teller.Facts, typ) {
 					t.Errorf("%s: Tellers does not say that %q tells %s", connector, name, typ)
 				}
+			}
+		}
+	}
+}
+
+// deliveryIdentities are the event types whose identity is the id of the processor's
+// event although the payload has the object's id, with the reason; "*" is all of a
+// connector.
+var deliveryIdentities = map[string]map[string]string{
+	"authorizenet": {
+		"net.authorize.payment.priorAuthCapture.created": attempt,
+		"net.authorize.payment.void.created":             attempt,
+	},
+	"btcpay":     {"InvoicePaymentSettled": partOfPayment},
+	"checkout":   {"*": "one event tells each fact, with one id for all workflows; a payment has several captures and refunds, and the payload of some has the payment's id alone"},
+	"gocardless": {"*": "one event tells each fact, and its id is the same in every delivery; " + again},
+	"mollie":     {"payment-link.paid": "a reusable link is paid several times, and the payload has the link's id alone"},
+	"paddle":     {"transaction.payment_failed": "one of several attempts, which the payload does not name"},
+	"paypal": {
+		"BILLING.SUBSCRIPTION.ACTIVATED": again, "BILLING.SUBSCRIPTION.CANCELLED": again, "BILLING.SUBSCRIPTION.CREATED": again,
+		"BILLING.SUBSCRIPTION.EXPIRED": again, "BILLING.SUBSCRIPTION.RE-ACTIVATED": again, "BILLING.SUBSCRIPTION.SUSPENDED": again,
+		"BILLING_AGREEMENTS.AGREEMENT.CANCELLED": again, "BILLING_AGREEMENTS.AGREEMENT.CREATED": again,
+		"VAULT.CREDIT-CARD.CREATED": again, "VAULT.CREDIT-CARD.DELETED": again,
+		"VAULT.PAYMENT-TOKEN.CREATED": again, "VAULT.PAYMENT-TOKEN.DELETED": again,
+		"CHECKOUT.CHECKOUT.BUYER-APPROVED": again, "CHECKOUT.ORDER.APPROVED": again, "CHECKOUT.ORDER.DECLINED": again,
+		"PAYMENTS.PAYMENT.CREATED": again, "INVOICING.INVOICE.PAID": partOfPayment, "PAYMENT.SALE.REVERSED": partOfPayment,
+	},
+	"stripe": {
+		"charge.refunded": "since API version 2022-11-15 it does not name its refund", "mandate.updated": again,
+		"invoice.payment_failed": attempt, "payment_intent.payment_failed": attempt, "v1.payment_intent.payment_failed": attempt, "setup_intent.setup_failed": attempt,
+		"payment_intent.partially_funded": again, "payment_intent.processing": again, "payment_intent.requires_action": again,
+		"payment_intent.succeeded": again,
+	},
+	"truelayer": {"*": "one event tells each fact, and its id is the same in every delivery; " + again},
+	"trustly":   {"*": "the notification's id is the same in every delivery, and an order is credited and debited several times"},
+	"wechatpay": {
+		"ECOMMERCE_ENTRUST.SIGN": again, "ECOMMERCE_ENTRUST.TERMINATE": again, "ENTRUST.RELEASE": again, "ENTRUST.SIGN": again,
+		"ENTRUST.SIGNING": again, "ENTRUST.TERMINATE": again, "INSURANCE_ENTRUST.SIGN": again, "INSURANCE_ENTRUST.TERMINATE": again,
+		"PAPAY.SIGN": again, "PAPAY.TERMINATE": again, "PAYSCORE.USER_CANCEL_SIGN_PLAN": again, "PAYSCORE.USER_CLOSE_SERVICE": again,
+		"PAYSCORE.USER_OPEN_SERVICE": again, "PAYSCORE.USER_SIGN_PLAN": again,
+	},
+	"worldline-connect": {"payment.refunded": "it has the payment's id and no refund's, and a payment is refunded several times"},
+}
+
+// The reasons of several of deliveryIdentities.
+const (
+	again         = "the object can be in this state again, which is another fact"
+	partOfPayment = "one of several parts of a payment, which the payload does not name"
+	attempt       = "one of several failed attempts, which has no id of its own"
+)
+
+// TestIdentityIsOfTheObject: another event of the processor about the same object in the
+// same state is the same fact, but for deliveryIdentities.
+func TestIdentityIsOfTheObject(t *testing.T) {
+	used := map[string]bool{}
+	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
+		o := sampleOptions(file)
+		one, err := Normalize(connector, payload, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range one.Events {
+			d := e.Data
+			id := []byte(`"` + d.ConnectorEventID + `"`)
+			objects := []string{d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID, d.ConnectorMandateID}
+			if d.ConnectorEventID == "" || slices.Contains(objects, d.ConnectorEventID) || !slices.ContainsFunc(objects, func(id string) bool { return id != "" }) || !bytes.Contains(payload, id) {
+				continue
+			}
+			two, err := Normalize(connector, bytes.ReplaceAll(payload, id, []byte(`"`+d.ConnectorEventID+`2"`)), o)
+			if err != nil || len(two.Events) != len(one.Events) {
+				t.Errorf("%s: with another id of the processor's event there are %d events, want %d: %v", file, len(two.Events), len(one.Events), err)
+				continue
+			}
+			if two.Events[i].ID == e.ID {
+				continue
+			}
+			used[connector+" "+d.ConnectorEventType], used[connector+" *"] = true, true
+			reasons := deliveryIdentities[connector]
+			if reasons["*"] == "" && reasons[d.ConnectorEventType] == "" {
+				t.Errorf("%s: the id of the event %s is made of the processor's event id; want it made of the object's, or a reason in deliveryIdentities", file, d.ConnectorEventType)
+			}
+		}
+	})
+	for connector, reasons := range deliveryIdentities {
+		for event := range reasons {
+			if !used[connector+" "+event] {
+				t.Errorf("deliveryIdentities has %s %s, whose identity is not the id of the processor's event", connector, event)
 			}
 		}
 	}

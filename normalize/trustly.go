@@ -22,7 +22,19 @@ import (
 var trustly = Connector{
 	Docs:      "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Key:       "params.data.messageid",
+	Tellers:   sentToURL(trustlyTellers),
 	Normalize: trustlyNormalize,
+}
+
+// trustlyTellers are the event types, by name.
+var trustlyTellers = []Teller{
+	{Event: "account", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "cancel", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PayoutCancelled}},
+	{Event: "credit", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutReversed}},
+	{Event: "debit", Facts: []schemas.Type{schemas.PaymentReversed, schemas.PayoutProcessing}},
+	{Event: "payoutconfirmation", Facts: []schemas.Type{schemas.RefundSucceeded, schemas.PayoutSucceeded}},
+	{Event: "payoutfailed", Facts: []schemas.Type{schemas.RefundFailed, schemas.PayoutFailed}},
+	{Event: "pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
 }
 
 // trustlyTypes maps the method to two event types: one at endpoints for

@@ -46,6 +46,17 @@ func tellersOf(tables ...map[string]schemas.Type) (all []Teller) {
 	return all
 }
 
+// sentToURL returns the tellers of a processor that sends all of them to the address
+// that the merchant configures, without a choice of event types. Their names are
+// statuses.
+func sentToURL(tellers []Teller) []Teller {
+	all := slices.Clone(tellers)
+	for i := range all {
+		all[i].Subscription = NoSubscription
+	}
+	return all
+}
+
 // first returns the first of the values that is not empty, or "".
 func first[T ~string](values ...T) string {
 	for _, s := range values {

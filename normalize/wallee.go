@@ -21,7 +21,28 @@ import (
 var wallee = Connector{
 	Docs:      "https://app-wallee.com/en-us/doc/payment/transaction-process",
 	Key:       "none: the merchant's reference must be fetched",
+	Tellers:   walleeTellers,
 	Normalize: walleeNormalize,
+}
+
+// walleeTellers are the event types, by name.
+var walleeTellers = []Teller{
+	{Event: "Refund FAILED", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "Refund MANUAL_CHECK", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "Refund PENDING", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "Refund SCHEDULED", Facts: []schemas.Type{schemas.RefundPending}},
+	{Event: "Refund SUCCESSFUL", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "Token ACTIVE", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "Token DELETED", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "Token INACTIVE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "Transaction AUTHORIZED", Facts: []schemas.Type{schemas.PaymentAuthorized}},
+	{Event: "Transaction COMPLETED", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "Transaction CONFIRMED", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "Transaction DECLINE", Facts: []schemas.Type{schemas.FraudRejected}},
+	{Event: "Transaction FAILED", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "Transaction FULFILL", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "Transaction PROCESSING", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "Transaction VOIDED", Facts: []schemas.Type{schemas.PaymentCancelled}},
 }
 
 // walleeTypes maps the entity and its state to the event type.

@@ -31,7 +31,42 @@ import (
 var wechatpay = Connector{
 	Docs:      "https://pay.weixin.qq.com/doc/v3/merchant/4012075420",
 	Key:       "resource.out_trade_no; out_order_no of WeChat Pay Score, out_bill_no of transfers, out_request_no of withdrawals, out_contract_code of contracts",
+	Tellers:   sentToURL(wechatpayTellers),
 	Normalize: wechatpayNormalize,
+}
+
+// wechatpayTellers are the event types, by name.
+var wechatpayTellers = []Teller{
+	{Event: "DISCOUNT_CARD.USER_PAID", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "ECOMMERCE_ENTRUST.SIGN", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "ECOMMERCE_ENTRUST.TERMINATE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "ENTRUST.RELEASE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "ENTRUST.SIGN", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "ENTRUST.SIGNING", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "ENTRUST.TERMINATE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "INSURANCE_ENTRUST.SIGN", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "INSURANCE_ENTRUST.TERMINATE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "MCHTRANSFER.BATCH.CLOSED", Facts: []schemas.Type{schemas.PayoutCancelled}},
+	{Event: "MCHTRANSFER.BATCH.FINISHED", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutFailed}},
+	{Event: "MCHTRANSFER.BILL.FINISHED", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled}},
+	{Event: "MCHTRANSFER.QQWALLETBILL.FINISHED", Facts: []schemas.Type{schemas.PayoutSucceeded}},
+	{Event: "MCHWITHDRAW.CHANGE", Facts: []schemas.Type{schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
+	{Event: "MEDICAL_INSURANCE.SUCCESS", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "PAPAY.SIGN", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "PAPAY.TERMINATE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "PAYSCORE.USER_CANCEL_SIGN_PLAN", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "PAYSCORE.USER_CLOSE_SERVICE", Facts: []schemas.Type{schemas.MandateRevoked}},
+	{Event: "PAYSCORE.USER_OPEN_SERVICE", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "PAYSCORE.USER_PAID", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "PAYSCORE.USER_SIGN_PLAN", Facts: []schemas.Type{schemas.MandateActive}},
+	{Event: "REFUND.ABNORMAL", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "REFUND.CLOSED", Facts: []schemas.Type{schemas.RefundFailed}},
+	{Event: "REFUND.SUCCESS", Facts: []schemas.Type{schemas.RefundSucceeded}},
+	{Event: "RISKTRADE.IDENTIFICATION", Facts: []schemas.Type{schemas.FraudReported}},
+	{Event: "TRANSACTION.FAIL", Facts: []schemas.Type{schemas.PaymentFailed}},
+	{Event: "TRANSACTION.INDUSTRY_SUCCESS", Facts: []schemas.Type{schemas.PaymentProcessing}},
+	{Event: "TRANSACTION.PAY_BACK", Facts: []schemas.Type{schemas.PaymentCaptured}},
+	{Event: "TRANSACTION.SUCCESS", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentCancelled}},
 }
 
 // wechatpayReaders has, for each event name, the function that reads its

@@ -112,6 +112,9 @@ func infoOf(name string) (connectorInfo, error) {
 	for _, t := range n.Tellers {
 		e := eventTypeInfo{t.Event, t.Facts, t.Subscription, t.Instead, t.Tells}
 		i.EventTypes = append(i.EventTypes, e)
+		if t.Subscription == normalize.NoSubscription {
+			continue
+		}
 		for _, one := range strings.FieldsFunc(strings.ReplaceAll(cmp.Or(t.Subscription, t.Event), " or ", ", "), func(r rune) bool { return r == ',' }) {
 			if one = strings.TrimSpace(one); !e.redundant() && !slices.Contains(i.Subscribe, one) {
 				i.Subscribe = append(i.Subscribe, one)
@@ -206,7 +209,7 @@ func (i connectorInfo) print(c *cobra.Command) error {
 // note says what to subscribe to, and what makes the event type redundant.
 func (e eventTypeInfo) note() string {
 	var notes []string
-	if e.Subscription != "" {
+	if e.Subscription != "" && e.Subscription != normalize.NoSubscription {
 		notes = append(notes, "subscribe to "+e.Subscription)
 	}
 	if e.Instead != "" {
