@@ -20,7 +20,7 @@ import (
 
 const tables = `
 CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, corrects TEXT NOT NULL, why TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL);`
 
 // event has the fields of a CloudEvents event that fulfilment needs.
@@ -84,7 +84,7 @@ func run(ctx context.Context) error {
 }
 
 // handle does the work for one event and stores the event's id, both in one transaction. It returns a line that says
-// what was done, or "" for an id that was handled before.
+// what was done, or "" for an id that was handled or held before.
 func handle(db *sql.DB, value []byte) (string, error) {
 	var e event
 	if err := json.Unmarshal(value, &e); err != nil {
@@ -96,18 +96,18 @@ func handle(db *sql.DB, value []byte) (string, error) {
 	}
 	defer tx.Rollback()
 	var seen, corrected, refunded bool
-	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM handled WHERE id = ?), EXISTS (SELECT 1 FROM handled WHERE id = ?),
-		EXISTS (SELECT 1 FROM outbox WHERE order_id = ? AND type = 'refund.succeeded')`,
+	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM handled WHERE id = ?1 UNION ALL SELECT 1 FROM held WHERE corrects = ?1),
+		EXISTS (SELECT 1 FROM handled WHERE id = ?2), EXISTS (SELECT 1 FROM outbox WHERE order_id = ?3 AND type = 'refund.succeeded')`,
 		e.ID, e.Data.Corrects, e.Data.Order).Scan(&seen, &corrected, &refunded); err != nil || seen {
 		return "", err
 	}
 	// A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read
-	// later, its id is in the table handled by then.
+	// later, its id is in the table handled by then, or in the column corrects of held.
 	if _, err := tx.Exec(`DELETE FROM held WHERE id = ?`, e.Data.Corrects); err != nil {
 		return "", err
 	}
 	if why := hold(e, corrected, refunded); why != "" {
-		if _, err := tx.Exec(`INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, e.ID, why, string(value)); err != nil {
+		if _, err := tx.Exec(`INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`, e.ID, cmp.Or(e.Data.Corrects, e.ID), why, string(value)); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("held %s %s: %s", e.Type, e.Data.Order, why), tx.Commit()

@@ -16,24 +16,24 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 public class Fulfilment {
     static final List<String> TABLES = List.of(
         "CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY)",
-        "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, corrects TEXT NOT NULL, why TEXT NOT NULL, event TEXT NOT NULL)",
         "CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL)");
     static final Map<String, String> WORDS = Map.of("payment.captured", "fulfilled", "refund.succeeded", "refunded");
     static final ObjectMapper JSON = new ObjectMapper();
 
     /** Does the work for one event and stores the event's id, both in the current transaction. Returns a line that says
-     *  what was done, or null for an id that was handled before. */
+     *  what was done, or null for an id that was handled or held before. */
     static String handle(Connection db, String value) throws Exception {
         JsonNode event = JSON.readTree(value), data = event.get("data"), amount = data.path("amount");
         String id = event.get("id").textValue(), type = event.get("type").textValue();
         String order = data.get("merchant_transaction_id").textValue(), corrects = data.path("corrects").asText(id);
-        if (handled(db, id)) return null;
+        if (handled(db, id) || exists(db, "SELECT 1 FROM held WHERE corrects = ?", id)) return null;
         // A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read
-        // later, its id is in the table handled by then.
+        // later, its id is in the table handled by then, or in the column corrects of held.
         execute(db, "DELETE FROM held WHERE id = ?", corrects);
         String why = hold(db, type, order, data);
         if (why != null) {
-            execute(db, "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING", id, why, value);
+            execute(db, "INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", id, corrects, why, value);
             return "held " + type + " " + order + ": " + why;
         }
         execute(db, "INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", id, corrects);

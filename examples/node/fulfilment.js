@@ -8,12 +8,13 @@ const words = { 'payment.captured': 'fulfilled', 'refund.succeeded': 'refunded' 
 const db = new DatabaseSync(DATABASE)
 db.exec(`
 CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, corrects TEXT NOT NULL, why TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL);`)
 const isHandled = db.prepare('SELECT 1 FROM handled WHERE id = ?')
+const isHeld = db.prepare('SELECT 1 FROM held WHERE corrects = ?') // the event, or a correction of it
 const isRefunded = db.prepare("SELECT 1 FROM outbox WHERE type = 'refund.succeeded' AND order_id = ?")
 const release = db.prepare('DELETE FROM held WHERE id = ?')
-const keep = db.prepare('INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
+const keep = db.prepare('INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING')
 const remember = db.prepare('INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING')
 const ship = db.prepare('INSERT INTO outbox VALUES (?, ?, ?, ?)')
 
@@ -31,17 +32,17 @@ function transaction(work) {
 }
 
 // handle does the work for one event and stores the event's id. It returns a line that says what was done, or undefined
-// for an id that was handled before.
+// for an id that was handled or held before.
 function handle(value) {
   const { id, type, data } = JSON.parse(value)
   const { merchant_transaction_id: order, corrects, amount } = data
-  if (isHandled.get(id)) return
+  if (isHandled.get(id) || isHeld.get(id)) return
   // A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is read later,
-  // its id is in the table handled by then.
+  // its id is in the table handled by then, or in the column corrects of held.
   if (corrects) release.run(corrects)
   const why = hold(type, data)
   if (why) {
-    keep.run(id, why, value)
+    keep.run(id, corrects ?? id, why, value)
     return `held ${type} ${order}: ${why}`
   }
   remember.run(id, corrects ?? id)

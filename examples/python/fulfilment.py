@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, why TEXT NOT NULL, event TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, corrects TEXT NOT NULL, why TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (type TEXT NOT NULL, order_id TEXT NOT NULL, value INTEGER NOT NULL, currency TEXT NOT NULL);
 """
 WORDS = {"payment.captured": "fulfilled", "refund.succeeded": "refunded"}
@@ -17,19 +17,19 @@ WORDS = {"payment.captured": "fulfilled", "refund.succeeded": "refunded"}
 
 def handle(db, value):
     """Does the work for one event and stores the event's id, both in one transaction. Returns a line that says what
-    was done, or None for an id that was handled before."""
+    was done, or None for an id that was handled or held before."""
     event = json.loads(value)
     data = event["data"]
     order, corrects = data["merchant_transaction_id"], data.get("corrects")
     with db:  # commits, or rolls back on an exception
         db.execute("BEGIN IMMEDIATE")
-        if handled(db, event["id"]):
+        if handled(db, event["id"]) or held(db, event["id"]):
             return None
         # A correction replaces the event that it corrects. If that one was held, its row is deleted here; if it is
-        # read later, its id is in the table handled by then.
+        # read later, its id is in the table handled by then, or in the column corrects of held.
         db.execute("DELETE FROM held WHERE id = ?", [corrects])
         if why := hold(db, event):
-            db.execute("INSERT INTO held VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [event["id"], why, value.decode()])
+            db.execute("INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [event["id"], corrects or event["id"], why, value.decode()])
             return f"held {event['type']} {order}: {why}"
         db.execute("INSERT INTO handled VALUES (?), (?) ON CONFLICT DO NOTHING", [event["id"], corrects or event["id"]])
         # The work: put your own here. The program that ships parcels reads this table. The amount is in minor units:
@@ -59,6 +59,11 @@ def hold(db, event):
 
 def handled(db, event_id):
     return db.execute("SELECT 1 FROM handled WHERE id = ?", [event_id]).fetchone()
+
+
+def held(db, event_id):
+    """Returns whether the event, or a correction of it, is held."""
+    return db.execute("SELECT 1 FROM held WHERE corrects = ?", [event_id]).fetchone()
 
 
 def main():

@@ -158,8 +158,15 @@ func (b *tollbridge) oddities(t *testing.T) []string {
 	e.Data.Corrects, e.ID, e.Data.Amount = e.ID, "corrects-order-7", &schemas.Amount{Value: 999, Currency: "EUR"}
 	corrected := first
 	corrected.value = encode(t, e)
-	b.write(t, first, early, corrected, early)
-	return []string{"payment.captured order-early 100 EUR", "refund.succeeded order-refund 400 EUR", "held " + contradicts, "held " + e.ID}
+	// A correction that is read before its original and held: the original is not handled.
+	original, correction := first, first
+	o := e
+	o.ID, o.Subject, o.Data.MerchantTransactionID, o.Data.Corrects = "original-held", "order-held", "order-held", ""
+	original.value = encode(t, o)
+	o.ID, o.Data.Corrects, o.Data.Contradicts = "corrects-held", "original-held", "cancelled-held"
+	correction.value = encode(t, o)
+	b.write(t, first, early, corrected, early, correction, original)
+	return []string{"held corrects-held", "payment.captured order-early 100 EUR", "refund.succeeded order-refund 400 EUR", "held " + contradicts, "held " + e.ID}
 }
 
 // another is an event of another type of a payment that captured tells of.
