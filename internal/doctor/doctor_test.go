@@ -26,8 +26,8 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// good returns the requests of verify's testdata that are verified, by file,
-// handshakes aside: they are answered to anyone.
+// good returns the requests of verify's testdata that are verified, by file, without
+// handshakes: those have no signature.
 func good(t *testing.T) map[string]Case {
 	t.Helper()
 	files, err := filepath.Glob("../../verify/testdata/*/ok*.http")
@@ -89,7 +89,7 @@ func read(t *testing.T, file string) (c Case, handshake bool) {
 	return c, handshake
 }
 
-// with returns c with a change, and the original untouched.
+// with returns a changed copy of c.
 func (c Case) with(change func(*Case)) Case {
 	c.Request.Header, c.Request.Body = c.Request.Header.Clone(), bytes.Clone(c.Request.Body)
 	c.Endpoint.Keys.Secrets, c.Endpoint.Keys.Settings = slices.Clone(c.Endpoint.Keys.Secrets), maps.Clone(c.Endpoint.Keys.Settings)
@@ -97,22 +97,22 @@ func (c Case) with(change func(*Case)) Case {
 	return c
 }
 
-// mistake is one that is made of a good request. It does nothing where it does
-// not apply.
+// mistake changes a good request to what somebody's mistake makes of it. It changes
+// nothing where the mistake does not apply.
 type mistake struct {
 	name       string
 	make       func(*Case)
 	cause      Cause
-	says       string // part of what is said of it, or of its fix; a regular expression
-	connectors int    // that it must be found for, at least
+	says       string // a regular expression that the finding's mistake matches
+	connectors int    // for how many, at least, it must be found
 }
 
-// body is a mistake that writes the body anew.
+// body returns a mistake that writes the body in another way.
 func body(name string, make func(string) string, says string, connectors int) mistake {
 	return mistake{name, func(c *Case) { c.Request.Body = []byte(make(string(c.Request.Body))) }, BodyChanged, says, connectors}
 }
 
-// secret is a mistake that is made of every secret.
+// secret returns a mistake in every secret.
 func secret(name string, make func(string) string, says string, connectors int) mistake {
 	return mistake{name, func(c *Case) {
 		for i, s := range c.Endpoint.Keys.Secrets {
@@ -121,7 +121,7 @@ func secret(name string, make func(string) string, says string, connectors int) 
 	}, SecretForm, says, connectors}
 }
 
-// header is a mistake that is made of every header that is read.
+// header returns a mistake in every header that verification reads.
 func header(name string, make func(h http.Header, name, value string), cause Cause, says string, connectors int) mistake {
 	return mistake{name, func(c *Case) {
 		for _, name := range c.connector().Headers {
@@ -148,7 +148,7 @@ func indented(by string) func(string) string {
 	}
 }
 
-// What a signature looks like in these requests.
+// The forms of the signatures in these requests.
 var hexSignature = regexp.MustCompile(`\b([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128})\b`)
 var base64Signature = regexp.MustCompile(`[0-9A-Za-z+/]{27,}={1,2}`)
 
@@ -165,7 +165,7 @@ func toHex(s string) string {
 	return hex.EncodeToString(b)
 }
 
-// another is a secret of the same form.
+// another returns a different secret of the same form.
 func another(s string) string {
 	b := []byte(s)
 	i := len(b) / 2
@@ -173,7 +173,8 @@ func another(s string) string {
 	return string(b)
 }
 
-// elsewhere moves the endpoint's keys to another endpoint, and leaves wrong ones.
+// elsewhere returns a mistake that moves the endpoint's keys to another endpoint, and
+// gives it wrong ones.
 func elsewhere(connector string) func(*Case) {
 	return func(c *Case) {
 		if c.connector().Keyless {
@@ -358,8 +359,8 @@ var mistakes = []mistake{
 	}, OtherSetting, "hashes with", 2},
 }
 
-// TestMistakes makes each mistake of every good request of every connector, and
-// asks that it is named.
+// TestMistakes: the diagnosis names each mistake, in every good request of every
+// connector.
 func TestMistakes(t *testing.T) {
 	requests := good(t)
 	for _, m := range mistakes {
@@ -396,8 +397,8 @@ func text(t *testing.T, d *Diagnosis) string {
 	return b.String()
 }
 
-// quiet asks that a diagnosis has no secret, and nothing that could be a right
-// signature but what the judged request has itself.
+// quiet checks that a diagnosis has no secret, and nothing that could be a correct
+// signature except for what is in the request itself.
 func quiet(t *testing.T, file string, right, judged Case, d *Diagnosis) {
 	t.Helper()
 	says := text(t, d)
@@ -429,7 +430,7 @@ func looksSigned(s string) bool {
 	return strings.ContainsAny(s, "0123456789") && !strings.Contains(s, "/webhooks/")
 }
 
-// TestGood: there is nothing to say of a request that is verified.
+// TestGood: a request that is verified has no diagnosis.
 func TestGood(t *testing.T) {
 	for file, c := range good(t) {
 		if d := c.Diagnose(); d != nil {
@@ -438,8 +439,8 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestForged: what nothing explains is said to be unexplained, and who made it
-// learns nothing.
+// TestForged: a forged request is unexplained, and the diagnosis contains nothing that
+// helps its sender.
 func TestForged(t *testing.T) {
 	done := map[string]bool{}
 	requests := good(t)
@@ -469,8 +470,8 @@ func TestForged(t *testing.T) {
 	}
 }
 
-// TestMissing: of a request without a signature it is said that it has none,
-// and of an endpoint without keys that it lacks them.
+// TestMissing: the diagnosis says that a request has no signature, or that an endpoint
+// has no keys.
 func TestMissing(t *testing.T) {
 	requests, done := good(t), map[string]bool{}
 	for _, file := range slices.Sorted(maps.Keys(requests)) {
@@ -500,9 +501,9 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestSignedFields: where the signature is right and the signed fields are not,
-// the cause is the reason of the refusal, and the fix is the one for it. The
-// vectors of verify are named after those reasons.
+// TestSignedFields: if the signature is right and the signed fields are not, the cause is
+// the refusal reason, with the fix for it. The vectors of verify are named after the
+// reasons.
 func TestSignedFields(t *testing.T) {
 	for _, c := range []struct {
 		file  string
@@ -530,8 +531,8 @@ func TestSignedFields(t *testing.T) {
 	}
 }
 
-// TestSettingUnset: a request that is verified without the settings that a
-// server must have is no more than that, and the diagnosis names them.
+// TestSettingUnset: the diagnosis of a request that is verified without the settings that
+// a server must have names these.
 func TestSettingUnset(t *testing.T) {
 	tried := 0
 	for file, c := range good(t) {
@@ -556,7 +557,7 @@ func TestSettingUnset(t *testing.T) {
 	}
 }
 
-// TestHandshake: a question that is answered to anyone says nothing of who asks.
+// TestHandshake: a handshake is not taken for a signature of another connector.
 func TestHandshake(t *testing.T) {
 	c := Case{Endpoint: webhook.Endpoint{Connector: "checkout", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "not-guessed"}}}}, Now: time.Unix(0, 0),
 		Request: verify.Request{Method: http.MethodGet, Header: http.Header{"X-Gcs-Webhooks-Endpoint-Verification": {"e6b8c1d0"}}}}
@@ -568,8 +569,8 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestClocks: of what is too old or too new it is said by how much, and whether
-// the signature is right.
+// TestClocks: the diagnosis of a request that is too old or too new says by how much, and
+// whether the signature is right.
 func TestClocks(t *testing.T) {
 	timed := 0
 	at := time.Unix(1767225600, 0)
@@ -618,7 +619,8 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestUnits: a time in the other unit, in the header or where it is signed.
+// TestUnits: the diagnosis names a time in the other unit, in the header or in the signed
+// text.
 func TestUnits(t *testing.T) {
 	at := time.Unix(1767225600, 0)
 	for connector, says := range map[string]string{
@@ -646,7 +648,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// sample is a signed sample, and the keys it is verified with.
+// sample returns a signed sample with the keys that verify it.
 func sample(t *testing.T, connector, event string, at time.Time) Case {
 	t.Helper()
 	payload, err := samples.Payload(connector, event)
@@ -673,8 +675,8 @@ func signedWith(t *testing.T, connector string, payload []byte, at time.Time) Ca
 	return Case{Endpoint: webhook.Endpoint{Connector: connector, Keys: keys}, Request: r, Now: at}
 }
 
-// TestBodies: however a processor writes its JSON, the body is found again when
-// something has written it anew.
+// TestBodies: the diagnosis finds the signed body again, however a processor writes its
+// JSON, after something has written it in another way.
 func TestBodies(t *testing.T) {
 	payload := []byte(`{"a":{"b":"x/y <ü> 😀","n":1.50},"list":[1,2],"z":"a, b: c\"d"}`)
 	writings := map[string]func(string) string{
@@ -717,8 +719,8 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestTestEvents: a test at a live endpoint is verified and ignored, and so
-// said, for every sample that the endpoint would ignore for that alone.
+// TestTestEvents: the diagnosis says that a live endpoint ignores a test, for every sample
+// that is ignored for that reason alone.
 func TestTestEvents(t *testing.T) {
 	said := map[string]bool{}
 	for _, connector := range verify.Connectors() {

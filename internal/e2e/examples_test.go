@@ -23,13 +23,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// example is a consumer in a folder of examples/, which has to run where that
-// folder is copied to. Packages come out of the caches of the languages' tools.
+// example is a consumer in a folder of examples/. It must run in a copy of that folder.
+// Its packages come from the caches of the language's tools.
 type example struct {
 	language string
 	tools    []string   // on the PATH
-	fetch    [][]string // packages; where they cannot be had the test is skipped
-	build    []string   // or nothing
+	fetch    [][]string // commands that get its packages; if all fail, the test is skipped
+	build    []string   // may be empty
 	run      []string
 }
 
@@ -43,11 +43,11 @@ var examples = []example{
 		fetch: [][]string{{"npm", "ci"}, {"npm", "install", "--no-save", "node@24.21.0"}}}, // the system's may be too old
 }
 
-// orders is how many a consumer finds, and killedAfter how many it fulfils until it is killed.
+// A consumer finds this many orders, and is killed after it has fulfilled killedAfter.
 const orders, killedAfter = 300, 20
 
-// TestExamples: a consumer that is killed, and that gets events twice and
-// corrections, fulfils every order once and leaves nothing unread.
+// TestExamples: a consumer that is killed and started again, and that reads duplicates and
+// corrections, fulfils every order once and reads all events.
 func TestExamples(t *testing.T) {
 	b := start(t)
 	outbox := filepath.Join(t.TempDir(), "outbox")
@@ -66,8 +66,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// consume runs an example, kills it, runs it again until it has read
-// everything, and asks its database, through outbox, what came of it.
+// consume runs an example, kills it, and runs it again until it has read everything. Then
+// it compares the rows of its database, which the program outbox prints.
 func (b *tollbridge) consume(t *testing.T, e example, outbox string, want []string) {
 	t.Helper()
 	dir, group := copyExample(t, e.language), b.names.Prefix+e.language
@@ -86,7 +86,7 @@ func (b *tollbridge) consume(t *testing.T, e example, outbox string, want []stri
 	if !slices.Equal(got, want) {
 		t.Errorf("the database has %d rows, want %d; missing %v, too many %v", len(got), len(want), minus(want, got), minus(got, want))
 	}
-	// A kill can swallow a line; what is held may be told again.
+	// A killed consumer may not print its last line, and a held event may be printed twice.
 	lines = slices.DeleteFunc(append(lines, killed...), func(line string) bool { return strings.HasPrefix(line, "held ") })
 	slices.Sort(lines)
 	for i := range lines[1:] {
@@ -99,8 +99,8 @@ func (b *tollbridge) consume(t *testing.T, e example, outbox string, want []stri
 	}
 }
 
-// orders makes tollbridge publish what consumers have to cope with, and
-// returns the lines of what they should make of it, sorted.
+// orders makes tollbridge publish the orders and the events of oddities, and returns the
+// rows that a consumer should have for them, sorted.
 func (b *tollbridge) orders(t *testing.T) (want []string) {
 	t.Helper()
 	var senders sync.WaitGroup
@@ -124,11 +124,11 @@ func (b *tollbridge) orders(t *testing.T) (want []string) {
 	return want
 }
 
-// oddities is what is not simply a payment and goes into the topics next, and
-// ends the server.
+// oddities publishes events that are not simply a payment, stops the server, and returns
+// the rows that a consumer should have for them.
 func (b *tollbridge) oddities(t *testing.T) []string {
 	t.Helper()
-	// Whose payment and whose refund these are is told afterwards: corrections follow.
+	// The order of this payment and of this refund is known only later: corrections follow.
 	b.receiptOf(t, []byte(strings.Replace(string(captured("order-early")), `"metadata":{"order_id":"order-early"}`, `"metadata":{}`, 1)))
 	b.receiptOf(t, another("order-early", "payment_intent.processing"))
 	for _, payload := range []string{trios["adyen"].refund, trios["adyen"].payment} {
@@ -136,7 +136,7 @@ func (b *tollbridge) oddities(t *testing.T) []string {
 			t.Fatalf("%v %v\n%s", a, err, b.log)
 		}
 	}
-	// Cancelled and paid: a person has to look.
+	// Cancelled and paid: held for a person.
 	b.receiptOf(t, another("order-cancelled", "payment_intent.canceled"))
 	b.receiptOf(t, captured("order-cancelled"))
 
@@ -151,7 +151,7 @@ func (b *tollbridge) oddities(t *testing.T) []string {
 		t.Fatalf("%v, %+v, want a payment that contradicts its cancellation", err, e)
 	}
 	contradicts := e.ID
-	// What tollbridge writes twice only in a crash, and what it writes of an event on a replay.
+	// Duplicates, as after a crash of tollbridge, and a correction, as of a replay.
 	if err := json.Unmarshal([]byte(first.value), &e); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func (b *tollbridge) oddities(t *testing.T) []string {
 	return []string{"held corrects-held", "payment.captured order-early 100 EUR", "refund.succeeded order-refund 400 EUR", "held " + contradicts, "held " + e.ID}
 }
 
-// another is an event of another type of a payment that captured tells of.
+// another returns a payload of another event type, of the payment that captured makes.
 func another(order, kind string) []byte {
 	payload := strings.Replace(string(captured(order)), `"id":"evt_`, `"id":"evt_another_`, 1)
 	return []byte(strings.Replace(payload, "payment_intent.succeeded", kind, 1))
@@ -350,7 +350,7 @@ func (b *tollbridge) untilRead(t *testing.T, c *exec.Cmd, group string) []string
 	return strings.Split(strings.TrimSpace(out.String()), "\n")
 }
 
-// lag is how many records of the topics that the examples read a group has not committed.
+// lag returns how many records, of the topics that the examples read, a group has not committed.
 func (b *tollbridge) lag(t *testing.T, group string) (lag int64) {
 	t.Helper()
 	client := &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second}
@@ -382,7 +382,7 @@ func (b *tollbridge) lag(t *testing.T, group string) (lag int64) {
 	return lag
 }
 
-// minus is what of a is not in b.
+// minus returns the elements of a that are not in b.
 func minus(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
 }
