@@ -133,7 +133,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestForever: what comes in later is read, until the reader is told to end.
+// TestForever: records that are written later are read, until the context is done.
 func TestForever(t *testing.T) {
 	_, c := rig(t, 5)
 	r := consume.New(c)
@@ -162,7 +162,7 @@ func TestForever(t *testing.T) {
 	}
 }
 
-// TestSince: a time chooses where to begin, and a time to come nothing.
+// TestSince: reading begins at a time, and a time in the future gives no records.
 func TestSince(t *testing.T) {
 	_, c := rig(t, 20)
 	r := consume.New(c)
@@ -186,8 +186,7 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestGet: records are found by their place, and those that are not there are
-// left out.
+// TestGet: records are found by their receipts, and receipts without a record are left out.
 func TestGet(t *testing.T) {
 	_, c := rig(t, 20)
 	r := consume.New(c)
@@ -213,7 +212,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// TestEnds: the caller's error ends reading, and so does a cluster that is gone.
+// TestEnds: reading ends with the caller's error, and when no broker answers any more.
 func TestEnds(t *testing.T) {
 	cluster, c := rig(t, 10)
 	r := consume.New(c)

@@ -40,8 +40,8 @@ func in(t *testing.T, atMost time.Duration, what string, so func() bool) {
 	}
 }
 
-// TestCurrent: until when a partition is read goes on while its leader answers,
-// stands still when it does not, and goes on again only some time after it does.
+// TestCurrent: FreshAsOf advances while the leader answers, stops while it does not, and
+// advances again only some time after it answers.
 func TestCurrent(t *testing.T) {
 	cluster, c := rig(t, 30)
 	var hangs atomic.Bool
@@ -100,8 +100,7 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
-// TestKnown: what the caller says that it knows is not read, in whatever order it
-// says so, and the partition goes on behind it.
+// TestKnown: offsets that the caller knows are skipped, in whatever order it returns them.
 func TestKnown(t *testing.T) {
 	_, c := rig(t, 0)
 	p := publish.NewProducer(publish.Config{Kafka: c})
@@ -163,8 +162,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// TestNotDebugging: a Kafka that does not know who looks at all there is, is asked
-// as by a consumer.
+// TestNotDebugging: a Kafka that refuses the debugging replica id is asked as a consumer.
 func TestNotDebugging(t *testing.T) {
 	cluster, c := rig(t, 10)
 	var refused atomic.Int64

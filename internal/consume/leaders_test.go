@@ -20,8 +20,8 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// watched is a reading for ever of a topic's partitions, which two brokers lead in
-// turn, and what the brokers are asked.
+// watched is a consumer of the partitions of a topic that two brokers lead in turn, and
+// what the brokers were asked.
 type watched struct {
 	*consume.Consumer
 	cluster        *kfake.Cluster
@@ -37,7 +37,7 @@ type watched struct {
 	errors []string // the texts of those that Failed was told
 }
 
-// watch starts a reading. Answer may answer a request in place of a broker.
+// watch starts a consumer. answer may answer a request in place of a broker.
 func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Request) kmsg.Response) *watched {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(partitions, topic))
@@ -172,9 +172,9 @@ func TestLeaderMoves(t *testing.T) {
 	}
 }
 
-// TestLeaderDoesNotKnow: a broker that leads no longer and has not heard of it
-// answers as before. Another broker's metadata has the partition read from the new
-// leader, and the old one's does not bring it back.
+// TestLeaderDoesNotKnow: a former leader that does not know yet that it lost a partition
+// answers as before. The metadata of another broker moves the reader to the new leader,
+// and the metadata of the former one does not move it back.
 func TestLeaderDoesNotKnow(t *testing.T) {
 	var stale atomic.Pointer[kmsg.MetadataResponse] // broker 0's; nil: it knows all
 	var end int64
@@ -285,8 +285,8 @@ func TestEpochRefused(t *testing.T) {
 	}
 }
 
-// TestTopicMadeAnew: the leader epochs of a topic that was deleted and made anew
-// begin at 0, below those of the former one.
+// TestTopicMadeAnew: a topic that was deleted and created again is read, although its
+// leader epochs begin at 0 again.
 func TestTopicMadeAnew(t *testing.T) {
 	w := watch(t, 1, nil)
 	for i := range int32(4) {
@@ -306,8 +306,8 @@ func TestTopicMadeAnew(t *testing.T) {
 	in(t, 15*time.Second, "the new topic is read", func() bool { return w.read.Load() == 8 && w.fresh() })
 }
 
-// TestLag: what is behind is counted over all partitions, also while their leader
-// does not answer.
+// TestLag: the lag counts the records of all partitions, also while their leader does
+// not answer.
 func TestLag(t *testing.T) {
 	var empty atomic.Bool
 	w := watch(t, 2, func(_ int32, q kmsg.Request) kmsg.Response {

@@ -221,7 +221,7 @@ func meaning(connector string, r verify.Request) (normalize.Result, error) {
 	return normalize.Normalize(connector, v.Payload, normalize.Options{Settings: keys.Settings, ReceivedAt: time.Now()})
 }
 
-// record is a record where it was found.
+// record is a record with its topic and partition.
 type record struct {
 	topic      string
 	partition  int
@@ -502,7 +502,7 @@ func TestStopUnderLoad(t *testing.T) {
 	}
 }
 
-// captured is a Stripe payload that tells of an order's payment.
+// captured returns a Stripe payload of an order that was paid.
 func captured(order string) []byte {
 	return fmt.Appendf(nil, `{"id":"evt_%s","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",`+
 		`"data":{"object":{"id":"pi_%[1]s","amount_received":100,"currency":"eur","metadata":{"order_id":"%[1]s"}}}}`, order)
