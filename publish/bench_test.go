@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 func BenchmarkPublish(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			p := start(b, Config{Kafka: kafka.Config{Brokers: fake(b, kfake.BlackholeProduce()).ListenAddrs()}})
-			if err := p.Ready(within(b, 5*time.Second), []string{"a"}); err != nil {
+			p := start(b, Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(b, kfake.BlackholeProduce()).ListenAddrs()}})
+			if err := p.Ready(kafkatest.Within(b, 5*time.Second), []string{"a"}); err != nil {
 				b.Fatal(err)
 			}
 			value := make([]byte, 1024)

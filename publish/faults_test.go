@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestFaults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := &wire{}
-			cluster := fake(t, kfake.NumBrokers(2), kfake.ListenFn(w.listen))
+			cluster := kafkatest.Fake(t, kfake.NumBrokers(2), kfake.ListenFn(w.listen))
 			c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 			p := start(t, c)
 			s := &senders{p: p, topics: []string{"a", "b"}, callers: 8, each: 40}
@@ -97,15 +98,15 @@ func TestFaults(t *testing.T) {
 // comes too late. Its redelivery is answered with the receipt of the first.
 func TestLate(t *testing.T) {
 	w := &wire{}
-	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 200 * time.Millisecond}
+	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
 	first := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}, {Topic: "b", Key: []byte("k"), Value: []byte("no id")}}
-	if _, err := p.Publish(within(t, time.Second), []kafka.Record{{Topic: "a", ID: "0", Key: []byte("k"), Value: []byte("0")}}); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, time.Second), []kafka.Record{{Topic: "a", ID: "0", Key: []byte("k"), Value: []byte("0")}}); err != nil {
 		t.Fatal(err)
 	}
 	release := w.hold()
 	begin := time.Now()
-	if _, err := p.Publish(within(t, 4*time.Second), first); !errors.Is(err, kafka.ErrUnavailable) {
+	if _, err := p.Publish(kafkatest.Within(t, 4*time.Second), first); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	if took := time.Since(begin); took > time.Second {
@@ -113,7 +114,7 @@ func TestLate(t *testing.T) {
 	}
 	for name, r := range map[string][]kafka.Record{"redelivered": first, "another": {{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}} {
 		begin = time.Now()
-		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+		if _, err := p.Publish(kafkatest.Within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
 			t.Errorf("%s: got %v, want %v", name, err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); took > 50*time.Millisecond {
@@ -138,7 +139,7 @@ func TestLate(t *testing.T) {
 // would lie unread and be written late, and callers who cannot wait so long are
 // refused at once.
 func TestThrottled(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	var asked []time.Time
 	rest := []int32{300, 5000, 0}
 	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -161,7 +162,7 @@ func TestThrottled(t *testing.T) {
 	})
 	p := start(t, Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: time.Second})
 	put := func(id string) error {
-		_, err := p.Publish(within(t, 4*time.Second), []kafka.Record{{Topic: "a", ID: id, Key: []byte("k"), Value: []byte(id)}})
+		_, err := p.Publish(kafkatest.Within(t, 4*time.Second), []kafka.Record{{Topic: "a", ID: id, Key: []byte("k"), Value: []byte(id)}})
 		return err
 	}
 	for _, id := range []string{"1", "2"} {
@@ -184,14 +185,14 @@ func TestThrottled(t *testing.T) {
 // TestLateNotWritten has the broker say, after its caller left, that it did
 // not write: the redelivery is.
 func TestLateNotWritten(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
 	r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	begin := time.Now()
 	for n := range 5 {
-		if _, err := p.Publish(within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+		if _, err := p.Publish(kafkatest.Within(t, 4*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
 			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); n > 0 && took > 50*time.Millisecond {
@@ -249,19 +250,19 @@ func TestOnePatience(t *testing.T) {
 
 // TestDown gives records to a producer whose brokers are gone.
 func TestDown(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 	p := start(t, c)
 	r := func(id string) []kafka.Record {
 		return []kafka.Record{{Topic: "a", ID: id, Key: []byte(id), Value: []byte(id)}}
 	}
-	if _, err := p.Publish(within(t, time.Second), r("0")); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, time.Second), r("0")); err != nil {
 		t.Fatal(err)
 	}
 	cluster.Close()
 	for n := range 30 {
 		begin := time.Now()
-		_, err := p.Publish(within(t, 4*time.Second), r(fmt.Sprint(n)))
+		_, err := p.Publish(kafkatest.Within(t, 4*time.Second), r(fmt.Sprint(n)))
 		if !errors.Is(err, kafka.ErrUnavailable) {
 			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
@@ -275,9 +276,9 @@ func TestDown(t *testing.T) {
 // what was not sent is not written.
 func TestDeadline(t *testing.T) {
 	w := &wire{}
-	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 10 * time.Second}
+	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 10 * time.Second}
 	p := start(t, c)
-	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+	if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	release := w.hold()
@@ -291,7 +292,7 @@ func TestDeadline(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	queued := []kafka.Record{{Topic: "a", ID: "queued", Key: []byte("k"), Value: []byte("queued")}}
-	if _, err := p.Publish(within(t, 50*time.Millisecond), queued); !errors.Is(err, kafka.ErrUnavailable) {
+	if _, err := p.Publish(kafkatest.Within(t, 50*time.Millisecond), queued); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	release()
@@ -302,7 +303,7 @@ func TestDeadline(t *testing.T) {
 	if got := readBack(t, c, "a", 3); len(got) != 1 {
 		t.Errorf("%d records written, want the one that was sent", len(got))
 	}
-	if _, err := p.Publish(within(t, time.Second), queued); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, time.Second), queued); err != nil {
 		t.Fatal(err)
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 2 || string(got[1].value) != "queued" {
@@ -313,7 +314,7 @@ func TestDeadline(t *testing.T) {
 // TestGivenUp has a record sent without an answer, and then its producer id
 // refused: nobody can tell whether it is written, and it is not written again.
 func TestGivenUp(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond, RememberFor: time.Second}
 	p := start(t, c)
 	n := 0
@@ -326,30 +327,30 @@ func TestGivenUp(t *testing.T) {
 	})
 	r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("1")}}
 	for range 2 {
-		if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
+		if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) {
 			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 	}
-	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
 		t.Errorf("the next record: %v", err)
 	}
 	if got := counted(t, p.cluster.metrics.lost); got != 1 {
 		t.Errorf("%v records counted as given up, want 1", got)
 	}
 	time.Sleep(time.Second)
-	if _, err := p.Publish(within(t, 2*time.Second), r); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), r); err != nil {
 		t.Errorf("once it is forgotten: %v", err)
 	}
 }
 
 // TestWrap goes over the end of the sequence numbers, and recreates the topic.
 func TestWrap(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := start(t, c)
 	s := &senders{p: p, topics: []string{"a"}, callers: 1, each: 1}
 	s.run(t)
-	part, err := p.cluster.partition(within(t, time.Second), &kafka.Record{Topic: "a", Key: []byte("key-0")})
+	part, err := p.cluster.partition(kafkatest.Within(t, time.Second), &kafka.Record{Topic: "a", Key: []byte("key-0")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,10 +372,10 @@ func TestWrap(t *testing.T) {
 
 // TestNeighbours has one record of a batch refused for itself.
 func TestNeighbours(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := start(t, c)
-	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+	if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	(*p.cluster.topics.Load())["a"].limit.Store(10 << 20) // as if it was lowered since
@@ -383,7 +384,7 @@ func TestNeighbours(t *testing.T) {
 		records[i] = kafka.Record{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: make([]byte, 100)}
 	}
 	records[2].Value = make([]byte, 2<<20)
-	_, err := p.Publish(within(t, 5*time.Second), records)
+	_, err := p.Publish(kafkatest.Within(t, 5*time.Second), records)
 	if !errors.Is(err, kafka.ErrRefused) {
 		t.Errorf("got %v, want %v", err, kafka.ErrRefused)
 	}
@@ -391,7 +392,7 @@ func TestNeighbours(t *testing.T) {
 		t.Errorf("%d of 4 good records written", len(got))
 	}
 	good := append(records[:2:2], records[3:]...)
-	if _, err := p.Publish(within(t, 5*time.Second), good); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, 5*time.Second), good); err != nil {
 		t.Error(err)
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 4 {
@@ -402,9 +403,9 @@ func TestNeighbours(t *testing.T) {
 // TestBytes fills the memory that is allowed.
 func TestBytes(t *testing.T) {
 	w := &wire{}
-	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, MaxBytes: 10_000, Patience: 10 * time.Second}
+	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, MaxBytes: 10_000, Patience: 10 * time.Second}
 	p := start(t, c)
-	if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+	if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	release := w.hold()
@@ -414,7 +415,7 @@ func TestBytes(t *testing.T) {
 	for p.cluster.pendingBytes.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := p.Publish(within(t, time.Second), []kafka.Record{r}); !errors.Is(err, kafka.ErrUnavailable) {
+	if _, err := p.Publish(kafkatest.Within(t, time.Second), []kafka.Record{r}); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Errorf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	release()
@@ -430,7 +431,7 @@ func TestBytes(t *testing.T) {
 func eventually(t *testing.T, p *Producer, r []kafka.Record) []kafka.Receipt {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		receipts, err := p.Publish(within(t, time.Second), r)
+		receipts, err := p.Publish(kafkatest.Within(t, time.Second), r)
 		if err == nil {
 			return receipts
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"io"
 	"net"
 	"sync"
@@ -15,33 +16,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
-
-// fake starts a fake Kafka with the topics "a" and "b" of three partitions.
-func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, "a", "b")}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
 
 func start(t testing.TB, c Config) *Producer {
 	t.Helper()
 	p := NewProducer(c)
 	t.Cleanup(p.Close)
 	return p
-}
-
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // read is a record as a consumer gets it.
@@ -61,7 +44,7 @@ func readBack(t testing.TB, c Config, topic string, partitions int) []read {
 	var all []read
 	for p := range partitions {
 		for next, high := int64(0), int64(1); next < high; {
-			r, err := client.Fetch(within(t, 10*time.Second), &kafkago.FetchRequest{Topic: topic, Partition: p, Offset: next, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 100 * time.Millisecond})
+			r, err := client.Fetch(kafkatest.Within(t, 10*time.Second), &kafkago.FetchRequest{Topic: topic, Partition: p, Offset: next, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: 100 * time.Millisecond})
 			if err == nil {
 				err = r.Error
 			}

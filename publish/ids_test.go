@@ -3,6 +3,7 @@ package publish
 import (
 	"bytes"
 	"errors"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,7 @@ func TestNoProducerID(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cluster := fake(t, kfake.NumBrokers(2))
+			cluster := kafkatest.Fake(t, kfake.NumBrokers(2))
 			var asked, connections atomic.Int64
 			var refuses atomic.Bool
 			refuses.Store(true)
@@ -78,15 +79,15 @@ func TestNoProducerID(t *testing.T) {
 			p := start(t, Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 500 * time.Millisecond, Log: zerolog.New(log)})
 			records := []kafka.Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}, {Topic: "b", Key: []byte("other"), Value: []byte("v")}}
 			begin := time.Now()
-			_, err := p.Publish(within(t, 4*time.Second), records)
+			_, err := p.Publish(kafkatest.Within(t, 4*time.Second), records)
 			if !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 2*time.Second {
 				t.Errorf("after %s: %v; want %v with %q after half a second", time.Since(begin).Round(time.Millisecond), err, kafka.ErrUnavailable, test.text)
 			}
 			begin = time.Now()
-			if _, err := p.Publish(within(t, 4*time.Second), records); err == nil || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 300*time.Millisecond {
+			if _, err := p.Publish(kafkatest.Within(t, 4*time.Second), records); err == nil || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 300*time.Millisecond {
 				t.Errorf("the next caller: %v after %s, want to be told at once", err, time.Since(begin))
 			}
-			if err := p.Ready(within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+			if err := p.Ready(kafkatest.Within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("ready: %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
 			time.Sleep(2 * time.Second)
@@ -97,12 +98,12 @@ func TestNoProducerID(t *testing.T) {
 				t.Errorf("want one line of log, got\n%s", log)
 			}
 			refuses.Store(false)
-			for end := time.Now().Add(2 * kafka.ProducerIDMaxBackoff); p.Ready(within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(2 * kafka.ProducerIDMaxBackoff); p.Ready(kafkatest.Within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("not ready, and producer ids are given again")
 				}
 			}
-			if _, err := p.Publish(within(t, time.Second), records); err != nil {
+			if _, err := p.Publish(kafkatest.Within(t, time.Second), records); err != nil {
 				t.Error(err)
 			}
 			if !strings.Contains(log.String(), "gives a producer id again") {
@@ -114,12 +115,12 @@ func TestNoProducerID(t *testing.T) {
 
 // TestIDsForSome: partitions that have a producer id go on while Kafka gives no new one.
 func TestIDsForSome(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
 	p := start(t, c)
 	one, other := kafka.Record{Topic: "a", Key: []byte("k"), Value: []byte("v")}, kafka.Record{Topic: "b", Key: []byte("k"), Value: []byte("v")}
 	for range 2 {
-		if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{one}); err != nil {
+		if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{one}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,10 +131,10 @@ func TestIDsForSome(t *testing.T) {
 		return a, nil, true
 	})
 	p.cluster.ids.current.Store(nil)
-	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{other}); !errors.Is(err, kafka.ErrUnavailable) {
+	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{other}); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Errorf("without an id: %v, want %v", err, kafka.ErrUnavailable)
 	}
-	if _, err := p.Publish(within(t, 2*time.Second), []kafka.Record{one}); err != nil {
+	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{one}); err != nil {
 		t.Errorf("with an id: %v", err)
 	}
 }
@@ -141,10 +142,10 @@ func TestIDsForSome(t *testing.T) {
 // TestNoAnswer: a broker that takes connections and answers no produce request is
 // connected to at a pace.
 func TestNoAnswer(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
 	p := start(t, c)
-	if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err != nil {
+	if err := p.Ready(kafkatest.Within(t, 2*time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	var connections atomic.Int64
@@ -159,7 +160,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		for key := range 20 {
-			_, _ = p.Publish(within(t, 5*time.Millisecond), []kafka.Record{{Topic: "a", Key: []byte{byte(key)}, Value: []byte("v")}})
+			_, _ = p.Publish(kafkatest.Within(t, 5*time.Millisecond), []kafka.Record{{Topic: "a", Key: []byte{byte(key)}, Value: []byte("v")}})
 		}
 	}
 	if n := connections.Load(); n > 40 {

@@ -18,7 +18,7 @@ import (
 // TestLock: one of many at once gets the lock of a topic set, and whoever does
 // not is told who did; what a former holder sends later is written nowhere.
 func TestLock(t *testing.T) {
-	t.Run("fake", func(t *testing.T) { lockOf(t, kafka.Config{Brokers: fake(t).ListenAddrs()}) })
+	t.Run("fake", func(t *testing.T) { lockOf(t, kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}) })
 	t.Run("real", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("starts a broker")
@@ -33,7 +33,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 		t.Fatal(err)
 	}
 	acquire := func(command string) (*Lock, error) {
-		return AcquireLock(within(t, 90*time.Second), c, n, LockHolder{Command: command, Host: "here", PID: 7, Since: time.Now()})
+		return AcquireLock(kafkatest.Within(t, 90*time.Second), c, n, LockHolder{Command: command, Host: "here", PID: 7, Since: time.Now()})
 	}
 	// All at once.
 	var mu sync.Mutex
@@ -76,11 +76,11 @@ func lockOf(t *testing.T, c kafka.Config) {
 	locked.Lock = first
 	p := start(t, locked)
 	for _, of := range []string{"first", "first again"} {
-		if _, err := p.Publish(within(t, 5*time.Second), record(of)); err != nil {
+		if _, err := p.Publish(kafkatest.Within(t, 5*time.Second), record(of)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := start(t, Config{Kafka: c}).Publish(within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
+	if _, err := start(t, Config{Kafka: c}).Publish(kafkatest.Within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
 		t.Fatal(err)
 	}
 	// One that was stopped goes on: it believes that it holds the lock.
@@ -99,14 +99,14 @@ func lockOf(t *testing.T, c kafka.Config) {
 		t.Errorf("a lock that was released is free after %s", took)
 	}
 	locked.Lock = stopped
-	if _, err := start(t, locked).Publish(within(t, 2*time.Second), record("one that was stopped")); err == nil {
+	if _, err := start(t, locked).Publish(kafkatest.Within(t, 2*time.Second), record("one that was stopped")); err == nil {
 		t.Error("a former holder can write")
 	}
 	if !errors.Is(context.Cause(stopped.ctx), ErrLockLost) {
 		t.Errorf("a former holder goes on: %v", context.Cause(stopped.ctx))
 	}
 	locked.Lock = second
-	if _, err := start(t, locked).Publish(within(t, 5*time.Second), record("second")); err != nil {
+	if _, err := start(t, locked).Publish(kafkatest.Within(t, 5*time.Second), record("second")); err != nil {
 		t.Fatal(err)
 	}
 	got := valuesOf(t, c, n.Dead())
@@ -130,7 +130,7 @@ func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for ctx := within(t, 2*time.Second); ctx.Err() == nil; {
+	for ctx := kafkatest.Within(t, 2*time.Second); ctx.Err() == nil; {
 		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { all = append(all, string(r.Value)) })
 	}
 	slices.Sort(all)
@@ -139,11 +139,11 @@ func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 
 // TestLockErrors: a topic that is not there, and a Kafka that is not, are said.
 func TestLockErrors(t *testing.T) {
-	c := kafka.Config{Brokers: fake(t).ListenAddrs()}
-	if _, err := AcquireLock(within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, LockHolder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {
+	c := kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}
+	if _, err := AcquireLock(kafkatest.Within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, LockHolder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {
 		t.Errorf("without topics: %v", err)
 	}
-	if _, err := AcquireLock(within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, LockHolder{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := AcquireLock(kafkatest.Within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, LockHolder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without Kafka: %v", err)
 	}
 }

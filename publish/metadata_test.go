@@ -3,6 +3,7 @@ package publish
 import (
 	"encoding/json"
 	"errors"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -84,10 +85,10 @@ func TestOddMetadata(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cluster := fake(t)
+			cluster := kafkatest.Fake(t)
 			c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
 			l := kafka.Layout{Partitions: 3, Replication: 1}
-			if _, err := l.Apply(within(t, 10*time.Second), c.Kafka); err != nil {
+			if _, err := l.Apply(kafkatest.Within(t, 10*time.Second), c.Kafka); err != nil {
 				t.Fatal(err)
 			}
 			var odd atomic.Bool
@@ -100,13 +101,13 @@ func TestOddMetadata(t *testing.T) {
 			})
 			r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("v")}}
 			p := start(t, c)
-			if _, err := p.Publish(within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) || test.name != "no leader" && test.name != "unknown leader" && !strings.Contains(err.Error(), test.text) {
+			if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), r); !errors.Is(err, kafka.ErrUnavailable) || test.name != "no leader" && test.name != "unknown leader" && !strings.Contains(err.Error(), test.text) {
 				t.Errorf("publish: got %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
-			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
+			if err := p.Ready(kafkatest.Within(t, 2*time.Second), []string{"a"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("ready: got %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
-			findings, err := l.Plan(within(t, 10*time.Second), c.Kafka)
+			findings, err := l.Plan(kafkatest.Within(t, 10*time.Second), c.Kafka)
 			switch {
 			case test.of == nil: // as of one that is not there
 				if err != nil || len(findings) != len(l.All()) || findings[0].Exists {
@@ -120,7 +121,7 @@ func TestOddMetadata(t *testing.T) {
 			odd.Store(true) // for a producer that knows the topic, too
 			time.Sleep(2 * kafka.MetadataMinInterval)
 			p.cluster.triggerRefresh()
-			if err := p.Ready(within(t, 2*time.Second), []string{"a"}); err == nil {
+			if err := p.Ready(kafkatest.Within(t, 2*time.Second), []string{"a"}); err == nil {
 				t.Error("ready, and the metadata is odd")
 			}
 			odd.Store(false)

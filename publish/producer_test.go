@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ import (
 func TestPublish(t *testing.T) {
 	for _, codec := range []kafkago.Compression{0, kafkago.Gzip, kafkago.Snappy, kafkago.Lz4, kafkago.Zstd} {
 		t.Run(codec.String(), func(t *testing.T) {
-			c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, Compression: codec}
+			c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}, Compression: codec}
 			p := start(t, c)
 			records := []kafka.Record{
 				{Topic: "a", Key: []byte("k"), Value: []byte("v"), Headers: []schemas.Header{{Name: "h", Value: "1"}, {Name: "empty"}, {Name: "h", Value: "2"}}},
@@ -31,7 +32,7 @@ func TestPublish(t *testing.T) {
 				{Topic: "a", Key: []byte("k"), Value: nil},
 				{Topic: "a", Key: []byte("big"), Value: bytes.Repeat([]byte("0123456789"), 50_000)},
 			}
-			receipts, err := p.Publish(within(t, 10*time.Second), records)
+			receipts, err := p.Publish(kafkatest.Within(t, 10*time.Second), records)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +64,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	c := Config{Kafka: kafka.Config{Brokers: fake(t, kfake.NumBrokers(3)).ListenAddrs()}}
+	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.NumBrokers(3)).ListenAddrs()}}
 	s := &senders{p: start(t, c), topics: []string{"a", "b"}, callers: 64, each: 30}
 	s.run(t)
 	s.conserved(t, c, 3)
@@ -72,11 +73,11 @@ func TestOrder(t *testing.T) {
 // TestClose leaves neither goroutines nor connections, and lets nothing under
 // way be lost.
 func TestClose(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	before := runtime.NumGoroutine()
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
 	p := NewProducer(c)
-	if err := p.Ready(within(t, 5*time.Second), []string{"a"}); err != nil {
+	if err := p.Ready(kafkatest.Within(t, 5*time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	var calls sync.WaitGroup
@@ -122,7 +123,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, MaxBytes: 3 << 20}
+	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}, MaxBytes: 3 << 20}
 	p := start(t, c)
 	for _, test := range []struct {
 		name string
@@ -136,7 +137,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			good := kafka.Record{Topic: "a", Key: []byte("k"), Value: []byte(test.name)}
-			_, err := p.Publish(within(t, 5*time.Second), []kafka.Record{good, test.r})
+			_, err := p.Publish(kafkatest.Within(t, 5*time.Second), []kafka.Record{good, test.r})
 			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, want %v with %q", err, test.is, test.text)
 			}
@@ -152,9 +153,9 @@ func TestRefused(t *testing.T) {
 // behind is written once when it is given again.
 func TestTooLarge(t *testing.T) {
 	for _, codec := range []kafkago.Compression{0, kafkago.Gzip} { // with which the broker is asked
-		c := Config{Kafka: kafka.Config{Brokers: fake(t).ListenAddrs()}, Compression: codec}
+		c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}, Compression: codec}
 		p := start(t, c)
-		if err := p.Ready(within(t, time.Second), []string{"a"}); err != nil {
+		if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
 		noise := make([]byte, 2<<20)
@@ -166,12 +167,12 @@ func TestTooLarge(t *testing.T) {
 			{Topic: "a", ID: "2", Key: []byte("k"), Value: noise},
 			{Topic: "a", ID: "3", Key: []byte("k"), Value: []byte("small, too")},
 		}
-		_, err := p.Publish(within(t, 3*time.Second), records)
+		_, err := p.Publish(kafkatest.Within(t, 3*time.Second), records)
 		var large *kafka.TooLarge
 		if !errors.As(err, &large) || !errors.Is(err, kafka.ErrRefused) || !slices.Equal(large.Records, []int{1}) {
 			t.Fatalf("compression %v: got %v (%+v), want the second refused as too large", codec, err, large)
 		}
-		receipts, err := p.Publish(within(t, 3*time.Second), []kafka.Record{records[0], records[2]})
+		receipts, err := p.Publish(kafkatest.Within(t, 3*time.Second), []kafka.Record{records[0], records[2]})
 		if err != nil || receipts[0].Offset != 0 || receipts[1].Offset != 1 {
 			t.Errorf("compression %v: the others: %v, %v, want offsets 0 and 1", codec, receipts, err)
 		}

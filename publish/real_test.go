@@ -76,7 +76,7 @@ func TestReal(t *testing.T) {
 				c.Kafka.SASL, err = kafka.SASL(test.user, "bridge", test.password)
 				a.must(err)
 			}
-			ctx := within(t, 5*time.Second)
+			ctx := kafkatest.Within(t, 5*time.Second)
 			r := kafka.Record{Topic: "a", Key: []byte(test.name), Value: bytes.Repeat([]byte(test.name), 100)}
 			receipts, err := start(t, c).Publish(ctx, []kafka.Record{r})
 			if test.refused != "" {
@@ -140,7 +140,7 @@ func hold(t *testing.T, c Config, at kafka.Receipt, want kafka.Record, codec kaf
 	c.Kafka.Brokers = c.Kafka.Brokers[1:] // kafka-go asks one of them at random
 	client, hangUp := c.Kafka.Client()
 	defer hangUp()
-	r, err := client.Fetch(within(t, 10*time.Second), &kafkago.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
+	r, err := client.Fetch(kafkatest.Within(t, 10*time.Second), &kafkago.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
 	if err == nil {
 		err = r.Error
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"math/big"
 	"net"
 	"os"
@@ -82,7 +83,7 @@ func (a *authority) broker() *tls.Config {
 func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("client", nil)
-	seeds := fake(t, kfake.TLS(a.broker())).ListenAddrs()
+	seeds := kafkatest.Fake(t, kfake.TLS(a.broker())).ListenAddrs()
 	other := newAuthority(t)
 	for _, test := range []struct {
 		name               string
@@ -115,7 +116,7 @@ func TestSASL(t *testing.T) {
 	settings, err := kafka.TLS(a.file("ca.pem"), a.file("client.pem"), a.file("client.key"), "")
 	a.must(err)
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
-		seeds := fake(t, kfake.TLS(a.broker()), kfake.EnableSASL(), kfake.Superuser(mechanism, "bridge", "secret")).ListenAddrs()
+		seeds := kafkatest.Fake(t, kfake.TLS(a.broker()), kfake.EnableSASL(), kfake.Superuser(mechanism, "bridge", "secret")).ListenAddrs()
 		for password, ok := range map[string]bool{"secret": true, "wrong": false} {
 			t.Run(mechanism+" "+password, func(t *testing.T) {
 				how, err := kafka.SASL(mechanism, "bridge", password)
@@ -133,7 +134,7 @@ func TestSASL(t *testing.T) {
 func connects(t *testing.T, c Config, ok bool) {
 	t.Helper()
 	p := start(t, c)
-	ctx := within(t, time.Second)
+	ctx := kafkatest.Within(t, time.Second)
 	_, err := p.Publish(ctx, []kafka.Record{{Topic: "a", Key: []byte("k"), Value: []byte("v")}})
 	_, planned := kafka.Layout{Partitions: 3, Replication: 1}.Plan(ctx, c.Kafka)
 	if (err == nil) != ok || (planned == nil) != ok {

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"errors"
 	"reflect"
 	"slices"
@@ -22,7 +21,7 @@ func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 	t.Helper()
 	client, hangUp := c.Client()
 	defer hangUp()
-	ctx := within(t, 10*time.Second)
+	ctx := kafkatest.Within(t, 10*time.Second)
 	var m *kafkago.MetadataResponse
 	for known := false; !known; time.Sleep(50 * time.Millisecond) {
 		var err error
@@ -49,7 +48,7 @@ func TestPlaces(t *testing.T) {
 	t.Parallel()
 	c := Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 3}).Bootstrap()}
 	l := Layout{Names: Names{"a."}, Partitions: 6, Replication: 3}
-	ctx := within(t, time.Minute)
+	ctx := kafkatest.Within(t, time.Minute)
 	apply := func() {
 		t.Helper()
 		if _, err := l.Apply(ctx, c); err != nil {
@@ -96,7 +95,7 @@ func TestPlaces(t *testing.T) {
 
 // TestPlacesRefused has a Kafka that places partitions itself.
 func TestPlacesRefused(t *testing.T) {
-	cluster := fake(t, kfake.NumBrokers(3))
+	cluster := kafkatest.Fake(t, kfake.NumBrokers(3))
 	refused := 0
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -115,7 +114,7 @@ func TestPlacesRefused(t *testing.T) {
 	})
 	l := Layout{Partitions: 4, Replication: 3}
 	c := Config{Brokers: cluster.ListenAddrs()}
-	if _, err := l.Apply(within(t, time.Minute), c); err != nil {
+	if _, err := l.Apply(kafkatest.Within(t, time.Minute), c); err != nil {
 		t.Fatal(err)
 	}
 	all := replicas(t, l, c)
@@ -127,10 +126,10 @@ func TestPlacesRefused(t *testing.T) {
 // TestGone has a topic deleted between two questions of a plan: it is missing, and
 // no error.
 func TestGone(t *testing.T) {
-	cluster := fake(t)
+	cluster := kafkatest.Fake(t)
 	l := Layout{Partitions: 2, Replication: 1}
 	c := Config{Brokers: cluster.ListenAddrs()}
-	ctx := within(t, time.Minute)
+	ctx := kafkatest.Within(t, time.Minute)
 	if _, err := l.Apply(ctx, c); err != nil {
 		t.Fatal(err)
 	}
@@ -156,21 +155,4 @@ func TestGone(t *testing.T) {
 			t.Errorf("%s: exists is %v", f.Topic, f.Exists)
 		}
 	}
-}
-
-// fake starts a fake Kafka with the topics "a" and "b" of three partitions.
-func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, "a", "b")}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
