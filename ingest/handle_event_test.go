@@ -30,7 +30,7 @@ func TestHandleEventOverHTTP(t *testing.T) {
 		return string(b)
 	}
 	minuteOld := map[string]string{"Stripe-Signature": signedAt(t, payload, noon.Add(-time.Minute))}
-	ignored := []byte(`{"id":"evt_1","type":"invoice.paid"}`)
+	ignored := []byte(`{"id":"evt_1","type":"customer.created"}`)
 	for _, tt := range []struct {
 		name, body string
 		status     int

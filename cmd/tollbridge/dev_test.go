@@ -223,7 +223,7 @@ func deliver(client *http.Client, url, secret string, number int) string {
 	if err != nil {
 		return err.Error()
 	}
-	payload = regexp.MustCompile(`evt_[A-Za-z0-9]+`).ReplaceAll(payload, fmt.Appendf(nil, "evt_%d", number))
+	payload = regexp.MustCompile(`(evt|pi|ch)_[A-Za-z0-9]+`).ReplaceAll(payload, fmt.Appendf(nil, "${1}_%d", number)) // another payment
 	v, err := sign.Request("stripe", payload, secret, nil, url, time.Now())
 	if err != nil {
 		return err.Error()
