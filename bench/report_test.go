@@ -133,11 +133,11 @@ func (w *pageWriter) head(began time.Time) {
 	}
 	w.line(`# Benchmarks
 
-<!-- Written by make bench: what is changed here is lost. -->
+<!-- Written by make bench, which overwrites changes to this page. -->
 
-Whole programs, over HTTP on loopback: a Stripe webhook comes in, its signature is checked, all in-sync replicas have it, 200 goes
-out. tollbridge also reads it, makes an event of it, looks up whether it was published before, and keeps it as it came; the others copy the
-bytes to one topic.
+The benchmarks run whole programs over HTTP on loopback. Each program receives a Stripe webhook, checks its signature, writes it to all in-sync
+replicas and responds 200. tollbridge also normalises the webhook, checks whether its event was published before, and archives it; the others
+copy the bytes to one topic.
 
 - %s, %.0f minutes, by `+"`%s`"+`
 - %s
@@ -145,8 +145,8 @@ bytes to one topic.
 
 ## Targets
 
-Ratios: tollbridge's figure by the other's in the same repeat; the median, and from the least to the most.
-%d connections, %d bytes where nothing else is said.
+A ratio is tollbridge's figure divided by the other's in the same repeat: the median, and in brackets the minimum and maximum.
+%d connections, %d bytes unless the target says otherwise.
 `, began.UTC().Format("2006-01-02"), time.Since(began).Minutes(), command, machine(), runtime.Version(), versions(), middle.Connections, middle.Size)
 }
 
@@ -179,7 +179,7 @@ func (w *pageWriter) setting(s setting) {
 	w.line("\n## %s: %s", s.name, s.says)
 	for _, c := range cells {
 		w.line("\n%d connections, %d bytes\n", c.Connections, c.Size)
-		w.line("| | webhooks/s | by %s's | p50 ms | p99 ms | CPU µs | by %[1]s's | brokers' CPU µs | by %[1]s's | objects |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", base)
+		w.line("| | webhooks/s | ratio to %s | p50 ms | p99 ms | CPU µs | ratio to %[1]s | brokers' CPU µs | ratio to %[1]s | objects |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|", base)
 		for _, one := range contestants {
 			if len(w.of(s.name, c, one.name, rate)) > 0 {
 				w.row(s.name, c, one.name)
@@ -206,33 +206,33 @@ func (w *pageWriter) row(setting string, c cell, contestant string) {
 }
 
 func (w *pageWriter) tail(faults []string) {
-	w.line("\n## Who takes part\n")
+	w.line("\n## The programs\n")
 	for _, c := range contestants {
 		w.line("- `%s`: %s", c.name, c.says)
 	}
 	w.line(`
 ## How to read this
 
-- Load, contestant and brokers share the machine's cores. What a contestant saves, the others get; on a larger machine, where each has
-  cores of its own, rates differ by other factors. CPU per webhook carries over better than rates.
-- The load is closed: each connection sends its next webhook when the last one is answered. A latency is one under full load, not
-  that of a steady trickle; only one connection comes near that.
-- CPU and objects (allocations on the heap) are of the contestant's process, per webhook; the load generator, which signs each webhook,
-  is a process of its own and not counted. The kernel counts CPU in ticks of 10 ms.
-- Every webhook is new, three of each payment in turn. tollbridge publishes each as an event and as it came, and two references with the
-  first of a payment: 2.7 records a webhook. It also reads its own topics back, which is in its CPU and the brokers'.
-- tollbridge's records have the merchant's id as their key, so that a payment's are in order, and go to as many batches as there are
-  partitions. The others' have none, but for franz-go-keyed's, so that a client can fill one partition's batch at a time: less work for it and
-  for the brokers, and no order by payment. None of them recognises a redelivery, and those that are not idempotent may write twice
-  after a retry.
-- tollbridge has %[2]d topics of %[1]d partitions where the others have one: what brokers do for partitions that nobody writes to is theirs, too.
-- The fake broker is kfake, a process of its own with one thread of work, no disk and no replication. It holds the next request of a
-  connection until it has acknowledged the one before, as Apache Kafka does.
-- The topics of every contestant are new for each repeat. The brokers have Kafka's defaults but for shorter time-outs, 512 MB of
-  heap, and do not wait for the disk, as is its default, too. Before anything is measured they serve two contestants for a while, and
-  after each creation of topics they come to rest.
-- A contestant whose topics have fewer records than it answered 2xx, or that takes a wrong signature, is not in the tables.
-- The order of the contestants is another in each repeat. Ratios are taken within a repeat, since the machine's pace changes.`, partitions, len(kafka.Names{}.All()))
+- The load generator, the measured program and the brokers share the machine's cores: CPU that one does not use, the others get. On a larger
+  machine, where each has its own cores, the ratios of the rates differ. CPU per webhook depends less on the machine than rates do.
+- The load is closed: each connection sends its next webhook when the last one is answered. Latencies are therefore those under full load;
+  only with one connection are they close to those under a light load.
+- CPU and objects (allocations on the heap) are those of the measured program's process, per webhook. The load generator, which signs each
+  webhook, is a separate process and not counted. The kernel counts CPU in ticks of 10 ms.
+- Every webhook is new; each payment has three, one after the other. For each webhook tollbridge publishes an event and the archived webhook,
+  and with the first of a payment two references: 2.7 records per webhook. It also reads its own topics, which counts in its CPU and the brokers'.
+- tollbridge's records have the merchant's id as their key. This keeps the records of a payment in order, and spreads them over as many
+  batches as there are partitions. The others, except franz-go-keyed, write records without a key, so that a client can fill one partition's
+  batch at a time: less work for client and brokers, but no order within a payment. None of them recognises a redelivery, and those that are
+  not idempotent may write a record twice after a retry.
+- tollbridge has %[2]d topics of %[1]d partitions, the others have one topic: the brokers' work for partitions without writes counts, too.
+- The fake broker is kfake, a separate process that handles requests in one thread, without disk and replication. Like Apache Kafka, it
+  acknowledges a request before it handles the next one of the same connection.
+- Each repeat creates new topics for every program. The brokers run with Kafka's defaults, except for shorter time-outs and a heap of 512 MB;
+  they do not wait for the disk, which is also the default. Two programs warm them up before the measurement, and after new topics are created
+  the measurement waits until the brokers are idle.
+- A program is not in the tables if its topics have fewer records than it answered 2xx, or if it accepts a wrong signature.
+- Each repeat runs the programs in another order. Ratios compare figures of the same repeat, because the machine's speed varies.`, partitions, len(kafka.Names{}.All()))
 	if len(faults) > 0 {
 		w.line("\n## What went wrong\n")
 	}
