@@ -174,6 +174,11 @@ func configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without connecting to Kafka",
+		Long: `Check the configuration without connecting to Kafka, and print the path of each
+endpoint. The command warns about settings that should be set, such as capture
+for Adyen, and about secrets that other users of this computer can read.
+
+Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(c)
 			if err != nil {

@@ -126,7 +126,7 @@ func configFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringP("config", "c", "", "configuration file (YAML)")
 	f.String("listen", "", "address that receives webhooks")
-	f.String("admin", "", "address of /metrics, /healthz, /readyz, /v1/handle_event")
+	f.String("admin", "", "address of the admin listener: /metrics, /healthz, /readyz, /v1/event_types, /v1/handle_event")
 	kafkaFlags(f)
 	f.String("public-url", "", "base of the URLs that processors call, such as https://pay.example.com")
 	f.String("log-level", "", "debug, info, warn or error")

@@ -65,6 +65,10 @@ func connectorsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "connectors [NAME]",
 		Short: "List the connectors, or describe one",
+		Long: `List the connectors and what their processors sign, or describe one: the
+weaknesses of its signature, where the merchant's id comes from, the settings of
+its endpoints, and the processor's event types, with the events that each makes.
+"subscribe to" lists the event types to subscribe to.`,
 		Example: `  tollbridge connectors
   tollbridge connectors adyen
   tollbridge connectors --markdown > docs/connectors.md`,
@@ -198,7 +202,7 @@ func (i connectorInfo) print(c *cobra.Command) error {
 	if err := w.Flush(); err != nil || len(i.EventTypes) == 0 {
 		return err
 	}
-	fmt.Fprintf(c.OutOrStdout(), "\nEvent types of %s, all to one endpoint. Those with \"instead of it\" need no subscription.\n\n", i.Name)
+	fmt.Fprintf(c.OutOrStdout(), "\nEvent types of %s. Send all of them to one endpoint. Those with \"instead of it\" need no subscription.\n\n", i.Name)
 	w = columns(c)
 	for _, e := range i.EventTypes {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Type, joined(e.Tells), e.note())

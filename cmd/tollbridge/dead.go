@@ -50,8 +50,8 @@ func (q *letterFilter) flags(c *cobra.Command) {
 	f.StringVar(&q.Connector, "connector", "", "only of this connector")
 	f.StringVar(&q.Endpoint, "endpoint", "", "only of this endpoint")
 	f.StringVar(&q.Reason, "reason", "", "only letters whose reason contains this text")
-	f.StringVar(&q.from, "from", "", "only letters received since: RFC 3339, unix seconds, or an age: 90m, 7d")
-	f.StringVar(&q.to, "to", "", "only letters received before")
+	f.StringVar(&q.from, "from", "", "only letters received since this time: RFC 3339, unix seconds, or an age: 90m, 7d")
+	f.StringVar(&q.to, "to", "", "only letters received before this time")
 	f.BoolVar(&q.json, "json", false, "print as JSON")
 }
 
@@ -203,7 +203,8 @@ handled if nothing in it is malformed any more.
 
 First the command reads all event topics, like a server that starts without its
 state, so that it publishes no event twice. A million events take about a
-minute; with --state only the first time. An interrupted retry can be run again.
+minute, with --state only in the first run. An interrupted retry can be run
+again.
 
 ` + lockHelp + `
 

@@ -30,9 +30,9 @@ func devCommand() *cobra.Command {
 for every connector and made-up secrets. It needs nothing else, and leaves no
 files.
 
-The built-in Kafka is a fake, good for trials and tests. It keeps its records in
-memory, or in the folder that --data names. Each event is printed when Kafka has
-it.`,
+The built-in Kafka is a fake for trials and tests. It keeps its records in
+memory, or in the folder that --data names. The command prints each event when
+Kafka has it.`,
 		Example: `  tollbridge dev
   tollbridge dev --data ./devdata --broker 127.0.0.1:9092`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -65,7 +65,7 @@ it.`,
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that receives webhooks; port 0 chooses a free one")
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of /metrics, /healthz, /readyz, /v1/handle_event")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of the admin listener: /metrics, /healthz, /readyz, /v1/event_types, /v1/handle_event")
 	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the built-in Kafka; port 0 chooses a free one")
 	c.Flags().StringVar(&data, "data", "", "folder that keeps the events")
 	c.Flags().BoolVar(&logs, "logs", false, "also print the server's log")

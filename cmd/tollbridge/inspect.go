@@ -31,9 +31,9 @@ body.
 If the request is refused, "diagnosis" has what the signature covers, the
 mistake and the fix. The command tries the common mistakes (a body that was
 encoded again, another secret or another form of it, a renamed header, another
-URL, a wrong clock) and names the one with which the signature matches. It
-prints no secret and no correct signature. A token that is the secret itself can
-be given as it is in the archive, sha256:<hex>.
+URL, a wrong clock) and names the ones with which the signature matches. It
+prints no secret and no correct signature. A header that is the secret itself
+can have the value that is archived, sha256:<hex>.
 
 With --config FILE, the endpoint's secrets, URL and mode come from the
 configuration, unless flags set them, and the diagnosis also tries the secrets
@@ -65,7 +65,7 @@ line is wrong.`,
 	flags.StringArrayVar(&f.headers, "header", nil, "'Name: value' of the request; repeatable")
 	flags.StringVar(&f.method, "method", http.MethodPost, "the request's method")
 	flags.StringVar(&f.url, "url", "", "the URL that the processor called, with its query")
-	flags.StringVar(&f.at, "at", "", "when it was received: RFC 3339 or unix seconds (default: now)")
+	flags.StringVar(&f.at, "at", "", "when the request was received: RFC 3339 or unix seconds (default: now)")
 	flags.StringVar(&f.payload, "payload", "", "normalise the payload in this file, without verifying it")
 	flags.BoolVar(&f.live, "live", false, "treat the endpoint as live: ignore test-mode events")
 	flags.StringSliceVar(&f.merchantIDKeys, "merchant-id-keys", nil, "metadata names that have the merchant's id")

@@ -62,7 +62,7 @@ func rootCommand() *cobra.Command {
 		Short: "Payment webhooks in, one event stream in Kafka out",
 		Long: `tollbridge receives payment processors' webhooks, verifies and normalises each,
 and publishes its events to Kafka, keyed by merchant_transaction_id. A 2xx
-answer to the processor means that Kafka has the events.
+response to the processor means that the webhook is in Kafka.
 
 Exit codes: 0 done; 1 refused or failed; 2 the command line or the
 configuration is wrong. Every flag can also be set by an environment variable,
@@ -72,7 +72,8 @@ variable overrides the configuration file.`,
   tollbridge send stripe payment_intent.succeeded
   tollbridge serve --config tollbridge.yaml   run the server
   tollbridge inspect --connector stripe --secret whsec_… \
-    --header "Stripe-Signature: …" body.json  find out why a webhook is refused`,
+    --header "Stripe-Signature: …" body.json  find out why a webhook is refused
+  tollbridge connectors stripe                which event types to subscribe to`,
 		Args:          knownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,

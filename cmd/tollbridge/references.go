@@ -18,7 +18,7 @@ import (
 func referencesCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "references",
-		Short: "Show which merchant's id a processor's id refers to",
+		Short: "Show which merchant's id belongs to a processor's id",
 	}
 	c.AddCommand(referencesGetCommand(), referencesListCommand())
 	return c
@@ -28,8 +28,9 @@ func referencesGetCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "get ID",
-		Short: "Show what an id refers to, since when, and from which event",
-		Long: `Show what an id refers to, since when, and from which event. ID is one of:
+		Short: "Show the references of an id: since when, and from which event",
+		Long: `Show the references of an id: which merchant's id belongs to which processor's
+id, since when, and from which event. ID is one of:
 
   connector:account:id     a key of webhooks.references; one partition is read
   the processor's id       the whole topic is read

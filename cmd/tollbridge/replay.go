@@ -27,8 +27,8 @@ func replayCommand() *cobra.Command {
 		Use:   "replay",
 		Short: "Normalise archived webhooks again; publish what is new or changed",
 		Long: `Normalise archived webhooks again, with this version's code and the server's
-configuration: after a mapping was fixed, an event type was added, or a topic
-was lost.
+configuration: after an upgrade, after a mapping was fixed or an event type was
+added, or after a topic was lost.
 
 Without --publish, the command only prints the plan: how many events are
 unchanged, which are new, and which would change, field by field. With
@@ -36,20 +36,25 @@ unchanged, which are new, and which would change, field by field. With
 
   same      nothing
   changed   a correction: an event with its own id; "corrects" has the id of
-            the event that it replaces
+            the event that was published first
   new       the event, marked if it is late
   gone      nothing: this version makes no such event, and the published event
             stays
   too large the webhook, in webhooks.dead: the event is larger than its topic
             accepts
 
-A published event is compared with the event that its own webhook gives now or,
-if that webhook is not in the archive, that its first redelivery gives.
+A published event is compared with the event that this version makes of its own
+webhook or, if that is not in the archive, of its first redelivery. Other
+webhooks about the same fact can add fields that the event lacks.
 
-Published events are recognised by their ids. You can run an interrupted replay
-again, and a second run publishes nothing. First the command reads all event
-topics, like a server that starts without its state; with --state it does so
-only the first time.
+Published events are recognised by their ids, also by those of earlier versions.
+You can run an interrupted replay again, and a second run publishes nothing.
+First the command reads all event topics, like a server that starts without its
+state; with --state only in the first run.
+
+After an upgrade, use --missing --publish: it publishes the facts that the
+earlier version missed, and records the ids that published events have now, so
+that the server recognises them when another webhook reports the same fact.
 
 ` + lockHelp + `
 
@@ -58,6 +63,7 @@ wrong.`,
 		Example: `  tollbridge replay --config tollbridge.yaml --from 7d
   tollbridge replay --config tollbridge.yaml --from 7d --connector adyen \
     --type refund.succeeded --publish
+  tollbridge replay --config tollbridge.yaml --missing --publish
   tollbridge replay --config tollbridge.yaml --outcome ignored \
     --publish --rate 500
   tollbridge replay --config tollbridge.yaml --missing \
@@ -69,16 +75,16 @@ wrong.`,
 	}
 	f := c.Flags()
 	sessionFlags(c)
-	f.StringVar(&q.from, "from", "", "only webhooks received since: RFC 3339, unix seconds, or an age: 90m, 7d; or PARTITION-OFFSET: only that partition of webhooks.received, from that offset on")
-	f.StringVar(&q.to, "to", "", "only webhooks received before; or PARTITION-OFFSET: only that partition, up to and without that offset")
+	f.StringVar(&q.from, "from", "", "only webhooks received since this time: RFC 3339, unix seconds, or an age: 90m, 7d; or PARTITION-OFFSET: only that partition of webhooks.received, from that offset on")
+	f.StringVar(&q.to, "to", "", "only webhooks received before this time; or PARTITION-OFFSET: only that partition, up to but without that offset")
 	f.StringVar(&q.Connector, "connector", "", "only of this connector")
 	f.StringVar(&q.Endpoint, "endpoint", "", "only of this endpoint")
 	f.StringVar(&q.outcome, "outcome", "", "only webhooks with this outcome: "+strings.Trim(fmt.Sprint(outcomes), "[]"))
 	f.StringVar(&q.Reason, "reason", "", "only ignored or malformed webhooks whose reason contains this text")
 	f.StringSliceVar(&q.types, "type", nil, "only events of this type")
 	f.StringSliceVar(&q.Keys, "key", nil, "only events of this merchant_transaction_id, as it is in the webhook")
-	f.BoolVar(&q.Missing, "missing", false, "only events that were not published; no corrections")
-	f.StringVar(&q.toPrefix, "to-prefix", "", "publish to the topics with this prefix, not to the live ones")
+	f.BoolVar(&q.Missing, "missing", false, "only events that were not published, and references; no corrections of published events")
+	f.StringVar(&q.toPrefix, "to-prefix", "", "publish to the topics with this prefix instead of the live topics")
 	f.BoolVar(&q.publish, "publish", false, "publish new events and corrections")
 	f.Float64Var(&q.rate, "rate", 0, "publish at most this many events a second; 0 is no limit")
 	f.IntVar(&q.show, "show", 20, "how many changes to print; --json prints all")

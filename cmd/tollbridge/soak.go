@@ -31,9 +31,9 @@ count:
 With --redeliver, a share of the webhooks is sent again after its 2xx: the
 answer must be 2xx with the receipt of the first, and nothing more is written.
 With several --url, one for each replica of the server, each request goes to a
-random one. With --twice, two replicas get a share of the webhooks at the same
-moment: both may write the event, with the same id; these twins are counted
-separately.
+random one. With --twice, a share of the webhooks is sent to two replicas at the
+same moment. Both may write the event, with the same id: these duplicates are
+counted separately.
 
 Disturb the cluster during the test: restart brokers, move leaders, cut the
 network, kill replicas.

@@ -31,8 +31,8 @@ milliseconds, and finds the events and the webhooks that gave them. Without a
 server, or with --scan, it reads the payment's partition of every topic, which
 also finds redeliveries, webhooks that gave no event, and dead letters that
 contain an id of the payment. It reads about 100,000 records a second; --from
-skips older ones. If the id is not a key and no server knows it, all partitions
-of the event topics are searched.`
+skips older ones. If the id is not a key and no server knows it, the command
+reads all partitions of the event topics.`
 
 func (f *lookupFlags) add(c *cobra.Command) {
 	sessionFlags(c)
@@ -84,9 +84,9 @@ func timelineCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "timeline ID",
 		Short: "Show one payment across all topics: events, webhooks, dead letters",
-		Long: `Show one payment across all topics, in the order in which it was written: each
-event with its receipt, whether it was late, contradicts another or corrects
-one, and the webhooks. ID is the merchant's id, an event's id, or the
+		Long: `Show all records of one payment, in the order in which they were written: each
+event with its receipt, whether it is late, contradicts another event or
+corrects one, and the webhooks. ID is the merchant's id, an event's id, or the
 processor's id of the payment, of a refund or of a dispute.
 
 ` + lookupHelp,
@@ -139,7 +139,7 @@ func showCommand() *cobra.Command {
 		Use:   "show EVENT_ID",
 		Short: "Show an event, and the webhook that gave it",
 		Long: `Show an event, its receipt, the event that it corrects or that corrects it, and
-the webhook that gave it: how that was verified, its headers and its body.
+the webhook that gave it: how it was verified, its headers and its body.
 --raw writes the body and nothing else, byte for byte.
 
 ` + lookupHelp,
