@@ -25,10 +25,11 @@ func deadCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dead",
 		Short: "List, show, retry and discard dead letters",
-		Long: `A dead letter is a webhook that was verified but could not be read: it is not
-what its processor documents. Dead letters are kept in webhooks.dead, byte for
-byte, and are never deleted: a retry or a discard writes another record, which
-says how the letter was handled.
+		Long: `A dead letter is a webhook that was verified but could not be read, because it
+is not what its processor documents, or whose event is too large for its topic.
+Dead letters are kept in webhooks.dead, byte for byte. The commands delete none:
+a retry or a discard writes another record, which says how the letter was
+handled.
 
 A letter's ID is PARTITION-OFFSET, as in its receipt, or the first digits of the
 SHA-256 of its body.`,
