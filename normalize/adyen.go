@@ -49,7 +49,7 @@ var adyen = Connector{
 	Key:       "merchantReference; of captures, cancellations and refunds that of the payment in originalReference, if it is known",
 	Settings:  []Setting{adyenCapture, adyenCaptureExceptions},
 	Tellers:   adyenTellers(),
-	Normalize: adyenNormalize,
+	normalize: adyenNormalize,
 }
 
 // adyenCapture says how the account captures payments.
@@ -205,7 +205,7 @@ type adyenItem struct {
 	AdditionalData metadata `json:"additionalData"`
 }
 
-func adyenNormalize(payload []byte, o Options) ([]Fact, error) {
+func adyenNormalize(payload []byte, o Options) ([]fact, error) {
 	if !bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) {
 		return adyenForm(payload, o)
 	}
@@ -224,11 +224,11 @@ func adyenNormalize(payload []byte, o Options) ([]Fact, error) {
 
 // adyenFacts returns the facts of the items. It reads each item separately, so that
 // one that cannot be read is malformed without affecting the others.
-func adyenFacts[T any](live text, items []T, o Options, read func(T) (adyenItem, error)) []Fact {
-	var facts []Fact
+func adyenFacts[T any](live text, items []T, o Options, read func(T) (adyenItem, error)) []fact {
+	var facts []fact
 	for _, item := range items {
 		i, err := read(item)
-		var f Fact
+		var f fact
 		if err == nil {
 			f, err = i.fact(o)
 		}
@@ -237,9 +237,9 @@ func adyenFacts[T any](live text, items []T, o Options, read func(T) (adyenItem,
 		}
 		switch live {
 		case "true":
-			f.Mode = ModeLive
+			f.Mode = modeLive
 		case "false":
-			f.Mode = ModeTest
+			f.Mode = modeTest
 		}
 		facts = append(facts, f)
 	}
@@ -271,7 +271,7 @@ func adyenRead(item jsontext.Value) (i adyenItem, err error) {
 }
 
 // adyenForm reads the form of one item.
-func adyenForm(payload []byte, o Options) ([]Fact, error) {
+func adyenForm(payload []byte, o Options) ([]fact, error) {
 	form, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -300,7 +300,7 @@ func (i adyenItem) known() bool {
 }
 
 // fact returns the fact of an item, which is ignored if its eventCode is in no table.
-func (i adyenItem) fact(o Options) (f Fact, err error) {
+func (i adyenItem) fact(o Options) (f fact, err error) {
 	switch {
 	case i.EventCode != "" && !i.known():
 		return notUnified(i.EventCode), nil
@@ -354,7 +354,7 @@ func (i adyenItem) capturedAutomatically(o Options) bool {
 // setCaptured makes the fact of a successful AUTHORISATION or CAPTURE that of a payment
 // which Adyen captured by itself: one fact under the payment's pspReference. An
 // AUTHORISATION without an amount, which stores or checks a card, moves no money.
-func (i adyenItem) setCaptured(f *Fact) {
+func (i adyenItem) setCaptured(f *fact) {
 	switch {
 	case i.Success != "true":
 	case i.EventCode == "AUTHORISATION" && f.Amount != nil && f.Amount.Value > 0:
@@ -444,7 +444,7 @@ func (i adyenItem) amount() (*schemas.Amount, error) {
 }
 
 // setFamilyFields sets the fields that only events of one family have.
-func (i adyenItem) setFamilyFields(f *Fact) error {
+func (i adyenItem) setFamilyFields(f *fact) error {
 	family := f.Type.Family()
 	f.PaymentMethod = methodOfVariant(i.PaymentMethod)
 	if i.Success == "false" || strings.HasSuffix(f.Type.Status(), "failed") {
@@ -474,7 +474,7 @@ func (i adyenItem) setFamilyFields(f *Fact) error {
 }
 
 // dispute sets the fields of a dispute event.
-func (i adyenItem) dispute(f *Fact) (err error) {
+func (i adyenItem) dispute(f *fact) (err error) {
 	f.ConnectorDisputeID = string(i.PspReference)
 	f.ReasonCode = strings.TrimSpace(first(i.AdditionalData["chargebackReasonCode"], i.AdditionalData["rfiReasonCode"]))
 	f.Stage = adyenDisputeTypes[i.EventCode].stage

@@ -20,7 +20,7 @@ var adyenPlatform = Connector{
 	Docs:      "https://docs.adyen.com/platforms/payout-webhooks",
 	Key:       "data.reference of transfers; none for recurring tokens",
 	Tellers:   adyenPlatformTellers,
-	Normalize: adyenPlatformNormalize,
+	normalize: adyenPlatformNormalize,
 }
 
 // adyenPlatformTellers are the event types, by name.
@@ -38,7 +38,7 @@ var adyenPlatformTellers = []Teller{
 var adyenPlatformExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
 // adyenPlatformReaders are the functions that read the data, by the event's type.
-var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (Fact, error){
+var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (fact, error){
 	"balancePlatform.transfer.created": adyenPlatformTransfer,
 	"balancePlatform.transfer.updated": adyenPlatformTransfer,
 
@@ -47,7 +47,7 @@ var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (F
 	"recurring.token.disabled":        adyenPlatformToken,
 }
 
-func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
+func adyenPlatformNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		Type        string         `json:"type"`
 		Environment text           `json:"environment"`
@@ -64,7 +64,7 @@ func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	read, ok := adyenPlatformReaders[e.Type]
 	if !ok {
-		return []Fact{notUnified(e.Type)}, nil
+		return []fact{notUnified(e.Type)}, nil
 	}
 	f, err := read(e.Type, e.Data)
 	if err == nil && f.Time.IsZero() {
@@ -72,9 +72,9 @@ func adyenPlatformNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	switch e.Environment {
 	case "live":
-		f.Mode = ModeLive
+		f.Mode = modeLive
 	case "test":
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	f.Identity += string(e.EventID) // of the event that created or disabled a token; transfers have no eventId
 	return oneFact(e.Type, f, err)
@@ -105,7 +105,7 @@ var adyenPlatformTypes = map[text]schemas.Type{
 }
 
 // adyenPlatformTransfer reads a transfer; one that is not a payout is ignored.
-func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error) {
+func adyenPlatformTransfer(event string, data jsontext.Value) (f fact, err error) {
 	var t struct {
 		ID             string `json:"id"`
 		Reference      text   `json:"reference"`
@@ -159,7 +159,7 @@ func adyenPlatformTransfer(event string, data jsontext.Value) (f Fact, err error
 
 // adyenPlatformToken reads a recurring token:
 // https://docs.adyen.com/api-explorer/Tokenization-webhooks/1/overview
-func adyenPlatformToken(event string, data jsontext.Value) (f Fact, err error) {
+func adyenPlatformToken(event string, data jsontext.Value) (f fact, err error) {
 	var t struct {
 		MerchantAccount       text   `json:"merchantAccount"`
 		StoredPaymentMethodID string `json:"storedPaymentMethodId"`

@@ -28,7 +28,7 @@ var authorizenet = Connector{
 	Docs:      "https://developer.authorize.net/api/reference/features/webhooks.html",
 	Key:       "payload.merchantReferenceId, else payload.invoiceNumber",
 	Tellers:   authorizenetTellers(),
-	Normalize: authorizenetNormalize,
+	normalize: authorizenetNormalize,
 }
 
 // authorizenetModifications are the events about a merchant's request to modify a
@@ -91,7 +91,7 @@ type authorizenetEvent struct {
 	} `json:"payload"`
 }
 
-func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
+func authorizenetNormalize(payload []byte, _ Options) ([]fact, error) {
 	var n struct {
 		EventType text `json:"eventType"`
 	}
@@ -104,7 +104,7 @@ func authorizenetNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	types, ok := authorizenetTypes[event]
 	if !ok {
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e authorizenetEvent
 	if err := redecode(payload, &e); err != nil {
@@ -150,7 +150,7 @@ func (e authorizenetEvent) state(typ, refused schemas.Type) string {
 // authorizenetTransaction reads a transaction. responseCode 1 means approved, 2
 // declined, 3 an error and 4 held for review. Events for which no bank was asked have
 // 0 or no responseCode.
-func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type) (f Fact, err error) {
+func authorizenetTransaction(e authorizenetEvent, approved, refused schemas.Type) (f fact, err error) {
 	p := e.Payload
 	switch p.ResponseCode {
 	case "", "0", "1":
@@ -205,7 +205,7 @@ func authorizenetHeld(approved schemas.Type) schemas.Type {
 }
 
 // authorizenetMandate reads a stored payment method or a subscription.
-func authorizenetMandate(e authorizenetEvent, typ, _ schemas.Type) (f Fact, err error) {
+func authorizenetMandate(e authorizenetEvent, typ, _ schemas.Type) (f fact, err error) {
 	f.Type, f.ConnectorMandateID = typ, string(e.Payload.ID)
 	if strings.HasSuffix(string(e.Payload.EntityName), "subscription") {
 		f.MerchantTransactionID = string(e.Payload.MerchantReferenceID)

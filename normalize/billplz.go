@@ -24,7 +24,7 @@ var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
 	Key:       "none in the form: bills have a fallback key with their id; reference_id of payment orders",
 	Tellers:   sentToURL(billplzTellers),
-	Normalize: billplzNormalize,
+	normalize: billplzNormalize,
 }
 
 // billplzTellers are the event types, by name.
@@ -37,7 +37,7 @@ var billplzTellers = []Teller{
 	{Event: "refunded", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
-func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
+func billplzNormalize(payload []byte, _ Options) ([]fact, error) {
 	b, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if b["id"] == "" {
 		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	switch paid, status := b["paid"], b["transaction_status"]; {
 	case paid == "true" && status == "pending": // paid, but the bank has not confirmed it yet
 		f.Type, f.Identity = schemas.PaymentProcessing, b["id"]+"/"+b["transaction_id"]
@@ -59,7 +59,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case paid == "false" && (status == "" || status == "failed"):
 		f.Type, f.Identity = schemas.PaymentFailed, b["id"]+"/"+b["transaction_id"]
 	case paid == "false":
-		return []Fact{ignored(b["state"], fmt.Sprintf("not paid, and the transaction is %q", status))}, nil
+		return []fact{ignored(b["state"], fmt.Sprintf("not paid, and the transaction is %q", status))}, nil
 	default:
 		return nil, fmt.Errorf("%w: paid is %q, want true or false", ErrMalformed, paid)
 	}
@@ -76,7 +76,7 @@ func billplzNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return oneMalformed(b["state"], err)
 	}
 	f.setAmountByType()
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // billplzOrderTypes are the event types of a payment order's status. "refunded" means
@@ -92,11 +92,11 @@ var billplzOrderTypes = map[string]schemas.Type{
 }
 
 // billplzOrder reads a payment order.
-func billplzOrder(b map[string]string) (facts []Fact, err error) {
-	var f Fact
+func billplzOrder(b map[string]string) (facts []fact, err error) {
+	var f fact
 	status := b["status"]
 	if f.Type = billplzOrderTypes[status]; f.Type == "" {
-		return []Fact{ignored(status, fmt.Sprintf("the status %q of a payment order is not known to tollbridge", status))}, nil
+		return []fact{ignored(status, fmt.Sprintf("the status %q of a payment order is not known to tollbridge", status))}, nil
 	}
 	if b["id"] == "" {
 		return nil, fmt.Errorf("%w: no id: not a callback of Billplz's", ErrMalformed)
@@ -110,5 +110,5 @@ func billplzOrder(b map[string]string) (facts []Fact, err error) {
 	if f.Amount, err = minorText(b["total"], "MYR", nil); err != nil {
 		return oneMalformed(status, err)
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

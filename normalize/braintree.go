@@ -32,7 +32,7 @@ var braintree = Connector{
 	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes; none of disbursements",
 	Settings:  []Setting{braintreeTells},
 	Tellers:   braintreeTellers,
-	Normalize: braintreeNormalize,
+	normalize: braintreeNormalize,
 }
 
 // braintreeTells is the setting that says whether a disbursement tells that its
@@ -82,7 +82,7 @@ var braintreeTellers = []Teller{
 // braintreeReaders are the function that reads the subject, and the event type, of
 // each kind. The type is empty where the subject decides.
 var braintreeReaders = map[string]struct {
-	read func(braintreeNotification, schemas.Type) (Fact, error)
+	read func(braintreeNotification, schemas.Type) (fact, error)
 	typ  schemas.Type
 }{
 	"transaction_settled":             {braintreeTransacted, schemas.PaymentCaptured},
@@ -160,7 +160,7 @@ type braintreeNotification struct {
 	} `xml:"subject"`
 }
 
-func braintreeNormalize(payload []byte, o Options) ([]Fact, error) {
+func braintreeNormalize(payload []byte, o Options) ([]fact, error) {
 	var name struct {
 		XMLName xml.Name `xml:"notification"`
 		Kind    string   `xml:"kind"`
@@ -173,7 +173,7 @@ func braintreeNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	kind, ok := braintreeReaders[name.Kind]
 	if !ok {
-		return []Fact{notUnified(name.Kind)}, nil
+		return []fact{notUnified(name.Kind)}, nil
 	}
 	var n braintreeNotification
 	if err := decodeXML(payload, &n); err != nil {
@@ -232,20 +232,20 @@ type braintreeTransaction struct {
 }
 
 // braintreeTransacted reads a transaction.
-func braintreeTransacted(n braintreeNotification, typ schemas.Type) (Fact, error) {
+func braintreeTransacted(n braintreeNotification, typ schemas.Type) (fact, error) {
 	return n.Subject.Transaction.fact(n.Kind, typ)
 }
 
 // braintreeCharged reads a charge of a subscription.
-func braintreeCharged(n braintreeNotification, typ schemas.Type) (Fact, error) {
+func braintreeCharged(n braintreeNotification, typ schemas.Type) (fact, error) {
 	if len(n.Subject.Charges) == 0 {
-		return Fact{}, braintreeMissing("transaction of a subscription")
+		return fact{}, braintreeMissing("transaction of a subscription")
 	}
 	return n.Subject.Charges[0].fact(n.Kind, typ)
 }
 
 // fact returns the fact of a transaction; typ is the event type of the kind.
-func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f Fact, err error) {
+func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f fact, err error) {
 	if t.ID == "" {
 		return f, braintreeMissing("transaction")
 	}
@@ -340,7 +340,7 @@ type braintreeOther struct {
 
 // braintreeLocal reads a local payment:
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/local-payment-methods
-func braintreeLocal(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+func braintreeLocal(n braintreeNotification, typ schemas.Type) (f fact, err error) {
 	p := n.Subject.Other
 	if p.Transaction.ID != "" {
 		f, err = p.Transaction.fact(n.Kind, typ)
@@ -362,7 +362,7 @@ func braintreeLocal(n braintreeNotification, typ schemas.Type) (f Fact, err erro
 
 // braintreeRevoked reads a revoked payment method:
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/payment-method
-func braintreeRevoked(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+func braintreeRevoked(n braintreeNotification, typ schemas.Type) (f fact, err error) {
 	token := n.Subject.Other.Token
 	if token == "" {
 		return f, braintreeMissing("token of a payment method")
@@ -381,7 +381,7 @@ type braintreeReview struct {
 }
 
 // braintreeReviewed reads a review for fraud.
-func braintreeReviewed(n braintreeNotification, _ schemas.Type) (f Fact, err error) {
+func braintreeReviewed(n braintreeNotification, _ schemas.Type) (f fact, err error) {
 	r := n.Subject.Review
 	if r.Transaction == "" {
 		return f, braintreeMissing("transaction-review")
@@ -425,7 +425,7 @@ var braintreeStages = map[string]schemas.Stage{
 }
 
 // braintreeDisputed reads a dispute.
-func braintreeDisputed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+func braintreeDisputed(n braintreeNotification, typ schemas.Type) (f fact, err error) {
 	d := n.Subject.Dispute
 	if d.ID == "" {
 		return f, braintreeMissing("dispute")
@@ -461,7 +461,7 @@ type braintreeDisbursement struct {
 
 // disbursed returns the facts that the transactions of a disbursement, of which the
 // payout is the fact, are captured.
-func (n braintreeNotification) disbursed(payout Fact) (facts []Fact) {
+func (n braintreeNotification) disbursed(payout fact) (facts []fact) {
 	d := n.Subject.Disbursement
 	if d.Success == "false" {
 		return nil // it is tried again, with the same transactions
@@ -470,7 +470,7 @@ func (n braintreeNotification) disbursed(payout Fact) (facts []Fact) {
 		if id == "" {
 			continue
 		}
-		f := Fact{Type: schemas.PaymentCaptured, Identity: id, Time: payout.Time}
+		f := fact{Type: schemas.PaymentCaptured, Identity: id, Time: payout.Time}
 		f.Account, f.ConnectorEventType, f.ConnectorTransactionID = n.Account, n.Kind, id
 		facts = append(facts, f)
 	}
@@ -478,7 +478,7 @@ func (n braintreeNotification) disbursed(payout Fact) (facts []Fact) {
 }
 
 // braintreeDisbursed reads a disbursement.
-func braintreeDisbursed(n braintreeNotification, typ schemas.Type) (f Fact, err error) {
+func braintreeDisbursed(n braintreeNotification, typ schemas.Type) (f fact, err error) {
 	d := n.Subject.Disbursement
 	switch {
 	case d.ID == "":

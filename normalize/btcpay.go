@@ -21,7 +21,7 @@ var btcpay = Connector{
 	Docs:      "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
 	Key:       "metadata.<merchant_id_keys>, else metadata.orderId",
 	Tellers:   btcpayTellers,
-	Normalize: btcpayNormalize,
+	normalize: btcpayNormalize,
 }
 
 // btcpayTellers are the events, the most important first.
@@ -44,7 +44,7 @@ var btcpayTellers = []Teller{
 // Coins can arrive after an invoice has expired. The invoice then stays expired: the
 // merchant has to settle it by hand (InvoiceSettled) or return the coins.
 var btcpayReaders = map[string]struct {
-	read func(btcpayEvent, schemas.Type, Options) (Fact, error)
+	read func(btcpayEvent, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
 }{
 	"InvoiceReceivedPayment": {btcpayInvoice, schemas.PaymentProcessing},
@@ -96,7 +96,7 @@ type btcpayEvent struct {
 	PayoutState   text `json:"payoutState"`
 }
 
-func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
+func btcpayNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		Type text `json:"type"`
 	}
@@ -109,9 +109,9 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	event, ok := btcpayReaders[name]
 	if reason := btcpayIgnored[name]; reason != "" {
-		return []Fact{ignored(name, reason)}, nil
+		return []fact{ignored(name, reason)}, nil
 	} else if !ok {
-		return []Fact{notUnified(name)}, nil
+		return []fact{notUnified(name)}, nil
 	}
 	var e btcpayEvent
 	if err := redecode(payload, &e); err != nil {
@@ -121,7 +121,7 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	f, err := event.read(e, event.typ, o)
 	const test = "__test__" // part of the ids in test deliveries
 	if strings.Contains(first(e.InvoiceID, e.PayoutID), test) || strings.Contains(id, test) {
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	f.Time, f.Account, f.ConnectorEventID = unix(e.Timestamp), string(e.StoreID), id
 	if id != "" {
@@ -131,7 +131,7 @@ func btcpayNormalize(payload []byte, o Options) ([]Fact, error) {
 }
 
 // btcpayInvoice reads an event of an invoice.
-func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	if e.InvoiceID == "" {
 		return f, fmt.Errorf("%w: no invoiceId: the event does not say what it is about", ErrMalformed)
 	}
@@ -157,7 +157,7 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f Fact, err erro
 }
 
 // btcpayPayout reads an event of a payout.
-func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
+func btcpayPayout(e btcpayEvent, typ schemas.Type, _ Options) (f fact, err error) {
 	if e.PayoutID == "" {
 		return f, fmt.Errorf("%w: no payoutId: the event does not say what it is about", ErrMalformed)
 	}

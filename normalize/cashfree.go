@@ -33,7 +33,7 @@ var cashfree = Connector{
 	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
 	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; where it is CFPay_…: link_id, else <merchant_id_keys> of order_tags or link_notes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
 	Tellers:   cashfreeTellers,
-	Normalize: cashfreeNormalize,
+	normalize: cashfreeNormalize,
 }
 
 // The facts of the events of payments, refunds, disputes and mandates, whose status
@@ -83,7 +83,7 @@ var cashfreeTellers = []Teller{
 }
 
 // cashfreeReaders are the functions that read the data, by the event's type.
-var cashfreeReaders = map[string]func(cashfreeEvent) (Fact, error){
+var cashfreeReaders = map[string]func(cashfreeEvent) (fact, error){
 	"PAYMENT_SUCCESS_WEBHOOK":        cashfreePayment,
 	"PAYMENT_FAILED_WEBHOOK":         cashfreePayment,
 	"PAYMENT_USER_DROPPED_WEBHOOK":   cashfreePayment,
@@ -297,7 +297,7 @@ type cashfreeDisputeData struct {
 	RespondBy   text `json:"respond_by"`
 }
 
-func cashfreeNormalize(payload []byte, o Options) ([]Fact, error) {
+func cashfreeNormalize(payload []byte, o Options) ([]fact, error) {
 	if bytes.HasPrefix(payload, []byte("cf_")) {
 		form, err := decodeForm(payload)
 		if err != nil {
@@ -325,7 +325,7 @@ func cashfreeNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	read, ok := cashfreeReaders[event]
 	if !ok {
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e cashfreeEvent
 	if err := redecode(payload, &e); err != nil {
@@ -342,7 +342,7 @@ func cashfreeNormalize(payload []byte, o Options) ([]Fact, error) {
 // setReference replaces the id of an order that Cashfree made, for a payment link or
 // form, by the merchant's reference, if the event has one. The order's id becomes a
 // reference of the connector's.
-func (e cashfreeEvent) setReference(f *Fact, o Options) {
+func (e cashfreeEvent) setReference(f *fact, o Options) {
 	if !strings.HasPrefix(f.MerchantTransactionID, "CFPay_") {
 		return
 	}
@@ -363,7 +363,7 @@ func cashfreeTime(s string) (time.Time, error) {
 func cashfreeMissing(field string) error { return fmt.Errorf("%w: no data.%s", ErrMalformed, field) }
 
 // cashfreePayment reads a payment.
-func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
+func cashfreePayment(e cashfreeEvent) (f fact, err error) {
 	p, o, bad := e.Data.Payment, e.Data.Order, e.Data.ErrorDetails
 	if p.ID == "" {
 		return f, cashfreeMissing("payment.cf_payment_id")
@@ -382,7 +382,7 @@ func cashfreePayment(e cashfreeEvent) (f Fact, err error) {
 }
 
 // cashfreeAmounts sets the amounts of a payment, which Cashfree captures at once.
-func cashfreeAmounts(f Fact, amount text, currency string) (Fact, error) {
+func cashfreeAmounts(f fact, amount text, currency string) (fact, error) {
 	var err error
 	f.Amount, err = major(amount, currency)
 	f.setAmountByType()
@@ -391,7 +391,7 @@ func cashfreeAmounts(f Fact, amount text, currency string) (Fact, error) {
 
 // cashfreeLink reads the payment of a payment link or, if it has none, the expiry or
 // cancellation of the link.
-func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
+func cashfreeLink(e cashfreeEvent) (f fact, err error) {
 	d := e.Data
 	if d.Order.TransactionID != "" {
 		typ, ok := cashfreePaymentTypes[d.Order.Status]
@@ -423,7 +423,7 @@ func cashfreeLink(e cashfreeEvent) (f Fact, err error) {
 // partial payment, Cashfree does not send the amount that was paid.
 //
 // https://www.cashfree.com/docs/payments/no-code/payment-forms/webhooks
-func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
+func cashfreeForm(e cashfreeEvent) (f fact, err error) {
 	o := e.Data.Order
 	id := first(o.TransactionID, o.ID)
 	if id == "" {
@@ -442,7 +442,7 @@ func cashfreeForm(e cashfreeEvent) (f Fact, err error) {
 }
 
 // cashfreeRefund reads a refund.
-func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
+func cashfreeRefund(e cashfreeEvent) (f fact, err error) {
 	r, reference := e.Data.Refund, ""
 	switch e.Type {
 	case "AUTO_REFUND_STATUS_WEBHOOK":
@@ -469,7 +469,7 @@ func cashfreeRefund(e cashfreeEvent) (f Fact, err error) {
 }
 
 // cashfreeDispute reads a dispute.
-func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
+func cashfreeDispute(e cashfreeEvent) (f fact, err error) {
 	d, o := e.Data.Dispute, e.Data.OrderDetails
 	if d.ID == "" {
 		return f, cashfreeMissing("dispute.dispute_id")
@@ -498,8 +498,8 @@ func cashfreeDispute(e cashfreeEvent) (f Fact, err error) {
 // cashfreeSettlement returns the function that reads a settlement, which is a payout
 // in rupees to the merchant or to a vendor. The ids of vendors' settlements are
 // numbered separately.
-func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
-	return func(e cashfreeEvent) (f Fact, err error) {
+func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (fact, error) {
+	return func(e cashfreeEvent) (f fact, err error) {
 		s := e.Data.Settlement
 		f.Type, f.ConnectorPayoutID = typ, first(s.CFID, s.ID)
 		if f.Identity = f.ConnectorPayoutID; f.Identity == "" {
@@ -518,8 +518,8 @@ func cashfreeSettlement(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 
 // cashfreeTransfer returns the function that reads a payout, in rupees, to a
 // beneficiary.
-func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
-	return func(e cashfreeEvent) (f Fact, err error) {
+func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (fact, error) {
+	return func(e cashfreeEvent) (f fact, err error) {
 		d := e.Data
 		if d.CFTransferID == "" {
 			return f, cashfreeMissing("cf_transfer_id")
@@ -536,7 +536,7 @@ func cashfreeTransfer(typ schemas.Type) func(cashfreeEvent) (Fact, error) {
 }
 
 // cashfreeSubscription reads the status of a subscription.
-func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
+func cashfreeSubscription(e cashfreeEvent) (f fact, err error) {
 	s := e.Data.Subscription
 	if s.CFID == "" {
 		return f, cashfreeMissing("subscription_details.cf_subscription_id")
@@ -552,7 +552,7 @@ func cashfreeSubscription(e cashfreeEvent) (f Fact, err error) {
 
 // cashfreeAuthorization reads whether the payer authorised a subscription. The small
 // payment that may be part of it is mostly refunded, and is no event.
-func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
+func cashfreeAuthorization(e cashfreeEvent) (f fact, err error) {
 	d := e.Data
 	if d.SubscriptionID == "" {
 		return f, cashfreeMissing("cf_subscription_id")
@@ -572,7 +572,7 @@ func cashfreeAuthorization(e cashfreeEvent) (f Fact, err error) {
 }
 
 // cashfreeCharge reads a payment of a subscription.
-func cashfreeCharge(e cashfreeEvent) (f Fact, err error) {
+func cashfreeCharge(e cashfreeEvent) (f fact, err error) {
 	d := e.Data
 	if d.CFPaymentID == "" {
 		return f, cashfreeMissing("cf_payment_id")
@@ -598,19 +598,19 @@ var cashfreeFlatTypes = map[string]schemas.Type{
 // cashfreeFlatFact reads a flat webhook of the first version of subscriptions. Its
 // cf_paymentId is the charge of the subscription, and cf_referenceId the payment, which
 // other webhooks call cf_payment_id.
-func cashfreeFlatFact[T ~string](d map[string]T) ([]Fact, error) {
+func cashfreeFlatFact[T ~string](d map[string]T) ([]fact, error) {
 	event := string(d["cf_event"])
-	var f Fact
+	var f fact
 	switch typ, mandate := cashfreeFlatTypes[event], cashfreeMandateTypes[text(d["cf_status"])]; {
 	case event == "SUBSCRIPTION_STATUS_CHANGE" && mandate == "":
-		return []Fact{statusNotUnified(event, "cf_status", d["cf_status"])}, nil
+		return []fact{statusNotUnified(event, "cf_status", d["cf_status"])}, nil
 	case event == "SUBSCRIPTION_STATUS_CHANGE" && d["cf_subReferenceId"] == "":
 		return oneMalformed(event, fmt.Errorf("%w: no cf_subReferenceId", ErrMalformed))
 	case event == "SUBSCRIPTION_STATUS_CHANGE":
 		f.Type, f.Identity = mandate, first("subscription "+d["cf_subReferenceId"]+" "+d["cf_status"]+" "+d["cf_eventTime"])
 		f.MerchantTransactionID, f.ConnectorMandateID = string(d["cf_subscriptionId"]), string(d["cf_subReferenceId"])
 	case typ == "":
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case d["cf_paymentId"] == "":
 		return oneMalformed(event, fmt.Errorf("%w: no cf_paymentId", ErrMalformed))
 	default:

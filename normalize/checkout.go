@@ -27,7 +27,7 @@ var checkout = Connector{
 	Docs:      "https://www.checkout.com/docs/developer-resources/event-notifications/event-types",
 	Key:       "data.reference, else data.metadata.<merchant_id_keys>; data.payment_reference of disputes",
 	Tellers:   tellersOf(checkoutPaymentTypes, checkoutPayoutTypes, checkoutPlatformTypes, checkoutDisputeTypes, map[string]schemas.Type{"fraud_reported": schemas.FraudReported}),
-	Normalize: checkoutNormalize,
+	normalize: checkoutNormalize,
 }
 
 // checkoutExponents are the currencies whose decimals differ from ISO 4217 at
@@ -118,7 +118,7 @@ var checkoutDisputeTypes = map[string]schemas.Type{
 	"dispute_arbitration_lost":                schemas.DisputeLost,
 }
 
-func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
+func checkoutNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		Type text `json:"type"`
 	}
@@ -130,7 +130,7 @@ func checkoutNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of Checkout.com's", ErrMalformed)
 	case !checkoutKnown(event):
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e struct {
 		ID        text         `json:"id"`
@@ -164,13 +164,13 @@ func checkoutKnown(event string) bool {
 		checkoutPlatformTypes[event] != "" || checkoutDisputeTypes[event] != ""
 }
 
-// checkoutMode returns ModeTest if the event's own URL is on a host of the sandbox.
+// checkoutMode returns modeTest if the event's own URL is on a host of the sandbox.
 // Nothing else in a webhook distinguishes the two.
-func checkoutMode(self string) Mode {
+func checkoutMode(self string) mode {
 	if u, err := url.Parse(self); err == nil && strings.HasSuffix("."+u.Hostname(), ".sandbox.checkout.com") {
-		return ModeTest
+		return modeTest
 	}
-	return ModeUnknown
+	return modeUnknown
 }
 
 // checkoutData is the data of payment events, and of dispute events.
@@ -224,7 +224,7 @@ type checkoutData struct {
 }
 
 // fact returns the fact of an event.
-func (d checkoutData) fact(event string, o Options) (f Fact, err error) {
+func (d checkoutData) fact(event string, o Options) (f fact, err error) {
 	dispute, payment, payout := checkoutDisputeTypes[event], checkoutPaymentTypes[event], checkoutPayoutTypes[event]
 	switch {
 	case event == "fraud_reported":
@@ -257,7 +257,7 @@ func (d checkoutData) failure() *schemas.Error {
 }
 
 // payment sets the fields of a payment, refund or mandate.
-func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
+func (d checkoutData) payment(f fact, o Options) (fact, error) {
 	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
 	f.ConnectorTransactionID = string(d.ID)
 	if checkoutModifications[f.Type] && f.MerchantTransactionID != "" {
@@ -288,7 +288,7 @@ func (d checkoutData) payment(f Fact, o Options) (Fact, error) {
 }
 
 // payout sets the fields of a payment with a destination.
-func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
+func (d checkoutData) payout(f fact, o Options) (fact, error) {
 	f.MerchantTransactionID = first(string(d.Reference), o.merchantID(d.Metadata))
 	f.MerchantPayoutID, f.ConnectorPayoutID = string(d.Reference), string(d.ID)
 	f.Error = d.failure()
@@ -298,7 +298,7 @@ func (d checkoutData) payout(f Fact, o Options) (Fact, error) {
 }
 
 // platform sets the fields of a payout to a sub-entity. The amount is what arrives.
-func (d checkoutData) platform(f Fact) (Fact, error) {
+func (d checkoutData) platform(f fact) (fact, error) {
 	if d.PayoutID == "" {
 		return f, fmt.Errorf("%w: no data.payout_id: the event does not say what it is about", ErrMalformed)
 	}
@@ -316,7 +316,7 @@ func (d checkoutData) platform(f Fact) (Fact, error) {
 // fraud reads the report of a fraudulent payment. Its amounts, unlike all others, are
 // decimal text in major units:
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types/fraud_reported
-func (d checkoutData) fraud() (f Fact, err error) {
+func (d checkoutData) fraud() (f fact, err error) {
 	if d.Payment.ID == "" {
 		return f, fmt.Errorf("%w: no data.payment.id: the event does not say what it is about", ErrMalformed)
 	}
@@ -328,7 +328,7 @@ func (d checkoutData) fraud() (f Fact, err error) {
 }
 
 // dispute sets the fields of a dispute.
-func (d checkoutData) dispute(event string, f Fact) (Fact, error) {
+func (d checkoutData) dispute(event string, f fact) (fact, error) {
 	f.MerchantTransactionID = string(d.PaymentReference)
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(d.PaymentID), string(d.ID)
 	f.PaymentMethod = method(d.PaymentMethod, "")

@@ -26,7 +26,7 @@ var coinbaseCommerce = Connector{
 	Docs:      "https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields",
 	Key:       "event.data.metadata.<merchant_id_keys>",
 	Tellers:   coinbaseCommerceTellers,
-	Normalize: coinbaseCommerceNormalize,
+	normalize: coinbaseCommerceNormalize,
 }
 
 // coinbaseCommerceTellers are the events, the most important first.
@@ -85,7 +85,7 @@ type coinbaseCommerceAmount struct {
 	Currency string `json:"currency"`
 }
 
-func coinbaseCommerceNormalize(payload []byte, o Options) ([]Fact, error) {
+func coinbaseCommerceNormalize(payload []byte, o Options) ([]fact, error) {
 	var delivery struct {
 		Event jsontext.Value `json:"event"`
 	}
@@ -103,16 +103,16 @@ func coinbaseCommerceNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no event.type: not an event of Coinbase Commerce's", ErrMalformed)
 	case event == "charge:created":
-		return []Fact{ignored(event, "the charge is open and nobody has paid")}, nil
+		return []fact{ignored(event, "the charge is open and nobody has paid")}, nil
 	case coinbaseCommerceTypes[event] == "":
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e coinbaseCommerceEvent
 	err := redecode(delivery.Event, &e)
 	if err == nil && e.ID == "" {
 		err = fmt.Errorf("%w: no event.id", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	if err == nil {
 		f, err = e.fact(event, o)
 	}
@@ -171,7 +171,7 @@ func (e coinbaseCommerceEvent) open() bool {
 }
 
 // fact returns the fact of a charge.
-func (e coinbaseCommerceEvent) fact(event string, o Options) (f Fact, err error) {
+func (e coinbaseCommerceEvent) fact(event string, o Options) (f fact, err error) {
 	d := e.Data
 	if f.ConnectorTransactionID = first(d.ID, d.Code); f.ConnectorTransactionID == "" {
 		return f, fmt.Errorf("%w: no id or code of event.data: the event does not say what it is about", ErrMalformed)

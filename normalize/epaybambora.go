@@ -20,7 +20,7 @@ var epayBambora = Connector{
 	Docs:      "https://docs.epay.dk/integration/payment-window/accept-callback-parameters/",
 	Key:       "orderid",
 	Tellers:   sentToURL(epayBamboraTellers),
-	Normalize: epayBamboraNormalize,
+	normalize: epayBamboraNormalize,
 }
 
 // epayBamboraTellers are the event types, by name.
@@ -28,7 +28,7 @@ var epayBamboraTellers = []Teller{
 	{Event: "callback", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.MandateActive}},
 }
 
-func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
+func epayBamboraNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -37,10 +37,10 @@ func epayBamboraNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no txnid or no amount: not a callback of ePay's", ErrMalformed)
 	}
 	const event = "callback"
-	var common Fact // the fields of both facts
+	var common fact // the fields of both facts
 	common.Identity, common.ConnectorEventType = p["txnid"], event
 	common.MerchantTransactionID = p["orderid"]
-	var facts []Fact
+	var facts []fact
 	if subscription := p["subscriptionid"]; subscription != "" {
 		f := common
 		f.Type, f.ConnectorMandateID = schemas.MandateActive, subscription

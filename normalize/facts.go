@@ -10,44 +10,44 @@ import (
 
 // oneFact returns the only fact of a payload, under the processor's name for
 // the event. A fact that could not be read is malformed.
-func oneFact[E ~string](event E, f Fact, err error) ([]Fact, error) {
+func oneFact[E ~string](event E, f fact, err error) ([]fact, error) {
 	if err != nil {
 		return oneMalformed(event, err)
 	}
 	f.ConnectorEventType = string(event)
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // oneMalformed returns the only fact of a payload whose event is known by name
 // and cannot be read.
-func oneMalformed[E ~string](event E, err error) ([]Fact, error) {
-	return []Fact{malformed(event, err)}, nil
+func oneMalformed[E ~string](event E, err error) ([]fact, error) {
+	return []fact{malformed(event, err)}, nil
 }
 
 // ignored returns a fact that becomes no event, and the reason.
-func ignored[E ~string](event E, reason string) Fact {
-	f := Fact{Outcome: OutcomeIgnored, Why: reason}
+func ignored[E ~string](event E, reason string) fact {
+	f := fact{Outcome: OutcomeIgnored, Why: reason}
 	f.ConnectorEventType = string(event)
 	return f
 }
 
 // notUnified returns the ignored fact of an event type that the connector does
 // not map.
-func notUnified[E ~string](event E) Fact {
+func notUnified[E ~string](event E) fact {
 	return ignored(event, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", event))
 }
 
 // toldBy returns the ignored fact of an event type whose facts other event types
 // tell. The caller sets the merchant's reference and the processor's ids on it: they
 // are linked.
-func toldBy[E ~string](event E, others ...string) Fact {
+func toldBy[E ~string](event E, others ...string) fact {
 	f := ignored(event, fmt.Sprintf("%s tells this fact; this event gives only references", strings.Join(others, " or ")))
 	f.ToldBy = others
 	return f
 }
 
 // toldBy returns the fact as an ignored one: see the function [toldBy].
-func (f Fact) toldBy(event string, others ...string) Fact {
+func (f fact) toldBy(event string, others ...string) fact {
 	t := toldBy(event, others...)
 	t.Mode, t.Data = f.Mode, f.Data
 	t.ConnectorEventType = event
@@ -58,7 +58,7 @@ func (f Fact) toldBy(event string, others ...string) Fact {
 // status is in no table of the connector. It is ignored, not malformed:
 // processors add statuses, and the archived webhook can be replayed once the
 // connector knows the new one. what names the field, such as "the status".
-func unknownStatus[E, S ~string](event E, what string, status S) Fact {
+func unknownStatus[E, S ~string](event E, what string, status S) fact {
 	return ignored(event, unknownStatusError{what, string(status)}.Error())
 }
 
@@ -73,20 +73,20 @@ func (e unknownStatusError) Error() string {
 // statusNotUnified returns the fact of an event whose status, which the
 // processor may document, is no payment fact. Like [unknownStatus], it is
 // ignored.
-func statusNotUnified[E, S ~string](event E, what string, status S) Fact {
+func statusNotUnified[E, S ~string](event E, what string, status S) fact {
 	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
 }
 
 // malformed returns a fact that cannot be read, and the reason. The
 // fact of an [unknownStatusError] is ignored, unless the payload has no status.
-func malformed[E ~string](event E, err error) Fact {
+func malformed[E ~string](event E, err error) fact {
 	if unknown := (unknownStatusError{}); errors.As(err, &unknown) {
 		if unknown.status != "" {
 			return ignored(event, unknown.Error())
 		}
 		err = fmt.Errorf("%w: %s is missing", ErrMalformed, unknown.what)
 	}
-	f := Fact{Outcome: OutcomeMalformed, Why: err.Error()}
+	f := fact{Outcome: OutcomeMalformed, Why: err.Error()}
 	f.ConnectorEventType = string(event)
 	return f
 }
@@ -94,7 +94,7 @@ func malformed[E ~string](event E, err error) Fact {
 // setAmountByType copies the amount to the one that the type of a payment fact
 // is about: authorized or captured. It is for processors whose events state the
 // amount of that step; a captured fact says nothing then of what was authorized.
-func (f *Fact) setAmountByType() {
+func (f *fact) setAmountByType() {
 	switch f.Type {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
@@ -106,12 +106,12 @@ func (f *Fact) setAmountByType() {
 // generic reads the payload of a connector that stands for a signature scheme
 // and no processor: the sender defines the payload, and every fact is ignored. It
 // reads the field "type", the name that Standard Webhooks recommends.
-func generic(payload []byte, _ Options) ([]Fact, error) {
+func generic(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		Type text `json:"type"`
 	}
 	if err := decode(payload, &e); err != nil {
-		return []Fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
+		return []fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
 	}
-	return []Fact{ignored(e.Type, fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
+	return []fact{ignored(e.Type, fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
 }

@@ -21,7 +21,7 @@ var fiuuMolpay = Connector{
 	Docs:      "https://docs.fiuu.dev/docs/payment-status-notification",
 	Key:       "orderid; refunds have none",
 	Tellers:   sentToURL(tellersOf(fiuuMolpayTypes, fiuuMolpayRefundTypes)),
-	Normalize: fiuuMolpayNormalize,
+	normalize: fiuuMolpayNormalize,
 }
 
 // The event types of a status code.
@@ -30,7 +30,7 @@ var (
 	fiuuMolpayRefundTypes = map[string]schemas.Type{"00": schemas.RefundSucceeded, "11": schemas.RefundFailed, "22": schemas.RefundPending}
 )
 
-func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+func fiuuMolpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := fiuuMolpayDecode(payload)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func fiuuMolpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	typ, ok := types[status]
 	switch {
 	case !ok && status != "":
-		return []Fact{unknownStatus(status, "the status", status)}, nil
+		return []fact{unknownStatus(status, "the status", status)}, nil
 	case payment && (p["tranID"] == "" || p["orderid"] == ""):
 		return nil, fmt.Errorf("%w: no tranID or no orderid: not a payment of Fiuu's", ErrMalformed)
 	case !payment && p["RefundID"] == "":
@@ -73,7 +73,7 @@ func fiuuMolpayDecode(payload []byte) (map[string]string, error) {
 }
 
 // fiuuMolpayPayment reads a payment.
-func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error) {
+func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f fact, err error) {
 	f.Identity = p["tranID"] + "/" + p["status"]
 	f.MerchantTransactionID, f.ConnectorTransactionID = p["orderid"], p["tranID"]
 	f.PaymentMethod = method(p["channel"], "")
@@ -104,7 +104,7 @@ func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f Fact, err error
 }
 
 // fiuuMolpayRefund reads a refund.
-func fiuuMolpayRefund(p map[string]string, typ schemas.Type) (f Fact, err error) {
+func fiuuMolpayRefund(p map[string]string, typ schemas.Type) (f fact, err error) {
 	if kind := p["RefundType"]; kind != "P" && kind != "F" { // nobody may present the signature of a payment as that of a refund
 		return f, fmt.Errorf("%w: RefundType is %q, want P or F", ErrMalformed, kind)
 	}

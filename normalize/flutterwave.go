@@ -35,12 +35,12 @@ var flutterwave = Connector{
 	Docs:      "https://developer.flutterwave.com/docs/webhooks",
 	Key:       "data.tx_ref or, in version 4, data.reference; data.reference of transfers; txRef and transfer.reference in version 2",
 	Tellers:   flutterwaveTellers(),
-	Normalize: flutterwaveNormalize,
+	normalize: flutterwaveNormalize,
 }
 
 // flutterwaveReaders are the functions that read the data, by the resource: the first
 // part of the event's name.
-var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (Fact, error){
+var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (fact, error){
 	"charge":     flutterwaveCharge,
 	"transfer":   flutterwaveTransfer,
 	"refund":     flutterwaveRefund,
@@ -193,7 +193,7 @@ func (r *flutterwaveResponse) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*object)(r))
 }
 
-func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
+func flutterwaveNormalize(payload []byte, _ Options) ([]fact, error) {
 	var n struct {
 		Event text `json:"event"`
 		Type  text `json:"type"`
@@ -204,7 +204,7 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	event := first(n.Event, n.Type)
 	resource, _, _ := strings.Cut(event, ".")
 	if event != "" && flutterwaveReaders[resource] == nil {
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e flutterwaveEvent
 	if err := redecode(payload, &e); err != nil {
@@ -239,17 +239,17 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case err != nil:
 		return oneMalformed(event, err)
 	case f.Type == "":
-		return []Fact{statusNotUnified(event, "status", d.Status)}, nil
+		return []fact{statusNotUnified(event, "status", d.Status)}, nil
 	}
 	f.Identity, f.ConnectorEventType = string(d.ID), event
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // status returns the status in lower case: Flutterwave writes it in either.
 func (d flutterwaveData) status() string { return strings.ToLower(string(d.Status)) }
 
 // flutterwaveCharge reads a charge, which is a payment.
-func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
+func flutterwaveCharge(_ string, d flutterwaveData) (f fact, err error) {
 	f.Type = flutterwaveChargeTypes[d.status()]
 	f.MerchantTransactionID, f.ConnectorTransactionID = first(d.TxRef, d.TxRefV2, d.Reference), string(d.ID)
 	f.PaymentMethod = method(first(d.PaymentType, d.PaymentMethod.Type), first(d.Card.Type, d.PaymentMethod.Card.Network))
@@ -264,7 +264,7 @@ func flutterwaveCharge(_ string, d flutterwaveData) (f Fact, err error) {
 }
 
 // flutterwaveTransfer reads a transfer, which is a payout.
-func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
+func flutterwaveTransfer(event string, d flutterwaveData) (f fact, err error) {
 	f.Type = flutterwaveTransferTypes[d.status()]
 	if event == "transfer.reversal" && f.Type == schemas.PayoutSucceeded { // the reversal succeeded
 		f.Type = schemas.PayoutReversed
@@ -280,7 +280,7 @@ func flutterwaveTransfer(event string, d flutterwaveData) (f Fact, err error) {
 
 // flutterwaveRefund reads a refund. It has Flutterwave's id of the payment, and mostly
 // no reference of the merchant.
-func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
+func flutterwaveRefund(_ string, d flutterwaveData) (f fact, err error) {
 	f.Type = flutterwaveRefundTypes[d.status()]
 	f.MerchantTransactionID = string(d.TxRef)
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)
@@ -291,7 +291,7 @@ func flutterwaveRefund(_ string, d flutterwaveData) (f Fact, err error) {
 }
 
 // flutterwaveChargeback reads a chargeback.
-func flutterwaveChargeback(_ string, d flutterwaveData) (f Fact, err error) {
+func flutterwaveChargeback(_ string, d flutterwaveData) (f fact, err error) {
 	f.Type, f.Stage = flutterwaveChargebackTypes[d.status()], schemas.StageDispute
 	f.MerchantTransactionID = string(d.TxRef)
 	f.ConnectorTransactionID = first(d.ChargeID, d.TransactionID, d.TxID)

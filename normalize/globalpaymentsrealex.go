@@ -21,7 +21,7 @@ var globalpaymentsRealex = Connector{
 	Docs:      "https://developer.globalpay.com/hpp/api",
 	Key:       "ORDER_ID, without the TIMESTAMP where it ends in that",
 	Tellers:   sentToURL(globalpaymentsRealexTellers),
-	Normalize: globalpaymentsRealexNormalize,
+	normalize: globalpaymentsRealexNormalize,
 }
 
 // globalpaymentsRealexTellers are the event types, by name.
@@ -31,7 +31,7 @@ var globalpaymentsRealexTellers = []Teller{
 	{Event: "205", Facts: []schemas.Type{schemas.PaymentFailed}},
 }
 
-func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
+func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if result == "" {
 		return nil, fmt.Errorf("%w: no RESULT: not a response of Realex's", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	switch {
 	case result == "00" && p["AUTO_SETTLE_FLAG"] == "0":
 		f.Type = schemas.PaymentAuthorized
@@ -49,7 +49,7 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case strings.Trim(result[:1], "123") == "": // declined, or an error at the bank or at Realex
 		f.Type = schemas.PaymentFailed
 	default: // for example 501: the order was processed before
-		return []Fact{ignored(result, fmt.Sprintf("the result %q is about the request and not the payment", result))}, nil
+		return []fact{ignored(result, fmt.Sprintf("the result %q is about the request and not the payment", result))}, nil
 	}
 	if p["ORDER_ID"] == "" {
 		return nil, fmt.Errorf("%w: no ORDER_ID: not a response of Realex's", ErrMalformed)
@@ -67,5 +67,5 @@ func globalpaymentsRealexNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(result, p["MESSAGE"], "")
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

@@ -30,7 +30,7 @@ var gocardless = Connector{
 	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
 	Key:       "events[].resource_metadata.<merchant_id_keys>",
 	Tellers:   tellersOf(gocardlessTypes),
-	Normalize: gocardlessNormalize,
+	normalize: gocardlessNormalize,
 }
 
 // gocardlessTypes are the event types by resource type and action.
@@ -111,7 +111,7 @@ type gocardlessEvent struct {
 	ResourceMetadata metadata `json:"resource_metadata"`
 }
 
-func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
+func gocardlessNormalize(payload []byte, o Options) ([]fact, error) {
 	var batch struct {
 		Events []jsontext.Value `json:"events"`
 	}
@@ -121,7 +121,7 @@ func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
 	if len(batch.Events) == 0 {
 		return nil, fmt.Errorf("%w: no events: not a webhook of GoCardless's", ErrMalformed)
 	}
-	facts := make([]Fact, len(batch.Events))
+	facts := make([]fact, len(batch.Events))
 	for i, event := range batch.Events {
 		facts[i] = gocardlessRead(event, o)
 	}
@@ -130,7 +130,7 @@ func gocardlessNormalize(payload []byte, o Options) ([]Fact, error) {
 
 // gocardlessRead returns the fact of one event of a webhook. It reads each event
 // separately, so that one that cannot be read does not affect the others.
-func gocardlessRead(event jsontext.Value, o Options) Fact {
+func gocardlessRead(event jsontext.Value, o Options) fact {
 	var n struct {
 		ResourceType text `json:"resource_type"`
 		Action       text `json:"action"`
@@ -152,7 +152,7 @@ func gocardlessRead(event jsontext.Value, o Options) Fact {
 	if err == nil && e.ID == "" {
 		err = fmt.Errorf("%w: no id of the event", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	switch {
 	case err != nil:
 	case name == gocardlessFulfilled:
@@ -172,7 +172,7 @@ const gocardlessFulfilled = "billing_requests.fulfilled"
 
 // fulfilled returns the ignored fact of a fulfilled billing request, with the reference
 // of its payment.
-func (e gocardlessEvent) fulfilled(name string, o Options) Fact {
+func (e gocardlessEvent) fulfilled(name string, o Options) fact {
 	f := ignored(name, "the billing request made a payment or a mandate, which has events of its own")
 	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
 	f.Account, f.ConnectorTransactionID = string(e.Links.Organisation), first(e.Links.RequestPayment, e.Links.Payment)
@@ -180,7 +180,7 @@ func (e gocardlessEvent) fulfilled(name string, o Options) Fact {
 }
 
 // fact returns the fact of an event; name is its resource type and action.
-func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact, err error) {
+func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f fact, err error) {
 	if f, err = e.resource(typ); err != nil {
 		return f, err
 	}
@@ -198,7 +198,7 @@ func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f Fact,
 
 // resource returns a fact with the ids of the linked resource, and the fields that
 // depend on its type.
-func (e gocardlessEvent) resource(typ schemas.Type) (f Fact, err error) {
+func (e gocardlessEvent) resource(typ schemas.Type) (f fact, err error) {
 	id := e.Links.Payment
 	f.ConnectorTransactionID = string(id)
 	f.PaymentMethod = method(e.Details.Scheme, "")

@@ -18,7 +18,7 @@ var ipay88 = Connector{
 	Docs:      "https://fliphtml5.com/hmseu/oxni",
 	Key:       "RefNo",
 	Tellers:   sentToURL(tellersOf(ipay88Types)),
-	Normalize: ipay88Normalize,
+	normalize: ipay88Normalize,
 }
 
 // ipay88Types are the event types of a status.
@@ -31,17 +31,17 @@ var ipay88Types = map[string]schemas.Type{
 // ipay88Amount is the documented form of an amount: 1,234.50 or 1234.50.
 var ipay88Amount = regexp.MustCompile(`\A([0-9]+|[0-9]{1,3}(,[0-9]{3})+)\.[0-9]{2}\z`)
 
-func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
+func ipay88Normalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
 	}
 	status := p["Status"]
-	var f Fact
+	var f fact
 	f.Type = ipay88Types[status]
 	switch {
 	case f.Type == "" && status != "":
-		return []Fact{unknownStatus(status, "the status", status)}, nil
+		return []fact{unknownStatus(status, "the status", status)}, nil
 	case p["RefNo"] == "" || status == "":
 		return nil, fmt.Errorf("%w: no RefNo or no Status: not a payment of iPay88's", ErrMalformed)
 	}
@@ -58,5 +58,5 @@ func ipay88Normalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Type == schemas.PaymentFailed {
 		f.Error = failure("", p["ErrDesc"], "")
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

@@ -25,7 +25,7 @@ var liqpay = Connector{
 	Docs:      "https://www.liqpay.ua/documentation/en/api/callback",
 	Key:       "order_id",
 	Tellers:   sentToURL(liqpayTellers),
-	Normalize: liqpayNormalize,
+	normalize: liqpayNormalize,
 }
 
 // liqpayTellers are the event types, by name.
@@ -112,7 +112,7 @@ type liqpayPaymentData struct {
 	ErrDescription text `json:"err_description" xml:"-"`
 }
 
-func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+func liqpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := liqpayDecode(payload)
 	if err != nil {
 		return nil, err
@@ -123,13 +123,13 @@ func liqpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	switch {
 	case typ == "" && event != "":
-		return []Fact{unknownStatus(event, "the status", event)}, nil
+		return []fact{unknownStatus(event, "the status", event)}, nil
 	case p.PaymentID == "" || event == "":
 		return nil, fmt.Errorf("%w: no payment_id or no status: not a payment of LiqPay's", ErrMalformed)
 	case p.Action == "auth":
-		return []Fact{ignored(event, "a card was checked: no money has moved")}, nil
+		return []fact{ignored(event, "a card was checked: no money has moved")}, nil
 	}
-	facts := []Fact{p.fact(typ)}
+	facts := []fact{p.fact(typ)}
 	if typ == schemas.PaymentCaptured && strings.Trim(string(p.RefundAmount), "0.") != "" {
 		facts = append(facts, p.fact(schemas.RefundSucceeded))
 	}
@@ -154,11 +154,11 @@ func liqpayDecode(payload []byte) (p liqpayPaymentData, err error) {
 }
 
 // fact returns the fact of a callback.
-func (p liqpayPaymentData) fact(typ schemas.Type) (f Fact) {
+func (p liqpayPaymentData) fact(typ schemas.Type) (f fact) {
 	f.Type, f.Identity, f.ConnectorEventType = typ, string(p.PaymentID), string(p.Status)
 	f.Account, f.MerchantTransactionID = string(p.PublicKey), string(p.OrderID)
 	if p.Status == "sandbox" || strings.HasPrefix(f.Account, "sandbox_") {
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	if ms, err := strconv.ParseInt(string(p.EndDate), 10, 64); err == nil && typ.Family() != "refund" && typ != schemas.PayoutReversed {
 		f.Time = time.UnixMilli(ms)

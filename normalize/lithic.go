@@ -25,7 +25,7 @@ var lithic = Connector{
 	Docs:      "https://docs.lithic.com/reference/get_v1-payments-payment-token",
 	Key:       "user_defined_id of payments",
 	Tellers:   lithicTellers,
-	Normalize: lithicNormalize,
+	normalize: lithicNormalize,
 }
 
 // lithicTellers are the event types, by name.
@@ -68,7 +68,7 @@ var lithicTypes = map[string]map[string]schemas.Type{
 // lithicSettled are the events after which a payment is settled.
 var lithicSettled = []string{"ACH_ORIGINATION_SETTLED", "ACH_ORIGINATION_RELEASED", "ACH_RECEIPT_SETTLED", "ACH_RECEIPT_RELEASED"}
 
-func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
+func lithicNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		EventType text `json:"event_type"`
 		Family    text `json:"family"`
@@ -82,13 +82,13 @@ func lithicNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case event == "" && e.Family == "PAYMENT":
 		event = "payment_transaction"
 	case strings.HasPrefix(event, "card_transaction.") || strings.HasPrefix(event, "dispute"):
-		return []Fact{ignored(event, "the card was issued by the merchant: it bought something, and nothing was sold")}, nil
+		return []fact{ignored(event, "the card was issued by the merchant: it bought something, and nothing was sold")}, nil
 	default:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var p lithicPayment
 	err := redecode(payload, &p)
-	var f Fact
+	var f fact
 	if err == nil {
 		f, err = p.fact(event)
 	}
@@ -118,7 +118,7 @@ type lithicPayment struct {
 }
 
 // fact returns the fact of a payment.
-func (p lithicPayment) fact(event string) (f Fact, err error) {
+func (p lithicPayment) fact(event string) (f fact, err error) {
 	if p.Token == "" || p.Status == "" || len(p.Events) == 0 {
 		return f, fmt.Errorf("%w: want token, status and events of the payment", ErrMalformed)
 	}

@@ -24,7 +24,7 @@ var lyra = Connector{
 	Docs:      "https://docs.lyra.com/en/rest/V4.0/api/kb/status_reference.html",
 	Key:       "orderDetails.orderId, else the metadata's <merchant_id_keys>",
 	Tellers:   sentToURL(lyraTellers),
-	Normalize: lyraNormalize,
+	normalize: lyraNormalize,
 }
 
 // lyraTellers are the event types, by name.
@@ -131,7 +131,7 @@ type lyraTransaction struct {
 	} `json:"transactionDetails"`
 }
 
-func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
+func lyraNormalize(payload []byte, o Options) ([]fact, error) {
 	if !bytes.HasPrefix(payload, []byte("{")) { // the unverified form, from `tollbridge inspect --payload`
 		form, err := decodeForm(payload)
 		if err != nil {
@@ -154,9 +154,9 @@ func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []Fact{a.unpaid(o)}, nil
+		return []fact{a.unpaid(o)}, nil
 	}
-	var facts []Fact
+	var facts []fact
 	for _, t := range items.Transactions {
 		facts = append(facts, a.read(t, err, o))
 	}
@@ -166,7 +166,7 @@ func lyraNormalize(payload []byte, o Options) ([]Fact, error) {
 // read returns the fact of a transaction. It reads each transaction separately, so that
 // one that cannot be read does not affect the others. If orderErr, the error of the
 // order's own fields, is not nil, the fact is malformed.
-func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) Fact {
+func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) fact {
 	var n struct {
 		OperationType  text `json:"operationType"`
 		DetailedStatus text `json:"detailedStatus"`
@@ -183,7 +183,7 @@ func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) 
 	if err == nil {
 		err = orderErr
 	}
-	var f Fact
+	var f fact
 	if err == nil {
 		f, err = a.fact(t, o)
 	}
@@ -194,17 +194,17 @@ func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) 
 }
 
 // common returns a fact with the fields that all facts of an order have.
-func (a lyraAnswer) common(event string, o Options, more metadata) (f Fact, err error) {
+func (a lyraAnswer) common(event string, o Options, more metadata) (f fact, err error) {
 	d := a.OrderDetails
 	f.ConnectorEventType, f.Account = event, string(a.ShopID)
 	f.MerchantTransactionID = first(string(d.OrderID), o.merchantID(more, d.Metadata))
-	f.Mode = mode(d.Mode != "TEST")
+	f.Mode = modeOf(d.Mode != "TEST")
 	f.Time, err = timestamp(a.ServerDate, time.RFC3339)
 	return f, err
 }
 
 // unpaid returns the fact of an order without transactions.
-func (a lyraAnswer) unpaid(o Options) Fact {
+func (a lyraAnswer) unpaid(o Options) fact {
 	event := string(a.OrderStatus)
 	if a.OrderStatus != "ABANDONED" || a.OrderDetails.OrderID == "" {
 		return ignored(event, "no transaction was made for the order")
@@ -221,7 +221,7 @@ func (a lyraAnswer) unpaid(o Options) Fact {
 }
 
 // fact returns the fact of a transaction.
-func (a lyraAnswer) fact(t lyraTransaction, o Options) (f Fact, err error) {
+func (a lyraAnswer) fact(t lyraTransaction, o Options) (f fact, err error) {
 	if t.UUID == "" {
 		return f, fmt.Errorf("%w: no transactions.uuid", ErrMalformed)
 	}

@@ -11,18 +11,18 @@ import "fmt"
 var mercadopago = Connector{
 	Docs:      "https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks",
 	Key:       "none: the merchant's external_reference must be fetched",
-	Normalize: mercadopagoNormalize,
+	normalize: mercadopagoNormalize,
 }
 
-func mercadopagoNormalize(payload []byte, _ Options) ([]Fact, error) {
+func mercadopagoNormalize(payload []byte, _ Options) ([]fact, error) {
 	var n struct {
 		Type   text `json:"type"`
 		Topic  text `json:"topic"`
 		Action text `json:"action"`
 	}
 	if err := decode(payload, &n); err != nil {
-		return []Fact{ignored("", "the body is not signed, and cannot be read either: the state must be fetched, by the id in the query")}, nil
+		return []fact{ignored("", "the body is not signed, and cannot be read either: the state must be fetched, by the id in the query")}, nil
 	}
 	event := first(n.Type, n.Topic, n.Action)
-	return []Fact{ignored(event, fmt.Sprintf("the body, which says %q, is not signed: the state must be fetched, by the id in the query", event))}, nil
+	return []fact{ignored(event, fmt.Sprintf("the body, which says %q, is not signed: the state must be fetched, by the id in the query", event))}, nil
 }

@@ -27,7 +27,7 @@ var midtrans = Connector{
 	Docs:      "https://docs.midtrans.com/docs/https-notification-webhooks",
 	Key:       "order_id; none of pay accounts",
 	Tellers:   sentToURL(midtransTellers),
-	Normalize: midtransNormalize,
+	normalize: midtransNormalize,
 }
 
 // midtransTellers are the event types, by name.
@@ -99,7 +99,7 @@ type midtransTransaction struct {
 	} `json:"refunds"`
 }
 
-func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
+func midtransNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		OrderID           text `json:"order_id"`
 		TransactionStatus text `json:"transaction_status"`
@@ -115,11 +115,11 @@ func midtransNormalize(payload []byte, o Options) ([]Fact, error) {
 	status, ok := midtransTypes[n.TransactionStatus]
 	switch {
 	case event == "" && n.OrderID == "" && n.AccountID != "" && n.AccountStatus != "": // together with an order_id, they are not signed
-		return []Fact{midtransAccount(n.AccountID, n.AccountStatus, n.StatusCode, n.PaymentType)}, nil
+		return []fact{midtransAccount(n.AccountID, n.AccountStatus, n.StatusCode, n.PaymentType)}, nil
 	case event == "":
 		return nil, fmt.Errorf("%w: no transaction_status and no account_id with an account_status: neither a transaction nor a pay account of Midtrans's", ErrMalformed)
 	case !ok:
-		return []Fact{statusNotUnified(event, "transaction_status", event)}, nil
+		return []fact{statusNotUnified(event, "transaction_status", event)}, nil
 	}
 	var t midtransTransaction
 	if err := redecode(payload, &t); err != nil {
@@ -152,7 +152,7 @@ var midtransAccountTypes = map[text]schemas.Type{
 }
 
 // midtransAccount returns the fact of a pay account. Its identity is the signed fields.
-func midtransAccount(id, status, code, kind text) (f Fact) {
+func midtransAccount(id, status, code, kind text) (f fact) {
 	if f.Type = midtransAccountTypes[status]; f.Type == "" {
 		return ignored(status, fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
 	}
@@ -162,7 +162,7 @@ func midtransAccount(id, status, code, kind text) (f Fact) {
 }
 
 // fact returns the fact of a transaction.
-func (t midtransTransaction) fact(typ schemas.Type) (f Fact, err error) {
+func (t midtransTransaction) fact(typ schemas.Type) (f fact, err error) {
 	f.Type = typ
 	f.Identity = string(t.OrderID + " " + t.StatusCode + " " + t.GrossAmount + " ")
 	f.MerchantTransactionID, f.ConnectorTransactionID, f.UnsignedIDs = string(t.OrderID), string(t.TransactionID), true

@@ -33,7 +33,7 @@ var modernTreasury = Connector{
 	Key:       "data.metadata.<merchant_id_keys>",
 	Settings:  []Setting{modernTreasuryTells},
 	Tellers:   modernTreasuryTellers,
-	Normalize: modernTreasuryNormalize,
+	normalize: modernTreasuryNormalize,
 }
 
 // modernTreasuryTells is the setting that says which object tells that money which
@@ -116,7 +116,7 @@ type modernTreasuryData struct {
 	} `json:"current_return"`
 }
 
-func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
+func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		Event text           `json:"event"`
 		Data  jsontext.Value `json:"data"`
@@ -139,11 +139,11 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	types, ok := modernTreasuryTypes[event]
 	switch {
 	case event == "payment_order.reversed":
-		return []Fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
+		return []fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
 	case event == "failed":
-		return []Fact{ignored(event, "the object was not created, and the event has only its id: what it would have been is unknown")}, nil
+		return []fact{ignored(event, "the object was not created, and the event has only its id: what it would have been is unknown")}, nil
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e struct {
 		Data   modernTreasuryData `json:"data"`
@@ -160,9 +160,9 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 	case d.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no data.id: the event does not say what it is about", ErrMalformed))
 	case d.ReceivingAccountType == "internal_account":
-		return []Fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
+		return []fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
 	case types.out == "" && d.Direction == "debit":
-		return []Fact{ignored(event, "somebody else took money from the merchant's account")}, nil
+		return []fact{ignored(event, "somebody else took money from the merchant's account")}, nil
 	}
 	if modernTreasuryOpen[d.Status] && (types.in == schemas.PaymentCaptured || types.out == schemas.PayoutSucceeded) {
 		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // a completed event about an object that is still open
@@ -180,7 +180,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]Fact, error) {
 		f.ConnectorReferences = []string{string(d.LineItemID)}
 	}
 	if other := modernTreasuryToldBy(event, f.Type, o); other != "" && err == nil {
-		return []Fact{f.toldBy(event, other)}, nil
+		return []fact{f.toldBy(event, other)}, nil
 	}
 	switch f.Type {
 	case schemas.PaymentFailed, schemas.PayoutFailed, schemas.PaymentReversed, schemas.PayoutReversed:
@@ -205,7 +205,7 @@ func modernTreasuryToldBy(event string, typ schemas.Type, o Options) string {
 
 // fact returns the fact of an object, of the type in or out by the direction of the
 // money.
-func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err error) {
+func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f fact, err error) {
 	switch d.Direction { // of a payment order, from the recipient's view: credit is money out; of an incoming payment detail, credit is money in
 	case "credit":
 		if f.Type = in; d.Object == "payment_order" {
@@ -218,7 +218,7 @@ func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f Fact, err e
 	}
 	f.MerchantTransactionID = o.merchantID(d.Metadata)
 	if d.LiveMode != nil {
-		f.Mode = mode(*d.LiveMode)
+		f.Mode = modeOf(*d.LiveMode)
 	}
 	if f.Time, err = timestamp(d.UpdatedAt, time.RFC3339); err != nil {
 		return f, err

@@ -39,7 +39,7 @@ var mollie = Connector{
 	Key:       "_embedded.entity.metadata.<merchant_id_keys>",
 	Settings:  []Setting{mollieTells},
 	Tellers:   mollieTellers,
-	Normalize: mollieNormalize,
+	normalize: mollieNormalize,
 }
 
 // mollieTells is the setting that says which events make payment.captured where several
@@ -280,9 +280,9 @@ func (e mollieEvent) entity() (d mollieEntity, err error) {
 	return d, nil
 }
 
-func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
+func mollieNormalize(payload []byte, o Options) ([]fact, error) {
 	if bytes.HasPrefix(payload, []byte("id=")) {
-		return []Fact{ignored("", "a classic webhook names an id and no state: it must be fetched")}, nil
+		return []fact{ignored("", "a classic webhook names an id and no state: it must be fetched")}, nil
 	}
 	var e mollieEvent
 	if err := decode(payload, &e); err != nil {
@@ -294,7 +294,7 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 	event := string(e.Type)
 	typ, ok := mollieTypes[event]
 	if !ok {
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	f, err := e.fact(typ, o)
 	f.Formerly = []string{cmp.Or(string(e.ID), payloadIdentity(payload))}
@@ -302,7 +302,7 @@ func mollieNormalize(payload []byte, o Options) ([]Fact, error) {
 }
 
 // fact returns the fact of an event.
-func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
+func (e mollieEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	if e.EntityID == "" {
 		return f, fmt.Errorf("%w: no entityId", ErrMalformed)
 	}
@@ -327,7 +327,7 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 	f.MerchantTransactionID = o.merchantID(metadata(d.Metadata))
 	f.MandateID, f.PaymentMethod = string(d.MandateID), method(d.Method, "")
 	if d.Mode != "" {
-		f.Mode = mode(d.Mode != "test")
+		f.Mode = modeOf(d.Mode != "test")
 	}
 	switch typ.Family() {
 	case "payment":
@@ -376,7 +376,7 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
 
 // captured completes the fact of a captured payment: its identity, and whether this
 // event or another one makes the event, by the setting tells.
-func (e mollieEvent) captured(f Fact, d mollieEntity, o Options) Fact {
+func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 	tells := o.Settings[mollieTells.Name]
 	other := "" // the event that tells instead
 	switch e.Type {

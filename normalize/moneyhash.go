@@ -25,7 +25,7 @@ var moneyhash = Connector{
 	Docs:      "https://docs.moneyhash.io/docs/webhook-types",
 	Key:       "intent.merchant_reference, else transaction.merchant_reference, else intent.custom_fields.<merchant_id_keys>",
 	Tellers:   moneyhashTellers,
-	Normalize: moneyhashNormalize,
+	normalize: moneyhashNormalize,
 }
 
 // moneyhashTellers are the event types, the most important first. MoneyHash sends all of
@@ -172,7 +172,7 @@ type moneyhashOperation struct {
 	} `json:"statuses"`
 }
 
-func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
+func moneyhashNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		Type       text `json:"type"`
 		IntentType text `json:"intent_type"`
@@ -181,26 +181,26 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, err
 	}
 	event := string(n.Type)
-	var read func(moneyhashEvent, Options) (Fact, error)
+	var read func(moneyhashEvent, Options) (fact, error)
 	switch parts := strings.Split(event, "."); {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
 	case event == "intent.processed":
-		return []Fact{ignored(event, "the transaction that it was processed by has events of its own, at the same URL")}, nil
+		return []fact{ignored(event, "the transaction that it was processed by has events of its own, at the same URL")}, nil
 	case moneyhashIntentTypes[[2]text{n.Type, n.IntentType}] != "":
 		read = moneyhashEvent.intent
 	case moneyhashCardTypes[n.Type] != "":
 		read = moneyhashEvent.card
 	case len(parts) == 3 && parts[0] == "transaction" && moneyhashTypes[parts[1]][parts[2]] != "":
-		read = func(e moneyhashEvent, o Options) (Fact, error) {
+		read = func(e moneyhashEvent, o Options) (fact, error) {
 			return e.transaction(moneyhashTypes[parts[1]][parts[2]], o)
 		}
 	default:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var e moneyhashEvent
 	err := redecode(payload, &e)
-	var f Fact
+	var f fact
 	if err == nil {
 		f, err = read(e, o)
 	}
@@ -208,7 +208,7 @@ func moneyhashNormalize(payload []byte, o Options) ([]Fact, error) {
 }
 
 // intent reads an event of an intent.
-func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
+func (e moneyhashEvent) intent(o Options) (f fact, err error) {
 	i := e.Data.Intent
 	if i.ID == "" {
 		return f, fmt.Errorf("%w: no data.intent.id", ErrMalformed)
@@ -217,7 +217,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 	f.MerchantTransactionID = first(string(i.MerchantReference), o.merchantID(i.CustomFields))
 	f.Account = string(i.Account)
 	if i.IsLive != nil {
-		f.Mode = mode(*i.IsLive)
+		f.Mode = modeOf(*i.IsLive)
 	}
 	if f.Type.Family() == "payout" {
 		f.ConnectorPayoutID = string(i.ID)
@@ -229,7 +229,7 @@ func (e moneyhashEvent) intent(o Options) (f Fact, err error) {
 }
 
 // card reads an event of a stored card.
-func (e moneyhashEvent) card(o Options) (f Fact, err error) {
+func (e moneyhashEvent) card(o Options) (f fact, err error) {
 	c := e.Data.CardToken
 	if c.ID == "" {
 		return f, fmt.Errorf("%w: no data.card_token.id", ErrMalformed)
@@ -238,13 +238,13 @@ func (e moneyhashEvent) card(o Options) (f Fact, err error) {
 	f.MerchantTransactionID, f.ConnectorMandateID = o.merchantID(c.CustomFields), string(c.ID)
 	f.PaymentMethod = method("card", c.Brand)
 	if c.IsLive != nil {
-		f.Mode = mode(*c.IsLive)
+		f.Mode = modeOf(*c.IsLive)
 	}
 	return f, nil
 }
 
 // transaction reads an event of an operation.
-func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err error) {
+func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f fact, err error) {
 	i, t := e.Intent, e.Transaction
 	if i.ID == "" || e.OperationID == "" || e.StatusID == "" {
 		return f, fmt.Errorf("%w: no intent.id, operation_id or status_id", ErrMalformed)
@@ -253,7 +253,7 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 	f.MerchantTransactionID = first(first(i.MerchantReference, t.MerchantReference), o.merchantID(i.CustomFields))
 	f.Account = string(e.Account.ID)
 	if i.IsLive != nil {
-		f.Mode = mode(*i.IsLive)
+		f.Mode = modeOf(*i.IsLive)
 	}
 	amount := i.Amount // the requested amount
 	if typ == schemas.PaymentCaptured {
@@ -289,7 +289,7 @@ func (e moneyhashEvent) transaction(typ schemas.Type, o Options) (f Fact, err er
 }
 
 // setStatus sets the time and the error of the operation's status with the id.
-func (op moneyhashOperation) setStatus(id text, f *Fact) (err error) {
+func (op moneyhashOperation) setStatus(id text, f *fact) (err error) {
 	for _, s := range op.Statuses {
 		if s.ID != id {
 			continue

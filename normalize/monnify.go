@@ -25,13 +25,13 @@ var monnify = Connector{
 	Docs:      "https://developers.monnify.com/docs/webhooks",
 	Key:       "eventData.paymentReference; eventData.reference of disbursements, eventData.externalMandateReference of mandates",
 	Tellers:   monnifyTellers(),
-	Normalize: monnifyNormalize,
+	normalize: monnifyNormalize,
 }
 
 // monnifyReaders are the function that reads the data, and the event type, of each event.
 // The type is empty where the data decides.
 var monnifyReaders = map[string]struct {
-	read func(monnifyData, schemas.Type) (Fact, error)
+	read func(monnifyData, schemas.Type) (fact, error)
 	typ  schemas.Type
 }{
 	"SUCCESSFUL_TRANSACTION":  {monnifyData.payment, schemas.PaymentCaptured},
@@ -124,7 +124,7 @@ type monnifyData struct {
 	MandateStatus       text `json:"mandateStatus"`
 }
 
-func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
+func monnifyNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		EventType text           `json:"eventType"`
 		EventData jsontext.Value `json:"eventData"`
@@ -138,7 +138,7 @@ func monnifyNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	event, ok := monnifyReaders[name]
 	if !ok {
-		return []Fact{notUnified(name)}, nil
+		return []fact{notUnified(name)}, nil
 	}
 	var d monnifyData
 	if err := redecode(e.EventData, &d); err != nil {
@@ -181,7 +181,7 @@ func monnifyMissing(id string) error {
 func (d monnifyData) currency() string { return first(d.Currency, "NGN") }
 
 // payment reads a transaction.
-func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
+func (d monnifyData) payment(typ schemas.Type) (f fact, err error) {
 	if d.TransactionReference == "" {
 		return f, monnifyMissing("transactionReference")
 	}
@@ -203,7 +203,7 @@ func (d monnifyData) payment(typ schemas.Type) (f Fact, err error) {
 }
 
 // refund reads a refund. Its only id is the reference that the merchant gave it.
-func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
+func (d monnifyData) refund(typ schemas.Type) (f fact, err error) {
 	if d.RefundReference == "" {
 		return f, monnifyMissing("refundReference")
 	}
@@ -216,7 +216,7 @@ func (d monnifyData) refund(typ schemas.Type) (f Fact, err error) {
 }
 
 // disbursement reads a payout to a beneficiary.
-func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
+func (d monnifyData) disbursement(typ schemas.Type) (f fact, err error) {
 	if d.TransactionReference == "" {
 		return f, monnifyMissing("transactionReference")
 	}
@@ -231,7 +231,7 @@ func (d monnifyData) disbursement(typ schemas.Type) (f Fact, err error) {
 }
 
 // settlement reads a payout to the merchant's own bank account or wallet.
-func (d monnifyData) settlement(typ schemas.Type) (f Fact, err error) {
+func (d monnifyData) settlement(typ schemas.Type) (f fact, err error) {
 	if d.SettlementReference == "" {
 		return f, monnifyMissing("settlementReference")
 	}
@@ -241,7 +241,7 @@ func (d monnifyData) settlement(typ schemas.Type) (f Fact, err error) {
 }
 
 // mandate reads a mandate.
-func (d monnifyData) mandate(schemas.Type) (f Fact, err error) {
+func (d monnifyData) mandate(schemas.Type) (f fact, err error) {
 	if d.MandateCode == "" {
 		return f, monnifyMissing("mandateCode")
 	}

@@ -26,7 +26,7 @@ var multisafepay = Connector{
 	Docs:      "https://docs.multisafepay.com/docs/payment-statuses",
 	Key:       "order_id",
 	Tellers:   multisafepayTellers(),
-	Normalize: multisafepayNormalize,
+	normalize: multisafepayNormalize,
 }
 
 // multisafepayTypes are the event types of an order's status.
@@ -93,7 +93,7 @@ type multisafepayRefundData struct {
 	Description   text   `json:"description"`
 }
 
-func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
+func multisafepayNormalize(payload []byte, _ Options) ([]fact, error) {
 	var n struct {
 		Status          text `json:"status"`
 		FinancialStatus text `json:"financial_status"`
@@ -110,7 +110,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	typ := multisafepayTypes[string(status)]
 	if typ == "" && status != "" {
-		return []Fact{ignored(event, fmt.Sprintf("the status %q says nothing of the payment", event))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing of the payment", event))}, nil
 	}
 	var p multisafepayOrder
 	err := redecode(payload, &p)
@@ -121,9 +121,9 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return oneMalformed(event, err)
 	}
 	if typ.Family() != "refund" || len(p.RelatedTransactions) == 0 {
-		return []Fact{p.fact(typ)}, nil
+		return []fact{p.fact(typ)}, nil
 	}
-	var facts []Fact
+	var facts []fact
 	for _, r := range p.RelatedTransactions {
 		facts = append(facts, p.refund(r))
 	}
@@ -131,7 +131,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]Fact, error) {
 }
 
 // common returns a fact with the fields that all facts of an order have.
-func (p multisafepayOrder) common(typ schemas.Type) (f Fact) {
+func (p multisafepayOrder) common(typ schemas.Type) (f fact) {
 	f.Type, f.ConnectorEventType = typ, p.Status
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(p.OrderID), string(p.TransactionID)
 	f.PaymentMethod = method(p.PaymentDetails.Type, "")
@@ -139,7 +139,7 @@ func (p multisafepayOrder) common(typ schemas.Type) (f Fact) {
 }
 
 // fact returns the fact of the order itself.
-func (p multisafepayOrder) fact(typ schemas.Type) Fact {
+func (p multisafepayOrder) fact(typ schemas.Type) fact {
 	f, amount := p.common(typ), p.Amount
 	f.Identity = fmt.Sprintf("%s/%s", p.OrderID, p.TransactionID)
 	switch typ {
@@ -167,7 +167,7 @@ func (p multisafepayOrder) fact(typ schemas.Type) Fact {
 
 // refund returns the fact of a refund. It reads each refund separately, so that one that
 // cannot be read does not affect the others.
-func (p multisafepayOrder) refund(item jsontext.Value) Fact {
+func (p multisafepayOrder) refund(item jsontext.Value) fact {
 	var n struct {
 		Status text `json:"status"`
 	}

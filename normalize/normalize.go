@@ -99,10 +99,10 @@ type Connector struct {
 	// Tellers are the processor's event types that the connector reads, in the order
 	// in which people should read them.
 	Tellers []Teller
-	// Normalize reads a verified payload. It returns one fact for each item of the
+	// normalize reads a verified payload. It returns one fact for each item of the
 	// payload, in their order. The error wraps [ErrMalformed] and means that the
 	// payload as a whole cannot be read.
-	Normalize func(payload []byte, o Options) ([]Fact, error)
+	normalize func(payload []byte, o Options) ([]fact, error)
 }
 
 // Setting describes an optional setting of an endpoint.
@@ -156,9 +156,9 @@ type Options struct {
 // defaultMerchantIDKeys is the default of [Options.MerchantIDKeys].
 var defaultMerchantIDKeys = []string{"merchant_transaction_id", "order_id"}
 
-// Fact is what one item of a payload says happened. The connector sets the fields
+// fact is what one item of a payload says happened. The connector sets the fields
 // that it reads, and [Normalize] makes an event of them.
-type Fact struct {
+type fact struct {
 	// Type is the event type. It is empty for an item that becomes no event; Outcome
 	// and Why are then set.
 	Type schemas.Type
@@ -177,7 +177,7 @@ type Fact struct {
 	Formerly []string
 	Item     int       // distinguishes facts with the same identity and type
 	Time     time.Time // when it happened; zero if the processor does not say
-	Mode     Mode
+	Mode     mode
 	schemas.Data
 
 	Outcome Outcome // ignored or malformed; empty if Type is set
@@ -186,22 +186,22 @@ type Fact struct {
 	ToldBy []string
 }
 
-// Mode says whether a fact is about real money.
-type Mode string
+// mode says whether a fact is about real money.
+type mode string
 
-// The modes. With ModeUnknown, the fact has the mode of the endpoint.
+// The modes. With modeUnknown, the fact has the mode of the endpoint.
 const (
-	ModeUnknown Mode = ""
-	ModeLive    Mode = "live"
-	ModeTest    Mode = "test"
+	modeUnknown mode = ""
+	modeLive    mode = "live"
+	modeTest    mode = "test"
 )
 
-// mode returns the mode for processors that send a boolean.
-func mode(live bool) Mode {
+// modeOf returns the mode for processors that send a boolean.
+func modeOf(live bool) mode {
 	if live {
-		return ModeLive
+		return modeLive
 	}
-	return ModeTest
+	return modeTest
 }
 
 // Outcome is the result of normalising a payload, or one item of it.
@@ -279,7 +279,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	payload = withoutByteOrderMark(payload)
 	facts, err := c.read(payload, o)
 	if err != nil {
-		facts = []Fact{malformed("", err)}
+		facts = []fact{malformed("", err)}
 	}
 	var r Result
 	type position struct{ item, event int }
@@ -341,22 +341,22 @@ func sameFact(one, a, b schemas.Event) bool {
 // read calls the connector and turns a panic into an error that wraps
 // [ErrMalformed]: after a panic, the processor would redeliver the same payload for
 // days.
-func (c Connector) read(payload []byte, o Options) (facts []Fact, err error) {
+func (c Connector) read(payload []byte, o Options) (facts []fact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			facts, err = nil, fmt.Errorf("%w: the connector panicked: %v", ErrMalformed, p)
 		}
 	}()
-	return c.Normalize(payload, o)
+	return c.normalize(payload, o)
 }
 
 // event returns the event of a fact, or, if it becomes none, the reason.
-func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
+func (f fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
 	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why, ToldBy: f.ToldBy}
 	switch {
 	case f.Type == "":
 		return schemas.Event{}, skipped
-	case o.Live && f.Mode == ModeTest:
+	case o.Live && f.Mode == modeTest:
 		skipped.Outcome, skipped.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
 		return schemas.Event{}, skipped
 	}
@@ -364,7 +364,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	d := f.Data
 	d.Connector, d.Endpoint, d.Status = connector, o.Endpoint, f.Type.Status()
 	d.ReceivedAt = o.ReceivedAt.UTC()
-	d.Live = f.Mode == ModeLive || f.Mode == ModeUnknown && o.Live
+	d.Live = f.Mode == modeLive || f.Mode == modeUnknown && o.Live
 	if schemas.CheckReference(d.MerchantTransactionID) == nil {
 		d.KeySource = cmp.Or(d.KeySource, schemas.KeyFromPayload)
 	} else {
@@ -401,7 +401,7 @@ func (f Fact) event(connector string, payload []byte, o Options) (schemas.Event,
 
 // idsOf returns the event ids of further identities of a fact, without those that its
 // event e has already.
-func (f Fact) idsOf(identities []string, e schemas.Event) (ids []string) {
+func (f fact) idsOf(identities []string, e schemas.Event) (ids []string) {
 	for _, identity := range identities {
 		id := schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, f.Type, f.Item)
 		if !slices.Contains(e.IDs(), id) && !slices.Contains(ids, id) {
@@ -420,9 +420,9 @@ func payloadIdentity(payload []byte) string {
 
 // reference returns what a fact without an event says of a payment; false if it does
 // not say both the merchant's reference and an id of the processor's.
-func (f Fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
+func (f fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
 	d := f.Data
-	if f.Type != "" || d.UnsignedIDs || d.KeySource == schemas.KeyFromRequest || o.Live && f.Mode == ModeTest || schemas.CheckReference(d.MerchantTransactionID) != nil {
+	if f.Type != "" || d.UnsignedIDs || d.KeySource == schemas.KeyFromRequest || o.Live && f.Mode == modeTest || schemas.CheckReference(d.MerchantTransactionID) != nil {
 		return r, false
 	}
 	r = schemas.Reference{MerchantTransactionID: d.MerchantTransactionID, Connector: connector, Account: d.Account}
@@ -448,7 +448,7 @@ func checkSize(e schemas.Event) error {
 // connectorID returns the id in the fallback key: the payment's, so that all events
 // of a payment have the same key, else that of the dispute, refund, payout, mandate
 // or event.
-func (f Fact) connectorID() string {
+func (f fact) connectorID() string {
 	for _, id := range []string{
 		f.ConnectorTransactionID, f.ConnectorDisputeID, f.ConnectorRefundID,
 		f.ConnectorPayoutID, f.ConnectorMandateID, f.MandateID, f.ConnectorEventID,

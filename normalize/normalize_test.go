@@ -294,7 +294,7 @@ func FuzzNormalize(f *testing.F) {
 		if !ok {
 			return
 		}
-		facts, err := c.Normalize(payload, Options{Endpoint: "default", MerchantIDKeys: defaultMerchantIDKeys, ReceivedAt: received})
+		facts, err := c.normalize(payload, Options{Endpoint: "default", MerchantIDKeys: defaultMerchantIDKeys, ReceivedAt: received})
 		if err != nil {
 			return
 		}

@@ -18,7 +18,7 @@ var opayoServer = Connector{
 	Docs:      "https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction",
 	Key:       "VendorTxCode",
 	Tellers:   sentToURL(opayoServerTellers),
-	Normalize: opayoServerNormalize,
+	normalize: opayoServerNormalize,
 }
 
 // opayoServerTellers are the event types, by name.
@@ -45,18 +45,18 @@ var opayoServerTypes = map[string]schemas.Type{
 	"ABORT":         schemas.PaymentCancelled,
 }
 
-func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
+func opayoServerNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
 	}
 	status := p["Status"]
-	f := Fact{Type: opayoServerTypes[status]}
+	f := fact{Type: opayoServerTypes[status]}
 	switch {
 	case status == "":
 		return nil, fmt.Errorf("%w: no Status: not a notification of Opayo's", ErrMalformed)
 	case f.Type == "":
-		return []Fact{unknownStatus(status, "the status", status)}, nil
+		return []fact{unknownStatus(status, "the status", status)}, nil
 	case p["VPSTxId"] == "":
 		return oneMalformed(status, fmt.Errorf("%w: no VPSTxId: the webhook does not say which transaction it is about", ErrMalformed))
 	}
@@ -64,7 +64,7 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	f.MerchantTransactionID = p["VendorTxCode"]
 	if status == "OK" && p["TxAuthNo"] == "" && p["Token"] != "" { // the bank was not asked: the card was only stored
 		f.Type, f.ConnectorMandateID = schemas.MandateActive, p["Token"]
-		return []Fact{f}, nil
+		return []fact{f}, nil
 	}
 	if status == "OK" && p["TxType"] == "DEFERRED" {
 		f.Type = schemas.PaymentAuthorized
@@ -83,5 +83,5 @@ func opayoServerNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(status, p["StatusDetail"], p["DeclineCode"])
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

@@ -30,7 +30,7 @@ var paddle = Connector{
 	Docs:      "https://developer.paddle.com/webhooks/overview",
 	Key:       "data.custom_data.<merchant_id_keys> of transactions; adjustments name only the transaction",
 	Tellers:   paddleTellers,
-	Normalize: paddleNormalize,
+	normalize: paddleNormalize,
 }
 
 // paddleTellers are the events, the most important first.
@@ -56,7 +56,7 @@ var paddleAdjusted = []schemas.Type{schemas.RefundPending, schemas.RefundSucceed
 // paddleReaders has, for each event name, the function that reads its data and
 // the event type. The type is empty where the data decides.
 var paddleReaders = map[string]struct {
-	read func(paddleData, schemas.Type, Options) (Fact, error)
+	read func(paddleData, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
 }{
 	"transaction.billed":         {paddleTransaction, schemas.PaymentActionRequired}, // the customer received an invoice and has to pay it
@@ -126,7 +126,7 @@ type paddleData struct {
 	} `json:"totals"`
 }
 
-func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
+func paddleNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
 		EventID    text           `json:"event_id"`
 		EventType  text           `json:"event_type"`
@@ -142,7 +142,7 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 	case name == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of Paddle's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(name)}, nil
+		return []fact{notUnified(name)}, nil
 	case e.EventID == "":
 		return oneMalformed(name, fmt.Errorf("%w: no event_id: not an event of Paddle's", ErrMalformed))
 	}
@@ -172,11 +172,11 @@ func paddleNormalize(payload []byte, o Options) ([]Fact, error) {
 		}
 	}
 	f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), name
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // paddleTransaction reads a transaction.
-func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err error) {
+func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f fact, err error) {
 	if typ == schemas.PaymentCaptured && d.Status != "" && d.Status != "paid" && d.Status != "completed" {
 		typ = schemas.PaymentProcessing // the status decides, not the event name
 	}
@@ -201,7 +201,7 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f Fact, err e
 
 // paddleUpdated reads a transaction of which something changed. Its status tells
 // whether it is paid or canceled, which events of their own say, too.
-func paddleUpdated(d paddleData, _ schemas.Type, o Options) (Fact, error) {
+func paddleUpdated(d paddleData, _ schemas.Type, o Options) (fact, error) {
 	switch d.Status {
 	case "paid", "completed":
 		return paddleTransaction(d, schemas.PaymentCaptured, o)
@@ -213,7 +213,7 @@ func paddleUpdated(d paddleData, _ schemas.Type, o Options) (Fact, error) {
 
 // paddlePastDue reads a transaction that is past due. It is a failed payment
 // only if somebody tried to pay.
-func paddlePastDue(d paddleData, typ schemas.Type, o Options) (Fact, error) {
+func paddlePastDue(d paddleData, typ schemas.Type, o Options) (fact, error) {
 	if len(d.Payments) == 0 || d.Payments[0].ErrorCode == "" {
 		return ignored("", "nobody tried to pay in time, and it can still be paid"), nil
 	}
@@ -221,7 +221,7 @@ func paddlePastDue(d paddleData, typ schemas.Type, o Options) (Fact, error) {
 }
 
 // paddleAdjustment reads an adjustment: a refund or a chargeback.
-func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err error) {
+func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f fact, err error) {
 	typ, ok := paddleAdjustmentTypes[[2]text{d.Action, d.Status}]
 	if !ok {
 		return ignored("", fmt.Sprintf("the adjustment is a %q that is %q: no money moves by it, or another adjustment tells", d.Action, d.Status)), nil
@@ -245,14 +245,14 @@ func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f Fact, err erro
 }
 
 // paddlePayout reads a payout to the merchant.
-func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
+func paddlePayout(d paddleData, typ schemas.Type, _ Options) (f fact, err error) {
 	f.Type, f.ConnectorPayoutID = typ, d.ID
 	f.Amount, err = minorText(d.Amount, d.CurrencyCode, nil)
 	return f, err
 }
 
 // paddlePaymentMethod reads a stored payment method.
-func paddlePaymentMethod(d paddleData, typ schemas.Type, _ Options) (f Fact, err error) {
+func paddlePaymentMethod(d paddleData, typ schemas.Type, _ Options) (f fact, err error) {
 	f.Type, f.ConnectorMandateID = typ, d.ID
 	f.PaymentMethod = method(d.Type, "")
 	return f, nil

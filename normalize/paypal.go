@@ -42,7 +42,7 @@ var paypal = Connector{
 	Docs:      "https://developer.paypal.com/api/rest/webhooks/event-names/",
 	Key:       "resource.invoice_id, else resource.custom_id; of orders, purchase_units' invoice_id, custom_id or reference_id; of invoices, their number; of payouts, sender_item_id",
 	Tellers:   paypalTellers(),
-	Normalize: paypalNormalize,
+	normalize: paypalNormalize,
 }
 
 // paypalInstead are the event types that need not be subscribed to, with those that
@@ -97,7 +97,7 @@ func paypalTellers() (all []Teller) {
 }
 
 // paypalReader reads the resource of an event.
-type paypalReader func(event string, resource jsontext.Value) ([]Fact, error)
+type paypalReader func(event string, resource jsontext.Value) ([]fact, error)
 
 // paypalReaders has, for each event name, the function that reads its resource.
 var paypalReaders = map[string]paypalReader{
@@ -183,14 +183,14 @@ var paypalFormerlyByEvent = map[string]bool{
 }
 
 // paypalSingle turns a function that returns one fact into a reader.
-func paypalSingle(read func(event string, resource jsontext.Value) (Fact, error)) paypalReader {
-	return func(event string, resource jsontext.Value) ([]Fact, error) {
+func paypalSingle(read func(event string, resource jsontext.Value) (fact, error)) paypalReader {
+	return func(event string, resource jsontext.Value) ([]fact, error) {
 		f, err := read(event, resource)
-		return []Fact{f}, err
+		return []fact{f}, err
 	}
 }
 
-func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
+func paypalNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		ID         text           `json:"id"`
 		EventType  text           `json:"event_type"`
@@ -207,7 +207,7 @@ func paypalNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of PayPal's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of PayPal's", ErrMalformed))
 	}
@@ -254,15 +254,15 @@ func (l paypalLinks) id(kinds ...string) string {
 	return ""
 }
 
-// mode returns ModeTest for the sandbox. Otherwise the mode is unknown, because
+// mode returns modeTest for the sandbox. Otherwise the mode is unknown, because
 // the simulator has the same host as live.
-func (l paypalLinks) mode() Mode {
+func (l paypalLinks) mode() mode {
 	for _, link := range l {
 		if u, err := url.Parse(link.Href); err == nil && strings.HasSuffix(u.Host, ".sandbox.paypal.com") {
-			return ModeTest
+			return modeTest
 		}
 	}
-	return ModeUnknown
+	return modeUnknown
 }
 
 // paypalMoney is an amount of v2 or of v1. In v1, amounts of refunds are

@@ -56,7 +56,7 @@ type paypalDisputeObject struct {
 // paypalDispute reads a dispute. Some updates are only about messages, so the
 // identity is the dispute, its stage and, while it is open, the date by which
 // the merchant has to respond.
-func paypalDispute(event string, resource jsontext.Value) (f Fact, err error) {
+func paypalDispute(event string, resource jsontext.Value) (f fact, err error) {
 	var d paypalDisputeObject
 	if err := decode(resource, &d); err != nil {
 		return f, err

@@ -102,7 +102,7 @@ func paypalReadInvoice(resource jsontext.Value) (i paypalInvoice, err error) {
 }
 
 // fact returns the fields that the facts of an invoice have in common.
-func (i paypalInvoice) fact(typ schemas.Type, m paypalMoney) (f Fact, err error) {
+func (i paypalInvoice) fact(typ schemas.Type, m paypalMoney) (f fact, err error) {
 	f.Type, f.ConnectorTransactionID = typ, i.id()
 	f.MerchantTransactionID = first(i.Detail.Number, i.Number)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, i.ID)
@@ -123,7 +123,7 @@ var paypalPaidInvoiceStatuses = []string{
 // The invoice does not say which payment is pending. If one is, a payment
 // counts as captured if the rest of the paid sum covers it, in the order of the
 // list, and as processing otherwise.
-func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
+func paypalInvoicePaid(event string, resource jsontext.Value) ([]fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
 	if sum != nil {
 		left = sum.Value
 	}
-	var facts []Fact
+	var facts []fact
 	for _, p := range i.Payments.list {
 		f, err := i.payment(p)
 		switch {
@@ -157,25 +157,25 @@ func paypalInvoicePaid(event string, resource jsontext.Value) ([]Fact, error) {
 	case len(facts) > 0:
 		return facts, nil
 	case len(i.Payments.list) > 0 || i.Status == "MARKED_AS_PAID":
-		return []Fact{ignored(event, "the merchant says that it was paid, and not through PayPal")}, nil
+		return []fact{ignored(event, "the merchant says that it was paid, and not through PayPal")}, nil
 	case !paid:
 		f, err := i.fact(schemas.PaymentProcessing, i.total())
-		return []Fact{f}, err
+		return []fact{f}, err
 	case i.paid() == paypalMoney{} && i.Status != "PARTIALLY_PAID":
 		f, err := i.fact(schemas.PaymentCaptured, i.total())
 		f.CapturedAmount = f.Amount
 		f.Identity = string(i.ID) + ":captured"
-		return []Fact{f}, err
+		return []fact{f}, err
 	}
 	f, err := i.fact(schemas.PaymentCaptured, i.paid())
 	if f.CapturedAmount = f.Amount; f.Amount != nil {
 		f.Identity = fmt.Sprintf("%s:captured:%d", i.ID, f.Amount.Value) // the sum of the payments so far
 	}
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // payment returns the fact of one payment of the invoice.
-func (i paypalInvoice) payment(p paypalInvoiceTransaction) (Fact, error) {
+func (i paypalInvoice) payment(p paypalInvoiceTransaction) (fact, error) {
 	f, err := i.fact(schemas.PaymentCaptured, p.Amount)
 	id := p.paypalID()
 	f.Identity, f.ConnectorTransactionID, f.CapturedAmount = id, id, f.Amount
@@ -194,12 +194,12 @@ func (i paypalInvoice) paid() paypalMoney {
 
 // paypalInvoiceRefunded reads a refunded invoice. It returns a fact for each
 // refund.
-func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]Fact, error) {
+func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return nil, err
 	}
-	var facts []Fact
+	var facts []fact
 	for _, r := range i.Refunds.list {
 		id := r.paypalID()
 		if id == "" {
@@ -215,14 +215,14 @@ func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]Fact, error
 	case len(facts) > 0:
 		return facts, nil
 	case len(i.Refunds.list) > 0 || i.Status == "MARKED_AS_REFUNDED":
-		return []Fact{ignored(event, "the merchant says that it was refunded, and not through PayPal")}, nil
+		return []fact{ignored(event, "the merchant says that it was refunded, and not through PayPal")}, nil
 	}
 	f, err := i.fact(schemas.RefundSucceeded, paypalMoney{}) // the invoice does not say how much
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // paypalInvoiceCancelled reads an invoice that the merchant cancelled.
-func paypalInvoiceCancelled(_ string, resource jsontext.Value) (f Fact, err error) {
+func paypalInvoiceCancelled(_ string, resource jsontext.Value) (f fact, err error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return f, err

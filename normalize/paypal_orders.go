@@ -67,7 +67,7 @@ var paypalRepeated = map[string]bool{
 
 // paypalOrder reads an order. It returns a fact for each purchase unit, because
 // each is a payment with its own reference.
-func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
+func paypalOrder(event string, resource jsontext.Value) ([]fact, error) {
 	var o paypalOrderObject
 	if err := decode(resource, &o); err != nil {
 		return nil, err
@@ -76,9 +76,9 @@ func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
 	if len(units) == 0 {
 		units = []paypalUnit{{Amount: o.Amount}}
 	}
-	var facts []Fact
+	var facts []fact
 	for i, u := range units {
-		f := Fact{Type: paypalOrderTypes[event], Item: i}
+		f := fact{Type: paypalOrderTypes[event], Item: i}
 		f.ConnectorTransactionID, f.MerchantTransactionID = first(o.ID, o.OrderID), u.id()
 		if f.ConnectorTransactionID != "" && !paypalRepeated[event] {
 			f.Identity = f.ConnectorTransactionID + ":" + event
@@ -96,13 +96,13 @@ func paypalOrder(event string, resource jsontext.Value) ([]Fact, error) {
 // paypalOrderCompleted reads a completed order. It returns a fact for each
 // capture and authorization. These facts are the same as those of the payments'
 // own events, which the endpoint may not receive.
-func paypalOrderCompleted(event string, resource jsontext.Value) ([]Fact, error) {
+func paypalOrderCompleted(event string, resource jsontext.Value) ([]fact, error) {
 	var o paypalOrderObject
 	if err := decode(resource, &o); err != nil {
 		return nil, err
 	}
-	var facts []Fact
-	add := func(u paypalUnit, f Fact, err error) {
+	var facts []fact
+	add := func(u paypalUnit, f fact, err error) {
 		f.MerchantTransactionID = first(f.MerchantTransactionID, u.id())
 		f.PaymentMethod = o.PaymentSource.method()
 		if err != nil {
@@ -121,7 +121,7 @@ func paypalOrderCompleted(event string, resource jsontext.Value) ([]Fact, error)
 		}
 	}
 	if len(facts) == 0 {
-		return []Fact{toldBy(event, "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.AUTHORIZATION.CREATED")}, nil // it has no id of a payment
+		return []fact{toldBy(event, "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.AUTHORIZATION.CREATED")}, nil // it has no id of a payment
 	}
 	return facts, nil
 }

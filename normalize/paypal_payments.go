@@ -54,7 +54,7 @@ func (p paypalPayment) typ(event string, types map[string]schemas.Type) (schemas
 
 // fact returns the fields that the facts of payments and refunds have in
 // common.
-func (p paypalPayment) fact(event string, types map[string]schemas.Type) (f Fact, err error) {
+func (p paypalPayment) fact(event string, types map[string]schemas.Type) (f fact, err error) {
 	if f.Type, err = p.typ(event, types); err != nil {
 		return f, err
 	}
@@ -78,7 +78,7 @@ var paypalAuthorizationTypes = map[string]schemas.Type{
 }
 
 // paypalAuthorization reads an authorization.
-func paypalAuthorization(event string, resource jsontext.Value) (f Fact, err error) {
+func paypalAuthorization(event string, resource jsontext.Value) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -87,7 +87,7 @@ func paypalAuthorization(event string, resource jsontext.Value) (f Fact, err err
 }
 
 // authorization returns the fact of an authorization.
-func (p paypalPayment) authorization(event string) (Fact, error) {
+func (p paypalPayment) authorization(event string) (fact, error) {
 	f, err := p.fact(event, paypalAuthorizationTypes)
 	p.details(&f)
 	if f.Type == schemas.PaymentAuthorized {
@@ -108,7 +108,7 @@ var paypalCaptureTypes = map[string]schemas.Type{
 }
 
 // paypalCapture reads a capture or a sale.
-func paypalCapture(event string, resource jsontext.Value) (f Fact, err error) {
+func paypalCapture(event string, resource jsontext.Value) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -119,7 +119,7 @@ func paypalCapture(event string, resource jsontext.Value) (f Fact, err error) {
 // capture returns the fact of a capture or a sale. A failed capture of an
 // authorization has the type payment.capture_failed, any other failure
 // payment.failed.
-func (p paypalPayment) capture(event string) (Fact, error) {
+func (p paypalPayment) capture(event string) (fact, error) {
 	f, err := p.fact(event, paypalCaptureTypes)
 	p.details(&f)
 	authorization := first(string(p.SupplementaryData.RelatedIDs.AuthorizationID), p.Links.id("authorizations", "authorization"))
@@ -134,7 +134,7 @@ func (p paypalPayment) capture(event string) (Fact, error) {
 }
 
 // details sets the fields that payments have and refunds do not.
-func (p paypalPayment) details(f *Fact) {
+func (p paypalPayment) details(f *fact) {
 	f.NetworkTransactionID = string(p.NetworkTransactionReference.ID)
 	f.MandateID = string(p.BillingAgreementID)
 	if f.Type == schemas.PaymentFailed {
@@ -152,7 +152,7 @@ var paypalRefundTypes = map[string]schemas.Type{
 }
 
 // paypalRefund reads a refund.
-func paypalRefund(event string, resource jsontext.Value) (f Fact, err error) {
+func paypalRefund(event string, resource jsontext.Value) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -169,7 +169,7 @@ func paypalRefund(event string, resource jsontext.Value) (f Fact, err error) {
 // paypalReversal reads a payment that PayPal reversed. The resource is the
 // refund that PayPal made. Its status does not matter: the money was taken
 // back.
-func paypalReversal(event string, resource jsontext.Value) (f Fact, err error) {
+func paypalReversal(event string, resource jsontext.Value) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -183,7 +183,7 @@ func paypalReversal(event string, resource jsontext.Value) (f Fact, err error) {
 // parent sets the id of the refund and the id of the refunded payment. For a
 // reversed sale, the resource can be the sale itself, with a link to the
 // refund.
-func (p paypalPayment) parent(event string, f *Fact) {
+func (p paypalPayment) parent(event string, f *fact) {
 	parent := first(string(p.SaleID), string(p.CaptureID), string(p.SupplementaryData.RelatedIDs.CaptureID),
 		p.Links.id("captures", "capture", "sale"))
 	id, linked := string(p.ID), p.Links.id("refunds", "refund")

@@ -33,7 +33,7 @@ var paystack = Connector{
 	Docs:      "https://paystack.com/docs/payments/webhooks/#types-of-events",
 	Key:       "data.reference; data.transaction_reference of refunds; data.transaction.reference of disputes and invoices",
 	Tellers:   paystackTellers,
-	Normalize: paystackNormalize,
+	normalize: paystackNormalize,
 }
 
 // paystackTellers has the events, the most important first. Paystack sends all of
@@ -75,7 +75,7 @@ var paystackExponents = map[string]int{"RWF": 2, "XOF": 2}
 // paystackReaders has, for each event name, the method that reads its data and
 // the event type. The type is empty where the data decides.
 var paystackReaders = map[string]struct {
-	read func(paystackData, schemas.Type) (Fact, error)
+	read func(paystackData, schemas.Type) (fact, error)
 	typ  schemas.Type
 }{
 	"charge.success":         {paystackData.charge, schemas.PaymentCaptured},
@@ -134,7 +134,7 @@ var paystackResolutionTypes = map[text]schemas.Type{
 	"declined":          schemas.DisputeWon,
 }
 
-func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
+func paystackNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		Event text           `json:"event"`
 		Data  jsontext.Value `json:"data"` // of some events an array
@@ -148,11 +148,11 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 	name := string(e.Event)
 	event, ok := paystackReaders[name]
 	if why := paystackIgnored[name]; why != "" {
-		return []Fact{ignored(name, why)}, nil
+		return []fact{ignored(name, why)}, nil
 	} else if other := paystackToldBy[name]; other != "" {
-		return []Fact{toldBy(name, other)}, nil
+		return []fact{toldBy(name, other)}, nil
 	} else if !ok {
-		return []Fact{notUnified(name)}, nil
+		return []fact{notUnified(name)}, nil
 	}
 	var d paystackData
 	if err := redecode(e.Data, &d); err != nil {
@@ -163,7 +163,7 @@ func paystackNormalize(payload []byte, _ Options) ([]Fact, error) {
 		f.Time, err = d.time(f.Type)
 	}
 	if d.Domain != "" {
-		f.Mode = mode(d.Domain == "live")
+		f.Mode = modeOf(d.Domain == "live")
 	}
 	if name == "invoice.payment_failed" {
 		f.Formerly = []string{payloadIdentity(payload)}
@@ -299,7 +299,7 @@ func paystackMissing(id string) error {
 func (d paystackData) identity(id text) string { return string(id) + ":" + string(d.Status) }
 
 // charge reads a transaction.
-func (d paystackData) charge(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) charge(typ schemas.Type) (f fact, err error) {
 	if d.ID == "" {
 		return f, paystackMissing("id")
 	}
@@ -329,9 +329,9 @@ func (d paystackData) referenceIdentity() string {
 
 // invoice reads a failed payment of a subscription. It can be without a
 // transaction; nothing tells the attempts apart then but the payload.
-func (d paystackData) invoice(typ schemas.Type) (Fact, error) {
+func (d paystackData) invoice(typ schemas.Type) (fact, error) {
 	if d.InvoiceCode == "" {
-		return Fact{}, paystackMissing("invoice_code")
+		return fact{}, paystackMissing("invoice_code")
 	}
 	d.ID, d.Reference, d.Currency = d.InvoiceCode, d.Transaction.Reference, d.Transaction.Currency
 	f, err := d.charge(typ)
@@ -349,7 +349,7 @@ func (d paystackData) invoice(typ schemas.Type) (Fact, error) {
 
 // preauthorization reads a preauthorization. It has an id of its own until it
 // is captured; then it has the id of the transaction that it became.
-func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) preauthorization(typ schemas.Type) (f fact, err error) {
 	if d.ID == "" {
 		return f, paystackMissing("id")
 	}
@@ -374,7 +374,7 @@ func (d paystackData) preauthorization(typ schemas.Type) (f Fact, err error) {
 
 // rejectedTransfer reads a bank transfer by the payer that Paystack sent back.
 // The payer can try again. Of the payment, the event has only Paystack's id.
-func (d paystackData) rejectedTransfer(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) rejectedTransfer(typ schemas.Type) (f fact, err error) {
 	t := d.BankTransfer
 	if t.TransactionID == "" {
 		return f, paystackMissing("bank_transfer.transaction_id")
@@ -387,7 +387,7 @@ func (d paystackData) rejectedTransfer(typ schemas.Type) (f Fact, err error) {
 }
 
 // refund reads a refund.
-func (d paystackData) refund(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) refund(typ schemas.Type) (f fact, err error) {
 	if d.TransactionReference == "" {
 		return f, paystackMissing("transaction_reference")
 	}
@@ -401,7 +401,7 @@ func (d paystackData) refund(typ schemas.Type) (f Fact, err error) {
 }
 
 // dispute reads a dispute.
-func (d paystackData) dispute(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) dispute(typ schemas.Type) (f fact, err error) {
 	if d.ID == "" {
 		return f, paystackMissing("id")
 	}
@@ -430,7 +430,7 @@ func (d paystackData) dispute(typ schemas.Type) (f Fact, err error) {
 }
 
 // transfer reads a payout. It has both an id, as transactions have, and a code.
-func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) transfer(typ schemas.Type) (f fact, err error) {
 	if d.ID == "" {
 		return f, paystackMissing("id")
 	}
@@ -445,7 +445,7 @@ func (d paystackData) transfer(typ schemas.Type) (f Fact, err error) {
 }
 
 // mandate reads a subscription or an authorization of direct debit.
-func (d paystackData) mandate(typ schemas.Type) (f Fact, err error) {
+func (d paystackData) mandate(typ schemas.Type) (f fact, err error) {
 	id := first(d.SubscriptionCode, d.AuthorizationCode)
 	if id == "" {
 		return f, paystackMissing("subscription_code or data.authorization_code")

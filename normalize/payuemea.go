@@ -22,7 +22,7 @@ var payuEmea = Connector{
 	Docs:      "https://developers.payu.com/europe/docs/webhooks/",
 	Key:       "order.extOrderId, of refunds extOrderId",
 	Tellers:   sentToURL(payuEmeaTellers),
-	Normalize: payuEmeaNormalize,
+	normalize: payuEmeaNormalize,
 }
 
 // payuEmeaTellers are the event types, by name.
@@ -87,7 +87,7 @@ type payuEmeaRefund struct {
 	ReasonDescription text   `json:"reasonDescription"`
 }
 
-func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
+func payuEmeaNormalize(payload []byte, _ Options) ([]fact, error) {
 	var n payuEmeaNotification
 	if err := decode(payload, &n); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 		kind, about, types, read = "refund", n.Refund, payuEmeaRefundTypes, n.refund
 	}
 	if len(about) == 0 {
-		return []Fact{ignored("", "neither an order nor a refund")}, nil
+		return []fact{ignored("", "neither an order nor a refund")}, nil
 	}
 	var state struct {
 		Status text `json:"status"`
@@ -107,14 +107,14 @@ func payuEmeaNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	event := kind + "." + string(state.Status)
 	if types[state.Status] == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the status of %q is not known to tollbridge", event))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the status of %q is not known to tollbridge", event))}, nil
 	}
 	f, err := read()
 	return oneFact(event, f, err)
 }
 
 // order reads a notification about an order.
-func (n payuEmeaNotification) order() (f Fact, err error) {
+func (n payuEmeaNotification) order() (f fact, err error) {
 	var o payuEmeaOrder
 	if err := redecode(n.Order, &o); err != nil {
 		return f, err
@@ -141,7 +141,7 @@ func (n payuEmeaNotification) order() (f Fact, err error) {
 }
 
 // refund reads a notification about a refund.
-func (n payuEmeaNotification) refund() (f Fact, err error) {
+func (n payuEmeaNotification) refund() (f fact, err error) {
 	var r payuEmeaRefund
 	if err := redecode(n.Refund, &r); err != nil {
 		return f, err

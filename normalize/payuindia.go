@@ -32,7 +32,7 @@ var payuIndia = Connector{
 	Docs:      "https://docs.payu.in/docs/webhook-events-and-sample-payloads",
 	Key:       "txnid; disputes have none",
 	Tellers:   sentToURL(payuIndiaTellers),
-	Normalize: payuIndiaNormalize,
+	normalize: payuIndiaNormalize,
 }
 
 // payuIndiaTellers are the event types, by name.
@@ -73,7 +73,7 @@ var payuIndiaRefundTypes = map[text]schemas.Type{
 	"failure": schemas.RefundFailed,
 }
 
-func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
+func payuIndiaNormalize(payload []byte, o Options) ([]fact, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{")) { // verify distinguishes them in the same way
 		return payuIndiaJSON(payload, o)
 	}
@@ -82,12 +82,12 @@ func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 		return nil, err
 	}
 	status := p["status"]
-	f := Fact{Type: payuIndiaTypes[status]}
+	f := fact{Type: payuIndiaTypes[status]}
 	switch {
 	case status == "":
 		return nil, fmt.Errorf("%w: no status: not a payment of PayU's", ErrMalformed)
 	case f.Type == "":
-		return []Fact{unknownStatus(status, "the status", status)}, nil
+		return []fact{unknownStatus(status, "the status", status)}, nil
 	case p["txnid"] == "":
 		return oneMalformed(status, fmt.Errorf("%w: no txnid: not a payment of PayU's", ErrMalformed))
 	}
@@ -105,7 +105,7 @@ func payuIndiaNormalize(payload []byte, o Options) ([]Fact, error) {
 	if f.Type == schemas.PaymentFailed {
 		f.Error = failure(p["error"], first(p["error_Message"], p["field9"]), "")
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // payuIndiaCase is a dispute or a refund.
@@ -130,7 +130,7 @@ type payuIndiaCase struct {
 }
 
 // payuIndiaJSON reads a dispute or a refund.
-func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
+func payuIndiaJSON(payload []byte, o Options) ([]fact, error) {
 	var c payuIndiaCase
 	if err := decode(payload, &c); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 	case c.RefundID == "":
 		return nil, fmt.Errorf("%w: no cb_id and no request_id: neither a dispute nor a refund of PayU's", ErrMalformed)
 	case payuIndiaRefundTypes[c.Status] == "":
-		return []Fact{unknownStatus(c.Status, "the refund status", c.Status)}, nil
+		return []fact{unknownStatus(c.Status, "the refund status", c.Status)}, nil
 	default:
 		event, read = string(c.Status), c.refund
 	}
@@ -152,7 +152,7 @@ func payuIndiaJSON(payload []byte, o Options) ([]Fact, error) {
 // dispute reads a dispute. Its status has older and newer names, in several
 // spellings. A dispute that is neither closed nor with PayU or the bank waits
 // for the merchant.
-func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
+func (c payuIndiaCase) dispute(account string) (f fact, err error) {
 	state := strings.ToLower(strings.ReplaceAll(string(c.State), " ", ""))
 	switch closed := strings.HasPrefix(state, "closed"); {
 	case closed && strings.Contains(state, "customer"):
@@ -183,7 +183,7 @@ func (c payuIndiaCase) dispute(account string) (f Fact, err error) {
 }
 
 // refund reads a refund.
-func (c payuIndiaCase) refund(string) (f Fact, err error) {
+func (c payuIndiaCase) refund(string) (f fact, err error) {
 	f.Type = payuIndiaRefundTypes[c.Status]
 	f.Identity = string(c.RefundID + "/" + c.Status)
 	f.Account, f.MerchantTransactionID = string(c.Key), string(c.TxnID)

@@ -23,7 +23,7 @@ var portone = Connector{
 	Docs:      "https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2",
 	Key:       "data.paymentId",
 	Tellers:   tellersOf(portoneTypes),
-	Normalize: portoneNormalize,
+	normalize: portoneNormalize,
 }
 
 // portoneTypes maps the event name to the event type.
@@ -55,7 +55,7 @@ var portoneIgnored = map[string]string{
 	"BillingKey.Updated":          "what changed in the billing key must be fetched",
 }
 
-func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
+func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		Type      text           `json:"type"`
 		Timestamp text           `json:"timestamp"`
@@ -70,9 +70,9 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of PortOne's, version 2024-04-25", ErrMalformed)
 	case why != "":
-		return []Fact{ignored(event, why)}, nil
+		return []fact{ignored(event, why)}, nil
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	f, err := portoneFact(event, e.Data, typ)
 	if err == nil {
@@ -85,7 +85,7 @@ func portoneNormalize(payload []byte, _ Options) ([]Fact, error) {
 }
 
 // portoneFact reads the data of an event of the type typ.
-func portoneFact(event string, data jsontext.Value, typ schemas.Type) (f Fact, err error) {
+func portoneFact(event string, data jsontext.Value, typ schemas.Type) (f fact, err error) {
 	var d struct {
 		PaymentID      text   `json:"paymentId"`
 		TransactionID  text   `json:"transactionId"`

@@ -22,7 +22,7 @@ var quickpay = Connector{
 	Docs:      "https://learn.quickpay.net/tech-talk/api/callback",
 	Key:       "order_id",
 	Tellers:   sentToURL(quickpayTellers),
-	Normalize: quickpayNormalize,
+	normalize: quickpayNormalize,
 }
 
 // quickpayTellers are the event types, by name.
@@ -103,7 +103,7 @@ type quickpayResource struct {
 // quickpayResources has the types of objects that have operations.
 var quickpayResources = []string{"Payment", "Subscription"}
 
-func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+func quickpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	var envelope struct {
 		Type       text           `json:"type"`
 		Operations jsontext.Value `json:"operations"`
@@ -113,7 +113,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	kind := first(envelope.Type, "Payment") // older callbacks have no type
 	if !slices.Contains(quickpayResources, kind) {
-		return []Fact{notUnified(kind)}, nil
+		return []fact{notUnified(kind)}, nil
 	}
 	var operations []struct {
 		Type text `json:"type"`
@@ -127,7 +127,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	types, ok := quickpayOperationTypes[event]
 	if !ok && event != kind {
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var r quickpayResource
 	if err := redecode(payload, &r); err != nil {
@@ -137,20 +137,20 @@ func quickpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case r.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed))
 	case len(r.Operations) == 0:
-		return []Fact{ignored(kind, "there was no operation on it yet")}, nil
+		return []fact{ignored(kind, "there was no operation on it yet")}, nil
 	}
 	op := r.Operations[len(r.Operations)-1]
 	typ := types[op.outcome()]
 	if typ == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the operation has the status %q, which changes nothing yet", op.QPStatusCode))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the operation has the status %q, which changes nothing yet", op.QPStatusCode))}, nil
 	}
 	f, err := r.fact(op, typ)
 	return oneFact(event, f, err)
 }
 
 // fact returns the fact of the operation op, of the event type typ.
-func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f Fact, err error) {
-	f.Type, f.Mode = typ, mode(!r.TestMode)
+func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f fact, err error) {
+	f.Type, f.Mode = typ, modeOf(!r.TestMode)
 	f.Identity = fmt.Sprintf("%s/%d/%s", r.ID, op.ID, op.QPStatusCode)
 	f.Account, f.MerchantTransactionID = string(r.MerchantID), string(r.OrderID)
 	kind := r.Metadata.Type

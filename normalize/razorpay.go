@@ -39,14 +39,14 @@ var razorpay = Connector{
 	Key: "<merchant_id_keys> in the notes of the payment, refund, order, payment_link or invoice, else the order's receipt, the payment_link's reference_id, the invoice's receipt, " +
 		"else <merchant_id_keys> in the notes of the subscription, virtual_account or qr_code; reference_id of payouts, receipt of payout links",
 	Tellers:   razorpayTellers(),
-	Normalize: razorpayNormalize,
+	normalize: razorpayNormalize,
 }
 
 // razorpayReaders has, for each event name, the function that reads its
 // entities and the event type. The type is empty where the entity decides, or
 // where the event becomes no event of ours.
 var razorpayReaders = map[string]struct {
-	read func(razorpayEvent, schemas.Type, Options) (Fact, error)
+	read func(razorpayEvent, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
 }{
 	"payment.authorized": {razorpayPayment, schemas.PaymentAuthorized},
@@ -177,7 +177,7 @@ type razorpayEntity[Data any] struct {
 	Entity Data `json:"entity"`
 }
 
-func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
+func razorpayNormalize(payload []byte, o Options) ([]fact, error) {
 	var envelope struct {
 		Event text `json:"event"`
 	}
@@ -190,7 +190,7 @@ func razorpayNormalize(payload []byte, o Options) ([]Fact, error) {
 	case name == "":
 		return nil, fmt.Errorf("%w: no event: not an event of Razorpay's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(name)}, nil
+		return []fact{notUnified(name)}, nil
 	}
 	var e razorpayEvent
 	if err := redecode(payload, &e); err != nil {
@@ -325,7 +325,7 @@ type razorpayNotesData struct {
 
 // razorpayRequestPaid reads the payment in the event of an order, invoice, link
 // or similar that was paid.
-func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
+func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (fact, error) {
 	if p := e.Payload.Payment.Entity; p.Status == "refunded" && p.neverCaptured() {
 		return ignored(e.Event, "the payment was refunded before it was captured: no money of the merchant moved"), nil
 	}
@@ -334,7 +334,7 @@ func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (Fact, erro
 
 // razorpaySubscriptionPending reads a subscription that waits for a payment. It
 // is a failed payment if the payload has one.
-func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (Fact, error) {
+func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (fact, error) {
 	if e.Payload.Payment.Entity.Status != "failed" {
 		return toldBy(e.Event, "payment.failed"), nil // the payload has no id of an attempt
 	}
@@ -342,7 +342,7 @@ func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (Fa
 }
 
 // razorpayPayment reads the payment of an event.
-func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayPayment(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	p := e.Payload.Payment.Entity
 	if p.ID == "" {
 		return f, razorpayMissing("payment")
@@ -386,7 +386,7 @@ type razorpayRequestData struct {
 
 // razorpayRequestClosed reads a payment link or an invoice that expired or was
 // cancelled before it was paid.
-func razorpayRequestClosed(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayRequestClosed(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	r := e.Payload.PaymentLink.Entity
 	if e.Event == "invoice.expired" {
 		r = e.Payload.Invoice.Entity
@@ -415,7 +415,7 @@ type razorpayRefundData struct {
 }
 
 // razorpayRefund reads a refund.
-func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	r := e.Payload.Refund.Entity
 	switch {
 	case r.ID == "":
@@ -458,7 +458,7 @@ var razorpayStages = map[text]schemas.Stage{
 }
 
 // razorpayDispute reads a dispute.
-func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayDispute(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	d, p := e.Payload.Dispute.Entity, e.Payload.Payment.Entity
 	if d.ID == "" {
 		return f, razorpayMissing("dispute")
@@ -494,7 +494,7 @@ type razorpayPayoutData struct {
 }
 
 // razorpayPayout reads a payout.
-func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	p := e.Payload.Payout.Entity
 	switch {
 	case p.ID == "":
@@ -517,7 +517,7 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err e
 
 // razorpayPayoutLink reads a payout link. A link can be tried again, so each of
 // its events is a fact.
-func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f Fact, err error) {
+func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f fact, err error) {
 	l := e.Payload.PayoutLink.Entity
 	if l.ID == "" {
 		return f, razorpayMissing("payout_link")
@@ -532,7 +532,7 @@ func razorpayPayoutLink(e razorpayEvent, typ schemas.Type, o Options) (f Fact, e
 }
 
 // razorpaySettlement reads a payout to the merchant's own bank account.
-func razorpaySettlement(e razorpayEvent, typ schemas.Type, _ Options) (f Fact, err error) {
+func razorpaySettlement(e razorpayEvent, typ schemas.Type, _ Options) (f fact, err error) {
 	s := e.Payload.Settlement.Entity
 	if s.ID == "" {
 		return f, razorpayMissing("settlement")
@@ -541,7 +541,7 @@ func razorpaySettlement(e razorpayEvent, typ schemas.Type, _ Options) (f Fact, e
 }
 
 // fact returns the fields that the facts of all payouts have in common.
-func (p razorpayPayoutData) fact(typ schemas.Type) (f Fact, err error) {
+func (p razorpayPayoutData) fact(typ schemas.Type) (f fact, err error) {
 	f.Type, f.Identity = typ, p.ID
 	f.ConnectorPayoutID = p.ID
 	f.Amount, err = minor(p.Amount, p.Currency, nil)
@@ -561,17 +561,17 @@ type razorpayMandateData struct {
 }
 
 // razorpayToken reads a mandate or a stored payment method.
-func razorpayToken(e razorpayEvent, typ schemas.Type, o Options) (Fact, error) {
+func razorpayToken(e razorpayEvent, typ schemas.Type, o Options) (fact, error) {
 	return e.Payload.Token.Entity.fact(typ, "token", o)
 }
 
 // razorpaySubscription reads a subscription.
-func razorpaySubscription(e razorpayEvent, typ schemas.Type, o Options) (Fact, error) {
+func razorpaySubscription(e razorpayEvent, typ schemas.Type, o Options) (fact, error) {
 	return e.Payload.Subscription.Entity.fact(typ, "subscription", o)
 }
 
 // fact returns the fact of a token or a subscription.
-func (m razorpayMandateData) fact(typ schemas.Type, entity string, o Options) (f Fact, err error) {
+func (m razorpayMandateData) fact(typ schemas.Type, entity string, o Options) (f fact, err error) {
 	if m.ID == "" {
 		return f, razorpayMissing(entity)
 	}

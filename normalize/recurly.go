@@ -30,7 +30,7 @@ var recurly = Connector{
 	Key:       "none: the payload names only Recurly's own transaction or invoice",
 	Settings:  []Setting{recurlyTells},
 	Tellers:   recurlyTellers,
-	Normalize: recurlyNormalize,
+	normalize: recurlyNormalize,
 }
 
 // recurlyTells is the setting that says whether the events of payments or those of
@@ -89,7 +89,7 @@ var recurlyTellers = []Teller{
 	{Event: "charge_invoice.processing", Facts: []schemas.Type{schemas.PaymentProcessing}, Instead: "payment.processing", Tells: "invoices"},
 }
 
-func recurlyNormalize(payload []byte, o Options) ([]Fact, error) {
+func recurlyNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
 		ID         text `json:"id"`
 		UUID       text `json:"uuid"`
@@ -107,13 +107,13 @@ func recurlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	case e.EventType == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of Recurly's", ErrMalformed)
 	case event == "payment.transaction_status_updated":
-		return []Fact{ignored(event, "the transaction's new status must be fetched, or is told by an event of its own")}, nil
+		return []fact{ignored(event, "the transaction's new status must be fetched, or is told by an event of its own")}, nil
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: the event does not say what it is about", ErrMalformed))
 	}
-	f := Fact{Type: typ, Identity: string(e.ObjectType + ":" + e.ID + ":" + e.EventType)}
+	f := fact{Type: typ, Identity: string(e.ObjectType + ":" + e.ID + ":" + e.EventType)}
 	f.Account, f.ConnectorEventType = string(e.SiteID), event
 	switch {
 	case event == "payment.success":
@@ -135,7 +135,7 @@ func recurlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	invoices := o.Settings[recurlyTells.Name] == "invoices"
 	if other := recurlyToldBy[event]; other != "" && invoices != (e.ObjectType == "charge_invoice") {
-		return []Fact{toldBy(event, other)}, nil
+		return []fact{toldBy(event, other)}, nil
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

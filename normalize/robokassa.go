@@ -23,7 +23,7 @@ var robokassa = Connector{
 	Key:       "Shp_<merchant_id_keys>, else InvId",
 	Settings:  []Setting{robokassaCurrency},
 	Tellers:   sentToURL(robokassaTellers),
-	Normalize: robokassaNormalize,
+	normalize: robokassaNormalize,
 }
 
 // robokassaTellers are the event types, by name.
@@ -34,7 +34,7 @@ var robokassaTellers = []Teller{
 // robokassaCurrency is the setting with the currency of the shop.
 var robokassaCurrency = Setting{Name: "currency", Description: "the shop's currency, as ISO 4217 code; RUB if it is not set"}
 
-func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
+func robokassaNormalize(payload []byte, o Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	if p["InvId"] == "" || p["OutSum"] == "" {
 		return nil, fmt.Errorf("%w: no InvId or no OutSum: not a notification of Robokassa's", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	f.Type, f.Identity = schemas.PaymentCaptured, p["InvId"]+"/"+p["OutSum"]
 	f.ConnectorEventType, f.ConnectorTransactionID = "ResultURL", p["InvId"]
 	f.MerchantTransactionID = first(o.merchantID(robokassaCustomFields(p)), p["InvId"])
@@ -52,9 +52,9 @@ func robokassaNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	f.CapturedAmount = f.Amount
 	if p["IsTest"] == "1" {
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // robokassaCustomFields returns the merchant's own fields, without the prefix

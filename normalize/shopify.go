@@ -37,7 +37,7 @@ var shopify = Connector{
 	Key:       "id of orders, order_id of transactions, refunds and disputes, idempotency_key of billing attempts",
 	Settings:  []Setting{shopifyTells},
 	Tellers:   shopifyTellers(),
-	Normalize: shopifyNormalize,
+	normalize: shopifyNormalize,
 }
 
 // The values of the setting tells.
@@ -199,7 +199,7 @@ type shopifyResource struct {
 	FinalizedOn       text `json:"finalized_on"`
 }
 
-func shopifyNormalize(payload []byte, o Options) ([]Fact, error) {
+func shopifyNormalize(payload []byte, o Options) ([]fact, error) {
 	var k shopifyEnvelope
 	if err := decode(payload, &k); err != nil {
 		return nil, err
@@ -207,11 +207,11 @@ func shopifyNormalize(payload []byte, o Options) ([]Fact, error) {
 	read, name, typ := k.reader()
 	switch {
 	case read == nil:
-		return []Fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
+		return []fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
 	case name == "order.refunded" || name == "order.partially_refunded":
-		return []Fact{toldBy(name, "transaction.refund.success")}, nil // the order does not say which refund is new
+		return []fact{toldBy(name, "transaction.refund.success")}, nil // the order does not say which refund is new
 	case name != "" && typ == "":
-		return []Fact{ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))}, nil
+		return []fact{ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))}, nil
 	}
 	var r shopifyResource
 	if err := redecode(payload, &r); err != nil {
@@ -230,7 +230,7 @@ func shopifyNormalize(payload []byte, o Options) ([]Fact, error) {
 // resource makes its event. Where orders tell the payments, a voided transaction has
 // the identity of its voided order: both are one fact, and the merchant may have
 // subscribed to no topic of orders but orders/paid.
-func (f Fact) shopifyTold(tells string) Fact {
+func (f fact) shopifyTold(tells string) fact {
 	name := f.ConnectorEventType
 	transaction, ofTransaction := strings.CutPrefix(name, "transaction.")
 	order, ofOrder := strings.CutPrefix(name, "order.")
@@ -267,9 +267,9 @@ type shopifyEnvelope struct {
 // not about money. For a resource that becomes one fact, it also returns a
 // name, which is the kind and the state of the resource, and the event type,
 // empty if the state is not known.
-func (k shopifyEnvelope) reader() (read func(shopifyResource) []Fact, name string, typ schemas.Type) {
-	one := func(read func(shopifyResource, *Fact) error) func(shopifyResource) []Fact {
-		return func(r shopifyResource) []Fact { return []Fact{r.fact(name, typ, read)} }
+func (k shopifyEnvelope) reader() (read func(shopifyResource) []fact, name string, typ schemas.Type) {
+	one := func(read func(shopifyResource, *fact) error) func(shopifyResource) []fact {
+		return func(r shopifyResource) []fact { return []fact{r.fact(name, typ, read)} }
 	}
 	switch {
 	case k.Kind != "":
@@ -293,16 +293,16 @@ func (k shopifyEnvelope) reader() (read func(shopifyResource) []Fact, name strin
 // fact returns a fact of the type typ; read fills in its fields. The name,
 // which is the kind and the state of the resource, becomes part of the
 // identity.
-func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyResource, *Fact) error) Fact {
+func (r shopifyResource) fact(name string, typ schemas.Type, read func(shopifyResource, *fact) error) fact {
 	if r.ID == "" {
 		return malformed(name, fmt.Errorf("%w: no id: the webhook does not say what it is about", ErrMalformed))
 	}
-	f := Fact{Type: typ}
+	f := fact{Type: typ}
 	if err := read(r, &f); err != nil {
 		return malformed(name, err)
 	}
 	if r.Test != nil {
-		f.Mode = mode(!*r.Test)
+		f.Mode = modeOf(!*r.Test)
 	}
 	f.Identity, f.ConnectorEventType = string(r.ID)+":"+name, name
 	f.ConnectorTransactionID = f.MerchantTransactionID
@@ -315,7 +315,7 @@ func shopifyTime(at ...text) (time.Time, error) {
 }
 
 // order fills in the fact about the payment of an order.
-func (r shopifyResource) order(f *Fact) (err error) {
+func (r shopifyResource) order(f *fact) (err error) {
 	f.MerchantTransactionID = string(r.ID)
 	changed := r.UpdatedAt
 	if f.Type == schemas.PaymentCancelled {
@@ -347,7 +347,7 @@ func (r shopifyResource) paid(price *schemas.Amount) (*schemas.Amount, error) {
 }
 
 // transaction fills in the fact of a transaction.
-func (r shopifyResource) transaction(f *Fact) (err error) {
+func (r shopifyResource) transaction(f *fact) (err error) {
 	if f.Time, err = shopifyTime(r.ProcessedAt, r.CreatedAt); err != nil {
 		return err
 	}
@@ -376,7 +376,7 @@ func (r shopifyResource) method() *schemas.PaymentMethod {
 }
 
 // shopifyTotals sets how much of a payment is authorized and captured so far.
-func shopifyTotals(f *Fact) {
+func shopifyTotals(f *fact) {
 	switch f.Type {
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
@@ -387,11 +387,11 @@ func shopifyTotals(f *Fact) {
 
 // refund returns a fact for each transaction of a refund. A refund without
 // transactions returned goods and no money.
-func (r shopifyResource) refund() []Fact {
+func (r shopifyResource) refund() []fact {
 	if len(r.Transactions) == 0 {
-		return []Fact{ignored("refund", "it has no transactions: no money went back")}
+		return []fact{ignored("refund", "it has no transactions: no money went back")}
 	}
-	facts := make([]Fact, len(r.Transactions))
+	facts := make([]fact, len(r.Transactions))
 	for i, transaction := range r.Transactions {
 		facts[i] = r.refunded(transaction)
 		if facts[i].Type.Family() == "refund" {
@@ -402,7 +402,7 @@ func (r shopifyResource) refund() []Fact {
 }
 
 // refunded returns the fact of one transaction of a refund.
-func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
+func (r shopifyResource) refunded(transaction jsontext.Value) fact {
 	var k shopifyEnvelope
 	if err := redecode(transaction, &k); err != nil {
 		return malformed("refund", err)
@@ -421,11 +421,11 @@ func (r shopifyResource) refunded(transaction jsontext.Value) Fact {
 }
 
 // attempt reads a billing attempt of a subscription.
-func (r shopifyResource) attempt() []Fact {
+func (r shopifyResource) attempt() []fact {
 	if r.ErrorCode == "" {
-		return []Fact{toldBy("subscription_billing_attempt", "order.paid", "transaction.sale.success")} // of the order that it makes
+		return []fact{toldBy("subscription_billing_attempt", "order.paid", "transaction.sale.success")} // of the order that it makes
 	}
-	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *Fact) error {
+	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *fact) error {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)
 		f.MandateID = string(r.SubscriptionContractID)
 		f.Error = failure(r.ErrorCode, r.ErrorMessage, "")
@@ -434,11 +434,11 @@ func (r shopifyResource) attempt() []Fact {
 	if r.OrderID == "" {
 		f.ConnectorTransactionID = string(r.ID)
 	}
-	return []Fact{f}
+	return []fact{f}
 }
 
 // dispute fills in the fact of a dispute.
-func (r shopifyResource) dispute(f *Fact) (err error) {
+func (r shopifyResource) dispute(f *fact) (err error) {
 	f.MerchantTransactionID, f.ConnectorDisputeID = string(r.OrderID), string(r.ID)
 	f.Reason, f.ReasonCode, f.Stage = string(r.Reason), string(r.NetworkReasonCode), shopifyStages[r.Type]
 	at := r.FinalizedOn

@@ -26,7 +26,7 @@ var skrill = Connector{
 	Key:       "transaction_id",
 	Settings:  []Setting{skrillReports},
 	Tellers:   sentToURL(skrillTellers),
-	Normalize: skrillNormalize,
+	normalize: skrillNormalize,
 }
 
 // skrillTellers are the event types, by name.
@@ -66,7 +66,7 @@ var skrillPayoutTypes = map[string]schemas.Type{
 	"-4": schemas.PayoutReversed, // the recipient's bank sent it back
 }
 
-func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
+func skrillNormalize(payload []byte, o Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -75,12 +75,12 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	if status == "" || p["transaction_id"] == "" && p["mb_transaction_id"] == "" {
 		return nil, fmt.Errorf("%w: no status or no transaction_id: not a status report of Skrill's", ErrMalformed)
 	}
-	var f Fact
+	var f fact
 	if f.Type = skrillTypes[status]; f.Type == "" || o.Settings[skrillReports.Name] == "payouts" {
 		f.Type = skrillPayoutTypes[status]
 	}
 	if f.Type == "" {
-		return []Fact{unknownStatus(status, "the status", status)}, nil
+		return []fact{unknownStatus(status, "the status", status)}, nil
 	}
 	f.Identity = p["transaction_id"] + "/" + status + "/" + p["mb_amount"] + "/" + p["mb_currency"]
 	f.Account, f.ConnectorEventType = p["merchant_id"], status
@@ -107,7 +107,7 @@ func skrillNormalize(payload []byte, o Options) ([]Fact, error) {
 	case schemas.DisputeOpened:
 		f.Stage = schemas.StageDispute
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // skrillMethods maps Skrill's codes for brands of cards and wallets to the kind

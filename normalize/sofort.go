@@ -22,7 +22,7 @@ var sofort = Connector{
 	Docs:      "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
 	Key:       "user_variable_0",
 	Tellers:   sentToURL(sofortTellers),
-	Normalize: sofortNormalize,
+	normalize: sofortNormalize,
 }
 
 // sofortTellers are the event types, by name.
@@ -46,7 +46,7 @@ var sofortTypes = map[string]schemas.Type{
 	"untraceable": schemas.PaymentProcessing,
 }
 
-func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
+func sofortNormalize(payload []byte, _ Options) ([]fact, error) {
 	p, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -55,9 +55,9 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 		return nil, fmt.Errorf("%w: no transaction: not a notification of Sofort's", ErrMalformed)
 	}
 	event := first(p["status"], "notification")
-	var f Fact
+	var f fact
 	if f.Type = sofortTypes[p["status"]]; f.Type == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the status %q says nothing of the money", event))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing of the money", event))}, nil
 	}
 	f.Identity = p["transaction"] + "/" + p["status"]
 	if f.Type == schemas.RefundSucceeded {
@@ -76,5 +76,5 @@ func sofortNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Type == schemas.RefundSucceeded {
 		f.Amount = nil
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

@@ -36,7 +36,7 @@ var square = Connector{
 	Key:       "data.object.payment.reference_id, else that of its terminal checkout, else the invoice_number of its order's invoice; data.object.card.reference_id of stored cards",
 	Settings:  []Setting{squareTells},
 	Tellers:   squareTellers(),
-	Normalize: squareNormalize,
+	normalize: squareNormalize,
 }
 
 // The values of the setting tells.
@@ -83,7 +83,7 @@ func squareTellers() []Teller {
 }
 
 // squareReaders has, for each event name, the function that reads its object.
-var squareReaders = map[string]func(event string, o squareObject) ([]Fact, error){
+var squareReaders = map[string]func(event string, o squareObject) ([]fact, error){
 	"payment.created": squareSingle(squarePayment),
 	"payment.updated": squareSingle(squarePayment),
 
@@ -111,10 +111,10 @@ var squareReaders = map[string]func(event string, o squareObject) ([]Fact, error
 }
 
 // squareSingle turns a function that returns one fact into a reader.
-func squareSingle(read func(event string, o squareObject) (Fact, error)) func(string, squareObject) ([]Fact, error) {
-	return func(event string, o squareObject) ([]Fact, error) {
+func squareSingle(read func(event string, o squareObject) (fact, error)) func(string, squareObject) ([]fact, error) {
+	return func(event string, o squareObject) ([]fact, error) {
 		f, err := read(event, o)
-		return []Fact{f}, err
+		return []fact{f}, err
 	}
 }
 
@@ -129,7 +129,7 @@ type squareObject struct {
 	Card     jsontext.Value `json:"card"`
 }
 
-func squareNormalize(payload []byte, o Options) ([]Fact, error) {
+func squareNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
 		MerchantID text           `json:"merchant_id"`
 		Type       text           `json:"type"`
@@ -146,7 +146,7 @@ func squareNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of Square's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case e.EventID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no event_id: not an event of Square's", ErrMalformed))
 	}
@@ -178,7 +178,7 @@ func squareNormalize(payload []byte, o Options) ([]Fact, error) {
 
 // squareTold returns the fact by the setting tells: if another event type makes its
 // event, an ignored one with its references.
-func (f Fact) squareTold(event, tells string) Fact {
+func (f fact) squareTold(event, tells string) fact {
 	invoice := event == "invoice.payment_made"
 	if f.Type != schemas.PaymentCaptured || invoice == (tells == squareInvoices) {
 		return f
@@ -258,7 +258,7 @@ type squarePaymentObject struct {
 }
 
 // squarePayment reads a payment.
-func squarePayment(_ string, o squareObject) (f Fact, err error) {
+func squarePayment(_ string, o squareObject) (f fact, err error) {
 	var p squarePaymentObject
 	if err := decode(o.Payment, &p); err != nil {
 		return f, err
@@ -296,7 +296,7 @@ func squarePayment(_ string, o squareObject) (f Fact, err error) {
 }
 
 // setSquareIdentity sets the identity, and keeps the one that earlier versions gave.
-func (f *Fact) setSquareIdentity(identity string) {
+func (f *fact) setSquareIdentity(identity string) {
 	f.Identity, f.Formerly = identity, others(identity, f.Identity)
 }
 
@@ -309,7 +309,7 @@ func (f *Fact) setSquareIdentity(identity string) {
 // amount until the payments' own events tell it.
 //
 // https://developer.squareup.com/reference/square/objects/TerminalCheckout
-func squareCheckout(event string, o squareObject) ([]Fact, error) {
+func squareCheckout(event string, o squareObject) ([]fact, error) {
 	var c struct {
 		ID          text        `json:"id"`
 		Status      text        `json:"status"`
@@ -331,7 +331,7 @@ func squareCheckout(event string, o squareObject) ([]Fact, error) {
 	if err := decode(o.Checkout, &c); err != nil {
 		return nil, err
 	}
-	base := Fact{Type: schemas.PaymentCaptured}
+	base := fact{Type: schemas.PaymentCaptured}
 	status := "COMPLETED"
 	switch {
 	case c.Status == "COMPLETED" && c.Options.Autocomplete != nil && !*c.Options.Autocomplete:
@@ -367,7 +367,7 @@ func squareCheckout(event string, o squareObject) ([]Fact, error) {
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%w: a completed checkout without payment_ids", ErrMalformed)
 	}
-	facts := make([]Fact, len(ids))
+	facts := make([]fact, len(ids))
 	for i, id := range ids {
 		f := base
 		f.ConnectorTransactionID, f.ConnectorReferences = id, others(id, base.ConnectorReferences...)
@@ -388,7 +388,7 @@ func squareCheckout(event string, o squareObject) ([]Fact, error) {
 // squareInvoice reads an invoice that was paid, wholly or in part. It names no
 // payment: the sum paid so far tells one payment from the next.
 // https://developer.squareup.com/reference/square/webhooks/invoice.payment_made
-func squareInvoice(event string, o squareObject) (f Fact, err error) {
+func squareInvoice(event string, o squareObject) (f fact, err error) {
 	var i struct {
 		ID       string `json:"id"`
 		Number   text   `json:"invoice_number"`
@@ -438,7 +438,7 @@ var squareRefundTypes = map[string]schemas.Type{
 
 // squareRefund reads a refund.
 // https://developer.squareup.com/reference/square/objects/PaymentRefund
-func squareRefund(_ string, o squareObject) (f Fact, err error) {
+func squareRefund(_ string, o squareObject) (f fact, err error) {
 	var r struct {
 		ID          string      `json:"id"`
 		Status      string      `json:"status"`
@@ -464,7 +464,7 @@ func squareRefund(_ string, o squareObject) (f Fact, err error) {
 // squareTerminalRefund reads a refund at a terminal, which makes a refund with the id
 // refund_id.
 // https://developer.squareup.com/reference/square/objects/TerminalRefund
-func squareTerminalRefund(event string, o squareObject) (f Fact, err error) {
+func squareTerminalRefund(event string, o squareObject) (f fact, err error) {
 	var r struct {
 		ID          string      `json:"id"`
 		RefundID    string      `json:"refund_id"`
@@ -513,7 +513,7 @@ var squareDisputeTypes = map[string]struct {
 
 // squareDispute reads a dispute.
 // https://developer.squareup.com/reference/square/objects/Dispute
-func squareDispute(_ string, o squareObject) (f Fact, err error) {
+func squareDispute(_ string, o squareObject) (f fact, err error) {
 	var d struct {
 		ID              text        `json:"id"`
 		DisputeID       text        `json:"dispute_id"` // the old name of id
@@ -560,7 +560,7 @@ var squarePayoutTypes = map[string]schemas.Type{
 // squarePayout reads a payout. A negative amount is taken from the merchant's
 // bank account, and stays negative.
 // https://developer.squareup.com/reference/square/objects/Payout
-func squarePayout(_ string, o squareObject) (f Fact, err error) {
+func squarePayout(_ string, o squareObject) (f fact, err error) {
 	var p struct {
 		ID          string      `json:"id"`
 		Status      string      `json:"status"`
@@ -582,7 +582,7 @@ func squarePayout(_ string, o squareObject) (f Fact, err error) {
 
 // squareCard reads a stored card.
 // https://developer.squareup.com/reference/square/objects/Card
-func squareCard(event string, o squareObject) (f Fact, err error) {
+func squareCard(event string, o squareObject) (f fact, err error) {
 	var c struct {
 		ID          string `json:"id"`
 		CardBrand   text   `json:"card_brand"`

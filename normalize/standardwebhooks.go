@@ -10,5 +10,5 @@ package normalize
 var standardwebhooks = Connector{
 	Docs:      "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#payload-structure",
 	Key:       "none: the payload is the sender's own",
-	Normalize: generic,
+	normalize: generic,
 }

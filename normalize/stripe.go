@@ -37,7 +37,7 @@ var stripe = Connector{
 	Key:       "data.object.metadata.<merchant_id_keys>, also of the subscription of an invoice; data.object.client_reference_id of Checkout sessions",
 	Settings:  []Setting{stripeTells, stripeRefunds},
 	Tellers:   stripeTellers,
-	Normalize: stripeNormalize,
+	normalize: stripeNormalize,
 }
 
 // stripeTells is the setting that says which events tell that an invoice was paid.
@@ -61,7 +61,7 @@ var stripeRefunds = Setting{
 var stripeExponents = map[string]int{"ISK": 2, "UGX": 2, "MGA": 0}
 
 // stripeReaders has, for each event name, the function that reads its object.
-var stripeReaders = map[string]func(change stripeChange, o Options) (Fact, error){
+var stripeReaders = map[string]func(change stripeChange, o Options) (fact, error){
 	"payment_intent.succeeded":                 stripeIntent,
 	"payment_intent.payment_failed":            stripeIntent,
 	"payment_intent.canceled":                  stripeIntent,
@@ -131,7 +131,7 @@ type stripeEvent struct {
 	RelatedObject jsontext.Value `json:"related_object"` // of thin events
 }
 
-func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
+func stripeNormalize(payload []byte, o Options) ([]fact, error) {
 	var e stripeEvent
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of Stripe's", ErrMalformed)
 	case stripeReaders[strings.TrimPrefix(event, "v1.")] == nil:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of Stripe's", ErrMalformed))
 	}
@@ -150,7 +150,7 @@ func stripeNormalize(payload []byte, o Options) ([]Fact, error) {
 		read = e.thin
 	}
 	f, err := read(o)
-	f.Mode, f.ConnectorEventID = mode(e.Livemode == "true"), string(e.ID)
+	f.Mode, f.ConnectorEventID = modeOf(e.Livemode == "true"), string(e.ID)
 	if f.Identity == "" {
 		f.Identity = string(e.ID)
 	}
@@ -168,7 +168,7 @@ type stripeChange struct {
 }
 
 // fact reads an event that contains its object.
-func (e stripeEvent) fact(o Options) (f Fact, err error) {
+func (e stripeEvent) fact(o Options) (f fact, err error) {
 	read, ok := stripeReaders[string(e.Type)]
 	if !ok {
 		return notUnified(e.Type), nil
@@ -263,7 +263,7 @@ func stripeInvoicesTell(o Options) bool { return o.Settings["tells"] == "invoice
 
 // stripeNoEvent returns the ignored fact with the merchant's reference and the ids of
 // f, which other events can need.
-func stripeNoEvent(ignored, f Fact) Fact {
+func stripeNoEvent(ignored, f fact) fact {
 	ignored.MerchantTransactionID = f.MerchantTransactionID
 	ignored.ConnectorTransactionID, ignored.ConnectorReferences = f.ConnectorTransactionID, f.ConnectorReferences
 	return ignored

@@ -16,7 +16,7 @@ import (
 //
 // https://docs.stripe.com/api/checkout/sessions/object
 // https://docs.stripe.com/checkout/fulfillment
-func stripeSession(change stripeChange, o Options) (f Fact, err error) {
+func stripeSession(change stripeChange, o Options) (f fact, err error) {
 	var s struct {
 		ID                string   `json:"id"`
 		Mode              text     `json:"mode"`
@@ -62,7 +62,7 @@ func stripeSession(change stripeChange, o Options) (f Fact, err error) {
 }
 
 // stripeSessionPaid returns the fact of a paid session.
-func stripeSessionPaid(change stripeChange, f Fact, intent, invoice text, session string, o Options) Fact {
+func stripeSessionPaid(change stripeChange, f fact, intent, invoice text, session string, o Options) fact {
 	f.Type, f.CapturedAmount = schemas.PaymentCaptured, f.Amount
 	switch joined := !stripeBasil(change.version); {
 	case intent != "":

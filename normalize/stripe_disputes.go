@@ -21,7 +21,7 @@ var stripeDisputeTypes = map[text]schemas.Type{
 
 // stripeDispute reads a dispute.
 // https://docs.stripe.com/api/disputes/object
-func stripeDispute(change stripeChange, o Options) (f Fact, err error) {
+func stripeDispute(change stripeChange, o Options) (f fact, err error) {
 	var d struct {
 		ID                string   `json:"id"`
 		Status            text     `json:"status"`
@@ -72,7 +72,7 @@ func stripeDispute(change stripeChange, o Options) (f Fact, err error) {
 
 // stripeFraudWarning reads an early fraud warning.
 // https://docs.stripe.com/api/radar/early_fraud_warnings/object
-func stripeFraudWarning(change stripeChange, _ Options) (f Fact, err error) {
+func stripeFraudWarning(change stripeChange, _ Options) (f fact, err error) {
 	var w struct {
 		ID            string `json:"id"`
 		Charge        text   `json:"charge"`
@@ -91,7 +91,7 @@ func stripeFraudWarning(change stripeChange, _ Options) (f Fact, err error) {
 
 // stripeReview reads a review.
 // https://docs.stripe.com/api/radar/reviews/object
-func stripeReview(change stripeChange, _ Options) (f Fact, err error) {
+func stripeReview(change stripeChange, _ Options) (f fact, err error) {
 	var r struct {
 		ID            string `json:"id"`
 		ClosedReason  text   `json:"closed_reason"`

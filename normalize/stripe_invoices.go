@@ -12,7 +12,7 @@ import "github.com/tollbridge/tollbridge/schemas"
 //
 // invoice.paid and invoice.payment_succeeded are both sent for a payment, and only
 // invoice.paid for an invoice that is marked as paid.
-func stripeInvoice(change stripeChange, o Options) (f Fact, err error) {
+func stripeInvoice(change stripeChange, o Options) (f fact, err error) {
 	type details struct {
 		Subscription text     `json:"subscription"`
 		Metadata     metadata `json:"metadata"` // a copy of the subscription's
@@ -89,7 +89,7 @@ func stripeInvoice(change stripeChange, o Options) (f Fact, err error) {
 // tells.
 //
 // https://docs.stripe.com/api/invoice-payment/object
-func stripeInvoicePayment(change stripeChange, o Options) (f Fact, err error) {
+func stripeInvoicePayment(change stripeChange, o Options) (f fact, err error) {
 	var p struct {
 		Invoice    text   `json:"invoice"`
 		IsDefault  *bool  `json:"is_default"` // the payment that Stripe made for the invoice itself

@@ -8,7 +8,7 @@ import (
 
 // stripeSetupIntent reads a SetupIntent: the attempt to store a payment method.
 // https://docs.stripe.com/api/setup_intents/object
-func stripeSetupIntent(change stripeChange, o Options) (f Fact, err error) {
+func stripeSetupIntent(change stripeChange, o Options) (f fact, err error) {
 	var s struct {
 		ID                 string       `json:"id"`
 		Mandate            text         `json:"mandate"`
@@ -38,7 +38,7 @@ func stripeSetupIntent(change stripeChange, o Options) (f Fact, err error) {
 
 // stripeMandate reads a mandate.
 // https://docs.stripe.com/api/mandates/object
-func stripeMandate(change stripeChange, _ Options) (f Fact, err error) {
+func stripeMandate(change stripeChange, _ Options) (f fact, err error) {
 	var m struct {
 		ID     string `json:"id"`
 		Status text   `json:"status"`
@@ -61,7 +61,7 @@ func stripeMandate(change stripeChange, _ Options) (f Fact, err error) {
 // stripeMethodDetached reads a payment method that was stored with a customer
 // and can no longer be used.
 // https://docs.stripe.com/api/payment_methods/detach
-func stripeMethodDetached(change stripeChange, o Options) (f Fact, err error) {
+func stripeMethodDetached(change stripeChange, o Options) (f fact, err error) {
 	var m struct {
 		ID       string   `json:"id"`
 		Metadata metadata `json:"metadata"`

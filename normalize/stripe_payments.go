@@ -88,7 +88,7 @@ func stripeAuthorized(id string, amount *int64) string {
 // payment_details.order_reference is the invoice (in_) or the Checkout session
 // (cs_) that made the intent, in webhooks since November 2025. Stripe does not
 // document that, and a merchant can set the field.
-func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
+func stripeIntent(change stripeChange, o Options) (f fact, err error) {
 	var pi struct {
 		ID                 string       `json:"id"`
 		Status             text         `json:"status"`
@@ -193,7 +193,7 @@ func stripeIntent(change stripeChange, o Options) (f Fact, err error) {
 // A charge that is captured asynchronously says captured at once, and
 // charge.updated only brings its balance transaction:
 // https://docs.stripe.com/payments/payment-intents/asynchronous-capture
-func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
+func stripeCharge(change stripeChange, o Options) (f fact, err error) {
 	var c struct {
 		ID             string              `json:"id"`
 		Status         text                `json:"status"`
@@ -278,6 +278,6 @@ func stripeCharge(change stripeChange, o Options) (f Fact, err error) {
 //
 // https://docs.stripe.com/api/charges/object#charge_object-source_transfer
 // https://docs.stripe.com/connect/destination-charges
-func stripeTransferred(event string, transfer text) Fact {
+func stripeTransferred(event string, transfer text) fact {
 	return ignored(event, "the charge is the transfer "+string(transfer)+" from another account at Stripe, where the payer's payment is")
 }

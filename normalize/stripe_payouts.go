@@ -25,7 +25,7 @@ func stripePayoutIdentity(id, event string) string {
 
 // stripePayout reads a payout.
 // https://docs.stripe.com/api/payouts/object
-func stripePayout(change stripeChange, o Options) (f Fact, err error) {
+func stripePayout(change stripeChange, o Options) (f fact, err error) {
 	var p struct {
 		ID             string   `json:"id"`
 		Status         text     `json:"status"`
@@ -53,7 +53,7 @@ func stripePayout(change stripeChange, o Options) (f Fact, err error) {
 // which is no payout.
 //
 // https://docs.stripe.com/transfer-payout-split
-func stripeTransfer(change stripeChange, o Options) (f Fact, err error) {
+func stripeTransfer(change stripeChange, o Options) (f fact, err error) {
 	var t struct {
 		Type text `json:"type"`
 	}

@@ -36,7 +36,7 @@ var stripeRefundTypes = map[text]schemas.Type{
 }
 
 // stripeRefund reads a refund.
-func stripeRefund(change stripeChange, o Options) (f Fact, err error) {
+func stripeRefund(change stripeChange, o Options) (f fact, err error) {
 	var r stripeRefundObject
 	if err := redecode(change.object, &r); err != nil {
 		return f, err
@@ -50,7 +50,7 @@ func stripeRefund(change stripeChange, o Options) (f Fact, err error) {
 
 // fact returns the fact of a refund. The refund of a charge that was never captured
 // and has expired is the expiry of the payment, which charge.expired tells, too.
-func (r stripeRefundObject) fact(change stripeChange, o Options) (f Fact, err error) {
+func (r stripeRefundObject) fact(change stripeChange, o Options) (f fact, err error) {
 	if r.Status == "" {
 		r.Status = "succeeded" // refunds had no status before 2018, and none that failed
 	}
@@ -103,7 +103,7 @@ func stripeRefundsByCharge(version string, o Options) bool {
 //
 // Until 2025-03-31, a charge that was cancelled before its capture also became
 // refunded. That is the cancellation of the payment.
-func stripeChargeRefunded(change stripeChange, o Options) (f Fact, err error) {
+func stripeChargeRefunded(change stripeChange, o Options) (f fact, err error) {
 	var c struct {
 		ID             string              `json:"id"`
 		PaymentIntent  text                `json:"payment_intent"`

@@ -52,7 +52,7 @@ var stripeThinToldBy = map[string]string{
 // one fact, and have one identity.
 //
 // https://docs.stripe.com/event-destinations
-func (e stripeEvent) thin(Options) (f Fact, err error) {
+func (e stripeEvent) thin(Options) (f fact, err error) {
 	var about struct {
 		ID text `json:"id"`
 	}

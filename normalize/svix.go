@@ -9,5 +9,5 @@ package normalize
 var svix = Connector{
 	Docs:      "https://docs.svix.com/event-types",
 	Key:       "none: the payload is the sender's own",
-	Normalize: generic,
+	normalize: generic,
 }

@@ -29,7 +29,7 @@ var truelayer = Connector{
 	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
 	Settings:  []Setting{truelayerBeneficiary},
 	Tellers:   tellersOf(truelayerTypes, truelayerOtherTypes),
-	Normalize: truelayerNormalize,
+	normalize: truelayerNormalize,
 }
 
 // truelayerBeneficiary is the setting that says where the payments of an
@@ -97,7 +97,7 @@ type truelayerEvent struct {
 	RevokedAt           text `json:"revoked_at"`
 }
 
-func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
+func truelayerNormalize(payload []byte, o Options) ([]fact, error) {
 	var envelope struct {
 		Type    text `json:"type"`
 		EventID text `json:"event_id"`
@@ -111,7 +111,7 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of TrueLayer's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case envelope.EventID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no event_id: not an event of TrueLayer's", ErrMalformed))
 	}
@@ -128,13 +128,13 @@ func truelayerNormalize(payload []byte, o Options) ([]Fact, error) {
 	f, err := e.fact(typ, o)
 	f.Identity, f.ConnectorEventID = e.EventID, e.EventID
 	if o.Settings["environment"] == "sandbox" { // verify used the key of the sandbox
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	return oneFact(e.Type, f, err)
 }
 
 // fact returns the fact of the event, of the type typ.
-func (e truelayerEvent) fact(typ schemas.Type, o Options) (f Fact, err error) {
+func (e truelayerEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	f.Type = typ
 	f.MerchantTransactionID = o.merchantID(e.Metadata)
 	f.ConnectorTransactionID = first(e.PaymentID, e.TransactionID)

@@ -23,7 +23,7 @@ var trustly = Connector{
 	Docs:      "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Key:       "params.data.messageid",
 	Tellers:   sentToURL(trustlyTellers),
-	Normalize: trustlyNormalize,
+	normalize: trustlyNormalize,
 }
 
 // trustlyTellers are the event types, by name.
@@ -67,7 +67,7 @@ type trustlyData struct {
 	} `json:"attributes"`
 }
 
-func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
+func trustlyNormalize(payload []byte, o Options) ([]fact, error) {
 	var call struct {
 		Method text           `json:"method"`
 		Params jsontext.Value `json:"params"`
@@ -81,9 +81,9 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no method: not a notification of Trustly's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case event == "debit" && orders == "":
-		return []Fact{ignored(event, "a deposit whose money did not come, or a withdrawal: the setting orders would tell")}, nil
+		return []fact{ignored(event, "a deposit whose money did not come, or a withdrawal: the setting orders would tell")}, nil
 	}
 	var params struct {
 		Data trustlyData `json:"data"`
@@ -93,7 +93,7 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 	}
 	d := params.Data
 	if event == "account" && d.Attributes.Mandate != "1" {
-		return []Fact{ignored(event, "the account was told, and is no mandate that can be charged")}, nil
+		return []fact{ignored(event, "the account was told, and is no mandate that can be charged")}, nil
 	}
 	typ := types.deposit
 	if orders == "payouts" || orders == "" && types.payout.Family() == "payout" && types.deposit.Family() == "refund" {
@@ -107,7 +107,7 @@ func trustlyNormalize(payload []byte, o Options) ([]Fact, error) {
 }
 
 // fact returns the fact of the type typ.
-func (d trustlyData) fact(typ schemas.Type) (f Fact, err error) {
+func (d trustlyData) fact(typ schemas.Type) (f fact, err error) {
 	// All three must be there. The signature covers names and values without
 	// separators, so the name of a missing field could be part of a value.
 	if d.NotificationID == "" || d.MessageID == "" || d.OrderID == "" {

@@ -22,7 +22,7 @@ var wallee = Connector{
 	Docs:      "https://app-wallee.com/en-us/doc/payment/transaction-process",
 	Key:       "none: the merchant's reference must be fetched",
 	Tellers:   walleeTellers,
-	Normalize: walleeNormalize,
+	normalize: walleeNormalize,
 }
 
 // walleeTellers are the event types, by name.
@@ -71,7 +71,7 @@ var walleeTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
+func walleeNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		EventID   text `json:"eventId"`
 		EntityID  text `json:"entityId"`
@@ -89,12 +89,12 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case entity == "":
 		return nil, fmt.Errorf("%w: no listenerEntityTechnicalName: not a webhook of wallee's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(entity)}, nil
+		return []fact{notUnified(entity)}, nil
 	}
 	event := entity + " " + state
-	f := Fact{Type: states[state]}
+	f := fact{Type: states[state]}
 	if f.Type == "" {
-		return []Fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
 	}
 	if e.EntityID == "" {
 		return oneMalformed(event, fmt.Errorf("%w: no entityId: the webhook does not say which %s it is about", ErrMalformed, entity))
@@ -114,5 +114,5 @@ func walleeNormalize(payload []byte, _ Options) ([]Fact, error) {
 	if f.Time, err = timestamp(e.Timestamp, "2006-01-02T15:04:05-0700"); err != nil {
 		return oneMalformed(event, err)
 	}
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }

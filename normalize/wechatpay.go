@@ -32,7 +32,7 @@ var wechatpay = Connector{
 	Docs:      "https://pay.weixin.qq.com/doc/v3/merchant/4012075420",
 	Key:       "resource.out_trade_no; out_order_no of WeChat Pay Score, out_bill_no of transfers, out_request_no of withdrawals, out_contract_code of contracts",
 	Tellers:   sentToURL(wechatpayTellers),
-	Normalize: wechatpayNormalize,
+	normalize: wechatpayNormalize,
 }
 
 // wechatpayTellers are the event types, by name.
@@ -71,7 +71,7 @@ var wechatpayTellers = []Teller{
 
 // wechatpayReaders has, for each event name, the function that reads its
 // resource.
-var wechatpayReaders = map[string]func(r wechatpayResource) ([]Fact, error){
+var wechatpayReaders = map[string]func(r wechatpayResource) ([]fact, error){
 	"TRANSACTION.SUCCESS":          wechatpayPayments,
 	"TRANSACTION.FAIL":             wechatpayPayments,
 	"TRANSACTION.PAY_BACK":         wechatpayPayments,
@@ -252,7 +252,7 @@ type wechatpayResource struct {
 	RiskLevel text `json:"risk_level"`
 }
 
-func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
+func wechatpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		ID         text           `json:"id"`
 		EventType  text           `json:"event_type"`
@@ -268,7 +268,7 @@ func wechatpayNormalize(payload []byte, _ Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no event_type: not a notification of WeChat Pay's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not a notification of WeChat Pay's", ErrMalformed))
 	}
@@ -300,14 +300,14 @@ func wechatpayAmount(value *int64, currency text) (*schemas.Amount, error) {
 }
 
 // wechatpayPayments reads a payment. It returns a fact for each order.
-func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
+func wechatpayPayments(r wechatpayResource) (facts []fact, err error) {
 	if len(r.SubOrders) == 0 {
 		f, err := r.wechatpayTransaction.fact(r.event)
-		return []Fact{f}, err
+		return []fact{f}, err
 	}
 	for _, order := range r.SubOrders {
 		var t wechatpayTransaction
-		f, err := Fact{}, redecode(order, &t)
+		f, err := fact{}, redecode(order, &t)
 		if err == nil {
 			f, err = t.fact(r.event)
 		}
@@ -320,7 +320,7 @@ func wechatpayPayments(r wechatpayResource) (facts []Fact, err error) {
 }
 
 // fact returns the fact of one transaction.
-func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
+func (t wechatpayTransaction) fact(event string) (f fact, err error) {
 	if t.TradeState == "" && (event == "TRANSACTION.FAIL" || event == "TRANSACTION.INDUSTRY_FAILED") {
 		t.TradeState = "PAY_FAIL"
 	}
@@ -351,13 +351,13 @@ func (t wechatpayTransaction) fact(event string) (f Fact, err error) {
 }
 
 // wechatpayRefund reads a refund.
-func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
-	f := Fact{Type: wechatpayRefundTypes[r.RefundStatus]}
+func wechatpayRefund(r wechatpayResource) ([]fact, error) {
+	f := fact{Type: wechatpayRefundTypes[r.RefundStatus]}
 	switch {
 	case r.RefundID == "":
 		return nil, fmt.Errorf("%w: no refund_id", ErrMalformed)
 	case f.Type == "":
-		return []Fact{unknownStatus("", "refund_status", r.RefundStatus)}, nil
+		return []fact{unknownStatus("", "refund_status", r.RefundStatus)}, nil
 	case f.Type == schemas.RefundFailed:
 		f.Error = failure(r.RefundStatus, "", "")
 	}
@@ -371,17 +371,17 @@ func wechatpayRefund(r wechatpayResource) ([]Fact, error) {
 		}
 	}
 	f.Amount, err = wechatpayAmount(r.Amount.Refund, r.Amount.Currency)
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayTransfer reads a transfer to a user of WeChat.
-func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
-	f := Fact{Type: wechatpayTransferTypes[r.State]}
+func wechatpayTransfer(r wechatpayResource) ([]fact, error) {
+	f := fact{Type: wechatpayTransferTypes[r.State]}
 	switch {
 	case r.TransferBillNo == "":
 		return nil, fmt.Errorf("%w: no transfer_bill_no", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored("", fmt.Sprintf("the state %q of a transfer is not known to tollbridge", r.State))}, nil
+		return []fact{ignored("", fmt.Sprintf("the state %q of a transfer is not known to tollbridge", r.State))}, nil
 	}
 	f.Identity, f.Account = r.TransferBillNo+"/"+r.State, r.account()
 	f.MerchantTransactionID, f.MerchantPayoutID, f.ConnectorPayoutID = string(r.OutBillNo), string(r.OutBillNo), r.TransferBillNo
@@ -391,12 +391,12 @@ func wechatpayTransfer(r wechatpayResource) ([]Fact, error) {
 		return nil, err
 	}
 	f.Amount, err = wechatpayAmount(r.TransferAmount, "")
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayBatch reads a batch of transfers. It returns a fact for all
 // transfers that succeeded, and one for all that failed.
-func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
+func wechatpayBatch(r wechatpayResource) (facts []fact, err error) {
 	id := first(r.BatchID, r.OutBatchNo)
 	if id == "" {
 		return nil, fmt.Errorf("%w: no batch_id and no out_batch_no", ErrMalformed)
@@ -413,7 +413,7 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		if !part.exists {
 			continue
 		}
-		f := Fact{Type: part.typ, Identity: id + "/" + string(r.BatchStatus)}
+		f := fact{Type: part.typ, Identity: id + "/" + string(r.BatchStatus)}
 		f.Account, f.ConnectorPayoutID = r.account(), id
 		f.MerchantTransactionID, f.MerchantPayoutID = string(r.OutBatchNo), string(r.OutBatchNo)
 		f.Reason = string(r.CloseReason)
@@ -426,20 +426,20 @@ func wechatpayBatch(r wechatpayResource) (facts []Fact, err error) {
 		facts = append(facts, f)
 	}
 	if len(facts) == 0 {
-		return []Fact{ignored("", "the webhook does not say how many transfers of the batch arrived and how many failed")}, nil
+		return []fact{ignored("", "the webhook does not say how many transfers of the batch arrived and how many failed")}, nil
 	}
 	return facts, nil
 }
 
 // wechatpayWithdrawal reads a withdrawal: a payout to the merchant's own bank
 // account.
-func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
-	f := Fact{Type: wechatpayWithdrawalTypes[r.Status]}
+func wechatpayWithdrawal(r wechatpayResource) ([]fact, error) {
+	f := fact{Type: wechatpayWithdrawalTypes[r.Status]}
 	switch {
 	case r.WithdrawID == "":
 		return nil, fmt.Errorf("%w: no withdraw_id", ErrMalformed)
 	case f.Type == "":
-		return []Fact{ignored("", fmt.Sprintf("the status %q of a withdrawal changes nothing, or is not known", r.Status))}, nil
+		return []fact{ignored("", fmt.Sprintf("the status %q of a withdrawal changes nothing, or is not known", r.Status))}, nil
 	case f.Type == schemas.PayoutFailed, f.Type == schemas.PayoutReversed:
 		f.Error = failure("", r.Reason, "")
 	}
@@ -450,16 +450,16 @@ func wechatpayWithdrawal(r wechatpayResource) ([]Fact, error) {
 		return nil, err
 	}
 	f.Amount, err = wechatpayAmount(r.Amount.Total, "")
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayMedical reads an order that the health insurance and the payer paid
 // together.
-func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
+func wechatpayMedical(r wechatpayResource) ([]fact, error) {
 	if r.MixTradeNo == "" {
 		return nil, fmt.Errorf("%w: no mix_trade_no", ErrMalformed)
 	}
-	f := Fact{Type: schemas.PaymentCaptured, Identity: r.MixTradeNo}
+	f := fact{Type: schemas.PaymentCaptured, Identity: r.MixTradeNo}
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = r.OutTradeNo, r.MixTradeNo
 	var err error
@@ -468,19 +468,19 @@ func wechatpayMedical(r wechatpayResource) ([]Fact, error) {
 	}
 	f.Amount, err = minorText(r.TotalFee, "CNY", nil)
 	f.CapturedAmount = f.Amount
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayCardPaid reads the payment for a discount card.
-func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
+func wechatpayCardPaid(r wechatpayResource) ([]fact, error) {
 	p := r.CardPayment
 	switch {
 	case p.State != "PAID":
-		return []Fact{ignored("", fmt.Sprintf("the charge of the card has the state %q", p.State))}, nil
+		return []fact{ignored("", fmt.Sprintf("the charge of the card has the state %q", p.State))}, nil
 	case p.TransactionID == "":
 		return nil, fmt.Errorf("%w: no pay_information.transaction_id", ErrMalformed)
 	}
-	f := Fact{Type: schemas.PaymentCaptured, Identity: p.TransactionID}
+	f := fact{Type: schemas.PaymentCaptured, Identity: p.TransactionID}
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutCardCode), p.TransactionID
 	var err error
@@ -489,26 +489,26 @@ func wechatpayCardPaid(r wechatpayResource) ([]Fact, error) {
 	}
 	f.Amount, err = minorText(p.Amount, "CNY", nil)
 	f.CapturedAmount = f.Amount
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayRisk reads a warning of WeChat Pay about an order.
-func wechatpayRisk(r wechatpayResource) ([]Fact, error) {
+func wechatpayRisk(r wechatpayResource) ([]fact, error) {
 	if r.OutTradeNo == "" {
 		return nil, fmt.Errorf("%w: no out_trade_no", ErrMalformed)
 	}
-	f := Fact{Type: schemas.FraudReported, Identity: fmt.Sprintf("%s/%s/%s", r.OutTradeNo, r.RiskType, r.RiskLevel)}
+	f := fact{Type: schemas.FraudReported, Identity: fmt.Sprintf("%s/%s/%s", r.OutTradeNo, r.RiskType, r.RiskLevel)}
 	f.Account, f.MerchantTransactionID, f.ConnectorTransactionID = r.account(), r.OutTradeNo, r.TransactionID
 	f.Reason = string(r.RiskType)
-	return []Fact{f}, nil
+	return []fact{f}, nil
 }
 
 // wechatpayScorePaid reads an order of WeChat Pay Score that was paid in full.
-func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
+func wechatpayScorePaid(r wechatpayResource) ([]fact, error) {
 	if r.OrderID == "" && r.OutOrderNo == "" {
 		return nil, fmt.Errorf("%w: no order_id and no out_order_no", ErrMalformed)
 	}
-	f := Fact{Type: schemas.PaymentCaptured, Identity: string(r.OutOrderNo) + "/" + r.OrderID}
+	f := fact{Type: schemas.PaymentCaptured, Identity: string(r.OutOrderNo) + "/" + r.OrderID}
 	f.Account = r.account()
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(r.OutOrderNo), r.OrderID
 	for _, d := range r.Collection.Details { // a refund names one of these transactions
@@ -519,21 +519,21 @@ func wechatpayScorePaid(r wechatpayResource) ([]Fact, error) {
 	var err error
 	f.Amount, err = minorText(r.TotalAmount, "CNY", nil)
 	f.CapturedAmount = f.Amount
-	return []Fact{f}, err
+	return []fact{f}, err
 }
 
 // wechatpayMandate returns a reader of mandates: the consent of a payer to be
 // charged later. A mandate without an id of its own is identified by the
 // payer's id at this merchant.
-func wechatpayMandate(typ schemas.Type) func(r wechatpayResource) ([]Fact, error) {
-	return func(r wechatpayResource) ([]Fact, error) {
-		f := Fact{Type: typ}
+func wechatpayMandate(typ schemas.Type) func(r wechatpayResource) ([]fact, error) {
+	return func(r wechatpayResource) ([]fact, error) {
+		f := fact{Type: typ}
 		f.ConnectorMandateID = first(r.ContractID, r.Contract.ID, r.SignPlanID, r.AuthorizationCode, r.OutContractCode, r.OpenID, r.SubOpenID)
 		if f.ConnectorMandateID == "" {
-			return []Fact{ignored("", "the consent has no id: neither contract_id nor authorization_code nor openid")}, nil
+			return []fact{ignored("", "the consent has no id: neither contract_id nor authorization_code nor openid")}, nil
 		}
 		f.MerchantTransactionID = first(r.OutContractCode, r.SignPlanNo)
 		f.Account = r.account()
-		return []Fact{f}, nil
+		return []fact{f}, nil
 	}
 }

@@ -28,7 +28,7 @@ var wompi = Connector{
 	Docs:      "https://docs.wompi.co/en/docs/colombia/eventos/",
 	Key:       "data.transaction.reference, data.payout.reference",
 	Tellers:   wompiTellers(),
-	Normalize: wompiNormalize,
+	normalize: wompiNormalize,
 }
 
 // wompiPaymentTypes maps the status of a payment to the event type.
@@ -101,7 +101,7 @@ type wompiData struct {
 	} `json:"failureReason"`
 }
 
-func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
+func wompiNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e wompiEvent
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -111,13 +111,13 @@ func wompiNormalize(payload []byte, _ Options) ([]Fact, error) {
 	}
 	f, err := e.fact()
 	if e.Environment == "test" {
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	return oneFact(e.Event, f, err)
 }
 
 // fact returns the fact of the event.
-func (e wompiEvent) fact() (f Fact, err error) {
+func (e wompiEvent) fact() (f fact, err error) {
 	event := string(e.Event)
 	states := wompiTokenTypes
 	switch event {
@@ -170,7 +170,7 @@ func (e wompiEvent) fact() (f Fact, err error) {
 }
 
 // payment fills in the fact of a payment.
-func (d wompiData) payment(f Fact) (Fact, error) {
+func (d wompiData) payment(f fact) (fact, error) {
 	f.MerchantTransactionID, f.ConnectorTransactionID = string(d.Reference), string(d.ID)
 	f.PaymentMethod = method(d.PaymentMethodType, d.PaymentMethod.Extra.Brand)
 	f.MandateID = string(d.PaymentSourceID)
@@ -186,7 +186,7 @@ func (d wompiData) payment(f Fact) (Fact, error) {
 }
 
 // payout fills in the fact of a payout.
-func (d wompiData) payout(f Fact) (Fact, error) {
+func (d wompiData) payout(f fact) (fact, error) {
 	f.MerchantTransactionID, f.MerchantPayoutID = string(d.Reference), string(d.Reference)
 	f.ConnectorPayoutID = string(d.ID)
 	if f.Type == schemas.PayoutFailed {

@@ -32,7 +32,7 @@ var worldlineConnect = Connector{
 	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs",
 	Settings:  []Setting{worldlineConnectTells},
 	Tellers:   worldlineConnectTellers,
-	Normalize: worldlineConnectNormalize,
+	normalize: worldlineConnectNormalize,
 }
 
 // worldlineConnectTells is the setting that says whether the events of refunds or
@@ -230,7 +230,7 @@ func (o worldlineConnectOutput) reference() string {
 	return first(o.References.MerchantReference, o.References.MerchantOrderID)
 }
 
-func worldlineConnectNormalize(payload []byte, o Options) ([]Fact, error) {
+func worldlineConnectNormalize(payload []byte, o Options) ([]fact, error) {
 	var e worldlineConnectEvent
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -241,9 +241,9 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of Worldline's", ErrMalformed)
 	case !known:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	case typ == "":
-		return []Fact{ignored(event, "no money has moved, and the payment is not final")}, nil
+		return []fact{ignored(event, "no money has moved, and the payment is not final")}, nil
 	case e.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not an event of Worldline's", ErrMalformed))
 	}
@@ -256,18 +256,18 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]Fact, error) {
 		kind, _, _ := strings.Cut(event, ".")
 		other := map[string]string{"payment": "refund.refunded", "refund": "payment.refunded"}[kind]
 		if tells := o.Settings[worldlineConnectTells.Name]; tells != "" && tells != kind+"s" {
-			return []Fact{f.toldBy(event, other)}, nil
+			return []fact{f.toldBy(event, other)}, nil
 		}
 	}
 	return oneFact(event, f, err)
 }
 
 // fact returns the fact of the event, of the type typ.
-func (e worldlineConnectEvent) fact(typ schemas.Type) (f Fact, err error) {
+func (e worldlineConnectEvent) fact(typ schemas.Type) (f fact, err error) {
 	kind, _, _ := strings.Cut(string(e.Type), ".")
 	about := map[string]struct {
 		object jsontext.Value
-		read   func(worldlineConnectObject, Fact) (Fact, error)
+		read   func(worldlineConnectObject, fact) (fact, error)
 	}{
 		"payment": {e.Payment, worldlineConnectObject.payment},
 		"refund":  {e.Refund, worldlineConnectObject.refund},
@@ -302,7 +302,7 @@ func (t worldlineConnectObject) failure() *schemas.Error {
 }
 
 // payment fills in the fact about a payment.
-func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
+func (t worldlineConnectObject) payment(f fact) (_ fact, err error) {
 	o := t.PaymentOutput
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.reference(), string(t.ID)
 	f.PaymentMethod = method(o.PaymentMethod, "")
@@ -333,7 +333,7 @@ func (t worldlineConnectObject) payment(f Fact) (_ Fact, err error) {
 // pays in parts. Then amountPaid is the sum of all parts so far, and the amount
 // of the last part is unknown. amountPaid is 0 if the payment was captured and
 // the money has not arrived yet.
-func (o worldlineConnectOutput) captured(f Fact) (_ Fact, err error) {
+func (o worldlineConnectOutput) captured(f fact) (_ fact, err error) {
 	f.CapturedAmount = f.Amount
 	if o.AmountPaid != nil && *o.AmountPaid != 0 {
 		if f.CapturedAmount, err = o.amount(o.AmountPaid); err != nil {
@@ -355,7 +355,7 @@ func (o worldlineConnectOutput) captured(f Fact) (_ Fact, err error) {
 }
 
 // refund fills in the fact about a refund.
-func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
+func (t worldlineConnectObject) refund(f fact) (_ fact, err error) {
 	o := t.RefundOutput
 	if f.MerchantTransactionID = o.reference(); f.MerchantTransactionID != "" {
 		f.KeySource = schemas.KeyFromRequest
@@ -368,7 +368,7 @@ func (t worldlineConnectObject) refund(f Fact) (_ Fact, err error) {
 }
 
 // payout fills in the fact about a payout.
-func (t worldlineConnectObject) payout(f Fact) (_ Fact, err error) {
+func (t worldlineConnectObject) payout(f fact) (_ fact, err error) {
 	o := t.PayoutOutput
 	f.MerchantTransactionID, f.MerchantPayoutID = o.reference(), string(o.References.MerchantReference)
 	f.ConnectorPayoutID = string(t.ID)
@@ -379,7 +379,7 @@ func (t worldlineConnectObject) payout(f Fact) (_ Fact, err error) {
 
 // dispute fills in the fact about a dispute: the merchant's answer to a
 // chargeback.
-func (t worldlineConnectObject) dispute(f Fact) (_ Fact, err error) {
+func (t worldlineConnectObject) dispute(f fact) (_ fact, err error) {
 	o := t.DisputeOutput
 	f.ConnectorTransactionID, f.ConnectorDisputeID = string(t.PaymentID), string(t.ID)
 	f.Stage, f.ReasonCode = schemas.StageDispute, string(o.CreationDetails.ReasonCode)
@@ -388,7 +388,7 @@ func (t worldlineConnectObject) dispute(f Fact) (_ Fact, err error) {
 }
 
 // token fills in the fact about a stored payment method.
-func (t worldlineConnectObject) token(f Fact) (Fact, error) {
+func (t worldlineConnectObject) token(f fact) (fact, error) {
 	f.ConnectorMandateID = string(t.ID)
 	return f, nil
 }

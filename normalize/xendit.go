@@ -34,7 +34,7 @@ var xendit = Connector{
 	Docs:      "https://docs.xendit.co/docs/payments-api-webhooks",
 	Key:       "data.reference_id of payments and payouts, reference_id of disputes; external_id of the older ones; data.metadata.<merchant_id_keys> of refunds",
 	Tellers:   xenditTellers,
-	Normalize: xenditNormalize,
+	normalize: xenditNormalize,
 }
 
 // The facts of events whose status can say less than their name.
@@ -105,7 +105,7 @@ var xenditTellers = []Teller{
 // xenditReaders has, for each event name, the function that reads its data and
 // the event type.
 var xenditReaders = map[string]struct {
-	read func(xenditData, schemas.Type, Options) (Fact, error)
+	read func(xenditData, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
 }{
 	"payment.authorization":    {xenditPayment, schemas.PaymentAuthorized},
@@ -296,7 +296,7 @@ func (a *xenditAmount) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*object)(a))
 }
 
-func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
+func xenditNormalize(payload []byte, o Options) ([]fact, error) {
 	var e xenditEvent
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -307,7 +307,7 @@ func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
 		if err := redecode(e.Disbursements, &batch); err != nil {
 			return nil, err
 		}
-		facts := make([]Fact, len(batch))
+		facts := make([]fact, len(batch))
 		for i, d := range batch {
 			facts[i] = xenditDisbursement(d, o)
 		}
@@ -327,11 +327,11 @@ func xenditNormalize(payload []byte, o Options) ([]Fact, error) {
 	if len(about) == 0 || about.Kind() == 'n' { // an older webhook: its fields are at the top level
 		about, happened = payload, ""
 	}
-	return []Fact{xenditFact(event, about, happened, o)}, nil
+	return []fact{xenditFact(event, about, happened, o)}, nil
 }
 
 // xenditDisbursement reads one disbursement of a batch.
-func xenditDisbursement(about jsontext.Value, o Options) Fact {
+func xenditDisbursement(about jsontext.Value, o Options) fact {
 	var d xenditLegacy
 	if err := redecode(about, &d); err != nil {
 		return malformed("disbursement", err)
@@ -427,7 +427,7 @@ func (d xenditData) method() *schemas.PaymentMethod {
 
 // xenditFact returns the fact of an event. The object that the event is about
 // is in about; happened is the time of the event, or "".
-func xenditFact(name string, about jsontext.Value, happened text, o Options) Fact {
+func xenditFact(name string, about jsontext.Value, happened text, o Options) fact {
 	event, ok := xenditReaders[name]
 	if !ok {
 		return notUnified(name)
@@ -510,7 +510,7 @@ func xenditMissing() error { return fmt.Errorf("%w: no data.id", ErrMalformed) }
 
 // xenditPayment reads a payment. A payment with several captures has an event
 // for each of them, and every event lists all captures so far.
-func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f fact, err error) {
 	f.ConnectorTransactionID = first(d.PaymentID, d.PaymentRequestID, d.ID)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, d.PaymentRequestID, d.ID, d.PaymentSessionID) // a refund can name any of them
 	if f.Identity = first(d.ID, d.PaymentID, d.PaymentRequestID); f.Identity == "" {
@@ -544,7 +544,7 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 // the invoice or of the payment at the bank or outlet, and mostly names the payment.
 // A payment_id of 13 digits is no identity: in Xendit's documentation it is the time
 // of the transaction in milliseconds, which two payments can have in common.
-func xenditPaid(d xenditData, typ schemas.Type, o Options) (Fact, error) {
+func xenditPaid(d xenditData, typ schemas.Type, o Options) (fact, error) {
 	f, err := xenditPayment(d, typ, o)
 	isTime := len(d.PaymentID) == 13 && strings.Trim(string(d.PaymentID), "0123456789") == ""
 	if d.PaymentID != "" && d.ID != "" && !isTime {
@@ -554,7 +554,7 @@ func xenditPaid(d xenditData, typ schemas.Type, o Options) (Fact, error) {
 }
 
 // captured fills in the amount of the last capture and the sum of all captures.
-func (d xenditData) captured(f *Fact) error {
+func (d xenditData) captured(f *fact) error {
 	var all schemas.Amount
 	for _, c := range d.Captures {
 		a, err := major(c.Amount, d.currency())
@@ -577,7 +577,7 @@ func (d xenditData) captured(f *Fact) error {
 // have one identity, as have a completed session that stores a payment method and
 // the event of the token. A paid session names its payment; one that does not is
 // identified by its payment request or its own id.
-func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
+func xenditSession(d xenditData, typ schemas.Type, o Options) (f fact, err error) {
 	paid := typ == schemas.PaymentCaptured
 	switch {
 	case d.SessionType == "SAVE" && paid && d.PaymentTokenID != "":
@@ -602,7 +602,7 @@ func xenditSession(d xenditData, typ schemas.Type, o Options) (f Fact, err error
 // xenditRefund reads a refund. The reference is that of the refund and not of
 // the payment. Refunds of ewallets and QR codes have the event name of a
 // success even if they failed.
-func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error) {
+func xenditRefund(d xenditData, typ schemas.Type, o Options) (f fact, err error) {
 	if d.ID == "" {
 		return f, xenditMissing()
 	}
@@ -626,7 +626,7 @@ func xenditRefund(d xenditData, typ schemas.Type, o Options) (f Fact, err error)
 
 // xenditDispute reads a dispute. It becomes open again if the bank asks for
 // more evidence.
-func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f fact, err error) {
 	if d.ID == "" {
 		return f, xenditMissing()
 	}
@@ -656,7 +656,7 @@ func xenditDispute(d xenditData, typ schemas.Type, _ Options) (f Fact, err error
 
 // xenditPayout reads a payout. If the payout changes the currency, the amount
 // is what arrives.
-func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f fact, err error) {
 	f.ConnectorPayoutID = first(d.PayoutID, d.ID)
 	if f.Type, f.Identity = typ, f.ConnectorPayoutID; f.Identity == "" {
 		return f, xenditMissing()
@@ -676,7 +676,7 @@ func xenditPayout(d xenditData, typ schemas.Type, _ Options) (f Fact, err error)
 }
 
 // xenditToken reads a stored payment method.
-func xenditToken(d xenditData, typ schemas.Type, _ Options) (f Fact, err error) {
+func xenditToken(d xenditData, typ schemas.Type, _ Options) (f fact, err error) {
 	if typ == schemas.MandateActive && (d.Status == "PENDING" || d.Status == "REQUIRES_ACTION") {
 		f.Why = "the method cannot be charged yet"
 		return f, nil

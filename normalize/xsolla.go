@@ -24,7 +24,7 @@ var xsolla = Connector{
 	Docs:      "https://developers.xsolla.com/webhooks/overview/",
 	Key:       "transaction.external_id, else custom_parameters.<merchant_id_keys>",
 	Tellers:   xsollaTellers,
-	Normalize: xsollaNormalize,
+	normalize: xsollaNormalize,
 }
 
 // xsollaTellers are the notification types, the most important first. In projects with
@@ -46,7 +46,7 @@ var xsollaTellers = []Teller{
 }
 
 // xsollaReaders has, for each notification type, the function that reads it.
-var xsollaReaders = map[string]func(xsollaNotification) (Fact, error){
+var xsollaReaders = map[string]func(xsollaNotification) (fact, error){
 	"payment":                xsollaPayment,
 	"order_paid":             xsollaPayment,
 	"refund":                 xsollaRefund,
@@ -128,7 +128,7 @@ type xsollaNotification struct {
 	CustomParameters metadata             `json:"custom_parameters"`
 }
 
-func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
+func xsollaNormalize(payload []byte, o Options) ([]fact, error) {
 	var envelope struct {
 		Type text `json:"notification_type"`
 	}
@@ -141,7 +141,7 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no notification_type: not a webhook of Xsolla's", ErrMalformed)
 	case !ok:
-		return []Fact{notUnified(event)}, nil
+		return []fact{notUnified(event)}, nil
 	}
 	var n xsollaNotification
 	if err := redecode(payload, &n); err != nil {
@@ -151,21 +151,21 @@ func xsollaNormalize(payload []byte, o Options) ([]Fact, error) {
 	case n.Billing != nil:
 		n.xsollaBilling = *n.Billing
 	case currency != "" && currency != "real":
-		return []Fact{ignored(n.Type, fmt.Sprintf("an order in a currency of the type %q: no money has moved", currency))}, nil
+		return []fact{ignored(n.Type, fmt.Sprintf("an order in a currency of the type %q: no money has moved", currency))}, nil
 	}
 	t := &n.Transaction
 	t.ID = cmp.Or(t.ID, n.Order.InvoiceID)
 	f, err := read(n)
 	f.MerchantTransactionID = first(string(t.ExternalID), o.merchantID(n.CustomParameters))
 	if t.DryRun != "" && t.DryRun != "0" && t.DryRun != "false" || n.Order.Mode == "sandbox" {
-		f.Mode = ModeTest
+		f.Mode = modeTest
 	}
 	return oneFact(n.Type, f, err)
 }
 
 // xsollaTransaction returns the fields that the facts of all transactions have
 // in common.
-func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err error) {
+func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f fact, err error) {
 	t := n.Transaction
 	if t.ID == "" {
 		return f, fmt.Errorf("%w: no transaction.id", ErrMalformed)
@@ -185,7 +185,7 @@ func xsollaTransaction(n xsollaNotification, typ schemas.Type) (f Fact, err erro
 }
 
 // xsollaPayment reads a payment that succeeded.
-func xsollaPayment(n xsollaNotification) (Fact, error) {
+func xsollaPayment(n xsollaNotification) (fact, error) {
 	f, err := xsollaTransaction(n, schemas.PaymentCaptured)
 	if err != nil {
 		return f, err
@@ -196,7 +196,7 @@ func xsollaPayment(n xsollaNotification) (Fact, error) {
 }
 
 // xsollaDeclined reads a payment that was declined.
-func xsollaDeclined(n xsollaNotification) (Fact, error) {
+func xsollaDeclined(n xsollaNotification) (fact, error) {
 	f, err := xsollaTransaction(n, schemas.PaymentFailed)
 	r := n.RefundDetails
 	f.Error = failure(r.Code, first(r.ReasonDetail, r.Reason), "")
@@ -208,7 +208,7 @@ func xsollaDeclined(n xsollaNotification) (Fact, error) {
 const xsollaChargeback = "2"
 
 // xsollaRefund reads a refund or a chargeback.
-func xsollaRefund(n xsollaNotification) (Fact, error) {
+func xsollaRefund(n xsollaNotification) (fact, error) {
 	r, typ := n.RefundDetails, schemas.RefundSucceeded
 	if r.Code == xsollaChargeback {
 		typ = schemas.DisputeOpened
@@ -246,7 +246,7 @@ var xsollaStages = map[text]schemas.Stage{
 
 // xsollaDispute reads a dispute.
 // https://developers.xsolla.com/webhooks/operation/dispute
-func xsollaDispute(n xsollaNotification) (Fact, error) {
+func xsollaDispute(n xsollaNotification) (fact, error) {
 	d, t := n.Dispute, n.Transaction
 	typ := xsollaDisputeTypes[d.Status]
 	if typ == "" && n.Action == "adding" {
@@ -275,7 +275,7 @@ func xsollaDispute(n xsollaNotification) (Fact, error) {
 
 // xsollaPaymentAccount reads a stored payment method. The user can add it again
 // later, so the identity is the hash of the payload.
-func xsollaPaymentAccount(n xsollaNotification) (f Fact, err error) {
+func xsollaPaymentAccount(n xsollaNotification) (f fact, err error) {
 	if n.PaymentAccount.ID == "" {
 		return f, fmt.Errorf("%w: no payment_account.id", ErrMalformed)
 	}
@@ -289,7 +289,7 @@ func xsollaPaymentAccount(n xsollaNotification) (f Fact, err error) {
 }
 
 // xsollaSubscription reads a subscription that began or was cancelled.
-func xsollaSubscription(n xsollaNotification) (f Fact, err error) {
+func xsollaSubscription(n xsollaNotification) (f fact, err error) {
 	if n.Subscription.ID == "" {
 		return f, fmt.Errorf("%w: no subscription.subscription_id", ErrMalformed)
 	}
@@ -303,6 +303,6 @@ func xsollaSubscription(n xsollaNotification) (f Fact, err error) {
 
 // xsollaUserCheck reads a request that asks whether a user exists. There is no
 // payment yet.
-func xsollaUserCheck(n xsollaNotification) (Fact, error) {
+func xsollaUserCheck(n xsollaNotification) (fact, error) {
 	return ignored(n.Type, "a question whether the user exists: every one is answered yes"), nil
 }
