@@ -22,26 +22,27 @@ import (
 //
 // pspReference is the item's own id: the payment's for AUTHORISATION, the
 // modification request's for a capture, cancellation or refund, and the dispute's
-// for all events of a dispute. originalReference is then the payment's. A
-// redelivery may have another eventDate. The identity therefore consists of three
-// fields that are signed and do not change: eventCode, pspReference and success.
-// additionalData is not signed; package verify says what else is.
+// for all events of a dispute. originalReference is then the payment's. A redelivery
+// may have another eventDate. The identity therefore consists of three fields that are
+// signed and do not change: eventCode, pspReference and success. additionalData is not
+// signed; package verify documents which fields are.
 //
-// merchantReference is the merchant's reference of the payment. A modification
-// request may have its own reference, which then takes its place:
+// merchantReference is the merchant's reference of the payment. A modification request
+// may have its own reference, which its item then has instead:
 // https://github.com/Adyen/adyen-commercetools/blob/master/docs/adr/0011-matching-adyen-notification.md
 //
 // Adyen captures payments by itself unless the account is set to manual capture, and
-// then sends AUTHORISATION and no CAPTURE. No item says which it is, so the setting
-// capture does. If it is automatic, a successful AUTHORISATION is payment.captured;
-// a CAPTURE of such a payment, which some terminals send, is the same fact.
+// then sends AUTHORISATION and no CAPTURE. No item says how the account captures, so
+// the setting capture does. If it is automatic, a successful AUTHORISATION is
+// payment.captured; a CAPTURE of such a payment, which some terminals send, is the same
+// fact.
 //
 // https://docs.adyen.com/online-payments/capture
 // https://github.com/Adyen/adyen-magento/issues/640
 //
-// Two codes are ignored because others always come with them: the default codes of a
-// standard webhook cannot be switched off. ORDER_CLOSED sums up the AUTHORISATIONs of
-// an order, and REPORT_AVAILABLE names a file.
+// ORDER_CLOSED and REPORT_AVAILABLE are ignored. ORDER_CLOSED sums up the
+// AUTHORISATIONs of an order, which a standard webhook always sends. REPORT_AVAILABLE
+// names a file.
 //
 // https://docs.adyen.com/development-resources/webhooks/webhook-types
 var adyen = Connector{
@@ -52,38 +53,38 @@ var adyen = Connector{
 	normalize: adyenNormalize,
 }
 
-// adyenCapture says how the account captures payments.
+// adyenCapture is the setting that says how the account captures payments.
 var adyenCapture = Setting{
 	Name: "capture",
 	Description: "automatic, if Adyen captures payments by itself, at once or after some days (Adyen's default): a successful AUTHORISATION is payment.captured, and no CAPTURE has to come; " +
 		"manual (as without the setting), if each payment is captured by a request: AUTHORISATION is payment.authorized, and each CAPTURE is payment.captured. " +
-		"A payment whose own request sets captureDelayHours differently is told as the setting says",
+		"A payment whose own request sets captureDelayHours differently is reported as the setting says",
 	Values: []string{"automatic", "manual"},
 	Unset: "AUTHORISATION is payment.authorized, and an account with automatic capture, which is Adyen's default, never gets payment.captured; " +
 		"set capture to automatic, or to manual if each payment is captured by a request",
 }
 
-// adyenCaptureExceptions are the payment methods that are captured in the other way
-// than the setting capture says.
+// adyenCaptureExceptions is the setting that lists the payment methods that are not
+// captured as the setting capture says.
 var adyenCaptureExceptions = Setting{
 	Name: "capture_exceptions",
-	Description: "payment methods that are captured in the other way than capture says: the beginnings of their names in paymentMethod, separated by commas, or none; " +
+	Description: "payment methods that are not captured as capture says: the beginnings of their names in paymentMethod, separated by commas, or none; " +
 		"the default with capture automatic is " + adyenCapturedByRequest + ", and none otherwise. " +
 		"Set it without klarna if Adyen captures your Klarna payments automatically; " +
 		"with capture manual, name those that cannot be captured by request, such as ideal",
 }
 
-// adyenCapturedByRequest are the beginnings of the payment methods that have to be
-// captured by a request even if the account is set to automatic capture, unless
-// Adyen's support has set them up otherwise. They are the open invoice methods of
-// Adyen's own plugin:
+// adyenCapturedByRequest lists the prefixes of the payment methods that must be
+// captured by a request even if the account is set to automatic capture, unless Adyen's
+// support has set them up otherwise. They are the open invoice methods of Adyen's own
+// plugin:
 //
 // https://github.com/Adyen/adyen-magento2/pull/1555
 // https://github.com/Adyen/adyen-commercetools/pull/849
 const adyenCapturedByRequest = "affirm,afterpay,clearpay,facilypay,klarna,oney,paybright,ratepay,zip"
 
-// adyenTellers returns the tellers of all event codes: what each can tell, by the
-// tables and the functions of the items.
+// adyenTellers lists all event codes with the event types that each can give, derived
+// from the tables and functions below.
 func adyenTellers() []Teller {
 	all := []Teller{
 		{Event: "AUTHORISATION", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured, schemas.PaymentFailed}},
@@ -106,12 +107,12 @@ func adyenTellers() []Teller {
 // adyenReversals are the types of a reversal: see reversalType.
 var adyenReversals = []schemas.Type{schemas.PaymentCancelled, schemas.PaymentCancelFailed, schemas.RefundSucceeded, schemas.RefundFailed, schemas.RefundCancelled}
 
-// adyenExponents are the currencies whose decimals differ from ISO 4217 at Adyen:
+// adyenExponents lists the currencies whose decimals differ from ISO 4217 at Adyen:
 // https://docs.adyen.com/development-resources/currency-codes
 var adyenExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
-// adyenTypes are the event types of an eventCode with success true and false. An
-// empty type is a combination that Adyen does not document.
+// adyenTypes maps an eventCode to its event types with success true and false. An empty
+// type is a combination that Adyen does not document.
 var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"PENDING":                  {schemas.PaymentProcessing, schemas.PaymentFailed},
 	"AUTHORISATION":            {schemas.PaymentAuthorized, schemas.PaymentFailed},
@@ -144,8 +145,8 @@ var adyenTypes = map[text]struct{ yes, no schemas.Type }{
 	"MANUAL_REVIEW_REJECT":  {schemas.FraudRejected, ""},
 }
 
-// adyenDisputeTypes are the stage and the event type of a dispute's eventCode. If
-// disputeStatus is in the third column, its event type is used.
+// adyenDisputeTypes maps the eventCode of a dispute to its stage and event type. If the
+// third column has the disputeStatus, that event type is used instead.
 //
 // https://docs.adyen.com/risk-management/disputes-api/dispute-notifications
 // https://github.com/Adyen/php-webhook-module
@@ -174,7 +175,7 @@ var adyenDisputeTypes = map[text]struct {
 	"SCHEME_ARBITRATION_LOST":           {schemas.StagePreArbitration, schemas.DisputeLost, nil},
 }
 
-// adyenDisputeStatusTypes are the event types of a disputeStatus.
+// adyenDisputeStatusTypes maps a disputeStatus to the event type.
 var adyenDisputeStatusTypes = map[text]schemas.Type{
 	"Undefended":  schemas.DisputeOpened,
 	"Pending":     schemas.DisputeOpened,
@@ -336,8 +337,8 @@ func (i adyenItem) fact(o Options) (f fact, err error) {
 	return f, nil
 }
 
-// capturedAutomatically reports whether Adyen captures the payment by itself, by the
-// settings of the endpoint.
+// capturedAutomatically reports whether Adyen captures the payment by itself, according
+// to the endpoint's settings.
 func (i adyenItem) capturedAutomatically(o Options) bool {
 	automatic := o.Settings[adyenCapture.Name] == "automatic"
 	exceptions, set := o.Settings[adyenCaptureExceptions.Name]
@@ -351,9 +352,10 @@ func (i adyenItem) capturedAutomatically(o Options) bool {
 	return automatic != slices.ContainsFunc(names, func(name string) bool { return name != "none" && strings.HasPrefix(variant, name) })
 }
 
-// setCaptured makes the fact of a successful AUTHORISATION or CAPTURE that of a payment
-// which Adyen captured by itself: one fact under the payment's pspReference. An
-// AUTHORISATION without an amount, which stores or checks a card, moves no money.
+// setCaptured turns the fact of a successful AUTHORISATION or CAPTURE into that of a
+// payment which Adyen captured by itself: one fact, identified by the payment's
+// pspReference. An AUTHORISATION without an amount, which stores or checks a card,
+// moves no money.
 func (i adyenItem) setCaptured(f *fact) {
 	switch {
 	case i.Success != "true":
@@ -398,7 +400,7 @@ func (i adyenItem) eventType() (t schemas.Type, reason string, err error) {
 }
 
 // adyenRefundContinues is the reason why a failed void of a refund is ignored.
-const adyenRefundContinues = "the refund could not be cancelled and goes on: it has an event of its own"
+const adyenRefundContinues = "the refund could not be cancelled and continues: its own event reports the result"
 
 // adyenRefundVoids are the values, in lower case, of a reversal's
 // modification.action that mean that a refund was cancelled. Adyen's page does not
@@ -468,7 +470,7 @@ func (i adyenItem) setFamilyFields(f *fact) error {
 		f.PaymentMethod = nil
 		f.ConnectorPayoutID, f.MerchantPayoutID = f.ConnectorTransactionID, string(i.MerchantReference)
 	case "mandate":
-		f.ConnectorMandateID = string(i.PspReference) // the token; originalReference is the payment that made it
+		f.ConnectorMandateID = string(i.PspReference) // the token; originalReference is the payment that created it
 	}
 	return nil
 }

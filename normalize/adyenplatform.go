@@ -9,11 +9,11 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// adyenPlatform reads one event for each webhook, {"type", "environment",
-// "timestamp", "data"}. Of the balance platform's transfers it maps the payouts:
-// those to a bank account or a card. A transfer sends a webhook for each status; its
-// identity is the transfer's id, and the status makes the event type. Recurring
-// tokens, which Adyen signs the same way, become mandates.
+// adyenPlatform reads one event for each webhook, {"type", "environment", "timestamp",
+// "data"}. Of the balance platform's transfers it maps the payouts: those to a bank
+// account or a card. A transfer sends a webhook for each status. The identity is the
+// transfer's id, and the status determines the event type. Recurring tokens, which
+// Adyen signs the same way, become mandates.
 //
 // https://docs.adyen.com/platforms/payout-webhooks
 var adyenPlatform = Connector{
@@ -23,7 +23,7 @@ var adyenPlatform = Connector{
 	normalize: adyenPlatformNormalize,
 }
 
-// adyenPlatformTellers are the event types, by name.
+// adyenPlatformTellers lists the event types.
 var adyenPlatformTellers = []Teller{
 	{Event: "balancePlatform.transfer.created", Facts: []schemas.Type{schemas.PayoutCreated}},
 	{Event: "balancePlatform.transfer.updated", Facts: []schemas.Type{schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
@@ -32,12 +32,12 @@ var adyenPlatformTellers = []Teller{
 	{Event: "recurring.token.disabled", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// adyenPlatformExponents are the currencies whose decimals differ from ISO 4217 at
+// adyenPlatformExponents lists the currencies whose decimals differ from ISO 4217 at
 // Adyen:
 // https://docs.adyen.com/development-resources/currency-codes
 var adyenPlatformExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
-// adyenPlatformReaders are the functions that read the data, by the event's type.
+// adyenPlatformReaders maps the event's type to the function that reads the data.
 var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (fact, error){
 	"balancePlatform.transfer.created": adyenPlatformTransfer,
 	"balancePlatform.transfer.updated": adyenPlatformTransfer,
@@ -80,8 +80,8 @@ func adyenPlatformNormalize(payload []byte, _ Options) ([]fact, error) {
 	return oneFact(e.Type, f, err)
 }
 
-// adyenPlatformTypes are the event types of a payout's status. "booked" means that
-// the money has left the balance account; tracking.status says when it has arrived.
+// adyenPlatformTypes maps a payout's status to the event type. "booked" means that the
+// money has left the balance account; tracking.status says when it has arrived.
 //
 // https://docs.adyen.com/api-explorer/transfer-webhooks/latest/post/balancePlatform.transfer.updated
 var adyenPlatformTypes = map[text]schemas.Type{

@@ -31,7 +31,7 @@ var authorizenet = Connector{
 	normalize: authorizenetNormalize,
 }
 
-// authorizenetModifications are the events about a merchant's request to modify a
+// authorizenetModifications lists the events about a merchant's request to modify a
 // payment.
 var authorizenetModifications = map[text]bool{
 	"net.authorize.payment.priorAuthCapture.created": true,
@@ -39,8 +39,8 @@ var authorizenetModifications = map[text]bool{
 	"net.authorize.payment.refund.created":           true,
 }
 
-// authorizenetTypes are the event types of an approved and of a refused transaction.
-// Events without the second type are not about a transaction.
+// authorizenetTypes maps an event to its event types for an approved and for a refused
+// transaction. Events without the second type are not about a transaction.
 var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.payment.authorization.created":    {schemas.PaymentAuthorized, schemas.PaymentFailed},
 	"net.authorize.payment.authcapture.created":      {schemas.PaymentCaptured, schemas.PaymentFailed},
@@ -61,7 +61,7 @@ var authorizenetTypes = map[string]struct{ approved, refused schemas.Type }{
 	"net.authorize.customer.subscription.failed":     {schemas.PaymentFailed, ""}, // a charge of the subscription; its transaction is not named
 }
 
-// authorizenetTellers returns the tellers, by the table of the events.
+// authorizenetTellers lists the event types, derived from the table of the events.
 func authorizenetTellers() (all []Teller) {
 	for _, event := range slices.Sorted(maps.Keys(authorizenetTypes)) {
 		types := authorizenetTypes[event]

@@ -27,7 +27,7 @@ var billplz = Connector{
 	normalize: billplzNormalize,
 }
 
-// billplzTellers are the event types, by name.
+// billplzTellers lists the event types.
 var billplzTellers = []Teller{
 	{Event: "cancelled", Facts: []schemas.Type{schemas.PayoutCancelled}},
 	{Event: "completed", Facts: []schemas.Type{schemas.PayoutSucceeded}},
@@ -79,7 +79,7 @@ func billplzNormalize(payload []byte, _ Options) ([]fact, error) {
 	return []fact{f}, nil
 }
 
-// billplzOrderTypes are the event types of a payment order's status. "refunded" means
+// billplzOrderTypes maps a payment order's status to the event type. "refunded" means
 // that the money did not reach the recipient and was returned to the merchant.
 var billplzOrderTypes = map[string]schemas.Type{
 	"processing": schemas.PayoutProcessing,

@@ -15,10 +15,10 @@ import (
 // disbursed. The identity is therefore the resource's id; the event type
 // distinguishes its states.
 //
-// Of a card payment, a disbursement is all that Braintree tells: it lists the ids of its
-// transactions. Each becomes a captured payment without an amount and an order id, which
-// a notification with the transaction adds. Braintree does not say whether the list has
-// refunds, too, and an id does not tell: see the setting tells.
+// For card payments, Braintree sends only disbursements, which list the ids of their
+// transactions. Each id becomes a captured payment without an amount or an order id; a
+// notification with the transaction adds these. Braintree does not say whether the list
+// includes refunds, and an id does not show it: see the setting tells.
 //
 // A refund can have an order id of its own:
 // https://developer.paypal.com/braintree/docs/reference/request/transaction/refund
@@ -35,23 +35,23 @@ var braintree = Connector{
 	normalize: braintreeNormalize,
 }
 
-// braintreeTells is the setting that says whether a disbursement tells that its
-// transactions are captured.
+// braintreeTells is the setting that says whether a disbursement reports its
+// transactions as captured.
 var braintreeTells = Setting{
 	Name: "tells",
-	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only the notifications that have a transaction do; " +
+	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only notifications that have the transaction do; " +
 		"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it",
 	Values: []string{"disbursements", "transactions"},
 }
 
-// braintreeTransactionTypes are the types of a transaction, by its status and whether it
-// is a refund.
+// braintreeTransactionTypes lists the event types of a transaction, which depend on its
+// status and on whether it is a refund.
 var braintreeTransactionTypes = []schemas.Type{
 	schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentExpired,
 	schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed, schemas.RefundCancelled,
 }
 
-// braintreeTellers are the kinds of notifications, the most important first.
+// braintreeTellers lists the kinds of notifications, the most important first.
 var braintreeTellers = []Teller{
 	{Event: "disbursement", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
 	{Event: "transaction_disbursed", Facts: braintreeTransactionTypes}, // deprecated; it has the amount and the order id
@@ -79,8 +79,8 @@ var braintreeTellers = []Teller{
 	{Event: "payment_method_revoked_by_customer", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// braintreeReaders are the function that reads the subject, and the event type, of
-// each kind. The type is empty where the subject decides.
+// braintreeReaders maps a kind to the function that reads its subject and to the event
+// type. The type is empty where the subject decides.
 var braintreeReaders = map[string]struct {
 	read func(braintreeNotification, schemas.Type) (fact, error)
 	typ  schemas.Type
@@ -116,7 +116,7 @@ var braintreeReaders = map[string]struct {
 	"payment_method_revoked_by_customer": {braintreeRevoked, schemas.MandateRevoked},
 }
 
-// braintreeStatusTypes are the event types of a transaction's status, where the kind
+// braintreeStatusTypes maps a transaction's status to the event type, where the kind
 // does not decide. The payment is captured once the transaction is settled:
 // https://developer.paypal.com/braintree/docs/reference/general/statuses
 var braintreeStatusTypes = map[string]schemas.Type{
@@ -135,8 +135,8 @@ var braintreeStatusTypes = map[string]schemas.Type{
 	"settlement_declined":      schemas.PaymentFailed,
 }
 
-// braintreeRefundTypes are the refund types for a transaction of type credit, which
-// is a refund, by the payment type of its status.
+// braintreeRefundTypes maps the payment type of a status to the refund type, for
+// transactions of type credit, which are refunds.
 var braintreeRefundTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentProcessing: schemas.RefundPending,
 	schemas.PaymentAuthorized: schemas.RefundPending,
@@ -281,10 +281,9 @@ func (t braintreeTransaction) fact(kind string, typ schemas.Type) (f fact, err e
 }
 
 // eventType returns the event type of a transaction: ofKind, the type of the kind, or
-// the type of the status, where the kind has none or the transaction is not as far as
-// the kind says. A bank debit that was charged is only settled or declined days
-// later, with another notification. A debit that comes back after it was settled is
-// reversed.
+// the type of the status, where the kind has none or claims more than the status. A
+// bank debit that was charged is settled or declined only days later, with another
+// notification. A debit that is returned after it was settled is reversed.
 //
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/transaction
 func (t braintreeTransaction) eventType(kind string, ofKind schemas.Type) schemas.Type {
@@ -317,8 +316,8 @@ func (t braintreeTransaction) settled() bool {
 	return false
 }
 
-// failure returns the error of the last step that has one: the settlement comes after
-// the gateway's rules, and these come after the processor's response.
+// failure returns the error of the last step that has one. The steps are the
+// processor's response, the gateway's rules and the settlement.
 func (t braintreeTransaction) failure() *schemas.Error {
 	switch {
 	case t.SettlementCode != "":
@@ -417,7 +416,7 @@ type braintreeDispute struct {
 	} `xml:"transaction"`
 }
 
-// braintreeStages are the stages of a dispute's kind.
+// braintreeStages maps the kind of a dispute to its stage.
 var braintreeStages = map[string]schemas.Stage{
 	"retrieval":       schemas.StagePreDispute,
 	"chargeback":      schemas.StageDispute,
@@ -435,7 +434,7 @@ func braintreeDisputed(n braintreeNotification, typ schemas.Type) (f fact, err e
 	f.ConnectorTransactionID, f.ConnectorDisputeID = d.Transaction.ID, d.ID
 	f.PaymentMethod = method(d.Transaction.Instrument, "")
 	f.Reason, f.ReasonCode, f.Stage = d.Reason, d.ReasonCode, braintreeStages[strings.ToLower(d.Kind)]
-	by, err := timestamp(d.ReplyBy, time.DateOnly) // the beginning of the day, so that nobody answers too late
+	by, err := timestamp(d.ReplyBy, time.DateOnly) // the beginning of the day: the deadline must not be too late
 	if err != nil {
 		return f, err
 	}
@@ -459,8 +458,8 @@ type braintreeDisbursement struct {
 	Transactions []string `xml:"transaction-ids>item"`
 }
 
-// disbursed returns the facts that the transactions of a disbursement, of which the
-// payout is the fact, are captured.
+// disbursed returns a captured payment for each transaction of a disbursement. payout
+// is the fact of the disbursement itself.
 func (n braintreeNotification) disbursed(payout fact) (facts []fact) {
 	d := n.Subject.Disbursement
 	if d.Success == "false" {
@@ -484,7 +483,7 @@ func braintreeDisbursed(n braintreeNotification, typ schemas.Type) (f fact, err 
 	case d.ID == "":
 		return f, braintreeMissing("disbursement")
 	case strings.EqualFold(d.Type, "debit"):
-		return ignored(n.Kind, "the merchant is debited: it is no payout"), nil
+		return ignored(n.Kind, "the disbursement debits the merchant: it is not a payout"), nil
 	}
 	f.Type, f.Identity = typ, d.ID+":"+d.Date // a failed disbursement is retried on another day
 	f.ConnectorPayoutID = d.ID

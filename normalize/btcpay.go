@@ -7,14 +7,15 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// btcpay reads one event for each webhook, {"type", "originalDeliveryId",
-// "timestamp", "storeId"} and the id of an invoice or a payout. Each webhook of a store
-// has deliveries with ids of their own, so the identity is the invoice and the event, or
-// the payout and its state; for a transfer that pays a part of an invoice, it is the
-// transfer.
+// btcpay reads one event for each webhook, {"type", "originalDeliveryId", "timestamp",
+// "storeId"} and the id of an invoice or a payout. Each webhook that a store has
+// configured gets its own delivery ids. The identity is therefore the invoice and the
+// event, or the payout and its state; for a transfer that pays a part of an invoice, it
+// is the transfer.
 //
-// An invoice is a payment, which one or several transfers pay. The webhook has the
-// transfers in coins and not the amount of the invoice: events have no amount.
+// An invoice becomes a payment, and one or several transfers pay it. The webhook has
+// the amounts of the transfers in coins and not the amount of the invoice, so events
+// have no amount.
 //
 // https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
 var btcpay = Connector{
@@ -24,7 +25,7 @@ var btcpay = Connector{
 	normalize: btcpayNormalize,
 }
 
-// btcpayTellers are the events, the most important first.
+// btcpayTellers lists the events, the most important first.
 var btcpayTellers = []Teller{
 	{Event: "InvoiceSettled", Facts: []schemas.Type{schemas.PaymentCaptured}},
 	{Event: "InvoiceExpired", Facts: []schemas.Type{schemas.PaymentExpired}},
@@ -37,9 +38,9 @@ var btcpayTellers = []Teller{
 	{Event: "PayoutUpdated", Facts: []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutCancelled, schemas.PayoutCreated, schemas.PayoutProcessing}},
 }
 
-// btcpayReaders are the function that reads an event, and the event type, of each
-// event. A confirmed transfer may be only a part of what the invoice asks for, so the
-// payment is captured with InvoiceSettled.
+// btcpayReaders maps an event to the function that reads it and to the event type. A
+// confirmed transfer may pay only a part of the invoice, so only InvoiceSettled
+// captures the payment.
 //
 // Coins can arrive after an invoice has expired. The invoice then stays expired: the
 // merchant has to settle it by hand (InvoiceSettled) or return the coins.
@@ -59,16 +60,16 @@ var btcpayReaders = map[string]struct {
 	"PayoutUpdated":  {btcpayPayout, ""}, // payoutState decides
 }
 
-// btcpayIgnored are the reasons why events are ignored.
+// btcpayIgnored maps an ignored event to the reason.
 var btcpayIgnored = map[string]string{
 	"InvoiceCreated":              "the invoice is open and nobody has paid",
-	"PaymentRequestCreated":       "a payment request is paid by invoices, whose events tell",
-	"PaymentRequestUpdated":       "a payment request is paid by invoices, whose events tell",
-	"PaymentRequestStatusChanged": "a payment request is paid by invoices, whose events tell",
-	"PaymentRequestArchived":      "a payment request is paid by invoices, whose events tell",
+	"PaymentRequestCreated":       "invoices pay a payment request, and their events report the payments",
+	"PaymentRequestUpdated":       "invoices pay a payment request, and their events report the payments",
+	"PaymentRequestStatusChanged": "invoices pay a payment request, and their events report the payments",
+	"PaymentRequestArchived":      "invoices pay a payment request, and their events report the payments",
 }
 
-// btcpayPayoutTypes are the event types of a payoutState.
+// btcpayPayoutTypes maps a payoutState to the event type.
 var btcpayPayoutTypes = map[text]schemas.Type{
 	"AwaitingApproval": schemas.PayoutCreated,
 	"AwaitingPayment":  schemas.PayoutProcessing,

@@ -18,10 +18,10 @@ import (
 // Cashfree signs no event id. The identity is Cashfree's id of the resource; the
 // event type distinguishes its states. Each attempt to pay has an id of its own.
 //
-// The order of a payment link or form is Cashfree's: its id, CFPay_…, is no reference
-// of the merchant's, but one by which the payment, its refunds and its disputes are
-// linked. The merchant's is the link_id, which the link event has, and the payment
-// event among the tags of the order.
+// For a payment link or form, Cashfree creates the order. The order's id, CFPay_…, is
+// not the merchant's reference, but it links the payment, its refunds and its disputes.
+// The merchant's reference is the link_id: the link event has it, and the payment event
+// has it in the order's tags.
 //
 // The webhooks of the first version of subscriptions are flat, as JSON or as a form:
 // {"cf_event", "cf_eventTime", "cf_paymentId"}. Their fields are not all documented;
@@ -36,8 +36,8 @@ var cashfree = Connector{
 	normalize: cashfreeNormalize,
 }
 
-// The facts of the events of payments, refunds, disputes and mandates, whose status
-// decides.
+// The event types that events about payments, refunds, disputes and mandates can give.
+// The status decides.
 var (
 	cashfreePaid     = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentProcessing, schemas.PaymentActionRequired}
 	cashfreeRefunded = []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed}
@@ -45,7 +45,7 @@ var (
 	cashfreeMandates = []schemas.Type{schemas.MandateActive, schemas.MandateFailed, schemas.MandateRevoked}
 )
 
-// cashfreeTellers are the events, the most important first.
+// cashfreeTellers lists the events, the most important first.
 var cashfreeTellers = []Teller{
 	{Event: "PAYMENT_SUCCESS_WEBHOOK", Facts: cashfreePaid},
 	{Event: "PAYMENT_FAILED_WEBHOOK", Facts: cashfreePaid},
@@ -82,7 +82,7 @@ var cashfreeTellers = []Teller{
 	{Event: "VENDOR_SETTLEMENT_REVERSED", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
-// cashfreeReaders are the functions that read the data, by the event's type.
+// cashfreeReaders maps the event's type to the function that reads the data.
 var cashfreeReaders = map[string]func(cashfreeEvent) (fact, error){
 	"PAYMENT_SUCCESS_WEBHOOK":        cashfreePayment,
 	"PAYMENT_FAILED_WEBHOOK":         cashfreePayment,
@@ -118,7 +118,7 @@ var cashfreeReaders = map[string]func(cashfreeEvent) (fact, error){
 	"SUBSCRIPTION_REFUND_STATUS":     cashfreeRefund,
 }
 
-// cashfreePaymentTypes are the event types of a payment's status.
+// cashfreePaymentTypes maps a payment's status to the event type.
 var cashfreePaymentTypes = map[text]schemas.Type{
 	"SUCCESS":       schemas.PaymentCaptured,
 	"FAILED":        schemas.PaymentFailed,
@@ -131,14 +131,14 @@ var cashfreePaymentTypes = map[text]schemas.Type{
 	"NOT_ATTEMPTED": schemas.PaymentActionRequired,
 }
 
-// cashfreeFormTypes are the event types of the status of a payment form's order.
+// cashfreeFormTypes maps the status of a payment form's order to the event type.
 var cashfreeFormTypes = map[text]schemas.Type{
 	"PAID":           schemas.PaymentCaptured,
 	"PARTIALLY_PAID": schemas.PaymentCaptured,
 	"FAILED":         schemas.PaymentFailed,
 }
 
-// cashfreeRefundTypes are the event types of a refund's status.
+// cashfreeRefundTypes maps a refund's status to the event type.
 var cashfreeRefundTypes = map[text]schemas.Type{
 	"SUCCESS":   schemas.RefundSucceeded,
 	"PENDING":   schemas.RefundPending,
@@ -147,8 +147,8 @@ var cashfreeRefundTypes = map[text]schemas.Type{
 	"CANCELLED": schemas.RefundFailed, // by Cashfree, after several failed attempts
 }
 
-// cashfreeDisputeTypes are the event types by the end of a dispute's status. Its
-// beginning is the kind of dispute.
+// cashfreeDisputeTypes maps the end of a dispute's status to the event type. The
+// beginning of the status is the kind of dispute.
 var cashfreeDisputeTypes = []struct {
 	end string
 	typ schemas.Type
@@ -162,7 +162,7 @@ var cashfreeDisputeTypes = []struct {
 	{"_MERCHANT_LOST", schemas.DisputeLost},
 }
 
-// cashfreeStages are the stages of a dispute's type.
+// cashfreeStages maps the type of a dispute to its stage.
 var cashfreeStages = map[text]schemas.Stage{
 	"RETRIEVAL":       schemas.StagePreDispute,
 	"DISPUTE":         schemas.StageDispute,
@@ -171,7 +171,7 @@ var cashfreeStages = map[text]schemas.Stage{
 	"ARBITRATION":     schemas.StagePreArbitration,
 }
 
-// cashfreeMandateTypes are the event types of a subscription's status.
+// cashfreeMandateTypes maps a subscription's status to the event type.
 var cashfreeMandateTypes = map[text]schemas.Type{
 	"ACTIVE":             schemas.MandateActive,
 	"LINK_EXPIRED":       schemas.MandateFailed,
@@ -339,9 +339,9 @@ func cashfreeNormalize(payload []byte, o Options) ([]fact, error) {
 	return oneFact(event, f, err)
 }
 
-// setReference replaces the id of an order that Cashfree made, for a payment link or
-// form, by the merchant's reference, if the event has one. The order's id becomes a
-// reference of the connector's.
+// setReference replaces the id of an order that Cashfree created for a payment link or
+// form by the merchant's reference, if the event has one. The order's id becomes one of
+// ConnectorReferences.
 func (e cashfreeEvent) setReference(f *fact, o Options) {
 	if !strings.HasPrefix(f.MerchantTransactionID, "CFPay_") {
 		return
@@ -588,7 +588,7 @@ func cashfreeCharge(e cashfreeEvent) (f fact, err error) {
 	return cashfreeAmounts(f, d.PaymentAmount, first(d.PaymentCurrency, "INR"))
 }
 
-// cashfreeFlatTypes are the event types of the flat webhooks of payments.
+// cashfreeFlatTypes maps the name of a flat webhook about a payment to the event type.
 var cashfreeFlatTypes = map[string]schemas.Type{
 	"SUBSCRIPTION_NEW_PAYMENT":       schemas.PaymentCaptured,
 	"SUBSCRIPTION_PAYMENT_DECLINED":  schemas.PaymentFailed,

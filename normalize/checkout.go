@@ -30,13 +30,13 @@ var checkout = Connector{
 	normalize: checkoutNormalize,
 }
 
-// checkoutExponents are the currencies whose decimals differ from ISO 4217 at
+// checkoutExponents lists the currencies whose decimals differ from ISO 4217 at
 // Checkout.com. Currencies that its page does not list have two decimals:
 // https://www.checkout.com/docs/payments/accept-payments/format-the-amount-value
 var checkoutExponents = map[string]int{"CLP": 2, "CLF": 2}
 
-// checkoutPaymentTypes are the event types of payments and refunds, and of verified
-// cards.
+// checkoutPaymentTypes maps events about payments, refunds and verified cards to event
+// types.
 var checkoutPaymentTypes = map[string]schemas.Type{
 	"payment_approved":                         schemas.PaymentAuthorized,
 	"payment_authorized":                       schemas.PaymentAuthorized,
@@ -64,7 +64,7 @@ var checkoutPaymentTypes = map[string]schemas.Type{
 	"card_verification_declined": schemas.MandateFailed,
 }
 
-// checkoutModifications are the event types about a merchant's request to modify a
+// checkoutModifications lists the events about a merchant's request to modify a
 // payment.
 var checkoutModifications = map[schemas.Type]bool{
 	schemas.PaymentCaptured:              true,
@@ -77,7 +77,7 @@ var checkoutModifications = map[schemas.Type]bool{
 	schemas.RefundFailed:                 true,
 }
 
-// checkoutPayoutTypes are the event types of payments with a destination.
+// checkoutPayoutTypes maps events about payments with a destination to event types.
 var checkoutPayoutTypes = map[string]schemas.Type{
 	"payment_approved":          schemas.PayoutProcessing,
 	"payment_pending":           schemas.PayoutProcessing,
@@ -90,8 +90,8 @@ var checkoutPayoutTypes = map[string]schemas.Type{
 	"payment_returned":          schemas.PayoutReversed,
 }
 
-// checkoutPlatformTypes are the event types of scheduled payouts to the sub-entities
-// of a platform:
+// checkoutPlatformTypes maps events about scheduled payouts to the sub-entities of a
+// platform to event types:
 // https://www.checkout.com/docs/developer-resources/event-notifications/event-types/payout_declined
 var checkoutPlatformTypes = map[string]schemas.Type{
 	"payout_paid":     schemas.PayoutSucceeded,
@@ -99,7 +99,7 @@ var checkoutPlatformTypes = map[string]schemas.Type{
 	"payout_returned": schemas.PayoutReversed,
 }
 
-// checkoutDisputeTypes are the event types of disputes.
+// checkoutDisputeTypes maps events about disputes to event types.
 var checkoutDisputeTypes = map[string]schemas.Type{
 	"request_for_information_received":        schemas.DisputeOpened,
 	"dispute_received":                        schemas.DisputeOpened,
@@ -109,7 +109,7 @@ var checkoutDisputeTypes = map[string]schemas.Type{
 	"dispute_accepted":                        schemas.DisputeAccepted,
 	"dispute_expired":                         schemas.DisputeExpired,
 	"dispute_canceled":                        schemas.DisputeCancelled,
-	"dispute_resolved":                        schemas.DisputeCancelled, // the payment was refunded before, which ends the dispute
+	"dispute_resolved":                        schemas.DisputeCancelled, // an earlier refund of the payment ended the dispute
 	"dispute_won":                             schemas.DisputeWon,
 	"dispute_lost":                            schemas.DisputeLost,
 	"dispute_arbitration_sent_to_scheme":      schemas.DisputeChallenged,

@@ -17,9 +17,9 @@ import (
 // with each delivery attempt; event.id does not. The identity is the charge and its
 // state: charge:confirmed and charge:resolved both say that the charge is paid.
 //
-// A charge may have a price, which is what the merchant asked for. What was paid is in
-// each of its payments, in coins and in the charge's currency. It can be less or
-// more than the price, or several payments, and alone is the captured amount.
+// A charge may have a price, which is what the merchant asked for. Each of its payments
+// has its value in coins and in the charge's currency. The captured amount is the sum
+// of the payments, which can be less or more than the price.
 //
 // https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields
 var coinbaseCommerce = Connector{
@@ -29,7 +29,7 @@ var coinbaseCommerce = Connector{
 	normalize: coinbaseCommerceNormalize,
 }
 
-// coinbaseCommerceTellers are the events, the most important first.
+// coinbaseCommerceTellers lists the events, the most important first.
 var coinbaseCommerceTellers = []Teller{
 	{Event: "charge:confirmed", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
 	{Event: "charge:resolved", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
@@ -38,7 +38,7 @@ var coinbaseCommerceTellers = []Teller{
 	{Event: "charge:pending", Facts: []schemas.Type{schemas.PaymentProcessing}},
 }
 
-// coinbaseCommerceTypes are the event types of the events.
+// coinbaseCommerceTypes maps an event to the event type.
 var coinbaseCommerceTypes = map[string]schemas.Type{
 	"charge:pending":   schemas.PaymentProcessing,
 	"charge:confirmed": schemas.PaymentCaptured,
@@ -47,8 +47,8 @@ var coinbaseCommerceTypes = map[string]schemas.Type{
 	"charge:failed":    schemas.PaymentFailed,
 }
 
-// coinbaseCommerceFailureTypes are the event types of a failed charge, by the status
-// of the last entry in its timeline.
+// coinbaseCommerceFailureTypes maps the status of the last entry in the timeline of a
+// failed charge to the event type.
 var coinbaseCommerceFailureTypes = map[text]schemas.Type{
 	"EXPIRED":    schemas.PaymentExpired,
 	"CANCELED":   schemas.PaymentCancelled,
@@ -122,7 +122,8 @@ func coinbaseCommerceNormalize(payload []byte, o Options) ([]fact, error) {
 // paid returns the sum of the confirmed payments and whether there are any. The sum is
 // nil if a payment has no value in a currency of ISO 4217, or if they have several
 // currencies. The values are converted from coins and can have more decimals than the
-// currency: these are cut off, so that the sum is never more than what was paid.
+// currency. The excess decimals are cut off, so that the sum is never more than what
+// was paid.
 func (e coinbaseCommerceEvent) paid() (sum *schemas.Amount, confirmed bool, err error) {
 	comparable := true
 	for _, p := range e.Data.Payments {
@@ -163,8 +164,8 @@ func (a coinbaseCommerceAmount) read() (*schemas.Amount, error) {
 	return major(a.Amount, a.Currency)
 }
 
-// open reports whether the charge is still open by its timeline, and so not paid,
-// whatever the type of the event is.
+// open reports whether the charge is still open, and so not paid, according to its
+// timeline, whatever the event's type is.
 func (e coinbaseCommerceEvent) open() bool {
 	n := len(e.Data.Timeline)
 	return n > 0 && slices.Contains([]text{"NEW", "SIGNED", "PENDING"}, e.Data.Timeline[n-1].Status)

@@ -53,7 +53,7 @@ func decodeError(err error) error {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	case e.Err != nil:
 		return fmt.Errorf("%w: %q: %v", ErrMalformed, e.JSONPointer, e.Err)
-	default: // the package's own text differs from run to run, and can quote the payload
+	default: // the library's own text differs from run to run, and can quote the payload
 		return fmt.Errorf("%w: a JSON %s at %q, want %s", ErrMalformed, e.JSONKind, e.JSONPointer, e.GoType.Kind())
 	}
 }

@@ -23,7 +23,7 @@ var epayBambora = Connector{
 	normalize: epayBamboraNormalize,
 }
 
-// epayBamboraTellers are the event types, by name.
+// epayBamboraTellers lists the event types.
 var epayBamboraTellers = []Teller{
 	{Event: "callback", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.MandateActive}},
 }

@@ -37,27 +37,27 @@ func notUnified[E ~string](event E) fact {
 	return ignored(event, fmt.Sprintf("event type %q is not about a payment, refund, dispute, payout or mandate that tollbridge unifies", event))
 }
 
-// toldBy returns the ignored fact of an event type whose facts other event types
-// tell. The caller sets the merchant's reference and the processor's ids on it: they
-// are linked.
-func toldBy[E ~string](event E, others ...string) fact {
-	f := ignored(event, fmt.Sprintf("%s tells this fact; this event gives only references", strings.Join(others, " or ")))
+// reportedBy returns the ignored fact of an event type whose facts other event types
+// report. The caller sets the merchant's reference and the processor's ids on it, so
+// that they can be linked.
+func reportedBy[E ~string](event E, others ...string) fact {
+	f := ignored(event, fmt.Sprintf("%s reports this fact; this event only adds references", strings.Join(others, " or ")))
 	f.ToldBy = others
 	return f
 }
 
-// toldBy returns the fact as an ignored one: see the function [toldBy].
-func (f fact) toldBy(event string, others ...string) fact {
-	t := toldBy(event, others...)
+// reportedBy returns the fact as an ignored one: see the function [reportedBy].
+func (f fact) reportedBy(event string, others ...string) fact {
+	t := reportedBy(event, others...)
 	t.Mode, t.Data = f.Mode, f.Data
 	t.ConnectorEventType = event
 	return t
 }
 
-// unknownStatus returns the fact of an event whose type is mapped and whose
-// status is in no table of the connector. It is ignored, not malformed:
-// processors add statuses, and the archived webhook can be replayed once the
-// connector knows the new one. what names the field, such as "the status".
+// unknownStatus returns the fact of an event whose type is mapped and whose status is
+// in no table of the connector. It is ignored, not malformed: processors add statuses,
+// and the archived webhook can be replayed once the connector knows the new one. what
+// names the field, such as "the status".
 func unknownStatus[E, S ~string](event E, what string, status S) fact {
 	return ignored(event, unknownStatusError{what, string(status)}.Error())
 }
@@ -70,15 +70,14 @@ func (e unknownStatusError) Error() string {
 	return fmt.Sprintf("%s %q is not known to tollbridge", e.what, e.status)
 }
 
-// statusNotUnified returns the fact of an event whose status, which the
-// processor may document, is no payment fact. Like [unknownStatus], it is
-// ignored.
+// statusNotUnified returns the fact of an event whose status, which the processor may
+// document, has no event type. Like [unknownStatus], it is ignored.
 func statusNotUnified[E, S ~string](event E, what string, status S) fact {
 	return ignored(event, fmt.Sprintf("%s %q is not one that tollbridge unifies", what, status))
 }
 
-// malformed returns a fact that cannot be read, and the reason. The
-// fact of an [unknownStatusError] is ignored, unless the payload has no status.
+// malformed returns a fact that cannot be read, and the reason. The fact of an
+// [unknownStatusError] is ignored, unless the payload has no status.
 func malformed[E ~string](event E, err error) fact {
 	if unknown := (unknownStatusError{}); errors.As(err, &unknown) {
 		if unknown.status != "" {
@@ -91,9 +90,9 @@ func malformed[E ~string](event E, err error) fact {
 	return f
 }
 
-// setAmountByType copies the amount to the one that the type of a payment fact
-// is about: authorized or captured. It is for processors whose events state the
-// amount of that step; a captured fact says nothing then of what was authorized.
+// setAmountByType copies the amount to the one that the type of a payment fact is
+// about: authorized or captured. It is for processors whose events have the amount of
+// that step only, so a captured fact gets no authorized amount.
 func (f *fact) setAmountByType() {
 	switch f.Type {
 	case schemas.PaymentAuthorized:
@@ -103,15 +102,15 @@ func (f *fact) setAmountByType() {
 	}
 }
 
-// generic reads the payload of a connector that stands for a signature scheme
-// and no processor: the sender defines the payload, and every fact is ignored. It
-// reads the field "type", the name that Standard Webhooks recommends.
+// generic reads the payload of a connector for a signature scheme instead of a
+// processor. The sender defines the payload, so every fact is ignored. generic reads
+// the field "type", the name that Standard Webhooks recommends.
 func generic(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
 		Type text `json:"type"`
 	}
 	if err := decode(payload, &e); err != nil {
-		return []fact{ignored("", "not a JSON object: the sender's own format, kept as it is")}, nil
+		return []fact{ignored("", "not a JSON object: the sender defines the format")}, nil
 	}
-	return []fact{ignored(e.Type, fmt.Sprintf("event type %q is the sender's own: what it means for a payment is not defined", e.Type))}, nil
+	return []fact{ignored(e.Type, fmt.Sprintf("the sender defines the event type %q: tollbridge does not know what it means for a payment", e.Type))}, nil
 }

@@ -24,7 +24,7 @@ var fiuuMolpay = Connector{
 	normalize: fiuuMolpayNormalize,
 }
 
-// The event types of a status code.
+// The tables that map a status code to the event type.
 var (
 	fiuuMolpayTypes       = map[string]schemas.Type{"00": schemas.PaymentCaptured, "11": schemas.PaymentFailed, "22": schemas.PaymentProcessing}
 	fiuuMolpayRefundTypes = map[string]schemas.Type{"00": schemas.RefundSucceeded, "11": schemas.RefundFailed, "22": schemas.RefundPending}
@@ -105,7 +105,7 @@ func fiuuMolpayPayment(p map[string]string, typ schemas.Type) (f fact, err error
 
 // fiuuMolpayRefund reads a refund.
 func fiuuMolpayRefund(p map[string]string, typ schemas.Type) (f fact, err error) {
-	if kind := p["RefundType"]; kind != "P" && kind != "F" { // nobody may present the signature of a payment as that of a refund
+	if kind := p["RefundType"]; kind != "P" && kind != "F" { // so that the signature of a payment cannot pass as that of a refund
 		return f, fmt.Errorf("%w: RefundType is %q, want P or F", ErrMalformed, kind)
 	}
 	f.Identity = p["RefundID"] + "/" + p["Status"]

@@ -38,8 +38,8 @@ var flutterwave = Connector{
 	normalize: flutterwaveNormalize,
 }
 
-// flutterwaveReaders are the functions that read the data, by the resource: the first
-// part of the event's name.
+// flutterwaveReaders maps a resource, the first part of the event's name, to the
+// function that reads the data.
 var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (fact, error){
 	"charge":     flutterwaveCharge,
 	"transfer":   flutterwaveTransfer,
@@ -47,7 +47,7 @@ var flutterwaveReaders = map[string]func(event string, d flutterwaveData) (fact,
 	"chargeback": flutterwaveChargeback,
 }
 
-// flutterwaveChargeTypes are the event types of a charge's status.
+// flutterwaveChargeTypes maps a charge's status to the event type.
 var flutterwaveChargeTypes = map[string]schemas.Type{
 	"successful": schemas.PaymentCaptured,
 	"succeeded":  schemas.PaymentCaptured,
@@ -59,7 +59,7 @@ var flutterwaveChargeTypes = map[string]schemas.Type{
 	"expired":    schemas.PaymentExpired,
 }
 
-// flutterwaveTransferTypes are the event types of a transfer's status.
+// flutterwaveTransferTypes maps a transfer's status to the event type.
 var flutterwaveTransferTypes = map[string]schemas.Type{
 	"new":        schemas.PayoutCreated,
 	"initiated":  schemas.PayoutProcessing,
@@ -71,7 +71,7 @@ var flutterwaveTransferTypes = map[string]schemas.Type{
 	"reversed":   schemas.PayoutReversed,
 }
 
-// flutterwaveRefundTypes are the event types of a refund's status.
+// flutterwaveRefundTypes maps a refund's status to the event type.
 var flutterwaveRefundTypes = map[string]schemas.Type{
 	"new":               schemas.RefundPending,
 	"pending":           schemas.RefundPending,
@@ -86,7 +86,7 @@ var flutterwaveRefundTypes = map[string]schemas.Type{
 	"failed":            schemas.RefundFailed,
 }
 
-// flutterwaveChargebackTypes are the event types of a chargeback's status.
+// flutterwaveChargebackTypes maps a chargeback's status to the event type.
 var flutterwaveChargebackTypes = map[string]schemas.Type{
 	"initiated": schemas.DisputeOpened,
 	"pending":   schemas.DisputeOpened,
@@ -97,12 +97,12 @@ var flutterwaveChargebackTypes = map[string]schemas.Type{
 	"lost":      schemas.DisputeLost,
 }
 
-// flutterwaveInitial are the statuses of a resource that was just created.
+// flutterwaveInitial lists the statuses of a resource that was just created.
 var flutterwaveInitial = map[string]bool{"new": true, "initiated": true}
 
-// flutterwaveTellers returns the tellers, by the tables of the statuses. Flutterwave
-// sends all event types to the one URL of an account. The last three are of version 2,
-// which has one for each payment method.
+// flutterwaveTellers lists the event types, derived from the tables of the statuses.
+// Flutterwave sends all event types to the one URL of an account. The last three are of
+// version 2, which has one for each payment method.
 func flutterwaveTellers() []Teller {
 	charges := distinct(slices.Sorted(maps.Values(flutterwaveChargeTypes))...)
 	transfers := distinct(slices.Sorted(maps.Values(flutterwaveTransferTypes))...)
@@ -245,7 +245,8 @@ func flutterwaveNormalize(payload []byte, _ Options) ([]fact, error) {
 	return []fact{f}, nil
 }
 
-// status returns the status in lower case: Flutterwave writes it in either.
+// status returns the status in lower case: Flutterwave writes it in upper or lower
+// case.
 func (d flutterwaveData) status() string { return strings.ToLower(string(d.Status)) }
 
 // flutterwaveCharge reads a charge, which is a payment.

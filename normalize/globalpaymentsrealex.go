@@ -11,7 +11,7 @@ import (
 // RESULT, ORDER_ID and PASREF are signed: RESULT decides, and all three are the
 // identity. AMOUNT, in minor units, is not signed, and no other field has the amount;
 // the form has a currency only if the merchant asked for it. AUTO_SETTLE_FLAG is not
-// signed and is used only to say less than RESULT: 0 means not captured yet.
+// signed and is used only where it claims less than RESULT: 0 means not captured yet.
 //
 // Some plug-ins append the TIMESTAMP, which is signed, to ORDER_ID, so that each
 // attempt has another ORDER_ID. The merchant's reference is ORDER_ID without it.
@@ -24,7 +24,7 @@ var globalpaymentsRealex = Connector{
 	normalize: globalpaymentsRealexNormalize,
 }
 
-// globalpaymentsRealexTellers are the event types, by name.
+// globalpaymentsRealexTellers lists the event types.
 var globalpaymentsRealexTellers = []Teller{
 	{Event: "00", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentCaptured}},
 	{Event: "101", Facts: []schemas.Type{schemas.PaymentFailed}},

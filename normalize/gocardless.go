@@ -18,11 +18,12 @@ import (
 // confirmed or paid out: that failure contradicts the capture, and
 // late_failure_settled then says that GoCardless has taken the money back.
 //
-// A fulfilled billing request tells no fact, and its metadata can have the merchant's
-// reference of its payment.
+// A fulfilled billing request reports no fact of its own, but its metadata can have the
+// merchant's reference of its payment.
 //
-// GoCardless sends the events of all resources to every webhook endpoint, so that
-// payments.paid_out, which is the payout's side of payments.confirmed, can be ignored.
+// GoCardless sends the events of all resources to every webhook endpoint.
+// payments.paid_out can therefore be ignored: payments.confirmed reports the payment,
+// and payouts.paid the payout.
 //
 // https://developer.gocardless.com/api-reference/#event-types-payment
 // https://developer.gocardless.com/api-reference/#core-endpoints-events
@@ -33,7 +34,7 @@ var gocardless = Connector{
 	normalize: gocardlessNormalize,
 }
 
-// gocardlessTypes are the event types by resource type and action.
+// gocardlessTypes maps a resource type and action to the event type.
 var gocardlessTypes = map[string]schemas.Type{
 	"payments.created":                   schemas.PaymentProcessing,
 	"payments.customer_approval_granted": schemas.PaymentProcessing,
@@ -75,17 +76,17 @@ var gocardlessTypes = map[string]schemas.Type{
 	"outbound_payments.cancelled":               schemas.PayoutCancelled,
 }
 
-// gocardlessIgnored are the reasons why events are ignored.
+// gocardlessIgnored maps an ignored event to the reason.
 var gocardlessIgnored = map[string]string{
-	"payments.paid_out":                  "payments.confirmed told that it is paid, and payouts.paid tells of the payout",
-	"refunds.refund_settled":             "the refund's part in a payout; refunds.paid tells that it is carried out",
-	"refunds.funds_returned":             "refunds.failed or refunds.bounced told that it came back",
+	"payments.paid_out":                  "payments.confirmed reports the payment, and payouts.paid reports the payout",
+	"refunds.refund_settled":             "a payout includes the refund; refunds.paid reports the refund",
+	"refunds.funds_returned":             "refunds.failed or refunds.bounced reports the failed refund",
 	"mandates.created":                   "the mandate is not active yet",
 	"mandates.submitted":                 "the mandate is not active yet",
 	"mandates.customer_approval_granted": "the mandate is not active yet",
 	"mandates.customer_approval_skipped": "the mandate is not active yet",
 	"mandates.resubmission_requested":    "the mandate is not active yet",
-	"mandates.transferred":               "the mandate goes on from another bank account",
+	"mandates.transferred":               "the mandate continues with another bank account",
 }
 
 type gocardlessEvent struct {
@@ -173,7 +174,7 @@ const gocardlessFulfilled = "billing_requests.fulfilled"
 // fulfilled returns the ignored fact of a fulfilled billing request, with the reference
 // of its payment.
 func (e gocardlessEvent) fulfilled(name string, o Options) fact {
-	f := ignored(name, "the billing request made a payment or a mandate, which has events of its own")
+	f := ignored(name, "the payment or mandate that the billing request created has its own events")
 	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
 	f.Account, f.ConnectorTransactionID = string(e.Links.Organisation), first(e.Links.RequestPayment, e.Links.Payment)
 	return f

@@ -9,7 +9,7 @@ import (
 )
 
 // ipay88 reads a form about one payment. RefNo, Status and Amount are signed, and are
-// the identity. The points and commas of the amount are not signed. So an amount is
+// the identity. The points and commas of the amount are not signed, so an amount is
 // read only in the documented form: two decimals, and a comma before each group of
 // three digits or no comma.
 //
@@ -21,7 +21,7 @@ var ipay88 = Connector{
 	normalize: ipay88Normalize,
 }
 
-// ipay88Types are the event types of a status.
+// ipay88Types maps a status to the event type.
 var ipay88Types = map[string]schemas.Type{
 	"1": schemas.PaymentCaptured,
 	"0": schemas.PaymentFailed,

@@ -18,14 +18,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// The tests in this file hold every connector to what is true of all of them.
+// The tests in this file check the rules that all connectors follow.
 
 // unknown is the name of an event that no processor has.
 const unknown = "zz_not_yet"
 
-// eventNames are where each connector's event has its name, as paths into JSON
-// ("*" is each item of an array), as an element of XML, or as a field of a form.
-// Where there are several, each is the name in some of its webhooks.
+// eventNames maps a connector to the fields that have the name of its event: paths into
+// JSON ("*" is each item of an array), an element of XML, or a field of a form. If
+// there are several, each has the name in some of the connector's webhooks.
 var eventNames = map[string][]string{
 	"adyen":                 {"notificationItems.*.NotificationRequestItem.eventCode", "eventCode"},
 	"adyen-platform":        {"type"},
@@ -80,7 +80,7 @@ var eventNames = map[string][]string{
 	"xsolla":                {"notification_type"},
 }
 
-// sampleOptions are the options that a sample's name states.
+// sampleOptions returns the options that the name of a sample sets.
 func sampleOptions(file string) Options {
 	o := Options{ReceivedAt: received}
 	if _, setting, ok := strings.Cut(strings.TrimSuffix(file, path.Ext(file)), "@"); ok {
@@ -106,16 +106,16 @@ func eachSample(t *testing.T, f func(t *testing.T, connector, file string, paylo
 	}
 }
 
-// TestUnknownEvent: an event whose name no connector knows is ignored, whatever
-// the shape of the rest of it.
+// TestUnknownEvent: an event whose name the connector does not know is ignored,
+// whatever shape its other fields have.
 func TestUnknownEvent(t *testing.T) {
 	seen := map[string]bool{}
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
 		if strings.HasPrefix(filepath.Base(file), string(OutcomeMalformed)) {
-			return // it need not be of the processor's format
+			return // it may not have the processor's format
 		}
 		for _, name := range eventNames[connector] {
-			for what, body := range unknowns(payload, name) {
+			for what, body := range withUnknownName(payload, name) {
 				seen[connector] = true
 				r, err := Normalize(connector, body, sampleOptions(file))
 				if err != nil {
@@ -130,33 +130,33 @@ func TestUnknownEvent(t *testing.T) {
 	})
 	for _, connector := range Connectors() {
 		if names, ok := eventNames[connector]; !ok || len(names) > 0 && !seen[connector] {
-			t.Errorf("%s: no sample has an event's name where eventNames says", connector)
+			t.Errorf("%s: no sample has an event name at a path of eventNames", connector)
 		}
 	}
 }
 
-// unknowns are the payload with an unknown name, by what else was changed in it.
-// There are none if the payload has no name there.
-func unknowns(payload []byte, name string) map[string][]byte {
+// withUnknownName returns copies of the payload with an unknown event name, by what
+// else was changed. There are none if the payload has no name at that path.
+func withUnknownName(payload []byte, name string) map[string][]byte {
 	switch payload[0] {
 	case '{':
-		return unknownsJSON(payload, name)
+		return withUnknownNameJSON(payload, name)
 	case '<':
-		return unknownsXML(payload, name)
+		return withUnknownNameXML(payload, name)
 	default:
-		return unknownsForm(payload, name)
+		return withUnknownNameForm(payload, name)
 	}
 }
 
-func unknownsJSON(payload []byte, name string) map[string][]byte {
+func withUnknownNameJSON(payload []byte, name string) map[string][]byte {
 	var doc any
-	if json.Unmarshal(payload, &doc) != nil || !renamed(doc, strings.Split(name, ".")) {
+	if json.Unmarshal(payload, &doc) != nil || !setUnknownName(doc, strings.Split(name, ".")) {
 		return nil
 	}
 	write := func() []byte {
 		b, err := json.Marshal(doc)
 		if err != nil {
-			panic(err) // it was read from JSON
+			panic(err) // doc was read from JSON
 		}
 		return b
 	}
@@ -165,18 +165,18 @@ func unknownsJSON(payload []byte, name string) map[string][]byte {
 	return all
 }
 
-// renamed puts the unknown name where the path leads, and reports whether a name
-// was there.
-func renamed(v any, at []string) (found bool) {
+// setUnknownName replaces the name at the path by an unknown one, and reports whether
+// there was a name.
+func setUnknownName(v any, at []string) (found bool) {
 	switch v := v.(type) {
 	case []any:
 		for _, item := range v {
-			found = at[0] == "*" && renamed(item, at[1:]) || found
+			found = at[0] == "*" && setUnknownName(item, at[1:]) || found
 		}
 	case map[string]any:
 		old, ok := v[at[0]]
 		if len(at) > 1 {
-			return ok && renamed(old, at[1:])
+			return ok && setUnknownName(old, at[1:])
 		}
 		if text, is := old.(string); is && text != "" {
 			v[at[0]] = unknown
@@ -186,8 +186,8 @@ func renamed(v any, at []string) (found bool) {
 	return found
 }
 
-// reshapeEach gives each value another shape in turn, but for the name and what
-// leads to it; name is nil below that.
+// reshapeEach calls try once for each value, after replacing that value by one of
+// another shape. It keeps the event name and its parents; name is nil outside of them.
 func reshapeEach(v any, name []string, at string, try func(at string)) {
 	change := func(key string, old any, set func(any)) {
 		var below []string
@@ -215,7 +215,7 @@ func reshapeEach(v any, name []string, at string, try func(at string)) {
 	}
 }
 
-// reshaped is a value of another shape.
+// reshaped returns a value of another shape.
 func reshaped(v any) any {
 	switch v.(type) {
 	case string, bool:
@@ -224,12 +224,12 @@ func reshaped(v any) any {
 		return []any{"new"}
 	case []any:
 		return map[string]any{"new": 1}
-	default: // an object, or nothing
+	default: // an object or null
 		return []any{"new", 1, []any{}}
 	}
 }
 
-func unknownsXML(payload []byte, name string) map[string][]byte {
+func withUnknownNameXML(payload []byte, name string) map[string][]byte {
 	element := regexp.MustCompile(`(?s)<` + name + `>.*?</` + name + `>`)
 	if !element.Match(payload) {
 		return nil
@@ -247,7 +247,7 @@ func unknownsXML(payload []byte, name string) map[string][]byte {
 	}
 }
 
-func unknownsForm(payload []byte, name string) map[string][]byte {
+func withUnknownNameForm(payload []byte, name string) map[string][]byte {
 	form, err := url.ParseQuery(string(payload))
 	if err != nil {
 		return nil
@@ -258,7 +258,7 @@ func unknownsForm(payload []byte, name string) map[string][]byte {
 		if err != nil {
 			return nil
 		}
-		for what, body := range unknownsJSON(inner, name) {
+		for what, body := range withUnknownNameJSON(inner, name) {
 			form.Set("data", base64.StdEncoding.EncodeToString(body))
 			all[what] = []byte(form.Encode())
 		}
@@ -281,8 +281,8 @@ func unknownsForm(payload []byte, name string) map[string][]byte {
 	return all
 }
 
-// batches are where the items of a webhook stand that can have several, and
-// where in an item its name is.
+// batches maps a connector to the list of items in its webhooks, and to the path of the
+// name in an item.
 var batches = map[string]struct {
 	list string
 	name []string
@@ -294,9 +294,8 @@ var batches = map[string]struct {
 	"xendit":     {"disbursements", []string{"status"}},
 }
 
-// TestUnknownItem: beside an item that is not known, whatever its shape, and
-// beside one that cannot be read, the other items of a batch are the events that
-// they are without it.
+// TestUnknownItem: an item of a batch that is unknown, has an unexpected shape or
+// cannot be read does not change the events of the other items.
 func TestUnknownItem(t *testing.T) {
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
 		batch, ok := batches[connector]
@@ -320,9 +319,9 @@ func TestUnknownItem(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			case !reflect.DeepEqual(before.Events, after.Events):
-				t.Errorf("%s beside an item with %s: %d events, %+v, and without it %d", file, what, len(after.Events), after.Skipped, len(before.Events))
+				t.Errorf("%s and an item with %s: %d events, %+v, and without the item %d", file, what, len(after.Events), after.Skipped, len(before.Events))
 			case len(after.Skipped) == 0 || after.Skipped[0].Item != 0 || after.Skipped[0].Outcome != want && want != "":
-				t.Errorf("%s beside an item with %s: %+v, want the first %s", file, what, after.Skipped, want)
+				t.Errorf("%s and an item with %s: %+v, want the first %s", file, what, after.Skipped, want)
 			}
 		}
 		fresh := func() (item map[string]any) {
@@ -331,7 +330,7 @@ func TestUnknownItem(t *testing.T) {
 			return item
 		}
 		item := fresh()
-		renamed(item, batch.name)
+		setUnknownName(item, batch.name)
 		try("an unknown name", item, OutcomeIgnored)
 		reshapeEach(item, batch.name, "", func(at string) { try("an unknown name and another "+at, item, OutcomeIgnored) })
 		try("another shape altogether", []any{"new"}, OutcomeMalformed)
@@ -339,15 +338,15 @@ func TestUnknownItem(t *testing.T) {
 		reshapeEach(item, nil, "", func(at string) {
 			doc[batch.list] = append([]any{item}, list[1:]...)
 			body, _ := json.Marshal(doc)
-			if r, _ := Normalize(connector, body, sampleOptions(file)); r.Outcome() != OutcomeEvents && len(list) == 1 { // then it has no event of its own
+			if r, _ := Normalize(connector, body, sampleOptions(file)); r.Outcome() != OutcomeEvents && len(list) == 1 { // the item alone gives no event
 				try("another "+at, item, "")
 			}
 		})
 	})
 }
 
-// TestByteOrderMark: a payload with a byte order mark in front is the same
-// events as the one without.
+// TestByteOrderMark: a payload gives the same events with and without a byte order
+// mark.
 func TestByteOrderMark(t *testing.T) {
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
 		want, err := Normalize(connector, payload, sampleOptions(file))
@@ -361,16 +360,15 @@ func TestByteOrderMark(t *testing.T) {
 	})
 }
 
-// methodTypes are the words for how it was paid that consumers meet. None is the
-// name of a card network, or of a bank.
+// methodTypes lists the payment method types that consumers see. None is the name of a
+// card network or of a bank.
 var methodTypes = strings.Fields(`
 	account_transfer ach ach_debit applepay bacs bank bank_account bank_transfer bankcard banktransfer blik card cards cash cc cod
 	convenience_store credit_card credit_debit_card creditcard crypto cstore customer_balance debit_card direct_debit directdebit_nl echeck emandate ewallet
 	fpx giftcard gift_card googlepay gopay ideal klarna mandate mobile_money mobilemoneyug momo multibanco nequi net_banking pay_later payafter paypal pbl pse qr_code qris retail_outlet
 	sepa_core sepa_debit sepadirectdebit upi us_bank_account virtual_account wallet wire zengin`)
 
-// TestPaymentMethodTypes: the type of a payment method is a kind of payment
-// method.
+// TestPaymentMethodTypes: the type of every payment method is in methodTypes.
 func TestPaymentMethodTypes(t *testing.T) {
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
 		r, err := Normalize(connector, payload, sampleOptions(file))
@@ -385,7 +383,7 @@ func TestPaymentMethodTypes(t *testing.T) {
 	})
 }
 
-// TestMethod: a card network in place of the kind is a card's.
+// TestMethod: a card network in place of the kind becomes the brand of a card.
 func TestMethod(t *testing.T) {
 	for _, tt := range []struct{ kind, brand, wantType, wantBrand string }{
 		{"Visa", "", "card", "visa"},
@@ -400,13 +398,14 @@ func TestMethod(t *testing.T) {
 		}
 	}
 	if m := method("", "ing"); m != nil {
-		t.Errorf("a brand that is no card network's, and no kind: %+v, want nothing", m)
+		t.Errorf("a brand that is not a card network, without a kind: %+v, want nil", m)
 	}
 }
 
-// TestControlCharacterInReference: a merchant's reference with a control
-// character is never a key. The event has a fallback key, and the result says
-// why; an event whose other ids have such a character, too, is malformed. None is
+// TestControlCharacterInReference: a merchant's reference with a control character
+// never becomes a key. The event has a fallback key, and the result says why. If other
+// ids of the event have such a character, too, the event is malformed. No event is
+// lost.
 // lost.
 func TestControlCharacterInReference(t *testing.T) {
 	fallback, keyed := map[string]bool{}, map[string]bool{}
@@ -420,7 +419,7 @@ func TestControlCharacterInReference(t *testing.T) {
 				continue
 			}
 			keyed[connector] = true
-			body := controlled(payload, e.Subject)
+			body := withControlCharacter(payload, e.Subject)
 			after, err := Normalize(connector, body, sampleOptions(file))
 			if err != nil {
 				t.Fatal(err)
@@ -451,34 +450,34 @@ func TestControlCharacterInReference(t *testing.T) {
 	}
 }
 
-// isID reports whether a text is one of the processor's ids, too.
+// isID reports whether s is also one of the processor's ids.
 func isID(e schemas.Event, s string) bool {
 	d := e.Data
 	return slices.Contains(append([]string{d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorPayoutID, d.ConnectorDisputeID, d.Account}, d.ConnectorReferences...), s)
 }
 
-// controlled is the payload with a control character at the end of a text.
-func controlled(payload []byte, s string) []byte {
+// withControlCharacter returns the payload with a control character after each s.
+func withControlCharacter(payload []byte, s string) []byte {
 	switch payload[0] {
 	case '{':
 		return bytes.ReplaceAll(payload, []byte(s+`"`), []byte(s+`\u0000"`))
 	case '<':
 		return bytes.ReplaceAll(payload, []byte(s+"<"), []byte(s+"\u0085<"))
 	}
-	form, _ := url.ParseQuery(string(payload)) // it was read as one
+	form, _ := url.ParseQuery(string(payload)) // Normalize read it as a form
 	for name, values := range form {
 		inner, err := base64.StdEncoding.DecodeString(values[0])
 		switch {
 		case values[0] == s:
 			form.Set(name, s+"\x00")
 		case name == "data" && err == nil && len(inner) > 0:
-			form.Set(name, base64.StdEncoding.EncodeToString(controlled(inner, s)))
+			form.Set(name, base64.StdEncoding.EncodeToString(withControlCharacter(inner, s)))
 		}
 	}
 	return []byte(form.Encode())
 }
 
-// TestControlCharacterSample: of one webhook, by the letter.
+// TestControlCharacterSample checks the exact key of one webhook.
 func TestControlCharacterSample(t *testing.T) {
 	const body = `{"id":"evt_1","object":"event","created":1767225600,"livemode":true,"type":"payment_intent.succeeded",` +
 		`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1%s"}}}}`

@@ -28,7 +28,7 @@ var liqpay = Connector{
 	normalize: liqpayNormalize,
 }
 
-// liqpayTellers are the event types, by name.
+// liqpayTellers lists the event types.
 var liqpayTellers = []Teller{
 	{Event: "3ds_verify", Facts: []schemas.Type{schemas.PaymentActionRequired}},
 	{Event: "cash_wait", Facts: []schemas.Type{schemas.PaymentActionRequired}},
@@ -45,7 +45,7 @@ var liqpayTellers = []Teller{
 	{Event: "wait_reserve", Facts: []schemas.Type{schemas.RefundPending}},
 }
 
-// liqpayTypes are the event types of a status.
+// liqpayTypes maps a status to the event type.
 var liqpayTypes = map[string]schemas.Type{
 	"success":           schemas.PaymentCaptured,
 	"sandbox":           schemas.PaymentCaptured, // success, in test mode
@@ -85,8 +85,8 @@ var liqpayTypes = map[string]schemas.Type{
 	"senderapp_verify": schemas.PaymentActionRequired,
 }
 
-// liqpayPayoutTypes are the event types of a transfer to a card, by the payment type
-// of its status.
+// liqpayPayoutTypes maps the payment type of a status to the event type of a transfer
+// to a card.
 var liqpayPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.PaymentCaptured:   schemas.PayoutSucceeded,
 	schemas.PaymentFailed:     schemas.PayoutFailed,

@@ -16,9 +16,9 @@ import (
 // payment, its status and its number of retries: a returned payment can be retried and
 // then has the same statuses again.
 //
-// Lithic mainly issues cards, and the merchant is the issuer: a card transaction is
-// something that was bought, not sold, and a dispute that is won is lost by the seller.
-// Such webhooks are ignored, so that nobody mistakes spending for income.
+// Lithic mainly issues cards, and the merchant is the issuer: a card transaction is a
+// purchase and not a sale, and a dispute that is won is lost by the seller. Such
+// webhooks are ignored, so that nobody mistakes spending for income.
 //
 // https://docs.lithic.com/reference/get_v1-payments-payment-token
 var lithic = Connector{
@@ -28,14 +28,14 @@ var lithic = Connector{
 	normalize: lithicNormalize,
 }
 
-// lithicTellers are the event types, by name.
+// lithicTellers lists the event types.
 var lithicTellers = []Teller{
 	{Event: "payment_transaction", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
 	{Event: "payment_transaction.created", Facts: []schemas.Type{schemas.PaymentProcessing}},
 	{Event: "payment_transaction.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentReversed, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
 }
 
-// lithicPaymentTypes are the event types of the status of money in.
+// lithicPaymentTypes maps the status of money in to the event type.
 var lithicPaymentTypes = map[string]schemas.Type{
 	"PENDING":  schemas.PaymentProcessing,
 	"SETTLED":  schemas.PaymentCaptured,
@@ -45,7 +45,7 @@ var lithicPaymentTypes = map[string]schemas.Type{
 	"REVERSED": schemas.PaymentReversed,
 }
 
-// lithicPayoutTypes are the event types of the status of money out.
+// lithicPayoutTypes maps the status of money out to the event type.
 var lithicPayoutTypes = map[string]schemas.Type{
 	"PENDING":  schemas.PayoutProcessing,
 	"SETTLED":  schemas.PayoutSucceeded,
@@ -55,8 +55,8 @@ var lithicPayoutTypes = map[string]schemas.Type{
 	"REVERSED": schemas.PayoutReversed,
 }
 
-// lithicTypes are the event types of a status, by the payment's type. A debit by
-// somebody else (RECEIPT_DEBIT) is missing: it is no payout by the merchant.
+// lithicTypes maps the payment's type and status to the event type. A debit by a third
+// party (RECEIPT_DEBIT) is missing: it is not a payout by the merchant.
 var lithicTypes = map[string]map[string]schemas.Type{
 	"ORIGINATION_DEBIT":     lithicPaymentTypes, // pulled from the payer
 	"RECEIPT_CREDIT":        lithicPaymentTypes, // sent by the payer
@@ -65,7 +65,7 @@ var lithicTypes = map[string]map[string]schemas.Type{
 	"WIRE_OUTBOUND_PAYMENT": lithicPayoutTypes,
 }
 
-// lithicSettled are the events after which a payment is settled.
+// lithicSettled lists the events that settle a payment.
 var lithicSettled = []string{"ACH_ORIGINATION_SETTLED", "ACH_ORIGINATION_RELEASED", "ACH_RECEIPT_SETTLED", "ACH_RECEIPT_RELEASED"}
 
 func lithicNormalize(payload []byte, _ Options) ([]fact, error) {
@@ -82,7 +82,7 @@ func lithicNormalize(payload []byte, _ Options) ([]fact, error) {
 	case event == "" && e.Family == "PAYMENT":
 		event = "payment_transaction"
 	case strings.HasPrefix(event, "card_transaction.") || strings.HasPrefix(event, "dispute"):
-		return []fact{ignored(event, "the card was issued by the merchant: it bought something, and nothing was sold")}, nil
+		return []fact{ignored(event, "the merchant issued the card: the webhook is about a purchase, not a sale")}, nil
 	default:
 		return []fact{notUnified(event)}, nil
 	}
@@ -183,7 +183,7 @@ func (p lithicPayment) amount(typ schemas.Type) *int64 {
 	return p.Events[0].Amount
 }
 
-// settled reports whether the payment was settled at some time.
+// settled reports whether the payment was ever settled.
 func (p lithicPayment) settled() bool {
 	for _, e := range p.Events {
 		if slices.Contains(lithicSettled, e.Type) {

@@ -27,7 +27,7 @@ var lyra = Connector{
 	normalize: lyraNormalize,
 }
 
-// lyraTellers are the event types, by name.
+// lyraTellers lists the event types.
 var lyraTellers = []Teller{
 	{Event: "ABANDONED", Facts: []schemas.Type{schemas.PaymentCancelled}},
 	{Event: "ACCEPTED", Facts: []schemas.Type{schemas.MandateActive}},
@@ -42,7 +42,7 @@ var lyraTellers = []Teller{
 	{Event: "WAITING_AUTHORISATION", Facts: []schemas.Type{schemas.PaymentProcessing, schemas.RefundPending}},
 }
 
-// lyraTypes are the event types by operationType and detailedStatus.
+// lyraTypes maps the operationType and the detailedStatus to the event type.
 var lyraTypes = map[string]map[string]schemas.Type{
 	"DEBIT": {
 		"AUTHORISED":                        schemas.PaymentCaptured,
@@ -83,8 +83,7 @@ var lyraTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// lyraPayoutTypes are the event types of a CREDIT without a payment, by its refund
-// type.
+// lyraPayoutTypes maps the refund type of a CREDIT without a payment to the event type.
 var lyraPayoutTypes = map[schemas.Type]schemas.Type{
 	schemas.RefundPending:   schemas.PayoutProcessing,
 	schemas.RefundSucceeded: schemas.PayoutSucceeded,

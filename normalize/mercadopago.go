@@ -21,8 +21,8 @@ func mercadopagoNormalize(payload []byte, _ Options) ([]fact, error) {
 		Action text `json:"action"`
 	}
 	if err := decode(payload, &n); err != nil {
-		return []fact{ignored("", "the body is not signed, and cannot be read either: the state must be fetched, by the id in the query")}, nil
+		return []fact{ignored("", "the body is neither signed nor readable: fetch the resource by the id in the query")}, nil
 	}
 	event := first(n.Type, n.Topic, n.Action)
-	return []fact{ignored(event, fmt.Sprintf("the body, which says %q, is not signed: the state must be fetched, by the id in the query", event))}, nil
+	return []fact{ignored(event, fmt.Sprintf("the body, which says %q, is not signed: fetch the resource by the id in the query", event))}, nil
 }

@@ -12,8 +12,8 @@ import (
 // the status_code that belongs to it: 200 for everything that moves money.
 //
 // The identity is the three signed fields. For a refund, the amount refunded so far is
-// added, which is not signed: nothing else distinguishes partial refunds, and none may
-// be lost. A settlement after a capture is the same fact.
+// added, although it is not signed: nothing else distinguishes partial refunds. A
+// settlement after a capture is the same fact.
 //
 // Times are Jakarta's (UTC+7). transaction_time is when the payment was created. A
 // settlement, an expiry and a refund have times of their own; other later events have
@@ -30,7 +30,7 @@ var midtrans = Connector{
 	normalize: midtransNormalize,
 }
 
-// midtransTellers are the event types, by name.
+// midtransTellers lists the event types.
 var midtransTellers = []Teller{
 	{Event: "DISABLED", Facts: []schemas.Type{schemas.MandateRevoked}},
 	{Event: "ENABLED", Facts: []schemas.Type{schemas.MandateActive}},
@@ -49,8 +49,8 @@ var midtransTellers = []Teller{
 	{Event: "settlement", Facts: []schemas.Type{schemas.PaymentCaptured}},
 }
 
-// midtransTypes are the event type of a transaction_status, and the status_code that it
-// must have; empty means any.
+// midtransTypes maps a transaction_status to the event type and to the status_code that
+// it must have; empty means any.
 var midtransTypes = map[text]struct {
 	typ  schemas.Type
 	code text
@@ -131,7 +131,7 @@ func midtransNormalize(payload []byte, o Options) ([]fact, error) {
 	case t.FraudStatus == "challenge" && t.StatusCode == "201":
 		status.typ = schemas.PaymentProcessing // until the merchant has reviewed it
 	case status.code != "" && status.code != t.StatusCode:
-		err := fmt.Errorf("%w: transaction_status %q, which is not signed, beside status_code %q, which is; want %q", ErrMalformed, event, t.StatusCode, status.code)
+		err := fmt.Errorf("%w: status_code, which is signed, is %q; transaction_status %q, which is not signed, needs %q", ErrMalformed, t.StatusCode, event, status.code)
 		return oneMalformed(event, err)
 	}
 	f, err := t.fact(status.typ)
@@ -141,7 +141,7 @@ func midtransNormalize(payload []byte, o Options) ([]fact, error) {
 	return oneFact(event, f, err)
 }
 
-// midtransAccountTypes are the event types of a pay account's status. A pending account
+// midtransAccountTypes maps a pay account's status to the event type. A pending account
 // is missing: it waits for the customer's consent.
 //
 // https://docs.midtrans.com/reference/create-pay-account
@@ -154,7 +154,7 @@ var midtransAccountTypes = map[text]schemas.Type{
 // midtransAccount returns the fact of a pay account. Its identity is the signed fields.
 func midtransAccount(id, status, code, kind text) (f fact) {
 	if f.Type = midtransAccountTypes[status]; f.Type == "" {
-		return ignored(status, fmt.Sprintf("account_status %q is neither the beginning nor the end of a mandate", status))
+		return ignored(status, fmt.Sprintf("account_status %q neither activates nor revokes a mandate", status))
 	}
 	f.Identity, f.ConnectorEventType = string("account "+id+" "+status+" "+code), string(status)
 	f.ConnectorMandateID, f.PaymentMethod = string(id), method(kind, "")

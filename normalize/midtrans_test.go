@@ -7,8 +7,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestMidtransPayAccount: a GoPay account that was linked, or unlinked, is a
-// mandate.
+// TestMidtransPayAccount: linking a GoPay account activates a mandate, and unlinking it
+// revokes the mandate.
 func TestMidtransPayAccount(t *testing.T) {
 	for status, want := range map[string]schemas.Type{
 		"ENABLED": schemas.MandateActive, "DISABLED": schemas.MandateRevoked, "EXPIRED": schemas.MandateFailed, "PENDING": "", "NEW": "",
@@ -26,6 +26,6 @@ func TestMidtransPayAccount(t *testing.T) {
 	}
 	const beside = `{"order_id":"order-1","gross_amount":"10000.00","account_id":"7c1d5b5e-0000-4000-8000-70110000a001","status_code":"200","account_status":"ENABLED"}`
 	if r, err := Normalize("midtrans", []byte(beside), Options{ReceivedAt: received}); err != nil || r.Outcome() != OutcomeMalformed {
-		t.Errorf("a pay account beside an order_id, whose signature is a transaction's: %+v, %v, want malformed", r, err)
+		t.Errorf("a pay account with an order_id, whose signature would be a transaction's: %+v, %v, want malformed", r, err)
 	}
 }

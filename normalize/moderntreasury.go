@@ -12,18 +12,18 @@ import (
 
 // modernTreasury reads {"event", "data"}, where data is the object at the time of the
 // event. A payment order moves money out, which is a payout, or in, which is a payment.
-// An incoming payment detail is money that somebody else sent.
+// An incoming payment detail is money that a third party sent.
 //
 // The event's id is in a header that is not signed. An order that failed or was returned
 // can be drafted again, and then has the same events with the same id. The identity is
 // therefore the object, the event and the time of the object's last change.
 //
-// A payment that the merchant expects, an expected payment, is reconciled with the
-// bank's transaction, and so tells of money for which an incoming payment detail may
-// also come. The setting tells says which of them makes the event. The merchant's
-// reference is mostly in the expected payment alone; both name the transaction's
-// line item. transaction.posted is not read: every payment in and out is a transaction
-// of the bank.
+// An expected payment is one that the merchant expects. It is reconciled with the
+// bank's transaction, so it can report the same money as an incoming payment detail.
+// The setting tells selects which of them makes the event. The merchant's reference is
+// mostly in the expected payment alone; both name the transaction's line item.
+// transaction.posted is not read, because the bank has a transaction for every payment
+// in and out.
 //
 // https://docs.moderntreasury.com/platform/reference/payment-orders
 // https://docs.moderntreasury.com/platform/reference/incoming-payment-details
@@ -36,16 +36,16 @@ var modernTreasury = Connector{
 	normalize: modernTreasuryNormalize,
 }
 
-// modernTreasuryTells is the setting that says which object tells that money which
-// somebody else sent has come.
+// modernTreasuryTells is the setting that selects the object that reports money from a
+// third party.
 var modernTreasuryTells = Setting{
 	Name: "tells",
-	Description: "which events tell that money came which somebody else sent: incoming_payments (incoming_payment_detail.completed) or expected_payments (expected_payment.reconciled: only money that the merchant expected); " +
+	Description: "which events report money that a third party sent: incoming_payments (incoming_payment_detail.completed) or expected_payments (expected_payment.reconciled: only money that the merchant expected); " +
 		"incoming_payments if it is not set",
 	Values: []string{"incoming_payments", "expected_payments"},
 }
 
-// modernTreasuryTellers are the events, the most important first.
+// modernTreasuryTellers lists the events, the most important first.
 var modernTreasuryTellers = func() (all []Teller) {
 	for _, event := range []string{"completed", "failed", "returned", "cancelled", "denied", "created", "approved", "redrafted", "held", "resolved", "begin_processing", "finish_processing"} {
 		event = "payment_order." + event
@@ -65,7 +65,7 @@ var modernTreasuryTellers = func() (all []Teller) {
 	)
 }()
 
-// modernTreasuryTypes are the event types of an event for money in and for money out.
+// modernTreasuryTypes maps an event to the event types for money in and for money out.
 // Events that do not change the object's state are missing.
 var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"payment_order.created":           {schemas.PaymentProcessing, schemas.PayoutCreated},
@@ -89,7 +89,8 @@ var modernTreasuryTypes = map[string]struct{ in, out schemas.Type }{
 	"expected_payment.reconciled": {in: schemas.PaymentCaptured},
 }
 
-// modernTreasuryOpen are the statuses of an object that the bank has not executed yet.
+// modernTreasuryOpen lists the statuses of an object that the bank has not executed
+// yet.
 var modernTreasuryOpen = map[text]bool{
 	"needs_approval": true, "approved": true, "held": true, "pending": true, "processing": true, "sent": true,
 }
@@ -139,9 +140,9 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	types, ok := modernTreasuryTypes[event]
 	switch {
 	case event == "payment_order.reversed":
-		return []fact{ignored(event, "the merchant sent a reversal to the bank, and whether it is carried out is not told")}, nil
+		return []fact{ignored(event, "the merchant asked the bank for a reversal, and no event reports whether the bank carried it out")}, nil
 	case event == "failed":
-		return []fact{ignored(event, "the object was not created, and the event has only its id: what it would have been is unknown")}, nil
+		return []fact{ignored(event, "the object was not created, and the event has only its id and not its kind")}, nil
 	case !ok:
 		return []fact{notUnified(event)}, nil
 	}
@@ -160,9 +161,9 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	case d.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no data.id: the event does not say what it is about", ErrMalformed))
 	case d.ReceivingAccountType == "internal_account":
-		return []fact{ignored(event, "the money goes from one of the merchant's accounts to another")}, nil
+		return []fact{ignored(event, "the merchant moved money between its own accounts")}, nil
 	case types.out == "" && d.Direction == "debit":
-		return []fact{ignored(event, "somebody else took money from the merchant's account")}, nil
+		return []fact{ignored(event, "a third party debited the merchant's account")}, nil
 	}
 	if modernTreasuryOpen[d.Status] && (types.in == schemas.PaymentCaptured || types.out == schemas.PayoutSucceeded) {
 		types.in, types.out = schemas.PaymentProcessing, schemas.PayoutProcessing // a completed event about an object that is still open
@@ -179,8 +180,8 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	if d.LineItemID != "" && f.Type.Family() == "payment" {
 		f.ConnectorReferences = []string{string(d.LineItemID)}
 	}
-	if other := modernTreasuryToldBy(event, f.Type, o); other != "" && err == nil {
-		return []fact{f.toldBy(event, other)}, nil
+	if other := modernTreasuryReportedBy(event, f.Type, o); other != "" && err == nil {
+		return []fact{f.reportedBy(event, other)}, nil
 	}
 	switch f.Type {
 	case schemas.PaymentFailed, schemas.PayoutFailed, schemas.PaymentReversed, schemas.PayoutReversed:
@@ -189,9 +190,9 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	return oneFact(event, f, err)
 }
 
-// modernTreasuryToldBy returns the event that tells a captured payment instead, by the
-// setting tells; "" if none does.
-func modernTreasuryToldBy(event string, typ schemas.Type, o Options) string {
+// modernTreasuryReportedBy returns the event that the setting tells selects to report a
+// captured payment instead of this event; "" if this event reports it.
+func modernTreasuryReportedBy(event string, typ schemas.Type, o Options) string {
 	expected := o.Settings[modernTreasuryTells.Name] == "expected_payments"
 	switch {
 	case typ != schemas.PaymentCaptured:
@@ -224,7 +225,7 @@ func (d modernTreasuryData) fact(in, out schemas.Type, o Options) (f fact, err e
 		return f, err
 	}
 	if d.LowerBound != nil && d.UpperBound != nil && *d.LowerBound == *d.UpperBound {
-		d.Amount = d.LowerBound // an expected payment: of a range, the amount that came is unknown
+		d.Amount = d.LowerBound // an expected payment; if it has a range, the received amount is unknown
 	}
 	if f.Amount, err = minor(d.Amount, d.Currency, nil); err != nil {
 		return f, err

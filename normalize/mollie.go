@@ -18,11 +18,11 @@ import (
 // the name "entity" or, in older webhooks, its type; a webhook that is set up without it
 // has none. A classic webhook, id=<id>, has no state: it must be fetched.
 //
-// The identity is the entity and its new state. Several events can tell of the same
-// money and name no common id: payment-link.paid has the link and not its payments, and
-// capture.succeeded tells each part of what payment.paid sums up. The setting tells
-// says which of them make the event. A sales invoice names the payment or the link that
-// paid it.
+// The identity is the entity and its new state. Several events can report the same
+// money without a common id: payment-link.paid has the link and not its payments, and
+// capture.succeeded reports each part of what payment.paid sums up. The setting tells
+// selects which of them make the event. A sales invoice names the payment or the link
+// that paid it.
 //
 // A refund and a capture have metadata of their own, which may differ from the payment's.
 // Mollie has not documented yet which status says who won a dispute: an event with an
@@ -42,20 +42,21 @@ var mollie = Connector{
 	normalize: mollieNormalize,
 }
 
-// mollieTells is the setting that says which events make payment.captured where several
-// tell of the same money.
+// mollieTells is the setting that selects which events make payment.captured where
+// several report the same money.
 var mollieTells = Setting{
 	Name: "tells",
-	Description: "which events make payment.captured where several tell of the same money: payments (payment.paid alone), captures (the same, but capture.succeeded for payments that are captured by hand) " +
+	Description: "which events make payment.captured where several report the same money: payments (payment.paid alone), captures (the same, but capture.succeeded for payments that are captured by hand) " +
 		"or all (each of them: right if only one of them comes for a payment); all if it is not set",
 	Values: []string{"payments", "captures", "all"},
 	Unset:  "if payment-link.paid, sales-invoice.paid or capture.succeeded come to the endpoint beside payment.paid, the money is published twice: set tells to payments, or to all if only one of them comes for a payment",
 }
 
-// molliePaid are the facts of an event that says paid: the status can say less.
+// molliePaid lists the event types of a "paid" event: the status can claim less than
+// the name.
 var molliePaid = []schemas.Type{schemas.PaymentCaptured, schemas.PaymentActionRequired, schemas.PaymentProcessing, schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentExpired}
 
-// mollieTellers are the event types, the most important first.
+// mollieTellers lists the event types, the most important first.
 var mollieTellers = []Teller{
 	{Event: "payment.paid", Facts: molliePaid},
 	{Event: "payment.authorized", Facts: []schemas.Type{schemas.PaymentAuthorized}},
@@ -92,7 +93,7 @@ var mollieTellers = []Teller{
 	{Event: "business-account-transfer.returned", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
-// mollieTypes are the event types of an event; empty if the status decides.
+// mollieTypes maps an event to the event type; empty if the status decides.
 var mollieTypes = map[string]schemas.Type{
 	"payment.authorized": schemas.PaymentAuthorized,
 	"payment.paid":       schemas.PaymentCaptured,
@@ -133,14 +134,14 @@ var mollieTypes = map[string]schemas.Type{
 	"business-account-transfer.returned":       schemas.PayoutReversed,
 }
 
-// mollieDisputeTypes are the event types of a dispute's status.
+// mollieDisputeTypes maps a dispute's status to the event type.
 var mollieDisputeTypes = map[text]schemas.Type{
 	"won":  schemas.DisputeWon,
 	"lost": schemas.DisputeLost,
 }
 
-// mollieStatusTypes are the event types of a status that says less than the event's
-// name, by the type of the event: the entity of a "paid" event can still be open.
+// mollieStatusTypes corrects the type of an event whose name claims more than its
+// entity's status: the entity of a "paid" event can still be open.
 var mollieStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
 		"open":       schemas.PaymentActionRequired,
@@ -261,8 +262,8 @@ func (r *mollieReason) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-// entity returns the entity of the event; all its fields are empty if the webhook has
-// none.
+// entity returns the entity of the event. All its fields are empty if the webhook has
+// no entity.
 func (e mollieEvent) entity() (d mollieEntity, err error) {
 	if e.Embedded.Kind() != '{' {
 		return d, nil
@@ -282,7 +283,7 @@ func (e mollieEvent) entity() (d mollieEntity, err error) {
 
 func mollieNormalize(payload []byte, o Options) ([]fact, error) {
 	if bytes.HasPrefix(payload, []byte("id=")) {
-		return []fact{ignored("", "a classic webhook names an id and no state: it must be fetched")}, nil
+		return []fact{ignored("", "a classic webhook has an id and no state: fetch the object")}, nil
 	}
 	var e mollieEvent
 	if err := decode(payload, &e); err != nil {
@@ -314,10 +315,10 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	switch {
 	case typ == "":
 		if typ, state = mollieDisputeTypes[d.Status], string(d.Status); typ == "" {
-			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: for whom it is decided must be fetched", d.Status)), nil
+			return ignored(e.Type, fmt.Sprintf("a dispute in status %q: fetch it to see who won", d.Status)), nil
 		}
 	case typ.Family() == "payout" && d.Indicator == "credit" && typ != schemas.PayoutReversed:
-		return ignored(e.Type, "somebody else sent money to the merchant's account"), nil
+		return ignored(e.Type, "a third party sent money to the merchant's account"), nil
 	}
 	if less := mollieStatusTypes[typ][d.Status]; less != "" {
 		typ, state = less, string(d.Status)
@@ -374,11 +375,11 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	return f, err
 }
 
-// captured completes the fact of a captured payment: its identity, and whether this
-// event or another one makes the event, by the setting tells.
+// captured completes the fact of a captured payment. It sets the identity, and returns
+// an ignored fact if the setting tells selects another event.
 func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 	tells := o.Settings[mollieTells.Name]
-	other := "" // the event that tells instead
+	other := "" // the event that reports the payment instead
 	switch e.Type {
 	case "payment.paid":
 		if whole, err := major(d.Amount.Value, d.Amount.Currency); err == nil && whole != nil && f.CapturedAmount != nil && f.CapturedAmount.Value < whole.Value {
@@ -408,7 +409,7 @@ func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 		case paid.Reference != "":
 			f.ConnectorReferences = others(e.EntityID, paid.Reference)
 		}
-		if paid.Reference != "" { // the payment or the link tells the same fact
+		if paid.Reference != "" { // the payment or the link reports the same fact
 			f.Also = []string{f.Identity}
 			f.Identity = string(paid.Reference) + ":paid"
 		}
@@ -419,5 +420,5 @@ func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 	if other == "" {
 		return f
 	}
-	return f.toldBy(string(e.Type), other)
+	return f.reportedBy(string(e.Type), other)
 }

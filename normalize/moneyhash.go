@@ -16,8 +16,8 @@ import (
 // Amounts are numbers in major units. The identity is the ids of the operation and of its
 // status. A stored card is a token with its own id.
 //
-// Both kinds of events go to the one webhook URL of the intent, so an event of an intent
-// that was processed by a transaction tells nothing new:
+// Both kinds of events go to the one webhook URL of the intent, so an event of an
+// intent that a transaction processed reports nothing new:
 // https://docs.moneyhash.io/docs/payment-webhook
 //
 // https://docs.moneyhash.io/docs/webhook-types
@@ -28,7 +28,7 @@ var moneyhash = Connector{
 	normalize: moneyhashNormalize,
 }
 
-// moneyhashTellers are the event types, the most important first. MoneyHash sends all of
+// moneyhashTellers lists the event types, the most important first. MoneyHash sends all of
 // them to the webhook URL of the intent.
 var moneyhashTellers = func() (all []Teller) {
 	for _, operation := range []string{"purchase", "capture", "authorize", "void", "refund", "disburse"} {
@@ -48,7 +48,7 @@ var moneyhashTellers = func() (all []Teller) {
 	)
 }()
 
-// moneyhashTypes are the event types by operation and status.
+// moneyhashTypes maps an operation and its status to the event type.
 var moneyhashTypes = map[string]map[string]schemas.Type{
 	"purchase": {
 		"pending":                        schemas.PaymentProcessing,
@@ -88,8 +88,8 @@ var moneyhashTypes = map[string]map[string]schemas.Type{
 	},
 }
 
-// moneyhashIntentTypes are the event types by the event of an intent and its
-// intent_type.
+// moneyhashIntentTypes maps the event of an intent and its intent_type to the event
+// type.
 var moneyhashIntentTypes = map[[2]text]schemas.Type{
 	{"intent.time_expired", "PAYMENT"}: schemas.PaymentExpired,
 	{"intent.closed", "PAYMENT"}:       schemas.PaymentCancelled,
@@ -97,7 +97,7 @@ var moneyhashIntentTypes = map[[2]text]schemas.Type{
 	{"intent.closed", "PAYOUT"}:        schemas.PayoutCancelled,
 }
 
-// moneyhashCardTypes are the event types of the events of a stored card.
+// moneyhashCardTypes maps an event of a stored card to the event type.
 var moneyhashCardTypes = map[text]schemas.Type{
 	"card_token.created": schemas.MandateActive,
 	"card_token.deleted": schemas.MandateRevoked,
@@ -186,7 +186,7 @@ func moneyhashNormalize(payload []byte, o Options) ([]fact, error) {
 	case event == "":
 		return nil, fmt.Errorf("%w: no type: not an event of MoneyHash's", ErrMalformed)
 	case event == "intent.processed":
-		return []fact{ignored(event, "the transaction that it was processed by has events of its own, at the same URL")}, nil
+		return []fact{ignored(event, "the transaction that processed the intent has its own events, at the same URL")}, nil
 	case moneyhashIntentTypes[[2]text{n.Type, n.IntentType}] != "":
 		read = moneyhashEvent.intent
 	case moneyhashCardTypes[n.Type] != "":

@@ -18,7 +18,7 @@ import (
 // Nigeria's, always UTC+1. created_on is when the transaction was created, and is not
 // used.
 //
-// A status in the data that says less than the event's name decides.
+// If the status in the data claims less than the event's name, the status decides.
 //
 // https://developers.monnify.com/docs/webhooks
 var monnify = Connector{
@@ -28,8 +28,8 @@ var monnify = Connector{
 	normalize: monnifyNormalize,
 }
 
-// monnifyReaders are the function that reads the data, and the event type, of each event.
-// The type is empty where the data decides.
+// monnifyReaders maps an event to the function that reads its data and to the event
+// type. The type is empty where the data decides.
 var monnifyReaders = map[string]struct {
 	read func(monnifyData, schemas.Type) (fact, error)
 	typ  schemas.Type
@@ -45,8 +45,8 @@ var monnifyReaders = map[string]struct {
 	"MANDATE_UPDATE":          {monnifyData.mandate, ""},
 }
 
-// monnifyStatusTypes are the event types of a status that says less than the event's
-// name, by the type of the event. The statuses that agree with the name are missing: PAID,
+// monnifyStatusTypes corrects the type of an event whose name claims more than the
+// status in its data. The statuses that agree with the name are missing: PAID,
 // PARTIALLY_PAID, OVERPAID, COMPLETED and SUCCESS.
 var monnifyStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	schemas.PaymentCaptured: {
@@ -73,7 +73,7 @@ var monnifyStatusTypes = map[schemas.Type]map[text]schemas.Type{
 	},
 }
 
-// monnifyMandateTypes are the event types of a mandate's status.
+// monnifyMandateTypes maps a mandate's status to the event type.
 var monnifyMandateTypes = map[text]schemas.Type{
 	"ACTIVE":    schemas.MandateActive,
 	"ACTIVATED": schemas.MandateActive,
@@ -83,8 +83,8 @@ var monnifyMandateTypes = map[text]schemas.Type{
 	"EXPIRED":   schemas.MandateRevoked,
 }
 
-// monnifyTellers returns the tellers, by the tables of the events and statuses. At
-// Monnify, each kind of event has a URL of its own.
+// monnifyTellers lists the event types, derived from the tables of the events and
+// statuses. At Monnify, each kind of event has a URL of its own.
 func monnifyTellers() (all []Teller) {
 	for _, event := range slices.Sorted(maps.Keys(monnifyReaders)) {
 		typ := monnifyReaders[event].typ
@@ -246,7 +246,7 @@ func (d monnifyData) mandate(schemas.Type) (f fact, err error) {
 		return f, monnifyMissing("mandateCode")
 	}
 	if f.Type = monnifyMandateTypes[d.MandateStatus]; f.Type == "" {
-		return ignored("", fmt.Sprintf("mandateStatus %q is neither active nor at its end", d.MandateStatus)), nil
+		return ignored("", fmt.Sprintf("mandateStatus %q neither activates nor ends a mandate", d.MandateStatus)), nil
 	}
 	f.MerchantTransactionID, f.ConnectorMandateID = string(d.MandateReference), string(d.MandateCode)
 	return f, nil

@@ -14,9 +14,9 @@ import (
 // related_transactions are its refunds so far: each refund is a fact, and one that was
 // sent before has the same event id again. A repeated notification gives the same facts.
 //
-// An order with the status completed and the financial_status uncleared is paid later: it
-// counts as authorized. void is a cancellation, by the pages of the payment methods; the
-// general page also has a row in which it is a chargeback.
+// An order with the status completed and the financial_status uncleared is paid later:
+// it counts as authorized. void is a cancellation according to the pages of the payment
+// methods, although the general page also lists it for a chargeback.
 //
 // Times have no zone and are left out.
 //
@@ -29,7 +29,7 @@ var multisafepay = Connector{
 	normalize: multisafepayNormalize,
 }
 
-// multisafepayTypes are the event types of an order's status.
+// multisafepayTypes maps an order's status to the event type.
 var multisafepayTypes = map[string]schemas.Type{
 	"initialized": schemas.PaymentProcessing,
 	"uncleared":   schemas.PaymentProcessing, // paid, but not settled or not reviewed yet
@@ -47,9 +47,9 @@ var multisafepayTypes = map[string]schemas.Type{
 	"partial_refunded": schemas.RefundSucceeded,
 }
 
-// multisafepayTellers returns the tellers: the statuses of an order, with the types
-// that financial_status and the order's refunds give. MultiSafepay sends the whole order
-// to its one notification URL each time.
+// multisafepayTellers lists the statuses of an order with their event types, including
+// those that financial_status and the order's refunds give. MultiSafepay sends the
+// whole order to its one notification URL each time.
 func multisafepayTellers() []Teller {
 	all := tellersOf(multisafepayTypes, map[string]schemas.Type{"shipped": schemas.PaymentCaptured, "completed": schemas.PaymentAuthorized})
 	for i, t := range all {
@@ -60,7 +60,7 @@ func multisafepayTellers() []Teller {
 	return all
 }
 
-// multisafepayRefundTypes are the event types of a refund's status.
+// multisafepayRefundTypes maps a refund's status to the event type.
 var multisafepayRefundTypes = map[string]schemas.Type{
 	"initialized": schemas.RefundPending,
 	"reserved":    schemas.RefundPending,
@@ -110,7 +110,7 @@ func multisafepayNormalize(payload []byte, _ Options) ([]fact, error) {
 	}
 	typ := multisafepayTypes[string(status)]
 	if typ == "" && status != "" {
-		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing of the payment", event))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing about the payment", event))}, nil
 	}
 	var p multisafepayOrder
 	err := redecode(payload, &p)

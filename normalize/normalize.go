@@ -14,11 +14,11 @@
 // statuses and fields to those of package schemas. A connector knows nothing of
 // HTTP or Kafka.
 //
-// [Normalize] is a pure function of the payload and the endpoint's settings: a
-// webhook gives the same events with the same ids when it is received, when it is
-// redelivered and when it is replayed. Every item of a payload becomes an event, or
-// is listed in [Result] with the reason why it is none. Normalize checks no
-// signature: verify the webhook first.
+// [Normalize] is a pure function of the payload and the endpoint's settings: a webhook
+// gives the same events with the same ids when it is received, when it is redelivered
+// and when it is replayed. Every item of a payload becomes an event, or [Result] lists
+// it with the reason why it has none. Normalize checks no signature: verify the webhook
+// first.
 package normalize
 
 import (
@@ -35,8 +35,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// connectors are the connectors by name, which is the processor's part of the
-// webhook URL. Each has one line here and a file of its own.
+// connectors maps the name of a connector, which is the processor's part of the webhook
+// URL, to the connector. Each has one line here and a file of its own.
 var connectors = map[string]Connector{
 	"adyen":                 adyen,
 	"adyen-platform":        adyenPlatform,
@@ -96,8 +96,8 @@ type Connector struct {
 	Docs     string    // URL of the processor's documentation of its events
 	Key      string    // the field that merchant_transaction_id is read from, in one line
 	Settings []Setting // of an endpoint; all are optional
-	// Tellers are the processor's event types that the connector reads, in the order
-	// in which people should read them.
+	// Tellers are the processor's event types that the connector reads, in the order in
+	// which commands and documentation list them.
 	Tellers []Teller
 	// normalize reads a verified payload. It returns one fact for each item of the
 	// payload, in their order. The error wraps [ErrMalformed] and means that the
@@ -117,24 +117,26 @@ type Setting struct {
 	Unset string
 }
 
-// Teller is one of the processor's event types, and the facts that it can tell.
+// Teller is one of the processor's event types, and the facts that it can report.
 type Teller struct {
 	Event string         // the processor's name, as in connector_event_type
 	Facts []schemas.Type // the types of its events
 	// Subscription is what the merchant subscribes to, if the processor has another
 	// name for that than Event.
 	Subscription string
-	// Instead says which event types tell the same facts, so that the merchant need
-	// not subscribe to this one. It is empty if this type should be subscribed to, and
-	// begins with "with tells VALUE: " if it should, unless the setting has the value.
+	// Instead names event types that report the same facts, so that the merchant need
+	// not subscribe to this one. It is empty if the merchant should subscribe to it. It
+	// begins with "with tells VALUE: " if it is redundant only while the setting tells
+	// has that value.
 	Instead string
-	// Tells is the value of the setting "tells" with which this type makes events.
-	// With another value, it is ignored and gives only references. It is empty if the
-	// type makes events with every value.
+	// Tells is the value of the setting "tells" with which this type makes events. With
+	// another value, it is ignored and only adds references. It is empty if the type
+	// makes events with every value.
 	Tells string
 }
 
-// NoSubscription is the [Teller.Subscription] of event types that come without one.
+// NoSubscription is the [Teller.Subscription] of event types that the processor sends
+// without a subscription.
 const NoSubscription = "nothing: the processor sends all of them to the configured address"
 
 // Options are the properties of the endpoint and of the delivery that the payload
@@ -167,13 +169,13 @@ type fact struct {
 	// of the payload, for processors whose redeliveries are equal byte for byte.
 	Identity string
 	// Also are other identities of the same fact, with the same type and item, which
-	// other webhooks of the processor give it: if it was published under one of them,
-	// it is known, and then known under all.
+	// other webhooks of the processor give it. If the fact was published under any of
+	// its identities, it is a duplicate, and from then on under all of them.
 	Also []string
 	// Formerly are the identities that earlier versions of the connector gave the fact
-	// of this webhook, with the same type and item: if it was published under one of
-	// them, it is known. So redeliveries and replays after an upgrade publish nothing
-	// twice. They are only looked up, never remembered.
+	// of this webhook, with the same type and item. If the fact was published under one
+	// of them, it is a duplicate: redeliveries and replays after an upgrade publish
+	// nothing twice. They are only looked up, never stored.
 	Formerly []string
 	Item     int       // distinguishes facts with the same identity and type
 	Time     time.Time // when it happened; zero if the processor does not say
@@ -182,7 +184,7 @@ type fact struct {
 
 	Outcome Outcome // ignored or malformed; empty if Type is set
 	Why     string  // reason for the outcome
-	// ToldBy are the event types that tell an ignored fact instead: see [toldBy].
+	// ToldBy are the event types that report an ignored fact instead: see [reportedBy].
 	ToldBy []string
 }
 
@@ -217,22 +219,23 @@ const (
 // Result is the result of normalising a payload.
 type Result struct {
 	Events []schemas.Event `json:"events"`
-	// Skipped are the items without an event.
+	// Skipped are the items without an event, and items whose merchant's reference was
+	// left out.
 	Skipped []Skipped `json:"kept,omitempty"`
-	// References are what the items without an event say of a payment: the
-	// merchant's reference, and the processor's ids.
+	// References are the merchant's reference and the processor's ids from the items
+	// without an event.
 	References []schemas.Reference `json:"references,omitempty"`
 }
 
 // Skipped is an item of a payload that became no event, with the reason. An item that
 // became an event is also listed if its merchant's reference was left out. The caller
-// has to keep the payload.
+// has to archive the payload.
 type Skipped struct {
 	Item    int     `json:"item"`                           // index of the item in the payload, from 0
 	Type    string  `json:"connector_event_type,omitempty"` // the processor's name for the event
 	Outcome Outcome `json:"outcome"`                        // ignored or malformed
 	Reason  string  `json:"reason"`
-	// ToldBy are the processor's event types that make the event of this fact instead.
+	// ToldBy are the processor's event types that report this fact instead.
 	ToldBy []string `json:"-"`
 }
 
@@ -258,7 +261,7 @@ var (
 	// ErrUnknown means that there is no connector of that name.
 	ErrUnknown = errors.New("unknown connector")
 	// ErrMalformed means that a verified payload is not as the processor documents
-	// it. A redelivery would be the same; a person has to look at it.
+	// it. A redelivery would be malformed, too: a person has to inspect the payload.
 	ErrMalformed = errors.New("payload malformed")
 )
 
@@ -289,7 +292,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		if skipped == nil {
 			for _, id := range e.IDs() {
 				if first, ok := positions[id]; ok {
-					skipped = r.sameAgain(first.event, first.item, e)
+					skipped = r.merge(first.event, first.item, e)
 					break
 				}
 			}
@@ -314,21 +317,22 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	return r, nil
 }
 
-// sameAgain adds what e says to the event with the index, which tells the same fact,
-// and returns why e is no event of its own. Item is the one of that event.
-func (r *Result) sameAgain(index, item int, e schemas.Event) *Skipped {
+// merge adds the fields of e to the event with the index, which reports the same fact.
+// It returns why e does not become an event. Item is the index of that event's item.
+func (r *Result) merge(index, item int, e schemas.Event) *Skipped {
 	first := r.Events[index]
 	one, _ := first.Fill(e)
 	if e.ID == first.ID && !sameFact(one, first, e) {
 		return &Skipped{Type: e.Data.ConnectorEventType, Outcome: OutcomeMalformed, Reason: fmt.Sprintf(
-			"item %d has the same event id, %s, and says otherwise: of two facts with one id only the first is an event", item, e.ID)}
+			"item %d has the same event id, %s, and other data: only the first of two facts with one id becomes an event", item, e.ID)}
 	}
 	r.Events[index] = one
-	return &Skipped{Type: e.Data.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("item %d tells the same fact", item)}
+	return &Skipped{Type: e.Data.ConnectorEventType, Outcome: OutcomeIgnored, Reason: fmt.Sprintf("item %d reports the same fact", item)}
 }
 
-// sameFact reports whether b says nothing that a contradicts; one has what both say.
-// Their time and the processor's id and name of the event may differ.
+// sameFact reports whether a and b agree in all fields that both have; one is a with
+// the fields of b added. Their times, and the processor's ids and names of the events,
+// may differ.
 func sameFact(one, a, b schemas.Event) bool {
 	b, _ = b.Fill(a)
 	for _, e := range []*schemas.Event{&one, &b} {
@@ -338,9 +342,8 @@ func sameFact(one, a, b schemas.Event) bool {
 	return reflect.DeepEqual(one, b)
 }
 
-// read calls the connector and turns a panic into an error that wraps
-// [ErrMalformed]: after a panic, the processor would redeliver the same payload for
-// days.
+// read calls the connector and turns a panic into an error that wraps [ErrMalformed].
+// Without it, the processor would redeliver the payload that caused the panic for days.
 func (c Connector) read(payload []byte, o Options) (facts []fact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -350,7 +353,7 @@ func (c Connector) read(payload []byte, o Options) (facts []fact, err error) {
 	return c.normalize(payload, o)
 }
 
-// event returns the event of a fact, or, if it becomes none, the reason.
+// event returns the event of a fact or, if it has none, the reason.
 func (f fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
 	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why, ToldBy: f.ToldBy}
 	switch {
@@ -399,8 +402,8 @@ func (f fact) event(connector string, payload []byte, o Options) (schemas.Event,
 	return e, nil
 }
 
-// idsOf returns the event ids of further identities of a fact, without those that its
-// event e has already.
+// idsOf returns the event ids of further identities of a fact, except those that its
+// event e already has.
 func (f fact) idsOf(identities []string, e schemas.Event) (ids []string) {
 	for _, identity := range identities {
 		id := schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, f.Type, f.Item)
@@ -418,8 +421,8 @@ func payloadIdentity(payload []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// reference returns what a fact without an event says of a payment; false if it does
-// not say both the merchant's reference and an id of the processor's.
+// reference returns the reference that a fact without an event gives; false if the fact
+// lacks the merchant's reference or an id of the processor's.
 func (f fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
 	d := f.Data
 	if f.Type != "" || d.UnsignedIDs || d.KeySource == schemas.KeyFromRequest || o.Live && f.Mode == modeTest || schemas.CheckReference(d.MerchantTransactionID) != nil {
@@ -434,9 +437,9 @@ func (f fact) reference(connector string, o Options) (r schemas.Reference, ok bo
 	return r, len(r.IDs) > 0 && (d.Account == "" || schemas.CheckReference(d.Account) == nil)
 }
 
-// checkSize returns an error for an event that is too large for a topic, and would
-// be redelivered for days. An event can be larger than its payload: it repeats some
-// fields, and JSON escapes some bytes.
+// checkSize returns an error for an event that is too large for a topic. Publishing it
+// would always fail, and the processor would redeliver the webhook for days. An event
+// can be larger than its payload: it repeats some fields, and JSON escapes some bytes.
 func checkSize(e schemas.Event) error {
 	b, err := e.Encode()
 	if err == nil && len(b) > schemas.MostBytes {

@@ -20,11 +20,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in samples")
 
-// received is when every test's webhook came in.
+// received is the time at which the webhooks of all tests were received.
 var received = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// inputs returns the payloads in samples by connector: every file that is not
-// a golden.
+// inputs returns the sample payloads by connector: every file that is not a golden.
 func inputs(t testing.TB) map[string][]string {
 	files, err := filepath.Glob("samples/*/*")
 	if err != nil || len(files) == 0 {
@@ -39,11 +38,10 @@ func inputs(t testing.TB) map[string][]string {
 	return by
 }
 
-// TestGolden normalises every samples/<connector>/<case> and compares what it
-// means, byte for byte, with <case>.golden beside it. A case whose name begins
-// with "malformed" must come to that, one that begins with "ignored" to that,
-// and any other to at least one event. A name that ends in @name=value is a
-// payload at an endpoint with that setting.
+// TestGolden normalises every samples/<connector>/<case> and compares the result, byte
+// for byte, with <case>.golden beside it. A case whose name begins with "malformed" or
+// "ignored" must have that outcome, and any other at least one event. A case whose name
+// ends in @name=value is normalised with that setting.
 func TestGolden(t *testing.T) {
 	schema := schemaOf(t)
 	by := inputs(t)
@@ -62,7 +60,7 @@ func TestGolden(t *testing.T) {
 					}
 				}
 				if r.Outcome() != want {
-					t.Errorf("outcome %s, and the name of the case says %s", r.Outcome(), want)
+					t.Errorf("outcome %s, want %s by the name of the case", r.Outcome(), want)
 				}
 				for _, e := range r.Events {
 					if err := e.Validate(); err != nil {
@@ -117,12 +115,12 @@ func golden(t *testing.T, connector, file string) Result {
 	return r
 }
 
-// TestGoldenAlone fails where a golden's payload is gone.
+// TestGoldenAlone: every golden has exactly one payload.
 func TestGoldenAlone(t *testing.T) {
 	goldens, _ := filepath.Glob("samples/*/*.golden")
 	for _, g := range goldens {
 		if all, _ := filepath.Glob(strings.TrimSuffix(g, "golden") + "*"); len(all) != 2 {
-			t.Errorf("%s: want it and one payload, found %v", g, all)
+			t.Errorf("%s: want the golden and one payload, found %v", g, all)
 		}
 	}
 }
@@ -161,8 +159,7 @@ func validate(t testing.TB, by map[schemas.Type]*jsonschema.Schema, e schemas.Ev
 	}
 }
 
-// TestTestModeOnLiveEndpoint: what is not real money never reaches the topics
-// of a live endpoint.
+// TestTestModeOnLiveEndpoint: a live endpoint gives no event in test mode.
 func TestTestModeOnLiveEndpoint(t *testing.T) {
 	for connector, files := range inputs(t) {
 		for _, f := range files {
@@ -183,8 +180,8 @@ func TestTestModeOnLiveEndpoint(t *testing.T) {
 	}
 }
 
-// TestOneIDTwice: of two facts of one payload with one event id the second is kept
-// with the reason: it is the first once more, or contradicts it.
+// TestOneIDTwice: of two facts in one payload with the same event id, the second is
+// skipped with a reason: it repeats the first or contradicts it.
 func TestOneIDTwice(t *testing.T) {
 	adyen := func(amount int, reference string) string {
 		return fmt.Sprintf(`{"NotificationRequestItem":{"eventCode":"AUTHORISATION","success":"true","pspReference":"KHQC5N7G84BLNK43","merchantReference":%q,`+
@@ -197,7 +194,7 @@ func TestOneIDTwice(t *testing.T) {
 		connector, around string
 		items             []string
 		events            int
-		kept              []int // items that contradict the first
+		contradicting     []int // items that contradict the first
 	}{
 		{"adyen", `{"live":"false","notificationItems":[%s]}`, []string{adyen(100, "a"), adyen(100, "a")}, 1, nil},
 		{"adyen", `{"live":"false","notificationItems":[%s]}`, []string{adyen(100, "a"), adyen(200, "a"), adyen(100, "a"), adyen(100, "b")}, 1, []int{1, 3}},
@@ -210,24 +207,24 @@ func TestOneIDTwice(t *testing.T) {
 			t.Fatalf("%s: %v, %+v, want %d events", payload, err, r, tt.events)
 		}
 		if got := len(r.Events) + len(r.Skipped); got != len(tt.items) {
-			t.Errorf("%s: %d items are events or kept with a reason, want all %d", payload, got, len(tt.items))
+			t.Errorf("%s: %d items are events or skipped with a reason, want all %d", payload, got, len(tt.items))
 		}
-		var kept []int
+		var contradicting []int
 		for _, k := range r.Skipped {
-			if k.Outcome == OutcomeIgnored && k.Reason == "item 0 tells the same fact" {
+			if k.Outcome == OutcomeIgnored && k.Reason == "item 0 reports the same fact" {
 				continue
 			}
-			if kept = append(kept, k.Item); k.Outcome != OutcomeMalformed || !strings.Contains(k.Reason, "item 0") || !strings.Contains(k.Reason, r.Events[0].ID) {
+			if contradicting = append(contradicting, k.Item); k.Outcome != OutcomeMalformed || !strings.Contains(k.Reason, "item 0") || !strings.Contains(k.Reason, r.Events[0].ID) {
 				t.Errorf("item %d is %s: %s; want it malformed, and the reason to name item 0 and the id", k.Item, k.Outcome, k.Reason)
 			}
 		}
-		if !slices.Equal(kept, tt.kept) {
-			t.Errorf("%s: items %v are kept, want %v", payload, kept, tt.kept)
+		if !slices.Equal(contradicting, tt.contradicting) {
+			t.Errorf("%s: items %v contradict the first, want %v", payload, contradicting, tt.contradicting)
 		}
 	}
 }
 
-// TestPayuIndiaRefund: nobody can sign one, and so it is no sample.
+// TestPayuIndiaRefund: PayU does not sign refunds, so there is no sample of one.
 func TestPayuIndiaRefund(t *testing.T) {
 	const refund = `{"additionalValue1":null,"bank_arn":600101,"key":"tbKEY1","amt":"200.00","remark":null,"status":"%s","token":"refund-31","mihpayid":" 27550000123 ","request_id":"140551","merchantTxnId":"order-3101","action":"refund"%s}`
 	for _, tt := range []struct {
@@ -238,7 +235,7 @@ func TestPayuIndiaRefund(t *testing.T) {
 		{"success", "", OutcomeEvents, schemas.RefundSucceeded},
 		{"failure", "", OutcomeEvents, schemas.RefundFailed},
 		{"queued", "", OutcomeIgnored, ""},
-		{"success", `,"cb_id":1`, OutcomeEvents, schemas.DisputeOpened}, // whatever is beside what is signed
+		{"success", `,"cb_id":1`, OutcomeEvents, schemas.DisputeOpened}, // cb_id makes it a dispute, which is signed, whatever other fields it has
 	} {
 		r, err := Normalize("payu-india", fmt.Appendf(nil, refund, tt.status, tt.more), Options{ReceivedAt: received})
 		if err != nil || r.Outcome() != tt.outcome {
@@ -259,7 +256,7 @@ func TestPayuIndiaRefund(t *testing.T) {
 	}
 }
 
-// TestDeterministic: the same payload is the same events, whenever it is read.
+// TestDeterministic: a payload gives the same event ids and subjects at any time.
 func TestDeterministic(t *testing.T) {
 	for connector, files := range inputs(t) {
 		for _, f := range files {
@@ -278,7 +275,7 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// FuzzNormalize calls the connectors themselves: nothing catches a panic here.
+// FuzzNormalize calls the connectors directly, so that a panic fails the test.
 func FuzzNormalize(f *testing.F) {
 	for connector, files := range inputs(f) {
 		for _, file := range files {
@@ -299,18 +296,18 @@ func FuzzNormalize(f *testing.F) {
 			return
 		}
 		for _, fact := range facts {
-			e, kept := fact.event(connector, payload, Options{Endpoint: "default", ReceivedAt: received})
+			e, skipped := fact.event(connector, payload, Options{Endpoint: "default", ReceivedAt: received})
 			switch {
-			case kept == nil && e.Validate() != nil:
+			case skipped == nil && e.Validate() != nil:
 				t.Errorf("%s: invalid event: %v", connector, e.Validate())
-			case kept != nil && (kept.Reason == "" || kept.Outcome == ""):
-				t.Errorf("%s: an item is dropped without a reason: %+v", connector, kept)
+			case skipped != nil && (skipped.Reason == "" || skipped.Outcome == ""):
+				t.Errorf("%s: an item is skipped without a reason: %+v", connector, skipped)
 			}
 		}
 	})
 }
 
-// TestTooLarge: an event that no topic would take is kept for people to look at.
+// TestTooLarge: an event that is larger than a topic accepts is malformed.
 func TestTooLarge(t *testing.T) {
 	for size, want := range map[int]Outcome{100: OutcomeEvents, 600 << 10: OutcomeMalformed} {
 		payload := fmt.Appendf(nil, `{"id":"evt_1","object":"event","created":1767225600,"livemode":true,"type":"payment_intent.succeeded",`+

@@ -8,10 +8,9 @@ import (
 
 // opayoServer normalises the notifications of Opayo Server: a form about one
 // transaction, sent when the transaction ends. It has no amount. VPSTxId,
-// VendorTxCode and Status are signed, and the event type comes from Status.
-// TxType is not signed. It is used only where it claims less than Status does:
-// a transaction of type DEFERRED is authorized and not yet captured. The
-// identity is VPSTxId and Status.
+// VendorTxCode and Status are signed, and the event type comes from Status. TxType is
+// not signed. It is used only where it claims less than Status does: a transaction of
+// type DEFERRED is authorized and not yet captured. The identity is VPSTxId and Status.
 //
 // https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
 var opayoServer = Connector{
@@ -21,7 +20,7 @@ var opayoServer = Connector{
 	normalize: opayoServerNormalize,
 }
 
-// opayoServerTellers are the event types, by name.
+// opayoServerTellers lists the event types.
 var opayoServerTellers = []Teller{
 	{Event: "ABORT", Facts: []schemas.Type{schemas.PaymentCancelled}},
 	{Event: "AUTHENTICATED", Facts: []schemas.Type{schemas.PaymentActionRequired}},

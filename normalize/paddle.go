@@ -33,7 +33,7 @@ var paddle = Connector{
 	normalize: paddleNormalize,
 }
 
-// paddleTellers are the events, the most important first.
+// paddleTellers lists the events, the most important first.
 var paddleTellers = []Teller{
 	{Event: "transaction.completed", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}},
 	{Event: "transaction.paid", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing}, Instead: "transaction.completed, which comes a moment later"},
@@ -50,11 +50,11 @@ var paddleTellers = []Teller{
 	{Event: "payment_method.deleted", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// paddleAdjusted are the facts of adjustments.
+// paddleAdjusted lists the event types of adjustments.
 var paddleAdjusted = []schemas.Type{schemas.RefundPending, schemas.RefundSucceeded, schemas.RefundFailed, schemas.DisputeOpened, schemas.DisputeWon, schemas.DisputeCancelled}
 
-// paddleReaders has, for each event name, the function that reads its data and
-// the event type. The type is empty where the data decides.
+// paddleReaders maps an event to the function that reads its data and to the event
+// type. The type is empty where the data decides.
 var paddleReaders = map[string]struct {
 	read func(paddleData, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
@@ -199,8 +199,8 @@ func paddleTransaction(d paddleData, typ schemas.Type, o Options) (f fact, err e
 	return f, nil
 }
 
-// paddleUpdated reads a transaction of which something changed. Its status tells
-// whether it is paid or canceled, which events of their own say, too.
+// paddleUpdated reads a changed transaction. Its status says whether it is paid or
+// canceled, which other events also report.
 func paddleUpdated(d paddleData, _ schemas.Type, o Options) (fact, error) {
 	switch d.Status {
 	case "paid", "completed":
@@ -211,11 +211,11 @@ func paddleUpdated(d paddleData, _ schemas.Type, o Options) (fact, error) {
 	return ignored("", fmt.Sprintf("the transaction is %q: it is neither paid nor canceled", d.Status)), nil
 }
 
-// paddlePastDue reads a transaction that is past due. It is a failed payment
-// only if somebody tried to pay.
+// paddlePastDue reads a transaction that is past due. It is a failed payment only if
+// there was an attempt to pay.
 func paddlePastDue(d paddleData, typ schemas.Type, o Options) (fact, error) {
 	if len(d.Payments) == 0 || d.Payments[0].ErrorCode == "" {
-		return ignored("", "nobody tried to pay in time, and it can still be paid"), nil
+		return ignored("", "nobody tried to pay in time, and the transaction can still be paid"), nil
 	}
 	return paddleTransaction(d, typ, o)
 }
@@ -224,7 +224,7 @@ func paddlePastDue(d paddleData, typ schemas.Type, o Options) (fact, error) {
 func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f fact, err error) {
 	typ, ok := paddleAdjustmentTypes[[2]text{d.Action, d.Status}]
 	if !ok {
-		return ignored("", fmt.Sprintf("the adjustment is a %q that is %q: no money moves by it, or another adjustment tells", d.Action, d.Status)), nil
+		return ignored("", fmt.Sprintf("the adjustment has the action %q and the status %q: it moves no money, or another adjustment reports it", d.Action, d.Status)), nil
 	}
 	f.Type, f.Identity = typ, d.ID
 	f.ConnectorTransactionID, f.Reason = string(d.TransactionID), string(d.Reason)

@@ -18,12 +18,12 @@ import (
 // event is about, in its state at that time, in the format of the API that
 // created it: v2 has status, amount.value and invoice_id where v1 has state,
 // amount.total and invoice_number. The status of the resource decides the event
-// type; the event name decides only where there is no status. Several events
-// can be about one capture or refund, so the identity of these is their own id,
-// and each of their states is one fact. Orders, invoices and failed payments of
-// subscriptions have their id and state. PayPal's id of the event is the identity
-// only where the object can come to one state several times (an order that is
-// approved or declined again, a mandate that is activated again).
+// type; the event name decides only where there is no status. Several events can be
+// about one capture or refund, so the identity of these is their own id, and each of
+// their states is one fact. Orders, invoices and failed payments of subscriptions have
+// their id and state as identity. PayPal's id of the event is the identity only where
+// the object can reach one state several times (an order that is approved or declined
+// again, a mandate that is activated again).
 //
 // The merchant's reference is the invoice id, which PayPal accepts only once
 // per merchant, else the custom id, a free field. The payment id is the id of
@@ -33,9 +33,9 @@ import (
 // own:
 // https://developer.paypal.com/api/payments/v2/captures-refund
 //
-// Only some resources have the merchant's account, so events have none: with
-// it, the events of one payment would have different keys. The host in the
-// event's links tells whether the event is from the sandbox.
+// Only some resources have the merchant's account, so events have none: with it, the
+// events of one payment would have different keys. The host in the event's links shows
+// whether the event is from the sandbox.
 //
 // https://developer.paypal.com/api/rest/webhooks/event-names/
 var paypal = Connector{
@@ -45,18 +45,19 @@ var paypal = Connector{
 	normalize: paypalNormalize,
 }
 
-// paypalInstead are the event types that need not be subscribed to, with those that
-// tell the same facts. A webhook at PayPal has the event types that its merchant chose.
-// CHECKOUT.ORDER.COMPLETED and INVOICING.INVOICE.PAID tell what the captures' own events
-// do, and are not listed here: they have a merchant's reference that these may not have.
+// paypalInstead maps redundant event types to those that report the same facts. At
+// PayPal, the merchant chooses the event types of a webhook.
+// CHECKOUT.ORDER.COMPLETED and INVOICING.INVOICE.PAID report the same facts as the
+// captures' own events, but are not listed here: they have a merchant's reference that
+// these may not have.
 var paypalInstead = map[string]string{
 	"INVOICING.INVOICE.REFUNDED": "PAYMENT.CAPTURE.REFUNDED or PAYMENT.SALE.REFUNDED",
 	"PAYMENT.REFUND.COMPLETED":   "PAYMENT.CAPTURE.REFUNDED",
 	"RISK.DISPUTE.CREATED":       "CUSTOMER.DISPUTE.CREATED",
 }
 
-// paypalTellers returns the tellers: the event types that have a reader, with the
-// types that it can return.
+// paypalTellers lists the event types that have a reader, with the event types that it
+// can return.
 func paypalTellers() (all []Teller) {
 	captures := append(slices.Sorted(maps.Values(paypalCaptureTypes)), schemas.PaymentCaptureFailed)
 	authorizations := slices.Sorted(maps.Values(paypalAuthorizationTypes))
@@ -99,7 +100,7 @@ func paypalTellers() (all []Teller) {
 // paypalReader reads the resource of an event.
 type paypalReader func(event string, resource jsontext.Value) ([]fact, error)
 
-// paypalReaders has, for each event name, the function that reads its resource.
+// paypalReaders maps an event to the function that reads its resource.
 var paypalReaders = map[string]paypalReader{
 	"PAYMENT.AUTHORIZATION.CREATED": paypalSingle(paypalAuthorization),
 	"PAYMENT.AUTHORIZATION.VOIDED":  paypalSingle(paypalAuthorization),
@@ -169,7 +170,7 @@ var paypalReaders = map[string]paypalReader{
 	"VAULT.CREDIT-CARD.DELETED":              paypalSingle(paypalMandate),
 }
 
-// paypalFormerlyByEvent are the events whose facts had the id of the event as their
+// paypalFormerlyByEvent lists the events whose facts had the id of the event as their
 // identity in earlier versions.
 var paypalFormerlyByEvent = map[string]bool{
 	"PAYMENT.ORDER.CREATED":               true,
@@ -241,8 +242,8 @@ type paypalLinks []struct {
 	Href string `json:"href"`
 }
 
-// id returns the id in the first link to an object of one of the kinds; "" if
-// there is none.
+// id returns the id in the first link to an object of one of the kinds; "" if there is
+// none.
 func (l paypalLinks) id(kinds ...string) string {
 	for _, link := range l {
 		for _, kind := range kinds {

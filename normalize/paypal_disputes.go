@@ -87,7 +87,7 @@ func paypalDispute(event string, resource jsontext.Value) (f fact, err error) {
 	return f, err
 }
 
-// typ returns the event type, or the reason why the update is no new fact.
+// typ returns the event type, or the reason why the update reports no new fact.
 func (d paypalDisputeObject) typ(event string) (typ schemas.Type, why string, err error) {
 	resolved := event == "CUSTOMER.DISPUTE.RESOLVED"
 	switch {
@@ -104,7 +104,7 @@ func (d paypalDisputeObject) typ(event string) (typ schemas.Type, why string, er
 	case d.Status == "OPEN" || d.Status == "WAITING_FOR_SELLER_RESPONSE" || d.Status == "UNDER_REVIEW":
 		return schemas.DisputeOpened, "", nil
 	}
-	return "", fmt.Sprintf("a dispute in status %q is neither the merchant's to answer nor decided", d.Status), nil
+	return "", fmt.Sprintf("a dispute in status %q is not decided and does not wait for the merchant", d.Status), nil
 }
 
 // answered reports whether the merchant submitted evidence.

@@ -157,7 +157,7 @@ func paypalInvoicePaid(event string, resource jsontext.Value) ([]fact, error) {
 	case len(facts) > 0:
 		return facts, nil
 	case len(i.Payments.list) > 0 || i.Status == "MARKED_AS_PAID":
-		return []fact{ignored(event, "the merchant says that it was paid, and not through PayPal")}, nil
+		return []fact{ignored(event, "the merchant recorded a payment outside of PayPal")}, nil
 	case !paid:
 		f, err := i.fact(schemas.PaymentProcessing, i.total())
 		return []fact{f}, err
@@ -215,7 +215,7 @@ func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]fact, error
 	case len(facts) > 0:
 		return facts, nil
 	case len(i.Refunds.list) > 0 || i.Status == "MARKED_AS_REFUNDED":
-		return []fact{ignored(event, "the merchant says that it was refunded, and not through PayPal")}, nil
+		return []fact{ignored(event, "the merchant recorded a refund outside of PayPal")}, nil
 	}
 	f, err := i.fact(schemas.RefundSucceeded, paypalMoney{}) // the invoice does not say how much
 	return []fact{f}, err

@@ -55,7 +55,7 @@ var paypalOrderTypes = map[string]schemas.Type{
 	"CHECKOUT.PAYMENT-APPROVAL.REVERSED": schemas.PaymentCancelled, // not captured in time: the buyer got the money back
 }
 
-// paypalRepeated are the events of an order that can come several times: the buyer
+// paypalRepeated lists the events of an order that can occur several times: the buyer
 // can approve an order again after a payment was declined, and each attempt can be
 // declined. An order does not say which attempt it is.
 var paypalRepeated = map[string]bool{
@@ -121,7 +121,7 @@ func paypalOrderCompleted(event string, resource jsontext.Value) ([]fact, error)
 		}
 	}
 	if len(facts) == 0 {
-		return []fact{toldBy(event, "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.AUTHORIZATION.CREATED")}, nil // it has no id of a payment
+		return []fact{reportedBy(event, "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.AUTHORIZATION.CREATED")}, nil // it has no id of a payment
 	}
 	return facts, nil
 }

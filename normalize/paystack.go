@@ -36,7 +36,7 @@ var paystack = Connector{
 	normalize: paystackNormalize,
 }
 
-// paystackTellers has the events, the most important first. Paystack sends all of
+// paystackTellers lists the events, the most important first. Paystack sends all of
 // them to the account's webhook URL.
 var paystackTellers = []Teller{
 	{Event: "charge.success", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentFailed}},
@@ -65,15 +65,15 @@ var paystackTellers = []Teller{
 	{Event: "direct_debit.authorization.active", Facts: []schemas.Type{schemas.MandateActive}},
 }
 
-// paystackExponents has the currencies whose subunit at Paystack differs from
-// the minor unit of ISO 4217: Paystack counts francs, which have no minor unit,
-// in hundredths. Its documentation says so for XOF, its plugin for WooCommerce
-// for all currencies.
+// paystackExponents lists the currencies whose subunit at Paystack differs from the
+// minor unit of ISO 4217: Paystack counts francs, which have no minor unit, in
+// hundredths. Its documentation says so for XOF, its plugin for WooCommerce for all
+// currencies.
 // https://paystack.com/docs/api/#supported-currency
 var paystackExponents = map[string]int{"RWF": 2, "XOF": 2}
 
-// paystackReaders has, for each event name, the method that reads its data and
-// the event type. The type is empty where the data decides.
+// paystackReaders maps an event to the method that reads its data and to the event
+// type. The type is empty where the data decides.
 var paystackReaders = map[string]struct {
 	read func(paystackData, schemas.Type) (fact, error)
 	typ  schemas.Type
@@ -109,19 +109,18 @@ var paystackReaders = map[string]struct {
 	"direct_debit.authorization.active": {paystackData.mandate, schemas.MandateActive},
 }
 
-// paystackIgnored has the known events that become no event of ours, each with
-// the reason.
+// paystackIgnored maps a known event that becomes no event of ours to the reason.
 var paystackIgnored = map[string]string{
 	"invoice.create":                     "the invoice is to be paid within days",
 	"paymentrequest.pending":             "the payer was asked and has not paid",
-	"subscription.not_renew":             "the subscription goes on to the end of its period",
+	"subscription.not_renew":             "the subscription continues until the end of its period",
 	"direct_debit.authorization.created": "the bank has yet to confirm the authorization",
 }
 
-// paystackToldBy has the events whose fact another event tells, by the name of that
-// event. Paystack sends both to the one webhook URL of the account:
+// paystackReportedBy maps an event to the event that reports the same fact. Paystack
+// sends both to the one webhook URL of the account:
 // https://paystack.com/docs/payments/webhooks/
-var paystackToldBy = map[string]string{
+var paystackReportedBy = map[string]string{
 	"invoice.update":         "charge.success",
 	"paymentrequest.success": "charge.success",
 }
@@ -149,8 +148,8 @@ func paystackNormalize(payload []byte, _ Options) ([]fact, error) {
 	event, ok := paystackReaders[name]
 	if why := paystackIgnored[name]; why != "" {
 		return []fact{ignored(name, why)}, nil
-	} else if other := paystackToldBy[name]; other != "" {
-		return []fact{toldBy(name, other)}, nil
+	} else if other := paystackReportedBy[name]; other != "" {
+		return []fact{reportedBy(name, other)}, nil
 	} else if !ok {
 		return []fact{notUnified(name)}, nil
 	}
@@ -327,8 +326,8 @@ func (d paystackData) referenceIdentity() string {
 	return "reference " + string(d.Reference) + ":failed"
 }
 
-// invoice reads a failed payment of a subscription. It can be without a
-// transaction; nothing tells the attempts apart then but the payload.
+// invoice reads a failed payment of a subscription. If it has no transaction, only the
+// payload distinguishes the attempts.
 func (d paystackData) invoice(typ schemas.Type) (fact, error) {
 	if d.InvoiceCode == "" {
 		return fact{}, paystackMissing("invoice_code")

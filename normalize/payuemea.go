@@ -25,7 +25,7 @@ var payuEmea = Connector{
 	normalize: payuEmeaNormalize,
 }
 
-// payuEmeaTellers are the event types, by name.
+// payuEmeaTellers lists the event types.
 var payuEmeaTellers = []Teller{
 	{Event: "order.CANCELED", Facts: []schemas.Type{schemas.PaymentCancelled}},
 	{Event: "order.COMPLETED", Facts: []schemas.Type{schemas.PaymentCaptured}},

@@ -35,7 +35,7 @@ var payuIndia = Connector{
 	normalize: payuIndiaNormalize,
 }
 
-// payuIndiaTellers are the event types, by name.
+// payuIndiaTellers lists the event types.
 var payuIndiaTellers = []Teller{
 	{Event: "Bank Comm Sent", Facts: []schemas.Type{schemas.DisputeChallenged}},
 	{Event: "Closed Customer Favour", Facts: []schemas.Type{schemas.DisputeLost}},
@@ -149,9 +149,9 @@ func payuIndiaJSON(payload []byte, o Options) ([]fact, error) {
 	return oneFact(event, f, err)
 }
 
-// dispute reads a dispute. Its status has older and newer names, in several
-// spellings. A dispute that is neither closed nor with PayU or the bank waits
-// for the merchant.
+// dispute reads a dispute. Its status has older and newer names, in several spellings.
+// A dispute that is neither closed nor under review by PayU or the bank waits for the
+// merchant.
 func (c payuIndiaCase) dispute(account string) (f fact, err error) {
 	state := strings.ToLower(strings.ReplaceAll(string(c.State), " ", ""))
 	switch closed := strings.HasPrefix(state, "closed"); {

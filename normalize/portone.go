@@ -9,14 +9,14 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// portone normalises PortOne's webhooks of version 2024-04-25. One webhook is
-// one event, {"type", "timestamp", "data"}. The data has only the ids of the
-// payment and of what happened to it; amounts are not there. The payment's id
-// is the merchant's own, and each attempt to pay it is a transaction of
-// PortOne's. The id of the event is in a header, which normalize does not see.
-// The identity is the transaction, the cancellation or the billing key, and the
-// type of the event its new state; a dispute has no id, and its identity is the hash
-// of the body, which a redelivery repeats.
+// portone normalises PortOne's webhooks of version 2024-04-25. One webhook is one
+// event, {"type", "timestamp", "data"}. The data has only the ids of the payment and of
+// what happened to it, and no amounts. The payment's id is the merchant's own, and each
+// attempt to pay it is a transaction of PortOne's. The id of the event is in a header,
+// which normalize does not see. The identity is the transaction, the cancellation or
+// the billing key, together with the type of the event, which is its new state. A
+// dispute has no id, and its identity is the hash of the body, which a redelivery
+// repeats.
 //
 // https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
 var portone = Connector{
@@ -46,13 +46,12 @@ var portoneTypes = map[string]schemas.Type{
 	"BillingKey.Deleted": schemas.MandateRevoked,
 }
 
-// portoneIgnored has the known events that become no event of ours, each with
-// the reason.
+// portoneIgnored maps a known event that becomes no event of ours to the reason.
 var portoneIgnored = map[string]string{
 	"Transaction.Ready":           "the payer opened the payment window, and nothing has happened yet",
-	"Transaction.DisputeResolved": "for whom the dispute was decided must be fetched",
+	"Transaction.DisputeResolved": "the event does not say who won the dispute: fetch it",
 	"BillingKey.Ready":            "the payer opened the window for a billing key, and nothing has happened yet",
-	"BillingKey.Updated":          "what changed in the billing key must be fetched",
+	"BillingKey.Updated":          "the event does not say what changed: fetch the billing key",
 }
 
 func portoneNormalize(payload []byte, _ Options) ([]fact, error) {

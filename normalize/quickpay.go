@@ -25,7 +25,7 @@ var quickpay = Connector{
 	normalize: quickpayNormalize,
 }
 
-// quickpayTellers are the event types, by name.
+// quickpayTellers lists the event types.
 var quickpayTellers = []Teller{
 	{Event: "Payment/authorize", Facts: []schemas.Type{schemas.PaymentAuthorized, schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired}},
 	{Event: "Payment/cancel", Facts: []schemas.Type{schemas.PaymentCancelled, schemas.PaymentCancelFailed}},
@@ -36,8 +36,8 @@ var quickpayTellers = []Teller{
 	{Event: "Subscription/cancel", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// quickpayOperationTypes maps the resource and the operation to four event
-// types: one for each outcome below, in that order.
+// quickpayOperationTypes maps a resource and an operation to four event types, one for
+// each outcome below, in that order.
 var quickpayOperationTypes = map[string][4]schemas.Type{
 	"Payment/authorize": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized},
 	"Payment/recurring": {schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired, schemas.PaymentAuthorized}, // a payment of a subscription
@@ -100,7 +100,7 @@ type quickpayResource struct {
 	} `json:"metadata"`
 }
 
-// quickpayResources has the types of objects that have operations.
+// quickpayResources lists the types of objects that have operations.
 var quickpayResources = []string{"Payment", "Subscription"}
 
 func quickpayNormalize(payload []byte, _ Options) ([]fact, error) {
@@ -137,7 +137,7 @@ func quickpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	case r.ID == "":
 		return oneMalformed(event, fmt.Errorf("%w: no id: not a payment or subscription of Quickpay's", ErrMalformed))
 	case len(r.Operations) == 0:
-		return []fact{ignored(kind, "there was no operation on it yet")}, nil
+		return []fact{ignored(kind, "the payment or subscription has no operation yet")}, nil
 	}
 	op := r.Operations[len(r.Operations)-1]
 	typ := types[op.outcome()]

@@ -24,15 +24,14 @@ import (
 //
 // The merchant's reference is in the notes, a free field, or it is the receipt of the
 // order, the payment link or the invoice. Not every event has these entities. The
-// order's own id is Razorpay's: it joins the events of a payment, and is no
+// order's own id is Razorpay's: it links the events of a payment, and is not the
 // merchant's reference.
 //
 // An event name can say less than the status of the entity, and the status decides:
 // refund.created comes with a refund that is already processed.
 //
-// order.paid comes once, when the order is paid in full: of an order that is paid in
-// parts it tells only the last payment.
-//
+// order.paid is sent once, when the order is paid in full: for an order that is paid in
+// parts, it reports only the last payment.
 // https://razorpay.com/docs/webhooks/all/
 var razorpay = Connector{
 	Docs: "https://razorpay.com/docs/webhooks/all/",
@@ -42,9 +41,9 @@ var razorpay = Connector{
 	normalize: razorpayNormalize,
 }
 
-// razorpayReaders has, for each event name, the function that reads its
-// entities and the event type. The type is empty where the entity decides, or
-// where the event becomes no event of ours.
+// razorpayReaders maps an event to the function that reads its entities and to the
+// event type. The type is empty where the entity decides, or where the event becomes no
+// event of ours.
 var razorpayReaders = map[string]struct {
 	read func(razorpayEvent, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
@@ -119,17 +118,17 @@ var razorpayReaders = map[string]struct {
 	"subscription.completed":     {razorpaySubscription, schemas.MandateRevoked},
 }
 
-// razorpayInstead are the event types that need not be subscribed to, with those that
-// tell the same facts. A webhook at Razorpay has the event types that its merchant
-// chose. order.paid and its like tell what payment.captured does, and are not listed
-// here: they have the merchant's reference, which payment.captured may not have.
+// razorpayInstead maps redundant event types to those that report the same facts. At
+// Razorpay, the merchant chooses the event types of a
+// webhook. order.paid and similar events report what payment.captured does, but are not
+// listed here: they have the merchant's reference, which payment.captured may not have.
 var razorpayInstead = map[string]string{
 	"subscription.pending": "payment.failed",
 	"refund.created":       "refund.processed, refund.failed",
 	"refund.speed_changed": "refund.processed",
 }
 
-// razorpayTellers returns the tellers, by the tables of the events and statuses.
+// razorpayTellers lists the event types, derived from the tables of the events and statuses.
 func razorpayTellers() (all []Teller) {
 	for _, event := range slices.Sorted(maps.Keys(razorpayReaders)) {
 		typ := razorpayReaders[event].typ
@@ -296,9 +295,9 @@ type razorpayPaymentData struct {
 	} `json:"card"`
 }
 
-// neverCaptured reports whether the payment was refunded before it was captured:
-// Razorpay does so with payments that nobody captured in time. No money of the
-// merchant moved.
+// neverCaptured reports whether the payment was refunded before it was captured.
+// Razorpay refunds payments that are not captured in time. The merchant never had the
+// money.
 func (p razorpayPaymentData) neverCaptured() bool { return p.Captured != nil && !*p.Captured }
 
 // key returns the merchant's reference of the payment that the event is about,
@@ -311,8 +310,8 @@ func (e razorpayEvent) key(o Options, own metadata) string {
 		o.merchantID(p.Subscription.Entity.Notes, p.VirtualAccount.Entity.Notes, p.QRCode.Entity.Notes))
 }
 
-// references returns Razorpay's other ids of the payment with the id: those of its
-// order, payment link and invoice.
+// references returns Razorpay's other ids of the payment with the given id: those of
+// its order, payment link and invoice.
 func (e razorpayEvent) references(id string) []string {
 	p := e.Payload
 	return others(id, string(p.Payment.Entity.OrderID), p.Order.Entity.ID, p.PaymentLink.Entity.ID, p.Invoice.Entity.ID)
@@ -332,11 +331,11 @@ func razorpayRequestPaid(e razorpayEvent, _ schemas.Type, o Options) (fact, erro
 	return razorpayPayment(e, schemas.PaymentCaptured, o)
 }
 
-// razorpaySubscriptionPending reads a subscription that waits for a payment. It
-// is a failed payment if the payload has one.
+// razorpaySubscriptionPending reads a subscription that waits for a payment. It reports
+// a failed payment if the payload has one.
 func razorpaySubscriptionPending(e razorpayEvent, _ schemas.Type, o Options) (fact, error) {
 	if e.Payload.Payment.Entity.Status != "failed" {
-		return toldBy(e.Event, "payment.failed"), nil // the payload has no id of an attempt
+		return reportedBy(e.Event, "payment.failed"), nil // the payload has no id of an attempt
 	}
 	return razorpayPayment(e, schemas.PaymentFailed, o)
 }
@@ -423,7 +422,7 @@ func razorpayRefund(e razorpayEvent, typ schemas.Type, o Options) (f fact, err e
 	case e.Payload.Payment.Entity.neverCaptured():
 		return ignored(e.Event, "the payment was refunded before it was captured: no money of the merchant moved"), nil
 	case typ == "" && r.Status != "processed":
-		return ignored(e.Event, "the refund goes another way and is where it was"), nil
+		return ignored(e.Event, "only the speed of the refund changed, and not its status"), nil
 	case typ == "":
 		typ = schemas.RefundSucceeded
 	}
@@ -500,7 +499,7 @@ func razorpayPayout(e razorpayEvent, typ schemas.Type, o Options) (f fact, err e
 	case p.ID == "":
 		return f, razorpayMissing("payout")
 	case typ == "":
-		return ignored(e.Event, "details of the payout changed; events of its own tell its state"), nil
+		return ignored(e.Event, "only details of the payout changed; other events report its state"), nil
 	}
 	typ = cmp.Or(razorpayStatusTypes[typ][p.Status], typ)
 	if f, err = p.fact(typ); err != nil {

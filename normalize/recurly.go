@@ -14,10 +14,10 @@ import (
 // there. A payment's key is its uuid, by which the older API and exports name
 // the transaction.
 //
-// When an invoice is paid, there are two events without a common id, one of the
-// payment and one of the invoice. The setting tells says which of them become
-// events of ours: Recurly advises most merchants to rely on those of invoices. An
-// invoice that is paid by credit alone has no payment.
+// When an invoice is paid, there are two events without a common id, one of the payment
+// and one of the invoice. The setting tells selects which of them become events of
+// ours: Recurly advises most merchants to rely on those of invoices. An invoice that is
+// paid by credit alone has no payment.
 //
 // What Recurly calls a refunded payment is the transaction that gave the money
 // back. The legacy events of object type invoice, of invoices from before the
@@ -33,11 +33,11 @@ var recurly = Connector{
 	normalize: recurlyNormalize,
 }
 
-// recurlyTells is the setting that says whether the events of payments or those of
-// invoices tell what became of a payment.
+// recurlyTells is the setting that selects whether events of payments or of invoices
+// report the result of a payment.
 var recurlyTells = Setting{
 	Name:        "tells",
-	Description: "which events tell that a payment is processing, captured or failed: payments (payment.*) or invoices (charge_invoice.*); payments if it is not set",
+	Description: "which events report that a payment is processing, captured or failed: payments (payment.*) or invoices (charge_invoice.*); payments if it is not set",
 	Values:      []string{"payments", "invoices"},
 }
 
@@ -58,9 +58,9 @@ var recurlyTypes = map[string]schemas.Type{
 	"charge_invoice.failed":     schemas.PaymentFailed,
 }
 
-// recurlyToldBy has, for each event that the setting tells can turn off, the event of
-// the other object that tells the same fact.
-var recurlyToldBy = map[string]string{
+// recurlyReportedBy maps an event that the setting tells can turn off to the event of
+// the other object that reports the same fact.
+var recurlyReportedBy = map[string]string{
 	"payment.scheduled":  "charge_invoice.processing",
 	"payment.processing": "charge_invoice.processing",
 	"payment.succeeded":  "charge_invoice.paid",
@@ -73,7 +73,7 @@ var recurlyToldBy = map[string]string{
 	"charge_invoice.failed":     "payment.failed",
 }
 
-// recurlyTellers has the events, the most important first.
+// recurlyTellers lists the events, the most important first.
 var recurlyTellers = []Teller{
 	{Event: "payment.succeeded", Facts: []schemas.Type{schemas.PaymentCaptured}, Tells: "payments"},
 	{Event: "payment.success", Facts: []schemas.Type{schemas.PaymentCaptured}, Tells: "payments"},
@@ -107,7 +107,7 @@ func recurlyNormalize(payload []byte, o Options) ([]fact, error) {
 	case e.EventType == "":
 		return nil, fmt.Errorf("%w: no event_type: not an event of Recurly's", ErrMalformed)
 	case event == "payment.transaction_status_updated":
-		return []fact{ignored(event, "the transaction's new status must be fetched, or is told by an event of its own")}, nil
+		return []fact{ignored(event, "the event does not have the transaction's new status: fetch it, unless another event reports it")}, nil
 	case !ok:
 		return []fact{notUnified(event)}, nil
 	case e.ID == "":
@@ -134,8 +134,8 @@ func recurlyNormalize(payload []byte, o Options) ([]fact, error) {
 		return oneMalformed(event, err)
 	}
 	invoices := o.Settings[recurlyTells.Name] == "invoices"
-	if other := recurlyToldBy[event]; other != "" && invoices != (e.ObjectType == "charge_invoice") {
-		return []fact{toldBy(event, other)}, nil
+	if other := recurlyReportedBy[event]; other != "" && invoices != (e.ObjectType == "charge_invoice") {
+		return []fact{reportedBy(event, other)}, nil
 	}
 	return []fact{f}, nil
 }

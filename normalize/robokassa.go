@@ -26,7 +26,7 @@ var robokassa = Connector{
 	normalize: robokassaNormalize,
 }
 
-// robokassaTellers are the event types, by name.
+// robokassaTellers lists the event types.
 var robokassaTellers = []Teller{
 	{Event: "ResultURL", Facts: []schemas.Type{schemas.PaymentCaptured}},
 }

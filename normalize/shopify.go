@@ -19,17 +19,18 @@ import (
 // identity is the id and the state: webhooks of two topics that have an order
 // in the same state are one fact.
 //
-// A transaction moves money for an order. A refund becomes one fact for each of
-// its transactions, with the identity that the transaction's own webhook has.
-// An order is also a fact about its payment, for merchants who subscribe to
-// orders only. All of these have the id of the order in common, and it is the
-// key. An order names no transaction, so a payment that both tell has two ids: the
-// setting tells says which of them makes the events. What only one of them tells
-// makes an event with either value: a failure and a refund that of the transaction,
-// an expired authorization that of the order. A subscription's billing attempt has an order only if it succeeded, and
-// then the order's webhook reports it; a failed attempt has the key that the
-// merchant gave it. Tender transactions repeat what transactions report, with
-// other ids, and are ignored.
+// A transaction moves money for an order. A refund becomes one fact for each of its
+// transactions, with the identity that the transaction's own webhook has. An order is
+// also a fact about its payment, for merchants who subscribe to orders only. All of
+// these have the id of the order in common, and it is the key. An order names no
+// transaction, so a payment that both report has two ids: the setting tells selects
+// which of them makes the events. What only one of them reports makes an event with
+// either value: a failure or a refund of a transaction, an expired authorization of an
+// order.
+//
+// A subscription's billing attempt has an order only if it succeeded, and then the
+// order's webhook reports it; a failed attempt has the key that the merchant gave it.
+// Tender transactions repeat what transactions report, with other ids, and are ignored.
 //
 // https://shopify.dev/docs/api/webhooks
 var shopify = Connector{
@@ -46,19 +47,19 @@ const (
 	shopifyOrders       = "orders"
 )
 
-// shopifyTells says which webhooks make the events of a payment.
+// shopifyTells is the setting that selects which webhooks make the events of a payment.
 var shopifyTells = Setting{
 	Name: "tells",
-	Description: "which webhooks tell that a payment is pending, authorized, captured or cancelled: transactions (order_transactions/create: each with its amount and payment method) or orders (orders/create, orders/updated, orders/paid: the order as a whole); " +
+	Description: "which webhooks report that a payment is pending, authorized, captured or cancelled: transactions (order_transactions/create: each with its amount and payment method) or orders (orders/create, orders/updated, orders/paid: the order as a whole); " +
 		"without it both do, and whoever subscribes to both gets each payment twice",
 	Values: []string{shopifyTransactions, shopifyOrders},
-	Unset: "orders/* and order_transactions/create both tell a payment, with two event ids, and whoever subscribes to both gets it twice; " +
+	Unset: "orders/* and order_transactions/create both report a payment, with two event ids, and whoever subscribes to both gets it twice; " +
 		"set tells to transactions if order_transactions/create is subscribed to, else to orders",
 }
 
-// shopifyOrderTold are the states of transactions that an order also tells, and the
-// names of those of the order.
-var shopifyOrderTold = map[string][]string{
+// shopifyOrderReports maps the state of a transaction to the states of its order that
+// report the same fact.
+var shopifyOrderReports = map[string][]string{
 	"authorization.success": {"order.authorized"},
 	"authorization.pending": {"order.pending"},
 	"sale.success":          {"order.paid", "order.partially_paid"},
@@ -67,9 +68,9 @@ var shopifyOrderTold = map[string][]string{
 	"capture.pending":       {"order.pending"},
 }
 
-// shopifyTransactionTold are the financial statuses of orders that transactions also
-// tell, and the names of those of the transaction.
-var shopifyTransactionTold = map[text][]string{
+// shopifyTransactionReports maps the financial status of an order to the states of
+// transactions that report the same fact.
+var shopifyTransactionReports = map[text][]string{
 	"pending":        {"transaction.sale.pending", "transaction.authorization.pending"},
 	"authorized":     {"transaction.authorization.success"},
 	"partially_paid": {"transaction.sale.success", "transaction.capture.success"},
@@ -77,21 +78,21 @@ var shopifyTransactionTold = map[text][]string{
 	"voided":         {"transaction.void.success"},
 }
 
-// shopifyTellers returns the tellers, by the tables of the states.
+// shopifyTellers lists the event types, derived from the tables of the states.
 func shopifyTellers() (all []Teller) {
 	for _, status := range slices.Sorted(maps.Keys(shopifyOrderTypes)) {
 		t := Teller{Event: "order." + string(status), Facts: distinct(shopifyOrderTypes[status]), Subscription: "orders/create, orders/updated"}
 		if status == "paid" {
 			t.Subscription = "orders/paid"
 		}
-		if others := shopifyTransactionTold[status]; others != nil {
+		if others := shopifyTransactionReports[status]; others != nil {
 			t.Tells, t.Instead = shopifyOrders, "with tells transactions: "+strings.Join(others, ", ")
 		}
 		all = append(all, t)
 	}
 	for _, state := range slices.Sorted(maps.Keys(shopifyTransactionTypes)) {
 		t := Teller{Event: "transaction." + state, Facts: distinct(shopifyTransactionTypes[state]), Subscription: "order_transactions/create"}
-		if others := shopifyOrderTold[state]; others != nil {
+		if others := shopifyOrderReports[state]; others != nil {
 			t.Tells, t.Instead = shopifyTransactions, "with tells orders: "+strings.Join(others, ", ")
 		}
 		if strings.HasPrefix(state, "refund.") {
@@ -207,9 +208,9 @@ func shopifyNormalize(payload []byte, o Options) ([]fact, error) {
 	read, name, typ := k.reader()
 	switch {
 	case read == nil:
-		return []fact{ignored("", "it is no order with a financial_status, and no transaction, refund, billing attempt or dispute")}, nil
+		return []fact{ignored("", "neither an order with a financial_status nor a transaction, refund, billing attempt or dispute")}, nil
 	case name == "order.refunded" || name == "order.partially_refunded":
-		return []fact{toldBy(name, "transaction.refund.success")}, nil // the order does not say which refund is new
+		return []fact{reportedBy(name, "transaction.refund.success")}, nil // the order does not say which refund is new
 	case name != "" && typ == "":
 		return []fact{ignored(name, fmt.Sprintf("%q moves no money by itself, or is not known", name))}, nil
 	}
@@ -220,29 +221,29 @@ func shopifyNormalize(payload []byte, o Options) ([]fact, error) {
 	facts := read(r)
 	for i, f := range facts {
 		if f.Type != "" {
-			facts[i] = f.shopifyTold(o.Settings[shopifyTells.Name])
+			facts[i] = f.applyShopifyTells(o.Settings[shopifyTells.Name])
 		}
 	}
 	return facts, nil
 }
 
-// shopifyTold returns the fact by the setting tells: an ignored one if another
-// resource makes its event. Where orders tell the payments, a voided transaction has
-// the identity of its voided order: both are one fact, and the merchant may have
-// subscribed to no topic of orders but orders/paid.
-func (f fact) shopifyTold(tells string) fact {
+// applyShopifyTells applies the setting tells to the fact: it returns an ignored fact
+// if another resource makes its event. If orders report the payments, a voided
+// transaction has the identity of its voided order: both are one fact, and the merchant
+// may have subscribed to orders/paid and to no other topic of orders.
+func (f fact) applyShopifyTells(tells string) fact {
 	name := f.ConnectorEventType
 	transaction, ofTransaction := strings.CutPrefix(name, "transaction.")
 	order, ofOrder := strings.CutPrefix(name, "order.")
 	var others []string
 	switch {
 	case ofTransaction && tells == shopifyOrders:
-		others = shopifyOrderTold[transaction]
+		others = shopifyOrderReports[transaction]
 	case ofOrder && tells == shopifyTransactions:
-		others = shopifyTransactionTold[text(order)]
+		others = shopifyTransactionReports[text(order)]
 	}
 	if others != nil {
-		return toldBy(name, others...)
+		return reportedBy(name, others...)
 	}
 	if transaction == "void.success" && tells == shopifyOrders && f.MerchantTransactionID != "" {
 		f.Formerly = []string{f.Identity}
@@ -251,7 +252,7 @@ func (f fact) shopifyTold(tells string) fact {
 	return f
 }
 
-// shopifyEnvelope has the fields that tell the kind of a resource, because its
+// shopifyEnvelope has the fields that distinguish the kinds of resources, because the
 // topic is not signed.
 type shopifyEnvelope struct {
 	Kind                   text           `json:"kind"`
@@ -389,7 +390,7 @@ func shopifyTotals(f *fact) {
 // transactions returned goods and no money.
 func (r shopifyResource) refund() []fact {
 	if len(r.Transactions) == 0 {
-		return []fact{ignored("refund", "it has no transactions: no money went back")}
+		return []fact{ignored("refund", "the refund has no transactions: no money was returned")}
 	}
 	facts := make([]fact, len(r.Transactions))
 	for i, transaction := range r.Transactions {
@@ -423,7 +424,7 @@ func (r shopifyResource) refunded(transaction jsontext.Value) fact {
 // attempt reads a billing attempt of a subscription.
 func (r shopifyResource) attempt() []fact {
 	if r.ErrorCode == "" {
-		return []fact{toldBy("subscription_billing_attempt", "order.paid", "transaction.sale.success")} // of the order that it makes
+		return []fact{reportedBy("subscription_billing_attempt", "order.paid", "transaction.sale.success")} // of the order that it makes
 	}
 	f := r.fact("subscription_billing_attempt.failure", schemas.PaymentFailed, func(r shopifyResource, f *fact) error {
 		f.MerchantTransactionID = first(r.OrderID, r.IdempotencyKey)

@@ -7,10 +7,10 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// skrill normalises Skrill's status reports: a form about one payment or payout
-// and its status. The form does not say which of the two it is. The merchant
-// names a status_url for each payout, so payouts can have an endpoint of their
-// own, whose setting says it.
+// skrill normalises Skrill's status reports: a form about one payment or payout and its
+// status. The form does not say which of the two it is. The merchant names a status_url
+// for each payout, so payouts can have an endpoint of their own, and the endpoint's
+// setting says so.
 //
 // The merchant's reference, the status, mb_amount and mb_currency are signed,
 // and they are the identity. mb_amount is in the currency of the merchant's
@@ -29,7 +29,7 @@ var skrill = Connector{
 	normalize: skrillNormalize,
 }
 
-// skrillTellers are the event types, by name.
+// skrillTellers lists the event types.
 var skrillTellers = []Teller{
 	{Event: "-1", Facts: []schemas.Type{schemas.PaymentCancelled, schemas.PayoutCancelled}},
 	{Event: "-2", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PayoutFailed}},

@@ -25,7 +25,7 @@ var sofort = Connector{
 	normalize: sofortNormalize,
 }
 
-// sofortTellers are the event types, by name.
+// sofortTellers lists the event types.
 var sofortTellers = []Teller{
 	{Event: "loss", Facts: []schemas.Type{schemas.PaymentFailed}},
 	{Event: "notification", Facts: []schemas.Type{schemas.PaymentCaptured}},
@@ -57,7 +57,7 @@ func sofortNormalize(payload []byte, _ Options) ([]fact, error) {
 	event := first(p["status"], "notification")
 	var f fact
 	if f.Type = sofortTypes[p["status"]]; f.Type == "" {
-		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing of the money", event))}, nil
+		return []fact{ignored(event, fmt.Sprintf("the status %q says nothing about the money", event))}, nil
 	}
 	f.Identity = p["transaction"] + "/" + p["status"]
 	if f.Type == schemas.RefundSucceeded {

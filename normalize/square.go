@@ -20,10 +20,10 @@ import (
 // identity is therefore not the event's: it is the object with its status and, where
 // that can change, its amount, and each such state is one fact.
 //
-// A checkout at a terminal names its payments and tells the same facts as these, and
-// a refund at a terminal those of its refund. A paid invoice names no payment, so the
-// setting tells says whether payments or invoices tell. order.updated tells nothing:
-// it has the order's id and version, and is not sent for a payment.
+// A terminal checkout names its payments and reports the same facts as they do, and a
+// terminal refund reports those of its refund. A paid invoice names no payment, so the
+// setting tells selects payments or invoices. order.updated is not read: it has only
+// the order's id and version, and is not sent for a payment.
 //
 // The merchant's reference is the reference_id of payments, terminal checkouts and
 // stored cards, or the number of an invoice, which has the order of its payments.
@@ -45,15 +45,16 @@ const (
 	squareInvoices = "invoices"
 )
 
-// squareTells says which webhooks tell that an invoice was paid.
+// squareTells is the setting that selects which webhooks report that an invoice was
+// paid.
 var squareTells = Setting{
 	Name: "tells",
 	Description: "what makes payment.captured: payments (payment.created, payment.updated and terminal.checkout.updated; the default) or invoices (invoice.payment_made), " +
-		"for a merchant who takes all payments by invoices and does not subscribe to payment.updated. The other only gives references",
+		"for a merchant who takes all payments by invoices and does not subscribe to payment.updated. The other only adds references",
 	Values: []string{squarePayments, squareInvoices},
 }
 
-// squareTellers returns the tellers, by the tables of the statuses.
+// squareTellers lists the event types, derived from the tables of the statuses.
 func squareTellers() []Teller {
 	payments := distinct(slices.Sorted(maps.Values(squarePaymentTypes))...)
 	refunds := distinct(slices.Sorted(maps.Values(squareRefundTypes))...)
@@ -82,7 +83,7 @@ func squareTellers() []Teller {
 	}
 }
 
-// squareReaders has, for each event name, the function that reads its object.
+// squareReaders maps an event to the function that reads its object.
 var squareReaders = map[string]func(event string, o squareObject) ([]fact, error){
 	"payment.created": squareSingle(squarePayment),
 	"payment.updated": squareSingle(squarePayment),
@@ -168,7 +169,7 @@ func squareNormalize(payload []byte, o Options) ([]fact, error) {
 		if f.Type != "" && f.Identity == "" {
 			return oneMalformed(event, fmt.Errorf("%w: the object has no id", ErrMalformed))
 		}
-		f = f.squareTold(event, o.Settings[squareTells.Name])
+		f = f.applySquareTells(event, o.Settings[squareTells.Name])
 		f.Time, f.Account = when, string(e.MerchantID)
 		f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
 		facts[i] = f
@@ -176,19 +177,19 @@ func squareNormalize(payload []byte, o Options) ([]fact, error) {
 	return facts, nil
 }
 
-// squareTold returns the fact by the setting tells: if another event type makes its
-// event, an ignored one with its references.
-func (f fact) squareTold(event, tells string) fact {
+// applySquareTells applies the setting tells to the fact: if another event type makes
+// its event, it returns an ignored fact with the references.
+func (f fact) applySquareTells(event, tells string) fact {
 	invoice := event == "invoice.payment_made"
 	if f.Type != schemas.PaymentCaptured || invoice == (tells == squareInvoices) {
 		return f
 	}
-	told := toldBy(event, "invoice.payment_made")
+	other := reportedBy(event, "invoice.payment_made")
 	if invoice {
-		told = toldBy(event, "payment.updated")
+		other = reportedBy(event, "payment.updated")
 	}
-	told.MerchantTransactionID, told.ConnectorTransactionID, told.ConnectorReferences = f.MerchantTransactionID, f.ConnectorTransactionID, f.ConnectorReferences
-	return told
+	other.MerchantTransactionID, other.ConnectorTransactionID, other.ConnectorReferences = f.MerchantTransactionID, f.ConnectorTransactionID, f.ConnectorReferences
+	return other
 }
 
 // squareMoney is an amount in the minor unit of the currency, as in ISO 4217:
@@ -300,13 +301,13 @@ func (f *fact) setSquareIdentity(identity string) {
 	f.Identity, f.Formerly = identity, others(identity, f.Identity)
 }
 
-// squareCheckout reads a checkout at a terminal. It returns a fact for each of its
-// payments. Square sends a completed checkout twice, with one body:
+// squareCheckout reads a terminal checkout. It returns a fact for each of its payments.
+// Square sends a completed checkout twice, with one body:
 // https://developer.squareup.com/forums/t/21429
 //
 // The amount of a checkout is without the tip that the payer chooses at the terminal.
 // If the payer can choose one, or if there are several payments, the facts have no
-// amount until the payments' own events tell it.
+// amount until the payments' own events report it.
 //
 // https://developer.squareup.com/reference/square/objects/TerminalCheckout
 func squareCheckout(event string, o squareObject) ([]fact, error) {
@@ -385,8 +386,8 @@ func squareCheckout(event string, o squareObject) ([]fact, error) {
 	return facts, nil
 }
 
-// squareInvoice reads an invoice that was paid, wholly or in part. It names no
-// payment: the sum paid so far tells one payment from the next.
+// squareInvoice reads an invoice that was paid, wholly or in part. It names no payment:
+// only the sum paid so far distinguishes the payments.
 // https://developer.squareup.com/reference/square/webhooks/invoice.payment_made
 func squareInvoice(event string, o squareObject) (f fact, err error) {
 	var i struct {
@@ -422,7 +423,7 @@ func squareInvoice(event string, o squareObject) (f fact, err error) {
 		f.CapturedAmount.Value += paid.Value
 	}
 	f.Identity = squareIdentity(i.ID, "captured", f.CapturedAmount)
-	if i.Status == "PAID" && len(i.Requests) == 1 { // otherwise it does not tell which part was paid now
+	if i.Status == "PAID" && len(i.Requests) == 1 { // otherwise it does not say which part was paid now
 		f.Amount = f.CapturedAmount
 	}
 	return f, nil
@@ -461,7 +462,7 @@ func squareRefund(_ string, o squareObject) (f fact, err error) {
 	return f, err
 }
 
-// squareTerminalRefund reads a refund at a terminal, which makes a refund with the id
+// squareTerminalRefund reads a terminal refund, which creates the refund with the id
 // refund_id.
 // https://developer.squareup.com/reference/square/objects/TerminalRefund
 func squareTerminalRefund(event string, o squareObject) (f fact, err error) {

@@ -12,17 +12,17 @@ import (
 )
 
 // stripe normalises Stripe's webhooks. One webhook is one event, {"id", "type",
-// "created", "livemode", "data": {"object"}}, and the object is in its state
-// after the change. Every event type can be subscribed to alone, and several tell
-// the same fact, so the identity of a fact is the object and its new state:
-// pi_1:captured, ch_1:failed, re_1:succeeded, dp_1:lost. The payment is the
-// PaymentIntent, or the charge if there is no intent. A few facts have no such
-// identity, because they can happen to one object several times; these have the id
-// of Stripe's event, which is the same in all its deliveries: processing, action
-// required, and failures that made no charge.
+// "created", "livemode", "data": {"object"}}, and the object is in its state after the
+// change. A merchant can subscribe to any single event type, and several report the
+// same fact, so the identity of a fact is the object and its new state: pi_1:captured,
+// ch_1:failed, re_1:succeeded, dp_1:lost. The payment is the PaymentIntent, or the
+// charge if there is no intent. A few facts have no such identity, because they can
+// happen to one object several times; these have the id of Stripe's event, which is the
+// same in all its deliveries: processing, action required, and failures without a
+// charge.
 //
-// What one object says of another depends on the version of the API, which an
-// endpoint at Stripe has: see [stripeBasil] and [stripeRefundsByCharge].
+// Which other objects an object names depends on the version of the API, which is set
+// for an endpoint at Stripe: see [stripeBasil] and [stripeRefundsByCharge].
 //
 // The merchant's reference is in the metadata of the intent, the charge, the
 // session, the invoice, the subscription or the refund, or in the session's
@@ -40,27 +40,27 @@ var stripe = Connector{
 	normalize: stripeNormalize,
 }
 
-// stripeTells is the setting that says which events tell that an invoice was paid.
+// stripeTells is the setting that selects which events report that an invoice was paid.
 var stripeTells = Setting{
 	Name: "tells",
-	Description: "which events tell that an invoice was paid, since API version 2025-03-31, where an invoice no longer names its payment: payments (payment_intent.*, charge.*, invoice_payment.paid) " +
+	Description: "which events report that an invoice was paid, since API version 2025-03-31, where an invoice no longer names its payment: payments (payment_intent.*, charge.*, invoice_payment.paid) " +
 		"or invoices (invoice.*, checkout.session.*; not for invoices that are paid in parts); payments if it is not set",
 	Values: []string{"payments", "invoices"},
 }
 
-// stripeRefunds is the setting that says which events tell of successful refunds.
+// stripeRefunds is the setting that selects which events report successful refunds.
 var stripeRefunds = Setting{
 	Name:        "refunds",
-	Description: "which events tell of successful refunds, since API version 2024-10-28, where a charge does not name its refunds: refunds (refund.*) or charges (charge.refunded); refunds if it is not set",
+	Description: "which events report successful refunds, since API version 2024-10-28, where a charge does not name its refunds: refunds (refund.*) or charges (charge.refunded); refunds if it is not set",
 	Values:      []string{"refunds", "charges"},
 }
 
-// stripeExponents has the currencies whose minor unit at Stripe differs from
-// ISO 4217:
+// stripeExponents lists the currencies whose minor unit at Stripe differs from ISO
+// 4217:
 // https://docs.stripe.com/currencies#special-cases
 var stripeExponents = map[string]int{"ISK": 2, "UGX": 2, "MGA": 0}
 
-// stripeReaders has, for each event name, the function that reads its object.
+// stripeReaders maps an event to the function that reads its object.
 var stripeReaders = map[string]func(change stripeChange, o Options) (fact, error){
 	"payment_intent.succeeded":                 stripeIntent,
 	"payment_intent.payment_failed":            stripeIntent,
@@ -192,8 +192,8 @@ func (e stripeEvent) fact(o Options) (f fact, err error) {
 	return f, stripeCheckID(data.Object)
 }
 
-// increase returns by how much the change raised a sum in a field of the object;
-// nil if the event does not have the sum before the change, or if it was no less.
+// increase returns by how much the change raised a sum in a field of the object; nil if
+// the event lacks the sum before the change, or if the sum did not grow.
 func (c stripeChange) increase(field string, to int64) *int64 {
 	var before map[string]jsontext.Value
 	var from *int64
@@ -257,12 +257,12 @@ type stripeMethodDetails struct {
 // https://docs.stripe.com/changelog/basil/2025-03-31/add-support-for-multiple-partial-payments-on-invoices
 func stripeBasil(version string) bool { return version >= "2025-03-31" }
 
-// stripeInvoicesTell reports whether the endpoint's setting names the events of
-// invoices as those that tell that an invoice was paid.
-func stripeInvoicesTell(o Options) bool { return o.Settings["tells"] == "invoices" }
+// stripeInvoicesReport reports whether the setting tells selects the events of invoices
+// to report that an invoice was paid.
+func stripeInvoicesReport(o Options) bool { return o.Settings["tells"] == "invoices" }
 
 // stripeNoEvent returns the ignored fact with the merchant's reference and the ids of
-// f, which other events can need.
+// f, which link other events.
 func stripeNoEvent(ignored, f fact) fact {
 	ignored.MerchantTransactionID = f.MerchantTransactionID
 	ignored.ConnectorTransactionID, ignored.ConnectorReferences = f.ConnectorTransactionID, f.ConnectorReferences

@@ -9,10 +9,10 @@ import (
 // stripeSession reads a Checkout session. Payment links make sessions, too, and
 // copy their metadata to them.
 //
-// Of a payment, a session names the intent, and tells the same facts as the
-// intent's events. Of a subscription, it names the invoice alone. Only the session
-// has client_reference_id. It names no attempt, so its failure is a fact beside
-// that of the intent.
+// For a payment, a session names the intent, and reports the same facts as the intent's
+// events. For a subscription, it names only the invoice. Only the session has
+// client_reference_id. It does not name the attempt to pay, so its failure is a fact of
+// its own beside that of the intent.
 //
 // https://docs.stripe.com/api/checkout/sessions/object
 // https://docs.stripe.com/checkout/fulfillment
@@ -54,7 +54,7 @@ func stripeSession(change stripeChange, o Options) (f fact, err error) {
 		return stripeNoEvent(ignored(change.event, "there is nothing to pay"), f), nil
 	case s.PaymentStatus != "paid":
 		// A payment method that takes days, or a capture by the merchant.
-		return stripeNoEvent(ignored(change.event, fmt.Sprintf("payment_status is %q: checkout.session.async_payment_succeeded, payment_intent.succeeded or charge.captured tells when it is paid", s.PaymentStatus)), f), nil
+		return stripeNoEvent(ignored(change.event, fmt.Sprintf("payment_status is %q: checkout.session.async_payment_succeeded, payment_intent.succeeded or charge.captured reports the payment", s.PaymentStatus)), f), nil
 	default:
 		return stripeSessionPaid(change, f, s.PaymentIntent, s.Invoice, s.ID, o), nil
 	}
@@ -67,15 +67,15 @@ func stripeSessionPaid(change stripeChange, f fact, intent, invoice text, sessio
 	switch joined := !stripeBasil(change.version); {
 	case intent != "":
 		f.Identity = string(intent) + ":captured"
-		if invoice != "" && (joined || stripeInvoicesTell(o)) { // the payment of a session can get an invoice afterwards
+		if invoice != "" && (joined || stripeInvoicesReport(o)) { // the payment of a session can get an invoice afterwards
 			f.Also = []string{string(invoice) + ":captured"}
 		}
 	case invoice == "":
 		f.Identity = session + ":captured"
-	case joined || stripeInvoicesTell(o):
+	case joined || stripeInvoicesReport(o):
 		f.Identity = string(invoice) + ":captured"
 	default:
-		return stripeNoEvent(toldBy(change.event, "payment_intent.succeeded", "charge.succeeded", "invoice_payment.paid"), f)
+		return stripeNoEvent(reportedBy(change.event, "payment_intent.succeeded", "charge.succeeded", "invoice_payment.paid"), f)
 	}
 	return f
 }

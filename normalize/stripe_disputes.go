@@ -107,7 +107,7 @@ func stripeReview(change stripeChange, _ Options) (f fact, err error) {
 	case "refunded_as_fraud":
 		f.Type = schemas.FraudRejected
 	default:
-		return ignored(change.event, fmt.Sprintf("the review closed as %q, which judges no fraud", r.ClosedReason)), nil
+		return ignored(change.event, fmt.Sprintf("the review closed as %q, which does not say whether it was fraud", r.ClosedReason)), nil
 	}
 	if r.ID != "" {
 		f.Identity = r.ID + ":closed"

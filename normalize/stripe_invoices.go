@@ -5,10 +5,10 @@ import "github.com/tollbridge/tollbridge/schemas"
 // stripeInvoice reads an invoice.
 // https://docs.stripe.com/api/invoices/object
 //
-// Until API version 2025-03-31 an invoice names the intent and the charge that paid
-// it, and tells the same facts as their events. Since then it names neither, and the
-// setting "tells" decides. One limit of tells: invoices: Stripe then does not say
-// either whether the merchant marked the invoice as paid outside of Stripe.
+// Until API version 2025-03-31 an invoice names the intent and the charge that paid it,
+// and reports the same facts as their events. Since then it names neither, and the
+// setting tells decides. With tells: invoices, it cannot be seen whether the merchant
+// marked the invoice as paid outside of Stripe: Stripe no longer says so.
 //
 // invoice.paid and invoice.payment_succeeded are both sent for a payment, and only
 // invoice.paid for an invoice that is marked as paid.
@@ -47,8 +47,9 @@ func stripeInvoice(change stripeChange, o Options) (f fact, err error) {
 	f.ConnectorTransactionID = first(payment, in.ID)
 	f.ConnectorReferences = others(f.ConnectorTransactionID, string(in.Charge), in.ID)
 	if f.MerchantTransactionID == "" {
-		// The reference of the subscription's session. An invoice with a reference of
-		// its own does not name the subscription: it would become that of later invoices.
+		// The subscription links the invoice to the reference of the subscription's
+		// session. An invoice with a reference of its own does not name the
+		// subscription, so that later invoices do not get that reference.
 		f.ConnectorReferences = append(f.ConnectorReferences, others("", subscription)...)
 	}
 	if change.event == "invoice.payment_failed" {
@@ -70,10 +71,10 @@ func stripeInvoice(change stripeChange, o Options) (f fact, err error) {
 		return stripeNoEvent(ignored(change.event, "the merchant marked the invoice as paid outside of Stripe"), f), nil
 	case payment != "":
 		f.Identity, f.Also = payment+":captured", []string{in.ID + ":captured"}
-	case !stripeInvoicesTell(o):
-		return stripeNoEvent(toldBy(change.event, "payment_intent.succeeded", "charge.succeeded", "invoice_payment.paid"), f), nil
+	case !stripeInvoicesReport(o):
+		return stripeNoEvent(reportedBy(change.event, "payment_intent.succeeded", "charge.succeeded", "invoice_payment.paid"), f), nil
 	case in.Status != "" && in.Status != "paid":
-		return stripeNoEvent(ignored(change.event, "the invoice is paid in part: its status is "+string(in.Status)+", and invoice.paid tells when it is paid"), f), nil
+		return stripeNoEvent(ignored(change.event, "the invoice is paid in part: its status is "+string(in.Status)+", and invoice.paid reports the full payment"), f), nil
 	default:
 		f.Identity = in.ID + ":captured"
 	}
@@ -83,10 +84,9 @@ func stripeInvoice(change stripeChange, o Options) (f fact, err error) {
 	return f, err
 }
 
-// stripeInvoicePayment reads an invoice payment, which joins an invoice and an
-// intent, or a charge that has no intent. It exists since API version 2025-03-31. An
-// intent can pay several invoices: amount_paid is then a part of what the intent
-// tells.
+// stripeInvoicePayment reads an invoice payment, which links an invoice to an intent,
+// or to a charge that has no intent. It exists since API version 2025-03-31. An intent
+// can pay several invoices: amount_paid is then a part of the intent's amount.
 //
 // https://docs.stripe.com/api/invoice-payment/object
 func stripeInvoicePayment(change stripeChange, o Options) (f fact, err error) {
@@ -113,14 +113,14 @@ func stripeInvoicePayment(change stripeChange, o Options) (f fact, err error) {
 	case p.AmountPaid != nil && *p.AmountPaid == 0:
 		return ignored(change.event, "nothing was paid: amount_paid is 0"), nil
 	case payment == "":
-		return ignored(change.event, "it names neither an intent nor a charge"), nil
+		return ignored(change.event, "the invoice payment names neither an intent nor a charge"), nil
 	}
 	f.ConnectorTransactionID = payment
 	f.ConnectorReferences = others(text(payment), p.Payment.Charge, p.Charge, p.Invoice)
 	f.Identity = payment + ":captured"
-	if stripeInvoicesTell(o) && p.Invoice != "" {
+	if stripeInvoicesReport(o) && p.Invoice != "" {
 		if p.IsDefault != nil && !*p.IsDefault {
-			return stripeNoEvent(toldBy(change.event, "invoice.paid"), f), nil
+			return stripeNoEvent(reportedBy(change.event, "invoice.paid"), f), nil
 		}
 		f.Identity = string(p.Invoice) + ":captured"
 	}

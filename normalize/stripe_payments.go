@@ -79,10 +79,9 @@ func stripeAuthorized(id string, amount *int64) string {
 // stripeIntent reads a PaymentIntent.
 // https://docs.stripe.com/api/payment_intents/object
 //
-// An intent with several captures also has an event amount_capturable_updated
-// for each capture, with the amount that can still be captured. It does not say
-// how much that capture took. The last capture is also told by
-// payment_intent.succeeded, with the sum:
+// An intent with several captures also has an event amount_capturable_updated for each
+// capture, with the amount that can still be captured. It does not say how much that
+// capture took. payment_intent.succeeded also reports the last capture, with the sum:
 // https://docs.stripe.com/payments/multicapture
 //
 // payment_details.order_reference is the invoice (in_) or the Checkout session
@@ -148,8 +147,8 @@ func stripeIntent(change stripeChange, o Options) (f fact, err error) {
 		case part:
 			f.Identity, amount = fmt.Sprintf("%s:%d", whole, *taken), nil
 		case f.Identity != whole:
-			f.Also = []string{whole} // the last part: a thin event does not say that it is less
-		case invoice != "" && stripeBasil(change.version) && stripeInvoicesTell(o):
+			f.Also = []string{whole} // the last capture: a thin event does not say that it was partial
+		case invoice != "" && stripeBasil(change.version) && stripeInvoicesReport(o):
 			f.Identity, f.Also = string(invoice)+":captured", []string{whole}
 		case pi.Invoice != "":
 			f.Also = []string{string(invoice) + ":captured"}
@@ -189,8 +188,8 @@ func stripeIntent(change stripeChange, o Options) (f fact, err error) {
 
 // stripeCharge reads a charge.
 // https://docs.stripe.com/api/charges/object
-//
-// A charge that is captured asynchronously says captured at once, and
+// A charge that is captured asynchronously says captured at once, and charge.updated
+// only adds its balance transaction:
 // charge.updated only brings its balance transaction:
 // https://docs.stripe.com/payments/payment-intents/asynchronous-capture
 func stripeCharge(change stripeChange, o Options) (f fact, err error) {
@@ -239,8 +238,8 @@ func stripeCharge(change stripeChange, o Options) (f fact, err error) {
 	case stripeStatusTypes[schemas.PaymentCaptured][c.Status] != "":
 		f.Type, f.Identity = stripeStatusTypes[schemas.PaymentCaptured][c.Status], c.ID+":"+string(c.Status)
 	case c.Captured || change.event == "charge.captured":
-		if change.event == "charge.succeeded" && c.PaymentIntent != "" && stripeBasil(change.version) && stripeInvoicesTell(o) {
-			return stripeNoEvent(toldBy(change.event, "payment_intent.succeeded", "invoice.paid"), f), nil
+		if change.event == "charge.succeeded" && c.PaymentIntent != "" && stripeBasil(change.version) && stripeInvoicesReport(o) {
+			return stripeNoEvent(reportedBy(change.event, "payment_intent.succeeded", "invoice.paid"), f), nil
 		}
 		f.Type, f.Identity = schemas.PaymentCaptured, stripeCaptured(f.ConnectorTransactionID, c.AmountCaptured, c.Amount)
 		if c.Invoice != "" {
@@ -279,5 +278,5 @@ func stripeCharge(change stripeChange, o Options) (f fact, err error) {
 // https://docs.stripe.com/api/charges/object#charge_object-source_transfer
 // https://docs.stripe.com/connect/destination-charges
 func stripeTransferred(event string, transfer text) fact {
-	return ignored(event, "the charge is the transfer "+string(transfer)+" from another account at Stripe, where the payer's payment is")
+	return ignored(event, "the charge is the transfer "+string(transfer)+" from another Stripe account, which has the payer's payment")
 }

@@ -61,7 +61,7 @@ func stripeTransfer(change stripeChange, o Options) (f fact, err error) {
 		return f, err
 	}
 	if t.Type == "stripe_account" {
-		return ignored(change.event, "the transfer is between accounts of Stripe's, and no payout"), nil
+		return ignored(change.event, "the transfer is between Stripe accounts, and not a payout"), nil
 	}
 	return stripePayout(change, o)
 }

@@ -43,13 +43,13 @@ func stripeRefund(change stripeChange, o Options) (f fact, err error) {
 	}
 	f, err = r.fact(change, o)
 	if f.Type == schemas.RefundSucceeded && r.Charge != "" && stripeRefundsByCharge(change.version, o) {
-		return stripeNoEvent(toldBy(change.event, "charge.refunded"), f), err
+		return stripeNoEvent(reportedBy(change.event, "charge.refunded"), f), err
 	}
 	return f, err
 }
 
-// fact returns the fact of a refund. The refund of a charge that was never captured
-// and has expired is the expiry of the payment, which charge.expired tells, too.
+// fact returns the fact of a refund. The refund of a charge that was never captured and
+// has expired is the expiry of the payment, which charge.expired also reports.
 func (r stripeRefundObject) fact(change stripeChange, o Options) (f fact, err error) {
 	if r.Status == "" {
 		r.Status = "succeeded" // refunds had no status before 2018, and none that failed
@@ -80,12 +80,12 @@ func (r stripeRefundObject) fact(change stripeChange, o Options) (f fact, err er
 	return f, nil
 }
 
-// stripeRefundsByCharge reports whether charge.refunded tells the successful
-// refunds of charges, and not the events of the refunds. Since 2022-11-15 a charge
-// does not contain its refunds, so the two cannot be joined. Before 2024-10-28
-// refund.created was sent only for refunds without a charge, and charge.refunded is
-// the only event. Since then Stripe sends both, to endpoints that subscribe to
-// them, and the endpoint's setting decides. A version begins with its date.
+// stripeRefundsByCharge reports whether charge.refunded, instead of the refunds' own
+// events, reports the successful refunds of charges. Since 2022-11-15 a charge does not
+// contain its refunds, so the two cannot be linked. Before 2024-10-28 refund.created
+// was sent only for refunds without a charge, so charge.refunded is the only event.
+// Since then Stripe sends both to endpoints that subscribe to them, and the endpoint's
+// setting decides. A version begins with its date.
 //
 // https://docs.stripe.com/upgrades#2022-11-15
 // https://docs.stripe.com/changelog/acacia/2024-10-28/refund-webhook-update
@@ -144,7 +144,7 @@ func stripeChargeRefunded(change stripeChange, o Options) (f fact, err error) {
 		refund.ConnectorTransactionID = first(string(c.PaymentIntent), refund.ConnectorTransactionID, c.ID)
 		return refund, err
 	case !stripeRefundsByCharge(change.version, o) || c.AmountRefunded == nil:
-		return stripeNoEvent(toldBy(change.event, "refund.created", "refund.updated"), f), nil
+		return stripeNoEvent(reportedBy(change.event, "refund.created", "refund.updated"), f), nil
 	}
 	f.Type, f.Identity = schemas.RefundSucceeded, fmt.Sprintf("%s:refunded:%d:%s", c.ID, *c.AmountRefunded, change.created.Format(time.DateOnly))
 	f.Amount, err = minor(change.increase("amount_refunded", *c.AmountRefunded), c.Currency, stripeExponents)

@@ -86,7 +86,7 @@ var stripeTellers = []Teller{
 	stripeThinTeller("payment_method.detached", schemas.MandateRevoked),
 }
 
-// stripeDisputeFacts are the facts that each event type of a dispute can tell: the
+// stripeDisputeFacts lists the facts that each event type of a dispute can report: the
 // status of the dispute decides.
 var stripeDisputeFacts = []schemas.Type{schemas.DisputeOpened, schemas.DisputeChallenged, schemas.DisputeAccepted, schemas.DisputeCancelled, schemas.DisputeWon, schemas.DisputeLost}
 

@@ -15,8 +15,8 @@ type stripeThinFact struct {
 	state string
 }
 
-// stripeThinFacts maps the names of thin events, without "v1.", to facts. The names
-// of the intents and payouts are in [stripeIntentTypes] and [stripePayoutTypes].
+// stripeThinFacts maps the names of thin events, without "v1.", to facts. The names of
+// the intents and payouts are in [stripeIntentTypes] and [stripePayoutTypes].
 var stripeThinFacts = map[string]stripeThinFact{
 	"payment_intent.succeeded":              {schemas.PaymentCaptured, ":captured"},
 	"payment_intent.canceled":               {schemas.PaymentCancelled, ":canceled"},
@@ -32,10 +32,10 @@ var stripeThinFacts = map[string]stripeThinFact{
 	"payment_method.detached":               {schemas.MandateRevoked, ":detached"},
 }
 
-// stripeThinToldBy has, for the thin events that do not say whether money was taken,
-// the one that does. These of charges and sessions do not name the intent, and an
-// invoice is paid, too, if its amount is 0.
-var stripeThinToldBy = map[string]string{
+// stripeThinReportedBy maps a thin event that does not say whether money was taken to
+// the event that does. Thin events of charges and sessions do not name the intent, and
+// an invoice with the amount 0 is paid, too.
+var stripeThinReportedBy = map[string]string{
 	"charge.succeeded":                         "v1.payment_intent.succeeded",
 	"charge.captured":                          "v1.payment_intent.succeeded",
 	"charge.pending":                           "v1.payment_intent.processing",
@@ -46,9 +46,10 @@ var stripeThinToldBy = map[string]string{
 	"invoice_payment.paid":                     "v1.payment_intent.succeeded",
 }
 
-// thin reads a thin event. It has the id of its object and not the object, so
-// only the event name decides. Stripe sends thin events of all objects, beside those
-// that contain the object if the account has both kinds of destinations; these tell
+// thin reads a thin event. It has the id of its object and not the object, so only the
+// event name decides. If the account has both kinds of destinations, Stripe sends thin
+// events of all objects in addition to events that contain the object. The two then
+// report one fact with one identity.
 // one fact, and have one identity.
 //
 // https://docs.stripe.com/event-destinations
@@ -66,8 +67,8 @@ func (e stripeEvent) thin(Options) (f fact, err error) {
 		return notUnified(e.Type), nil
 	case name == "payment_intent.amount_capturable_updated":
 		return ignored(e.Type, "a thin event does not say whether "+id+" was authorized or captured in part"), nil
-	case stripeThinToldBy[name] != "":
-		return toldBy(e.Type, stripeThinToldBy[name]), nil
+	case stripeThinReportedBy[name] != "":
+		return reportedBy(e.Type, stripeThinReportedBy[name]), nil
 	case fact.typ != "":
 		f.Type = fact.typ
 		if fact.state != "" {
@@ -80,7 +81,7 @@ func (e stripeEvent) thin(Options) (f fact, err error) {
 	case name == "radar.early_fraud_warning.created":
 		f.Type, f.Identity = schemas.FraudReported, id
 	default:
-		return ignored(e.Type, "a thin event does not say what became of "+id), nil
+		return ignored(e.Type, "a thin event does not have the new state of "+id), nil
 	}
 	switch f.Type.Family() {
 	case "refund":

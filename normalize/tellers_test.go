@@ -15,7 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// tellerGroup is a fact and the webhooks that tell it, in testdata/tellers.
+// tellerGroup is a fact and the webhooks that report it, an entry of testdata/tellers.
 type tellerGroup struct {
 	Fact     schemas.Type      `json:"fact"`
 	Settings map[string]string `json:"settings"`
@@ -23,15 +23,15 @@ type tellerGroup struct {
 	OneID    bool              `json:"one_id"` // whichever teller comes first, the event id is the same
 	// Tellers are the names of samples of the connector, or payloads of JSON.
 	Tellers []json.RawMessage `json:"tellers"`
-	// References are the tellers, by index from 0, that make no event: they only give
-	// references. A group without another teller gives no event.
+	// References are the tellers, by index from 0, that make no event and only add
+	// references. A group of such tellers alone gives no event.
 	References []int `json:"references"`
 }
 
-// TestTellers holds for every group of testdata/tellers: each subset of the tellers in
-// each order gives one event of the fact's type (none if all of them only give
-// references), which in the end has the merchant's reference if one of them says it,
-// and the amount if one of them says it.
+// TestTellers checks each group of testdata/tellers: any subset of the tellers, in any
+// order, gives one event of the fact's type, or none if all of them only add
+// references. In the end, the event has the merchant's reference and the amount if one
+// of the tellers has them.
 func TestTellers(t *testing.T) {
 	files, err := filepath.Glob("testdata/tellers/*.json")
 	if err != nil || len(files) == 0 {
@@ -70,14 +70,14 @@ func (g tellerGroup) test(t *testing.T, connector string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tells := slices.ContainsFunc(r.Events, func(e schemas.Event) bool { return e.Type == g.Fact })
-		if want := !slices.Contains(g.References, i); tells != want {
-			t.Fatalf("teller %d makes the event: %v, want %v: %s %+v", i, tells, want, payload, r)
+		makes := slices.ContainsFunc(r.Events, func(e schemas.Event) bool { return e.Type == g.Fact })
+		if want := !slices.Contains(g.References, i); makes != want {
+			t.Fatalf("teller %d makes the event: %v, want %v: %s %+v", i, makes, want, payload, r)
 		}
 		results = append(results, r)
 	}
 	if len(results) < 2 {
-		t.Fatal("a group has at least two tellers")
+		t.Fatal("the group has fewer than two tellers")
 	}
 	for order := range orders(len(results)) {
 		var h factHistory
@@ -117,8 +117,8 @@ func (g tellerGroup) test(t *testing.T, connector string) {
 	}
 }
 
-// orders yields every order of every subset of n tellers that is not empty, or 200 at
-// random if n is above 5.
+// orders yields every order of every non-empty subset of n tellers, or 200 random ones
+// if n is above 5.
 func orders(n int) func(func([]int) bool) {
 	return func(yield func([]int) bool) {
 		if n > 5 {
@@ -145,8 +145,8 @@ func orders(n int) func(func([]int) bool) {
 	}
 }
 
-// factHistory is a small model of package history: it knows events by all their ids,
-// fills in what later tellers add, and links references.
+// factHistory is a small model of package history: it finds events by all their ids,
+// adds the fields of later tellers, and links references.
 type factHistory struct {
 	events     []schemas.Event
 	known      map[string]int    // event id -> index of the event
@@ -179,7 +179,7 @@ func (h *factHistory) add(r Result) {
 	for _, r := range r.References {
 		h.link(r.MerchantTransactionID, r.Account, r.IDs)
 	}
-	for range h.events { // each round can give another event its key
+	for range h.events { // the key of one event can give another event its key
 		for i := range h.events {
 			h.resolve(&h.events[i])
 		}
@@ -216,20 +216,20 @@ func (h *factHistory) resolve(e *schemas.Event) {
 	}
 }
 
-// TestTellersNamed: a connector's Tellers name the event type of every golden, with the
-// type of its events, and no type that no golden has unless it only gives references.
+// TestTellersNamed: a connector's Tellers list, once, each event type that makes events
+// in the samples, with the types of its events.
 func TestTellersNamed(t *testing.T) {
-	told := map[string]map[string]map[schemas.Type]bool{} // by connector and event type
+	made := map[string]map[string]map[schemas.Type]bool{} // by connector and event type
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
 		r, err := Normalize(connector, payload, sampleOptions(file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range r.Events {
-			types := told[connector]
+			types := made[connector]
 			if types == nil {
 				types = map[string]map[schemas.Type]bool{}
-				told[connector] = types
+				made[connector] = types
 			}
 			name := e.Data.ConnectorEventType
 			if types[name] == nil {
@@ -240,7 +240,7 @@ func TestTellersNamed(t *testing.T) {
 	})
 	for _, connector := range Connectors() {
 		tellers := connectors[connector].Tellers
-		if len(tellers) == 0 && len(told[connector]) > 0 {
+		if len(tellers) == 0 && len(made[connector]) > 0 {
 			t.Errorf("%s: Tellers is empty, and its webhooks make events", connector)
 		}
 		by := map[string]Teller{}
@@ -250,7 +250,7 @@ func TestTellersNamed(t *testing.T) {
 			}
 			by[teller.Event] = teller
 		}
-		for name, types := range told[connector] {
+		for name, types := range made[connector] {
 			teller, ok := by[name]
 			if !ok {
 				t.Errorf("%s: Tellers does not have %q, which makes events", connector, name)
@@ -258,24 +258,24 @@ func TestTellersNamed(t *testing.T) {
 			}
 			for _, typ := range slices.Sorted(maps.Keys(types)) {
 				if !slices.Contains(teller.Facts, typ) {
-					t.Errorf("%s: Tellers does not say that %q tells %s", connector, name, typ)
+					t.Errorf("%s: Tellers does not say that %q reports %s", connector, name, typ)
 				}
 			}
 		}
 	}
 }
 
-// deliveryIdentities are the event types whose identity is the id of the processor's
-// event although the payload has the object's id, with the reason; "*" is all of a
-// connector.
+// deliveryIdentities lists, with the reason, the event types whose identity is the id
+// of the processor's event although the payload has the object's id. "*" stands for all
+// event types of a connector.
 var deliveryIdentities = map[string]map[string]string{
 	"authorizenet": {
 		"net.authorize.payment.priorAuthCapture.created": attempt,
 		"net.authorize.payment.void.created":             attempt,
 	},
 	"btcpay":     {"InvoicePaymentSettled": partOfPayment},
-	"checkout":   {"*": "one event tells each fact, with one id for all workflows; a payment has several captures and refunds, and the payload of some has the payment's id alone"},
-	"gocardless": {"*": "one event tells each fact, and its id is the same in every delivery; " + again},
+	"checkout":   {"*": "one event reports each fact, with one id for all workflows; a payment has several captures and refunds, and the payload of some has the payment's id alone"},
+	"gocardless": {"*": "one event reports each fact, and its id is the same in every delivery; " + again},
 	"mollie":     {"payment-link.paid": "a reusable link is paid several times, and the payload has the link's id alone"},
 	"paddle":     {"transaction.payment_failed": "one of several attempts, which the payload does not name"},
 	"paypal": {
@@ -293,7 +293,7 @@ var deliveryIdentities = map[string]map[string]string{
 		"payment_intent.partially_funded": again, "payment_intent.processing": again, "payment_intent.requires_action": again,
 		"payment_intent.succeeded": again,
 	},
-	"truelayer": {"*": "one event tells each fact, and its id is the same in every delivery; " + again},
+	"truelayer": {"*": "one event reports each fact, and its id is the same in every delivery; " + again},
 	"trustly":   {"*": "the notification's id is the same in every delivery, and an order is credited and debited several times"},
 	"wechatpay": {
 		"ECOMMERCE_ENTRUST.SIGN": again, "ECOMMERCE_ENTRUST.TERMINATE": again, "ENTRUST.RELEASE": again, "ENTRUST.SIGN": again,
@@ -304,15 +304,15 @@ var deliveryIdentities = map[string]map[string]string{
 	"worldline-connect": {"payment.refunded": "it has the payment's id and no refund's, and a payment is refunded several times"},
 }
 
-// The reasons of several of deliveryIdentities.
+// Reasons that deliveryIdentities uses several times.
 const (
-	again         = "the object can be in this state again, which is another fact"
+	again         = "the object can reach this state again, which is another fact"
 	partOfPayment = "one of several parts of a payment, which the payload does not name"
 	attempt       = "one of several failed attempts, which has no id of its own"
 )
 
-// TestIdentityIsOfTheObject: another event of the processor about the same object in the
-// same state is the same fact, but for deliveryIdentities.
+// TestIdentityIsOfTheObject: two events of the processor about the same object in the
+// same state are the same fact, except those in deliveryIdentities.
 func TestIdentityIsOfTheObject(t *testing.T) {
 	used := map[string]bool{}
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
@@ -330,7 +330,7 @@ func TestIdentityIsOfTheObject(t *testing.T) {
 			}
 			two, err := Normalize(connector, bytes.ReplaceAll(payload, id, []byte(`"`+d.ConnectorEventID+`2"`)), o)
 			if err != nil || len(two.Events) != len(one.Events) {
-				t.Errorf("%s: with another id of the processor's event there are %d events, want %d: %v", file, len(two.Events), len(one.Events), err)
+				t.Errorf("%s: with another event id of the processor there are %d events, want %d: %v", file, len(two.Events), len(one.Events), err)
 				continue
 			}
 			if two.Events[i].ID == e.ID {
@@ -339,7 +339,7 @@ func TestIdentityIsOfTheObject(t *testing.T) {
 			used[connector+" "+d.ConnectorEventType], used[connector+" *"] = true, true
 			reasons := deliveryIdentities[connector]
 			if reasons["*"] == "" && reasons[d.ConnectorEventType] == "" {
-				t.Errorf("%s: the id of the event %s is made of the processor's event id; want it made of the object's, or a reason in deliveryIdentities", file, d.ConnectorEventType)
+				t.Errorf("%s: the identity of %s is the processor's event id; want the object's id, or a reason in deliveryIdentities", file, d.ConnectorEventType)
 			}
 		}
 	})

@@ -11,17 +11,17 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// eventTimes are the fields that have the time of the event itself under a name
-// that says when something was made, as paths into the payload.
+// eventTimes lists the fields, as paths into the payload, that have the time of the
+// event although their names suggest the creation of an object.
 var eventTimes = map[string][]string{
 	"adyen-platform":    {"createdAt"},
 	"checkout":          {"created_on"},
 	"coinbase-commerce": {"event.created_at"},
 	"gocardless":        {"events.*.created_at"},
 	"mollie":            {"createdAt"},
-	"moneyhash":         {"transaction.operations.*.statuses.*.created"}, // of the status that an operation came to
+	"moneyhash":         {"transaction.operations.*.statuses.*.created"}, // of an operation's status
 	"paypal":            {"create_time"},
-	"quickpay":          {"operations.*.created_at"}, // of the operation, which is what happened
+	"quickpay":          {"operations.*.created_at"}, // of the operation that the webhook reports
 	"razorpay":          {"created_at", "payload.created_at"},
 	"square":            {"created_at"},
 	"stripe":            {"created"},
@@ -30,8 +30,8 @@ var eventTimes = map[string][]string{
 	"xendit":            {"created"}, // of webhooks with data
 }
 
-// ends are the types of what happens to a thing that was made before.
-var ends = []schemas.Type{
+// laterTypes are the event types of what happens to an object after its creation.
+var laterTypes = []schemas.Type{
 	schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelled, schemas.PaymentCancelFailed, schemas.PaymentExpired, schemas.PaymentReversed,
 	schemas.RefundFailed, schemas.RefundCancelled,
 	schemas.DisputeChallenged, schemas.DisputeAccepted, schemas.DisputeExpired, schemas.DisputeCancelled, schemas.DisputeWon, schemas.DisputeLost,
@@ -39,18 +39,18 @@ var ends = []schemas.Type{
 	schemas.MandateFailed, schemas.MandateRevoked,
 }
 
-// begins matches the name of a field that says when a thing was made, or took an
-// earlier step.
-var begins = regexp.MustCompile(`(?i)^(creat|made|init|start|author|execut|submi|issued|transaction_?time|payment_?date|order_?(date|time)|paid|captured_?(at|on)|.*_?created|.*creat(ed|ion)_?(at|on|date|time)?)`)
+// earlierTime matches the name of a field with the time of an object's creation or of
+// an earlier step.
+var earlierTime = regexp.MustCompile(`(?i)^(creat|made|init|start|author|execut|submi|issued|transaction_?time|payment_?date|order_?(date|time)|paid|captured_?(at|on)|.*_?created|.*creat(ed|ion)_?(at|on|date|time)?)`)
 
-// year is a time's, written as text.
+// year matches the year at the beginning of a time.
 var year = regexp.MustCompile(`^20\d\d(-?\d\d)`)
 
-// TestEarlierTime: what ends a thing does not have the time at which the thing was
-// made, nor that of an earlier step: it has its own, or that of receipt.
+// TestEarlierTime: an event of laterTypes does not have the time of the object's
+// creation or of an earlier step. It has its own time or the time of receipt.
 func TestEarlierTime(t *testing.T) {
 	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
-		body, ok := made2001(payload, eventTimes[connector])
+		body, ok := backdated(payload, eventTimes[connector])
 		if !ok {
 			return
 		}
@@ -59,15 +59,16 @@ func TestEarlierTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range r.Events {
-			if slices.Contains(ends, e.Type) && e.Time.Year() == 2001 {
-				t.Errorf("%s: %s has a time at which something else happened:\n%s", file, e.Type, body)
+			if slices.Contains(laterTypes, e.Type) && e.Time.Year() == 2001 {
+				t.Errorf("%s: %s has the time of an earlier step:\n%s", file, e.Type, body)
 			}
 		}
 	})
 }
 
-// made2001 is a payload in which everything was made in 2001, but for the events.
-func made2001(payload []byte, events []string) ([]byte, bool) {
+// backdated returns the payload with every creation and earlier step in 2001. It keeps
+// the times of the events themselves.
+func backdated(payload []byte, events []string) ([]byte, bool) {
 	if payload[0] == '{' {
 		var doc any
 		if json.Unmarshal(payload, &doc) != nil {
@@ -82,7 +83,7 @@ func made2001(payload []byte, events []string) ([]byte, bool) {
 		return nil, false
 	}
 	for name := range form {
-		if begins.MatchString(name) {
+		if earlierTime.MatchString(name) {
 			form.Set(name, year.ReplaceAllString(form.Get(name), "2001$1"))
 		}
 	}
@@ -98,7 +99,7 @@ func backdate(v any, at string, events []string) {
 	case map[string]any:
 		for name, old := range v {
 			path := strings.TrimPrefix(at+"."+name, ".")
-			if begins.MatchString(name) && !slices.Contains(events, path) {
+			if earlierTime.MatchString(name) && !slices.Contains(events, path) {
 				switch old := old.(type) {
 				case string:
 					v[name] = year.ReplaceAllString(old, "2001$1")

@@ -26,7 +26,7 @@ var trustly = Connector{
 	normalize: trustlyNormalize,
 }
 
-// trustlyTellers are the event types, by name.
+// trustlyTellers lists the event types.
 var trustlyTellers = []Teller{
 	{Event: "account", Facts: []schemas.Type{schemas.MandateActive}},
 	{Event: "cancel", Facts: []schemas.Type{schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PayoutCancelled}},
@@ -83,7 +83,7 @@ func trustlyNormalize(payload []byte, o Options) ([]fact, error) {
 	case !ok:
 		return []fact{notUnified(event)}, nil
 	case event == "debit" && orders == "":
-		return []fact{ignored(event, "a deposit whose money did not come, or a withdrawal: the setting orders would tell")}, nil
+		return []fact{ignored(event, "a deposit whose money did not arrive, or a payout: without the setting orders, the two cannot be distinguished")}, nil
 	}
 	var params struct {
 		Data trustlyData `json:"data"`
@@ -93,7 +93,7 @@ func trustlyNormalize(payload []byte, o Options) ([]fact, error) {
 	}
 	d := params.Data
 	if event == "account" && d.Attributes.Mandate != "1" {
-		return []fact{ignored(event, "the account was told, and is no mandate that can be charged")}, nil
+		return []fact{ignored(event, "the notification names the payer's account, which is not a mandate that can be charged")}, nil
 	}
 	typ := types.deposit
 	if orders == "payouts" || orders == "" && types.payout.Family() == "payout" && types.deposit.Family() == "refund" {

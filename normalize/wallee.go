@@ -25,7 +25,7 @@ var wallee = Connector{
 	normalize: walleeNormalize,
 }
 
-// walleeTellers are the event types, by name.
+// walleeTellers lists the event types.
 var walleeTellers = []Teller{
 	{Event: "Refund FAILED", Facts: []schemas.Type{schemas.RefundFailed}},
 	{Event: "Refund MANUAL_CHECK", Facts: []schemas.Type{schemas.RefundPending}},
@@ -94,7 +94,7 @@ func walleeNormalize(payload []byte, _ Options) ([]fact, error) {
 	event := entity + " " + state
 	f := fact{Type: states[state]}
 	if f.Type == "" {
-		return []fact{ignored(event, fmt.Sprintf("the state %q changes nothing that tollbridge unifies, or must be fetched", state))}, nil
+		return []fact{ignored(event, fmt.Sprintf("tollbridge has no event type for the state %q, or its details must be fetched", state))}, nil
 	}
 	if e.EntityID == "" {
 		return oneMalformed(event, fmt.Errorf("%w: no entityId: the webhook does not say which %s it is about", ErrMalformed, entity))

@@ -35,7 +35,7 @@ var wechatpay = Connector{
 	normalize: wechatpayNormalize,
 }
 
-// wechatpayTellers are the event types, by name.
+// wechatpayTellers lists the event types.
 var wechatpayTellers = []Teller{
 	{Event: "DISCOUNT_CARD.USER_PAID", Facts: []schemas.Type{schemas.PaymentCaptured}},
 	{Event: "ECOMMERCE_ENTRUST.SIGN", Facts: []schemas.Type{schemas.MandateActive}},
@@ -69,8 +69,7 @@ var wechatpayTellers = []Teller{
 	{Event: "TRANSACTION.SUCCESS", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentProcessing, schemas.PaymentCancelled}},
 }
 
-// wechatpayReaders has, for each event name, the function that reads its
-// resource.
+// wechatpayReaders maps an event to the function that reads its resource.
 var wechatpayReaders = map[string]func(r wechatpayResource) ([]fact, error){
 	"TRANSACTION.SUCCESS":          wechatpayPayments,
 	"TRANSACTION.FAIL":             wechatpayPayments,
@@ -329,7 +328,7 @@ func (t wechatpayTransaction) fact(event string) (f fact, err error) {
 	case t.TradeState == "":
 		return ignored("", "no trade_state: it is not about a payment"), nil
 	case !ok:
-		return ignored("", fmt.Sprintf("trade_state %q changes nothing that tollbridge unifies", t.TradeState)), nil
+		return ignored("", fmt.Sprintf("tollbridge has no event type for trade_state %q", t.TradeState)), nil
 	case t.TransactionID == "" && t.OutTradeNo == "":
 		return f, fmt.Errorf("%w: no transaction_id and no out_trade_no", ErrMalformed)
 	}

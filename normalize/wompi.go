@@ -57,7 +57,7 @@ var wompiTokenTypes = map[string]schemas.Type{
 	"DECLINED": schemas.MandateFailed,
 }
 
-// wompiTellers returns the tellers, by the tables of the statuses. A payout to a third
+// wompiTellers lists the event types, derived from the tables of the statuses. A payout to a third
 // party has its own event beside that of its batch:
 // https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/
 func wompiTellers() []Teller {
@@ -151,7 +151,7 @@ func (e wompiEvent) fact() (f fact, err error) {
 		return f, fmt.Errorf("%w: no id or no status of what the event is about", ErrMalformed)
 	}
 	if f.Type = states[d.Status]; f.Type == "" {
-		return ignored(event, fmt.Sprintf("the status %q is not one that an event is made of", d.Status)), nil
+		return ignored(event, fmt.Sprintf("tollbridge has no event type for the status %q", d.Status)), nil
 	}
 	f.Identity = string(d.ID) + "/" + d.Status
 	sent, err := strconv.ParseInt(string(e.Timestamp), 10, 64)

@@ -19,9 +19,9 @@ import (
 // and for a captured payment also the captured amount.
 //
 // A refund has a reference of its own and does not name its payment. The event
-// payment.refunded can mean the same fact and does not name the refund. Both
-// become events, so that none is lost, unless the setting tells names one of them.
-// What Worldline calls a dispute is the merchant's answer to a chargeback.
+// payment.refunded can report the same fact and does not name the refund. Both become
+// events, so that none is lost, unless the setting tells selects one of them. What
+// Worldline calls a dispute is the merchant's answer to a chargeback.
 //
 // payment.capture_requested is not a captured payment: Worldline can still reject
 // the capture. payment.captured or payment.paid follows.
@@ -35,16 +35,16 @@ var worldlineConnect = Connector{
 	normalize: worldlineConnectNormalize,
 }
 
-// worldlineConnectTells is the setting that says whether the events of refunds or
-// those of payments tell that a refund succeeded.
+// worldlineConnectTells is the setting that selects whether events of refunds or of
+// payments report that a refund succeeded.
 var worldlineConnectTells = Setting{
 	Name:        "tells",
-	Description: "which events tell that a refund succeeded: refunds (refund.refunded, refund.captured: each refund with its amount) or payments (payment.refunded); both if it is not set",
+	Description: "which events report that a refund succeeded: refunds (refund.refunded, refund.captured: each refund with its amount) or payments (payment.refunded); both if it is not set",
 	Values:      []string{"refunds", "payments"},
 	Unset:       "if both payment.refunded and refund.refunded come to the endpoint, each refund is published twice: set tells to refunds, or to payments if only payment.refunded comes",
 }
 
-// worldlineConnectTellers has the events, the most important first.
+// worldlineConnectTellers lists the events, the most important first.
 var worldlineConnectTellers = []Teller{
 	{Event: "payment.captured", Facts: worldlineConnectCaptured},
 	{Event: "payment.paid", Facts: worldlineConnectCaptured},
@@ -90,8 +90,8 @@ var worldlineConnectTellers = []Teller{
 	{Event: "token.deleted", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// worldlineConnectCaptured and worldlineConnectRefunded have the facts of events that
-// say that money was taken or given back: the status can say less.
+// worldlineConnectCaptured and worldlineConnectRefunded list the event types of events
+// that say that money was taken or given back: the status can claim less.
 var (
 	worldlineConnectCaptured = []schemas.Type{
 		schemas.PaymentCaptured, schemas.PaymentAuthorized, schemas.PaymentProcessing, schemas.PaymentActionRequired,
@@ -100,8 +100,8 @@ var (
 	worldlineConnectRefunded = []schemas.Type{schemas.RefundSucceeded, schemas.RefundPending, schemas.RefundFailed, schemas.RefundCancelled}
 )
 
-// worldlineConnectExponents has the currencies whose number of decimals at
-// Worldline differs from ISO 4217: every amount has two decimals.
+// worldlineConnectExponents lists the currencies whose number of decimals at Worldline
+// differs from ISO 4217: every amount has two decimals.
 // https://apireference.connect.worldline-solutions.com/s2sapi/v1/en_US/nodejs/services/convertAmount.html
 var worldlineConnectExponents = map[string]int{
 	"BIF": 2, "CLP": 2, "DJF": 2, "GNF": 2, "ISK": 2, "JPY": 2, "KMF": 2, "KRW": 2, "PYG": 2, "RWF": 2,
@@ -110,8 +110,8 @@ var worldlineConnectExponents = map[string]int{
 	"CLF": 2, "UYW": 2,
 }
 
-// worldlineConnectTypes maps the event name to the event type. Events without a
-// type change nothing.
+// worldlineConnectTypes maps an event to the event type. Events without a type change
+// nothing.
 var worldlineConnectTypes = map[string]schemas.Type{
 	"payment.created":                 schemas.PaymentProcessing,
 	"payment.redirected":              schemas.PaymentActionRequired,
@@ -256,7 +256,7 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]fact, error) {
 		kind, _, _ := strings.Cut(event, ".")
 		other := map[string]string{"payment": "refund.refunded", "refund": "payment.refunded"}[kind]
 		if tells := o.Settings[worldlineConnectTells.Name]; tells != "" && tells != kind+"s" {
-			return []fact{f.toldBy(event, other)}, nil
+			return []fact{f.reportedBy(event, other)}, nil
 		}
 	}
 	return oneFact(event, f, err)

@@ -21,11 +21,11 @@ import (
 // version 3 payouts, which are in minor units. The identity is the id of the
 // object; its state decides the event type.
 //
-// Each kind of webhook has a URL of its own, and several kinds can tell of one
-// payment: those of the payment, of the session or of the invoice by which it was
-// made, and of the virtual account. Where they name the payment, it is the
-// identity. Xendit does not say that the payment_id of an invoice is that of the
-// other webhooks; where it is another one, the payment is published twice.
+// Each kind of webhook has a URL of its own, and several kinds can report one payment:
+// those of the payment, of its session or invoice, and of the virtual account. Where
+// they name the payment, it is the identity. Xendit does not say that the payment_id of
+// an invoice is that of the other webhooks; where it differs, the payment is published
+// twice.
 //
 // https://docs.xendit.co/docs/payments-api-webhooks
 // https://docs.xendit.co/apidocs/dispute-webhook-notifications
@@ -37,7 +37,7 @@ var xendit = Connector{
 	normalize: xenditNormalize,
 }
 
-// The facts of events whose status can say less than their name.
+// The event types of events whose status can claim less than their name.
 var (
 	xenditCaptured = []schemas.Type{
 		schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentProcessing, schemas.PaymentActionRequired,
@@ -47,8 +47,8 @@ var (
 	xenditPaidOut  = []schemas.Type{schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutProcessing, schemas.PayoutCancelled, schemas.PayoutExpired, schemas.PayoutReversed}
 )
 
-// xenditTellers has the events, the most important first. The names with a space
-// are ours, for webhooks without a name.
+// xenditTellers lists the events, the most important first. The names with a space are
+// ours, for webhooks without a name.
 var xenditTellers = []Teller{
 	{Event: "payment.capture", Facts: xenditCaptured},
 	{Event: "payment.authorization", Facts: []schemas.Type{schemas.PaymentAuthorized}},
@@ -102,8 +102,8 @@ var xenditTellers = []Teller{
 	{Event: "payment_method.expired", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// xenditReaders has, for each event name, the function that reads its data and
-// the event type.
+// xenditReaders maps an event to the function that reads its data and to the event
+// type.
 var xenditReaders = map[string]struct {
 	read func(xenditData, schemas.Type, Options) (fact, error)
 	typ  schemas.Type
@@ -169,8 +169,8 @@ var xenditReaders = map[string]struct {
 	"disbursement FAILED":    {xenditPayout, schemas.PayoutFailed},
 }
 
-// xenditExponents has the currencies whose minor unit at Xendit differs from
-// ISO 4217: version 3 payouts count whole rupiahs.
+// xenditExponents lists the currencies whose minor unit at Xendit differs from ISO
+// 4217: version 3 payouts count whole rupiahs.
 var xenditExponents = map[string]int{"IDR": 0}
 
 // xenditEvent is the body of a webhook. The object that it is about is read
@@ -184,8 +184,7 @@ type xenditEvent struct {
 	xenditLegacy
 }
 
-// xenditLegacy has the fields that tell what a webhook without an event name is
-// about.
+// xenditLegacy has the fields that show what a webhook without an event name is about.
 type xenditLegacy struct {
 	Status                  text `json:"status"`
 	ExternalID              text `json:"external_id"`
@@ -312,7 +311,7 @@ func xenditNormalize(payload []byte, o Options) ([]fact, error) {
 			facts[i] = xenditDisbursement(d, o)
 		}
 		return facts, nil
-	case e.Event == "" && e.Data.Kind() == '{': // the fields in data tell what the webhook is about
+	case e.Event == "" && e.Data.Kind() == '{': // the fields in data show what the webhook is about
 		var d xenditLegacy
 		if err := redecode(e.Data, &d); err != nil {
 			return nil, err
@@ -493,7 +492,7 @@ var xenditStatusTypes = map[text]schemas.Type{
 	"EXPIRED":            schemas.PaymentExpired,
 }
 
-// xenditPayoutStatusTypes does the same for payouts.
+// xenditPayoutStatusTypes does the same as xenditStatusTypes for payouts.
 var xenditPayoutStatusTypes = map[text]schemas.Type{
 	"REQUESTED": schemas.PayoutProcessing,
 	"ACCEPTED":  schemas.PayoutProcessing,
@@ -584,7 +583,7 @@ func xenditSession(d xenditData, typ schemas.Type, o Options) (f fact, err error
 		d.ID, d.Status = "", ""
 		return xenditToken(d, schemas.MandateActive, o)
 	case d.SessionType == "SAVE":
-		f.Why = "a session that stores a payment method, and names none"
+		f.Why = "the session stored a payment method and does not name it"
 		return f, nil
 	case paid && d.CaptureMethod == "MANUAL":
 		typ = schemas.PaymentAuthorized

@@ -27,7 +27,7 @@ var xsolla = Connector{
 	normalize: xsollaNormalize,
 }
 
-// xsollaTellers are the notification types, the most important first. In projects with
+// xsollaTellers lists the notification types, the most important first. In projects with
 // the webhooks of payments and orders together, order_paid and order_canceled come
 // alone.
 var xsollaTellers = []Teller{
@@ -45,7 +45,7 @@ var xsollaTellers = []Teller{
 	{Event: "cancel_subscription", Facts: []schemas.Type{schemas.MandateRevoked}},
 }
 
-// xsollaReaders has, for each notification type, the function that reads it.
+// xsollaReaders maps a notification type to the function that reads it.
 var xsollaReaders = map[string]func(xsollaNotification) (fact, error){
 	"payment":                xsollaPayment,
 	"order_paid":             xsollaPayment,
@@ -253,7 +253,7 @@ func xsollaDispute(n xsollaNotification) (fact, error) {
 		typ = schemas.DisputeOpened
 	}
 	if typ == "" {
-		return ignored(n.Type, fmt.Sprintf("the dispute has the status %q, which decides nothing", d.Status)), nil
+		return ignored(n.Type, fmt.Sprintf("the dispute has the status %q, which is not a decision", d.Status)), nil
 	}
 	f, err := xsollaTransaction(n, typ)
 	if err != nil {
@@ -304,5 +304,5 @@ func xsollaSubscription(n xsollaNotification) (f fact, err error) {
 // xsollaUserCheck reads a request that asks whether a user exists. There is no
 // payment yet.
 func xsollaUserCheck(n xsollaNotification) (fact, error) {
-	return ignored(n.Type, "a question whether the user exists: every one is answered yes"), nil
+	return ignored(n.Type, "a check whether the user exists, which tollbridge always answers with yes"), nil
 }
