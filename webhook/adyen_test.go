@@ -12,9 +12,9 @@ import (
 )
 
 // TestAdyenEventCodes: package verify refuses a ":" in the fields of exactly the
-// eventCodes that package normalize makes events of. An eventCode that only normalize
-// knew could be forged, and a webhook with one that only verify knew would be refused
-// for its free text.
+// eventCodes that package normalize makes events of. If only normalize knew an
+// eventCode, its webhooks could be forged. If only verify knew it, webhooks with a ":"
+// in free text would be refused.
 func TestAdyenEventCodes(t *testing.T) {
 	keys, private, _ := sign.Dev("adyen")
 	now := time.Unix(1767262535, 0)

@@ -26,7 +26,7 @@ type Archived struct {
 	Path      string `json:"path"`
 	Query     string `json:"query,omitempty"`
 	// Header has the content type and the headers that verification reads. A
-	// token that is the secret itself stands there as its digest.
+	// token that is the secret itself is replaced by its digest.
 	Header     http.Header       `json:"header"`
 	Body       []byte            `json:"-"`
 	ReceivedAt time.Time         `json:"received_at"`
@@ -35,8 +35,9 @@ type Archived struct {
 	Reason     string            `json:"reason,omitempty"` // see [Verdict.Reasons]
 	EventIDs   []string          `json:"event_ids,omitempty"`
 	Trace      string            `json:"traceparent,omitempty"` // W3C trace context
-	// Handles is the place of a dead letter, PARTITION-OFFSET, that was retried or
-	// discarded. A record with it only says so: it is no webhook and has no body.
+	// Handles is the PARTITION-OFFSET of a dead letter that was retried or
+	// discarded. A record with it reports only that: it is not a webhook and
+	// has no body.
 	Handles string `json:"handles,omitempty"`
 	By      string `json:"by,omitempty"` // the user who retried or discarded it
 }
@@ -67,16 +68,16 @@ const (
 	headerHTTP       = "http-"       // before the name of a header of the request
 )
 
-// ID returns what is the same for each delivery of the webhook and differs
-// between webhooks: the endpoint and the SHA-256 of the body. What else a
-// redelivery changes, such as the time of its signature, is not part of it.
+// ID returns an id of the webhook, which is the same for each delivery: the
+// endpoint and the SHA-256 of the body. Anything else that a redelivery
+// changes, such as the time of its signature, is not part of it.
 func (a Archived) ID() string {
 	digest := sha256.Sum256(a.Body)
 	return a.Connector + "/" + a.Endpoint + ":" + hex.EncodeToString(digest[:])
 }
 
-// Record returns the record of the archived webhook. Of the request's headers it
-// has those that [Archived.Header] names, tokens as digests.
+// Record returns the record of the archived webhook. It has the request headers
+// that [Archived.Header] describes, with tokens as digests.
 func (a Archived) Record(key string) schemas.Record {
 	headers := []schemas.Header{
 		{Name: headerReceivedAt, Value: a.ReceivedAt.UTC().Format(time.RFC3339Nano)},
@@ -99,8 +100,8 @@ func (a Archived) Record(key string) schemas.Record {
 	return schemas.Record{Key: []byte(key), Value: a.Body, Headers: headers}
 }
 
-// ReadArchived reads the record of an archived webhook. The error says that the
-// record is another program's.
+// ReadArchived reads the record of an archived webhook. It returns an error if
+// the record is not that of an archived webhook.
 func ReadArchived(headers []schemas.Header, body []byte) (Archived, error) {
 	a := Archived{Header: http.Header{}, Body: body}
 	received := ""

@@ -15,10 +15,10 @@ type Endpoint struct {
 	Connector string
 	Name      string // the last part of the path; empty is "default"
 	Live      bool   // ignore facts of the processor's test mode
-	// URL is the address that the processor calls, without a query. PublicURL is
-	// the part of it before the path, and is used if URL is empty. One of them is
-	// needed if the processor signs the address: it is never taken from the Host
-	// header.
+	// URL is the address that the processor calls, without a query. PublicURL
+	// is the part of it before the path, and is used if URL is empty. One of
+	// them is needed if the processor signs the address, which is never taken
+	// from the Host header.
 	URL, PublicURL string
 	Keys           verify.Keys
 	MerchantIDKeys []string // see [normalize.Options]
@@ -85,8 +85,8 @@ func (e Endpoint) checkValues() error {
 	return nil
 }
 
-// Warnings returns a warning for each setting that the endpoint should have and has
-// not, because its default is not right for most merchants.
+// Warnings returns a warning for each setting that is not set although its
+// default is wrong for most merchants.
 func (e Endpoint) Warnings() []string {
 	var all []string
 	n, _ := normalize.Lookup(e.Connector)
@@ -98,8 +98,8 @@ func (e Endpoint) Warnings() []string {
 	return all
 }
 
-// callable reports whether a processor could call an address. An empty one is
-// not set, and accepted.
+// callable reports whether a processor could call an address. It accepts an
+// empty address, which means that none is set.
 func callable(address string) bool {
 	u, err := url.Parse(address)
 	return address == "" || err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && u.RawQuery == "" && u.Fragment == ""

@@ -11,8 +11,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// TestAddress: what a signature may be over is what was configured, whatever
-// the request says of where it was sent.
+// TestAddress: the address is the configured one, whatever host the request
+// names.
 func TestAddress(t *testing.T) {
 	const public, own = "https://pay.example.com/", "https://shop.example.com/hooks"
 	for _, tt := range []struct{ target, url, publicURL, want string }{
@@ -68,6 +68,6 @@ func TestSettingWarnings(t *testing.T) {
 	}
 	e := Endpoint{Connector: "adyen"}
 	if len(e.Warnings()) == 0 {
-		t.Error("adyen warns of no setting")
+		t.Error("adyen has no warning about a setting")
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// A program that receives its webhooks itself verifies and reads each by one call.
+// A program that receives its webhooks itself verifies and reads each with one
+// call.
 func ExampleHandleEvent() {
 	const secret = "whsec_your_endpoint_secret"
 	body := []byte(`{

@@ -1,6 +1,6 @@
 // Package webhook verifies and normalises one webhook, without a server and
-// without Kafka. [HandleEvent] is all that a program needs that receives its
-// webhooks itself:
+// without Kafka. A program that receives its webhooks itself needs only
+// [HandleEvent]:
 //
 //	endpoint := webhook.Endpoint{
 //		Connector: "stripe",
@@ -28,8 +28,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// ErrNoEvent is wrapped if a webhook is verified and readable, and reports
-// nothing that tollbridge has an event type for.
+// ErrNoEvent means that a webhook is verified and readable, and reports nothing
+// that tollbridge has an event type for.
 var ErrNoEvent = errors.New("no event")
 
 // keyring keeps the public keys that [HandleEvent] fetched.

@@ -39,8 +39,8 @@ func signed(t *testing.T, connector, sample string) (webhook.Endpoint, verify.Re
 	return e, r
 }
 
-// TestHandleEvent: HandleEvent verifies a webhook of every connector, and refuses
-// it once its body or its secret is another one.
+// TestHandleEvent: HandleEvent verifies a webhook of every connector, and
+// refuses it with another body or without a secret.
 func TestHandleEvent(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		t.Run(connector, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestHandleEvent(t *testing.T) {
 	}
 }
 
-// noEvents is the connectors whose webhooks only name what happened, or have no
-// event types of their own.
+// noEvents lists the connectors whose webhooks give no event: they only name
+// what changed, or the sender defines the event types.
 var noEvents = map[string]bool{"mercadopago": true, "standardwebhooks": true, "svix": true}
 
 // firstWithEvents returns the name of a connector's first sample that is verified
@@ -106,7 +106,7 @@ func firstWithEvents(t *testing.T, connector string) string {
 	return ""
 }
 
-// TestHandleEventErrors: what the error wraps.
+// TestHandleEventErrors: HandleEvent returns the documented errors.
 func TestHandleEventErrors(t *testing.T) {
 	e := webhook.Endpoint{Connector: "stripe", Keys: verify.Keys{Secrets: []verify.Secret{
 		{Name: "old", Value: "whsec_an_old_secret"}, {Name: "main", Value: "whsec_the_main_secret"},
@@ -140,8 +140,8 @@ const captured = `{
 		"metadata": {"merchant_transaction_id": "order-43"}}}
 }`
 
-// TestArchived: what is read from an archived webhook's record is what was
-// written, and gives the same events again.
+// TestArchived: ReadArchived returns the webhook that Record wrote, and it
+// gives the same events.
 func TestArchived(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		t.Run(connector, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestArchived(t *testing.T) {
 				t.Error("a header that verification does not read is archived")
 			}
 			if !got.Is(e) || got.ID() != a.ID() {
-				t.Errorf("it is of %s/%s and its id is %s, want %s", got.Connector, got.Endpoint, got.ID(), a.ID())
+				t.Errorf("read a webhook of %s/%s with the id %s, want the id %s", got.Connector, got.Endpoint, got.ID(), a.ID())
 			}
 			got.Header, a.Header = nil, nil
 			if !reflect.DeepEqual(got, a) {
@@ -180,7 +180,7 @@ func TestArchived(t *testing.T) {
 			again, _ := webhook.ReadArchived(record.Headers, record.Value)
 			after := e.JudgeArchived(t.Context(), new(verify.Keyring), again)
 			if after.Err != nil || !reflect.DeepEqual(after.Events, before.Events) {
-				t.Errorf("judged again: %v, %d events, want %d", after.Err, len(after.Events), len(before.Events))
+				t.Errorf("JudgeArchived: %v, %d events, want %d", after.Err, len(after.Events), len(before.Events))
 			}
 		})
 	}
@@ -191,8 +191,8 @@ func TestArchived(t *testing.T) {
 	}
 }
 
-// TestImports: who verifies webhooks in a program of their own gets no HTTP
-// framework, no Kafka client, no store and no metrics.
+// TestImports: package webhook depends on no HTTP framework, Kafka client,
+// store or metrics library.
 func TestImports(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".").Output()
 	if err != nil {
