@@ -7,8 +7,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestAsyncAPI reads the document as a tool would that makes consumers of it.
-// (AsyncAPI's own parser, which is JavaScript, accepts it too.)
+// TestAsyncAPI reads the document as a code generator would. (AsyncAPI's own
+// parser, which is JavaScript, accepts it too.)
 func TestAsyncAPI(t *testing.T) {
 	type ref struct {
 		Ref string `json:"$ref"`
@@ -47,7 +47,7 @@ func TestAsyncAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.AsyncAPI != "3.0.0" {
-		t.Errorf("it is AsyncAPI %q, want 3.0.0", got.AsyncAPI)
+		t.Errorf("the version of AsyncAPI is %q, want 3.0.0", got.AsyncAPI)
 	}
 	if n, want := len(got.Channels), len(schemas.Types()); n != want || len(got.Operations) != want || len(got.Components.Messages) != want {
 		t.Errorf("%d channels, %d operations, %d messages, want %d of each", n, len(got.Operations), len(got.Components.Messages), want)

@@ -10,7 +10,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestCloudEvents reads events with CloudEvents' own library for Go.
+// TestCloudEvents reads events with the Go library of CloudEvents.
 func TestCloudEvents(t *testing.T) {
 	for _, typ := range schemas.Types() {
 		e := full(typ)
@@ -41,7 +41,7 @@ func TestCloudEvents(t *testing.T) {
 			}
 		}
 		if len(ce.Extensions()) != 0 {
-			t.Errorf("%s: taken for extensions: %v", typ, ce.Extensions())
+			t.Errorf("%s: read as extensions: %v", typ, ce.Extensions())
 		}
 		var got schemas.Data
 		if err := ce.DataAs(&got); err != nil {

@@ -19,8 +19,8 @@ import (
 var update = flag.Bool("update", false, "write schemas/json anew, if the change is compatible")
 
 // TestCompatible compares the schemas with those in json/, which consumers
-// have. It refuses a change that is not compatible; with -update it writes one
-// that is.
+// have. It fails after an incompatible change; with -update it writes a
+// compatible one to json/.
 func TestCompatible(t *testing.T) {
 	want := map[string][]byte{"asyncapi.json": schemas.AsyncAPI("")}
 	for _, typ := range schemas.Types() {
@@ -46,7 +46,7 @@ func TestCompatible(t *testing.T) {
 			continue
 		}
 		if !*update {
-			t.Errorf("%s is not what the code has: run go test ./schemas -run TestCompatible -update, and commit it", path)
+			t.Errorf("%s differs from the code: run go test ./schemas -run TestCompatible -update, and commit it", path)
 		} else if err := os.WriteFile(path, now, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestCompatible(t *testing.T) {
 	}
 }
 
-// TestIncompatible: what [TestCompatible] refuses and what it lets pass.
+// TestIncompatible: which changes [TestCompatible] refuses and accepts.
 func TestIncompatible(t *testing.T) {
 	type object = map[string]any
 	at := func(o object, path ...string) object {
@@ -121,9 +121,9 @@ func TestIncompatible(t *testing.T) {
 	}
 }
 
-// incompatible returns what a schema no longer has, or has otherwise, of the
-// one before. Only fields, definitions and examples may be added, and only
-// texts for people may change.
+// incompatible returns what a schema lacks or changes compared with an earlier
+// version. Only fields, definitions and examples may be added, and only texts
+// for people may change.
 func incompatible(t *testing.T, before, after []byte) []string {
 	t.Helper()
 	var b, a any
@@ -138,8 +138,8 @@ func incompatible(t *testing.T, before, after []byte) []string {
 	return changes("", "", b, a)
 }
 
-// changes compares what stands at a path of two schemas; in is the keyword
-// that it is the value of.
+// changes compares the values at a path of two schemas; in is the keyword that
+// they are the value of.
 func changes(path, in string, before, after any) (broken []string) {
 	b, object := before.(map[string]any)
 	a, still := after.(map[string]any)
@@ -167,5 +167,5 @@ func changes(path, in string, before, after any) (broken []string) {
 	return broken
 }
 
-// forPeople is the keywords that say nothing of what is valid.
+// forPeople lists the keywords that do not affect validation.
 var forPeople = map[string]bool{"title": true, "description": true, "$comment": true, "examples": true}

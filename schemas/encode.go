@@ -6,13 +6,12 @@ import (
 	"fmt"
 )
 
-// MostBytes is how many bytes an encoded event may have. A topic takes records
-// of a mebibyte by default, and its record has the subject once more, as the key.
+// MostBytes is the maximum size of an encoded event in bytes. A topic accepts
+// records of 1 MiB by default, and the record also has the subject as its key.
 const MostBytes = 512 << 10
 
-// Encode returns the event as JSON, the value of its record. The characters <, >
-// and & stand as they are: no browser reads it as HTML, and escaped each would
-// take six bytes.
+// Encode returns the event as JSON, the value of its record. It does not escape
+// <, > and &: no browser reads it as HTML, and each would take six bytes.
 func (e Event) Encode() ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -85,8 +85,8 @@ type Data struct {
 	ConnectorEventID       string `json:"connector_event_id,omitempty"`       // the processor's id of this event, if the signature covers it
 	ConnectorEventType     string `json:"connector_event_type"`               // the processor's own name for the event: payment_intent.succeeded
 	ConnectorTransactionID string `json:"connector_transaction_id,omitempty"` // the processor's id of the payment; of the parent payment for refunds and disputes
-	// UnsignedIDs is whether no signature covers the processor's ids: no reference
-	// is learnt from them. It is not published.
+	// UnsignedIDs says that no signature covers the processor's ids: no
+	// reference is stored for them. It is not published.
 	UnsignedIDs bool `json:"-"`
 	// ConnectorReferences are the processor's other ids of the payment, such as
 	// the id of its charge or order. A later webhook may use one of them.
@@ -189,8 +189,8 @@ func CheckReference(s string) error {
 	return nil
 }
 
-// ids returns the account and the processor's ids. [Event.Validate] applies the
-// rule of the merchant's reference to them: other events are joined by them.
+// ids returns the account and the processor's ids. [Event.Validate] checks them
+// like the merchant's reference, because they link events.
 func (d Data) ids() []string {
 	return append([]string{d.Account, d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID}, d.ConnectorReferences...)
 }

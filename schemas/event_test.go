@@ -103,9 +103,9 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// everything is the encoding of an event with every field there is: a name
-// that changes here changes for every consumer, and needs a new version of the
-// schema (see [schemas.Type.Schema]).
+// everything is the encoding of an event with every field. A name that changes
+// here changes for every consumer, and needs a new version of the schema (see
+// [schemas.Type.Schema]).
 const everything = `{
   "specversion": "1.0",
   "id": "8c0a8728-1fde-5364-b668-e4aa54b8508e",
@@ -177,7 +177,7 @@ func TestEncoding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(b, &e.Data); err != nil { // fields that are not there stay
+		if err := json.Unmarshal(b, &e.Data); err != nil { // fields that b lacks keep their values
 			t.Fatal(err)
 		}
 	}
@@ -194,12 +194,12 @@ func TestEncoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again, _ := json.MarshalIndent(back, "", "  "); string(again) != everything {
-		t.Errorf("decoded and encoded again, it is\n%s", again)
+		t.Errorf("decoded and encoded again, the event is\n%s", again)
 	}
 }
 
-// TestEncodingOfLittle: what the processor did not send is absent, and live is
-// there when false.
+// TestEncodingOfLittle: fields that the processor did not send are absent, and
+// live is present even if it is false.
 func TestEncodingOfLittle(t *testing.T) {
 	got, err := json.Marshal(schemas.Data{MerchantTransactionID: "order-43", KeySource: schemas.KeyFromConnector, Connector: "stripe",
 		Endpoint: "default", ConnectorEventType: "some.event", Status: "captured", ReceivedAt: received})

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Fields is a set of the optional fields of an event that say what happened. The
-// webhooks that tell one fact can have different ones. It has one bit for each entry
-// of fields.
+// Fields is a set of the optional fields of an event that say what happened, with one
+// bit for each entry of fields. The webhooks that report one fact can have different
+// fields.
 type Fields uint64
 
-// fields are the fields of [Fields], in the order of their bits: a state store has
-// the bits, so further ones come last.
+// fields lists the fields of [Fields] in the order of their bits. State stores
+// contain the bits, so new fields must come last.
 var fields = []field{
 	{"key",
 		func(d *Data) bool { return d.KeySource == KeyFromPayload || d.KeySource == KeyFromReference },
@@ -83,7 +83,7 @@ func (s Fields) String() string {
 	return strings.Join(names, ",")
 }
 
-// ParseFields returns the fields with the names. It leaves out unknown ones.
+// ParseFields returns the fields with the names. It ignores unknown names.
 func ParseFields(names string) (s Fields) {
 	for name := range strings.SplitSeq(names, ",") {
 		if i := slices.IndexFunc(fields, func(f field) bool { return f.name == name }); i >= 0 {
@@ -93,10 +93,10 @@ func ParseFields(names string) (s Fields) {
 	return s
 }
 
-// Fill returns e with the fields that it lacks and other has, and all
-// ConnectorReferences of both. Other is the same fact, told by another of the
-// processor's webhooks. Where both have a field, that of e counts. Added has the
-// fields that e lacked.
+// Fill returns e with the fields that it lacks and other has, and with the
+// ConnectorReferences of both. Other is the same fact, reported by another webhook of
+// the processor. Where both have a field, Fill keeps that of e. Added has the fields
+// that e lacked.
 func (e Event) Fill(other Event) (filled Event, added Fields) {
 	d := &e.Data
 	before := e.Fields()
@@ -115,8 +115,8 @@ func (e Event) Fill(other Event) (filled Event, added Fields) {
 	return e, e.Fields() &^ before
 }
 
-// Reference is what a webhook without an event says of a payment: the merchant's
-// reference, and the processor's ids that it belongs to.
+// Reference links the processor's ids of a payment to the merchant's reference. It
+// comes from a webhook without an event.
 type Reference struct {
 	MerchantTransactionID string   `json:"merchant_transaction_id"`
 	Connector             string   `json:"connector"`

@@ -7,7 +7,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestFieldsByName: a record's header says which fields an event has.
+// TestFieldsByName: ParseFields reads the names that Fields.String writes.
 func TestFieldsByName(t *testing.T) {
 	for _, typ := range schemas.Types() {
 		e := full(typ)
@@ -20,8 +20,8 @@ func TestFieldsByName(t *testing.T) {
 	}
 }
 
-// TestFill: an event without its optional fields gets all of them from another that
-// tells the same fact, and a full one keeps its own.
+// TestFill: an event without its optional fields gets all of them from another event
+// of the same fact, and a full one keeps its own.
 func TestFill(t *testing.T) {
 	for _, typ := range schemas.Types() {
 		e := full(typ)

@@ -8,7 +8,7 @@ import (
 
 // namespace is the UUID namespace of event ids: the UUIDv5 of
 // "urn:tollbridge:event" in the URL namespace of RFC 9562. It must never
-// change: consumers would take every event for a new one.
+// change: consumers would treat every event as new.
 var namespace = uuidv5([16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}, []byte("urn:tollbridge:event"))
 
 // ID returns the id of an event: a UUIDv5 (RFC 9562, section 5.5) of the

@@ -9,8 +9,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestIDNeverChanges: an id that changes makes every consumer handle every
-// event once more. If this fails, it is the code that is wrong.
+// TestIDNeverChanges: with changed ids every consumer would process every event
+// once more. If this test fails, the code is wrong, not the test.
 func TestIDNeverChanges(t *testing.T) {
 	const want = "e4508b57-fd37-5870-9448-cba805231820"
 	if got := schemas.ID("stripe", "default", "evt_1", schemas.PaymentCaptured, 0); got != want {
@@ -18,7 +18,7 @@ func TestIDNeverChanges(t *testing.T) {
 	}
 }
 
-// TestIDIsUUIDv5: anybody can make the ids, from what the comments say.
+// TestIDIsUUIDv5: the ids can be computed from what the comments say.
 func TestIDIsUUIDv5(t *testing.T) {
 	namespace := uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:tollbridge:event"))
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func TestIDIsUUIDv5(t *testing.T) {
 	}
 }
 
-// TestIDsDiffer: no part reads as the end of one field or the start of the next.
+// TestIDsDiffer: moving text from one field to the next changes the id.
 func TestIDsDiffer(t *testing.T) {
 	seen := map[string]string{}
 	for _, c := range []struct {

@@ -30,9 +30,9 @@ type schema struct {
 // should: a later version may add some. [StrictJSONSchema] refuses them.
 func JSONSchema(t Type) []byte { return indented(schemaOf(t)) }
 
-// StrictJSONSchema returns the JSON Schema of t's events as this version
-// writes them: it refuses fields and values that this version does not have.
-// It is for tests of what produces events, not for consumers.
+// StrictJSONSchema returns the JSON Schema of t's events as this version writes
+// them: it refuses fields and values that this version does not have. It is for
+// tests of code that produces events, not for consumers.
 func StrictJSONSchema(t Type) []byte {
 	var s any
 	if err := json.Unmarshal(JSONSchema(t), &s); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// document reads JSON as package jsonschema wants it.
+// document decodes JSON into the types that package jsonschema expects.
 func document(t *testing.T, b []byte) any {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
@@ -25,7 +25,7 @@ func document(t *testing.T, b []byte) any {
 	return doc
 }
 
-// encoded is an event as a consumer reads it.
+// encoded returns an event as a consumer decodes it.
 func encoded(t *testing.T, e schemas.Event) map[string]any {
 	t.Helper()
 	b, err := json.Marshal(e)
@@ -35,7 +35,7 @@ func encoded(t *testing.T, e schemas.Event) map[string]any {
 	return document(t, b).(map[string]any)
 }
 
-// compile compiles what stands at a place of a document.
+// compile compiles the schema at a location of a document.
 func compile(t *testing.T, doc any, url, place string) *jsonschema.Schema {
 	t.Helper()
 	c := jsonschema.NewCompiler()
@@ -72,9 +72,9 @@ func TestJSONSchema(t *testing.T) {
 	}
 }
 
-// conform makes sure that a schema takes the events of its type and nothing
-// that differs from one. Fields and values that a later version may add are
-// refused by a strict schema only.
+// conform checks that a schema accepts the events of its type and refuses
+// invalid ones. Only a strict schema refuses fields and values that a later
+// version may add.
 func conform(t *testing.T, typ schemas.Type, s *jsonschema.Schema, strict bool) {
 	if err := s.Validate(encoded(t, full(typ))); err != nil {
 		t.Errorf("refuses an event with all fields: %v", err)
@@ -183,7 +183,7 @@ func TestSchemaHasEveryField(t *testing.T) {
 	}
 }
 
-// TestSchemaHasEveryWord: what the schema lists is what the constants are.
+// TestSchemaHasEveryWord: the schema lists the values of the constants.
 func TestSchemaHasEveryWord(t *testing.T) {
 	s := compile(t, document(t, schemas.StrictJSONSchema(schemas.DisputeOpened)), "urn:test", "")
 	for _, k := range []schemas.KeySource{schemas.KeyFromPayload, schemas.KeyFromRequest, schemas.KeyFromReference, schemas.KeyFromConnector} {
@@ -213,7 +213,7 @@ func union(a, b []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
 }
 
-// TestSchemaOfTimes: the encoding of every time is one the schema takes.
+// TestSchemaOfTimes: the schema accepts the encoding of every time.
 func TestSchemaOfTimes(t *testing.T) {
 	s := compile(t, document(t, schemas.JSONSchema(schemas.PaymentCaptured)), "urn:test", "")
 	for _, when := range []time.Time{happened, received, time.Unix(0, 1).UTC(), happened.In(time.FixedZone("IST", 19800))} {

@@ -92,12 +92,12 @@ func Minor(value int64, currency string, theirs map[string]int) (Amount, error) 
 	return Amount{value, code}, nil
 }
 
-// Major returns an amount that a processor sent in major units as decimal
-// text: ("10.5", "EUR") is {1050, "EUR"}. The text may have a sign, and zeros
-// beyond the currency's decimals; any other digit there is an error, since it
-// would be lost. A decimal point needs digits on both sides. Without a currency
-// the number of decimals in the text counts: ("10.00", "") is {1000, "XXX"}.
-// An error wraps [ErrAmount].
+// Major returns an amount that a processor sent in major units as decimal text:
+// ("10.5", "EUR") is {1050, "EUR"}. The text may have a sign, and zeros beyond
+// the currency's decimals; any other digit there is an error, since it would be
+// lost. A decimal point needs digits on both sides. Without a currency, the
+// amount has the decimals of the text: ("10.00", "") is {1000, "XXX"}. An error
+// wraps [ErrAmount].
 func Major(decimal, currency string) (Amount, error) {
 	code, err := code(currency)
 	if err != nil {

@@ -71,7 +71,7 @@ func TestMajorRefuses(t *testing.T) {
 		{"٣", "EUR", "not a decimal number"},
 		{"NaN", "EUR", "not a decimal number"},
 		{"92233720368547758.08", "EUR", "too large"},
-		{"-92233720368547758.08", "EUR", "too large"}, // fits, and has no opposite
+		{"-92233720368547758.08", "EUR", "too large"}, // fits, but cannot be negated
 		{"9223372036854775807", "EUR", "too large"},
 		{"1.00000000000000000000", "", "too large"},
 		{"1", "ABC", "number of decimals of this currency is not known"},
@@ -97,17 +97,17 @@ func TestMinor(t *testing.T) {
 		{1099, "EUR", 1099, "EUR"},
 		{-1099, "eur", -1099, "EUR"},
 		{1099, "JPY", 1099, "JPY"},
-		{500, "ISK", 5, "ISK"}, // they have more decimals
+		{500, "ISK", 5, "ISK"}, // theirs has more decimals
 		{-500, "isk", -5, "ISK"},
 		{0, "ISK", 0, "ISK"},
-		{5, "MGA", 500, "MGA"}, // they have fewer
+		{5, "MGA", 500, "MGA"}, // theirs has fewer
 		{-5, "MGA", -500, "MGA"},
 		{150, "KWD", 1500, "KWD"},
 		{math.MaxInt64 / 10, "KWD", math.MaxInt64 / 10 * 10, "KWD"},
 		{-(math.MaxInt64 / 10), "KWD", -(math.MaxInt64 / 10 * 10), "KWD"},
 		{1099, "", 1099, "XXX"},
-		{1099, "XXX", 1099, "XXX"}, // no currency has no decimals to differ in
-		{1099, "BTC", 1099, "BTC"}, // unknown, and nothing to convert
+		{1099, "XXX", 1099, "XXX"}, // without a currency, theirs does not apply
+		{1099, "BTC", 1099, "BTC"}, // an unknown currency that theirs does not have
 		{math.MaxInt64, "EUR", math.MaxInt64, "EUR"},
 	} {
 		got, err := schemas.Minor(c.value, c.currency, theirs)
@@ -124,7 +124,7 @@ func TestMinor(t *testing.T) {
 		{math.MaxInt64/10 + 1, "KWD", "too large"},
 		{-math.MaxInt64/10 - 1, "KWD", "too large"},
 		{math.MaxInt64 / 10, "MGA", "too large"}, // at the second step
-		{math.MinInt64, "EUR", "too large"},      // it has no opposite
+		{math.MinInt64, "EUR", "too large"},      // it cannot be negated
 		{1, "ABC", "number of decimals of this currency is not known"},
 		{1, "EU", "three-letter code"},
 	} {
@@ -171,12 +171,12 @@ func TestMajorReadsMinor(t *testing.T) {
 	}
 }
 
-// text writes minor units as major ones: (-5, 2) is "-0.05".
+// text returns minor units as text in major units: (-5, 2) is "-0.05".
 func text(value int64, exponent int) string {
 	return new(big.Rat).SetFrac(big.NewInt(value), power(exponent)).FloatString(exponent)
 }
 
-// power is ten to the exponent.
+// power returns ten to the power of the exponent.
 func power(exponent int) *big.Int {
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(exponent)), nil)
 }
@@ -210,7 +210,7 @@ func FuzzMajor(f *testing.F) {
 		fits := exact.IsInt() && exact.Num().IsInt64() && exact.Num().Int64() != math.MinInt64
 		switch {
 		case fits != (err == nil):
-			t.Fatalf("Major(%q, %q): error %v, and it is exactly %s", decimal, currency, err, exact)
+			t.Fatalf("Major(%q, %q): error %v, want %s", decimal, currency, err, exact)
 		case fits && got.Value != exact.Num().Int64():
 			t.Fatalf("Major(%q, %q) = %d, want %s", decimal, currency, got.Value, exact.Num())
 		}
@@ -252,7 +252,7 @@ func TestCurrenciesAsWritten(t *testing.T) {
 				t.Errorf("%q, with %d decimals, is not three capital letters", code, exponent)
 			}
 			if seen[code] {
-				t.Errorf("%s stands in the table twice", code)
+				t.Errorf("%s is in the table twice", code)
 			}
 			seen[code] = true
 		}

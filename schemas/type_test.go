@@ -9,7 +9,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// families is the first words of the types.
+// families lists the first words of the types.
 var families = []string{"payment", "refund", "dispute", "payout", "mandate", "fraud"}
 
 func TestTypes(t *testing.T) {
@@ -17,21 +17,21 @@ func TestTypes(t *testing.T) {
 	seen := map[schemas.Type]bool{}
 	said := map[string]schemas.Type{}
 	for _, typ := range schemas.Types() {
-		if !form.MatchString(string(typ)) { // it is a topic's name too
+		if !form.MatchString(string(typ)) { // it is also the name of a topic
 			t.Errorf("%s is not of the form %s", typ, form)
 		}
 		if seen[typ] {
-			t.Errorf("%s stands in the table twice", typ)
+			t.Errorf("%s is in the table twice", typ)
 		}
 		seen[typ] = true
 		if !typ.Known() {
 			t.Errorf("%s is not known", typ)
 		}
 		if says := typ.Description(); !regexp.MustCompile(`^[A-Z].*[^.]\.$`).MatchString(says) {
-			t.Errorf("%s says %q, want a sentence with a full stop", typ, says)
+			t.Errorf("the description of %s is %q, want a sentence with a full stop", typ, says)
 		}
 		if other, ok := said[typ.Description()]; ok {
-			t.Errorf("%s and %s say the same", typ, other)
+			t.Errorf("%s and %s have the same description", typ, other)
 		}
 		said[typ.Description()] = typ
 		if got := typ.Family() + "." + typ.Status(); got != string(typ) {
@@ -51,7 +51,7 @@ func TestTypes(t *testing.T) {
 func TestUnknownTypes(t *testing.T) {
 	for _, typ := range []schemas.Type{"", "payment", "payment.", "payment.Captured", "payment.captured ", "charge.succeeded"} {
 		if typ.Known() || typ.Description() != "" {
-			t.Errorf("%q is known, and says %q", typ, typ.Description())
+			t.Errorf("%q is known, with the description %q", typ, typ.Description())
 		}
 	}
 	if f, s := schemas.Type("payment").Family(), schemas.Type("payment").Status(); f != "payment" || s != "" {
@@ -59,7 +59,8 @@ func TestUnknownTypes(t *testing.T) {
 	}
 }
 
-// TestTypesIsACopy: what a caller does with the list is its own affair.
+// TestTypesIsACopy: a caller that changes the list does not change the table of
+// types.
 func TestTypesIsACopy(t *testing.T) {
 	schemas.Types()[0] = "mine"
 	if schemas.Types()[0] == "mine" {
