@@ -11,30 +11,27 @@ import (
 	"time"
 )
 
-// adyen puts a signature into each item of the body: base64 of the HMAC-SHA256,
-// under the bytes that the hex key stands for, of eight of the item's fields
-// joined by ":" and not escaped. A batch is good if every item is; an empty
-// one, which nobody signed, is malformed. Because nothing is escaped, a ":" in a
-// field other than merchantReference could be the trace of somebody who moved
-// text from one field to its neighbour: an item that an event is made of is
-// refused for it. Reports, whose file name is their pspReference, and other
-// items without an event can have it. A webhook of the method "HTTP POST" is one
-// item as a form, its additionalData spelled out as additionalData.hmacSignature
-// and so on.
+// adyen signs each item of the body: the base64 of an HMAC-SHA256 of eight of the item's
+// fields, joined by ":" and not escaped. The key is issued as hex. A batch is verified only
+// if every item is. An empty batch has no signature and is malformed. Because nothing is
+// escaped, a ":" in a field other than merchantReference may come from an attacker who
+// moved text from one field to the next: if the item becomes an event, it is refused.
+// Reports, whose pspReference is a file name, and other items that become no event may
+// have a ":". A webhook of the method "HTTP POST" is one item as a form, with field names
+// such as additionalData.hmacSignature.
 //
-// Nothing else is signed. Whoever has seen one signed item can send it again
-// with another eventDate, reason, paymentMethod, live or additionalData: a
-// refused payment never becomes a good one, but a chargeback that was lost can
-// be made to look won (disputeStatus), and a cancellation like a refund
-// (modification.action). The test and the live platform have keys of their own,
-// so that live is as good as the key. Basic authentication or an allow-list in
-// front of the endpoint keeps strangers from trying.
+// Nothing else is signed. Anyone who captured a signed item can send it with another
+// eventDate, reason, paymentMethod, live or additionalData. This never makes a refused
+// payment look authorised, but it can make a lost chargeback look won (disputeStatus), and
+// a cancellation look like a refund (modification.action). The test and the live platform
+// use different keys, so the key proves the value of live. Basic authentication or an IP
+// allow-list in front of the endpoint keeps attackers out.
 //
-// merchantAccountCode is signed, and a setting says which are the endpoint's. It is
-// optional: each webhook that is configured at Adyen has an HMAC key of its own, so
-// that a signature is good at one endpoint only; Adyen recommends one webhook for a
-// whole company, and an account that is added there would be refused until it is
-// listed, with all webhooks that queue behind its first one.
+// merchantAccountCode is signed, and an optional setting lists the endpoint's accounts.
+// Without the setting, the key still protects the endpoint: each webhook that is configured
+// at Adyen has its own HMAC key. Adyen recommends one webhook for a whole company. If the
+// setting is used, webhooks of a new account are refused until it is listed, and Adyen
+// queues all further webhooks behind the first of them.
 //
 // https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
 // https://docs.adyen.com/development-resources/webhooks/understand-notifications
@@ -64,7 +61,7 @@ func adyenCheck(secret string, k Keys) error {
 	return checkHexKey(secret, k)
 }
 
-// adyenItem is what is signed of an item, and the signature.
+// adyenItem has the signed fields of an item and its signature.
 type adyenItem struct {
 	PspReference        text `json:"pspReference"`
 	OriginalReference   text `json:"originalReference"`
@@ -141,12 +138,12 @@ func adyenForm(r Request) ([]adyenItem, error) {
 	return []adyenItem{i}, nil
 }
 
-// adyenMessage is what is signed of an item.
+// adyenMessage is the message that an item is signed as.
 var adyenMessage = message{hash: sha256.New, hmac: true, parts: separated(":",
 	field("pspReference", adyenWord),
 	field("originalReference", adyenWord),
 	field("merchantAccountCode", adyenWord),
-	field("merchantReference", free),
+	field("merchantReference", anyText),
 	field("value", adyenWord),
 	field("currency", adyenWord),
 	field("eventCode", adyenWord),
@@ -155,10 +152,10 @@ var adyenMessage = message{hash: sha256.New, hmac: true, parts: separated(":",
 
 var adyenWord = id(80).without(':').orEmpty()
 
-// adyenEventCodes are the eventCodes that events are made of: those of the connector
-// in package normalize, which a test of package webhook compares. What is signed ends
-// in the eventCode and success, so that no other split has another code: an item with
-// any other code becomes no event, whatever its fields are.
+// adyenEventCodes are the eventCodes of items that become events. A test of package webhook
+// compares them with the connector in package normalize. The signed text ends in the
+// eventCode and success, so that every split has the same code: an item with any other code
+// becomes no event, however its text is split.
 var adyenEventCodes = func() map[string]bool {
 	m := map[string]bool{}
 	for code := range strings.FieldsSeq(`
@@ -174,7 +171,7 @@ var adyenEventCodes = func() map[string]bool {
 	return m
 }()
 
-// verify verifies the item. Unless accounts is empty, its merchant account must be one of them.
+// verify verifies the item. If accounts is not empty, the item must be of one of them.
 func (i adyenItem) verify(key []byte, accounts []string) error {
 	f := form{
 		"pspReference": string(i.PspReference), "originalReference": string(i.OriginalReference),
@@ -190,7 +187,7 @@ func (i adyenItem) verify(key []byte, accounts []string) error {
 	if !hmac.Equal(signature, adyenMessage.signature(f, string(key))) {
 		return ErrMismatch
 	}
-	if !adyenEventCodes[f["eventCode"]] && adyenWord.of(f["eventCode"]) && adyenWord.of(f["success"]) {
+	if !adyenEventCodes[f["eventCode"]] && adyenWord.matches(f["eventCode"]) && adyenWord.matches(f["success"]) {
 		return nil
 	}
 	if err := adyenMessage.check(f, Keys{}, nil); err != nil {

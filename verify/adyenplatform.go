@@ -5,10 +5,10 @@ import (
 	"encoding/base64"
 )
 
-// adyenPlatform signs the body of Adyen's header-signed webhooks: those of the
-// balance platform (transfers, accounts), of management and of recurring
-// tokens. The key is hex, as adyen's is. No time is signed: a captured request
-// can be sent again, and comes to the event it was.
+// adyenPlatform is for Adyen's webhooks with the signature in a header: those of the balance
+// platform (transfers, accounts), of management and of recurring tokens. Adyen signs the
+// body. The key is issued as hex. No timestamp is signed: a captured request can be sent
+// again, and results in the same event.
 //
 // https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
 var adyenPlatform = Connector{

@@ -8,8 +8,8 @@ import (
 )
 
 // authorizenet signs the body with the Signature Key and sends
-// X-ANET-Signature: sha512=<hex>, the hex mostly in upper case. The key looks
-// like hex, and is used as the text that it is. No time is signed.
+// X-ANET-Signature: sha512=<hex>, usually in upper case. The key looks like hex, but is not
+// decoded: its text is the HMAC's key. No timestamp is signed.
 //
 // https://developer.authorize.net/api/reference/features/webhooks.html
 var authorizenet = Connector{

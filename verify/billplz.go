@@ -12,21 +12,20 @@ import (
 	"time"
 )
 
-// billplz signs all fields of the form with the X Signature key, text used as
-// it is: name and value of each, put together, sorted without regard to case,
-// joined by "|". The signature is the field x_signature, hex.
+// billplz signs all fields of the form with the X Signature key, whose text is the HMAC's
+// key. The signed text has "<name><value>" of each field, sorted case-insensitively and
+// joined by "|". The signature is in the field x_signature, hex.
 //
-// What is signed does not tell where a name ends and its value begins, nor a
-// "|" that joins from one that the payer wrote. So a form is refused where what
-// an event is made of could be read out of another field's text: a payer's name
-// can be "ALI | ABU", and not "ALI|paidtrue". No time is signed, and a captured
-// form stays good.
+// The signed text does not show where a name ends and its value begins, or whether a "|" is
+// a separator or was written by the payer. So a form is refused if the text of one field
+// could be read as another field from which events are made: a payer's name can be
+// "ALI | ABU", but not "ALI|paidtrue". No timestamp is signed: a captured form can be sent
+// again at any time.
 //
-// A form without x_signature is about a payment order, which pays out: its
-// field checksum is the HMAC-SHA512, by the same key, of id,
-// bank_account_number, status, total, reference_id and epoch, with nothing
-// between them. Nothing else of it is signed, so that it must not have the
-// fields of a bill.
+// A form without x_signature is about a payment order (a payout). Its field checksum is the
+// HMAC-SHA512, with the same key, of id, bank_account_number, status, total, reference_id and
+// epoch, without separators. Its other fields are not signed, so it must not have the fields
+// of a bill.
 //
 // https://www.billplz.com/api#x-signature
 // https://www.billplz.com/api#v5-checksum
@@ -40,12 +39,12 @@ var billplz = Connector{
 	Settings: []Setting{forms(`{"reference_id": "PO-[0-9]{8}"}`, false)},
 	check:    func(_ string, k Keys) error { return checkForms(k, 0, "reference_id") },
 	verify:   billplzVerify,
-	joined:   []joined{billplzBills, billplzOrders},
+	joined:   []joinedScheme{billplzBills, billplzOrders},
 }
 
 var (
-	billplzBills  = joined{read: inForm("x_signature", hex.DecodeString), messages: billplzBill}
-	billplzOrders = joined{read: inForm("checksum", hex.DecodeString), messages: billplzOrder}
+	billplzBills  = joinedScheme{read: inForm("x_signature", hex.DecodeString), messages: billplzBill}
+	billplzOrders = joinedScheme{read: inForm("checksum", hex.DecodeString), messages: billplzOrder}
 )
 
 func billplzVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
@@ -61,11 +60,11 @@ func billplzVerify(r Request, secret string, k Keys, now time.Time) (Verified, e
 
 func billplzOrder(_ Request, f form, _ Keys) ([]message, error) {
 	if _, bill := f["paid"]; bill {
-		return nil, fmt.Errorf("%w: the checksum of a payment order beside a field of a bill", ErrMalformed)
+		return nil, fmt.Errorf("%w: a payment order must not have the field paid of a bill", ErrMalformed)
 	}
 	return []message{{hash: sha512.New, hmac: true, parts: []part{
 		field("id", pattern("a UUID", 36, `[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)),
-		idleField("bank_account_number", numeric(1, 34)),
+		unusedField("bank_account_number", numeric(1, 34)),
 		field("status", pattern("a word", 32, `[a-z_]+`)),
 		field("total", pattern("sen", 15, `0|[1-9][0-9]*`)),
 		field("reference_id", id(255).orEmpty()),
@@ -73,10 +72,10 @@ func billplzOrder(_ Request, f form, _ Keys) ([]message, error) {
 	}}}, nil
 }
 
-// billplzTells are the fields of a bill that an event is made of.
+// billplzTells are the fields of a bill from which events are made.
 var billplzTells = map[string]format{
 	"id":                 pattern("letters and digits", 64, `[0-9A-Za-z]+`),
-	"paid":               words("true", "false"),
+	"paid":               oneOf("true", "false"),
 	"state":              pattern("a word", 32, `[a-z]+`),
 	"amount":             pattern("sen", 15, `[0-9]+`),
 	"paid_amount":        pattern("sen", 15, `[0-9]+`).orEmpty(),
@@ -85,8 +84,8 @@ var billplzTells = map[string]format{
 	"transaction_status": pattern("a word", 32, `[a-z_]+`).orEmpty(),
 }
 
-// billplzNames is the names of those fields: a slice, because a map is slow to
-// go through for each of many pieces.
+// billplzNames has the names of these fields: a slice, because it is iterated for each of
+// many pieces, and iterating a map is slow.
 var billplzNames = slices.Sorted(maps.Keys(billplzTells))
 
 func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
@@ -100,19 +99,19 @@ func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
 		if len(parts) > 0 {
 			parts = append(parts, literal("|"))
 		}
-		p := field(name, free)
+		p := field(name, anyText)
 		if tells, ok := billplzTells[name]; ok {
 			p = field(name, tells)
 		}
-		p.idle = true // billplzCertain looks at the splits: names are signed, too
+		p.unused = true // billplzCertain checks the splits instead: names are signed, too
 		parts = append(parts, literal(name), p)
 	}
-	return []message{{hash: sha256.New, hmac: true, parts: parts, also: billplzCertain}}, nil
+	return []message{{hash: sha256.New, hmac: true, parts: parts, extraCheck: billplzCertain}}, nil
 }
 
-// billplzCertain refuses a form of which a piece of the text, from one "|" to
-// the next, could be a field that an event is made of, and is none. So those
-// fields are the same however the text is split.
+// billplzCertain returns an error if a piece of a field's text, from one "|" to the next, can be
+// read as another field of [billplzTells]. So these fields have the same values
+// however the text is split.
 func billplzCertain(f form, _ Keys) error {
 	for name, value := range f {
 		if name == "x_signature" {
@@ -122,7 +121,7 @@ func billplzCertain(f form, _ Keys) error {
 		for piece := range strings.SplitSeq(name+value, "|") {
 			for _, tells := range billplzNames {
 				rest, begins := strings.CutPrefix(piece, tells)
-				if begins && billplzTells[tells].of(rest) && (!first || name != tells) {
+				if begins && billplzTells[tells].matches(rest) && (!first || name != tells) {
 					return fmt.Errorf("%w: a part of the field %s can be read as the field %s", ErrAmbiguous, quoted(name), tells)
 				}
 			}

@@ -14,19 +14,18 @@ import (
 	"time"
 )
 
-// braintree posts a form: bt_payload, which is base64 of XML, and bt_signature,
-// "<public key>|<hex>" pairs joined by &, one for each API key of the merchant.
-// The pair of a configured public key counts; it is the HMAC-SHA1 of the
-// payload's text as it stands in the form, or of that with a newline behind
-// it, which Braintree's own libraries allow for. The key is the SHA-1 of the
-// private key, so that the secret of an endpoint is the private key.
+// braintree sends a form with bt_payload, which is base64 of XML, and bt_signature, which has
+// "<public key>|<hex>" pairs joined by &, one for each API key of the merchant. The hex is
+// the HMAC-SHA1 of bt_payload exactly as in the form or, as in Braintree's own libraries,
+// of bt_payload and a newline. Only pairs of a configured public key are compared. The
+// HMAC's key is the SHA-1 of the private key; the endpoint's secret is the private key.
 //
-// SHA-1 is broken for collisions, not for HMAC. No time is signed: an old
-// notification stays good.
+// Collisions of SHA-1 can be found, but they do not break HMAC-SHA1. No timestamp is
+// signed: a captured notification can be sent again at any time.
 //
-// When a webhook is saved, Braintree asks for proof by GET ?bt_challenge=<hex>,
-// and is answered "<public key>|<hex HMAC-SHA1 of it>". Anyone can ask: what
-// has the form of a challenge is therefore never taken for a notification.
+// When a webhook is saved, Braintree sends GET ?bt_challenge=<hex> and expects
+// "<public key>|<hex HMAC-SHA1 of the challenge>". Anyone can send a challenge and gets its
+// signature. Therefore a bt_payload that looks like a challenge is refused.
 //
 // https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 var braintree = Connector{
@@ -44,8 +43,8 @@ var braintreeKeys = Setting{
 	Required:    true,
 }
 
-// braintreeAlphabet is what a payload is written in; other characters, which a
-// decoder may skip, are refused.
+// braintreeAlphabet has the characters of bt_payload. Others, which a base64 decoder may skip,
+// are refused.
 const braintreeAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
 
 var braintreeChallenge = regexp.MustCompile(`\A[0-9a-f]{20,32}\z`)
@@ -57,9 +56,9 @@ func braintreeVerify(r Request, secret string, k Keys, _ time.Time) (Verified, e
 		return Verified{}, fmt.Errorf("%w: %q names no key", ErrSetting, braintreeKeys.Name)
 	}
 	if r.Method == http.MethodGet {
-		return braintreeProof(r.URL, publics[0], key[:])
+		return braintreeHandshake(r.URL, publics[0], key[:])
 	}
-	form, err := url.ParseQuery(string(withoutMark(r.Body)))
+	form, err := url.ParseQuery(string(withoutBOM(r.Body)))
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
 	}
@@ -82,10 +81,10 @@ func braintreeVerify(r Request, secret string, k Keys, _ time.Time) (Verified, e
 	return Verified{Payload: xml}, nil
 }
 
-// braintreeMatch looks for a pair of one of the public keys whose signature is
-// that of the payload.
+// braintreeMatch returns nil if a pair of one of the public keys has the signature of the
+// payload.
 func braintreeMatch(signature string, payload, key []byte, publics []string) error {
-	bare, broken := sum(sha1.New, key, payload), sum(sha1.New, key, payload, []byte("\n"))
+	plain, withNewline := sum(sha1.New, key, payload), sum(sha1.New, key, payload, []byte("\n"))
 	pairs, ours := 0, 0
 	for pair := range strings.SplitSeq(signature, "&") {
 		public, digest, ok := strings.Cut(pair, "|")
@@ -98,7 +97,7 @@ func braintreeMatch(signature string, payload, key []byte, publics []string) err
 			continue
 		}
 		ours++
-		if hmac.Equal(got, bare) || hmac.Equal(got, broken) {
+		if hmac.Equal(got, plain) || hmac.Equal(got, withNewline) {
 			return nil
 		}
 	}
@@ -112,11 +111,11 @@ func braintreeMatch(signature string, payload, key []byte, publics []string) err
 	}
 }
 
-// braintreeProof answers a challenge.
-func braintreeProof(address, public string, key []byte) (Verified, error) {
+// braintreeHandshake returns the reply to a challenge.
+func braintreeHandshake(address, public string, key []byte) (Verified, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return Verified{}, fmt.Errorf("%w: the address: %v", ErrMalformed, err)
+		return Verified{}, fmt.Errorf("%w: the URL: %v", ErrMalformed, err)
 	}
 	challenge := u.Query()["bt_challenge"]
 	switch {

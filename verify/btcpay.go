@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// btcpay signs the body with the webhook's secret, text used as it is, and
-// sends BTCPay-Sig: sha256=<hex>. No time of sending is signed but the body's
-// own: originalDeliveryId, which is, tells a repetition.
+// btcpay signs the body with the webhook's secret, whose text is the HMAC's key, and sends
+// BTCPay-Sig: sha256=<hex>. Apart from the times in the body, no timestamp is signed. The
+// body's originalDeliveryId identifies a redelivery.
 //
 // https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
 var btcpay = Connector{

@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// cashfree signs x-webhook-timestamp and the body, one after the other, with
-// the client secret, text used as it is, and sends x-webhook-signature:
-// <base64>. The time is in seconds or in milliseconds. It is that of the
-// webhook; whether a retry carries a new one is not said, so that the window
-// is a day. The id in x-idempotency-key is not signed.
+// cashfree signs x-webhook-timestamp followed by the body with the client secret, whose text
+// is the HMAC's key, and sends x-webhook-signature: <base64>. The timestamp is in seconds or
+// in milliseconds. Cashfree does not document whether a redelivery has a new timestamp, so
+// the tolerance is a day. The id in x-idempotency-key is not signed.
 //
 // https://www.cashfree.com/docs/payments/online/webhooks/signature-verification
 var cashfree = Connector{

@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// checkout signs the body with the key of the webhook, text used as it is (an
-// ABC account's key is its secret API key), and sends Cko-Signature: <hex>. The
-// hex may be in either case. No time is signed: an old webhook stays good.
+// checkout signs the body with the webhook's key, whose text is the HMAC's key (for an ABC
+// account it is the secret API key), and sends Cko-Signature: <hex>, in either case. No
+// timestamp is signed: a captured webhook can be sent again at any time.
 //
 // https://www.checkout.com/docs/developer-resources/event-notifications/receive-webhooks/configure-your-webhook-server
 var checkout = Connector{

@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// coinbaseCommerce signs the body with the webhook's shared secret, text used
-// as it is, and sends X-CC-Webhook-Signature: <hex>. No time is checked:
-// the event's id, which is signed, tells a repetition.
+// coinbaseCommerce signs the body with the webhook's shared secret, whose text is the HMAC's
+// key, and sends X-CC-Webhook-Signature: <hex>. No timestamp is checked. The signed id of the
+// event identifies a redelivery.
 //
 // https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields
 var coinbaseCommerce = Connector{

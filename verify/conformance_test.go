@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestConformance holds every connector to what a verifier is for: whatever
-// is changed in a good request, it is refused.
+// TestConformance checks every connector with changes of genuine requests: each changed
+// request must be refused.
 func TestConformance(t *testing.T) {
 	for _, v := range vectors(t) {
 		if v.want != nil {
@@ -29,15 +29,15 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// checks is what a verifier is held to.
+// checks are the checks of every connector.
 var checks = []func(*trial){(*trial).keys, (*trial).signature, (*trial).signatures, (*trial).query, (*trial).algorithm, (*trial).body, (*trial).time}
 
-// conformance returns what is wrong with how a good request's receiver judges
-// it, and the requests that the checks make of it.
+// conformance returns the errors of a vector's receiver for the genuine request and for the
+// requests that the checks make from it.
 func conformance(v vector, checks ...func(*trial)) []string {
 	t := &trial{vector: v, c: connectors[v.connector]}
-	t.accepts("a good request", func(*vector) {})
-	if v.handshake() { // it proves the endpoint, not the processor: nothing is signed
+	t.accepts("a genuine request", func(*vector) {})
+	if v.handshake() { // nothing is signed: it proves the endpoint, not the processor
 		t.refuses("no secret", func(v *vector) { v.keys.Secrets = nil }, ErrNoSecret)
 		return t.found
 	}
@@ -47,7 +47,7 @@ func conformance(v vector, checks ...func(*trial)) []string {
 	return t.found
 }
 
-// trial is the findings about the receiver of one good request.
+// trial has the errors that the checks found with one genuine request.
 type trial struct {
 	vector
 	c     Connector
@@ -58,7 +58,7 @@ func (t *trial) find(format string, args ...any) {
 	t.found = append(t.found, fmt.Sprintf(format, args...))
 }
 
-// accepts finds fault if the changed request is refused.
+// accepts adds an error if the changed request is refused.
 func (t *trial) accepts(what string, change func(*vector)) Verified {
 	got, err := t.with(change).verify()
 	if err != nil {
@@ -67,17 +67,17 @@ func (t *trial) accepts(what string, change func(*vector)) Verified {
 	return got
 }
 
-// refuses finds fault if the changed request is accepted, if anything of it is
-// returned, or if the reason is none of those that are right.
+// refuses adds an error if the changed request is accepted, if the result is not empty, or if
+// the reason is not one of right.
 func (t *trial) refuses(what string, change func(*vector), right ...Reason) {
 	got, err := t.with(change).verify()
 	switch {
 	case err == nil:
 		t.find("accepted %s", what)
 	case got.Payload != nil || got.Reply != nil || got.Secret != "" || got.Handshake:
-		t.find("refused %s, and returned something of it all the same", what)
+		t.find("refused %s, but the result is not empty", what)
 	case ReasonOf(err) == "" || len(right) > 0 && !slices.Contains(right, ReasonOf(err)):
-		t.find("refused %s for another reason than %q: %v", what, right, err)
+		t.find("refused %s, want a reason of %q: %v", what, right, err)
 	}
 }
 
@@ -91,7 +91,7 @@ func (t *trial) keys() {
 	t.refuses("an empty secret beside another", func(v *vector) { v.keys.Secrets = append(v.keys.Secrets, Secret{"new", ""}) }, ErrNoSecret)
 	wrong := func(s string) string { // of the same form, so that only its value is wrong
 		b := []byte(s)
-		i := len(b) / 2 // neither a prefix nor padding
+		i := len(b) / 2 // a byte that is neither in the prefix nor in the padding
 		b[i] = map[bool]byte{true: '1', false: '0'}[b[i] == '0']
 		return string(b)
 	}
@@ -132,11 +132,11 @@ func (t *trial) signature() {
 	}
 }
 
-// digits is a signature's own text, and not its name.
+// digits matches the encoded bytes of a signature, without the name before them.
 var digits = regexp.MustCompile(`[0-9A-Za-z+/]{40,}=*`)
 
-// signatures asks that of several signatures any may be the right one: the
-// one that counts changes places with each of its form.
+// signatures checks that any of several signatures may be the right one: it swaps the right
+// one with each other signature.
 func (t *trial) signatures() {
 	if t.counts == "" {
 		return
@@ -152,8 +152,8 @@ func (t *trial) signatures() {
 	}
 }
 
-// query moves what verifies into places where it proves nothing: any page can
-// make a browser send a query.
+// query moves the signature or the body into the query or a cookie, where it must not be
+// accepted: any web page can make a browser send them.
 func (t *trial) query() {
 	inHeaders := slices.ContainsFunc(t.c.Headers, func(name string) bool { return t.req.Header.Get(name) != "" })
 	if inHeaders {
@@ -172,12 +172,12 @@ func (t *trial) query() {
 		t.refuses("the body in the query", func(v *vector) { v.req.URL, v.req.Body = withQuery(v.req.URL, string(v.req.Body)), nil })
 	}
 	if t.req.URL != "" {
-		t.refuses("another address", func(v *vector) { v.req.URL += "x" })
-		t.refuses("no address", func(v *vector) { v.req.URL = "" })
+		t.refuses("another URL", func(v *vector) { v.req.URL += "x" })
+		t.refuses("no URL", func(v *vector) { v.req.URL = "" })
 	}
 }
 
-// withQuery is an address with more in its query.
+// withQuery returns a URL with more text in its query.
 func withQuery(address, query string) string {
 	if strings.Contains(address, "?") {
 		return address + "&" + query
@@ -185,11 +185,11 @@ func withQuery(address, query string) string {
 	return address + "?" + query
 }
 
-// algorithms is the names of algorithms as requests have them.
+// algorithms matches the names of algorithms in requests.
 var algorithms = regexp.MustCompile(`\b(AEAD_AES_256_GCM|sha256_hmac|SHA256with(RSA|ECDSA)|[HREP]S(256|384|512)|MD5|SHA-?(1|256|512))\b`)
 
-// algorithm puts another name where the request names its algorithm. The name
-// is the sender's to choose among the processor's own, and no others.
+// algorithm replaces the name of the algorithm in the request. Only the processor's own
+// algorithms may be accepted.
 func (t *trial) algorithm() {
 	for _, name := range []string{"none", "NONE", "HS256", "crc32", ""} {
 		other := func(text string) string { return algorithms.ReplaceAllLiteralString(text, name) }
@@ -223,7 +223,7 @@ func (t *trial) body() {
 	case CoversBody:
 		from := bytes.Index(body, []byte(t.unsigned))
 		if from < 0 {
-			t.find("unsigned: %q does not stand in the body", t.unsigned)
+			t.find("unsigned: %q is not in the body", t.unsigned)
 			return
 		}
 		for i := range body {
@@ -243,7 +243,7 @@ func (t *trial) body() {
 		for _, field := range t.signed {
 			at := bytes.Index(body, []byte(field))
 			if at < 0 {
-				t.find("signed: %q does not stand in the body", field)
+				t.find("signed: %q is not in the body", field)
 				continue
 			}
 			for i := range field {
@@ -258,14 +258,14 @@ func (t *trial) body() {
 	}
 }
 
-// time finds the edges of the window: a request is accepted to its last second
-// and refused after it. Where the future is not let through, the same holds
-// for its first second. A connector without a window says what that leaves open.
+// time checks the limits of the tolerance: a request is accepted until its last second and
+// refused after it. If the connector refuses timestamps in the future, the same must hold for
+// them. A connector without a tolerance must name a weakness.
 func (t *trial) time() {
 	const year = 365 * 24 * time.Hour
 	if !slices.Contains(t.c.Settings, tolerance) {
 		if t.c.Weakness == "" {
-			t.find("no age is refused, and no weakness named")
+			t.find("no age is refused, but Weakness is empty")
 		}
 		t.accepts("a year later, without a tolerance", func(v *vector) { v.now = v.now.Add(year) })
 		return
@@ -286,11 +286,11 @@ func (t *trial) time() {
 			t.find("accepted until %s from the time of sending, with tolerance_seconds 60", last*step)
 		}
 		if err := at((last + 1) * step); !errors.Is(err, want) {
-			t.find("a second past the window: %v, want %v", err, want)
+			t.find("a second outside of the tolerance: %v, want %v", err, want)
 		}
 	}
 	edge(time.Second, ErrStale)
-	if at(-year) != nil { // some libraries look at the past only
+	if at(-year) != nil { // some connectors accept timestamps in the future
 		edge(-time.Second, ErrFuture)
 	}
 	t.accepts("a year later, with tolerance_seconds off", func(v *vector) {

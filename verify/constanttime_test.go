@@ -16,27 +16,26 @@ import (
 	"testing"
 )
 
-// TestConstantTime: nothing that is made of a secret is compared but by
-// [hmac.Equal] and its like, which take the same time wherever the difference
-// stands.
+// TestConstantTime checks that values derived from a secret are compared only by [hmac.Equal]
+// and similar functions, which take the same time wherever the difference is.
 func TestConstantTime(t *testing.T) {
 	p := newSources(t)
 	for _, found := range p.leaks(t, "") {
 		t.Error(found)
 	}
 	for name, body := range map[string]string{
-		"==":              `if r.Header.Get("X-Signature") == hex.EncodeToString(sum(sha256.New, []byte(secret), r.Body)) {`,
-		"!=":              `want := string(digest(sha256.New, secret)); if !(string(r.Body) != want) {`,
-		"bytes.Equal":     `want := sha256.Sum256([]byte(secret)); if bytes.Equal(r.Body, want[:]) {`,
-		"a hash's Sum":    `m := hmac.New(sha256.New, nil); m.Write(r.Body); if bytes.Equal(r.Body, m.Sum(nil)) {`,
-		"EqualFold":       `if strings.EqualFold(r.URL, fmt.Sprintf("%x", sum(sha256.New, []byte(secret), r.Body))) {`,
-		"slices.Contains": `if slices.Contains(strings.Split(r.URL, ","), string(sum(sha256.New, nil, r.Body))) {`,
-		"switch":          `same := false; switch r.URL { case secret: same = true }; if same {`,
-		"a map":           `if map[string]bool{r.URL: true}[string(sum(sha256.New, nil, r.Body))] {`,
-		"byte by byte":    `same := true; for i, b := range sum(sha256.New, nil, r.Body) { same = same && b == r.Body[i] }; if same {`,
-		"Secret.Value":    `if k.Secrets[0].Value == r.URL {`,
-		"a helper":        `same := func(a, b string) bool { return a == b }; if same(r.URL, secret) {`,
-		"another's hands": `if plantedSame(r.URL, secret) {`,
+		"==":               `if r.Header.Get("X-Signature") == hex.EncodeToString(sum(sha256.New, []byte(secret), r.Body)) {`,
+		"!=":               `want := string(digest(sha256.New, secret)); if !(string(r.Body) != want) {`,
+		"bytes.Equal":      `want := sha256.Sum256([]byte(secret)); if bytes.Equal(r.Body, want[:]) {`,
+		"a hash's Sum":     `m := hmac.New(sha256.New, nil); m.Write(r.Body); if bytes.Equal(r.Body, m.Sum(nil)) {`,
+		"EqualFold":        `if strings.EqualFold(r.URL, fmt.Sprintf("%x", sum(sha256.New, []byte(secret), r.Body))) {`,
+		"slices.Contains":  `if slices.Contains(strings.Split(r.URL, ","), string(sum(sha256.New, nil, r.Body))) {`,
+		"switch":           `same := false; switch r.URL { case secret: same = true }; if same {`,
+		"a map":            `if map[string]bool{r.URL: true}[string(sum(sha256.New, nil, r.Body))] {`,
+		"byte by byte":     `same := true; for i, b := range sum(sha256.New, nil, r.Body) { same = same && b == r.Body[i] }; if same {`,
+		"Secret.Value":     `if k.Secrets[0].Value == r.URL {`,
+		"a helper":         `same := func(a, b string) bool { return a == b }; if same(r.URL, secret) {`,
+		"another function": `if plantedSame(r.URL, secret) {`,
 	} {
 		found := p.leaks(t, `package verify
 import ("bytes"; "crypto/hmac"; "crypto/sha256"; "encoding/hex"; "fmt"; "slices"; "strings"; "time")
@@ -51,13 +50,13 @@ return Verified{}, ErrMismatch }`)
 	}
 }
 
-// sources is the package as it is written, and its types.
+// sources has the source code and the types of the package.
 type sources struct {
 	fset     *token.FileSet
 	files    []*ast.File
 	importer types.Importer
 	info     *types.Info
-	secret   map[types.Object]bool // that hold what is made of a secret
+	secret   map[types.Object]bool // variables with values that are derived from a secret
 }
 
 func newSources(t *testing.T) *sources {
@@ -90,8 +89,8 @@ func newSources(t *testing.T) *sources {
 	return p
 }
 
-// leaks returns the comparisons in the package, and in one more file of it,
-// whose time depends on a secret.
+// leaks returns the comparisons whose time depends on a secret, in the package and in one more
+// file, planted.
 func (p *sources) leaks(t *testing.T, planted string) (found []string) {
 	t.Helper()
 	files := p.files
@@ -107,7 +106,7 @@ func (p *sources) leaks(t *testing.T, planted string) (found []string) {
 	if _, err := (&types.Config{Importer: p.importer}).Check("verify", p.fset, files, p.info); err != nil {
 		t.Fatal(err)
 	}
-	for known := -1; known < len(p.secret); { // until nothing more is made of what is
+	for known := -1; known < len(p.secret); { // until no more variables are found
 		known = len(p.secret)
 		for _, f := range files {
 			ast.Inspect(f, p.spread)
@@ -116,7 +115,7 @@ func (p *sources) leaks(t *testing.T, planted string) (found []string) {
 	for _, f := range files {
 		ast.Inspect(f, func(n ast.Node) bool {
 			if how := p.leak(n); how != "" {
-				found = append(found, fmt.Sprintf("%s: %s compares what is made of a secret: use hmac.Equal", p.fset.Position(n.Pos()), how))
+				found = append(found, fmt.Sprintf("%s: %s compares a value derived from a secret: use hmac.Equal", p.fset.Position(n.Pos()), how))
 			}
 			return true
 		})
@@ -124,7 +123,7 @@ func (p *sources) leaks(t *testing.T, planted string) (found []string) {
 	return found
 }
 
-// spread marks what a statement makes of a secret.
+// spread marks the variables to which a statement assigns values derived from a secret.
 func (p *sources) spread(n ast.Node) bool {
 	mark := func(e ast.Expr, from ...ast.Expr) {
 		id, ok := e.(*ast.Ident)
@@ -166,8 +165,7 @@ func (p *sources) spread(n ast.Node) bool {
 	return true
 }
 
-// parameter marks a parameter of a function of the package, or of one that a
-// variable holds.
+// parameter marks a parameter of a function of the package, or of a function in a variable.
 func (p *sources) parameter(f ast.Expr, at int) {
 	if s, ok := p.info.TypeOf(f).(*types.Signature); ok {
 		if o := s.Params().At(at); o.Pkg() != nil && o.Pkg().Path() == "verify" {
@@ -176,13 +174,13 @@ func (p *sources) parameter(f ast.Expr, at int) {
 	}
 }
 
-// secretive reports whether an expression is made of a secret: of a variable
-// that is, of [Secret]'s Value, or by a hash.
+// secretive reports whether an expression is derived from a secret: from a marked variable,
+// from [Secret]'s Value, or by a hash.
 func (p *sources) secretive(e ast.Expr) (is bool) {
 	ast.Inspect(e, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncLit:
-			return false // its statements are looked at by themselves
+			return false // its statements are inspected separately
 		case *ast.Ident:
 			o := p.info.ObjectOf(n)
 			is = is || p.secret[o]
@@ -200,12 +198,11 @@ func (p *sources) secretive(e ast.Expr) (is bool) {
 	return is
 }
 
-// comparing is the functions that take a time that depends on where two texts
-// differ.
+// comparing has the functions whose time depends on where two texts differ.
 var comparing = []string{"Equal", "EqualFold", "Compare", "HasPrefix", "HasSuffix", "Contains", "Index", "Count", "DeepEqual", "CutPrefix", "CutSuffix", "BinarySearch"}
 
-// leak says how a node compares a secret, if it does so. What it is compared
-// with must be another's to choose: not a constant.
+// leak returns how a node compares a secret, or "" if it does not. A comparison with a constant
+// is no leak: an attacker cannot choose it.
 func (p *sources) leak(n ast.Node) string {
 	constant := func(e ast.Expr) bool { return p.info.Types[e].Value != nil }
 	secret := func(e ast.Expr) bool { return textual(p.info.TypeOf(e)) && p.secretive(e) }
@@ -239,8 +236,7 @@ func (p *sources) leak(n ast.Node) string {
 	return ""
 }
 
-// textual reports whether values of a type are text, bytes or one of them, or
-// several.
+// textual reports whether a type is text, a byte, a rune, or a slice or an array of these.
 func textual(t types.Type) bool {
 	if t == nil {
 		return false

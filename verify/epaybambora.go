@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// epayBambora hashes the values of all parameters of the callback, in the order
-// they stand in, and the secret key behind them. The parameter hash is the
-// hash, hex of MD5. The callback is a GET whose query holds the parameters:
-// the one case where a query is taken for a body.
+// epayBambora hashes the values of all parameters of the callback, in the order of the query,
+// followed by the secret key. The parameter hash has the MD5 in hex. The callback is a GET
+// with the parameters in the query. It is the only connector that verifies the query in
+// place of the body.
 //
-// Neither the names are signed nor where a value ends, and nearly all of them
-// are digits. So the endpoint says how its orderid and ePay's txnid look, and
-// which parameters come, in their order; a callback whose values can be split
-// in another way all the same is refused. No time of sending is signed.
+// The signed text has neither the names of the parameters nor separators, and nearly all
+// values are digits. So settings give the formats of orderid and of ePay's txnid, and the
+// parameters in their order. A callback whose values can still be split in another way is
+// refused. No timestamp is signed.
 //
 // https://docs.epay.dk/integration/payment-window/hash-md5-check/
 // https://docs.epay.dk/integration/payment-window/accept-callback-parameters
@@ -35,7 +35,7 @@ var epayBambora = Connector{
 		return checkForms(k, 1, append([]string{"orderid"}, epayBamboraNames(k)...)...)
 	},
 	verify: epayBamboraJoined.verify,
-	joined: []joined{epayBamboraJoined},
+	joined: []joinedScheme{epayBamboraJoined},
 }
 
 var (
@@ -43,34 +43,34 @@ var (
 	epayBamboraSigned = Setting{Name: "signed_fields", Description: "the parameters of the callback, in their order and without hash, as a list in JSON; if it is not set, those that ePay always sends"}
 )
 
-var epayBamboraJoined = joined{
+var epayBamboraJoined = joinedScheme{
 	read:     inForm("hash", hex.DecodeString),
 	messages: epayBamboraMessages,
 	needs:    []Setting{epayBamboraForms},
 }
 
-// epayBamboraParts are the parameters that ePay documents, those first that
-// every callback has, in its order.
+// epayBamboraParts are the parameters that ePay documents. The first nine are those of every
+// callback, in its order.
 var epayBamboraParts = []part{
 	field("txnid", numeric(1, 19)),
 	field("orderid", id(64).orEmpty()),
 	field("amount", pattern("minor units", 15, `0|[1-9][0-9]*`)),
 	field("currency", numeric(3, 3)),
-	idleField("date", pattern("a day such as 20260101", 8, `20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])`)),
-	idleField("time", pattern("a time such as 1115", 4, `(?:[01][0-9]|2[0-3])[0-5][0-9]`)),
-	idleField("txnfee", pattern("minor units", 15, `0|[1-9][0-9]*`)),
-	idleField("paymenttype", pattern("a number up to 99", 2, `[1-9][0-9]?`)),
-	idleField("cardno", pattern("a card number such as 400000XXXXXX0042", 24, `[0-9]{6}X+[0-9]{4}`).orEmpty()),
+	unusedField("date", pattern("a day such as 20260101", 8, `20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])`)),
+	unusedField("time", pattern("a time such as 1115", 4, `(?:[01][0-9]|2[0-3])[0-5][0-9]`)),
+	unusedField("txnfee", pattern("minor units", 15, `0|[1-9][0-9]*`)),
+	unusedField("paymenttype", pattern("a number up to 99", 2, `[1-9][0-9]?`)),
+	unusedField("cardno", pattern("a card number such as 400000XXXXXX0042", 24, `[0-9]{6}X+[0-9]{4}`).orEmpty()),
 
 	field("subscriptionid", pattern("a number", 19, `[1-9][0-9]*`).orEmpty()),
-	idleField("fraud", numeric(1, 1).orEmpty()),
-	idleField("payercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
-	idleField("issuercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
+	unusedField("fraud", numeric(1, 1).orEmpty()),
+	unusedField("payercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
+	unusedField("issuercountry", pattern("two capital letters", 2, `[A-Z]{2}`).orEmpty()),
 }
 
-// epayBamboraNames is the parameters of a callback in their order.
+// epayBamboraNames returns the signed parameters of a callback in their order.
 func epayBamboraNames(k Keys) (names []string) {
-	if names, _ = k.list(epayBamboraSigned); names != nil { // the error is told by Check
+	if names, _ = k.list(epayBamboraSigned); names != nil { // Check reports the error
 		return names
 	}
 	for _, p := range epayBamboraParts[:9] {
@@ -80,31 +80,32 @@ func epayBamboraNames(k Keys) (names []string) {
 }
 
 func epayBamboraMessages(r Request, _ form, k Keys) ([]message, error) {
-	var came []string
-	for pair := range strings.SplitSeq(string(r.Body), "&") { // form has found them all well-formed
+	var received []string
+	for pair := range strings.SplitSeq(string(r.Body), "&") { // Request.form has parsed them: they are well-formed
 		name, _, _ := strings.Cut(pair, "=")
 		if name, _ = url.QueryUnescape(name); name != "hash" && name != "" {
-			came = append(came, name)
+			received = append(received, name)
 		}
 	}
 	if k.Settings[formsSetting] == "" && k.Settings[epayBamboraSigned.Name] == "" {
-		return []message{{hash: md5.New, parts: append(epayBamboraOrder(came), keyPart)}}, nil
+		return []message{{hash: md5.New, parts: append(epayBamboraOrder(received), keyPart)}}, nil
 	}
 	names := epayBamboraNames(k)
-	inOrder := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(came, name) })
-	if slices.Equal(inOrder, came) {
+	inOrder := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(received, name) })
+	if slices.Equal(inOrder, received) {
 		return []message{{hash: md5.New, parts: append(epayBamboraOrder(names), keyPart)}}, nil
 	}
-	return []message{{hash: md5.New, parts: append(epayBamboraOrder(came), keyPart), also: func(form, Keys) error {
-		return fmt.Errorf("%w: the parameters are %q, want those that are to be signed, in this order: %q; the setting %s says which", ErrField, came, names, epayBamboraSigned.Name)
+	return []message{{hash: md5.New, parts: append(epayBamboraOrder(received), keyPart), extraCheck: func(form, Keys) error {
+		return fmt.Errorf("%w: the parameters are %q, want %q in this order; the setting %s lists them", ErrField, received, names, epayBamboraSigned.Name)
 	}}}, nil
 }
 
+// epayBamboraOrder returns the parts for parameters in their order.
 func epayBamboraOrder(names []string) (parts []part) {
 	for _, name := range names {
 		at := slices.IndexFunc(epayBamboraParts, func(p part) bool { return p.name == name })
 		if at < 0 {
-			parts = append(parts, idleField(name, free))
+			parts = append(parts, unusedField(name, anyText))
 		} else {
 			parts = append(parts, epayBamboraParts[at])
 		}

@@ -17,33 +17,32 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Some processors sign fields of the request, joined to one text. Such a
-// signature speaks for the text and not for the fields: whoever holds one can
-// send other fields that join to the same text and, where the text is hashed
-// behind the key without an HMAC, fields that join to a longer one (length
-// extension). So a connector only describes its text, as a [message], and this
-// file does the rest, the same for all: it joins, hashes and compares. Once the
-// signature is right, it asks that
+// Some processors sign a text that is joined from fields of the request. Such a
+// signature proves the text, not the fields. An attacker who captured a signed request can
+// send other fields that are joined to the same text. If the text is a plain hash, not an
+// HMAC, that begins with the key, the attacker can also send fields that are joined to a
+// longer text (length extension). So a connector only describes its text as a [message],
+// and this file joins, hashes and compares for all connectors. After the signature has
+// matched, it checks that
 //
-//   - each field has its form, which no extended text has: a hash's padding
-//     always has NUL bytes;
-//   - the field that names the merchant names the endpoint's own;
-//   - no other split of the text into fields of their forms would make another
-//     event.
+//   - each field has its format. A text from a length extension never has: it contains the
+//     hash's padding, which has NUL bytes;
+//   - the field that names the merchant account has the endpoint's account;
+//   - no other split of the text into fields of these formats would make another event.
 //
-// There is no other way to a plain hash: TestPlainHashes sees to it.
+// TestPlainHashes checks that connectors compute plain hashes only through this file.
 
-// format is what a field can look like.
+// format is the set of texts that a field may have.
 type format struct {
-	says     string // for errors: digits
-	min, max int    // its length in bytes; a field that may be empty has min 0
+	want     string // describes the format in errors, such as: 3 digits
+	min, max int    // the length in bytes; min 0 means that the field may be empty
 	char     func(b byte) bool
-	whole    func(string) bool // what else holds for all of it; nil is nothing
-	any      bool              // nothing is asked that splits depend on
+	valid    func(string) bool // a further check of the text; nil means none
+	anyText  bool              // allows nearly any text: a border of the field can be anywhere
 }
 
-// of reports whether a text has the format.
-func (f format) of(text string) bool {
+// matches reports whether a text has the format.
+func (f format) matches(text string) bool {
 	if text == "" {
 		return f.min == 0
 	}
@@ -55,50 +54,50 @@ func (f format) of(text string) bool {
 			return false
 		}
 	}
-	return f.whole == nil || f.whole(text)
+	return f.valid == nil || f.valid(text)
 }
 
-// orEmpty is the format, or nothing.
+// orEmpty returns the format with the empty text added.
 func (f format) orEmpty() format {
-	f.min, f.says = 0, f.says+", or nothing"
+	f.min, f.want = 0, f.want+", or nothing"
 	return f
 }
 
-// without is the format without a separator in it.
+// without returns the format without texts that contain the separator.
 func (f format) without(separator byte) format {
 	char := f.char
 	f.char = func(b byte) bool { return b != separator && char(b) }
-	f.any = false
-	f.says += fmt.Sprintf(" without %q", separator)
+	f.anyText = false
+	f.want += fmt.Sprintf(" without %q", separator)
 	return f
 }
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-// numeric is from least to most digits.
+// numeric returns the format of least to most digits.
 func numeric(least, most int) format {
-	says := fmt.Sprintf("%d to %d digits", least, most)
+	want := fmt.Sprintf("%d to %d digits", least, most)
 	if least == most {
-		says = fmt.Sprintf("%d digits", most)
+		want = fmt.Sprintf("%d digits", most)
 	}
-	return format{says: says, min: least, max: most, char: isDigit}
+	return format{want: want, min: least, max: most, char: isDigit}
 }
 
-// pattern is a text that a regular expression matches as a whole.
-func pattern(says string, most int, expression string) format {
-	whole := regexp.MustCompile(`\A(?:` + expression + `)\z`)
-	return format{says: says, min: 1, max: most, char: printable, whole: whole.MatchString}
+// pattern returns the format of texts that a regular expression matches as a whole.
+func pattern(want string, most int, expression string) format {
+	re := regexp.MustCompile(`\A(?:` + expression + `)\z`)
+	return format{want: want, min: 1, max: most, char: printable, valid: re.MatchString}
 }
 
-// digitPattern is a text of digits that a regular expression matches as a whole.
-func digitPattern(says string, most int, expression string) format {
-	f := pattern(says, most, expression)
+// digitPattern returns the format of digits that a regular expression matches as a whole.
+func digitPattern(want string, most int, expression string) format {
+	f := pattern(want, most, expression)
 	f.char = isDigit
 	return f
 }
 
-// decimal is an amount in major units without leading zeros, with from least
-// to most decimal places.
+// decimal returns the format of an amount in major units without leading zeros, with
+// least to most decimal places.
 func decimal(least, most int) format {
 	point := fmt.Sprintf(`\.[0-9]{%d,%d}`, max(least, 1), most)
 	if least == 0 {
@@ -109,79 +108,79 @@ func decimal(least, most int) format {
 	return f
 }
 
-// currency is the three letters of a currency.
-var currency = format{says: "three capital letters", min: 3, max: 3, char: func(b byte) bool { return 'A' <= b && b <= 'Z' }}
+// currency is the format of an ISO 4217 code.
+var currency = format{want: "three capital letters", min: 3, max: 3, char: func(b byte) bool { return 'A' <= b && b <= 'Z' }}
 
-// words is one of some texts.
-func words(of ...string) format {
+// oneOf returns the format of some fixed texts.
+func oneOf(of ...string) format {
 	longest := 0
 	for _, w := range of {
 		longest = max(longest, len(w))
 	}
-	return format{says: "one of " + strings.Join(of, ", "), min: 1, max: longest, char: printable, whole: func(s string) bool { return slices.Contains(of, s) }}
+	return format{want: "one of " + strings.Join(of, ", "), min: 1, max: longest, char: printable, valid: func(s string) bool { return slices.Contains(of, s) }}
 }
 
-// printable reports whether a byte can be of UTF-8 without control characters.
+// printable reports whether UTF-8 without control characters can contain the byte.
 func printable(b byte) bool { return b >= ' ' && b != 0x7f }
 
-// id is a reference, the merchant's or the processor's: UTF-8 without control
-// characters.
+// id returns the format of a reference of the merchant's or the processor's: UTF-8
+// without control characters.
 func id(most int) format {
-	return format{says: fmt.Sprintf("1 to %d bytes of UTF-8 without control characters", most), min: 1, max: most, char: printable, whole: utf8.ValidString}
+	return format{want: fmt.Sprintf("1 to %d bytes of UTF-8 without control characters", most), min: 1, max: most, char: printable, valid: utf8.ValidString}
 }
 
-// free is a text that nothing is asked of but that it has no NUL, which every
-// extended text has.
-var free = format{says: "text without NUL bytes", max: math.MaxInt, any: true, char: func(b byte) bool { return b != 0 }}
+// anyText is the format of text without NUL bytes, which every text from a length
+// extension has.
+var anyText = format{want: "text without NUL bytes", max: math.MaxInt, anyText: true, char: func(b byte) bool { return b != 0 }}
 
-// maxMessage is how many bytes a text may have whose splits are looked for. The
-// processors' own have less than four thousand.
+// maxMessage is how many bytes a signed text may have, so that the search for other
+// splits stays fast. Processors' texts have less than four thousand.
 const maxMessage = 64 << 10
 
-// part is a piece of the text that is signed: a field or a literal, the key, or
-// the hash of another message.
+// part is a part of the signed text: a field, a literal, the key, or the hash of another
+// message.
 type part struct {
-	name    string // of the field; empty for what is none
+	name    string // the name of a field; empty for other parts
 	format  format
-	idle    bool   // nothing of an event is made of the field
+	unused  bool   // no event is made from the field: other values do no harm
 	setting string // the name of the setting that the field must be equal to
 
-	bare   func(string) string // the field as it is joined; nil is as it came
-	joined format              // of that, in the splits that are looked for
+	convert     func(string) string // returns the text that is signed for a field's value; nil means the value itself
+	splitFormat format              // the format of that text in the search for other splits
 
 	literal string
 	key     bool
-	inner   *message // whose hash is joined as hex
-	upper   bool     // in upper case
+	inner   *message // its hash is signed, as hex
+	upper   bool     // the hex is in upper case
 }
 
-func field(name string, f format) part { return part{name: name, format: f, joined: f} }
+func field(name string, f format) part { return part{name: name, format: f, splitFormat: f} }
 
-// idleField is a field that nothing of an event is made of.
-func idleField(name string, f format) part {
-	return part{name: name, format: f, joined: f, idle: true}
+// unusedField is a field from which no event is made.
+func unusedField(name string, f format) part {
+	return part{name: name, format: f, splitFormat: f, unused: true}
 }
 
-// idleFields are free fields that nothing of an event is made of.
-func idleFields(names ...string) []part {
+// unusedFields are fields of any text from which no event is made.
+func unusedFields(names ...string) []part {
 	var all []part
 	for _, name := range names {
-		all = append(all, idleField(name, free))
+		all = append(all, unusedField(name, anyText))
 	}
 	return all
 }
 
-// account is the field that names the merchant.
+// account is a field that names the merchant account, which must be that of a setting.
 func account(name string, s Setting, f format) part {
-	return part{name: name, format: f, joined: f, setting: s.Name}
+	return part{name: name, format: f, splitFormat: f, setting: s.Name}
 }
 
 func literal(text string) part { return part{literal: text} }
 
-// keyPart is the secret.
+// keyPart is the endpoint's secret.
 var keyPart = part{key: true}
 
-// separated puts a separator between parts.
+// separated returns the parts with a separator between them.
 func separated(separator string, parts ...part) []part {
 	var all []part
 	for i, p := range parts {
@@ -193,18 +192,17 @@ func separated(separator string, parts ...part) []part {
 	return all
 }
 
-// message is the description of a text that is signed: its parts, in order. It
-// is hashed as it is, or by HMAC, which has the key for itself.
+// message describes a signed text: its parts in order, and how they are hashed. With an
+// HMAC, the key is not a part of the text.
 type message struct {
 	hash  func() hash.Hash
 	hmac  bool
 	parts []part
-	// also says what else is wrong with the fields; nil is nothing. It is asked
-	// once the signature is right.
-	also func(form, Keys) error
+	// extraCheck checks the fields after the signature has matched; nil means no check.
+	extraCheck func(form, Keys) error
 }
 
-// text returns a part as it is joined.
+// text returns the text that is signed for a part.
 func (p part) text(f form, secret string) string {
 	switch {
 	case p.key:
@@ -215,13 +213,13 @@ func (p part) text(f form, secret string) string {
 		return fmt.Sprintf("%x", p.inner.signature(f, secret))
 	case p.name == "":
 		return p.literal
-	case p.bare != nil:
-		return p.bare(f[p.name])
+	case p.convert != nil:
+		return p.convert(f[p.name])
 	}
 	return f[p.name]
 }
 
-// signature is what the signature must be.
+// signature returns the right signature of the fields.
 func (m message) signature(f form, secret string) []byte {
 	var text strings.Builder
 	for _, p := range m.parts {
@@ -233,19 +231,19 @@ func (m message) signature(f form, secret string) []byte {
 	return digest(m.hash, text.String())
 }
 
-// check judges the fields of a message whose signature is right. An endpoint
-// has set all that it needs; whoever has not, as `tollbridge inspect` with
-// nothing but a secret, is not told whether other splits are possible.
+// check checks the fields of a message whose signature has matched. If a setting of needs
+// is not set, check does not search for other splits: it would always find one. Endpoints
+// have these settings; `tollbridge inspect` may have only a secret.
 func (m message) check(f form, k Keys, needs []Setting) error {
-	narrow, err := k.forms()
+	patterns, err := k.forms()
 	if err != nil {
 		return err
 	}
-	if err := m.formed(f, k, narrow); err != nil {
+	if err := m.checkFields(f, k, patterns); err != nil {
 		return err
 	}
-	if m.also != nil {
-		if err := m.also(f, k); err != nil {
+	if m.extraCheck != nil {
+		if err := m.extraCheck(f, k); err != nil {
 			return err
 		}
 	}
@@ -254,31 +252,32 @@ func (m message) check(f form, k Keys, needs []Setting) error {
 			return nil
 		}
 	}
-	return m.certain(f, k, narrow)
+	return m.checkSplits(f, k, patterns)
 }
 
-// formed refuses fields without their form, and those of another merchant.
-func (m message) formed(f form, k Keys, narrow map[string]*regexp.Regexp) error {
+// checkFields returns an error for a field that has not its format, and for another
+// merchant account than the setting's.
+func (m message) checkFields(f form, k Keys, patterns map[string]*regexp.Regexp) error {
 	for _, p := range m.parts {
 		value := f[p.name]
 		switch {
 		case p.inner != nil:
-			if err := p.inner.formed(f, k, narrow); err != nil {
+			if err := p.inner.checkFields(f, k, patterns); err != nil {
 				return err
 			}
 		case p.name == "":
-		case !p.format.of(value):
-			return fmt.Errorf("%w: %s is %s, want %s", ErrField, p.name, quoted(value), p.format.says)
-		case narrow[p.name] != nil && !narrow[p.name].MatchString(value):
-			return fmt.Errorf("%w: %s is %s, want what the setting %s says of it", ErrField, p.name, quoted(value), formsSetting)
+		case !p.format.matches(value):
+			return fmt.Errorf("%w: %s is %s, want %s", ErrField, p.name, quoted(value), p.format.want)
+		case patterns[p.name] != nil && !patterns[p.name].MatchString(value):
+			return fmt.Errorf("%w: %s is %s, want a match of its regular expression in the setting %s", ErrField, p.name, quoted(value), formsSetting)
 		case p.setting != "" && k.Settings[p.setting] != "" && k.Settings[p.setting] != value:
-			return fmt.Errorf("%w: %s is %s, want that of the setting %s", ErrAccount, p.name, quoted(value), p.setting)
+			return fmt.Errorf("%w: %s is %s, want the value of the setting %s", ErrAccount, p.name, quoted(value), p.setting)
 		}
 	}
 	return nil
 }
 
-// quoted is a value as an error shows it.
+// quoted returns a value in quotes for an error, cut if it is long.
 func quoted(value string) string {
 	const most = 60
 	if len(value) > most {
@@ -287,13 +286,14 @@ func quoted(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// certain refuses a message that is another one's, too. The key and an inner
-// hash, which nobody can choose, keep what is on their two sides apart.
-func (m message) certain(f form, k Keys, narrow map[string]*regexp.Regexp) error {
+// checkSplits returns an error if the signed text can be split into other fields. No text
+// can move across the key or an inner hash, because nobody can choose their values: each
+// run of parts between them is searched on its own.
+func (m message) checkSplits(f form, k Keys, patterns map[string]*regexp.Regexp) error {
 	var run []part
 	for _, p := range append(slices.Clip(m.parts), keyPart) {
 		if p.inner != nil {
-			if err := p.inner.certain(f, k, narrow); err != nil {
+			if err := p.inner.checkSplits(f, k, patterns); err != nil {
 				return err
 			}
 		}
@@ -302,12 +302,12 @@ func (m message) certain(f form, k Keys, narrow map[string]*regexp.Regexp) error
 			continue
 		}
 		if len(run) > 1 {
-			name, err := split(run, f, k, narrow)
+			name, err := otherSplit(run, f, k, patterns)
 			if err != nil {
 				return err
 			}
 			if name != "" {
-				return fmt.Errorf("%w: where %s begins or ends is not certain: what is signed can be split in another way, too", ErrAmbiguous, name)
+				return fmt.Errorf("%w: the signed text can also be split into fields with another %s", ErrAmbiguous, name)
 			}
 		}
 		run = nil
@@ -315,26 +315,27 @@ func (m message) certain(f form, k Keys, narrow map[string]*regexp.Regexp) error
 	return nil
 }
 
-// split looks for another way to split the text of the parts into fields of
-// their forms, and returns a field that has another value then.
+// otherSplit searches for another split of the parts' text into fields of their formats.
+// It returns the first field that has another value in such a split, or "" if there is
+// none. Unused fields may have any value.
 //
-// It goes through the parts and keeps the places that a split can have come to:
-// those with the values that came, and those with another one, each with the
-// first field that has it.
-func split(run []part, f form, k Keys, narrow map[string]*regexp.Regexp) (name string, err error) {
+// For each part in turn it computes the positions in the text where the part can end: same
+// has the positions that are reached if all fields so far have the received values, and
+// other those that are reached if a field has another value, with the name of that field.
+func otherSplit(run []part, f form, k Keys, patterns map[string]*regexp.Regexp) (name string, err error) {
 	var joined strings.Builder
 	for _, p := range run {
 		joined.WriteString(p.text(f, ""))
 	}
 	text := joined.String()
 	if len(text) > maxMessage {
-		return "", fmt.Errorf("%w: %d bytes are signed, %d are the most", ErrField, len(text), maxMessage)
+		return "", fmt.Errorf("%w: the signed text has %d bytes, want at most %d", ErrField, len(text), maxMessage)
 	}
 	same, other := make([]bool, len(text)+1), make([]string, len(text)+1)
 	same[0] = true
 	for _, p := range run {
 		nowSame, nowOther := make([]bool, len(text)+1), make([]string, len(text)+1)
-		if p.idle && p.joined.any && narrow[p.name] == nil { // it can end anywhere behind where it can begin
+		if p.unused && p.splitFormat.anyText && patterns[p.name] == nil { // it can end at every position after its start
 			soFar, first := false, ""
 			for at := range len(text) + 1 {
 				soFar, first = soFar || same[at], cmp.Or(first, other[at])
@@ -347,8 +348,8 @@ func split(run []part, f form, k Keys, narrow map[string]*regexp.Regexp) (name s
 			if !same[at] && other[at] == "" {
 				continue
 			}
-			for end := range p.ends(text, at, f, k, narrow) {
-				changed := !p.idle && p.name != "" && text[at:end] != p.text(f, "")
+			for end := range p.ends(text, at, k, patterns) {
+				changed := !p.unused && p.name != "" && text[at:end] != p.text(f, "")
 				switch {
 				case other[at] != "":
 					nowOther[end] = other[at]
@@ -365,94 +366,94 @@ func split(run []part, f form, k Keys, narrow map[string]*regexp.Regexp) (name s
 	return other[len(text)], nil
 }
 
-// ends yields where the part can end in a text if it begins at a place.
-func (p part) ends(text string, at int, f form, k Keys, narrow map[string]*regexp.Regexp) iter.Seq[int] {
+// ends yields the positions where the part can end in the text if it begins at a position.
+func (p part) ends(text string, at int, k Keys, patterns map[string]*regexp.Regexp) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		fixed, is := p.literal, p.name == ""
+		fixed, isFixed := p.literal, p.name == ""
 		if p.setting != "" && k.Settings[p.setting] != "" {
-			fixed, is = k.Settings[p.setting], true
+			fixed, isFixed = k.Settings[p.setting], true
 		}
-		if is {
+		if isFixed {
 			if strings.HasPrefix(text[at:], fixed) {
 				yield(at + len(fixed))
 			}
 			return
 		}
-		for end := at; end <= len(text) && end-at <= p.joined.max; end++ {
-			if end > at && !p.joined.char(text[end-1]) {
+		for end := at; end <= len(text) && end-at <= p.splitFormat.max; end++ {
+			if end > at && !p.splitFormat.char(text[end-1]) {
 				return
 			}
 			piece := text[at:end]
-			is := end == at && p.joined.min == 0 || end > at && end-at >= p.joined.min && (p.joined.whole == nil || p.joined.whole(piece))
-			if re := narrow[p.name]; re != nil && p.bare == nil {
-				is = is && re.MatchString(piece)
+			matches := end == at && p.splitFormat.min == 0 || end > at && end-at >= p.splitFormat.min && (p.splitFormat.valid == nil || p.splitFormat.valid(piece))
+			if re := patterns[p.name]; re != nil && p.convert == nil {
+				matches = matches && re.MatchString(piece)
 			}
-			if is && !yield(end) {
+			if matches && !yield(end) {
 				return
 			}
 		}
 	}
 }
 
-// formsSetting is the name of the setting that tells how fields of the
-// merchant's own look.
+// formsSetting is the name of the setting that has a regular expression for each reference
+// that the merchant makes.
 const formsSetting = "forms"
 
-// forms is the setting of processors that let the merchant choose a reference,
-// and put nothing between it and its neighbours where they sign it.
+// forms returns the setting for a processor that lets the merchant choose references and
+// joins them to the signed text without separators. If it is needed, endpoints must set it.
 func forms(example string, needed bool) Setting {
 	return Setting{Name: formsSetting, Endpoint: needed, Description: "how the references that the merchant makes look, since nothing says where they begin and end in what is signed: " +
 		"JSON, field to regular expression (RE2, of the whole value), such as " + example}
 }
 
-// forms reads the setting.
+// forms returns the regular expressions of the setting, by field.
 func (k Keys) forms() (map[string]*regexp.Regexp, error) {
 	given, err := k.named(formsSetting)
 	if err != nil {
 		return nil, err
 	}
-	narrow := map[string]*regexp.Regexp{}
+	patterns := map[string]*regexp.Regexp{}
 	for name, expression := range given {
 		re, err := regexp.Compile(`\A(?:` + expression + `)\z`)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %s: %v", ErrSetting, formsSetting, name, err)
 		}
-		narrow[name] = re
+		patterns[name] = re
 	}
-	return narrow, nil
+	return patterns, nil
 }
 
-// checkForms is the part of Check of connectors with [forms]: the fields are
-// those that it may speak of, the needed ones first.
+// checkForms checks the setting [forms]. It may have regular expressions for the given
+// fields, and must have them for the first needed ones.
 func checkForms(k Keys, needed int, fields ...string) error {
-	narrow, err := k.forms()
+	patterns, err := k.forms()
 	if err != nil {
 		return err
 	}
-	for name := range maps.Keys(narrow) {
+	for name := range maps.Keys(patterns) {
 		if !slices.Contains(fields, name) {
-			return fmt.Errorf("%w: %s: no field %q is signed that the merchant chooses; there are %s", ErrSetting, formsSetting, name, strings.Join(fields, ", "))
+			return fmt.Errorf("%w: %s: the merchant chooses no signed field %q, want one of %s", ErrSetting, formsSetting, name, strings.Join(fields, ", "))
 		}
 	}
 	for _, name := range fields[:needed] {
-		if narrow[name] == nil {
-			return fmt.Errorf("%w: %s does not say how %s looks", ErrSetting, formsSetting, name)
+		if patterns[name] == nil {
+			return fmt.Errorf("%w: %s has no regular expression for %s", ErrSetting, formsSetting, name)
 		}
 	}
 	return nil
 }
 
-// joined is the scheme of processors that sign a [message].
-type joined struct {
-	// read returns the fields of a request and the signature that it has.
+// joinedScheme is the scheme of processors that sign a [message].
+type joinedScheme struct {
+	// read returns the fields of a request and its signature.
 	read func(Request) (form, []byte, error)
-	// messages are what those fields may be signed as.
+	// messages returns the messages that the processor may have signed for these fields.
 	messages func(Request, form, Keys) ([]message, error)
-	// needs are the settings without which other splits are always possible.
+	// needs are the settings without which another split is always possible.
 	needs []Setting
 }
 
-func (j joined) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
+func (j joinedScheme) verify(r Request, secret string, k Keys, _ time.Time) (Verified, error) {
 	f, signature, err := j.read(r)
 	if err != nil {
 		return Verified{}, err
@@ -460,8 +461,8 @@ func (j joined) verify(r Request, secret string, k Keys, _ time.Time) (Verified,
 	return j.verifyFields(r, f, signature, secret, k)
 }
 
-// verifyFields verifies a request whose fields and signature have been read.
-func (j joined) verifyFields(r Request, f form, signature []byte, secret string, k Keys) (Verified, error) {
+// verifyFields verifies a request with the results of read.
+func (j joinedScheme) verifyFields(r Request, f form, signature []byte, secret string, k Keys) (Verified, error) {
 	messages, err := j.messages(r, f, k)
 	if err != nil {
 		return Verified{}, err
@@ -478,15 +479,15 @@ func (j joined) verifyFields(r Request, f form, signature []byte, secret string,
 	return Verified{}, ErrMismatch
 }
 
-// bodyField is the name by which a scheme that hashes the whole body has it.
+// bodyField is the name of the field that is the whole body.
 const bodyField = "the body"
 
-// one is the messages of a processor that always signs the same.
-func one(m message) func(Request, form, Keys) ([]message, error) {
+// always returns the messages function of a processor that signs every request as m.
+func always(m message) func(Request, form, Keys) ([]message, error) {
 	return func(Request, form, Keys) ([]message, error) { return []message{m}, nil }
 }
 
-// inForm reads a form with its signature in a field.
+// inForm returns the read function for a form with its signature in a field.
 func inForm(name string, decode func(string) ([]byte, error)) func(Request) (form, []byte, error) {
 	return func(r Request) (form, []byte, error) {
 		f, err := r.form()
@@ -498,8 +499,8 @@ func inForm(name string, decode func(string) ([]byte, error)) func(Request) (for
 	}
 }
 
-// inJSON reads a JSON object with its signature in a field. Objects and arrays
-// in it are empty: nobody signs them.
+// inJSON returns the read function for a JSON object with its signature in a field. Objects
+// and arrays in it become empty text: no processor signs them.
 func inJSON(name string, decode func(string) ([]byte, error)) func(Request) (form, []byte, error) {
 	return func(r Request) (form, []byte, error) {
 		f, err := r.object()
@@ -511,7 +512,7 @@ func inJSON(name string, decode func(string) ([]byte, error)) func(Request) (for
 	}
 }
 
-// object reads a body that is a JSON object as a form.
+// object parses a body that is a JSON object.
 func (r Request) object() (form, error) {
 	var f form
 	if err := decodeJSON(r.Body, &f); err != nil {
@@ -520,8 +521,8 @@ func (r Request) object() (form, error) {
 	return f, nil
 }
 
-// UnmarshalJSONFrom implements [json.UnmarshalerFrom]: the fields of an object
-// as they are written.
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom]. It keeps the values of an object's
+// fields exactly as written: see [text].
 func (f *form) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if kind := d.PeekKind(); kind != '{' {
 		return fmt.Errorf("it is a JSON %s, want an object", kind)
@@ -538,7 +539,7 @@ func (f *form) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if err != nil {
 			return err
 		}
-		key := name.String() // the token is the decoder's
+		key := name.String() // copy it: the next read overwrites the token
 		var value text
 		if err := value.UnmarshalJSONFrom(d); err != nil {
 			return err
@@ -549,7 +550,7 @@ func (f *form) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-// signature decodes the field that a signature stands in.
+// signature decodes the field that has the signature.
 func (f form) signature(name string, decode func(string) ([]byte, error)) ([]byte, error) {
 	if f[name] == "" {
 		return nil, fmt.Errorf("%w: no %s in the body", ErrMissing, name)

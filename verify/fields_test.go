@@ -16,21 +16,20 @@ import (
 	"testing"
 )
 
-// TestSplits makes attacks of each good request whose fields are signed as one
-// text, from the connector's own description of that text: every border between
-// two fields is moved to every place, text is moved across every field between
-// two others, and every text that does not end with the
-// key is extended behind its padding. Whoever sends these holds one signature
-// and no secret. None may be verified with other fields than were signed. So
-// that borders are hard to tell, each field is also signed with digits, status
-// codes and capital letters at its ends, where that is a good request.
+// TestSplits attacks each genuine request whose fields are signed as one joined text. It uses
+// the connector's own description of that text. It moves every border between two fields to
+// every position, moves text across every field between two others, and extends every text
+// that does not end with the key (length extension). An attacker with one signature and
+// without the secret can send these requests. None may be verified with other fields than
+// were signed. To make borders ambiguous, the test also signs each field with digits, status
+// codes and capital letters at its ends, if that is a genuine request.
 //
-// With the race detector, which makes it ten times as slow and finds nothing in it,
-// only the first of these is tried; `make mutations` tries all.
+// The race detector makes this test ten times slower and finds nothing in it. With it, the
+// test tries only the fields as they are; `make mutations` tries all.
 func TestSplits(t *testing.T) {
-	ends := []string{"", "1", "2001", "A"}
+	additions := []string{"", "1", "2001", "A"}
 	if raceDetector {
-		ends = ends[:1]
+		additions = additions[:1]
 	}
 	tried, seen := map[string]int{}, map[string]bool{}
 	for _, v := range vectors(t) {
@@ -39,10 +38,10 @@ func TestSplits(t *testing.T) {
 		}
 		for _, j := range connectors[v.connector].joined {
 			f, m, secret, ok := signedAs(j, v)
-			// The setting forms makes other requests good: each value of it is tried.
+			// With another value of the setting forms, other requests are genuine: try each value.
 			if kind := m.names(v.connector) + v.keys.Settings[formsSetting]; ok && !seen[kind] {
 				seen[kind] = true
-				for _, more := range ends {
+				for _, more := range additions {
 					tried[v.connector] += attack(t, v, j, m, f, secret, more)
 				}
 			}
@@ -50,16 +49,16 @@ func TestSplits(t *testing.T) {
 	}
 	for name, c := range connectors {
 		if endpoint := slices.ContainsFunc(c.Settings, func(s Setting) bool { return s.Endpoint }); tried[name] == 0 && len(c.joined) > 0 && (endpoint || name == "wompi") {
-			t.Errorf("%s: no attack was made of its vectors", name)
+			t.Errorf("%s: has no vector for an attack", name)
 		}
 	}
 }
 
-// raceDetector is whether the tests run with the race detector.
+// raceDetector reports whether the tests run with the race detector.
 var raceDetector bool
 
-// signedAs returns the message that a good request is, and its secret.
-func signedAs(j joined, v vector) (form, message, string, bool) {
+// signedAs returns the fields, the message and the secret of a genuine request.
+func signedAs(j joinedScheme, v vector) (form, message, string, bool) {
 	f, signature, err := j.read(v.req)
 	if err != nil {
 		return nil, message{}, "", false
@@ -78,7 +77,7 @@ func signedAs(j joined, v vector) (form, message, string, bool) {
 	return nil, message{}, "", false
 }
 
-// names tells messages apart.
+// names returns a text that identifies a message: the connector and its fields.
 func (m message) names(connector string) string {
 	for _, run := range m.runs() {
 		for _, p := range run {
@@ -88,7 +87,8 @@ func (m message) names(connector string) string {
 	return connector
 }
 
-// runs are the parts between the key and inner messages, of those, too.
+// runs returns the runs of parts between the key and inner messages, and the runs of inner
+// messages.
 func (m message) runs() (all [][]part) {
 	var run []part
 	for _, p := range append(slices.Clip(m.parts), keyPart) {
@@ -104,13 +104,13 @@ func (m message) runs() (all [][]part) {
 	return all
 }
 
-// attack signs f with more at the ends of each field, and attacks what is
-// verified so. It returns how many requests it sent.
-func attack(t *testing.T, v vector, j joined, m message, f form, secret, more string) (tried int) {
+// attack signs f with more text at one end of each field, and attacks each of these requests
+// that is verified. It returns the number of attacks.
+func attack(t *testing.T, v vector, j joinedScheme, m message, f form, secret, more string) (tried int) {
 	for _, run := range m.runs() {
 		for _, p := range run {
 			for _, value := range []string{f[p.name] + more, more + f[p.name]} {
-				if p.name == "" || p.idle {
+				if p.name == "" || p.unused {
 					continue
 				}
 				good := maps.Clone(f)
@@ -129,10 +129,10 @@ func attack(t *testing.T, v vector, j joined, m message, f form, secret, more st
 	return tried
 }
 
-// shifted moves text across a field between two others: the text of three
-// neighbouring fields is split in every way whose middle field has the length
-// that it had, so that it may keep its form, as where a status code stands
-// between a reference and an amount.
+// shifted moves text across a field between two others: it splits the text of three
+// neighbouring fields at every position, with the length of the middle field unchanged, so
+// that it may still have its format. An example is a status code between a reference and an
+// amount.
 func shifted(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
 	for _, run := range m.runs() {
 		var fields []int
@@ -143,8 +143,8 @@ func shifted(t *testing.T, v vector, m message, f, good form, secret string) (tr
 		}
 		for i := 0; i+2 < len(fields); i++ {
 			three := fields[i : i+3]
-			if run[three[1]].format.any || run[three[1]].text(good, "") == "" {
-				continue // of any length: moving its borders is the same
+			if run[three[1]].format.anyText || run[three[1]].text(good, "") == "" {
+				continue // of any length: moved has moved its borders
 			}
 			var text strings.Builder
 			for _, p := range run[three[0] : three[2]+1] {
@@ -185,7 +185,7 @@ func shifted(t *testing.T, v vector, m message, f, good form, secret string) (tr
 	return tried
 }
 
-// moved moves every border of a good request.
+// moved moves every border between two fields of a genuine request to every position.
 func moved(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
 	for _, run := range m.runs() {
 		for a := range run {
@@ -217,22 +217,22 @@ func moved(t *testing.T, v vector, m message, f, good form, secret string) (trie
 	return tried
 }
 
-// sendable returns values that are joined as a text.
+// sendable returns values of a field whose signed text is the given one.
 func (p part) sendable(text string) []string {
-	if p.bare == nil {
+	if p.convert == nil {
 		return []string{text}
 	}
 	var all []string
 	for at := range len(text) + 1 {
-		if value := text[:at] + "." + text[at:]; p.bare(value) == text {
+		if value := text[:at] + "." + text[at:]; p.convert(value) == text {
 			all = append(all, value)
 		}
 	}
 	return all
 }
 
-// extended continues the text of a good request behind its padding, which
-// whoever knows its length can do without the key.
+// extended appends to the text of a genuine request after its padding (length extension). An
+// attacker who knows the text's length can do so without the key.
 func extended(t *testing.T, v vector, m message, f, good form, secret string) (tried int) {
 	if runs := m.runs(); !m.hmac && !m.parts[len(m.parts)-1].key {
 		var text strings.Builder
@@ -258,7 +258,7 @@ func extended(t *testing.T, v vector, m message, f, good form, secret string) (t
 	return tried
 }
 
-// padding is what a hash puts behind a text of n bytes.
+// padding returns the padding that a hash appends to a text of n bytes.
 func padding(block, n int, little bool) string {
 	size := block / 8
 	b := append([]byte{0x80}, make([]byte, (2*block-1-size-n%block)%block)...)
@@ -271,8 +271,8 @@ func padding(block, n int, little bool) string {
 	return string(append(b, length...))
 }
 
-// refused finds fault if what was made of a good request is verified, and says
-// something else than was signed.
+// refused reports an error if a forged request is verified with other fields than the genuine
+// request's.
 func refused(t *testing.T, v vector, m message, f, good, bad form, old, signature []byte) {
 	t.Helper()
 	sent := send(v, f, bad, old, signature)
@@ -287,7 +287,7 @@ func refused(t *testing.T, v vector, m message, f, good, bad form, old, signatur
 	}
 	for _, run := range m.runs() {
 		for _, p := range run {
-			if p.name != "" && !p.idle && good[p.name] != bad[p.name] {
+			if p.name != "" && !p.unused && good[p.name] != bad[p.name] {
 				t.Errorf("%s: forged: %s %q was signed, %q is verified", v.name, p.name, good[p.name], bad[p.name])
 				return
 			}
@@ -295,18 +295,18 @@ func refused(t *testing.T, v vector, m message, f, good, bad form, old, signatur
 	}
 }
 
-// becomesNothing reports whether no event is made of a good request: the message that
-// it is signed as has idle fields only.
+// becomesNothing reports whether a genuine request becomes no event: its message has only
+// unused fields.
 func becomesNothing(v vector) bool {
 	for _, j := range connectors[v.connector].joined {
 		if _, m, _, ok := signedAs(j, v); ok {
-			return !slices.ContainsFunc(slices.Concat(m.runs()...), func(p part) bool { return p.name != "" && !p.idle })
+			return !slices.ContainsFunc(slices.Concat(m.runs()...), func(p part) bool { return p.name != "" && !p.unused })
 		}
 	}
 	return false
 }
 
-// send is the request with other fields and another signature.
+// send returns the request with other fields and another signature.
 func send(v vector, f, fields form, old, signature []byte) vector {
 	return v.with(func(v *vector) {
 		signed := func(value string) string {
@@ -331,7 +331,7 @@ func send(v vector, f, fields form, old, signature []byte) vector {
 						continue
 					}
 					if _, ok := f[name]; ok && pointer == "" {
-						field = name // connectors with a flat object do without pointers
+						field = name // connectors with a flat object name fields without pointers
 					}
 					if text := signed(fmt.Sprint(value)); text != fmt.Sprint(value) {
 						object[name] = text
@@ -367,25 +367,25 @@ func send(v vector, f, fields form, old, signature []byte) vector {
 	})
 }
 
-// hashing is the files that may begin a hash, and why. A plain hash with a
-// key is a message's alone: any other connector's would go unattacked.
+// hashing has the files that may compute a hash, and why. Only messages may compute a plain
+// hash with a key: [TestSplits] would not attack any other.
 var hashing = map[string]string{
 	"fields.go":    "messages",
-	"hash.go":      "digest, which messages alone call",
+	"hash.go":      "digest, which only messages call",
 	"token.go":     "a shared value is compared by its hash",
-	"braintree.go": "the key is the SHA-1 of the private key; what is signed is signed by HMAC",
-	"liqpay.go":    "names the hash of a message",
-	"paypal.go":    "an RSA signature of it",
-	"trustly.go":   "an RSA signature of it",
-	"wallee.go":    "an ECDSA signature of it",
-	"rsa.go":       "an RSA signature of it",
-	"wechatpay.go": "an RSA signature of it",
-	"truelayer.go": "an ECDSA signature of it",
+	"braintree.go": "the key is the SHA-1 of the private key; the signature is an HMAC",
+	"liqpay.go":    "chooses the hash of a message",
+	"paypal.go":    "an RSA signature of the hash",
+	"trustly.go":   "an RSA signature of the hash",
+	"wallee.go":    "an ECDSA signature of the hash",
+	"rsa.go":       "an RSA signature of the hash",
+	"wechatpay.go": "an RSA signature of the hash",
+	"truelayer.go": "an ECDSA signature of the hash",
 	"secret.go":    "compares by hashes",
 }
 
-// TestPlainHashes: no connector makes a plain hash but by describing a message,
-// and each that describes one says so in its line, so that it is attacked.
+// TestPlainHashes checks that connectors compute plain hashes only by describing a [message],
+// and that each of them has it in Connector.joined, so that [TestSplits] attacks it.
 func TestPlainHashes(t *testing.T) {
 	p := newSources(t)
 	p.leaks(t, "")
@@ -397,27 +397,27 @@ func TestPlainHashes(t *testing.T) {
 				return true
 			}
 			kind := p.info.TypeOf(call)
-			begins := kind != nil && types.TypeString(kind, nil) == "hash.Hash"
+			hashes := kind != nil && types.TypeString(kind, nil) == "hash.Hash"
 			if s, ok := call.Fun.(*ast.SelectorExpr); ok {
 				if o, ok := p.info.Uses[s.Sel].(*types.Func); ok && o.Pkg() != nil && strings.HasPrefix(o.Pkg().Path(), "crypto/") && strings.HasPrefix(o.Name(), "Sum") {
-					begins = true
+					hashes = true
 				}
 				if o, ok := p.info.Uses[s.Sel].(*types.Func); ok && o.FullName() == "crypto/hmac.New" {
-					begins = false
+					hashes = false
 				}
 			}
 			if id, ok := call.Fun.(*ast.Ident); ok && id.Name == "digest" && file != "fields.go" {
-				t.Errorf("%s: digest is for messages: describe what is hashed as one", p.fset.Position(call.Pos()))
+				t.Errorf("%s: only messages may call digest: describe the hashed text as a message", p.fset.Position(call.Pos()))
 			}
-			if begins && hashing[file] == "" {
-				t.Errorf("%s: begins a hash: describe what is hashed as a message, or say in hashing why not", p.fset.Position(call.Pos()))
+			if hashes && hashing[file] == "" {
+				t.Errorf("%s: computes a hash: describe the hashed text as a message, or add the file to hashing with the reason", p.fset.Position(call.Pos()))
 			}
 			return true
 		})
 	}
 	for name, c := range connectors {
 		if c.Covers == CoversFields && len(c.joined) == 0 && !slices.Contains([]string{"adyen", "trustly"}, name) {
-			t.Errorf("%s: covers fields, and its line does not say how they are joined", name)
+			t.Errorf("%s: covers fields, but has no Connector.joined", name)
 		}
 	}
 }

@@ -5,18 +5,17 @@ import (
 	"encoding/hex"
 )
 
-// fiuuMolpay, once MOLPay and Razer Merchant Services, hashes a payment twice:
+// fiuuMolpay, formerly MOLPay and Razer Merchant Services, hashes a payment twice:
 // skey is the MD5 of "<paydate><domain><hash><appcode><secret key>", where hash
 // is the MD5 of "<tranID><orderid><status><domain><amount><currency>", as hex.
 // A form without skey is about a refund: Signature is the MD5 of "<RefundType>
 // <MerchantID><RefID><RefundID><TxnID><Amount><Status><secret key>".
 //
-// Nothing stands between the fields. So the endpoint says how its orderid looks:
-// one that begins with a letter is kept apart from tranID. Of a refund, RefID,
-// RefundID, TxnID and the amount, all of which may be digits, are kept apart
-// only if the endpoint says how the first three look. Neither the channel nor
-// the error nor the kind of notification is signed. The fields may come as a
-// JSON object instead of a form.
+// There are no separators between the fields. So a setting gives the format of orderid: if
+// it begins with a letter, it is clear where tranID ends. In a refund, RefID, RefundID,
+// TxnID and the amount may all be digits: the split is unique only if the setting has the
+// formats of the first three. The channel, the error and the kind of notification are not
+// signed. The fields may be sent as a JSON object instead of a form.
 //
 // https://docs.fiuu.dev/docs/payment-status-notification
 var fiuuMolpay = Connector{
@@ -30,7 +29,7 @@ var fiuuMolpay = Connector{
 		return checkForms(k, 1, "orderid", "tranID", "RefID", "RefundID", "TxnID")
 	},
 	verify: fiuuMolpayJoined.verify,
-	joined: []joined{fiuuMolpayJoined},
+	joined: []joinedScheme{fiuuMolpayJoined},
 }
 
 var (
@@ -38,7 +37,7 @@ var (
 	fiuuMolpayForms    = forms(`{"orderid": "[A-Z]{2}[0-9]{8}", "RefID": "RF[0-9]{8}", "RefundID": "[0-9]{6}", "TxnID": "[0-9]{10}"}`, true)
 )
 
-var fiuuMolpayJoined = joined{
+var fiuuMolpayJoined = joinedScheme{
 	read:     fiuuMolpayRead,
 	messages: fiuuMolpayMessages,
 	needs:    []Setting{fiuuMolpayMerchant, fiuuMolpayForms},
@@ -61,8 +60,9 @@ func fiuuMolpayRead(r Request) (f form, signature []byte, err error) {
 	return f, signature, err
 }
 
-// fiuuMolpayMessages tells a payment from a refund by skey, as normalising does.
-// What is hashed of one begins with a digit, of the other with a letter.
+// fiuuMolpayMessages returns the message of a payment if there is an skey, as package normalize
+// does, and that of a refund otherwise. Neither can be read as the other: a payment's text
+// begins with a digit, a refund's with a letter.
 func fiuuMolpayMessages(_ Request, f form, _ Keys) ([]message, error) {
 	if _, payment := f["skey"]; payment {
 		return []message{fiuuMolpayPayment}, nil
@@ -81,12 +81,12 @@ var fiuuMolpayPayment = message{hash: md5.New, parts: []part{
 		field("amount", decimal(2, 2)),
 		field("currency", pattern("two or three capital letters", 3, `[A-Z]{2,3}`)),
 	}}},
-	idleField("appcode", id(32).orEmpty()),
+	unusedField("appcode", id(32).orEmpty()),
 	keyPart,
 }}
 
 var fiuuMolpayRefund = message{hash: md5.New, parts: []part{
-	field("RefundType", words("P", "F")),
+	field("RefundType", oneOf("P", "F")),
 	account("MerchantID", fiuuMolpayMerchant, id(32)),
 	field("RefID", id(64)),
 	field("RefundID", numeric(1, 20)),

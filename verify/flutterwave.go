@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// flutterwave signs the body with the webhook's secret hash, text used as it
-// is, and sends flutterwave-signature: <base64>. So does version 4; version 3
-// sends the secret hash itself in verif-hash and signs nothing: whoever has
-// seen one such webhook can make any other, and signatures too, and so what one
-// says should be fetched from Flutterwave before goods leave. Where there is a
-// signature it decides, and verif-hash beside it is not looked at.
+// flutterwave signs the body in version 4 with the webhook's secret hash, whose text is the
+// HMAC's key, and sends flutterwave-signature: <base64>. Version 3 sends the secret hash
+// itself in verif-hash and signs nothing: anyone who captured one such webhook can forge any
+// other, and signatures too. So before shipping goods, fetch the payment from Flutterwave.
+// If there is a signature, only the signature is verified and verif-hash is ignored.
 //
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{

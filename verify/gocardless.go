@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// gocardless signs the body with the webhook endpoint's secret, text used as
-// it is, and sends Webhook-Signature: <hex>. No time is signed: the ids of the
-// events in the body, which are, tell a repetition.
+// gocardless signs the body with the webhook endpoint's secret, whose text is the HMAC's key,
+// and sends Webhook-Signature: <hex>. No timestamp is signed. The signed ids of the events in
+// the body identify a redelivery.
 //
 // https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks
 var gocardless = Connector{

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// hashSetting is the setting of processors that let the merchant choose how
-// they hash.
+// hashSetting is the setting for processors that let the merchant choose the hash
+// function.
 var hashSetting = Setting{Name: "hash", Description: "the hash that the processor was told to use: " + strings.Join(slices.Sorted(maps.Keys(hashes)), ", ")}
 
 var hashes = map[string]func() hash.Hash{
@@ -24,7 +24,7 @@ var hashes = map[string]func() hash.Hash{
 	"sha512": sha512.New,
 }
 
-// hash returns the hash of the setting, or the processor's own default.
+// hash returns the hash function of the setting, or the processor's default.
 func (k Keys) hash(standard func() hash.Hash) (func() hash.Hash, error) {
 	name := k.Settings[hashSetting.Name]
 	if name == "" {

@@ -9,15 +9,14 @@ import (
 )
 
 // ipay88 hashes "<merchant key><MerchantCode><PaymentId><RefNo><Amount>
-// <Currency><Status>", the amount without its points and commas. It is the
-// field Signature: SHA-1 in base64, or SHA-256 in hex in the later
-// specification. One is as hard to make without the key as the other.
+// <Currency><Status>", with the amount without points and commas. The field Signature has
+// the hash: SHA-1 in base64 or, in the later specification, SHA-256 in hex. Either is
+// accepted: neither can be forged without the key.
 //
-// Nothing stands between the fields: order 15 over 1.00 and order 1 over 51.00
-// have one signature. So the endpoint says how its RefNo looks, and where the
-// text can be split in two ways all the same, it is refused. References that
-// begin and end with a letter are certain. TransId, AuthCode and ErrDesc are
-// not signed.
+// There are no separators between the fields: order 15 with 1.00 and order 1 with 51.00
+// have the same signature. So a setting gives the format of RefNo, and a request whose text
+// can still be split in another way is refused. The split is always unique if references
+// begin and end with a letter. TransId, AuthCode and ErrDesc are not signed.
 //
 // https://fliphtml5.com/hmseu/oxni
 var ipay88 = Connector{
@@ -29,7 +28,7 @@ var ipay88 = Connector{
 	Settings: []Setting{ipay88Merchant, ipay88Forms},
 	check:    func(_ string, k Keys) error { return checkForms(k, 1, "RefNo") },
 	verify:   ipay88Joined.verify,
-	joined:   []joined{ipay88Joined},
+	joined:   []joinedScheme{ipay88Joined},
 }
 
 var (
@@ -37,7 +36,7 @@ var (
 	ipay88Forms    = forms(`{"RefNo": "[A-Z]{2}[0-9]{8}"}`, true)
 )
 
-var ipay88Joined = joined{
+var ipay88Joined = joinedScheme{
 	read:     inForm("Signature", ipay88Decode),
 	messages: ipay88Messages,
 	needs:    []Setting{ipay88Merchant, ipay88Forms},
@@ -61,13 +60,13 @@ func ipay88Messages(_ Request, f form, _ Keys) ([]message, error) {
 var ipay88Parts = []part{
 	keyPart,
 	account("MerchantCode", ipay88Merchant, id(20)),
-	idleField("PaymentId", numeric(1, 4).orEmpty()),
+	unusedField("PaymentId", numeric(1, 4).orEmpty()),
 	field("RefNo", id(64)),
 	{
-		name:   "Amount",
-		format: pattern("an amount such as 1,234.50", 24, `(?:[1-9][0-9]*|0|[1-9][0-9]{0,2}(?:,[0-9]{3})+)\.[0-9]{2}`),
-		bare:   strings.NewReplacer(".", "", ",", "").Replace,
-		joined: format{says: "digits", min: 3, max: 20, char: isDigit, whole: func(s string) bool { return s[0] != '0' || len(s) == 3 }},
+		name:        "Amount",
+		format:      pattern("an amount such as 1,234.50", 24, `(?:[1-9][0-9]*|0|[1-9][0-9]{0,2}(?:,[0-9]{3})+)\.[0-9]{2}`),
+		convert:     strings.NewReplacer(".", "", ",", "").Replace,
+		splitFormat: format{want: "digits", min: 3, max: 20, char: isDigit, valid: func(s string) bool { return s[0] != '0' || len(s) == 3 }},
 	},
 	field("Currency", currency),
 	field("Status", numeric(1, 1)),

@@ -13,80 +13,81 @@ import (
 	"time"
 )
 
-// Keyring verifies, and fetches the public keys that verification asks for by
-// [KeyNeeded]. It remembers them, and for a short time what could not be had,
-// so that requests with made-up addresses cost next to nothing. The zero
-// Keyring is ready for use, and may be used by several goroutines.
+// Keyring verifies requests and fetches the public keys that [KeyNeeded] errors ask
+// for. It caches keys, and failures for a short time, so that requests with made-up
+// key URLs cost next to nothing. The zero Keyring is ready for use. It is safe for
+// concurrent use.
 type Keyring struct {
-	// Client fetches; nil is a client of its own. No redirect is followed.
+	// Client fetches the keys. Nil means a client with default settings. The Keyring
+	// follows no redirects.
 	Client *http.Client
-	// Failed, if it is not nil, is told of each fetch that failed, and why. The
-	// errors of [Keyring.Verify] do not say more than that it did: whoever sent
-	// the request may read them.
+	// Failed, if it is not nil, is called for each failed fetch with the cause. The
+	// errors of [Keyring.Verify] do not have the cause, because the sender of the
+	// request may see them.
 	Failed func(url string, err error)
 
 	mu      sync.Mutex
-	keys    map[string]*key
-	pending int                      // fetches under way, or waiting for their turn
-	hosts   map[string]*host         // that they are from
-	of      map[netip.Prefix]*caller // requesters that they are for, or that caused some that failed
+	keys    map[string]*cachedKey       // by URL
+	pending int                         // fetches that are running or queued
+	hosts   map[string]*host            // those with pending fetches
+	senders map[netip.Prefix]*senderUse // those with pending or failed fetches
 }
 
-// host is one that keys are fetched from.
+// host has the pending fetches from one host.
 type host struct {
 	pending int
-	turns   chan struct{} // has a place for each fetch that may be under way; whoever waits is served in order
+	slots   chan struct{} // a running fetch holds a slot; queued fetches wait for one in order
 }
 
-// caller is what one requester cost.
-type caller struct {
+// senderUse counts the fetches that the requests of one sender caused.
+type senderUse struct {
 	pending int
 	failed  int
-	until   time.Time // when failed is forgotten
+	until   time.Time // when failed is reset
 }
 
 // The limits of a Keyring.
 const (
-	keyringTimeout = 2 * time.Second  // for one key
-	keyringBytes   = 64 << 10         // that a key may have
-	keyringKeys    = 64               // that are remembered
-	keyringTurn    = 3 * time.Second  // that a fetch waits until it begins
-	keyringOfHost  = 4                // fetches from one host that may be under way
-	keyringPending = 16               // of one host that may be, or wait
-	keyringAll     = 32               // of all hosts
-	keyringOfOne   = 1                // for one requester
-	keyringFailed  = 5                // for one requester that failed, after which it gets no more until keyringRetry has passed
-	keyringAsked   = 1024             // requesters that are remembered
-	keyringFresh   = 24 * time.Hour   // after which a key is fetched anew
-	keyringRetry   = 30 * time.Second // after which a key that could not be had is
-	keyringSteps   = 3                // keys that one request may need
+	keyringTimeout       = 2 * time.Second  // for the download of one key
+	keyringBytes         = 64 << 10         // the size of one key
+	keyringKeys          = 64               // keys and failures in the cache
+	keyringQueueTimeout  = 3 * time.Second  // for a queued fetch to start
+	keyringHostRunning   = 4                // running fetches from one host
+	keyringHostPending   = 16               // running and queued fetches from one host
+	keyringPending       = 32               // running and queued fetches from all hosts
+	keyringSenderPending = 1                // running and queued fetches for one sender
+	keyringSenderFailed  = 5                // failed fetches for one sender, until keyringRetry has passed
+	keyringSenders       = 1024             // senders whose fetches are counted
+	keyringFresh         = 24 * time.Hour   // the age at which a key is fetched again
+	keyringRetry         = 30 * time.Second // the time until a failed fetch is tried again
+	keyringKeysPerVerify = 3                // keys that the verification of one request may need
 )
 
-// key is what is known of one address. Everything but done is guarded by the
-// Keyring's mutex until done is closed; body and err never change after it.
-type key struct {
-	done  chan struct{} // closed when it is here, or is not to be had
+// cachedKey is the key at one URL, or the error of its fetch. The Keyring's mutex
+// guards its fields except done. After done is closed, body and err never change.
+type cachedKey struct {
+	done  chan struct{} // closed when the fetch has ended
 	body  []byte
 	err   error
-	until time.Time // when it has to be fetched anew; zero while it is fetched
-	used  time.Time
+	until time.Time // when it must be fetched again; zero during the fetch
+	used  time.Time // when it was last asked for
 }
 
-type requester struct{}
+type senderContextKey struct{}
 
-// WithRequester returns a context for [Keyring.Verify] that says from which
-// address the request comes. A [Keyring] fetches only so much for one address, so
-// that made-up addresses of keys do not keep the fetches from others.
+// WithRequester returns a context for [Keyring.Verify] that has the address from which
+// the request came. A [Keyring] limits the fetches for each address, so that one sender
+// with made-up key URLs cannot use up the fetches of others.
 func WithRequester(ctx context.Context, from netip.Prefix) context.Context {
-	return context.WithValue(ctx, requester{}, from)
+	return context.WithValue(ctx, senderContextKey{}, from)
 }
 
-// Verify is [Verify] with the keys that it needs. The error wraps
-// [ErrKeyNotThere] if one could not be had for now, and [ErrKeyUnknown] if
-// the processor says that there is none.
+// Verify calls [Verify] and fetches the public keys that it needs. The error wraps
+// [ErrKeyNotThere] if a key could not be fetched now, and [ErrKeyUnknown] if the
+// processor responds that there is no such key.
 func (k *Keyring) Verify(ctx context.Context, connector string, r Request, keys Keys, now time.Time) (Verified, error) {
-	caller := keys.Fetched
-	for step := range keyringSteps {
+	given := keys.Fetched
+	for step := range keyringKeysPerVerify {
 		v, err := Verify(connector, r, keys, now)
 		var need *KeyNeeded
 		if !errors.As(err, &need) {
@@ -96,17 +97,17 @@ func (k *Keyring) Verify(ctx context.Context, connector string, r Request, keys 
 		if err != nil {
 			return Verified{}, fmt.Errorf("%s: the key at %s: %w", connector, need.URL, err)
 		}
-		if step == 0 { // most connectors need none, and cost no map
+		if step == 0 { // copy the caller's map only now: most connectors need no key
 			keys.Fetched = map[string][]byte{}
-			maps.Copy(keys.Fetched, caller)
+			maps.Copy(keys.Fetched, given)
 		}
 		keys.Fetched[need.URL] = body
 	}
 	return Verify(connector, r, keys, now)
 }
 
-// Held returns the keys that were fetched, by URL: [Keys.Fetched] for whoever
-// goes on with [Verify].
+// Held returns the fetched keys by URL, for [Keys.Fetched] of a later call of
+// [Verify].
 func (k *Keyring) Held() map[string][]byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,8 +120,8 @@ func (k *Keyring) Held() map[string][]byte {
 	return held
 }
 
-// get returns what an address holds. Whoever asks while it is being fetched
-// waits for the same fetch.
+// get returns the key at a URL, from the cache or fetched. Concurrent calls for the
+// same URL wait for the same fetch.
 func (k *Keyring) get(ctx context.Context, need *KeyNeeded) ([]byte, error) {
 	e, err := k.entry(ctx, need)
 	if err != nil {
@@ -134,8 +135,9 @@ func (k *Keyring) get(ctx context.Context, need *KeyNeeded) ([]byte, error) {
 	}
 }
 
-// entry returns what is known of an address, and has it fetched if need be.
-func (k *Keyring) entry(ctx context.Context, need *KeyNeeded) (*key, error) {
+// entry returns the cached key of a URL. If there is none, or it is too old, entry starts
+// a fetch and returns the key that the fetch will fill in.
+func (k *Keyring) entry(ctx context.Context, need *KeyNeeded) (*cachedKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -144,7 +146,7 @@ func (k *Keyring) entry(ctx context.Context, need *KeyNeeded) (*key, error) {
 		old.used = now
 		return old, nil
 	}
-	f, err := k.begin(ctx, need, now)
+	f, err := k.startFetch(ctx, need, now)
 	if err != nil {
 		if old.good() {
 			return old, nil
@@ -152,98 +154,97 @@ func (k *Keyring) entry(ctx context.Context, need *KeyNeeded) (*key, error) {
 		return nil, err
 	}
 	if k.keys == nil {
-		k.keys = map[string]*key{}
+		k.keys = map[string]*cachedKey{}
 	}
 	if old == nil && len(k.keys) == keyringKeys {
-		k.forget()
+		k.evict()
 	}
-	e := &key{done: make(chan struct{}), used: now}
+	e := &cachedKey{done: make(chan struct{}), used: now}
 	k.keys[need.URL] = e
-	// Others may come to wait for it: it outlives the request that began it.
+	// Other requests may wait for the same fetch: it goes on if this one is cancelled.
 	go k.fetch(context.WithoutCancel(ctx), f, need, e, old)
 	return e, nil
 }
 
-// fetching is one fetch.
-type fetching struct {
-	at   string
-	from *host
-	of   *caller // nil: nobody knows whom it is for
+// fetch is one pending fetch.
+type fetch struct {
+	hostName string
+	host     *host
+	sender   *senderUse // nil if the context has no sender
 }
 
-// begin counts a fetch, or refuses it where there are too many.
-func (k *Keyring) begin(ctx context.Context, need *KeyNeeded, now time.Time) (f fetching, err error) {
+// startFetch counts a fetch, or returns an error at a limit.
+func (k *Keyring) startFetch(ctx context.Context, need *KeyNeeded, now time.Time) (f fetch, err error) {
 	if u, err := url.Parse(need.URL); err == nil {
-		f.at = u.Host
+		f.hostName = u.Host
 	}
-	if f.from = k.hosts[f.at]; k.pending == keyringAll || f.from != nil && f.from.pending == keyringPending {
-		return f, fmt.Errorf("%w: too many others are being fetched", ErrKeyNotThere)
+	if f.host = k.hosts[f.hostName]; k.pending == keyringPending || f.host != nil && f.host.pending == keyringHostPending {
+		return f, fmt.Errorf("%w: too many other keys are being fetched", ErrKeyNotThere)
 	}
-	if from, ok := ctx.Value(requester{}).(netip.Prefix); ok {
-		f.of = k.caller(from, now)
-		if f.of == nil || f.of.pending == keyringOfOne || f.of.pending+f.of.failed >= keyringFailed {
-			return f, fmt.Errorf("%w: others that the same address asked for are being fetched, or could not be", ErrKeyNotThere)
+	if from, ok := ctx.Value(senderContextKey{}).(netip.Prefix); ok {
+		f.sender = k.senderUse(from, now)
+		if f.sender == nil || f.sender.pending == keyringSenderPending || f.sender.pending+f.sender.failed >= keyringSenderFailed {
+			return f, fmt.Errorf("%w: another key is being fetched for the sender's address, or too many fetches for it failed", ErrKeyNotThere)
 		}
-		f.of.pending++
+		f.sender.pending++
 	}
-	if f.from == nil {
+	if f.host == nil {
 		if k.hosts == nil {
 			k.hosts = map[string]*host{}
 		}
-		f.from = &host{turns: make(chan struct{}, keyringOfHost)}
-		k.hosts[f.at] = f.from
+		f.host = &host{slots: make(chan struct{}, keyringHostRunning)}
+		k.hosts[f.hostName] = f.host
 	}
-	f.from.pending++
+	f.host.pending++
 	k.pending++
 	return f, nil
 }
 
-// end takes back what begin counted.
-func (k *Keyring) end(f fetching, failed bool) {
+// endFetch takes a fetch off the counts of startFetch.
+func (k *Keyring) endFetch(f fetch, failed bool) {
 	k.pending--
-	if f.from.pending--; f.from.pending == 0 {
-		delete(k.hosts, f.at)
+	if f.host.pending--; f.host.pending == 0 {
+		delete(k.hosts, f.hostName)
 	}
-	if f.of == nil {
+	if f.sender == nil {
 		return
 	}
-	f.of.pending--
+	f.sender.pending--
 	if failed {
-		f.of.failed, f.of.until = f.of.failed+1, time.Now().Add(keyringRetry)
+		f.sender.failed, f.sender.until = f.sender.failed+1, time.Now().Add(keyringRetry)
 	}
 }
 
-// caller returns what a requester cost, or nil where too many others are
-// remembered.
-func (k *Keyring) caller(from netip.Prefix, now time.Time) *caller {
-	if a := k.of[from]; a != nil {
-		if now.After(a.until) {
-			a.failed = 0
+// senderUse returns the counts of a sender, or nil if too many other senders are counted.
+func (k *Keyring) senderUse(from netip.Prefix, now time.Time) *senderUse {
+	if s := k.senders[from]; s != nil {
+		if now.After(s.until) {
+			s.failed = 0
 		}
-		return a
+		return s
 	}
-	if len(k.of) == keyringAsked {
-		maps.DeleteFunc(k.of, func(_ netip.Prefix, a *caller) bool { return a.pending == 0 && now.After(a.until) })
-		if len(k.of) == keyringAsked {
+	if len(k.senders) == keyringSenders {
+		maps.DeleteFunc(k.senders, func(_ netip.Prefix, s *senderUse) bool { return s.pending == 0 && now.After(s.until) })
+		if len(k.senders) == keyringSenders {
 			return nil
 		}
 	}
-	if k.of == nil {
-		k.of = map[netip.Prefix]*caller{}
+	if k.senders == nil {
+		k.senders = map[netip.Prefix]*senderUse{}
 	}
-	a := &caller{}
-	k.of[from] = a
-	return a
+	s := &senderUse{}
+	k.senders[from] = s
+	return s
 }
 
-// forget makes room for a key: what could not be had goes first, then what
-// was not used for longest, so that made-up addresses never push out a key.
-func (k *Keyring) forget() {
+// evict removes one entry from the cache: first a failed fetch, then the key that was
+// not used for the longest time. So made-up URLs never evict a key.
+func (k *Keyring) evict() {
 	var which string
-	var worst *key
+	var worst *cachedKey
 	for at, e := range k.keys {
 		switch {
-		case e.until.IsZero(): // somebody waits for it
+		case e.until.IsZero(): // it is being fetched: somebody waits for it
 		case worst == nil, e.err != nil && worst.err == nil,
 			(e.err == nil) == (worst.err == nil) && e.used.Before(worst.used):
 			which, worst = at, e
@@ -252,31 +253,31 @@ func (k *Keyring) forget() {
 	delete(k.keys, which)
 }
 
-// fetch fills in e when its turn comes. While a key cannot be had, the one that
-// was there is still the processor's.
-func (k *Keyring) fetch(ctx context.Context, f fetching, need *KeyNeeded, e, old *key) {
-	body, life, err := k.turn(ctx, f, need)
+// fetch fetches a key and fills in e. If the key cannot be fetched now, fetch keeps the
+// old one.
+func (k *Keyring) fetch(ctx context.Context, f fetch, need *KeyNeeded, e, old *cachedKey) {
+	body, life, err := k.downloadQueued(ctx, f, need)
 	failed := err != nil && life > 0
 	if old.good() && errors.Is(err, ErrKeyNotThere) {
 		body, err = old.body, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.end(f, failed)
+	k.endFetch(f, failed)
 	e.body, e.err, e.until = body, err, time.Now().Add(life)
 	close(e.done)
 }
 
-// turn downloads a key when its turn comes, and says for how long what comes of
-// it is remembered.
-func (k *Keyring) turn(ctx context.Context, f fetching, need *KeyNeeded) (body []byte, life time.Duration, err error) {
-	wait, cancel := context.WithTimeout(ctx, keyringTurn)
+// downloadQueued waits for a slot of the host and downloads a key. It also returns for
+// how long the key or the error stays in the cache.
+func (k *Keyring) downloadQueued(ctx context.Context, f fetch, need *KeyNeeded) (body []byte, life time.Duration, err error) {
+	wait, cancel := context.WithTimeout(ctx, keyringQueueTimeout)
 	defer cancel()
 	select {
-	case f.from.turns <- struct{}{}:
-		defer func() { <-f.from.turns }()
+	case f.host.slots <- struct{}{}:
+		defer func() { <-f.host.slots }()
 	case <-wait.Done():
-		return nil, 0, fmt.Errorf("%w: others are being fetched", ErrKeyNotThere)
+		return nil, 0, fmt.Errorf("%w: other keys of the host are being fetched", ErrKeyNotThere)
 	}
 	ctx, cancel = context.WithTimeout(ctx, keyringTimeout)
 	defer cancel()
@@ -285,7 +286,7 @@ func (k *Keyring) turn(ctx context.Context, f fetching, need *KeyNeeded) (body [
 	}
 	if k.Failed != nil {
 		cause := err
-		if u := (*unfetched)(nil); errors.As(err, &u) {
+		if u := (*fetchError)(nil); errors.As(err, &u) {
 			cause = u.cause
 		}
 		k.Failed(need.URL, cause)
@@ -293,17 +294,19 @@ func (k *Keyring) turn(ctx context.Context, f fetching, need *KeyNeeded) (body [
 	return nil, keyringRetry, err
 }
 
-// good reports whether k was fetched and is a key.
-func (k *key) good() bool { return k != nil && k.err == nil && !k.until.IsZero() }
+// good reports whether the key was fetched.
+func (k *cachedKey) good() bool { return k != nil && k.err == nil && !k.until.IsZero() }
 
-// unfetched is the error of a key that could not be fetched. Its text leaves out
-// the cause, which may name addresses and ports of the network that we are in.
-type unfetched struct{ cause error }
+// fetchError is the error of a key that could not be fetched. Its text leaves out the
+// cause, which may have addresses and ports of the internal network.
+type fetchError struct{ cause error }
 
-func (u *unfetched) Error() string { return string(ErrKeyNotThere) + ": it could not be fetched" }
+func (e *fetchError) Error() string {
+	return string(ErrKeyNotThere) + ": the download failed"
+}
 
-// Unwrap makes it an [ErrKeyNotThere], and its cause.
-func (u *unfetched) Unwrap() []error { return []error{ErrKeyNotThere, u.cause} }
+// Unwrap returns [ErrKeyNotThere] and the cause.
+func (e *fetchError) Unwrap() []error { return []error{ErrKeyNotThere, e.cause} }
 
 func (k *Keyring) download(ctx context.Context, need *KeyNeeded) ([]byte, error) {
 	u, err := url.Parse(need.URL)
@@ -321,7 +324,7 @@ func (k *Keyring) download(ctx context.Context, need *KeyNeeded) ([]byte, error)
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, &unfetched{err}
+		return nil, &fetchError{err}
 	}
 	defer response.Body.Close()
 	switch response.StatusCode {
@@ -334,9 +337,9 @@ func (k *Keyring) download(ctx context.Context, need *KeyNeeded) ([]byte, error)
 	body, err := io.ReadAll(io.LimitReader(response.Body, keyringBytes+1))
 	switch {
 	case err != nil:
-		return nil, &unfetched{err}
+		return nil, &fetchError{err}
 	case len(body) > keyringBytes:
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrKeyNotThere, keyringBytes)
+		return nil, fmt.Errorf("%w: the response has more than %d bytes", ErrKeyNotThere, keyringBytes)
 	}
 	return body, nil
 }

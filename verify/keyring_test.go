@@ -27,12 +27,12 @@ import (
 	"time"
 )
 
-// trip answers requests without a network.
+// trip responds to requests without a network.
 type trip func(*http.Request) (*http.Response, error)
 
 func (t trip) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// answer is a client that gives every request the same answer and counts them.
+// answer returns a client that gets the same response to every request, and counts requests.
 func answer(count *atomic.Int32, status int, body string) *http.Client {
 	return &http.Client{Transport: trip(func(*http.Request) (*http.Response, error) {
 		count.Add(1)
@@ -51,7 +51,7 @@ func TestKeyringRemembers(t *testing.T) {
 		status int
 		body   string
 		want   error
-		again  time.Duration // after which it is fetched anew
+		again  time.Duration // after which it is fetched again
 	}{
 		{"a key", 200, "key", nil, keyringFresh},
 		{"an outage", 500, "", ErrKeyNotThere, keyringRetry},
@@ -85,8 +85,8 @@ func TestKeyringRemembers(t *testing.T) {
 	}
 }
 
-// TestKeyringOutage: a key that was fetched serves on while it cannot be
-// fetched anew, and no longer than until the processor says that it is gone.
+// TestKeyringOutage checks that an old key is still used while it cannot be fetched again, but
+// not after the processor responds that it is gone.
 func TestKeyringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetched atomic.Int32
@@ -108,7 +108,7 @@ func TestKeyringOutage(t *testing.T) {
 	})
 }
 
-// TestKeyringBound: made-up addresses neither fill memory nor push out keys.
+// TestKeyringBound checks that made-up URLs neither fill the memory nor evict keys.
 func TestKeyringBound(t *testing.T) {
 	var good, bad atomic.Int32
 	k := Keyring{Client: answer(&good, 200, "key")}
@@ -120,7 +120,7 @@ func TestKeyringBound(t *testing.T) {
 		k.get(t.Context(), need(1000+n))
 	}
 	if len(k.keys) != keyringKeys {
-		t.Errorf("%d are remembered, want %d", len(k.keys), keyringKeys)
+		t.Errorf("%d keys are cached, want %d", len(k.keys), keyringKeys)
 	}
 	for n := range keyringKeys / 2 {
 		if _, err := k.get(t.Context(), need(n)); err != nil {
@@ -132,13 +132,13 @@ func TestKeyringBound(t *testing.T) {
 		k.get(t.Context(), need(n))
 	}
 	if len(k.keys) != keyringKeys || k.keys[need(0).URL] != nil {
-		t.Errorf("%d are remembered, want %d, and not the one not used for longest", len(k.keys), keyringKeys)
+		t.Errorf("%d keys are cached, want %d without the one that was not used for the longest time", len(k.keys), keyringKeys)
 	}
 }
 
-// TestKeyringTogether: whoever wants the same key at once waits for one fetch,
-// even if the one who began it has gone, and only so many of a host are fetched
-// at once; one more waits for its turn as long as it may.
+// TestKeyringTogether checks that concurrent requests for the same key wait for one fetch, even
+// if the request that started it is cancelled, and that the fetches from one host are limited:
+// one more waits until a fetch ends, or its context does.
 func TestKeyringTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetched atomic.Int32
@@ -158,7 +158,7 @@ func TestKeyringTogether(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range 100 {
 			all.Go(func() {
-				if _, err := k.get(t.Context(), need(n%keyringOfHost)); err != nil {
+				if _, err := k.get(t.Context(), need(n%keyringHostRunning)); err != nil {
 					t.Errorf("key %d: %v", n, err)
 				}
 			})
@@ -166,25 +166,25 @@ func TestKeyringTogether(t *testing.T) {
 		synctest.Wait()
 		short, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
-		if _, err := k.get(short, need(keyringOfHost)); !errors.Is(err, ErrKeyNotThere) {
-			t.Errorf("one fetch more: %v, want %v", err, ErrKeyNotThere)
+		if _, err := k.get(short, need(keyringHostRunning)); !errors.Is(err, ErrKeyNotThere) {
+			t.Errorf("one more fetch: %v, want %v", err, ErrKeyNotThere)
 		}
 		if fetched.Load() != 0 {
-			t.Errorf("fetched %d times before any of the fetches can have ended", fetched.Load())
+			t.Errorf("%d fetches ended too early", fetched.Load())
 		}
-		if _, err := k.get(t.Context(), need(keyringOfHost)); err != nil {
-			t.Errorf("one fetch more, that waits: %v", err)
+		if _, err := k.get(t.Context(), need(keyringHostRunning)); err != nil {
+			t.Errorf("one more fetch, which waits: %v", err)
 		}
 		all.Wait()
-		if fetched.Load() != keyringOfHost+1 {
-			t.Errorf("fetched %d times, want %d", fetched.Load(), keyringOfHost+1)
+		if fetched.Load() != keyringHostRunning+1 {
+			t.Errorf("fetched %d times, want %d", fetched.Load(), keyringHostRunning+1)
 		}
 	})
 }
 
-// TestKeyringMadeUp: whoever names addresses of keys that are not there, or hang,
-// keeps neither the keys of another host from others, nor those of the same host
-// from another address for longer than one fetch takes.
+// TestKeyringMadeUp checks that a sender with URLs of missing keys, or URLs that hang, does
+// not delay fetches from another host, and delays fetches from the same host for other
+// senders by at most the time of one fetch.
 func TestKeyringMadeUp(t *testing.T) {
 	for _, hangs := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -209,13 +209,13 @@ func TestKeyringMadeUp(t *testing.T) {
 				return WithRequester(t.Context(), netip.MustParsePrefix(address))
 			}
 			var all sync.WaitGroup
-			for stranger := range keyringOfHost + 2 {
+			for attacker := range keyringHostRunning + 2 {
 				for n := range 50 {
 					all.Go(func() {
 						time.Sleep(time.Duration(n) * 100 * time.Millisecond)
-						at := fmt.Sprintf("https://keys.example/made-up-%d-%d", stranger, n)
-						if _, err := k.get(from(fmt.Sprintf("192.0.2.%d/32", stranger)), &KeyNeeded{URL: at}); err == nil {
-							t.Error("a made-up key is there")
+						at := fmt.Sprintf("https://keys.example/made-up-%d-%d", attacker, n)
+						if _, err := k.get(from(fmt.Sprintf("192.0.2.%d/32", attacker)), &KeyNeeded{URL: at}); err == nil {
+							t.Error("got a made-up key")
 						}
 					})
 				}
@@ -232,23 +232,23 @@ func TestKeyringMadeUp(t *testing.T) {
 				t.Errorf("hanging %t: took %s", hangs, took)
 			}
 			all.Wait()
-			if most := int32((keyringOfHost + 2) * keyringFailed); madeUp.Load() > most {
-				t.Errorf("hanging %t: %d made-up keys were asked for, want at most %d", hangs, madeUp.Load(), most)
+			if most := int32((keyringHostRunning + 2) * keyringSenderFailed); madeUp.Load() > most {
+				t.Errorf("hanging %t: %d made-up keys were fetched, want at most %d", hangs, madeUp.Load(), most)
 			}
-			// A key that is known is not kept from anybody.
+			// An attacker gets a cached key, too.
 			if got, err := k.get(from("192.0.2.0/32"), &KeyNeeded{URL: "https://keys.example/key"}); err != nil || string(got) != "key" {
-				t.Errorf("a known key: %q, %v", got, err)
+				t.Errorf("a cached key: %q, %v", got, err)
 			}
 			time.Sleep(keyringRetry + time.Second)
 			if got, err := k.get(from("192.0.2.0/32"), &KeyNeeded{URL: "https://keys.example/another"}); err != nil || string(got) != "key" {
-				t.Errorf("a key that is there, later: %q, %v", got, err)
+				t.Errorf("another key after keyringRetry: %q, %v", got, err)
 			}
 		})
 	}
 }
 
-// TestKeyringRequesters: how many addresses are remembered is bounded, and they
-// are forgotten.
+// TestKeyringRequesters checks that the number of senders in memory is limited, and that they
+// are removed after some time.
 func TestKeyringRequesters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fetched atomic.Int32
@@ -257,37 +257,37 @@ func TestKeyringRequesters(t *testing.T) {
 			from := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
 			k.get(WithRequester(t.Context(), from), need(n))
 		}
-		for n := range 2 * keyringAsked {
+		for n := range 2 * keyringSenders {
 			ask(n)
 		}
-		if len(k.of) != keyringAsked || fetched.Load() != keyringAsked {
-			t.Errorf("%d addresses are remembered, %d keys fetched, want %d", len(k.of), fetched.Load(), keyringAsked)
+		if len(k.senders) != keyringSenders || fetched.Load() != keyringSenders {
+			t.Errorf("%d senders are counted, %d keys fetched, want %d", len(k.senders), fetched.Load(), keyringSenders)
 		}
 		time.Sleep(keyringRetry + time.Second)
-		ask(3 * keyringAsked)
-		if len(k.of) != 1 || fetched.Load() != keyringAsked+1 {
-			t.Errorf("%d addresses are remembered, %d keys fetched later", len(k.of), fetched.Load())
+		ask(3 * keyringSenders)
+		if len(k.senders) != 1 || fetched.Load() != keyringSenders+1 {
+			t.Errorf("%d senders are counted and %d keys fetched after keyringRetry", len(k.senders), fetched.Load())
 		}
 	})
 }
 
-// TestKeyringTellsNothing: whoever sent the request learns that a key could not be
-// fetched, and the operator why.
-func TestKeyringTellsNothing(t *testing.T) {
+// TestKeyringHidesCause checks that the error for the sender does not have the cause of a
+// failed fetch, but Keyring.Failed gets it.
+func TestKeyringHidesCause(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := "https://" + l.Addr().String() + "/key"
 	l.Close()
-	told := ""
-	k := Keyring{Failed: func(url string, err error) { told = url + " " + err.Error() }}
+	reported := ""
+	k := Keyring{Failed: func(url string, err error) { reported = url + " " + err.Error() }}
 	_, err = k.get(t.Context(), &KeyNeeded{URL: at})
 	if !errors.Is(err, ErrKeyNotThere) || strings.ContainsAny(err.Error(), "0123456789") || strings.Contains(err.Error(), "dial") {
-		t.Errorf("the error is %v, want %v and no more", err, ErrKeyNotThere)
+		t.Errorf("the error is %v, want %v without the cause", err, ErrKeyNotThere)
 	}
-	if !strings.Contains(told, at) || !strings.Contains(told, "refused") {
-		t.Errorf("the operator is told %q", told)
+	if !strings.Contains(reported, at) || !strings.Contains(reported, "refused") {
+		t.Errorf("Failed was called with %q", reported)
 	}
 }
 
@@ -341,13 +341,13 @@ func TestKeyringTLS(t *testing.T) {
 	}
 }
 
-// authority is a certificate authority: a root, or one below it.
+// authority is a certificate authority: a root or an intermediate.
 type authority struct {
 	cert *x509.Certificate
 	key  *rsa.PrivateKey
 }
 
-// issue makes a certificate signed by a, or by itself where a is nil.
+// issue returns a certificate signed by a, or a self-signed one if a is nil.
 func (a *authority) issue(t *testing.T, c x509.Certificate) *authority {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -378,14 +378,14 @@ func (a *authority) pem() string {
 
 var paypalSent = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-// TestPayPalFetched: a certificate that is fetched is believed only if it is
-// PayPal's, was valid at the time of sending, and a root vouches for it.
+// TestPayPalFetched checks that a fetched certificate is trusted only if it has PayPal's name,
+// was valid at the time of sending, and has a chain to a trusted root.
 func TestPayPalFetched(t *testing.T) {
 	ca := func(name string) x509.Certificate {
 		return x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	}
 	root := (*authority)(nil).issue(t, ca("root"))
-	below := root.issue(t, ca("below"))
+	intermediate := root.issue(t, ca("intermediate"))
 	other := (*authority)(nil).issue(t, ca("other"))
 	paypalRoots = x509.NewCertPool()
 	paypalRoots.AddCert(root.cert)
@@ -394,7 +394,7 @@ func TestPayPalFetched(t *testing.T) {
 	named := func(name string) x509.Certificate {
 		return x509.Certificate{
 			Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-			IssuingCertificateURL: []string{"http://issuer.example/below.crt"},
+			IssuingCertificateURL: []string{"http://issuer.example/intermediate.crt"},
 		}
 	}
 	past := named(live)
@@ -403,7 +403,7 @@ func TestPayPalFetched(t *testing.T) {
 	future.NotBefore, future.NotAfter = paypalSent.Add(time.Second), paypalSent.AddDate(1, 0, 0)
 	alone := named(live)
 	alone.IssuingCertificateURL = nil
-	good := below.issue(t, named(live))
+	good := intermediate.issue(t, named(live))
 	child := good.issue(t, alone)
 	for _, test := range []struct {
 		name, host string
@@ -411,20 +411,20 @@ func TestPayPalFetched(t *testing.T) {
 		pem        string
 		want       error
 	}{
-		{"the chain", "api.paypal.com", good, good.pem() + below.pem(), nil},
+		{"the chain", "api.paypal.com", good, good.pem() + intermediate.pem(), nil},
 		{"the certificate alone", "api.paypal.com", good, good.pem(), nil},
 		{"from the other host", "api-m.paypal.com", good, good.pem(), nil},
-		{"the sandbox's", "api.sandbox.paypal.com", below.issue(t, named(sandbox)), "", nil},
+		{"the sandbox's", "api.sandbox.paypal.com", intermediate.issue(t, named(sandbox)), "", nil},
 		{"signed by the root", "api.paypal.com", root.issue(t, alone), "", nil},
-		{"by another root", "api.paypal.com", other.issue(t, named(live)), "", ErrKeyUnknown},
-		{"by itself", "api.paypal.com", (*authority)(nil).issue(t, alone), "", ErrKeyUnknown},
-		{"without what is between", "api.paypal.com", below.issue(t, alone), "", ErrKeyUnknown},
-		{"by one who may not", "api.paypal.com", child, child.pem() + good.pem() + below.pem(), ErrKeyUnknown},
-		{"another name", "api.paypal.com", below.issue(t, named("www.paypal.com")), "", ErrKeyUnknown},
-		{"the sandbox's at live", "api.paypal.com", below.issue(t, named(sandbox)), "", ErrKeyUnknown},
+		{"signed by another root", "api.paypal.com", other.issue(t, named(live)), "", ErrKeyUnknown},
+		{"self-signed", "api.paypal.com", (*authority)(nil).issue(t, alone), "", ErrKeyUnknown},
+		{"without the intermediate", "api.paypal.com", intermediate.issue(t, alone), "", ErrKeyUnknown},
+		{"signed by a certificate that is no CA", "api.paypal.com", child, child.pem() + good.pem() + intermediate.pem(), ErrKeyUnknown},
+		{"another name", "api.paypal.com", intermediate.issue(t, named("www.paypal.com")), "", ErrKeyUnknown},
+		{"the sandbox's at live", "api.paypal.com", intermediate.issue(t, named(sandbox)), "", ErrKeyUnknown},
 		{"live's at the sandbox", "api.sandbox.paypal.com", good, good.pem(), ErrKeyUnknown},
-		{"expired when it was sent", "api.paypal.com", below.issue(t, past), "", ErrKeyUnknown},
-		{"not yet valid when it was sent", "api.paypal.com", below.issue(t, future), "", ErrKeyUnknown},
+		{"expired when it was sent", "api.paypal.com", intermediate.issue(t, past), "", ErrKeyUnknown},
+		{"not yet valid when it was sent", "api.paypal.com", intermediate.issue(t, future), "", ErrKeyUnknown},
 		{"no certificate", "api.paypal.com", good, "<html>", ErrKeyUnknown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -433,7 +433,7 @@ func TestPayPalFetched(t *testing.T) {
 			}
 			at := "https://" + test.host + "/v1/notifications/certs/CERT-1"
 			k := Keyring{Client: &http.Client{Transport: trip(func(r *http.Request) (*http.Response, error) {
-				body, ok := map[string]string{at: test.pem, "http://issuer.example/below.crt": string(below.cert.Raw)}[r.URL.String()]
+				body, ok := map[string]string{at: test.pem, "http://issuer.example/intermediate.crt": string(intermediate.cert.Raw)}[r.URL.String()]
 				if !ok {
 					t.Errorf("fetches %s", r.URL)
 				}
@@ -441,7 +441,7 @@ func TestPayPalFetched(t *testing.T) {
 			})}}
 			keys := Keys{Settings: map[string]string{"webhook_id": "WH1"}}
 			r := paypalRequest(t, test.leaf.key, at)
-			// Judged years later: the time that counts is that of sending.
+			// Verified years later: the certificate must have been valid at the time of sending.
 			got, err := k.Verify(t.Context(), "paypal", r, keys, paypalSent.AddDate(5, 0, 0))
 			if !errors.Is(err, test.want) || err == nil && string(got.Payload) != "{}" {
 				t.Errorf("got %q, %v, want %v", got.Payload, err, test.want)
@@ -468,7 +468,7 @@ func paypalRequest(t *testing.T, key *rsa.PrivateKey, at string) Request {
 	return Request{Header: h, Body: []byte("{}")}
 }
 
-// TestPayPalAddress: only PayPal's own addresses of certificates are fetched.
+// TestPayPalAddress checks that only URLs of certificates at PayPal are fetched.
 func TestPayPalAddress(t *testing.T) {
 	key := (*authority)(nil).issue(t, x509.Certificate{}).key
 	keys := Keys{Settings: map[string]string{"webhook_id": "WH1"}}

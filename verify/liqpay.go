@@ -8,15 +8,14 @@ import (
 	"hash"
 )
 
-// liqpay hashes "<private key><data><private key>", where data is a field of
-// the form, base64 of JSON, as it stands there. The field signature is the
-// hash in base64: SHA3-256 from version 7 of the API on, SHA-1 before, told
-// apart by their lengths. One is as hard to make without the key as the other.
-// The oldest callbacks have operation_xml instead, which is base64 too, and
-// hash what it holds.
+// liqpay hashes "<private key><data><private key>", where data is a field of the form, base64
+// of JSON, and is hashed undecoded. The field signature has the hash in base64: SHA3-256
+// since version 7 of the API, SHA-1 before. The length shows which one it is. Either is
+// accepted: neither can be forged without the key. The oldest callbacks have operation_xml,
+// base64 of XML, in place of data, and hash the decoded XML.
 //
-// It is a plain hash, not an HMAC, and SHA-1 is broken for collisions. No time
-// is signed.
+// It is a plain hash, not an HMAC, and collisions of SHA-1 can be found. No timestamp is
+// signed.
 //
 // https://www.liqpay.ua/documentation/en/api/callback
 var liqpay = Connector{
@@ -25,10 +24,10 @@ var liqpay = Connector{
 	Covers:   CoversBody,
 	Weakness: "a plain hash instead of an HMAC; no timestamp: a captured request can be sent again",
 	verify:   liqpayJoined.verify,
-	joined:   []joined{liqpayJoined},
+	joined:   []joinedScheme{liqpayJoined},
 }
 
-var liqpayJoined = joined{
+var liqpayJoined = joinedScheme{
 	read:     inForm("signature", base64.StdEncoding.Strict().DecodeString),
 	messages: liqpayMessages,
 }
@@ -43,13 +42,13 @@ func liqpayMessages(_ Request, f form, _ Keys) ([]message, error) {
 		if err != nil || len(xml) == 0 {
 			return nil, fmt.Errorf("%w: want data or operation_xml in the form, base64", ErrMalformed)
 		}
-		m.parts = []part{keyPart, {name: "operation_xml", format: liqpayData, joined: free, bare: func(string) string { return string(xml) }}, keyPart}
+		m.parts = []part{keyPart, {name: "operation_xml", format: liqpayData, splitFormat: anyText, convert: func(string) string { return string(xml) }}, keyPart}
 	}
 	return []message{m}, nil
 }
 
-// liqpayData is base64, as normalising reads it.
-var liqpayData = format{says: "base64", min: 4, max: free.max, char: free.char, whole: func(s string) bool {
+// liqpayData is the format of base64 that package normalize can decode.
+var liqpayData = format{want: "base64", min: 4, max: anyText.max, char: anyText.char, valid: func(s string) bool {
 	_, err := base64.StdEncoding.DecodeString(s)
 	return err == nil
 }}

@@ -1,7 +1,7 @@
 package verify
 
-// lithic signs as Standard Webhooks says. Its requests for a decision on an
-// authorization (x-lithic-hmac) are questions, no webhooks, and refused.
+// lithic uses the scheme of Standard Webhooks. Its requests for a decision on an
+// authorization (with x-lithic-hmac) are not webhooks and are refused.
 //
 // https://docs.lithic.com/docs/events-api
 var lithic = Connector{

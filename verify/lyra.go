@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// lyra signs kr-answer, a field of the form that is JSON. The field kr-hash is
-// the MAC, hex. The key is the REST API's password where Lyra's servers send
-// (kr-hash-key=password), and the HMAC-SHA-256 key where the payer's browser
-// does; which of them are secrets of the endpoint is the merchant's choice.
-// PayZen, Systempay, Izipay and others are Lyra under their own names.
+// lyra signs kr-answer, a field of the form that is JSON. The field kr-hash has the MAC in
+// hex. The key is the REST API's password if Lyra's servers send the form
+// (kr-hash-key=password), and the HMAC-SHA-256 key if the payer's browser does. The merchant
+// chooses which of them are secrets of the endpoint. PayZen, Systempay, Izipay and others
+// are brands of Lyra's platform.
 //
-// Slashes and quotes may have been escaped on the way; Lyra's own library then
-// hashes the text without its backslashes. That text is what is returned: with
-// its backslashes it could say something else. No time is signed.
+// Slashes and quotes may have been escaped in transit. Lyra's own library then hashes the
+// text without the backslashes, and so does this connector. It returns the text that was
+// hashed, because the text with backslashes could mean something else. No timestamp is
+// signed.
 //
 // https://docs.lyra.com/en/rest/V4.0/api/kb/ipn_usage.html
 var lyra = Connector{

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// mac is the commonest scheme: a keyed hash of some bytes of the request,
-// encoded in one header.
+// mac is the most common scheme: a MAC of some bytes of the request, encoded in one
+// header.
 type mac struct {
 	hash   func() hash.Hash
 	header string
-	decode func(string) ([]byte, error)    // of the header's value
-	key    func(string) ([]byte, error)    // from the secret; nil takes its bytes
-	signed func(Request) ([][]byte, error) // nil is the body
+	decode func(string) ([]byte, error)    // decodes the header's value
+	key    func(string) ([]byte, error)    // returns the MAC's key; nil means the bytes of the secret
+	signed func(Request) ([][]byte, error) // returns the signed bytes; nil means the body
 }
 
 func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
@@ -49,16 +49,16 @@ func (m mac) verify(r Request, secret string, _ Keys, _ time.Time) (Verified, er
 	return Verified{Payload: r.Body}, nil
 }
 
-// timed is a MAC of the time of sending and the body, hex. The header holds,
-// as name=value, the time in unix seconds and one signature for each live
-// secret; other names are of schemes that are not for us. A time in the future
-// is let through: only who has the secret can have signed it.
+// timed is the scheme of an HMAC-SHA256 of a timestamp and the body, hex. The header has
+// name=value pairs: the timestamp in Unix seconds, and one signature for each active
+// secret. Pairs of other names belong to other schemes and are ignored. A timestamp in
+// the future is accepted: only the holder of the secret can have signed it.
 type timed struct {
 	header    string
-	between   string // the pairs in the header
-	time      string // the name of the time
+	between   string // separates the pairs in the header
+	time      string // the name of the timestamp
 	signature string // the name of a signature
-	joint     string // stands between the time and the body where they are signed
+	joint     string // separates the timestamp and the body in the signed text
 	tolerance time.Duration
 }
 
@@ -83,7 +83,7 @@ func (m timed) verify(r Request, secret string, k Keys, now time.Time) (Verified
 	if err != nil || len(signatures) == 0 {
 		return Verified{}, fmt.Errorf("%w: %s: want %s=<unix seconds>%s%s=<hex>", ErrMalformed, m.header, m.time, m.between, m.signature)
 	}
-	if !among(signatures, sum(sha256.New, []byte(secret), []byte(sent), []byte(m.joint), r.Body)) {
+	if !anyEqual(signatures, sum(sha256.New, []byte(secret), []byte(sent), []byte(m.joint), r.Body)) {
 		return Verified{}, ErrMismatch
 	}
 	if err := k.notBefore(time.Unix(unix, 0), now, m.tolerance); err != nil {
@@ -92,13 +92,13 @@ func (m timed) verify(r Request, secret string, k Keys, now time.Time) (Verified
 	return Verified{Payload: r.Body}, nil
 }
 
-// among reports whether one of the signatures is the right one: processors
-// send several while one secret replaces another.
-func among(signatures [][]byte, right []byte) bool {
+// anyEqual reports whether one of the signatures is the right one: while secrets are
+// rotated, processors send one for each.
+func anyEqual(signatures [][]byte, right []byte) bool {
 	return slices.ContainsFunc(signatures, func(s []byte) bool { return hmac.Equal(s, right) })
 }
 
-// sum returns the MAC of the parts, one after the other.
+// sum returns the HMAC of the concatenated parts.
 func sum(h func() hash.Hash, key []byte, parts ...[]byte) []byte {
 	m := hmac.New(h, key)
 	for _, p := range parts {
@@ -107,20 +107,20 @@ func sum(h func() hash.Hash, key []byte, parts ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
-// hexKey is the key of processors that hand it out as hex text.
+// hexKey decodes the key of a processor that issues it as hex.
 func hexKey(secret string) ([]byte, error) {
 	key, err := hex.DecodeString(secret)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the secret is not hex text", ErrSetting) // err would quote the secret
+		return nil, fmt.Errorf("%w: the secret is not hex", ErrSetting) // err would quote the secret
 	}
 	return key, nil
 }
 
-// checkHexKey is the Check of connectors with a [hexKey].
+// checkHexKey is [Connector.check] for connectors with a [hexKey].
 func checkHexKey(secret string, _ Keys) error {
 	key, err := hexKey(secret)
 	if err != nil {
 		return err
 	}
-	return guessableKey(key)
+	return checkGuessableKey(key)
 }

@@ -13,14 +13,14 @@ import (
 
 // mercadopago signs "id:<data.id>;request-id:<x-request-id>;ts:<ts>;" with the
 // application's secret signature and sends x-signature: ts=<time>,v1=<hex>.
-// The id is that of the query; what is not there is left out of what is signed.
-// Letters of the id are signed as they are sent, or in lower case, which is
-// what the documents say. The time is in milliseconds, or in seconds.
+// The id comes from the query. If the id or x-request-id is missing, its part is left out of
+// the signed text. The id is signed as sent or, as documented, in lower case. The timestamp
+// is in milliseconds or in seconds.
 //
-// The body is not signed, nothing of it: that something happened to the id of
-// the query is all that is proved. A proxy that makes a new x-request-id breaks
-// every signature. Mercado Pago names no age at which a request is stale, and
-// one is refused only for a tolerance that is set.
+// Nothing of the body is signed. The signature proves only that something happened to the
+// id in the query. A proxy that replaces x-request-id breaks every signature. Mercado Pago
+// documents no maximum age, so a request is refused for its age only if the endpoint sets a
+// tolerance.
 //
 // https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks
 var mercadopago = Connector{
@@ -68,12 +68,12 @@ func mercadopagoVerify(r Request, secret string, k Keys, now time.Time) (Verifie
 	return Verified{Payload: r.Body}, k.within(time.UnixMilli(sent), now, anyAge)
 }
 
-// mercadopagoSigned returns what is signed before the time: the id of the
-// query and the id of the request, each as it is signed, or nothing.
+// mercadopagoSigned returns the signed text before the timestamp: the parts for the id in the
+// query and for x-request-id. A part is empty if its value is missing.
 func mercadopagoSigned(r Request) (id, request string, err error) {
 	address, err := url.Parse(r.URL)
 	if r.URL == "" || err != nil {
-		return "", "", fmt.Errorf("%w: the address that Mercado Pago was given is not configured, and an id in its query is signed", ErrSetting)
+		return "", "", fmt.Errorf("%w: the URL that is set at Mercado Pago is not configured: the id in its query is signed", ErrSetting)
 	}
 	query, err := url.ParseQuery(address.RawQuery)
 	if err != nil || len(query["data.id"]) > 1 {
@@ -89,7 +89,7 @@ func mercadopagoSigned(r Request) (id, request string, err error) {
 		request = "request-id:" + request + ";"
 	}
 	if strings.Count(id, ";") > 1 || strings.Count(request, ";") > 1 {
-		return "", "", fmt.Errorf("%w: data.id or x-request-id has a \";\", which separates what is signed", ErrMalformed)
+		return "", "", fmt.Errorf("%w: data.id or x-request-id has a \";\", which separates the signed values", ErrMalformed)
 	}
 	return id, request, nil
 }

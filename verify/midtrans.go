@@ -5,22 +5,21 @@ import (
 	"encoding/hex"
 )
 
-// midtrans puts signature_key into the JSON body: the hex SHA-512 of order_id,
-// status_code, gross_amount and the server key, one after the other, as they
-// are written. Nothing else is signed, not even transaction_status: the
-// status_code alone says whether it went well.
+// midtrans sends signature_key in the JSON body: the hex SHA-512 of order_id, status_code,
+// gross_amount and the server key, exactly as written and without separators. Nothing else
+// is signed, not even transaction_status: only the status_code proves whether the payment
+// succeeded.
 //
-// Nothing stands between the fields. An amount that begins like a status code
-// and goes on like an amount, such as 201500.00, can be split in another way, if
-// the merchant's references may end in digits: the setting forms says how they
-// look.
+// An amount such as 201500.00 begins with a status code, 201, and the rest is an amount, too.
+// If the merchant's references may end in digits, the text can then be split in another way:
+// the setting forms gives their format.
 //
 // A notification about a pay account, which has no order_id, is signed by account_id,
 // account_status, status_code and the server key. Midtrans documents the notification
 // and not its signature. The formula is that of the documentation of one public
 // repository, a conference's backend API that receives GoPay account linking
 // notifications at /api/v1/webhooks/midtrans/account-linking; no second source is
-// known. If it is wrong, these notifications are refused and nothing is let in. Neither
+// known. If it is wrong, these notifications are refused, and nothing unverified is accepted. Neither
 // message can be split into the other: an account has letters in front of its
 // status_code, and a transaction digits.
 //
@@ -36,10 +35,10 @@ var midtrans = Connector{
 	Settings: []Setting{forms(`{"order_id": "INV-[0-9]{8}"}`, false)},
 	check:    func(_ string, k Keys) error { return checkForms(k, 0, "order_id") },
 	verify:   midtransJoined.verify,
-	joined:   []joined{midtransJoined},
+	joined:   []joinedScheme{midtransJoined},
 }
 
-var midtransJoined = joined{
+var midtransJoined = joinedScheme{
 	read: inJSON("signature_key", hex.DecodeString),
 	messages: func(_ Request, f form, _ Keys) ([]message, error) {
 		if f["order_id"] == "" && f["account_id"] != "" {
@@ -50,15 +49,15 @@ var midtransJoined = joined{
 }
 
 var (
-	midtransStatus = part{name: "status_code", format: pattern("a status code such as 200", 3, `[2-5][0-9]{2}`), joined: midtransNotified}
+	midtransStatus = part{name: "status_code", format: pattern("a status code such as 200", 3, `[2-5][0-9]{2}`), splitFormat: midtransNotified}
 
 	midtransTransaction = message{hash: sha512.New, parts: []part{
 		field("order_id", id(128)),
 		midtransStatus,
-		{name: "gross_amount", format: decimal(0, 2), joined: pattern("an amount above zero", 24, `[1-9][0-9]*(?:\.[0-9]{1,2})?`)},
+		{name: "gross_amount", format: decimal(0, 2), splitFormat: pattern("an amount above zero", 24, `[1-9][0-9]*(?:\.[0-9]{1,2})?`)},
 		keyPart,
 	}}
-	// The capitals of the status begin where the id's digits and small letters end.
+	// The split is unique: the status has only capitals, the id only digits and small letters.
 	midtransAccount = message{hash: sha512.New, parts: []part{
 		field("account_id", pattern("a UUID in small letters", 64, `[0-9a-z-]+`)),
 		field("account_status", pattern("a word in capitals", 32, `[A-Z_]+`)),
@@ -67,6 +66,6 @@ var (
 	}}
 )
 
-// midtransNotified are the status codes of notifications. Others are the API's
-// answers: another split into one of these is no split that Midtrans made.
-var midtransNotified = words("200", "201", "202", "407")
+// midtransNotified are the status codes of notifications. Other codes are responses of
+// Midtrans's API: a split with one of those cannot be what Midtrans signed.
+var midtransNotified = oneOf("200", "201", "202", "407")

@@ -5,9 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// modernTreasury signs the body with the webhook key, text used as it is, and
-// sends X-Signature: <hex>. Nothing else is signed: neither a time nor the id
-// in X-Webhook-ID.
+// modernTreasury signs the body with the webhook key, whose text is the HMAC's key, and sends
+// X-Signature: <hex>. No timestamp is signed, nor is the id in X-Webhook-ID.
 //
 // https://docs.moderntreasury.com/platform/reference/webhooks
 var modernTreasury = Connector{

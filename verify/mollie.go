@@ -9,10 +9,10 @@ import (
 )
 
 // mollie signs the body of its next-gen webhooks with the webhook's signing
-// secret and sends X-Mollie-Signature: sha256=<hex>, or the hex alone. For a day
-// after the secret was replaced both have signed, each in a header of its own,
-// which some proxies join by commas. No time is signed. Its classic webhooks,
-// id=<id>, are not signed at all, and so they are refused.
+// secret and sends X-Mollie-Signature: sha256=<hex>, or only the hex. For a day after a
+// secret is replaced, Mollie sends signatures of both, each in a header of its own. Some
+// proxies join these headers by commas. No timestamp is signed. Mollie's classic webhooks,
+// id=<id>, are not signed and therefore refused.
 //
 // https://docs.mollie.com/reference/webhooks-new
 var mollie = Connector{
@@ -37,7 +37,7 @@ func mollieVerify(r Request, secret string, _ Keys, _ time.Time) (Verified, erro
 		}
 		signatures = append(signatures, s)
 	}
-	if !among(signatures, sum(sha256.New, []byte(secret), r.Body)) {
+	if !anyEqual(signatures, sum(sha256.New, []byte(secret), r.Body)) {
 		return Verified{}, ErrMismatch
 	}
 	return Verified{Payload: r.Body}, nil

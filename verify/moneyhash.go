@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// moneyhash signs the base64 of the body followed by the time, with the
-// account's webhook signature key, text used as it is, and sends
-// MoneyHash-Signature: t=<unix seconds>,v1=<hex>,v2=<hex>,v3=<hex>. Only v3 is
-// read: the older two are for those who began with them.
+// moneyhash signs the base64 of the body followed by the timestamp, with the account's webhook
+// signature key, whose text is the HMAC's key. It sends
+// MoneyHash-Signature: t=<unix seconds>,v1=<hex>,v2=<hex>,v3=<hex>. Only v3 is verified: v1
+// and v2 are older schemes.
 //
-// How old a webhook may be, and whether a redelivery is signed anew, MoneyHash
-// does not say: any age is accepted unless the endpoint sets a tolerance.
+// MoneyHash does not document a maximum age, or whether a redelivery has a new timestamp. So
+// any age is accepted unless the endpoint sets a tolerance.
 //
 // https://docs.moneyhash.io/docs/webhooks-signature
 var moneyhash = Connector{

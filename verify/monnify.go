@@ -5,9 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// monnify signs the body with the client secret of the merchant's API, text
-// used as it is, and sends monnify-signature: <hex>. Neither a time nor an
-// event id is there to be signed.
+// monnify signs the body with the merchant's API client secret, whose text is the HMAC's key,
+// and sends monnify-signature: <hex>. A webhook has neither a timestamp nor an event id.
 //
 // https://developers.monnify.com/docs/webhooks
 var monnify = Connector{

@@ -11,13 +11,12 @@ import (
 	"time"
 )
 
-// multisafepay signs "<unix seconds>:<body>" with the website's API key, text
-// used as it is, and sends Auth: base64 of "<unix seconds>:<hex>". Each attempt
-// is signed afresh. The timestamp in the address is not the signed one, and
-// counts for nothing.
+// multisafepay signs "<unix seconds>:<body>" with the website's API key, whose text is the
+// HMAC's key, and sends Auth: base64 of "<unix seconds>:<hex>". Each delivery has a new
+// timestamp. The timestamp in the URL is a different one. It is not signed, and ignored.
 //
-// Notifications by GET, which a merchant can ask for instead, are not signed at
-// all, and refused.
+// A merchant can choose notifications by GET instead. They are not signed and therefore
+// refused.
 //
 // https://docs.multisafepay.com/docs/webhook
 var multisafepay = Connector{
@@ -29,8 +28,8 @@ var multisafepay = Connector{
 	verify:   multisafepayVerify,
 }
 
-// multisafepayTolerance is that of MultiSafepay's own library, which looks at
-// the past only.
+// multisafepayTolerance is the tolerance of MultiSafepay's own library, which accepts
+// timestamps in the future.
 const multisafepayTolerance = 10 * time.Minute
 
 func multisafepayVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {

@@ -8,18 +8,16 @@ import (
 	"strings"
 )
 
-// opayoServer hashes fields of the form, one after the other, with the vendor
-// name in lower case and the security key among them. The field VPSSignature is
-// the hash, hex of MD5.
+// opayoServer hashes fields of the form without separators, with the vendor name in lower case
+// and the security key among them. The field VPSSignature has the MD5 in hex.
 //
-// The security key is each transaction's own: Opayo tells it to the merchant
-// when the transaction is registered. The secrets of an endpoint are the keys
-// of the transactions that are under way.
+// Each transaction has its own security key: Opayo sends it to the merchant when the
+// transaction is registered. The secrets of an endpoint are the keys of the transactions in
+// progress.
 //
-// TxType, StatusDetail and Surcharge are not signed. Nothing stands between the
-// fields: VPSTxId is in braces, the status one of Opayo's words, and the vendor
-// name the endpoint's, which keeps them apart; a form is refused where it does
-// not.
+// TxType, StatusDetail and Surcharge are not signed. The split of the fields is mostly
+// unique, because VPSTxId is in braces, the status is one of Opayo's words, and the vendor
+// name is the endpoint's. If it is not unique, the form is refused.
 //
 // https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
 var opayoServer = Connector{
@@ -30,10 +28,10 @@ var opayoServer = Connector{
 	Settings: []Setting{opayoServerVendor, opayoServerRedirect},
 	check:    opayoServerCheck,
 	verify:   opayoServerJoined.verify,
-	joined:   []joined{opayoServerJoined},
+	joined:   []joinedScheme{opayoServerJoined},
 }
 
-var opayoServerJoined = joined{
+var opayoServerJoined = joinedScheme{
 	read:     inForm("VPSSignature", hex.DecodeString),
 	messages: opayoServerMessages,
 	needs:    []Setting{opayoServerVendor},
@@ -44,12 +42,12 @@ var (
 	opayoServerRedirect = Setting{Name: "redirect_url", Description: "where the answer sends the shopper; {VendorTxCode} in it becomes the transaction's"}
 )
 
-// opayoServerCheck asks for the setting without which Opayo takes no answer, and
-// cancels the payment.
+// opayoServerCheck returns an error without a valid redirect_url: Opayo would not accept the
+// response, and would cancel the payment.
 func opayoServerCheck(_ string, k Keys) error {
 	u, err := url.Parse(k.Settings[opayoServerRedirect.Name])
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return fmt.Errorf("%w: %s is %q, want an address: %s", ErrSetting, opayoServerRedirect.Name, k.Settings[opayoServerRedirect.Name], opayoServerRedirect.Description)
+		return fmt.Errorf("%w: %s is %q, want a URL: %s", ErrSetting, opayoServerRedirect.Name, k.Settings[opayoServerRedirect.Name], opayoServerRedirect.Description)
 	}
 	return nil
 }
@@ -57,29 +55,30 @@ func opayoServerCheck(_ string, k Keys) error {
 var (
 	opayoServerID   = pattern("an id in braces", 64, `\{[^{}]+\}`)
 	opayoServerUUID = pattern("a UUID", 36, `[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`).orEmpty()
-	opayoServerText = format{says: "up to 100 bytes without control characters, braces or hyphens", max: 100, char: func(b byte) bool { return printable(b) && b != '{' && b != '}' && b != '-' }}
+	opayoServerText = format{want: "up to 100 bytes without control characters, braces or hyphens", max: 100, char: func(b byte) bool { return printable(b) && b != '{' && b != '}' && b != '-' }}
 )
 
-// opayoServerMessages: a status that Opayo does not document is refused, since
-// nothing else tells where it begins. SchemeTraceID begins where DSTransID ends,
-// and without that anywhere: normalising does not read it then.
+// opayoServerMessages returns the message of a form. A status that Opayo does not document is
+// refused, because only the known words show where the status begins. SchemeTraceID begins
+// where DSTransID ends. Without a DSTransID its start is unknown, and package normalize does
+// not read it.
 func opayoServerMessages(_ Request, f form, k Keys) ([]message, error) {
 	parts := []part{
 		field("VPSTxId", opayoServerID),
 		field("VendorTxCode", id(40)),
-		field("Status", words("OK", "PENDING", "NOTAUTHED", "ABORT", "REJECTED", "AUTHENTICATED", "REGISTERED", "ERROR", "INVALID", "MALFORMED")),
+		field("Status", oneOf("OK", "PENDING", "NOTAUTHED", "ABORT", "REJECTED", "AUTHENTICATED", "REGISTERED", "ERROR", "INVALID", "MALFORMED")),
 		field("TxAuthNo", numeric(1, 20).orEmpty()),
 		literal(strings.ToLower(k.Settings[opayoServerVendor.Name])),
-		idleField("AVSCV2", opayoServerText),
+		unusedField("AVSCV2", opayoServerText),
 		field("Token", opayoServerID.orEmpty()),
 		keyPart,
 	}
 	for name := range strings.FieldsSeq("AddressResult PostCodeResult CV2Result GiftAid 3DSecureStatus CAVV AddressStatus PayerStatus CardType " +
 		"Last4Digits DeclineCode ExpiryDate FraudResponse BankAuthCode") {
-		parts = append(parts, idleField(name, opayoServerText))
+		parts = append(parts, unusedField(name, opayoServerText))
 	}
 	trace := field("SchemeTraceID", pattern("letters and digits", 56, `[0-9A-Za-z]+`).orEmpty())
-	trace.idle = f["DSTransID"] == ""
-	parts = append(parts, idleField("ACSTransID", opayoServerUUID), idleField("DSTransID", opayoServerUUID), trace)
+	trace.unused = f["DSTransID"] == ""
+	parts = append(parts, unusedField("ACSTransID", opayoServerUUID), unusedField("DSTransID", opayoServerUUID), trace)
 	return []message{{hash: md5.New, parts: parts}}, nil
 }

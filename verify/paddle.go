@@ -3,11 +3,11 @@ package verify
 import "time"
 
 // paddle signs "<unix seconds>:<body>" with the notification destination's
-// secret, text used as it is, and sends Paddle-Signature: ts=<unix
-// seconds>;h1=<hex>, one h1 for each live secret while one is being rotated.
-// Every attempt is signed anew, so that its libraries let a signature be five
-// seconds old; a time in the future they let through, as only Paddle can have
-// signed it.
+// secret, whose text is the HMAC's key, and sends Paddle-Signature: ts=<unix
+// seconds>;h1=<hex>, with one h1 for each active secret during a rotation.
+// Every delivery has a new timestamp, so Paddle's libraries accept an age of
+// five seconds. They accept a timestamp in the future, because only Paddle
+// can have signed it.
 //
 // https://developer.paddle.com/webhooks/signature-verification
 var paddle = Connector{

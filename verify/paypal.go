@@ -18,21 +18,20 @@ import (
 )
 
 // paypal signs "<transmission id>|<transmission time>|<webhook id>|<crc32>"
-// with RSA and SHA-256. The webhook id is the endpoint's and is not sent; the
-// CRC32 is the body's, in decimal. The certificate is named by its URL.
+// with RSA and SHA-256. The webhook id is the endpoint's and is not sent. The CRC32 is the
+// body's, in decimal. A header has the URL of the certificate.
 //
-// A CRC32 is no digest of a body. It has 32 bits and is linear: whoever holds
-// one signed request can make any other body fit its CRC32 with four bytes of
-// filling, at once, and send it under the signature they hold. So the
-// signature proves that PayPal sent something to this webhook, and what it was
-// only as far as nobody has seen a request: take webhooks over TLS only, to an
-// address that nobody can guess, keep the headers secret, and ask PayPal's API
-// before money leaves on the word of a webhook alone.
+// A CRC32 is not a cryptographic digest: it has 32 bits and is linear. Anyone who captured one
+// signed request can give any other body the same CRC32 with four extra bytes, at once, and
+// send it with the captured signature. So the signature proves that PayPal sent something
+// to this webhook. It proves the body only if nobody has captured a request. Receive
+// webhooks only over TLS and at a URL that nobody can guess, keep the headers secret, and
+// ask PayPal's API before paying out money because of a webhook.
 //
-// PayPal names no age at which a request is stale and tries for three days, so
-// none is refused for its age. The webhook id is of the sandbox or of live, so
-// neither speaks for the other. WEBHOOK_ID is the webhook simulator's, which
-// serves anybody: an endpoint with it takes made-up events from anyone.
+// PayPal documents no maximum age and redelivers for three days, so no request is refused
+// for its age. A webhook id belongs either to the sandbox or to live, so the signature of
+// one is not valid for the other. WEBHOOK_ID is the id of the webhook simulator, which
+// anyone can use: an endpoint with it accepts made-up events from anyone.
 //
 // https://developer.paypal.com/api/rest/webhooks/rest/
 var paypal = Connector{
@@ -97,8 +96,8 @@ func paypalVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	return Verified{Payload: r.Body}, nil
 }
 
-// paypalKey returns the key at an address: as it was given, or fetched from
-// PayPal and checked.
+// paypalKey returns the public key of the certificate at a URL: from the setting certs, or
+// fetched from PayPal and checked.
 func paypalKey(at, sent string, k Keys) (*rsa.PublicKey, error) {
 	given, err := k.named("certs")
 	if err != nil {
@@ -133,8 +132,8 @@ func paypalKey(at, sent string, k Keys) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// paypalParse reads a certificate with an RSA key, and what comes after it to
-// prove it.
+// paypalParse parses a certificate with an RSA key and the certificates of its chain that
+// follow it.
 func paypalParse(data []byte) ([]*x509.Certificate, *rsa.PublicKey, error) {
 	var certs []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -154,9 +153,8 @@ func paypalParse(data []byte) ([]*x509.Certificate, *rsa.PublicKey, error) {
 	return certs, key, nil
 }
 
-// paypalNames is the hosts that PayPal's certificates are fetched from, and
-// the name in the certificates of each: one of the sandbox proves nothing of
-// live.
+// paypalNames has the hosts from which PayPal's certificates are fetched, and the name in the
+// certificates of each: a certificate of the sandbox is not valid for live.
 var paypalNames = map[string]string{
 	"api.paypal.com":           "messageverificationcerts.paypal.com",
 	"api-m.paypal.com":         "messageverificationcerts.paypal.com",
@@ -166,8 +164,8 @@ var paypalNames = map[string]string{
 
 var paypalPath = regexp.MustCompile(`^/v1/notifications/certs/[A-Za-z0-9-]{1,100}$`)
 
-// paypalName returns the name that the certificate at an address must have, if
-// the address is PayPal's own and nothing but the address of a certificate.
+// paypalName returns the name that the certificate at a URL must have. It returns an error if
+// the URL is not that of a certificate at PayPal.
 func paypalName(at string) (string, error) {
 	u, err := url.Parse(at)
 	if err != nil {
@@ -175,27 +173,25 @@ func paypalName(at string) (string, error) {
 	}
 	name, ok := paypalNames[u.Host]
 	if !ok || !paypalPath.MatchString(u.Path) || at != "https://"+u.Host+u.Path {
-		return "", fmt.Errorf("%w: PAYPAL-CERT-URL is %q, want https://api.paypal.com/v1/notifications/certs/<id> or its like", ErrKeyUnknown, at)
+		return "", fmt.Errorf("%w: PAYPAL-CERT-URL is %q, want https://api.paypal.com/v1/notifications/certs/<id> or a certificate at another host of PayPal", ErrKeyUnknown, at)
 	}
 	return name, nil
 }
 
-// paypalRoots is whose certificates are believed; nil is the system's. Tests
-// have their own.
+// paypalRoots are the trusted root certificates; nil means the system's. Tests set their own.
 var paypalRoots *x509.CertPool
 
-// paypalChain checks a certificate that was fetched: who it is, that it was
-// valid when the request was sent, and that a root vouches for it. PayPal
-// serves the certificate alone; its issuer's, which stands between it and the
-// root, is where the certificate says.
+// paypalChain checks a fetched certificate: its name, that it was valid when the request was
+// sent, and that it has a chain to a trusted root. PayPal serves the certificate without its
+// issuer's, the intermediate, whose URL is in the certificate.
 func paypalChain(certs []*x509.Certificate, name string, when time.Time, k Keys) error {
-	leaf, between := certs[0], x509.NewCertPool()
+	leaf, intermediates := certs[0], x509.NewCertPool()
 	for _, c := range certs[1:] {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
 	o := x509.VerifyOptions{
-		Roots: paypalRoots, Intermediates: between, DNSName: name, CurrentTime: when,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // the name says what it is for
+		Roots: paypalRoots, Intermediates: intermediates, DNSName: name, CurrentTime: when,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // the name shows its use
 	}
 	_, err := leaf.Verify(o)
 	if errors.As(err, new(x509.UnknownAuthorityError)) && len(leaf.IssuingCertificateURL) > 0 {
@@ -208,7 +204,7 @@ func paypalChain(certs []*x509.Certificate, name string, when time.Time, k Keys)
 		if parsed != nil {
 			return fmt.Errorf("%w: %s: %v", ErrKeyUnknown, at, parsed)
 		}
-		between.AddCert(issuer)
+		intermediates.AddCert(issuer)
 		_, err = leaf.Verify(o)
 	}
 	if err != nil {

@@ -5,9 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// paystack signs the body with the secret key of the merchant's API, text used
-// as it is, and sends X-Paystack-Signature: <hex>. Neither a time nor an event
-// id is there to be signed.
+// paystack signs the body with the merchant's secret API key, whose text is the HMAC's key,
+// and sends X-Paystack-Signature: <hex>. A webhook has neither a timestamp nor an event id.
 //
 // https://paystack.com/docs/payments/webhooks/#verify-event-origin
 var paystack = Connector{

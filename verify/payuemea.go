@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// payuEmea hashes the body with the second key behind it and sends
+// payuEmea hashes the body followed by the second key and sends
 // OpenPayu-Signature: sender=...;signature=<hex>;algorithm=MD5;content=DOCUMENT.
-// The algorithm is MD5 unless PayU was asked for another; the header names it,
-// and PayU's own library takes whichever of its list stands there. The library
-// reads X-OpenPayU-Signature, too, which says the same.
+// The algorithm is MD5 unless the merchant asked PayU for another. Like PayU's own library,
+// the connector accepts every algorithm of [payuEmeaHashes] that the header names, and reads
+// X-OpenPayU-Signature, which has the same content, if there is no OpenPayu-Signature.
 //
-// It is a plain hash, not an HMAC: with MD5 and SHA-1, whoever can make PayU
-// sign a body of their choice could have prepared a second one with the same
-// signature. No time is signed.
+// It is a plain hash, not an HMAC. With MD5 and SHA-1, an attacker who can make PayU sign a
+// chosen body can prepare a second body with the same signature (a collision). No timestamp
+// is signed.
 //
 // https://developers.payu.com/europe/docs/webhooks/signature/
 var payuEmea = Connector{
@@ -29,10 +29,10 @@ var payuEmea = Connector{
 	Weakness: "a plain hash instead of an HMAC, MD5 by default; no timestamp: a captured request can be sent again",
 	Headers:  []string{"OpenPayu-Signature", "X-OpenPayU-Signature"},
 	verify:   payuEmeaJoined.verify,
-	joined:   []joined{payuEmeaJoined},
+	joined:   []joinedScheme{payuEmeaJoined},
 }
 
-// payuEmeaHashes is the algorithms under the names that PayU's own libraries know.
+// payuEmeaHashes has the algorithms of PayU's own libraries, by the names in them.
 var payuEmeaHashes = map[string]func() hash.Hash{
 	"MD5":     md5.New,
 	"SHA":     sha1.New,
@@ -44,9 +44,9 @@ var payuEmeaHashes = map[string]func() hash.Hash{
 	"SHA-512": sha512.New,
 }
 
-var payuEmeaJoined = joined{read: payuEmeaRead, messages: payuEmeaMessages}
+var payuEmeaJoined = joinedScheme{read: payuEmeaRead, messages: payuEmeaMessages}
 
-// payuEmeaRead reads the header, and the body as one field.
+// payuEmeaRead returns the fields of the header, the whole body as a field, and the signature.
 func payuEmeaRead(r Request) (form, []byte, error) {
 	name := "OpenPayu-Signature"
 	if r.Header.Get(name) == "" {
@@ -77,5 +77,5 @@ func payuEmeaMessages(_ Request, f form, _ Keys) ([]message, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: OpenPayu-Signature: algorithm %q", ErrAlgorithm, f["algorithm"])
 	}
-	return []message{{hash: h, parts: []part{field(bodyField, free), keyPart}}}, nil
+	return []message{{hash: h, parts: []part{field(bodyField, anyText), keyPart}}}, nil
 }

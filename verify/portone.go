@@ -1,7 +1,7 @@
 package verify
 
-// portone signs as Standard Webhooks says, all webhooks of its second API.
-// While one secret replaces another, both have signed.
+// portone uses the scheme of Standard Webhooks for all webhooks of its V2 API. During a
+// rotation it sends a signature for each secret.
 //
 // https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
 var portone = Connector{

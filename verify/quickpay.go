@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// quickpay signs the body with the account's private key, which is not the key
-// of the API user, text used as it is, and sends QuickPay-Checksum-Sha256:
-// <hex>. Nothing else is signed: neither a time nor the other QuickPay headers.
+// quickpay signs the body with the account's private key, whose text is the HMAC's key, and
+// sends QuickPay-Checksum-Sha256: <hex>. The private key is not the key of the API user. No
+// timestamp is signed, nor are the other QuickPay headers.
 //
 // https://learn.quickpay.net/tech-talk/api/callback
 var quickpay = Connector{

@@ -5,10 +5,10 @@ import (
 	"encoding/hex"
 )
 
-// razorpay signs the body with the webhook's secret, text used as it is, and
-// sends X-Razorpay-Signature: <hex>. Nothing else is signed: neither a time nor
-// the event id in X-Razorpay-Event-Id, which anyone can change. A delivery that
-// is retried is signed with the secret of the event's day.
+// razorpay signs the body with the webhook's secret, whose text is the HMAC's key, and sends
+// X-Razorpay-Signature: <hex>. No timestamp is signed, nor is the event id in
+// X-Razorpay-Event-Id, which anyone can change. A redelivery is signed with the secret that
+// was active when the event happened.
 //
 // https://razorpay.com/docs/webhooks/validate-test/
 var razorpay = Connector{

@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// recurly signs "<unix milliseconds>.<body>" with the endpoint's secret key,
-// text used as it is though it looks like hex, and sends recurly-signature:
-// <unix milliseconds>,<hex>[,<hex>], two signatures for a day after the key was
-// replaced. Only JSON webhooks are signed: an endpoint that is sent XML cannot
-// be verified.
+// recurly signs "<unix milliseconds>.<body>" with the endpoint's secret key and sends
+// recurly-signature: <unix milliseconds>,<hex>[,<hex>], with two signatures for a day after
+// the key is replaced. The key looks like hex, but is not decoded: its text is the HMAC's
+// key. Recurly signs only JSON webhooks: XML webhooks cannot be verified.
 //
 // https://docs.recurly.com/recurly-subscriptions/docs/signature-verification
 var recurly = Connector{
@@ -43,7 +42,7 @@ func recurlyVerify(r Request, secret string, k Keys, now time.Time) (Verified, e
 	if err != nil || len(signatures) == 0 {
 		return Verified{}, fmt.Errorf("%w: recurly-signature: want <unix milliseconds>,<hex>", ErrMalformed)
 	}
-	if !among(signatures, sum(sha256.New, []byte(secret), []byte(sent), []byte("."), r.Body)) {
+	if !anyEqual(signatures, sum(sha256.New, []byte(secret), []byte(sent), []byte("."), r.Body)) {
 		return Verified{}, ErrMismatch
 	}
 	if err := k.within(time.UnixMilli(millis), now, recurlyTolerance); err != nil {

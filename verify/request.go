@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// header returns the one value of a header that carries part of a signature.
+// header returns the value of a header that has part of a signature.
 func (r Request) header(name string) (string, error) {
 	switch values := r.Header.Values(name); {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
@@ -21,25 +21,24 @@ func (r Request) header(name string) (string, error) {
 	}
 }
 
-// withoutMark returns text without the UTF-8 byte order mark that may stand in
-// front of it. What is read of a body is read without; a signature over the body
-// is over its exact bytes.
-func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+// withoutBOM returns text without a leading UTF-8 byte order mark. Parsers of a body skip
+// the mark, but a signature over the body covers its exact bytes.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
-// form is the fields of a body that is a form.
+// form has the fields of a form or of a flat JSON object, by name.
 type form map[string]string
 
-// maxFields is how many fields a body may have that is read field by field.
-// Processors send fewer than a hundred.
+// maxFields is how many fields a form or a JSON object may have. Processors send fewer
+// than a hundred.
 const maxFields = 2000
 
-// form reads a form-encoded body. A field given twice is refused: two readers
-// could take such a body for two different things.
+// form parses a form-encoded body. It returns an error for a field given twice: two
+// parsers could choose different values.
 func (r Request) form() (form, error) {
 	if n := bytes.Count(r.Body, []byte("&")); n >= maxFields {
 		return nil, fmt.Errorf("%w: the form has more than %d fields", ErrMalformed, maxFields)
 	}
-	values, err := url.ParseQuery(string(withoutMark(r.Body)))
+	values, err := url.ParseQuery(string(withoutBOM(r.Body)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body is not a form: %v", ErrMalformed, err)
 	}
@@ -53,19 +52,18 @@ func (r Request) form() (form, error) {
 	return f, nil
 }
 
-// decodeJSON reads a body whose signature stands inside it. Names given twice
-// and text that is not UTF-8 are refused: two readers could take such a body
-// for two different things.
+// decodeJSON parses a body that has its signature inside. It returns an error for names
+// given twice and for text that is not UTF-8: two parsers could read different values.
 func decodeJSON(body []byte, v any) error {
-	if err := json.Unmarshal(withoutMark(body), v); err != nil {
+	if err := json.Unmarshal(withoutBOM(body), v); err != nil {
 		return fmt.Errorf("%w: the body: %v", ErrMalformed, err)
 	}
 	return nil
 }
 
-// text is a JSON string, number or boolean as the text it is written as: what
-// is signed where a processor signs fields. Null is the empty text, and so are
-// objects and arrays, which nobody signs.
+// text is the text of a JSON string, or a JSON number or boolean exactly as written:
+// processors that sign fields sign this text. Null, objects and arrays, which no
+// processor signs, are the empty text.
 type text string
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].

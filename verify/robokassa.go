@@ -9,19 +9,18 @@ import (
 	"strings"
 )
 
-// robokassa hashes "OutSum:InvId:<password #2>", and behind it
-// ":<name>=<value>" of every field of the merchant's own (Shp_...), sorted by
-// name. It is the field SignatureValue, hex in either case. The shop's settings
-// choose the algorithm; MD5 unless they say otherwise.
+// robokassa hashes "OutSum:InvId:<password #2>", followed by ":<name>=<value>" for each of the
+// merchant's own fields (Shp_...), sorted by name. The field SignatureValue has the hash in
+// hex, in either case. The algorithm is MD5, unless the shop's settings at Robokassa have
+// another.
 //
-// The text is the same for one field whose value has ":Shp_b=" in it and for
-// two fields. So the endpoint says which fields the shop sends, and a value that
-// has the name of one in it so is refused.
+// One field whose value contains ":Shp_b=" has the same text as two fields. So a setting
+// lists the fields that the shop sends, and a value that contains the name of one of them in
+// this way is refused.
 //
-// The fee, the payer's address and the way it was paid are not signed. Test
-// payments are signed with the shop's test passwords, so that an endpoint with
-// the real one refuses them. The notification must be sent by POST, which the
-// shop's settings choose too.
+// The fee, the payer's e-mail address and the payment method are not signed. Test payments
+// are signed with the shop's test passwords, so an endpoint with the live password refuses
+// them. The shop's settings must choose notifications by POST.
 //
 // https://docs.robokassa.ru/ru/notifications-and-redirects
 var robokassa = Connector{
@@ -32,10 +31,10 @@ var robokassa = Connector{
 	Settings: []Setting{hashSetting, robokassaOwn},
 	check:    robokassaCheck,
 	verify:   robokassaJoined.verify,
-	joined:   []joined{robokassaJoined},
+	joined:   []joinedScheme{robokassaJoined},
 }
 
-var robokassaJoined = joined{
+var robokassaJoined = joinedScheme{
 	read:     inForm("SignatureValue", hex.DecodeString),
 	messages: robokassaMessages,
 	needs:    []Setting{robokassaOwn},
@@ -64,7 +63,7 @@ func robokassaMessages(_ Request, f form, k Keys) ([]message, error) {
 			parts = append(parts, literal(":"+name+"="), field(name, robokassaValue))
 		}
 	}
-	return []message{{hash: h, parts: parts, also: func(_ form, k Keys) error {
+	return []message{{hash: h, parts: parts, extraCheck: func(_ form, k Keys) error {
 		want, err := k.list(robokassaOwn)
 		slices.Sort(want)
 		if err != nil || k.Settings[robokassaOwn.Name] == "" || len(own) == 0 || slices.Equal(own, want) {
@@ -74,5 +73,5 @@ func robokassaMessages(_ Request, f form, k Keys) ([]message, error) {
 	}}}, nil
 }
 
-// robokassaValue is the merchant's own text.
-var robokassaValue = format{says: "up to 2048 bytes without NUL", max: 2048, char: free.char}
+// robokassaValue is the format of the merchant's own fields.
+var robokassaValue = format{want: "up to 2048 bytes without NUL", max: 2048, char: anyText.char}

@@ -10,37 +10,36 @@ import (
 	"fmt"
 )
 
-// rsaMost is the most bits that an RSA key may have. No processor's key has
-// more than 4,096, and the work of one verification grows with the square of
-// the key's length: a key of 262,144 bits takes seconds. crypto/tls has the
-// same limit.
-const rsaMost = 8192
+// maxRSABits is the length limit of RSA keys. No processor's key has more than 4,096
+// bits. The time of one verification grows with the square of the key's length: a key of
+// 262,144 bits takes seconds. crypto/tls has the same limit.
+const maxRSABits = 8192
 
-// rsaSized refuses a public key that is too long to calculate with.
-func rsaSized(key *rsa.PublicKey) error {
-	if bits := key.N.BitLen(); bits > rsaMost {
-		return fmt.Errorf("an RSA key of %d bits, want at most %d", bits, rsaMost)
+// checkRSASize returns an error for a public key that is too long: one verification
+// would take too much time.
+func checkRSASize(key *rsa.PublicKey) error {
+	if bits := key.N.BitLen(); bits > maxRSABits {
+		return fmt.Errorf("an RSA key of %d bits, want at most %d", bits, maxRSABits)
 	}
 	return nil
 }
 
-// certificate parses a certificate in DER. A certificate with an RSA key that
-// is too long is an error, so that no signature is ever checked by it.
+// certificate parses a certificate in DER. It returns an error for an RSA key that is
+// too long, so that no signature is ever verified with it.
 func certificate(der []byte) (*x509.Certificate, error) {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
 	}
 	if key, ok := c.PublicKey.(*rsa.PublicKey); ok {
-		if err := rsaSized(key); err != nil {
+		if err := checkRSASize(key); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-// rsaPublic reads the RSA public key of PEM text: that of a certificate, or a
-// key alone.
+// rsaPublic parses an RSA public key in PEM: a certificate's key, or a bare key.
 func rsaPublic(text string) (*rsa.PublicKey, error) {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
@@ -66,18 +65,18 @@ func rsaPublic(text string) (*rsa.PublicKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("a key of type %T, want RSA", key)
 	}
-	return public, rsaSized(public)
+	return public, checkRSASize(public)
 }
 
-// rsaPrivate reads an RSA private key in PEM, as PKCS #1 or PKCS #8. The
-// length is looked at before the key is parsed: parsing tests it for being one.
+// rsaPrivate parses an RSA private key in PEM, as PKCS #1 or PKCS #8. It checks the
+// length first, because parsing also validates the key, which takes long for a long key.
 func rsaPrivate(text string) (*rsa.PrivateKey, error) {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
 		return nil, errors.New("no PEM")
 	}
 	if block.Type == "RSA PRIVATE KEY" {
-		if err := rsaNumbersSized(block.Bytes); err != nil {
+		if err := checkPKCS1Size(block.Bytes); err != nil {
 			return nil, err
 		}
 		return x509.ParsePKCS1PrivateKey(block.Bytes)
@@ -91,7 +90,7 @@ func rsaPrivate(text string) (*rsa.PrivateKey, error) {
 		return nil, err
 	}
 	if outer.Algorithm.Algorithm.Equal(oidRSA) {
-		if err := rsaNumbersSized(outer.Key); err != nil {
+		if err := checkPKCS1Size(outer.Key); err != nil {
 			return nil, err
 		}
 	}
@@ -108,16 +107,16 @@ func rsaPrivate(text string) (*rsa.PrivateKey, error) {
 // oidRSA is rsaEncryption: RFC 8017, A.1.
 var oidRSA = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
 
-// rsaNumbersSized refuses a private key in DER, PKCS #1, that has a number of
-// more than rsaMost bits.
-func rsaNumbersSized(der []byte) error {
+// checkPKCS1Size returns an error for a PKCS #1 private key in DER with a number of more
+// than maxRSABits bits.
+func checkPKCS1Size(der []byte) error {
 	var numbers []asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &numbers); err != nil {
 		return err
 	}
 	for _, n := range numbers {
-		if len(n.Bytes) > rsaMost/8+1 { // a number whose first bit is set has a zero byte before it
-			return fmt.Errorf("an RSA key with a number of %d bytes, want at most %d bits", len(n.Bytes), rsaMost)
+		if len(n.Bytes) > maxRSABits/8+1 { // DER puts a zero byte before a number whose first bit is set
+			return fmt.Errorf("an RSA key with a number of %d bytes, want at most %d bits", len(n.Bytes), maxRSABits)
 		}
 	}
 	return nil

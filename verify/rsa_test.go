@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// longKeys are RSA keys of some bits in every form that a key is read in, made
-// of no primes.
-type longKeys struct{ public, certificate, pkcs1, pkcs8 string }
+// encodedKeys has an RSA key in every encoding that the package parses.
+type encodedKeys struct{ public, certificate, pkcs1, pkcs8 string }
 
-func madeUpKeys(t *testing.T, bits int) longKeys {
+// madeUpKeys returns an RSA key of some length that is not made from primes.
+func madeUpKeys(t *testing.T, bits int) encodedKeys {
 	t.Helper()
 	n := new(big.Int).SetBytes(bytes.Repeat([]byte{0xff}, bits/8))
 	public := &rsa.PublicKey{N: n, E: 1<<31 - 1}
@@ -32,7 +32,7 @@ func madeUpKeys(t *testing.T, bits int) longKeys {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
 	der, err := x509.MarshalPKIXPublicKey(public)
-	all := longKeys{public: text("PUBLIC KEY", der, err)}
+	all := encodedKeys{public: text("PUBLIC KEY", der, err)}
 	signer, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -56,9 +56,8 @@ func madeUpKeys(t *testing.T, bits int) longKeys {
 	return all
 }
 
-// TestLongRSAKeys: a key that takes seconds to calculate with is refused before
-// it is, wherever keys are read: by Check, and where a request is verified
-// without it.
+// TestLongRSAKeys checks that [Check] and [Verify] return an error for an RSA key that is too
+// long, in every setting that has a key, without computing with it, which would take seconds.
 func TestLongRSAKeys(t *testing.T) {
 	long := madeUpKeys(t, 262144)
 	quoted := func(name, text string) string {
@@ -101,8 +100,8 @@ func TestLongRSAKeys(t *testing.T) {
 	}
 }
 
-// TestLongRSAKeysFetched: certificates that are fetched, and those they come
-// with, are held to the same length.
+// TestLongRSAKeysFetched checks that the limit also applies to fetched certificates and to
+// the issuers' certificates that come with them.
 func TestLongRSAKeysFetched(t *testing.T) {
 	long, short := madeUpKeys(t, 16384), madeUpKeys(t, 2048)
 	const at = "https://api.paypal.com/v1/notifications/certs/CERT-1"

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestGuessableSecrets: no connector takes a secret that anyone can guess, and
-// the error does not quote it.
+// TestGuessableSecrets checks that [Check] returns an error for a secret that anyone can
+// guess, for every connector, and that the error does not quote the secret.
 func TestGuessableSecrets(t *testing.T) {
 	guesses := []string{
 		" ", "x", "secret", "1234567", "changeme", "CHANGE-ME", "change_me", "whsec_", "whsec_changeme", "your_secret_key", "password",
@@ -37,12 +37,13 @@ func TestGuessableSecrets(t *testing.T) {
 		k := goodKeys(t, name)
 		k.Secrets = []Secret{{"short", guess}}
 		if err := Check(name, k); !errors.Is(err, ErrSetting) {
-			t.Errorf("%s: a key of few bytes, encoded: %v", name, err)
+			t.Errorf("%s: an encoded key of too few bytes: %v", name, err)
 		}
 	}
 }
 
-// TestToleranceBound: a tolerance that lets anyone's copies in for years is no setting.
+// TestToleranceBound checks the limits of tolerance_seconds: with a tolerance of years, anyone
+// could replay a captured request.
 func TestToleranceBound(t *testing.T) {
 	for text, good := range map[string]bool{
 		"1": true, "604800": true, "604801": false, "2147483647": false, "99999999999": false, "0": false, "-1": false, "1.5": false, "1h": false,
@@ -60,7 +61,7 @@ func TestToleranceBound(t *testing.T) {
 	}
 }
 
-// goodKeys is the keys of a good request of the connector, for the caller to change.
+// goodKeys returns the keys of a genuine request of the connector. The caller may change them.
 func goodKeys(t *testing.T, connector string) Keys {
 	t.Helper()
 	for _, v := range vectors(t) {
@@ -68,6 +69,6 @@ func goodKeys(t *testing.T, connector string) Keys {
 			return v.with(func(*vector) {}).keys
 		}
 	}
-	t.Fatalf("%s has no vector of a good request", connector)
+	t.Fatalf("%s has no vector of a genuine request", connector)
 	return Keys{}
 }

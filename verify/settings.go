@@ -6,22 +6,21 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// named is a setting that holds texts by name, as a JSON object: nil if it is
-// not set.
+// named returns a setting that is a JSON object of strings; nil if it is not set.
 func (k Keys) named(setting string) (given map[string]string, err error) {
 	if text := k.Settings[setting]; text != "" {
 		if err := json.Unmarshal([]byte(text), &given); err != nil {
-			return nil, fmt.Errorf("%w: %s is not a JSON object of texts by name: %v", ErrSetting, setting, err)
+			return nil, fmt.Errorf("%w: %s is not a JSON object of strings: %v", ErrSetting, setting, err)
 		}
 	}
 	return given, nil
 }
 
-// list returns the names of a setting that is a list in JSON; nil if it is not set.
+// list returns a setting that is a JSON list of strings; nil if it is not set.
 func (k Keys) list(s Setting) (names []string, err error) {
 	if text := k.Settings[s.Name]; text != "" {
 		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return nil, fmt.Errorf("%w: %s is not a list of names in JSON: %s", ErrSetting, s.Name, s.Description)
+			return nil, fmt.Errorf("%w: %s is not a JSON list of strings: %s", ErrSetting, s.Name, s.Description)
 		}
 	}
 	return names, nil

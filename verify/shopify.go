@@ -5,10 +5,10 @@ import (
 	"encoding/base64"
 )
 
-// shopify signs the body with the app's client secret, text used as it is, and
-// sends X-Shopify-Hmac-Sha256: <base64>. Nothing else is signed: not the topic,
-// the shop, the event id or the time, which all stand in headers of their own
-// that anyone can change. The body alone must say what happened.
+// shopify signs the body with the app's client secret, whose text is the HMAC's key, and sends
+// X-Shopify-Hmac-Sha256: <base64>. The topic, the shop, the event id and the time are in
+// other headers, which are not signed and which anyone can change. Only the body proves what
+// happened.
 //
 // https://shopify.dev/docs/apps/build/webhooks/subscribe/https#step-2-validate-the-origin-of-your-webhook-to-ensure-its-coming-from-shopify
 var shopify = Connector{

@@ -6,13 +6,13 @@ import (
 )
 
 // skrill hashes "<merchant_id><transaction_id><SECRET><mb_amount><mb_currency>
-// <status>", where SECRET is the MD5 of the secret word as hex in upper case. It
-// is the field md5sig, hex in upper case.
+// <status>", where SECRET is the MD5 of the secret word as hex in upper case. The
+// field md5sig has the MD5 as hex in upper case.
 //
-// So what Skrill moved (mb_amount) and the status are signed, and Skrill's own
-// id of the payment and the amount that the merchant asked for are not. Nothing
-// stands between the fields: merchant_id, which the endpoint sets, tells where
-// transaction_id begins, and only letters are a currency.
+// So the amount that Skrill transferred (mb_amount) and the status are signed. Skrill's own
+// id of the payment and the amount that the merchant requested are not. There are no
+// separators, but the split is unique: a setting has the merchant_id, and of the fields after
+// the secret only the currency has letters.
 //
 // https://www.skrill.com/fileadmin/content/pdf/Skrill_Quick_Checkout_Guide.pdf
 var skrill = Connector{
@@ -22,15 +22,15 @@ var skrill = Connector{
 	Weakness: "MD5, no HMAC; mb_transaction_id, amount, currency and others are not signed; no timestamp",
 	Settings: []Setting{skrillMerchant},
 	verify:   skrillJoined.verify,
-	joined:   []joined{skrillJoined},
+	joined:   []joinedScheme{skrillJoined},
 }
 
 var skrillMerchant = Setting{Name: "merchant_id", Description: "the merchant_id of the Skrill account, which is signed; that of others is refused", Endpoint: true}
 
-var skrillJoined = joined{
+var skrillJoined = joinedScheme{
 	read:  inForm("md5sig", hex.DecodeString),
 	needs: []Setting{skrillMerchant},
-	messages: one(message{hash: md5.New, parts: []part{
+	messages: always(message{hash: md5.New, parts: []part{
 		account("merchant_id", skrillMerchant, numeric(1, 20)),
 		field("transaction_id", id(100)),
 		{inner: &message{hash: md5.New, parts: []part{keyPart}}, upper: true},

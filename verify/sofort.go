@@ -7,15 +7,14 @@ import (
 	"slices"
 )
 
-// sofort hashes all that it knows of a transfer, joined by "|", with the
-// project's notification password behind it: the field hash, hex. The project
-// chooses the algorithm; SHA-1 unless it says otherwise. The status and its
-// time, which newer projects have, are signed where they are sent. The
-// addresses email_sender and email_recipient are not.
+// sofort hashes the fields of a transfer, joined by "|" and followed by the project's
+// notification password. The field hash has the hash in hex. The algorithm is SHA-1, unless
+// the project's settings at Sofort have another. Newer projects also send the status and
+// its time, and sign them. The addresses email_sender and email_recipient are not signed.
 //
-// Names, banks and reasons are the payer's and can have a "|" of their own. A
-// form is refused for that only if the text can be read so that another
-// transfer, amount, reference or status stands in it.
+// Names, banks and reasons are written by the payer and can contain a "|". Such a form is
+// refused only if its text can also be split into another transfer, amount, reference or
+// status.
 //
 // https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/
 var sofort = Connector{
@@ -26,10 +25,10 @@ var sofort = Connector{
 	Settings: []Setting{hashSetting, sofortSigned, sofortProject},
 	check:    sofortCheck,
 	verify:   sofortJoined.verify,
-	joined:   []joined{sofortJoined},
+	joined:   []joinedScheme{sofortJoined},
 }
 
-var sofortJoined = joined{
+var sofortJoined = joinedScheme{
 	read:     inForm("hash", hex.DecodeString),
 	messages: sofortMessages,
 	needs:    []Setting{sofortProject},
@@ -56,7 +55,7 @@ func sofortCheck(_ string, k Keys) error {
 	return err
 }
 
-// sofortNames is the fields that are signed.
+// sofortNames returns the names of the signed fields in their order.
 func sofortNames(k Keys) ([]string, error) {
 	if k.Settings[sofortSigned.Name] == "" {
 		return sofortFields, nil
@@ -64,16 +63,16 @@ func sofortNames(k Keys) ([]string, error) {
 	return k.list(sofortSigned)
 }
 
-// sofortFormats are the forms of what an event is made of, and of what keeps it
-// in its place.
+// sofortFormats are the fields from which events are made, and other fields whose formats
+// make the split unique.
 var sofortFormats = map[string]part{
 	"transaction":               field("transaction", id(64).without('|')),
-	"user_id":                   idleField("user_id", numeric(1, 20)),
+	"user_id":                   unusedField("user_id", numeric(1, 20)),
 	"project_id":                account("project_id", sofortProject, numeric(1, 20)),
-	"international_transaction": idleField("international_transaction", numeric(1, 1).orEmpty()),
+	"international_transaction": unusedField("international_transaction", numeric(1, 1).orEmpty()),
 	"amount":                    field("amount", decimal(2, 2)),
 	"currency_id":               field("currency_id", currency),
-	"security_criteria":         idleField("security_criteria", numeric(1, 1)),
+	"security_criteria":         unusedField("security_criteria", numeric(1, 1)),
 	"user_variable_0":           field("user_variable_0", id(255).orEmpty()),
 	"created":                   field("created", sofortTime),
 	"status":                    field("status", pattern("a word", 64, `[a-z_]+`)),
@@ -100,7 +99,7 @@ func sofortMessages(_ Request, f form, k Keys) ([]message, error) {
 	for _, name := range names {
 		p, known := sofortFormats[name]
 		if !known {
-			p = idleField(name, free)
+			p = unusedField(name, anyText)
 		}
 		parts = append(parts, p)
 	}

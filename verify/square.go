@@ -6,13 +6,12 @@ import (
 	"fmt"
 )
 
-// square signs the notification URL followed by the body with the
-// subscription's signature key, text used as it is. The URL is the one that
-// was given to Square, to the byte: it comes from configuration, and a request
-// to an endpoint without one is refused.
+// square signs the notification URL followed by the body with the subscription's signature
+// key, whose text is the HMAC's key. The URL must be exactly the one that is set at Square.
+// It comes from the configuration, and requests to an endpoint without it are refused.
 //
-// No time is signed, so a captured request stays good for ever: event_id,
-// which is, tells a repetition.
+// No timestamp is signed: a captured request can be sent again at any time. The signed
+// event_id identifies a redelivery.
 //
 // https://developer.squareup.com/docs/webhooks/step3validate
 var square = Connector{
@@ -31,7 +30,7 @@ var square = Connector{
 
 func squareSigned(r Request) ([][]byte, error) {
 	if r.URL == "" {
-		return nil, fmt.Errorf("%w: the URL that Square was given is not configured, and it is signed", ErrSetting)
+		return nil, fmt.Errorf("%w: the URL that is set at Square is not configured: it is signed", ErrSetting)
 	}
 	return [][]byte{[]byte(r.URL), r.Body}, nil
 }

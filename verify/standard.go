@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// standard is Standard Webhooks: "<id>.<unix seconds>.<body>" is signed by
-// HMAC-SHA256, and the signature header holds, separated by spaces, one
-// v1,<base64> for each live secret. Other versions are for other keys. The
-// headers are named by a prefix: Webhook-Id, Webhook-Timestamp and
-// Webhook-Signature. Where a sender has two names for them, the first prefix
-// whose id is there counts.
+// standard is the scheme of Standard Webhooks: an HMAC-SHA256 of
+// "<id>.<unix seconds>.<body>". The signature header has one v1,<base64> for each active
+// secret, separated by spaces. Other versions than v1 are for other kinds of keys. The
+// names of the headers begin with a prefix: Webhook-Id, Webhook-Timestamp and
+// Webhook-Signature. If a sender uses several prefixes, the first one with an Id header
+// is used.
 //
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 type standard struct{ prefixes []string }
@@ -28,7 +28,8 @@ func (s standard) headers() []string {
 	return names
 }
 
-// standardTolerance is that of the libraries, into the past and the future.
+// standardTolerance is the tolerance of the Standard Webhooks libraries, for the past and
+// the future.
 const standardTolerance = 5 * time.Minute
 
 func (s standard) verify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
@@ -68,7 +69,7 @@ func (s standard) verify(r Request, secret string, k Keys, now time.Time) (Verif
 	if err != nil {
 		return Verified{}, err
 	}
-	if !among(signatures, sum(sha256.New, key, []byte(id), []byte("."), []byte(sent), []byte("."), r.Body)) {
+	if !anyEqual(signatures, sum(sha256.New, key, []byte(id), []byte("."), []byte(sent), []byte("."), r.Body)) {
 		return Verified{}, ErrMismatch
 	}
 	if err := k.within(time.Unix(unix, 0), now, standardTolerance); err != nil {
@@ -77,20 +78,20 @@ func (s standard) verify(r Request, secret string, k Keys, now time.Time) (Verif
 	return Verified{Payload: r.Body}, nil
 }
 
-// standardKey is the key of [standard]: base64, mostly after whsec_.
+// standardKey decodes a secret of [standard]: base64, usually after whsec_.
 func standardKey(secret string) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	if err != nil || len(key) == 0 {
-		return nil, fmt.Errorf("%w: the secret is not base64, with or without whsec_ before it", ErrSetting) // err would quote the secret
+		return nil, fmt.Errorf("%w: the secret is not base64, with or without the prefix whsec_", ErrSetting) // err would quote the secret
 	}
 	return key, nil
 }
 
-// checkStandardKey is the Check of connectors with a [standardKey].
+// checkStandardKey is [Connector.check] for connectors with a [standardKey].
 func checkStandardKey(secret string, _ Keys) error {
 	key, err := standardKey(secret)
 	if err != nil {
 		return err
 	}
-	return guessableKey(key)
+	return checkGuessableKey(key)
 }

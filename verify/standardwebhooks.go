@@ -1,9 +1,8 @@
 package verify
 
-// standardwebhooks is whoever signs as Standard Webhooks says:
-// "<id>.<time>.<body>" with the endpoint's secret, base64 after whsec_. The
-// specification's other scheme, public keys (v1a), is not for endpoints with a
-// secret and is passed over.
+// standardwebhooks is for any sender that follows Standard Webhooks: it signs
+// "<id>.<time>.<body>" with the endpoint's secret, base64 after whsec_. Signatures of the
+// specification's other scheme, public keys (v1a), are ignored: it does not use secrets.
 //
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 var standardwebhooks = Connector{

@@ -2,11 +2,11 @@ package verify
 
 import "time"
 
-// stripe signs "<unix seconds>.<body>" with the endpoint's secret, text used as
-// it is, and sends Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>], one
-// v1 for each live secret while one is being rolled. Other schemes (v0) are
-// not for live endpoints. A time in the future is let through, as Stripe's own
-// libraries do: only Stripe can have signed it.
+// stripe signs "<unix seconds>.<body>" with the endpoint's secret, whose text is the HMAC's
+// key, and sends Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>], with one v1 for each
+// active secret while one is rolled. Other schemes (v0) are not for live endpoints and are
+// ignored. A timestamp in the future is accepted, as in Stripe's own libraries: only Stripe
+// can have signed it.
 //
 // https://docs.stripe.com/webhooks#verify-manually
 var stripe = Connector{

@@ -1,7 +1,7 @@
 package verify
 
-// svix is whoever sends through Svix: Standard Webhooks with headers of its
-// own name, or of the standard's where the sender chose to be unbranded.
+// svix is for any sender that uses Svix: Standard Webhooks with headers that begin with Svix
+// or, if the sender chose unbranded webhooks, with Webhook.
 //
 // https://docs.svix.com/receiving/verifying-payloads/how-manual
 var svix = Connector{

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// digestPrefix marks a digest of a token: the hash and its form.
+// digestPrefix is what a [Digest] begins with.
 const digestPrefix = "sha256:"
 
-// Digest returns what a copy of a request keeps in place of a token, which is
-// the secret itself: "sha256:" and the SHA-256 in hex. A copy can be compared
-// with a secret by it, and nothing can be sent with it.
+// Digest returns "sha256:" and the SHA-256 of a token in hex. An archived request has it
+// in place of a token, which is the secret itself. So the archived request can still be
+// verified, but nobody who reads it can send webhooks.
 func Digest(token string) string {
 	d := sha256.Sum256([]byte(token))
 	return digestPrefix + hex.EncodeToString(d[:])
 }
 
-// Redact returns header with the tokens of the connector as their digests,
-// where they are not already.
+// Redact replaces the tokens in header by their digests and returns header. It leaves
+// values that are digests already.
 func (c Connector) Redact(header http.Header) http.Header {
 	for _, name := range c.Tokens {
 		values := header.Values(name)
@@ -41,9 +41,9 @@ func isDigest(s string) bool {
 	return ok && err == nil && len(d) == sha256.Size
 }
 
-// sharedValue is the Verify of processors that send the secret itself in a
-// header and sign nothing; their Tokens have the header. It is compared by its
-// hash, so that not even its length can be measured.
+// sharedValue returns the [Connector.verify] of a processor that sends the secret itself
+// in a header and signs nothing. [Connector.Tokens] has the header. It compares hashes, so
+// that the time does not even depend on the length of the secret.
 func sharedValue(header string) verifyFunc {
 	return func(r Request, secret string, _ Keys, _ time.Time) (Verified, error) {
 		value, err := r.header(header)

@@ -6,20 +6,18 @@ import (
 	"time"
 )
 
-// tolerance is the setting of every connector that signs the time of sending.
+// tolerance is a setting of every connector whose processor signs a timestamp.
 var tolerance = Setting{Name: "tolerance_seconds", Description: "how old a signed timestamp may be, in seconds"}
 
-// maxTolerance is the most that tolerance_seconds can be. It is longer than any
-// processor goes on to send a webhook again under a time that it signed once; a
-// request that is older is somebody's copy.
+// maxTolerance is the maximum of tolerance_seconds. No processor redelivers a webhook with
+// its first timestamp for that long. So an older request is a replay.
 const maxTolerance = 7 * 24 * time.Hour
 
-// anyAge is the tolerance that accepts every timestamp.
+// anyAge is a tolerance that accepts every timestamp.
 const anyAge = time.Duration(1<<63 - 1)
 
-// tolerance returns how old a request may be: the setting, or the processor's
-// own default. The setting "off" accepts any age; the configuration of a
-// server refuses it.
+// tolerance returns how old a request may be: the setting, or the processor's default.
+// The setting "off" accepts any age. A server's configuration must not have it.
 func (k Keys) tolerance(standard time.Duration) (time.Duration, error) {
 	switch text := k.Settings[tolerance.Name]; text {
 	case "":
@@ -35,8 +33,8 @@ func (k Keys) tolerance(standard time.Duration) (time.Duration, error) {
 	}
 }
 
-// notBefore refuses what was sent longer ago than the tolerance. Some
-// processors' own libraries look at the past only.
+// notBefore returns an error if sent is longer ago than the tolerance. It accepts
+// timestamps in the future, as some processors' own libraries do.
 func (k Keys) notBefore(sent, now time.Time, standard time.Duration) error {
 	t, err := k.tolerance(standard)
 	if err != nil {
@@ -48,8 +46,8 @@ func (k Keys) notBefore(sent, now time.Time, standard time.Duration) error {
 	return nil
 }
 
-// within refuses what was sent further from now than the tolerance, before it
-// or after it.
+// within returns an error if sent is further from now than the tolerance, in the past or
+// in the future.
 func (k Keys) within(sent, now time.Time, standard time.Duration) error {
 	if err := k.notBefore(sent, now, standard); err != nil {
 		return err
@@ -64,8 +62,8 @@ func (k Keys) within(sent, now time.Time, standard time.Duration) error {
 	return nil
 }
 
-// unixOrMilli is the time of a count of seconds, or of milliseconds: processors
-// that send both do not say which.
+// unixOrMilli returns the time of a Unix timestamp in seconds or in milliseconds, for
+// processors that send both. It tells them apart by their size.
 func unixOrMilli(count int64) time.Time {
 	if count > 1e11 { // in seconds, the year 5138
 		return time.UnixMilli(count)

@@ -15,17 +15,16 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// truelayer sends Tl-Signature, a JWS without its payload: the header names
-// the key (kid), where it is (jku) and the HTTP headers that are signed, and
-// the payload is the request, put together anew: "POST <path>", a line for
-// each of those headers, and the body. The path is the webhook URI's as
-// TrueLayer has it, without a query; a slash at its end may be lost or added
-// on the way, as in TrueLayer's own libraries.
+// truelayer sends Tl-Signature, a JWS without its payload (detached). The JWS header names the
+// key (kid), its URL (jku) and the signed HTTP headers. The verifier builds the payload from
+// the request: "POST <path>", a line for each signed header, and the body. The path is that
+// of the webhook URI at TrueLayer, without a query. As in TrueLayer's own libraries, it
+// matches with or without a slash at its end.
 //
-// The key is TrueLayer's, and signs for all its customers, each of whom can
-// name any address as its own. The sandbox is anybody's: its key is for
-// endpoints of the sandbox only. TrueLayer names no age at which a request is
-// stale and tries for three days, so none is refused for its age.
+// TrueLayer uses its key for all customers, and any customer can have webhooks sent to any
+// URL. Anyone can use the sandbox, so its key is accepted only by endpoints of the sandbox.
+// TrueLayer documents no maximum age and redelivers for three days, so no request is refused
+// for its age.
 //
 // https://github.com/TrueLayer/truelayer-signing
 var truelayer = Connector{
@@ -71,7 +70,8 @@ type truelayerHeader struct {
 	Version   string `json:"tl_version"`
 	Headers   string `json:"tl_headers"`
 
-	// Critical names what must be understood, and nothing of it is: RFC 7515, 4.1.11.
+	// Critical lists extensions that a verifier must support. This one supports none: RFC
+	// 7515, 4.1.11.
 	Critical []string `json:"crit"`
 }
 
@@ -94,7 +94,7 @@ func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error)
 		return Verified{}, fmt.Errorf("%w: Tl-Signature has alg %q and tl_version %q, want ES512 and 2", ErrAlgorithm, h.Algorithm, h.Version)
 	}
 	if h.Critical != nil {
-		return Verified{}, fmt.Errorf("%w: the header of Tl-Signature has crit %q, want no extension that must be understood", ErrMalformed, h.Critical)
+		return Verified{}, fmt.Errorf("%w: the header of Tl-Signature has crit %q, want no critical extensions", ErrMalformed, h.Critical)
 	}
 	key, err := h.key(k)
 	if err != nil {
@@ -114,12 +114,12 @@ func truelayerVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error)
 	return Verified{}, ErrMismatch
 }
 
-// payloads returns what may have been signed: the request, with and without a
-// slash at the end of its path.
+// payloads returns the payloads that may have been signed: with and without a slash at the end
+// of the path.
 func (h truelayerHeader) payloads(r Request) ([2][]byte, error) {
 	address, err := url.Parse(r.URL)
 	if r.URL == "" || err != nil {
-		return [2][]byte{}, fmt.Errorf("%w: the address that TrueLayer was given is not configured, and its path is signed", ErrSetting)
+		return [2][]byte{}, fmt.Errorf("%w: the URL that is set at TrueLayer is not configured: its path is signed", ErrSetting)
 	}
 	var headers strings.Builder
 	for name := range strings.SplitSeq(h.Headers, ",") {
@@ -136,7 +136,7 @@ func (h truelayerHeader) payloads(r Request) ([2][]byte, error) {
 	return [2][]byte{[]byte(line + "\n" + rest), []byte(line + "/\n" + rest)}, nil
 }
 
-// key returns the key that a signature names: as it was given, or fetched from
+// key returns the key that a signature names: from the setting jwks, or fetched from
 // TrueLayer.
 func (h truelayerHeader) key(k Keys) (*ecdsa.PublicKey, error) {
 	given, err := truelayerParse([]byte(k.Settings["jwks"]))
@@ -164,11 +164,11 @@ func (h truelayerHeader) key(k Keys) (*ecdsa.PublicKey, error) {
 	return nil, fmt.Errorf("%w: %s has no key %q", ErrKeyUnknown, at, h.KeyID)
 }
 
-// truelayerBytes is the length of a number of the curve P-521.
+// truelayerBytes is the length of a coordinate of the curve P-521.
 const truelayerBytes = 66
 
-// truelayerParse reads the keys of a JSON Web Key Set that ES512 is for, by
-// their ids. No text has none.
+// truelayerParse parses the keys for ES512 of a JSON Web Key Set, by their ids. Empty text has
+// no keys.
 func truelayerParse(text []byte) (map[string]*ecdsa.PublicKey, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -189,7 +189,7 @@ func truelayerParse(text []byte) (map[string]*ecdsa.PublicKey, error) {
 		if k.Curve != "P-521" {
 			continue
 		}
-		point := append(make([]byte, 0, 1+2*truelayerBytes), 4) // not compressed
+		point := append(make([]byte, 0, 1+2*truelayerBytes), 4) // 4 means: not compressed
 		for _, text := range []string{k.X, k.Y} {
 			n, err := base64.RawURLEncoding.DecodeString(text)
 			if err != nil || len(n) > truelayerBytes {

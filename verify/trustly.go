@@ -15,22 +15,21 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// trustly calls a method by JSON-RPC, {"method", "params": {"uuid", "data",
-// "signature"}}, and signs the method, the uuid and the data, which is each
-// name, in order, followed by its value. It takes nothing but a result, signed
-// in the same way with the merchant's own key, for an answer, and calls again
-// until it gets one.
+// trustly calls a method by JSON-RPC, {"method", "params": {"uuid", "data", "signature"}}. It
+// signs the method, the uuid and the data: each name, in sorted order, followed by its value.
+// It accepts only a JSON-RPC result as the response, which must be signed in the same way
+// with the merchant's own key, and repeats the call until it gets one.
 //
-// The answer says OK to whatever Kafka has. Only a debit asks something: that
-// of a withdrawal asks whether the payer's balance is enough, and OK lets the
-// money go. So a debit is answered FAILED as long as nobody has set which
-// orders the endpoint is for.
+// The response is OK once the webhook is in Kafka. Only for a debit does the status decide
+// something: the debit of a withdrawal asks whether the payer's balance is sufficient, and
+// OK releases the money. So the response to a debit is FAILED unless the setting orders is
+// set.
 //
-// Nothing stands between what is signed, so that the end of one text and the
-// beginning of the next can be traded. The method and the uuid are held to
-// forms that can be split in one way, and so are the fields that events are
-// made of, but for the reason and the details inside attributes. SHA-1 is broken for collisions. No
-// time is signed, and the notification's id, which is, tells a repetition.
+// The signed text has no separators, so an attacker can move text from the end of one field
+// to the beginning of the next. The method, the uuid and the fields from which events are made
+// must have formats that allow only one split, except the reason and the details inside
+// attributes. Collisions of SHA-1 can be found. No timestamp is signed. The signed id of the
+// notification identifies a repeated call.
 //
 // https://eu.developers.trustly.com/doc/reference/notifications-overview
 var trustly = Connector{
@@ -53,7 +52,7 @@ var trustly = Connector{
 var trustlyOrders = Setting{Name: "orders", Description: "deposits or payouts: the orders that have this endpoint as their NotificationURL; " +
 	"when it is set, debits are answered OK, and OK lets a withdrawal go without anyone having looked at the payer's balance"}
 
-// trustlyHashes is the hash by what a signature begins with.
+// trustlyHashes has the hash for each prefix of a signature.
 var trustlyHashes = map[string]crypto.Hash{
 	"alg=RS256;": crypto.SHA256,
 	"alg=RS384;": crypto.SHA384,
@@ -69,7 +68,7 @@ func trustlyCheck(_ string, k Keys) error {
 		return fmt.Errorf("%w: public_key_pem: %v", ErrSetting, err)
 	}
 	if _, err := rsaPrivate(k.Settings["private_key_pem"]); err != nil {
-		return fmt.Errorf("%w: private_key_pem, which Trustly's answers are signed with: %v", ErrSetting, err)
+		return fmt.Errorf("%w: private_key_pem, which signs the responses to Trustly: %v", ErrSetting, err)
 	}
 	return nil
 }
@@ -104,7 +103,7 @@ func trustlyVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 		return Verified{}, ErrMismatch
 	}
 	if !trustlyMethod.MatchString(call.Method) || !trustlyUUID.MatchString(call.Params.UUID) {
-		return Verified{}, fmt.Errorf("%w: the method is %.40q and params.uuid %.80q, want lower-case letters and a UUID: nothing else tells where the one ends and the other begins", ErrMalformed, call.Method, call.Params.UUID)
+		return Verified{}, fmt.Errorf("%w: the method is %.40q and params.uuid %.80q, want lower-case letters and a UUID, so that the signed text has only one split", ErrMalformed, call.Method, call.Params.UUID)
 	}
 	if data.moved != "" {
 		return Verified{}, fmt.Errorf("%w: params.data: %s", ErrMalformed, data.moved)
@@ -113,8 +112,8 @@ func trustlyVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	return Verified{Payload: r.Body, Reply: reply}, err
 }
 
-// trustlyAlgorithm takes a signature apart: what names its algorithm, if
-// anything does, and the rest.
+// trustlyAlgorithm splits a signature into the prefix that names the algorithm, which may be
+// empty, and the base64 text.
 func trustlyAlgorithm(signature string) (prefix, text string) {
 	for prefix := range trustlyHashes {
 		if text, ok := strings.CutPrefix(signature, prefix); ok && prefix != "" {
@@ -130,27 +129,27 @@ func trustlyDigest(h crypto.Hash, text string) []byte {
 	return d.Sum(nil)
 }
 
-// The method and the UUID are signed one behind the other, and the method
-// decides the answer. Letters, and a UUID with its first hyphen behind eight
-// digits, can be split in one way only. A method that is empty is malformed.
+// The signed text begins with the method and the UUID, without a separator, and the method
+// decides the response. Small letters followed by a UUID, whose first hyphen comes after
+// eight digits, have only one split. Normalising reports an empty method as malformed.
 var (
 	trustlyMethod = regexp.MustCompile(`\A[a-z]*\z`)
 	trustlyUUID   = regexp.MustCompile(`\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z`)
 )
 
-// trustlyDeepest is how deep data may nest; Trustly's nests two levels.
-const trustlyDeepest = 8
+// trustlyMaxDepth is how deep data may nest. Trustly's data nests two levels.
+const trustlyMaxDepth = 8
 
-// trustlyData is data as it is signed: an object is its names, in order, each
-// followed by its value; null is nothing.
+// trustlyData is the signed text of data: of an object each name, in sorted order, followed by
+// its value. Null is empty text.
 type trustlyData struct {
 	signed string
-	fields int    // how many names and items were read, at all levels
-	moved  string // why it may be other data with the same text; empty if it is not
+	fields int    // the number of names and items read so far, at all levels
+	moved  string // how text may have been moved between fields; empty if it was not
 }
 
-// trustlyForms is the fields of data that events are made of, and how their
-// values look. Nil is the merchant's, or the bank's, own text.
+// trustlyForms has the fields of data from which events are made, and the formats of their
+// values. Nil means any text: the merchant or the bank chooses it.
 var trustlyForms = map[string]*regexp.Regexp{
 	"accountid":      regexp.MustCompile(`\A[0-9]*\z`),
 	"amount":         regexp.MustCompile(`\A-?[0-9]+(\.[0-9]*)?\z`),
@@ -164,12 +163,12 @@ var trustlyForms = map[string]*regexp.Regexp{
 	"timestamp":      regexp.MustCompile(`\A[0-9]{4}-[0-9.: +-]*\z`),
 }
 
-// trustlyAttributes is the same for the fields inside attributes.
+// trustlyAttributes is like trustlyForms for the fields inside attributes.
 var trustlyAttributes = map[string]*regexp.Regexp{
 	"directdebitmandate": regexp.MustCompile(`\A([01]|true|false)?\z`),
 }
 
-// UnmarshalJSONFrom implements [json.UnmarshalerFrom]. Data is read once.
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (t *trustlyData) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	var err error
 	t.signed, err = t.read(d, 0)
@@ -185,8 +184,8 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 		err := value.UnmarshalJSONFrom(d)
 		return string(value), err
 	}
-	if depth == trustlyDeepest {
-		return "", fmt.Errorf("params.data nests deeper than %d levels", trustlyDeepest)
+	if depth == trustlyMaxDepth {
+		return "", fmt.Errorf("params.data nests deeper than %d levels", trustlyMaxDepth)
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return "", err
@@ -217,9 +216,9 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 		slices.SortFunc(fields, func(a, b trustlyField) int { return strings.Compare(a.name, b.name) })
 		switch depth {
 		case 0:
-			t.look(fields, trustlyForms)
+			t.checkMoved(fields, trustlyForms)
 		case 1:
-			t.look(fields, trustlyAttributes)
+			t.checkMoved(fields, trustlyAttributes)
 		}
 	}
 	var b strings.Builder
@@ -230,33 +229,32 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 	return b.String(), nil
 }
 
-// look notes the first field that can have been made by moving text: one whose
-// value has not its form, or that has in it, or in its name and value, the name
-// of another field in the place where that would stand. Fields come sorted.
-func (t *trustlyData) look(fields []trustlyField, forms map[string]*regexp.Regexp) {
+// checkMoved sets moved if a field may have been made by moving text: if its value has not
+// the field's format, or if the value, or the name and value together, contain the name of
+// another field at a position where that field could be. The fields must be sorted.
+func (t *trustlyData) checkMoved(fields []trustlyField, forms map[string]*regexp.Regexp) {
 	names := slices.Sorted(maps.Keys(forms))
 	for i, f := range fields {
 		form, known := forms[f.name]
 		if form != nil && !form.MatchString(f.value) {
-			t.moved = fmt.Sprintf("%s is %.80q, which is not its form", f.name, f.value)
+			t.moved = fmt.Sprintf("%s is %.80q, which is not its format", f.name, f.value)
 			return
 		}
 		if form != nil {
 			continue
 		}
 		for _, name := range names {
-			behind := name > f.name && (i+1 == len(fields) || name < fields[i+1].name)
-			if behind && strings.Contains(f.value, name) || !known && strings.HasPrefix(f.name+f.value, name) {
-				t.moved = fmt.Sprintf("%.80q has the name of the field %s in it, and may be made of that field", f.name, name)
+			couldFollow := name > f.name && (i+1 == len(fields) || name < fields[i+1].name)
+			if couldFollow && strings.Contains(f.value, name) || !known && strings.HasPrefix(f.name+f.value, name) {
+				t.moved = fmt.Sprintf("%.80q contains the name of the field %s: its text may have been moved from that field", f.name, name)
 				return
 			}
 		}
 	}
 }
 
-// trustlyReply is the answer to a call, signed by the algorithm that the call
-// was signed by. Without a key there is none: only `tollbridge inspect` comes
-// here without.
+// trustlyReply returns the response to a call, signed by the same algorithm as the call. It
+// returns nil without a private key, which only `tollbridge inspect` allows.
 func trustlyReply(method, uuid, prefix string, k Keys) ([]byte, error) {
 	if k.Settings["private_key_pem"] == "" {
 		return nil, nil

@@ -107,9 +107,9 @@ type Connector struct {
 	// verify verifies a request with one of the endpoint's secrets.
 	verify verifyFunc
 
-	// joined describes the signed text of a connector that joins fields. The tests
-	// make forgeries of it.
-	joined []joined
+	// joined describes the signed text of a processor that joins fields. The tests
+	// generate forgeries from it.
+	joined []joinedScheme
 }
 
 // verifyFunc verifies r with one secret, which is empty for keyless connectors only.
@@ -221,7 +221,7 @@ func (u *Untimely) Error() string {
 	if by < 0 {
 		by, side = -by, "after"
 	}
-	return fmt.Sprintf("%v: sent at %s, %s %s %s; %s is the most", u.Reason,
+	return fmt.Sprintf("%v: sent at %s, %s %s %s, want at most %s", u.Reason,
 		u.Sent.UTC().Format(time.RFC3339), by.Round(time.Second), side, u.Now.UTC().Format(time.RFC3339), u.Tolerance)
 }
 
@@ -255,7 +255,7 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 		return Verified{}, fmt.Errorf("%s: %w", connector, err)
 	}
 	if c.Covers != CoversBody {
-		r.Body = withoutMark(r.Body) // no signed field has it
+		r.Body = withoutBOM(r.Body) // no signed field contains it
 	}
 	if c.Keyless {
 		v, err := c.verify(r, "", k, now)
@@ -312,7 +312,7 @@ func Check(connector string, k Keys) error {
 		return fmt.Errorf("%w: %s is verified by public keys and takes no secrets", ErrSetting, connector)
 	}
 	for _, s := range k.Secrets {
-		if err := guessable(s.Value); err != nil {
+		if err := checkGuessable(s.Value); err != nil {
 			return fmt.Errorf("secret %q: %w", s.Name, err)
 		}
 	}

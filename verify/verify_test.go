@@ -17,21 +17,21 @@ import (
 	"time"
 )
 
-// vector is a recorded request and what is expected of it: a file
-// testdata/<connector>/<case>.http of a few "key: value" lines, a blank line
-// and a raw HTTP request, without Content-Length and byte for byte to its end.
+// vector is a recorded request and the expected result. It is a file
+// testdata/<connector>/<case>.http with "key: value" lines, a blank line and a raw HTTP
+// request without Content-Length, whose body is exact to the last byte.
 //
 //	expect: ok, or the Reason of the refusal
 //	secret: name=value   one line each
 //	set: name=value      a setting
-//	now: unix seconds    when it is judged
-//	sent: unix seconds   after now: the time that is signed, where it is another
-//	url: the address that the processor was given, where it is signed
-//	payload: what is verified, where that is not the body; "" for a handshake
-//	reply: what it is answered with
+//	now: unix seconds    the time of verification
+//	sent: unix seconds   after now: the signed timestamp, if it is not now
+//	url: the URL that is set at the processor, if it is signed
+//	payload: the verified payload, if it is not the body; "" for a handshake
+//	reply: the body of the response
 //	signed: text of the body that the signature covers, where it covers fields only
-//	counts: text of a header that decides, where the rest of it does not: another secret's signature
-//	unsigned: text of the body that nothing is read from, where the signature covers the rest
+//	counts: the part of a header with the right signature, if the header also has another secret's
+//	unsigned: the part of the body that is not read, if the signature covers only the rest
 type vector struct {
 	name, connector string
 	want            error
@@ -42,10 +42,10 @@ type vector struct {
 	signed          []string
 	counts          string
 	unsigned        string
-	receiver        receiver // that judges it
+	receiver        receiver // verifies it
 }
 
-// receiver is what [Verify] is, and what it must not be mistaken for.
+// receiver is [Verify], or a wrong implementation of it.
 type receiver func(connector string, r Request, k Keys, now time.Time) (Verified, error)
 
 func vectors(t testing.TB) []vector {
@@ -129,10 +129,10 @@ func readVector(file string) (vector, error) {
 
 func (v vector) verify() (Verified, error) { return v.receiver(v.connector, v.req, v.keys, v.now) }
 
-// handshake reports whether v asks for proof and has no payload.
+// handshake reports whether v is a handshake: it has no payload.
 func (v vector) handshake() bool { return v.payload != nil && *v.payload == "" }
 
-// with returns v with a change, and the original untouched.
+// with returns a changed copy of v.
 func (v vector) with(change func(*vector)) vector {
 	v.req.Header, v.req.Body = v.req.Header.Clone(), bytes.Clone(v.req.Body)
 	v.keys.Secrets, v.keys.Settings = slices.Clone(v.keys.Secrets), maps.Clone(v.keys.Settings)
@@ -154,7 +154,7 @@ func TestVectors(t *testing.T) {
 			if v.want != nil {
 				refused[v.connector] = true
 				if got.Payload != nil || got.Reply != nil {
-					t.Errorf("refused, and yet returned %+v", got)
+					t.Errorf("refused, but returned %+v", got)
 				}
 				return
 			}
@@ -179,7 +179,7 @@ func TestVectors(t *testing.T) {
 	}
 	for _, c := range Connectors() {
 		if !accepted[c] || !refused[c] {
-			t.Errorf("connector %q needs a vector in testdata/%s that is accepted (ok*.http) and one that is not", c, c)
+			t.Errorf("connector %q needs a vector in testdata/%s that is verified (ok*.http) and one that is refused", c, c)
 		}
 	}
 }
@@ -193,9 +193,8 @@ func TestUnknownConnector(t *testing.T) {
 	}
 }
 
-// FuzzVerify looks for a panic, for a refusal without a reason or with
-// something of the request, and for a request that verifies under a secret that
-// nothing was signed with.
+// FuzzVerify searches for panics, for refusals without a reason or with a result, and for
+// requests that are verified with a secret that signed none of them.
 func FuzzVerify(f *testing.F) {
 	byConnector := map[string]vector{}
 	for _, v := range vectors(f) {
@@ -218,16 +217,16 @@ func FuzzVerify(f *testing.F) {
 			return
 		}
 		request := Request{Method: method, URL: url, Header: r.Header, Body: body}
-		judge := func(k Keys) (Verified, error) {
+		verify := func(k Keys) (Verified, error) {
 			got, err := Verify(connector, request, k, v.now)
 			if err != nil && (ReasonOf(err) == "" || got.Payload != nil || got.Reply != nil || got.Handshake) {
 				t.Errorf("%s refused %q %q with %+v and %v, want nothing and a reason", connector, head, body, got, err)
 			}
 			return got, err
 		}
-		_, _ = judge(v.keys) // may be good
+		_, _ = verify(v.keys) // may be genuine
 		if !connectors[connector].Keyless {
-			got, err := judge(Keys{Settings: v.keys.Settings, Secrets: []Secret{{"fuzz", "a3f1c0de5ec2e7000000000000000000"}}})
+			got, err := verify(Keys{Settings: v.keys.Settings, Secrets: []Secret{{"fuzz", "a3f1c0de5ec2e7000000000000000000"}}})
 			if err == nil && !got.Handshake {
 				t.Errorf("forged: %s %q %q", connector, head, body)
 			}

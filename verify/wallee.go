@@ -10,14 +10,13 @@ import (
 	"time"
 )
 
-// wallee signs the body, where the webhook listener is told to sign and to
-// send the state, and sends x-signature: algorithm=SHA256withECDSA,
-// keyId=<id>, signature=<base64>. Without it a webhook has no state either, and
-// is refused.
+// wallee signs the body if the webhook listener is configured to sign and to send the state.
+// It sends x-signature: algorithm=SHA256withECDSA, keyId=<id>, signature=<base64>. A webhook
+// without a signature does not have the state either, and is refused.
 //
-// The keys are wallee's and sign for all of its customers, each of whom can
-// name any address as its own. The body names the space, so that an endpoint
-// can take its own space's webhooks alone.
+// wallee uses its keys for all customers, and any customer can have webhooks sent to any
+// URL. The body has the space, so a setting can limit an endpoint to webhooks of the
+// merchant's own space.
 //
 // https://app-wallee.com/en-us/doc/webhooks
 var wallee = Connector{
@@ -75,7 +74,7 @@ func walleeVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 		return Verified{}, err
 	}
 	if given[id] == "" {
-		return Verified{}, fmt.Errorf("%w: x-signature has keyId %q, which public_keys does not have", ErrKeyUnknown, id)
+		return Verified{}, fmt.Errorf("%w: x-signature has keyId %q, want a key of the setting public_keys", ErrKeyUnknown, id)
 	}
 	key, err := walleeKey(given[id])
 	if err != nil {
@@ -85,11 +84,11 @@ func walleeVerify(r Request, _ string, k Keys, _ time.Time) (Verified, error) {
 	if !ecdsa.VerifyASN1(key, digest[:], signature) {
 		return Verified{}, ErrMismatch
 	}
-	return Verified{Payload: r.Body}, walleeOurs(r.Body, k.Settings[walleeSpace.Name])
+	return Verified{Payload: r.Body}, walleeCheckSpace(r.Body, k.Settings[walleeSpace.Name])
 }
 
-// walleeOurs refuses what wallee signed for another space.
-func walleeOurs(body []byte, space string) error {
+// walleeCheckSpace returns an error for a webhook of another space than the setting's.
+func walleeCheckSpace(body []byte, space string) error {
 	if space == "" {
 		return nil
 	}
@@ -100,12 +99,12 @@ func walleeOurs(body []byte, space string) error {
 		return err
 	}
 	if string(b.SpaceID) != space {
-		return fmt.Errorf("%w: the signature is wallee's, and the space %q not the one of space_id", ErrMismatch, b.SpaceID)
+		return fmt.Errorf("%w: the signature is right, but the space is %q, want that of the setting space_id", ErrMismatch, b.SpaceID)
 	}
 	return nil
 }
 
-// walleeKey reads a public key as wallee's API gives it: base64, without PEM.
+// walleeKey parses a public key in the format of wallee's API: base64 of DER, not PEM.
 func walleeKey(text string) (*ecdsa.PublicKey, error) {
 	der, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {

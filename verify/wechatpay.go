@@ -16,13 +16,12 @@ import (
 )
 
 // wechatpay signs "<time>\n<nonce>\n<body>\n" with the key that
-// Wechatpay-Serial names, which is WeChat Pay's for all merchants. What
-// happened stands in the body encrypted by AES-256-GCM under the merchant's
-// APIv3 key, the secret of an endpoint, and so only the merchant's own
-// notifications are accepted. They are returned with resource decrypted.
+// Wechatpay-Serial names. WeChat Pay uses it for all merchants. But the field resource, with
+// what happened, is encrypted by AES-256-GCM with the merchant's APIv3 key, which is the
+// endpoint's secret. So only the merchant's own notifications are accepted. The payload has
+// the resource decrypted.
 //
-// To probe endpoints WeChat Pay sends requests with a signature that is wrong
-// on purpose, and wants them refused.
+// WeChat Pay tests endpoints with deliberately wrong signatures and expects a refusal.
 //
 // https://pay.weixin.qq.com/doc/v3/merchant/4012075420
 var wechatpay = Connector{
@@ -41,7 +40,8 @@ var wechatpay = Connector{
 // wechatpayHeaders is in the order in which wechatpayVerify reads them.
 var wechatpayHeaders = []string{"Wechatpay-Serial", "Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Signature"}
 
-// wechatpayTolerance is that of WeChat Pay's own libraries, into the past and the future.
+// wechatpayTolerance is the tolerance of WeChat Pay's own libraries, for the past and the
+// future.
 const wechatpayTolerance = 5 * time.Minute
 
 func wechatpayCheck(secret string, k Keys) error {
@@ -80,7 +80,7 @@ func wechatpayVerify(r Request, secret string, k Keys, now time.Time) (Verified,
 		return Verified{}, err
 	}
 	if certs[serial] == "" {
-		return Verified{}, fmt.Errorf("%w: Wechatpay-Serial is %q, which certs has no key for", ErrKeyUnknown, serial)
+		return Verified{}, fmt.Errorf("%w: Wechatpay-Serial is %q, want a key of the setting certs", ErrKeyUnknown, serial)
 	}
 	key, err := rsaPublic(certs[serial])
 	if err != nil {
@@ -93,12 +93,12 @@ func wechatpayVerify(r Request, secret string, k Keys, now time.Time) (Verified,
 	if err := k.within(time.Unix(unix, 0), now, wechatpayTolerance); err != nil {
 		return Verified{}, err
 	}
-	payload, err := wechatpayOpen(r.Body, secret)
+	payload, err := wechatpayDecrypt(r.Body, secret)
 	return Verified{Payload: payload}, err
 }
 
-// wechatpayOpen returns the body with its resource decrypted.
-func wechatpayOpen(body []byte, key string) ([]byte, error) {
+// wechatpayDecrypt returns the body with its resource decrypted.
+func wechatpayDecrypt(body []byte, key string) ([]byte, error) {
 	var fields map[string]jsontext.Value
 	if err := decodeJSON(body, &fields); err != nil {
 		return nil, err
@@ -124,20 +124,20 @@ func wechatpayOpen(body []byte, key string) ([]byte, error) {
 	}
 	fields["resource"], err = gcm.Open(nil, []byte(sealed.Nonce), sealed.Ciphertext, []byte(sealed.AssociatedData))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the signature is WeChat Pay's, and the resource is not encrypted with this APIv3 key", ErrMismatch)
+		return nil, fmt.Errorf("%w: the signature is right, but the resource is not encrypted with this APIv3 key", ErrMismatch)
 	}
-	opened, err := json.Marshal(fields, json.Deterministic(true))
+	decrypted, err := json.Marshal(fields, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the decrypted resource: %v", ErrMalformed, err)
 	}
-	return opened, nil
+	return decrypted, nil
 }
 
-// wechatpayCipher is AES-GCM under an APIv3 key.
+// wechatpayCipher returns AES-GCM with an APIv3 key.
 func wechatpayCipher(key string) (cipher.AEAD, error) {
 	block, err := aes.NewCipher([]byte(key))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the secret has %d bytes, and an APIv3 key has 32", ErrSetting, len(key))
+		return nil, fmt.Errorf("%w: the secret has %d bytes, want an APIv3 key of 32", ErrSetting, len(key))
 	}
 	return cipher.NewGCM(block)
 }

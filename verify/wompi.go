@@ -15,20 +15,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// wompi hashes the values of some fields of data, one after the other, the
-// event's timestamp and the events' secret. signature.properties lists the
-// fields, as paths such as transaction.id, and signature.checksum is the hash,
-// hex of SHA-256 in either case. The timestamp is Unix seconds, or milliseconds
-// in events about payouts. The last retry comes a day after the event. Wompi does
-// not say whether it carries a new timestamp, so the tolerance is two days.
+// wompi hashes the values of some fields of data without separators, followed by the event's
+// timestamp and the secret for events. signature.properties lists the fields, as paths such
+// as transaction.id, and signature.checksum has the SHA-256 in hex, in either case. The
+// timestamp is in Unix seconds, or in milliseconds in events about payouts. The last
+// redelivery comes a day after the event. Wompi does not document whether it has a new
+// timestamp, so the tolerance is two days.
 //
-// The list is not signed, nor are names, nor where one value ends and the next
-// begins. Wompi documents the id, the status and the amount (of a stored payment
-// method: the id and the status), and warns that the list can change with time and
-// with the event. So further fields are accepted behind the documented ones, if
-// what they hold can be no part of the amount: that is, if it does not begin with a
-// digit. Another list would let whoever captured a webhook choose another id or
-// amount, and is refused where the event tells something. The further fields are
+// The list and the names are not signed, and the values have no separators. Wompi documents
+// the id, the status and the amount (of a stored payment method: the id and the status),
+// and warns that the list can change with time and with the event. So further fields are accepted after the documented ones, if
+// their values cannot be a part of the amount, that is, if they do not begin with a
+// digit. With another list, an attacker who captured a webhook could choose another id or
+// amount: it is refused if the webhook becomes an event of ours. The further fields are
 // not protected: a sender can list them under another name.
 //
 // https://docs.wompi.co/en/docs/colombia/eventos/
@@ -40,7 +39,7 @@ var wompi = Connector{
 	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, who captured a request can send it again for another reference",
 	Settings: []Setting{tolerance},
 	verify:   wompiVerify,
-	joined:   []joined{wompiJoined},
+	joined:   []joinedScheme{wompiJoined},
 }
 
 const wompiTolerance = 48 * time.Hour
@@ -64,24 +63,24 @@ func wompiVerify(r Request, secret string, k Keys, now time.Time) (Verified, err
 	return v, nil
 }
 
-var wompiJoined = joined{read: wompiRead, messages: wompiMessages}
+var wompiJoined = joinedScheme{read: wompiRead, messages: wompiMessages}
 
-// The fields of a webhook of Wompi's are named by their JSON Pointers.
+// Fields of a webhook are named by their JSON Pointers.
 const (
 	wompiEvent     = "/event"
 	wompiTimestamp = "/timestamp"
 	wompiListed    = "/signature/properties" // the pointers of the listed fields, separated by commas
 )
 
-// wompiPath is how signature.properties names a field of data.
+// wompiPath matches the path of a field of data in signature.properties.
 var wompiPath = regexp.MustCompile(`\A[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+){0,3}\z`)
 
 // wompiMaxListed is how many fields signature.properties may list. Three are
 // documented.
 const wompiMaxListed = 16
 
-// wompiRead returns the signature of a webhook, the fields that are listed as signed
-// and the fields that say of which kind the event is.
+// wompiRead returns the signature of a webhook and its fields: those that are listed as signed,
+// and those that determine the kind of the event.
 func wompiRead(r Request) (form, []byte, error) {
 	var body struct {
 		Event     text           `json:"event"`
@@ -132,8 +131,8 @@ func wompiObjectName(event string) string {
 	return name
 }
 
-// wompiObject is a JSON object of which single fields are read. It and the objects in
-// it are decoded once, however many fields are read.
+// wompiObject is a JSON object that is decoded on demand: each object in it at most once,
+// however many fields are read.
 type wompiObject struct {
 	fields  map[string]jsontext.Value
 	objects map[string]*wompiObject
@@ -145,8 +144,8 @@ func wompiObjectOf(value jsontext.Value) *wompiObject {
 	return o
 }
 
-// text returns the text of a field, and whether the object has the field. The path
-// is the names of the objects on the way and of the field.
+// text returns the text of a field, and whether the object has the field. The path has the
+// names of the enclosing objects and of the field.
 func (o *wompiObject) text(path ...string) (string, bool) {
 	name := path[0]
 	value, ok := o.fields[name]
@@ -155,7 +154,7 @@ func (o *wompiObject) text(path ...string) (string, bool) {
 		return "", false
 	case len(path) == 1:
 		var t text
-		_ = json.Unmarshal(value, &t) // it is well-formed: it was part of the body
+		_ = json.Unmarshal(value, &t) // it cannot fail: the body was well-formed
 		return string(t), true
 	case o.objects[name] == nil:
 		o.objects[name] = wompiObjectOf(value)
@@ -163,27 +162,26 @@ func (o *wompiObject) text(path ...string) (string, bool) {
 	return o.objects[name].text(path[1:]...)
 }
 
-// wompiKind is what Wompi signs of a kind of event.
+// wompiKind describes what Wompi signs in one kind of event.
 type wompiKind struct {
-	fields    []part // the fields that it lists first; the second is the status
-	further   format // of the text of all further fields
+	fields    []part // the fields that are listed first; the second is the status
+	further   format // of the joined text of all further fields
 	timestamp part
 }
 
-// wompiKindOf returns the kind of an event. It returns false for an event that
-// becomes no event of ours, because it has no id, or its name or its status is not one
-// of these.
+// wompiKindOf returns the kind of an event. It returns false for an event that becomes no
+// event of ours: without an id, or with a name or a status that is not listed here.
 func wompiKindOf(f form) (k wompiKind, ok bool) {
 	event := f[wompiEvent]
 	object := "/data/" + wompiObjectName(event)
-	status := func(of ...string) part { return field(object+"/status", words(of...)) }
-	// Some of these are of payments only, and some of payouts only.
+	status := func(of ...string) part { return field(object+"/status", oneOf(of...)) }
+	// Some of these statuses are only for payments, and some only for payouts.
 	transactionStatus := status("PENDING", "PROCESSING", "APPROVED", "DECLINED", "ERROR", "VOIDED", "FAILED", "CANCELLED")
 	seconds := field(wompiTimestamp, digitPattern("10 digits: Unix seconds", 10, `[1-9][0-9]{9}`))
 	amount := digitPattern("a whole number without leading zeros", 18, `0|[1-9][0-9]*`)
-	afterAmount := format{ // a digit could be one of the amount
-		max: math.MaxInt, char: free.char,
-		whole: func(s string) bool { return !isDigit(s[0]) },
+	afterAmount := format{ // a digit could belong to the amount
+		max: math.MaxInt, char: anyText.char,
+		valid: func(s string) bool { return !isDigit(s[0]) },
 	}
 	switch {
 	case event == "transaction.updated" && f[object+"/amountInCents"] == "": // a payment
@@ -199,18 +197,18 @@ func wompiKindOf(f form) (k wompiKind, ok bool) {
 			field(object+"/amountInCents", amount),
 		}, afterAmount, field(wompiTimestamp, digitPattern("13 digits: Unix milliseconds", 13, `[1-9][0-9]{12}`))}
 	case event == "nequi_token.updated", event == "bancolombia_transfer_token.updated":
-		k = wompiKind{[]part{ // the id begins unlike one of a payment or a payout
+		k = wompiKind{[]part{ // the id does not begin like that of a payment or a payout
 			field(object+"/id", pattern("letters, digits, - and _, such as nequi_prod_RQkUiuv3", 120, `[a-z]+_[0-9A-Za-z_-]+`)),
 			status("APPROVED", "DECLINED"),
-		}, free, seconds}
+		}, anyText, seconds}
 	default:
 		return k, false
 	}
-	return k, f[object+"/id"] != "" && k.fields[1].format.of(f[object+"/status"])
+	return k, f[object+"/id"] != "" && k.fields[1].format.matches(f[object+"/status"])
 }
 
-// wompiMessages returns the message that a webhook is signed as: the listed fields,
-// in their order, and the timestamp.
+// wompiMessages returns the message that a webhook is signed as: the listed fields in their
+// order, the timestamp and the secret.
 func wompiMessages(_ Request, f form, _ Keys) ([]message, error) {
 	listed := strings.FieldsFunc(f[wompiListed], func(r rune) bool { return r == ',' })
 	m := message{hash: sha256.New}
@@ -219,30 +217,30 @@ func wompiMessages(_ Request, f form, _ Keys) ([]message, error) {
 		return []message{m}
 	}
 	kind, ok := wompiKindOf(f)
-	if !ok { // no event can be changed: any list will do
-		m.parts = idleFields(listed...)
-		return end(idleField(wompiTimestamp, free)), nil
+	if !ok { // it becomes no event, so any list is accepted
+		m.parts = unusedFields(listed...)
+		return end(unusedField(wompiTimestamp, anyText)), nil
 	}
 	var want []string
 	for _, p := range kind.fields {
 		want = append(want, p.name)
 	}
 	if len(listed) < len(want) || !slices.Equal(listed[:len(want)], want) {
-		m.parts = idleFields(listed...)
-		m.also = func(form, Keys) error {
+		m.parts = unusedFields(listed...)
+		m.extraCheck = func(form, Keys) error {
 			return fmt.Errorf("%w: signature.properties begins with %.200q, want %q: with another list, text of one field can be moved to another", ErrAmbiguous, listed[:min(len(listed), len(want))], want)
 		}
-		return end(idleField(wompiTimestamp, free)), nil
+		return end(unusedField(wompiTimestamp, anyText)), nil
 	}
 	m.parts = kind.fields
 	for _, name := range listed[len(want):] {
 		if f[name] == "" {
 			continue
 		}
-		further := idleField(name, free)
-		further.joined = kind.further
+		further := unusedField(name, anyText)
+		further.splitFormat = kind.further
 		if len(m.parts) > len(kind.fields) {
-			further.joined = format{} // the first one stands for all
+			further.splitFormat = format{} // the format of the first one covers all
 		}
 		m.parts = append(slices.Clip(m.parts), further)
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestWompiBorders: one genuine signature is that of no other event, whatever
-// list of fields, names and values the sender writes around the same text.
+// TestWompiBorders checks that a genuine signature is valid for no other event, whatever
+// list of fields, names and values a sender makes from the same signed text.
 func TestWompiBorders(t *testing.T) {
 	now := time.Unix(1767262535, 0)
 	const secret = "test_events_tbWompiSecret01"
@@ -32,15 +32,15 @@ func TestWompiBorders(t *testing.T) {
 		want                    Reason
 	}
 	for what, c := range map[string]attack{
-		"the beginning of the id elsewhere": {"transaction.updated", `"transaction.x",` + listed,
+		"the beginning of the id in another field": {"transaction.updated", `"transaction.x",` + listed,
 			`{"transaction":{"x":"1","id":"5113-1767262530-10042","status":"APPROVED","amount_in_cents":4590000}}`, ErrAmbiguous},
-		"the end of the amount elsewhere": {"transaction.updated", listed + `,"transaction.x"`,
+		"the end of the amount in another field": {"transaction.updated", listed + `,"transaction.x"`,
 			`{"transaction":{"x":"00","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":45900}}`, ErrAmbiguous},
-		"the end of the amount elsewhere, behind an empty field": {"transaction.updated", listed + `,"transaction.y","transaction.x"`,
+		"the end of the amount in another field, after an empty field": {"transaction.updated", listed + `,"transaction.y","transaction.x"`,
 			`{"transaction":{"x":"00","y":"","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":45900}}`, ErrAmbiguous},
-		"the end of the amount and the time elsewhere": {"transaction.updated", listed + `,"transaction.x"`,
+		"the end of the amount in another field, and the amount a string": {"transaction.updated", listed + `,"transaction.x"`,
 			`{"transaction":{"x":"00","id":"15113-1767262530-10042","status":"APPROVED","amount_in_cents":"45900"}}`, ErrAmbiguous},
-		"all of the amount elsewhere": {"transaction.updated", `"transaction.id","transaction.status","transaction.x"`,
+		"the whole amount in another field": {"transaction.updated", `"transaction.id","transaction.status","transaction.x"`,
 			`{"transaction":{"x":"4590000","id":"15113-1767262530-10042","status":"APPROVED"}}`, ErrAmbiguous},
 		"a payment as a payout": {"transaction.updated", `"transaction.id","transaction.status","transaction.amountInCents"`,
 			`{"transaction":{"id":"15113-1767262530-10042","status":"APPROVED","amountInCents":4590000}}`, ErrField},
@@ -60,15 +60,16 @@ func TestWompiBorders(t *testing.T) {
 	late := event("15113-1767262530-10042APPROVED459000"+"01767262535", "transaction.updated", listed, strings.Replace(good, "4590000", "459000", 1), 1767262535)
 	late.Body = []byte(strings.Replace(string(late.Body), `"timestamp":1767262535`, `"timestamp":"01767262535"`, 1))
 	if _, err := Verify("wompi", late, k, now); !errors.Is(err, ErrField) {
-		t.Errorf("a digit of the amount at the beginning of the time: %v", err)
+		t.Errorf("a digit of the amount at the beginning of the timestamp: %v", err)
 	}
 	if _, err := Verify("wompi", event(payment, "transaction.updated", listed+strings.Repeat(`,"transaction.id"`, 20), good, 1767262535), k, now); !errors.Is(err, ErrMalformed) {
 		t.Errorf("23 properties: %v", err)
 	}
 }
 
-// TestWompiLists: Wompi may list further fields, and of an event that nothing becomes of,
-// any. A webhook is refused only where another id, status, amount or time has the same text.
+// TestWompiLists checks that Wompi may list further fields, and any fields for a webhook that
+// becomes no event. A webhook is refused only if another id, status, amount or timestamp has
+// the same signed text.
 func TestWompiLists(t *testing.T) {
 	now := time.Unix(1767262535, 0)
 	const secret = "test_events_tbWompiSecret01"
@@ -91,7 +92,7 @@ func TestWompiLists(t *testing.T) {
 		"null and a word":                       {"transaction.updated", three + `,"transaction.payment_source_id","transaction.currency"`, payment("APPROVED", "x"), fmt.Sprintf(text, "APPROVED") + "COP", ""},
 		"null and a number":                     {"transaction.updated", three + `,"transaction.payment_source_id","transaction.reference"`, payment("APPROVED", "5501"), fmt.Sprintf(text, "APPROVED") + "5501", ErrAmbiguous},
 		"a number after the amount":             {"transaction.updated", three + `,"transaction.reference"`, payment("APPROVED", "5501"), fmt.Sprintf(text, "APPROVED") + "5501", ErrAmbiguous},
-		"a status that no event is made of":     {"transaction.updated", `"transaction.status","transaction.reference"`, payment("REVIEW", "5501"), "REVIEW5501", ""},
+		"a status that becomes no event":        {"transaction.updated", `"transaction.status","transaction.reference"`, payment("REVIEW", "5501"), "REVIEW5501", ""},
 		"a token that ends in a capital":        {"nequi_token.updated", `"nequi_token.id","nequi_token.status"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED"}}`, token + "APPROVED", ""},
 		"a token with a number":                 {"nequi_token.updated", `"nequi_token.id","nequi_token.status","nequi_token.phone_number"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED","phone_number":"3990000000"}}`, token + "APPROVED3990000000", ""},
 		"a token whose text has two statuses":   {"nequi_token.updated", `"nequi_token.id","nequi_token.status","nequi_token.name"`, `{"nequi_token":{"id":"` + token + `","status":"APPROVED","name":"DECLINED"}}`, token + "APPROVEDDECLINED", ErrAmbiguous},

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// worldlineConnect signs the body with the webhooks key's secret, text used as
-// it is, and sends X-GCS-Signature: <base64>. X-GCS-KeyId names the key; it is
-// not signed, and nothing depends on it: each of the secrets is tried.
+// worldlineConnect signs the body with the secret of a webhooks key, whose text is the HMAC's
+// key, and sends X-GCS-Signature: <base64>. X-GCS-KeyId names the key. It is not signed, and
+// ignored: [Verify] tries each secret.
 //
-// When an endpoint is saved, Worldline asks for proof by a GET whose header
-// X-GCS-Webhooks-Endpoint-Verification is to be sent back as the body. Anyone
-// can ask.
+// When an endpoint is saved, Worldline sends a GET and expects its header
+// X-GCS-Webhooks-Endpoint-Verification as the body of the response. Anyone can send such a
+// request.
 //
 // https://docs.connect.worldline-solutions.com/documentation/webhooks/
 var worldlineConnect = Connector{
@@ -35,7 +35,7 @@ func worldlineConnectVerify(r Request, secret string, k Keys, now time.Time) (Ve
 			return Verified{}, err
 		}
 		if len(proof) > 256 {
-			return Verified{}, fmt.Errorf("%w: %s has %d bytes, 256 is the most", ErrMalformed, worldlineConnectProof, len(proof))
+			return Verified{}, fmt.Errorf("%w: %s has %d bytes, want at most 256", ErrMalformed, worldlineConnectProof, len(proof))
 		}
 		return Verified{Handshake: true, Reply: []byte(proof)}, nil
 	}

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// wrong are the receivers of webhooks that are so often written, each made of
-// a right one, and the check of [TestConformance] that finds it out. Two more of
-// their kind are judged elsewhere: what compares in a time that depends on the
-// secret, by [TestConstantTime], and what answers 2xx all the same, in ingest.
+// wrong has common mistakes in receivers of webhooks, each made from a right receiver, and the
+// check of [TestConformance] that must detect it. Two more are tested elsewhere: comparing in
+// a time that depends on the secret, by [TestConstantTime], and responding 2xx to a refused
+// webhook, in package ingest.
 var wrong = []struct {
 	name string
 	receiver
-	connectors func(name string, c Connector) bool // that it can be mistaken for
+	connectors func(name string, c Connector) bool // reports whether a receiver of the connector can make the mistake
 	check      func(*trial)
-	says       string // a regular expression
+	says       string // matches the error of the check
 }{
-	{"parses before it verifies", wrongParses, every, (*trial).keys, "and returned something of it"},
+	{"parses before it verifies", wrongParses, every, (*trial).keys, "but the result is not empty"},
 	{"ignores age", wrongAge, timestamped, (*trial).time, "accepted until"},
-	{"takes the first signature alone", wrongFirst, rolling, (*trial).signatures, "refused a good request|refused its signatures in another order"},
+	{"reads only the first signature", wrongFirst, rolling, (*trial).signatures, "refused a genuine request|refused its signatures in another order"},
 	{"trusts headers in the query", wrongQueryHeaders, signsInHeaders, (*trial).query, "accepted the signature in the query"},
 	{"trusts a body in the query", wrongQueryBody, signsBodyAlone, (*trial).query, "accepted the body in the query"},
 	{"verifies the body trimmed", wrongTrimmed, signsBytes, (*trial).body, "accepted one byte more"},
-	{"verifies the body written anew", wrongRewritten, signsBytes, (*trial).body, "accepted the same JSON in other bytes|refused a good request"},
+	{"verifies the body after rewriting its JSON", wrongRewritten, signsBytes, (*trial).body, "accepted the same JSON in other bytes|refused a genuine request"},
 	{"accepts an empty secret", wrongEmpty, secretive, (*trial).keys, "an empty secret"},
 	{"lets the sender choose the algorithm", wrongAlgorithm, namesAlgorithm, (*trial).algorithm, "accepted the algorithm"},
 }
@@ -49,19 +49,19 @@ func namesAlgorithm(name string, _ Connector) bool {
 	return slices.Contains([]string{"lyra", "payu-emea", "paypal", "truelayer", "trustly", "wallee", "wechatpay"}, name)
 }
 
-// signsBodyAlone: a body that is moved into the address does not change what is
-// signed of the address.
+// signsBodyAlone reports whether the URL is not signed: moving the body into the query does
+// not change the signed text.
 func signsBodyAlone(name string, c Connector) bool {
 	return c.Covers != CoversNothing && name != "square"
 }
 
-// signsBytes: and not what a form holds.
+// signsBytes reports whether the exact bytes of the body are signed, not fields of a form.
 func signsBytes(name string, c Connector) bool {
 	return c.Covers == CoversBody && !slices.Contains([]string{"billplz", "braintree", "liqpay", "lyra"}, name)
 }
 
-// TestWrongReceivers: the suite that every connector passes finds out every
-// wrong receiver, whichever connector it stands in for.
+// TestWrongReceivers checks that the checks of [TestConformance], which every connector passes,
+// detect every mistake, for whichever connector it is made.
 func TestWrongReceivers(t *testing.T) {
 	good := slices.DeleteFunc(vectors(t), func(v vector) bool { return v.want != nil || v.handshake() })
 	for _, w := range wrong {
@@ -82,10 +82,10 @@ func TestWrongReceivers(t *testing.T) {
 			}
 			for _, name := range slices.Sorted(maps.Keys(caught)) {
 				if !caught[name] {
-					t.Errorf("in place of %s it is not found out: the suite never said %q", name, w.says)
+					t.Errorf("for %s it was not detected: no check returned %q", name, w.says)
 				}
 			}
-			t.Logf("found out in place of %d connectors", planted)
+			t.Logf("detected for %d connectors", planted)
 		})
 	}
 }
@@ -137,7 +137,7 @@ func wrongQueryHeaders(connector string, r Request, k Keys, now time.Time) (Veri
 	return Verify(connector, r, k, now)
 }
 
-// keep is the query of one of its fields, if it is there.
+// keep returns a query with only one of its fields, or nothing.
 func keep(form url.Values, name string) string {
 	if !form.Has(name) {
 		return ""

@@ -1,8 +1,8 @@
 package verify
 
 // xendit sends the account's webhook verification token in x-callback-token.
-// Nothing is signed: whoever has seen one webhook can make any other. The id
-// in the header webhook-id is no more than a claim either.
+// Nothing is signed: anyone who captured one webhook can forge any other. The id in the
+// header webhook-id is not signed either.
 //
 // https://docs.xendit.co/apidocs/payment-webhook-notification
 var xendit = Connector{

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// xsolla hashes the body with the project's secret key behind it and sends
+// xsolla hashes the body followed by the project's secret key and sends
 // Authorization: Signature <hex of SHA-1>.
 //
-// It is a plain hash, not an HMAC, and SHA-1 is broken for collisions: whoever
-// can make Xsolla sign a body of their choice could have prepared a second one
-// with the same signature. No time is signed.
+// It is a plain hash, not an HMAC, and collisions of SHA-1 can be found: an attacker who can
+// make Xsolla sign a chosen body can prepare a second body with the same signature. No
+// timestamp is signed.
 //
 // https://developers.xsolla.com/webhooks/overview/#section/Sign-requests
 var xsolla = Connector{
@@ -22,12 +22,12 @@ var xsolla = Connector{
 	Weakness: "a plain SHA-1 instead of an HMAC; no timestamp: a captured request can be sent again",
 	Headers:  []string{"Authorization"},
 	verify:   xsollaJoined.verify,
-	joined:   []joined{xsollaJoined},
+	joined:   []joinedScheme{xsollaJoined},
 }
 
-var xsollaJoined = joined{
+var xsollaJoined = joinedScheme{
 	read:     xsollaRead,
-	messages: one(message{hash: sha1.New, parts: []part{field(bodyField, free), keyPart}}),
+	messages: always(message{hash: sha1.New, parts: []part{field(bodyField, anyText), keyPart}}),
 }
 
 func xsollaRead(r Request) (form, []byte, error) {
