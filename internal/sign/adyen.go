@@ -12,8 +12,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// adyen: each item's additionalData.hmacSignature is the base64 of the
-// HMAC-SHA256 over eight of its fields, joined by ":"; a form is one item.
+// adyen signs each item: additionalData.hmacSignature is the base64 of the
+// HMAC-SHA256 of eight of its fields, joined by ":". A form is one item.
 func adyen(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	key, err := hex.DecodeString(secret)
 	if err != nil {
@@ -40,6 +40,7 @@ func adyen(payload []byte, secret string, settings map[string]string, address st
 	return request(body, "application/json"), err
 }
 
+// adyenForm returns the signature of an item that is a form.
 func adyenForm(f url.Values, key string) string {
 	var fields []string
 	for _, name := range []string{"pspReference", "originalReference", "merchantAccountCode", "merchantReference", "value", "currency", "eventCode", "success"} {
@@ -48,7 +49,7 @@ func adyenForm(f url.Values, key string) string {
 	return base64.StdEncoding.EncodeToString(mac(sha256.New, key, strings.Join(fields, ":")))
 }
 
-// adyenItem puts the signature into an item, beside what stands there.
+// adyenItem adds the signature to an item's additionalData.
 func adyenItem(item map[string]json.RawMessage, key string) error {
 	if item == nil {
 		return errNoObject
@@ -66,7 +67,7 @@ func adyenItem(item map[string]json.RawMessage, key string) error {
 		item["pspReference"], item["originalReference"], item["merchantAccountCode"], item["merchantReference"],
 		amount["value"], amount["currency"], item["eventCode"], item["success"],
 	} {
-		field := string(raw) // a number or a boolean is signed as it is written, null as nothing
+		field := string(raw) // a number or a boolean is signed as written, null as empty text
 		if field == "null" || strings.HasPrefix(field, `"`) {
 			field = ""
 			if err := json.Unmarshal(raw, &field); err != nil {
@@ -85,7 +86,7 @@ func adyenItem(item map[string]json.RawMessage, key string) error {
 	return err
 }
 
-// adyenPlatform: the base64 of the HMAC-SHA256 over the body.
+// adyenPlatform sends the base64 of the HMAC-SHA256 of the payload.
 func adyenPlatform(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	key, err := hex.DecodeString(secret)
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, string(key), string(payload)))

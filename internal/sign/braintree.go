@@ -16,9 +16,9 @@ var braintreeKeys = verify.Keys{
 	Settings: map[string]string{"public_key": "dev-braintree-public-key"},
 }
 
-// braintree: a form of bt_payload, the base64 of the XML in lines of 60, and
-// bt_signature, "<public key>|<hex of HMAC-SHA1 over bt_payload>". The MAC's
-// key is the SHA-1 of the private key.
+// braintree sends a form with bt_payload, the base64 of the XML in lines of 60
+// characters, and bt_signature, "<public key>|<hex of the HMAC-SHA1 of
+// bt_payload>". The HMAC's key is the SHA-1 of the private key.
 func braintree(payload []byte, secret string, settings map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	var lines strings.Builder
 	for text := base64.StdEncoding.EncodeToString(payload); text != ""; {

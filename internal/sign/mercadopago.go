@@ -12,8 +12,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// mercadopago: ts=<milliseconds>,v1=<hex of HMAC-SHA256 over the id in the
-// query, the request's id and ts>. The query has the id of the payload.
+// mercadopago sends ts=<milliseconds>,v1=<hex of the HMAC-SHA256 of the id in
+// the query, X-Request-Id and ts>. It adds the payload's id to the query.
 func mercadopago(payload []byte, secret string, _ map[string]string, address string, now time.Time) (verify.Request, error) {
 	var n struct {
 		Type string `json:"type"`
@@ -21,7 +21,7 @@ func mercadopago(payload []byte, secret string, _ map[string]string, address str
 			ID string `json:"id"`
 		} `json:"data"`
 	}
-	_ = json.Unmarshal(payload, &n) // some have no id, and then none is signed
+	_ = json.Unmarshal(payload, &n) // some payloads have no id: then no id is signed
 	query, t, id := url.Values{"type": {n.Type}}, strconv.FormatInt(now.UnixMilli(), 10), rand.Text()
 	manifest := "request-id:" + id + ";ts:" + t + ";"
 	if n.Data.ID != "" {

@@ -11,8 +11,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// midtrans: signature_key, the hex of SHA-512 over three of the payload's
-// fields and the server key, stands in the payload itself.
+// midtrans adds signature_key to the payload: the hex SHA-512 of three of the
+// payload's fields and the server key.
 func midtrans(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	var fields map[string]jsontext.Value
 	if err := json.Unmarshal(payload, &fields); err != nil {

@@ -14,19 +14,19 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// paypalCertURL is where the certificate would be, and is not.
+// paypalCertURL is a made-up URL: no certificate is there.
 const paypalCertURL = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-tollbridge-dev"
 
-// paypalDev is the dev keys, with the certificate given, so that none is fetched.
+// paypalDev returns the dev keys. They have the certificate, so that none is fetched.
 func paypalDev() verify.Keys {
 	certs, err := json.Marshal(map[string]string{paypalCertURL: devCert})
 	if err != nil {
-		panic("sign: " + err.Error()) // strings do marshal
+		panic("sign: " + err.Error()) // marshalling strings cannot fail
 	}
 	return verify.Keys{Settings: map[string]string{"webhook_id": "0DEV0000000000001", "certs": string(certs)}}
 }
 
-// paypal: RSA-SHA256 over "id|time|webhook id|CRC32 of the payload".
+// paypal sends the RSA-SHA256 signature of "id|time|webhook id|CRC32 of the payload".
 func paypal(payload []byte, private string, settings map[string]string, _ string, now time.Time) (verify.Request, error) {
 	key, err := rsaKey(private)
 	if err != nil {

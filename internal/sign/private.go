@@ -11,8 +11,8 @@ import (
 	"errors"
 )
 
-// The RSA key that signs for `tollbridge dev`, and its certificate. Anyone may
-// know them: no endpoint but dev's believes them.
+// The RSA key that signs for `tollbridge dev`, and its certificate. They are
+// public: only the endpoints of dev trust them.
 var (
 	//go:embed keys/rsa.key.pem
 	devKey string
@@ -20,7 +20,7 @@ var (
 	devCert string
 )
 
-// rsaKey reads a private key in PEM.
+// rsaKey parses an RSA private key in PEM.
 func rsaKey(private string) (*rsa.PrivateKey, error) {
 	block, _ := pem.Decode([]byte(private))
 	if block == nil {
@@ -37,7 +37,7 @@ func rsaKey(private string) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-// ecKey is a private key of a curve, a number in hex.
+// ecKey parses a private key of a curve: a number in hex.
 func ecKey(curve elliptic.Curve, text string) (*ecdsa.PrivateKey, error) {
 	raw, err := hex.DecodeString(text)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package sign makes the requests that processors would send: for `tollbridge
-// send` and `soak`, and for tests. It is written from the processors' pages
-// and apart from verify, so that each is a check of the other. A connector is
-// one line here; an odd scheme has a file of its own.
+// Package sign makes the requests that processors would send, for `tollbridge
+// send` and `soak`, and for tests. It was written from the processors'
+// documentation, independently of package verify, so that each checks the other.
+// Each connector has one line in the table; an unusual scheme has a file of its own.
 package sign
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// connectors is how every processor signs, by the connector's name.
+// connectors has a signer for each connector, by name.
 var connectors = map[string]Signer{
 	"adyen":                 {Dev: secret("ad1e5eed00000000000000000000000000000000000000000000000000000de5"), Sign: adyen},
 	"adyen-platform":        {Dev: secret("ad1e5eed000000000000000000000000000000000000000000000000000f1a7f"), Sign: adyenPlatform},
@@ -82,20 +82,20 @@ var connectors = map[string]Signer{
 	"xsolla":                {Dev: secret("dev-xsolla-project-secret"), Sign: xsolla},
 }
 
-// Signer is how one processor signs.
+// Signer makes the requests of one processor.
 type Signer struct {
-	// Dev is what `tollbridge dev` configures: made-up keys that anyone may know.
+	// Dev are the keys that `tollbridge dev` configures. They are made up and public.
 	Dev verify.Keys
-	// Private is what signs, where that is not the secret that verifies.
+	// Private is the private key that signs; empty if the secret of Dev signs.
 	Private string
 	Sign    Func
 }
 
 // Func makes the request that the processor would send to url at a time. The
-// secret is one of the endpoint's, or a private key.
+// secret is one of the endpoint's secrets, or a private key.
 type Func func(payload []byte, secret string, settings map[string]string, url string, now time.Time) (verify.Request, error)
 
-// Request makes the request that a connector's processor would send to url for
+// Request makes the request that a connector's processor would send to url with
 // a payload, signed with secret.
 func Request(connector string, payload []byte, secret string, settings map[string]string, url string, now time.Time) (verify.Request, error) {
 	s, ok := connectors[connector]
@@ -107,14 +107,14 @@ func Request(connector string, payload []byte, secret string, settings map[strin
 		return verify.Request{}, fmt.Errorf("%s: %w", connector, err)
 	}
 	r.Method = http.MethodPost
-	if r.URL == "" { // the signer adds a query where the processor does
+	if r.URL == "" { // a signer sets the URL only if the processor adds a query
 		r.URL = url
 	}
 	return r, nil
 }
 
-// Malformed reports whether a payload of a connector is refused however it is
-// signed: what is signed of it has not the form that it must have.
+// Malformed reports whether a payload of a connector is refused even with a right
+// signature, because a signed field has not its format: see [verify.ErrField].
 func Malformed(connector string, payload []byte) bool {
 	keys, private, _ := Dev(connector)
 	now := time.Unix(1767225600, 0)
@@ -126,7 +126,7 @@ func Malformed(connector string, payload []byte) bool {
 	return verify.ReasonOf(err) == verify.ErrField
 }
 
-// Dev returns the made-up keys of `tollbridge dev`, and what signs for them.
+// Dev returns the made-up keys of `tollbridge dev`, and the secret or private key that signs.
 func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 	s, ok := connectors[connector]
 	if !ok {
@@ -138,8 +138,8 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 	return s.Dev, private, true
 }
 
-// secret is the dev keys of a connector with one secret, and settings: each a
-// name and a value. They are those of the samples.
+// secret returns dev keys with one secret and settings, given as names and
+// values. The settings fit the samples.
 func secret(value string, settings ...string) verify.Keys {
 	k := verify.Keys{Secrets: []verify.Secret{{Name: "dev", Value: value}}}
 	for i := 0; i < len(settings); i += 2 {
@@ -151,7 +151,7 @@ func secret(value string, settings ...string) verify.Keys {
 	return k
 }
 
-// epayBamboraKeys and fiuuMolpayKeys say how the samples' references look.
+// epayBamboraKeys and fiuuMolpayKeys have the formats of the samples' references.
 var (
 	epayBamboraKeys = secret("dev-epay-md5-key",
 		"signed_fields", `["txnid","orderid","amount","currency","date","time","txnfee","subscriptionid","paymenttype","cardno"]`,
@@ -160,84 +160,84 @@ var (
 		"forms", `{"orderid":"[A-Za-z].*","RefID":"refund-[0-9]{2}","RefundID":"[0-9]{5}","TxnID":"[0-9]{10}"}`)
 )
 
-// btcpay: sha256=<hex of HMAC-SHA256 over the payload>.
+// btcpay sends sha256=<hex of the HMAC-SHA256 of the payload>.
 func btcpay(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	digest := hex.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "Btcpay-Sig", "sha256="+digest), nil
 }
 
-// worldlineConnect: base64 of HMAC-SHA256 over the payload.
+// worldlineConnect sends the base64 of the HMAC-SHA256 of the payload.
 func worldlineConnect(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "X-Gcs-Keyid", "dev", "X-Gcs-Signature", signature), nil
 }
 
-// shopify: base64 of HMAC-SHA256 over the payload.
+// shopify sends the base64 of the HMAC-SHA256 of the payload.
 func shopify(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, string(payload)))
 	return request(payload, "application/json", "X-Shopify-Hmac-Sha256", signature), nil
 }
 
-// authorizenet: sha512=<HEX of HMAC-SHA512 over the payload>.
+// authorizenet sends sha512=<upper-case hex of the HMAC-SHA512 of the payload>.
 func authorizenet(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	digest := hex.EncodeToString(mac(sha512.New, secret, string(payload)))
 	return request(payload, "application/json", "X-Anet-Signature", "sha512="+strings.ToUpper(digest)), nil
 }
 
-// cashfree: base64 of HMAC-SHA256 over the time in milliseconds and the payload.
+// cashfree sends the base64 of the HMAC-SHA256 of the time in milliseconds and the payload.
 func cashfree(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.UnixMilli(), 10)
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, t, string(payload)))
 	return request(payload, "application/json", "X-Webhook-Timestamp", t, "X-Webhook-Signature", signature), nil
 }
 
-// moneyhash: t=<unix seconds>,v3=<hex of HMAC-SHA256 over base64(payload) and t>.
+// moneyhash sends t=<unix seconds>,v3=<hex of the HMAC-SHA256 of base64(payload) and t>.
 func moneyhash(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.Unix(), 10)
 	v3 := hex.EncodeToString(mac(sha256.New, secret, base64.StdEncoding.EncodeToString(payload), t))
 	return request(payload, "application/json", "MoneyHash-Signature", "t="+t+",v3="+v3), nil
 }
 
-// paddle: ts=<unix seconds>;h1=<hex of HMAC-SHA256 over "ts:payload">.
+// paddle sends ts=<unix seconds>;h1=<hex of the HMAC-SHA256 of "ts:payload">.
 func paddle(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.Unix(), 10)
 	h1 := hex.EncodeToString(mac(sha256.New, secret, t, ":", string(payload)))
 	return request(payload, "application/json", "Paddle-Signature", "ts="+t+";h1="+h1), nil
 }
 
-// recurly: <unix milliseconds>,<hex of HMAC-SHA256 over "milliseconds.payload">.
+// recurly sends <unix milliseconds>,<hex of the HMAC-SHA256 of "milliseconds.payload">.
 func recurly(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.UnixMilli(), 10)
 	signature := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
 	return request(payload, "application/json", "Recurly-Signature", t+","+signature), nil
 }
 
-// square: base64 of HMAC-SHA256 over the notification URL and the payload.
+// square sends the base64 of the HMAC-SHA256 of the notification URL and the payload.
 func square(payload []byte, secret string, _ map[string]string, url string, _ time.Time) (verify.Request, error) {
 	signature := base64.StdEncoding.EncodeToString(mac(sha256.New, secret, url, string(payload)))
 	return request(payload, "application/json", "X-Square-Hmacsha256-Signature", signature), nil
 }
 
-// stripe: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "t.payload">.
+// stripe sends t=<unix seconds>,v1=<hex of the HMAC-SHA256 of "t.payload">.
 func stripe(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.Unix(), 10)
 	v1 := hex.EncodeToString(mac(sha256.New, secret, t, ".", string(payload)))
 	return request(payload, "application/json", "Stripe-Signature", "t="+t+",v1="+v1), nil
 }
 
-// payuEmea: hex of MD5 over the payload and the second key.
+// payuEmea sends the hex MD5 of the payload and the second key.
 func payuEmea(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := fmt.Sprintf("%x", md5.Sum([]byte(string(payload)+secret)))
 	return request(payload, "application/json", "OpenPayu-Signature", "sender=checkout;signature="+signature+";algorithm=MD5;content=DOCUMENT"), nil
 }
 
-// xsolla: hex of SHA-1 over the payload and the secret key.
+// xsolla sends the hex SHA-1 of the payload and the secret key.
 func xsolla(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	signature := fmt.Sprintf("%x", sha1.Sum([]byte(string(payload)+secret)))
 	return request(payload, "application/json", "Authorization", "Signature "+signature), nil
 }
 
-// multisafepay: base64 of <unix seconds>:<hex of HMAC-SHA512 over
+// multisafepay sends the base64 of <unix seconds>:<hex of the HMAC-SHA512 of
 // "seconds:payload">.
 func multisafepay(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	t := strconv.FormatInt(now.Unix(), 10)
@@ -245,7 +245,7 @@ func multisafepay(payload []byte, secret string, _ map[string]string, _ string, 
 	return request(payload, "application/json", "Auth", base64.StdEncoding.EncodeToString([]byte(auth))), nil
 }
 
-// lyra: a form of kr-answer and kr-hash, the hex of HMAC-SHA256 over it.
+// lyra sends a form with kr-answer, the payload, and kr-hash, the hex of its HMAC-SHA256.
 func lyra(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	form := url.Values{
 		"kr-answer": {string(payload)}, "kr-answer-type": {"V4/Payment"}, "kr-hash-algorithm": {"sha256_hmac"}, "kr-hash-key": {"password"},
@@ -254,8 +254,8 @@ func lyra(payload []byte, secret string, _ map[string]string, _ string, _ time.T
 	return request([]byte(form.Encode()), "application/x-www-form-urlencoded"), nil
 }
 
-// standard: Standard Webhooks, v1,<base64 of HMAC-SHA256 over
-// "id.<unix seconds>.payload">, keyed by what is base64 after whsec_.
+// standard signs by Standard Webhooks: v1,<base64 of the HMAC-SHA256 of
+// "id.<unix seconds>.payload">. The key is base64 in the secret, after whsec_.
 func standard(prefix string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
@@ -269,14 +269,14 @@ func standard(prefix string) Func {
 	}
 }
 
-// hexOfBody: the commonest scheme, the hex of a MAC of the body in a header.
+// hexOfBody is the most common scheme: it sends the hex of a MAC of the body in a header.
 func hexOfBody(h func() hash.Hash, header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, hex.EncodeToString(mac(h, secret, string(payload)))), nil
 	}
 }
 
-// inForm: a form with its signature in a field of its own.
+// inForm sends a form that has its signature in a field.
 func inForm(field string, signature func(f url.Values, secret string) string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		f, err := url.ParseQuery(string(payload))
@@ -289,7 +289,7 @@ func inForm(field string, signature func(f url.Values, secret string) string) Fu
 	}
 }
 
-// billplz: x_signature of a bill, checksum of a payment order.
+// billplz sends a bill with x_signature, or a payment order with checksum.
 func billplz(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	if !strings.Contains(string(payload), "paid=") {
 		return inForm("checksum", func(f url.Values, secret string) string {
@@ -307,7 +307,7 @@ func billplz(payload []byte, secret string, settings map[string]string, address 
 	})(payload, secret, settings, address, now)
 }
 
-// robokassa: hex of MD5 over the sum, the invoice, the password and the
+// robokassa returns the hex MD5 of the amount, the invoice, the password and the
 // merchant's own fields.
 func robokassa(f url.Values, password string) string {
 	text := f.Get("OutSum") + ":" + f.Get("InvId") + ":" + password
@@ -319,21 +319,21 @@ func robokassa(f url.Values, password string) string {
 	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
 }
 
-// skrill: upper-case hex of MD5 over fields and the MD5 of the secret word.
+// skrill returns the upper-case hex MD5 of fields and the MD5 of the secret word.
 func skrill(f url.Values, secret string) string {
 	text := fmt.Sprintf("%s%s%X%s%s%s", f.Get("merchant_id"), f.Get("transaction_id"), md5.Sum([]byte(secret)),
 		f.Get("mb_amount"), f.Get("mb_currency"), f.Get("status"))
 	return fmt.Sprintf("%X", md5.Sum([]byte(text)))
 }
 
-// ipay88: base64 of SHA-1 over the key and fields.
+// ipay88 returns the base64 of the SHA-1 of the key and fields.
 func ipay88(f url.Values, key string) string {
 	amount := strings.NewReplacer(",", "", ".", "").Replace(f.Get("Amount"))
 	sum := sha1.Sum([]byte(key + f.Get("MerchantCode") + f.Get("PaymentId") + f.Get("RefNo") + amount + f.Get("Currency") + f.Get("Status")))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// fiuuMolpay: skey of a payment, Signature of a refund, in a form or in JSON.
+// fiuuMolpay sends a payment with skey, or a refund with Signature, as a form or as JSON.
 func fiuuMolpay(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	hash := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
 	refund := func(f url.Values, secret string) string {
@@ -361,14 +361,15 @@ func fiuuMolpay(payload []byte, secret string, settings map[string]string, addre
 	})(payload, secret, settings, address, now)
 }
 
-// globalpaymentsRealex: hex of SHA-1 over the SHA-1 of fields and the secret.
+// globalpaymentsRealex returns the hex SHA-1 of the SHA-1 of fields and the secret.
 func globalpaymentsRealex(f url.Values, secret string) string {
 	inner := sha1.Sum([]byte(strings.Join([]string{f.Get("TIMESTAMP"), f.Get("MERCHANT_ID"), f.Get("ORDER_ID"), f.Get("RESULT"),
 		f.Get("MESSAGE"), f.Get("PASREF"), f.Get("AUTHCODE")}, ".")))
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%x.%s", inner, secret)))
 }
 
-// liqpay: base64 of SHA-1 (before version 7 of the API) over the data between the private key and itself.
+// liqpay returns the base64 of the SHA-1 of "<private key><data><private key>", the scheme
+// before version 7 of the API.
 func liqpay(f url.Values, key string) string {
 	data := f.Get("data")
 	if data == "" {
@@ -379,8 +380,8 @@ func liqpay(f url.Values, key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// opayoServer: upper-case hex of MD5 over fields, the vendor's name and the
-// security key.
+// opayoServer sends a form with VPSSignature, the upper-case hex MD5 of fields,
+// the vendor name and the security key.
 func opayoServer(payload []byte, secret string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	return inForm("VPSSignature", func(f url.Values, key string) string {
 		f.Set("@vendor", strings.ToLower(settings["vendor"]))
@@ -397,14 +398,14 @@ func opayoServer(payload []byte, secret string, settings map[string]string, addr
 	})(payload, secret, settings, address, now)
 }
 
-// opayoServerKeys has the settings without which there is no answer.
+// opayoServerKeys has the settings that the response needs.
 var opayoServerKeys = verify.Keys{
 	Secrets:  []verify.Secret{{Name: "dev", Value: "DEVOPAYO01"}},
 	Settings: map[string]string{"vendor": "devvendor", "redirect_url": "https://shop.example.com/paid?order={VendorTxCode}"},
 }
 
-// epayBambora: hex of MD5 over all values in their order and the secret key,
-// behind them.
+// epayBambora sends a form with hash, the hex MD5 of all values in their order
+// followed by the secret key.
 func epayBambora(payload []byte, key string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	var pairs []string
 	var text strings.Builder
@@ -424,7 +425,7 @@ func epayBambora(payload []byte, key string, _ map[string]string, _ string, _ ti
 	return request([]byte(strings.Join(pairs, "&")), "application/x-www-form-urlencoded"), nil
 }
 
-// sofort: hex of SHA-1 over all fields and the password.
+// sofort returns the hex SHA-1 of all fields and the password.
 func sofort(f url.Values, password string) string {
 	var text strings.Builder
 	for name := range strings.FieldsSeq("transaction user_id project_id " +
@@ -440,13 +441,13 @@ func sofort(f url.Values, password string) string {
 	return fmt.Sprintf("%x", sha1.Sum([]byte(text.String()+password)))
 }
 
-// payuIndiaKeys have the merchant key of the samples: disputes are signed with it.
+// payuIndiaKeys has the merchant key of the samples, with which disputes are signed.
 var payuIndiaKeys = verify.Keys{
 	Secrets:  []verify.Secret{{Name: "dev", Value: "dev-payu-india-salt"}},
 	Settings: map[string]string{"merchant_key": "tbKEY1"},
 }
 
-// payuIndia: the hash of a form in it, that of a dispute in a header.
+// payuIndia sends a form with its hash in a field, or a dispute with its hash in a header.
 func payuIndia(payload []byte, salt string, settings map[string]string, address string, now time.Time) (verify.Request, error) {
 	if !strings.HasPrefix(string(payload), "{") {
 		return inForm("hash", payuIndiaForm)(payload, salt, settings, address, now)
@@ -465,13 +466,13 @@ func payuIndia(payload []byte, salt string, settings map[string]string, address 
 	return request(payload, "application/json", "X-PayU-Dispute-Webhook-Signature-V2", fmt.Sprintf("%x", sha512.Sum512([]byte(text)))), nil
 }
 
-// payuIndiaForm: hex of SHA-512 over the salt and the fields in reverse order.
+// payuIndiaForm returns the hex SHA-512 of the salt and the fields in reverse order.
 func payuIndiaForm(f url.Values, salt string) string {
 	text := salt + "|" + f.Get("status")
 	if split := f.Get("splitInfo"); split != "" {
 		text += "|" + split
 	}
-	text += "|||||" // five places that PayU leaves empty
+	text += "|||||" // five empty values in place of udf10 to udf6
 	for n := 5; n > 0; n-- {
 		text += "|" + f.Get("udf"+strconv.Itoa(n))
 	}
@@ -483,17 +484,17 @@ func payuIndiaForm(f url.Values, salt string) string {
 	return fmt.Sprintf("%x", sha512.Sum512([]byte(text)))
 }
 
-// secretIn: the secret itself in a header, and nothing signed.
+// secretIn sends the secret itself in a header and signs nothing.
 func secretIn(header string) Func {
 	return func(payload []byte, secret string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 		return request(payload, "application/json", header, secret), nil
 	}
 }
 
-// errNoObject is the error of a payload that a signature cannot be put into.
+// errNoObject is the error of a payload to which no signature can be added.
 var errNoObject = errors.New("the payload, or an item of it, is null: want a JSON object")
 
-// request is a body and one or more headers.
+// request returns a request with a body, a content type and headers, given as names and values.
 func request(body []byte, contentType string, headers ...string) verify.Request {
 	h := http.Header{"Content-Type": {contentType}}
 	for i := 0; i < len(headers); i += 2 {
@@ -502,7 +503,7 @@ func request(body []byte, contentType string, headers ...string) verify.Request 
 	return verify.Request{Header: h, Body: body}
 }
 
-// mac is the keyed hash of the parts, one after the other.
+// mac returns the HMAC of the concatenated parts.
 func mac(h func() hash.Hash, key string, parts ...string) []byte {
 	m := hmac.New(h, []byte(key))
 	for _, p := range parts {

@@ -11,15 +11,15 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// TestEveryConnector: what is signed here verifies there, for every connector
-// and every sample, and what verification returns means something.
+// TestEveryConnector checks, for every sample of every connector, that package verify
+// verifies the signed request and that package normalize can read its payload.
 func TestEveryConnector(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	const url = "http://127.0.0.1:8080/webhooks/x"
 	for _, connector := range verify.Connectors() {
 		keys, private, ok := sign.Dev(connector)
 		if !ok {
-			t.Errorf("connector %q has no line in internal/sign", connector)
+			t.Errorf("connector %q has no signer in internal/sign", connector)
 			continue
 		}
 		if err := verify.Check(connector, keys); err != nil {
@@ -50,8 +50,8 @@ func TestEveryConnector(t *testing.T) {
 	}
 }
 
-// TestEmptySecret: what anyone could sign is not verified, whatever an endpoint
-// has for a secret.
+// TestEmptySecret checks that a request that is signed with the empty secret, as anyone could
+// do, is never verified, whatever secrets the endpoint has.
 func TestEmptySecret(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	const url = "http://127.0.0.1:8080/webhooks/x"
@@ -66,11 +66,11 @@ func TestEmptySecret(t *testing.T) {
 		}
 		r, err := sign.Request(connector, payload, "", keys.Settings, url, now)
 		if err != nil {
-			continue // its private key cannot be empty
+			continue // the signer needs a key
 		}
 		for _, secrets := range [][]verify.Secret{nil, {{Name: "empty"}}, append([]verify.Secret{{Name: "empty"}}, keys.Secrets...), keys.Secrets} {
 			if _, err := verify.Verify(connector, r, verify.Keys{Secrets: secrets, Settings: keys.Settings}, now); err == nil {
-				t.Errorf("%s: accepted what is signed by the empty secret, with %d secrets", connector, len(secrets))
+				t.Errorf("%s: verified a request signed with the empty secret, at an endpoint with %d secrets", connector, len(secrets))
 			}
 		}
 	}

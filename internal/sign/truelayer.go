@@ -14,8 +14,8 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// The key that signs for `tollbridge dev`, a number in hex, and its id. Anyone
-// may know them.
+// The key that signs for `tollbridge dev`, a number in hex, and its id. They are
+// public.
 const (
 	truelayerDevKey = "00" +
 		"de5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5ede5e" +
@@ -23,11 +23,11 @@ const (
 	truelayerDevKeyID = "dev"
 )
 
-// truelayerDev is the dev keys, with the key set given, so that none is fetched.
+// truelayerDev returns the dev keys. They have the key set, so that none is fetched.
 func truelayerDev() verify.Keys {
 	key, err := ecKey(elliptic.P521(), truelayerDevKey)
 	if err != nil {
-		panic("sign: " + err.Error()) // it is a constant
+		panic("sign: " + err.Error()) // a constant key cannot fail
 	}
 	point, err := key.PublicKey.Bytes()
 	if err != nil {
@@ -40,7 +40,7 @@ func truelayerDev() verify.Keys {
 	return verify.Keys{Settings: map[string]string{"jwks": jwks}}
 }
 
-// truelayer: a detached JWS by ES512 over the path, the time and the payload.
+// truelayer sends a detached JWS, by ES512, of the path, the timestamp and the payload.
 func truelayer(payload []byte, private string, _ map[string]string, address string, now time.Time) (verify.Request, error) {
 	key, err := ecKey(elliptic.P521(), private)
 	if err != nil {

@@ -16,13 +16,14 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// trustlyDev is the dev keys: the same key is Trustly's and the merchant's.
+// trustlyDev returns the dev keys. The merchant's key is the same as Trustly's.
 func trustlyDev() verify.Keys {
 	return verify.Keys{Settings: map[string]string{"public_key_pem": devCert, "private_key_pem": devKey, "orders": "deposits"}}
 }
 
-// trustly: base64 of RSA-SHA1 over the method, the uuid, and the data's names,
-// sorted, each followed by its value, put into the call beside them.
+// trustly adds params.signature to the payload: the base64 of the RSA-SHA1
+// signature of the method, the uuid and the data's names, sorted, each followed
+// by its value.
 func trustly(payload []byte, private string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	key, err := rsaKey(private)
 	if err != nil {
@@ -42,7 +43,7 @@ func trustly(payload []byte, private string, _ map[string]string, _ string, _ ti
 	}
 	var data any
 	numbers := json.NewDecoder(bytes.NewReader(call.Params.Data))
-	numbers.UseNumber() // as they are written
+	numbers.UseNumber() // they are signed as written
 	if err := numbers.Decode(&data); err != nil {
 		return verify.Request{}, err
 	}
@@ -56,6 +57,7 @@ func trustly(payload []byte, private string, _ map[string]string, _ string, _ ti
 	return request(body, "application/json"), err
 }
 
+// trustlySerialize returns the signed text of data.
 func trustlySerialize(v any) string {
 	var b strings.Builder
 	switch v := v.(type) {

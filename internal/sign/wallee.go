@@ -12,13 +12,14 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// walleeDevKey signs for `tollbridge dev`, a number in hex. Anyone may know it.
+// walleeDevKey signs for `tollbridge dev`: a number in hex. It is public.
 const walleeDevKey = "de5e000000000000000000000000000000000000000000000000000000001eaf"
 
+// walleeDev returns the dev keys.
 func walleeDev() verify.Keys {
 	key, err := ecKey(elliptic.P256(), walleeDevKey)
 	if err != nil {
-		panic("sign: " + err.Error()) // it is a constant
+		panic("sign: " + err.Error()) // a constant key cannot fail
 	}
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	if err != nil {
@@ -28,7 +29,7 @@ func walleeDev() verify.Keys {
 	return verify.Keys{Settings: map[string]string{"public_keys": keys}}
 }
 
-// wallee: base64 of ECDSA with SHA-256 over the payload.
+// wallee sends the base64 of the ECDSA signature with SHA-256 of the payload.
 func wallee(payload []byte, private string, _ map[string]string, _ string, _ time.Time) (verify.Request, error) {
 	key, err := ecKey(elliptic.P256(), private)
 	if err != nil {

@@ -16,31 +16,32 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// The keys of `tollbridge dev`: the certificate's serial number, and the
-// APIv3 key. Anyone may know them.
+// The certificate's serial number and the APIv3 key of `tollbridge dev`. They
+// are public.
 const (
 	wechatpayDevSerial = "23DE3DDE4D35D39E6044AE033E2EB9177548384D"
 	wechatpayDevKey    = "dev-wechatpay-apiv3-key-32-bytes"
 )
 
+// wechatpayDev returns the dev keys.
 func wechatpayDev() verify.Keys {
 	certs, err := json.Marshal(map[string]string{wechatpayDevSerial: devCert})
 	if err != nil {
-		panic("sign: " + err.Error()) // strings do marshal
+		panic("sign: " + err.Error()) // marshalling strings cannot fail
 	}
 	keys := secret(wechatpayDevKey)
 	keys.Settings = map[string]string{"certs": string(certs)}
 	return keys
 }
 
-// wechatpay: the resource sealed by AES-256-GCM, and RSA-SHA256 over time,
-// nonce and body.
+// wechatpay encrypts the resource by AES-256-GCM and sends the RSA-SHA256
+// signature of the timestamp, the nonce and the body.
 func wechatpay(payload []byte, private string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	key, err := rsaKey(private)
 	if err != nil {
 		return verify.Request{}, err
 	}
-	payload, marked := bytes.CutPrefix(payload, []byte("\ufeff")) // a byte order mark is signed, and no JSON
+	payload, bom := bytes.CutPrefix(payload, []byte("\ufeff")) // a byte order mark is signed, but not JSON
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &fields); err != nil {
 		return verify.Request{}, err
@@ -48,14 +49,14 @@ func wechatpay(payload []byte, private string, _ map[string]string, _ string, no
 	if fields == nil {
 		return verify.Request{}, errNoObject
 	}
-	if fields["resource"], err = wechatpaySeal(fields["resource"], wechatpayDevKey); err != nil {
+	if fields["resource"], err = wechatpayEncrypt(fields["resource"], wechatpayDevKey); err != nil {
 		return verify.Request{}, err
 	}
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return verify.Request{}, err
 	}
-	if marked {
+	if bom {
 		body = append([]byte("\ufeff"), body...)
 	}
 	sent, nonce := strconv.FormatInt(now.Unix(), 10), rand.Text()
@@ -65,7 +66,8 @@ func wechatpay(payload []byte, private string, _ map[string]string, _ string, no
 		"Wechatpay-Serial", wechatpayDevSerial, "Wechatpay-Signature", base64.StdEncoding.EncodeToString(signature)), err
 }
 
-func wechatpaySeal(text []byte, key string) (json.RawMessage, error) {
+// wechatpayEncrypt returns the JSON of an encrypted resource.
+func wechatpayEncrypt(text []byte, key string) (json.RawMessage, error) {
 	block, err := aes.NewCipher([]byte(key))
 	if err != nil {
 		return nil, err

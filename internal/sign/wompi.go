@@ -15,7 +15,7 @@ import (
 
 // wompi signs the fields that Wompi lists first: it puts their paths and the hex
 // SHA-256 of their values, the timestamp and the secret into the payload. Timestamps
-// are Unix seconds, and of payouts milliseconds.
+// are in Unix seconds, those of payouts in milliseconds.
 func wompi(payload []byte, secret string, _ map[string]string, _ string, now time.Time) (verify.Request, error) {
 	var fields map[string]jsontext.Value
 	var event struct {
