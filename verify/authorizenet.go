@@ -16,7 +16,7 @@ var authorizenet = Connector{
 	Docs:     "https://developer.authorize.net/api/reference/features/webhooks.html",
 	Signs:    "HMAC-SHA512 of the body, hex, in X-ANET-Signature (sha512=)",
 	Covers:   CoversBody,
-	Weakness: "no timestamp: a captured request can be sent again, and its notificationId tells",
+	Weakness: "no timestamp: a captured request can be sent again, and only its notificationId shows it",
 	Headers:  []string{"X-ANET-Signature"},
 	verify:   mac{hash: sha512.New, header: "X-ANET-Signature", decode: authorizenetHex}.verify,
 }

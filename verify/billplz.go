@@ -35,7 +35,7 @@ var billplz = Connector{
 		"HMAC-SHA512 of id, bank_account_number, status, total, reference_id and epoch, hex, in the field checksum",
 	Covers: CoversFields,
 	Weakness: `no timestamp: a captured request can be sent again; a form is refused where a "|" in a text of the payer's could begin another field; ` +
-		"of payment orders, where total ends and reference_id begins is not signed: such a form is refused unless the setting forms tells how references look, so let them begin with a letter",
+		"of payment orders, where total ends and reference_id begins is not signed: such a form is refused unless the setting forms has the format of references, so let them begin with a letter",
 	Settings: []Setting{forms(`{"reference_id": "PO-[0-9]{8}"}`, false)},
 	check:    func(_ string, k Keys) error { return checkForms(k, 0, "reference_id") },
 	verify:   billplzVerify,
@@ -72,8 +72,8 @@ func billplzOrder(_ Request, f form, _ Keys) ([]message, error) {
 	}}}, nil
 }
 
-// billplzTells are the fields of a bill from which events are made.
-var billplzTells = map[string]format{
+// billplzEventFields are the fields of a bill from which events are made.
+var billplzEventFields = map[string]format{
 	"id":                 pattern("letters and digits", 64, `[0-9A-Za-z]+`),
 	"paid":               oneOf("true", "false"),
 	"state":              pattern("a word", 32, `[a-z]+`),
@@ -84,9 +84,9 @@ var billplzTells = map[string]format{
 	"transaction_status": pattern("a word", 32, `[a-z_]+`).orEmpty(),
 }
 
-// billplzNames has the names of these fields: a slice, because it is iterated for each of
+// billplzEventFieldNames has the names of these fields: a slice, because it is iterated for each of
 // many pieces, and iterating a map is slow.
-var billplzNames = slices.Sorted(maps.Keys(billplzTells))
+var billplzEventFieldNames = slices.Sorted(maps.Keys(billplzEventFields))
 
 func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
 	names := slices.DeleteFunc(slices.Collect(maps.Keys(f)), func(name string) bool { return name == "x_signature" })
@@ -100,29 +100,29 @@ func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
 			parts = append(parts, literal("|"))
 		}
 		p := field(name, anyText)
-		if tells, ok := billplzTells[name]; ok {
-			p = field(name, tells)
+		if f, ok := billplzEventFields[name]; ok {
+			p = field(name, f)
 		}
-		p.unused = true // billplzCertain checks the splits instead: names are signed, too
+		p.unused = true // billplzCheckSplits checks the splits instead: names are signed, too
 		parts = append(parts, literal(name), p)
 	}
-	return []message{{hash: sha256.New, hmac: true, parts: parts, extraCheck: billplzCertain}}, nil
+	return []message{{hash: sha256.New, hmac: true, parts: parts, extraCheck: billplzCheckSplits}}, nil
 }
 
-// billplzCertain returns an error if a piece of a field's text, from one "|" to the next, can be
-// read as another field of [billplzTells]. So these fields have the same values
+// billplzCheckSplits returns an error if a piece of a field's text, from one "|" to the next, can be
+// read as another field of [billplzEventFields]. So these fields have the same values
 // however the text is split.
-func billplzCertain(f form, _ Keys) error {
+func billplzCheckSplits(f form, _ Keys) error {
 	for name, value := range f {
 		if name == "x_signature" {
 			continue
 		}
 		first := true
 		for piece := range strings.SplitSeq(name+value, "|") {
-			for _, tells := range billplzNames {
-				rest, begins := strings.CutPrefix(piece, tells)
-				if begins && billplzTells[tells].matches(rest) && (!first || name != tells) {
-					return fmt.Errorf("%w: a part of the field %s can be read as the field %s", ErrAmbiguous, quoted(name), tells)
+			for _, other := range billplzEventFieldNames {
+				rest, begins := strings.CutPrefix(piece, other)
+				if begins && billplzEventFields[other].matches(rest) && (!first || name != other) {
+					return fmt.Errorf("%w: a part of the field %s can be read as the field %s", ErrAmbiguous, quoted(name), other)
 				}
 			}
 			first = false

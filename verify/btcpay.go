@@ -16,7 +16,7 @@ var btcpay = Connector{
 	Docs:     "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
 	Signs:    `HMAC-SHA256 of the body, hex after "sha256=", in BTCPay-Sig`,
 	Covers:   CoversBody,
-	Weakness: "no timestamp is checked: only the originalDeliveryId tells a captured request that is sent again",
+	Weakness: "no timestamp is checked: only the originalDeliveryId shows that a captured request was sent again",
 	Headers:  []string{"BTCPay-Sig"},
 	verify:   mac{hash: sha256.New, header: "BTCPay-Sig", decode: btcpayDecode}.verify,
 }

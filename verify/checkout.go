@@ -14,7 +14,7 @@ var checkout = Connector{
 	Docs:     "https://www.checkout.com/docs/developer-resources/event-notifications/receive-webhooks/configure-your-webhook-server",
 	Signs:    "HMAC-SHA256 of the body, hex, in Cko-Signature",
 	Covers:   CoversBody,
-	Weakness: "no timestamp: a captured request can be sent again, and its event id tells",
+	Weakness: "no timestamp: a captured request can be sent again, and only its event id shows it",
 	Headers:  []string{"Cko-Signature"},
 	verify:   mac{hash: sha256.New, header: "Cko-Signature", decode: hex.DecodeString}.verify,
 }

@@ -14,7 +14,7 @@ var coinbaseCommerce = Connector{
 	Docs:     "https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields",
 	Signs:    "HMAC-SHA256 of the body, hex, in X-CC-Webhook-Signature",
 	Covers:   CoversBody,
-	Weakness: "no timestamp is checked: only the event's id tells a captured request that is sent again",
+	Weakness: "no timestamp is checked: only the event's id shows that a captured request was sent again",
 	Headers:  []string{"X-CC-Webhook-Signature"},
 	verify:   mac{hash: sha256.New, header: "X-CC-Webhook-Signature", decode: hex.DecodeString}.verify,
 }

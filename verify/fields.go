@@ -402,7 +402,7 @@ const formsSetting = "forms"
 // forms returns the setting for a processor that lets the merchant choose references and
 // joins them to the signed text without separators. If it is needed, endpoints must set it.
 func forms(example string, needed bool) Setting {
-	return Setting{Name: formsSetting, Endpoint: needed, Description: "how the references that the merchant makes look, since nothing says where they begin and end in what is signed: " +
+	return Setting{Name: formsSetting, Endpoint: needed, Description: "the formats of the references that the merchant chooses, because the signed text does not show where they begin and end: " +
 		"JSON, field to regular expression (RE2, of the whole value), such as " + example}
 }
 

@@ -23,7 +23,7 @@ var fiuuMolpay = Connector{
 	Signs:  "MD5 of the fields of the payment and the secret key, hex, in the field skey; of a refund, in the field Signature; a form, or JSON",
 	Covers: CoversFields,
 	Weakness: "MD5, no HMAC; where tranID ends and orderid begins is not signed, and of refunds neither where RefID, RefundID, TxnID and the amount do: " +
-		"a request is refused where the setting forms leaves that open; channel, error_code and others are not signed; no timestamp to judge by",
+		"a request is refused where the setting forms leaves that open; channel, error_code and others are not signed; no timestamp is checked",
 	Settings: []Setting{fiuuMolpayMerchant, fiuuMolpayForms},
 	check: func(_ string, k Keys) error {
 		return checkForms(k, 1, "orderid", "tranID", "RefID", "RefundID", "TxnID")

@@ -15,7 +15,7 @@ import (
 // https://developer.flutterwave.com/docs/webhooks
 var flutterwave = Connector{
 	Docs:     "https://developer.flutterwave.com/docs/webhooks",
-	Signs:    "HMAC-SHA256 of the body, base64, in flutterwave-signature; without that header nothing: the secret itself stands in verif-hash",
+	Signs:    "HMAC-SHA256 of the body, base64, in flutterwave-signature; without that header nothing is signed: verif-hash has the secret itself",
 	Covers:   CoversNothing,
 	Weakness: "verif-hash proves the sender and nothing of what is sent, and the secret can be read from any one such webhook; no timestamp: a captured request can be sent again",
 	Headers:  []string{"flutterwave-signature", "verif-hash"},

@@ -18,7 +18,7 @@ var globalpaymentsRealex = Connector{
 	Docs:     "https://developer.globalpay.com/hpp/api",
 	Signs:    "SHA-1 of TIMESTAMP, MERCHANT_ID, ORDER_ID, RESULT, MESSAGE, PASREF and AUTHCODE, and of that and the shared secret, hex, in the field SHA1HASH",
 	Covers:   CoversFields,
-	Weakness: "the amount and the currency are not signed: compare them with the order; SHA-1, no HMAC; no timestamp to judge by",
+	Weakness: "the amount and the currency are not signed: compare them with the order; SHA-1, no HMAC; no timestamp is checked",
 	Settings: []Setting{globalpaymentsRealexMerchant},
 	verify:   globalpaymentsRealexJoined.verify,
 	joined:   []joinedScheme{globalpaymentsRealexJoined},

@@ -14,7 +14,7 @@ var gocardless = Connector{
 	Docs:     "https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks",
 	Signs:    "HMAC-SHA256 of the body, hex, in Webhook-Signature",
 	Covers:   CoversBody,
-	Weakness: "no timestamp: only the ids of the events tell a captured request that is sent again",
+	Weakness: "no timestamp: only the ids of the events show that a captured request was sent again",
 	Headers:  []string{"Webhook-Signature"},
 	verify:   mac{hash: sha256.New, header: "Webhook-Signature", decode: hex.DecodeString}.verify,
 }

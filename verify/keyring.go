@@ -244,7 +244,7 @@ func (k *Keyring) evict() {
 	var worst *cachedKey
 	for at, e := range k.keys {
 		switch {
-		case e.until.IsZero(): // it is being fetched: somebody waits for it
+		case e.until.IsZero(): // it is being fetched: requests wait for it
 		case worst == nil, e.err != nil && worst.err == nil,
 			(e.err == nil) == (worst.err == nil) && e.used.Before(worst.used):
 			which, worst = at, e

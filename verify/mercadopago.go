@@ -27,7 +27,7 @@ var mercadopago = Connector{
 	Docs:     "https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks",
 	Signs:    `HMAC-SHA256 of "id:<data.id of the query>;request-id:<x-request-id>;ts:<ts>;", hex, in x-signature (ts=, v1=)`,
 	Covers:   CoversNothing,
-	Weakness: "the body is not signed: whoever has seen one webhook can send any other body with it; no age is refused unless tolerance_seconds is set",
+	Weakness: "the body is not signed: anyone who captured one webhook can send any other body with it; any age is accepted unless tolerance_seconds is set",
 	Headers:  []string{"X-Signature", "X-Request-Id"},
 	Settings: []Setting{tolerance},
 	verify:   mercadopagoVerify,

@@ -19,9 +19,9 @@ import (
 // and not its signature. The formula is that of the documentation of one public
 // repository, a conference's backend API that receives GoPay account linking
 // notifications at /api/v1/webhooks/midtrans/account-linking; no second source is
-// known. If it is wrong, these notifications are refused, and nothing unverified is accepted. Neither
-// message can be split into the other: an account has letters in front of its
-// status_code, and a transaction digits.
+// known. If it is wrong, these notifications are refused, and nothing unverified is
+// accepted. Neither message can be split into the other: before the status_code, an account
+// has letters and a transaction has digits.
 //
 // https://docs.midtrans.com/docs/https-notification-webhooks
 // https://docs.midtrans.com/reference-link/notifications-handling
@@ -31,7 +31,7 @@ var midtrans = Connector{
 	Signs:  "SHA-512 of order_id, status_code, gross_amount and the server key, hex, in the body's signature_key; of pay accounts, account_id, account_status and status_code",
 	Covers: CoversFields,
 	Weakness: "a plain hash; transaction_status, refund amounts and ids are not signed; where order_id ends is not signed: an amount such as 201500.00, which begins like a status code, " +
-		"is refused unless the setting forms tells how references look; no timestamp: a captured request can be sent again, and changed so",
+		"is refused unless the setting forms has the format of references; no timestamp: a captured request can be changed and sent again",
 	Settings: []Setting{forms(`{"order_id": "INV-[0-9]{8}"}`, false)},
 	check:    func(_ string, k Keys) error { return checkForms(k, 0, "order_id") },
 	verify:   midtransJoined.verify,

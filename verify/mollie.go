@@ -19,7 +19,7 @@ var mollie = Connector{
 	Docs:     "https://docs.mollie.com/reference/webhooks-new",
 	Signs:    "HMAC-SHA256 of the body, hex, in X-Mollie-Signature (sha256=); classic webhooks are not signed, and refused",
 	Covers:   CoversBody,
-	Weakness: "no timestamp: a captured request can be sent again, and its event id tells",
+	Weakness: "no timestamp: a captured request can be sent again, and only its event id shows it",
 	Headers:  []string{"X-Mollie-Signature"},
 	verify:   mollieVerify,
 }

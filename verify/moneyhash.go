@@ -24,7 +24,7 @@ var moneyhash = Connector{
 	Docs:     "https://docs.moneyhash.io/docs/webhooks-signature",
 	Signs:    `HMAC-SHA256 of base64(<body>) and the time, hex, in MoneyHash-Signature (t=, v3=)`,
 	Covers:   CoversBody,
-	Weakness: "no age is too old unless tolerance_seconds is set: a captured request can be sent again",
+	Weakness: "any age is accepted unless tolerance_seconds is set: a captured request can be sent again",
 	Headers:  []string{"MoneyHash-Signature"},
 	Settings: []Setting{tolerance},
 	verify:   moneyhashVerify,

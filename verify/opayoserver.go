@@ -39,7 +39,7 @@ var opayoServerJoined = joinedScheme{
 
 var (
 	opayoServerVendor   = Setting{Name: "vendor", Description: "the vendor name, which is signed, too", Endpoint: true}
-	opayoServerRedirect = Setting{Name: "redirect_url", Description: "where the answer sends the shopper; {VendorTxCode} in it becomes the transaction's"}
+	opayoServerRedirect = Setting{Name: "redirect_url", Description: "the URL to which the response sends the shopper; {VendorTxCode} in it becomes the transaction's"}
 )
 
 // opayoServerCheck returns an error without a valid redirect_url: Opayo would not accept the

@@ -38,7 +38,7 @@ var paypal = Connector{
 	Docs:   "https://developer.paypal.com/api/rest/webhooks/rest/",
 	Signs:  `RSA-SHA256 of "<id>|<time>|<webhook id>|<crc32 of the body>", base64, in PAYPAL-TRANSMISSION-SIG`,
 	Covers: CoversBody,
-	Weakness: "the body is covered by its CRC32 alone, which is not a cryptographic digest: whoever saw one signed request can forge another body for it; " +
+	Weakness: "the body is covered by its CRC32 alone, which is not a cryptographic digest: anyone who captured one signed request can forge another body for it; " +
 		"keep the address secret and ask PayPal's API before money leaves. No age is refused: PayPal states no limit",
 	Headers: paypalHeaders,
 	Settings: []Setting{

@@ -15,7 +15,7 @@ var shopify = Connector{
 	Docs:     "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
 	Signs:    "HMAC-SHA256 of the body, base64, in X-Shopify-Hmac-Sha256",
 	Covers:   CoversBody,
-	Weakness: "topic, shop, time and event id stand in headers that are not signed: a captured request can be sent again",
+	Weakness: "topic, shop, time and event id are in headers that are not signed: a captured request can be sent again",
 	Headers:  []string{"X-Shopify-Hmac-Sha256"},
 	verify: mac{
 		hash:   sha256.New,

@@ -21,7 +21,7 @@ var sofort = Connector{
 	Docs:     "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
 	Signs:    "SHA-1 (or the setting's) of the fields joined by | and the notification password, hex, in the field hash",
 	Covers:   CoversFields,
-	Weakness: `a plain hash, SHA-1 by default; email_sender and email_recipient are not signed; a form is refused where a "|" in a text of the payer's could be the end of another field; no timestamp to judge by`,
+	Weakness: `a plain hash, SHA-1 by default; email_sender and email_recipient are not signed; a form is refused where a "|" in a text of the payer's could be the end of another field; no timestamp is checked`,
 	Settings: []Setting{hashSetting, sofortSigned, sofortProject},
 	check:    sofortCheck,
 	verify:   sofortJoined.verify,

@@ -18,7 +18,7 @@ var square = Connector{
 	Docs:     "https://developer.squareup.com/docs/webhooks/step3validate",
 	Signs:    "HMAC-SHA256 of the notification URL and the body, base64, in x-square-hmacsha256-signature",
 	Covers:   CoversBody,
-	Weakness: "no time is signed: only the event_id tells a captured request that is sent again",
+	Weakness: "no time is signed: only the event_id shows that a captured request was sent again",
 	Headers:  []string{"x-square-hmacsha256-signature"},
 	verify: mac{
 		hash:   sha256.New,

@@ -31,8 +31,8 @@ var truelayer = Connector{
 	Docs:   "https://github.com/TrueLayer/truelayer-signing",
 	Signs:  `ES512 of "POST <path>", the headers that Tl-Signature names, and the body, as a detached JWS in Tl-Signature`,
 	Covers: CoversBody,
-	Weakness: "the key signs for all of TrueLayer's customers: another's webhooks, sent to this address, are verified, too; keep the address secret, " +
-		"and believe no payment that is not yours. No age is refused: TrueLayer states no limit",
+	Weakness: "the key signs for all of TrueLayer's customers: other customers' webhooks to this URL are verified, too; keep the URL secret, " +
+		"and ignore payments that are not yours. No age is refused: TrueLayer states no limit",
 	Headers: []string{"Tl-Signature", "X-Tl-Webhook-Timestamp"},
 	Settings: []Setting{
 		{Name: "jwks", Description: "TrueLayer's keys as a JSON Web Key Set; others are fetched from TrueLayer"},
@@ -43,7 +43,7 @@ var truelayer = Connector{
 	verify:  truelayerVerify,
 }
 
-var truelayerEnvironment = Setting{Name: "environment", Description: "whose keys are fetched: live, the default, or sandbox"}
+var truelayerEnvironment = Setting{Name: "environment", Description: "the environment whose keys are fetched: live, the default, or sandbox"}
 
 var truelayerKeySets = map[string]string{
 	"":        "https://webhooks.truelayer.com/.well-known/jwks",

@@ -36,11 +36,11 @@ var trustly = Connector{
 	Docs:   "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Signs:  "RSA-SHA1 of the method, the uuid and the names and values of the data, base64, in params.signature",
 	Covers: CoversFields,
-	Weakness: "SHA-1, and nothing between what is signed: whoever has a notification can move text between the attributes' names and values; " +
-		"no time is signed: only the notification's id tells a captured request that is sent again",
+	Weakness: "SHA-1, and no separators in the signed text: anyone who captured a notification can move text between the attributes' names and values; " +
+		"no time is signed: only the notification's id shows that a captured request was sent again",
 	Settings: []Setting{
 		{Name: "public_key_pem", Description: "Trustly's public key, PEM", Required: true},
-		{Name: "private_key_pem", Description: "the merchant's private key, PEM, which the answers are signed with; nothing is served without it"},
+		{Name: "private_key_pem", Description: "the merchant's private key, PEM, which signs the responses; no endpoint can be configured without it"},
 		trustlyOrders,
 	},
 	Keyless: true,

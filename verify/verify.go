@@ -96,7 +96,7 @@ type Connector struct {
 	Weakness string    // what an attacker can do in spite of the signature; empty means nothing
 	Headers  []string  // the headers that verification reads
 	Tokens   []string  // those of Headers whose value is the secret itself: see [Digest]
-	Settings []Setting // of an endpoint, beside its secrets
+	Settings []Setting // of an endpoint, in addition to its secrets
 	Keyless  bool      // the connector verifies with public keys: an endpoint has no secrets
 	Replies  bool      // [Verified.Reply] is the body of the response
 
@@ -133,8 +133,8 @@ type Setting struct {
 	Required    bool   // [Check] and [Verify] return an error without it
 	// Endpoint settings are required by [Check], so that no endpoint is configured
 	// without them. [Verify] works without them, so that one can inspect a request
-	// with only its secret: it then compares no merchant account and looks for no
-	// other fields with the same signed text.
+	// with only its secret: it then compares no merchant account and does not search
+	// for other fields with the same signed text.
 	Endpoint bool
 }
 
@@ -147,8 +147,8 @@ type Request struct {
 	Header http.Header
 	Body   []byte // exactly as received
 	// Archived says that the request is read from the archive: a token may be its
-	// [Digest]. Never set it for a request that came from the network: whoever reads
-	// the archive could then send webhooks.
+	// [Digest]. Never set it for a request that came from the network: anyone who can
+	// read the archive could then send webhooks.
 	Archived bool
 }
 
@@ -191,14 +191,14 @@ const (
 	ErrMissing     Reason = "signature_missing"   // the request has no signature
 	ErrMalformed   Reason = "signature_malformed" // the signature, or what it signs, cannot be read
 	ErrMismatch    Reason = "signature_mismatch"  // the signature is wrong under every secret
-	ErrField       Reason = "field_malformed"     // the signature is right, and a signed field is malformed: somebody moved text into it, or added text
+	ErrField       Reason = "field_malformed"     // the signature is right, and a signed field is malformed: an attacker may have moved or added text
 	ErrAccount     Reason = "account_mismatch"    // the signature is right, and the webhook is for another merchant account
 	ErrAmbiguous   Reason = "fields_ambiguous"    // the signature is right, and other values of the fields have the same signature
 	ErrStale       Reason = "timestamp_too_old"
 	ErrFuture      Reason = "timestamp_in_future"
 	ErrAlgorithm   Reason = "algorithm_unknown" // signed by an algorithm that the processor does not use
 	ErrKeyUnknown  Reason = "key_unknown"       // signed by a key that is not the processor's
-	ErrKeyNotThere Reason = "key_unavailable"   // the public key could not be fetched: the request may be good, and the processor should send it again
+	ErrKeyNotThere Reason = "key_unavailable"   // the public key could not be fetched: the request may be genuine, and the processor should send it again
 )
 
 // ReasonOf returns the reason in err, or the empty reason.

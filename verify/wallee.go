@@ -23,7 +23,7 @@ var wallee = Connector{
 	Docs:   "https://app-wallee.com/en-us/doc/webhooks",
 	Signs:  "ECDSA (P-256, SHA-256) of the body, base64, in x-signature (algorithm=, keyId=, signature=)",
 	Covers: CoversBody,
-	Weakness: "the keys sign for all of wallee's customers: set space_id, or another's webhooks to this address are taken, too; " +
+	Weakness: "the keys sign for all of wallee's customers: set space_id, or other customers' webhooks to this URL are accepted, too; " +
 		"no limit to a webhook's age: a captured request can be sent again",
 	Headers: []string{"X-Signature"},
 	Settings: []Setting{
@@ -35,7 +35,7 @@ var wallee = Connector{
 	verify:  walleeVerify,
 }
 
-var walleeSpace = Setting{Name: "space_id", Description: "the space whose webhooks are taken; without it those of all spaces are"}
+var walleeSpace = Setting{Name: "space_id", Description: "the space whose webhooks are accepted; without it those of all spaces are accepted"}
 
 func walleeCheck(_ string, k Keys) error {
 	given, err := k.named("public_keys")

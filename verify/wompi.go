@@ -36,7 +36,7 @@ var wompi = Connector{
 	Docs:     "https://docs.wompi.co/en/docs/colombia/eventos/",
 	Signs:    "SHA-256 of the values that signature.properties names, the timestamp and the secret, hex, in signature.checksum",
 	Covers:   CoversFields,
-	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, who captured a request can send it again for another reference",
+	Weakness: "a plain hash; only the values of id, status and amount are signed: within two days, anyone who captured a request can send it again for another reference",
 	Settings: []Setting{tolerance},
 	verify:   wompiVerify,
 	joined:   []joinedScheme{wompiJoined},

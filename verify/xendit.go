@@ -7,7 +7,7 @@ package verify
 // https://docs.xendit.co/apidocs/payment-webhook-notification
 var xendit = Connector{
 	Docs:     "https://docs.xendit.co/apidocs/payment-webhook-notification",
-	Signs:    "nothing; the verification token itself stands in x-callback-token",
+	Signs:    "nothing is signed; x-callback-token has the verification token itself",
 	Covers:   CoversNothing,
 	Weakness: "a shared value proves the sender and nothing of what is sent; it can be read from any one webhook",
 	Headers:  []string{"x-callback-token"},
