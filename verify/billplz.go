@@ -84,8 +84,8 @@ var billplzEventFields = map[string]format{
 	"transaction_status": pattern("a word", 32, `[a-z_]+`).orEmpty(),
 }
 
-// billplzEventFieldNames has the names of these fields: a slice, because it is iterated for each of
-// many pieces, and iterating a map is slow.
+// billplzEventFieldNames has the names of these fields: a slice, because it is iterated for
+// each of many pieces, and iterating a map is slow.
 var billplzEventFieldNames = slices.Sorted(maps.Keys(billplzEventFields))
 
 func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
@@ -100,8 +100,8 @@ func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
 			parts = append(parts, literal("|"))
 		}
 		p := field(name, anyText)
-		if f, ok := billplzEventFields[name]; ok {
-			p = field(name, f)
+		if format, ok := billplzEventFields[name]; ok {
+			p = field(name, format)
 		}
 		p.unused = true // billplzCheckSplits checks the splits instead: names are signed, too
 		parts = append(parts, literal(name), p)
@@ -109,9 +109,9 @@ func billplzBill(_ Request, f form, _ Keys) ([]message, error) {
 	return []message{{hash: sha256.New, hmac: true, parts: parts, extraCheck: billplzCheckSplits}}, nil
 }
 
-// billplzCheckSplits returns an error if a piece of a field's text, from one "|" to the next, can be
-// read as another field of [billplzEventFields]. So these fields have the same values
-// however the text is split.
+// billplzCheckSplits returns an error if a piece of a field's text, from one "|" to the next,
+// can be read as another field of [billplzEventFields]. So these fields have the same
+// values however the text is split.
 func billplzCheckSplits(f form, _ Keys) error {
 	for name, value := range f {
 		if name == "x_signature" {

@@ -19,14 +19,13 @@ import (
 
 // Some processors sign a text that is joined from fields of the request. Such a
 // signature proves the text, not the fields. An attacker who captured a signed request can
-// send other fields that are joined to the same text. If the text is a plain hash, not an
-// HMAC, that begins with the key, the attacker can also send fields that are joined to a
-// longer text (length extension). So a connector only describes its text as a [message],
-// and this file joins, hashes and compares for all connectors. After the signature has
-// matched, it checks that
+// send other fields with the same joined text. If the signature is a plain hash of the key
+// followed by the text, not an HMAC, the attacker can also append to the text (length
+// extension). So a connector only describes its text as a [message], and this file joins,
+// hashes and compares for all connectors. After the signature has matched, it checks that
 //
-//   - each field has its format. A text from a length extension never has: it contains the
-//     hash's padding, which has NUL bytes;
+//   - each field has its format. After a length extension one never has: the text then
+//     contains the hash's padding, which has NUL bytes;
 //   - the field that names the merchant account has the endpoint's account;
 //   - no other split of the text into fields of these formats would make another event.
 //
@@ -129,8 +128,8 @@ func id(most int) format {
 	return format{want: fmt.Sprintf("1 to %d bytes of UTF-8 without control characters", most), min: 1, max: most, char: printable, valid: utf8.ValidString}
 }
 
-// anyText is the format of text without NUL bytes, which every text from a length
-// extension has.
+// anyText is the format of text without NUL bytes. Every text made by length extension has
+// NUL bytes.
 var anyText = format{want: "text without NUL bytes", max: math.MaxInt, anyText: true, char: func(b byte) bool { return b != 0 }}
 
 // maxMessage is how many bytes a signed text may have, so that the search for other
@@ -255,8 +254,8 @@ func (m message) check(f form, k Keys, needs []Setting) error {
 	return m.checkSplits(f, k, patterns)
 }
 
-// checkFields returns an error for a field that has not its format, and for another
-// merchant account than the setting's.
+// checkFields returns an error for a field that does not have its format, and for
+// another merchant account than the setting's.
 func (m message) checkFields(f form, k Keys, patterns map[string]*regexp.Regexp) error {
 	for _, p := range m.parts {
 		value := f[p.name]
@@ -277,7 +276,7 @@ func (m message) checkFields(f form, k Keys, patterns map[string]*regexp.Regexp)
 	return nil
 }
 
-// quoted returns a value in quotes for an error, cut if it is long.
+// quoted returns a value in quotes for an error, truncated if it is long.
 func quoted(value string) string {
 	const most = 60
 	if len(value) > most {
@@ -307,7 +306,7 @@ func (m message) checkSplits(f form, k Keys, patterns map[string]*regexp.Regexp)
 				return err
 			}
 			if name != "" {
-				return fmt.Errorf("%w: the signed text can also be split into fields with another %s", ErrAmbiguous, name)
+				return fmt.Errorf("%w: the signed text can be split in another way, with another value of %s", ErrAmbiguous, name)
 			}
 		}
 		run = nil

@@ -22,7 +22,7 @@ import (
 // that does not end with the key (length extension). An attacker with one signature and
 // without the secret can send these requests. None may be verified with other fields than
 // were signed. To make borders ambiguous, the test also signs each field with digits, status
-// codes and capital letters at its ends, if that is a genuine request.
+// codes and capital letters at its ends, if the result is a genuine request.
 //
 // The race detector makes this test ten times slower and finds nothing in it. With it, the
 // test tries only the fields as they are; `make mutations` tries all.

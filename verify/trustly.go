@@ -229,9 +229,9 @@ func (t *trustlyData) read(d *jsontext.Decoder, depth int) (string, error) {
 	return b.String(), nil
 }
 
-// checkMoved sets moved if a field may have been made by moving text: if its value has not
-// the field's format, or if the value, or the name and value together, contain the name of
-// another field at a position where that field could be. The fields must be sorted.
+// checkMoved sets moved if a field may have been made by moving text: if its value does
+// not have the field's format, or if the value, or the name and value together, contain the
+// name of another field at a position where that field could be. The fields must be sorted.
 func (t *trustlyData) checkMoved(fields []trustlyField, forms map[string]*regexp.Regexp) {
 	names := slices.Sorted(maps.Keys(forms))
 	for i, f := range fields {

@@ -24,11 +24,11 @@ import (
 //
 // The list and the names are not signed, and the values have no separators. Wompi documents
 // the id, the status and the amount (of a stored payment method: the id and the status),
-// and warns that the list can change with time and with the event. So further fields are accepted after the documented ones, if
-// their values cannot be a part of the amount, that is, if they do not begin with a
-// digit. With another list, an attacker who captured a webhook could choose another id or
-// amount: it is refused if the webhook becomes an event of ours. The further fields are
-// not protected: a sender can list them under another name.
+// and warns that the list can change with time and with the event. So further fields are accepted
+// after the documented ones, if their values cannot be a part of the amount, that is, if they
+// do not begin with a digit. With another list, an attacker who captured a webhook could
+// choose another id or amount: it is refused if the webhook becomes an event of ours. The
+// further fields are not protected: a sender can list them under another name.
 //
 // https://docs.wompi.co/en/docs/colombia/eventos/
 // https://docs.wompi.co/en/docs/colombia/eventos-pagos-a-terceros/

@@ -114,7 +114,7 @@ func Request(connector string, payload []byte, secret string, settings map[strin
 }
 
 // Malformed reports whether a payload of a connector is refused even with a right
-// signature, because a signed field has not its format: see [verify.ErrField].
+// signature, because a signed field does not have its format: see [verify.ErrField].
 func Malformed(connector string, payload []byte) bool {
 	keys, private, _ := Dev(connector)
 	now := time.Unix(1767225600, 0)
