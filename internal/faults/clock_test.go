@@ -65,7 +65,7 @@ func (g *rig) buildWithClock() string {
 	}
 	jumping := strings.NewReplacer(ourNow, jumpingNow, "import (\n", "import (\n\t\"sync/atomic\"\n").Replace(string(text))
 	if strings.Count(jumping, jumpingNow) != 1 {
-		g.Fatalf("%s has no %q: this toolchain's clock cannot be set so", original, ourNow)
+		g.Fatalf("%s has no %q: the test cannot change this toolchain's clock", original, ourNow)
 	}
 	extra, err := filepath.Abs("../../cmd/tollbridge/clock_ahead.go")
 	if err != nil {
@@ -85,7 +85,7 @@ func (g *rig) buildWithClock() string {
 	return binary
 }
 
-// ahead is the file with the offset.
+// ahead is the name of the file that holds the offset.
 const ahead = "ahead"
 
 func (g *rig) write(name, text string) string {
@@ -110,7 +110,7 @@ func (g *rig) jumpClock(by time.Duration) {
 		r.Body.Close()
 		date, err := http.ParseTime(r.Header.Get("Date"))
 		if off := time.Until(date) - by; err == nil && off.Abs() > 5*time.Second {
-			err = fmt.Errorf("its answer is of %v, that is %v off", date, off)
+			err = fmt.Errorf("the Date header is %v, which is %v off", date, off)
 		}
 		return err
 	})

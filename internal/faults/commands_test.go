@@ -21,14 +21,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// writingCommands are the commands of which only one may write to the topics at
-// a time, and where they read webhooks from.
+// writingCommands are the commands of which only one at a time may write to the topics.
 var writingCommands = []struct {
 	name    string
 	args    []string
 	from    func(kafka.Names) string
-	outcome string // of these webhooks
-	count   int    // how many: enough that the command is still writing when the test stops it
+	outcome string // of the archived webhooks
+	count   int    // number of webhooks: enough that the command is still writing when the test stops it
 }{
 	{"dead retry", []string{"dead", "retry", "--publish"}, kafka.Names.Dead, "malformed", 80},
 	{"replay", []string{"replay", "--publish", "--rate", "100"}, kafka.Names.Received, "ignored", 400},
@@ -56,8 +55,9 @@ func (g *rig) testCommands(t *testing.T) {
 	all.Wait()
 }
 
-// takeOver runs a command that publishes so many events against itself. It returns an error where two commands
-// write at once, or where an event is missing or doubled afterwards.
+// takeOver runs several copies of a command that publishes want events. It returns an
+// error if two copies write at the same time, or if an event is missing or duplicated
+// afterwards.
 func (g *rig) takeOver(ctx context.Context, names kafka.Names, args []string, want int) error {
 	published, err := g.count(ctx, names.Event(schemas.PaymentCaptured))
 	if err != nil {
@@ -69,7 +69,7 @@ func (g *rig) takeOver(ctx context.Context, names kafka.Names, args []string, wa
 	defer first.kill()
 	defer second.kill()
 	var refused *command
-	select { // the first to end is the one that does not get the lock
+	select { // the first to exit is the one that did not get the lock
 	case <-first.ended:
 		first, refused = second, first
 	case <-second.ended:
@@ -86,7 +86,7 @@ func (g *rig) takeOver(ctx context.Context, names kafka.Names, args []string, wa
 	if err := first.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	time.Sleep(time.Second) // for the batches that are under way
+	time.Sleep(time.Second) // for the batches in flight
 	before, _ := published.totals()
 	if before >= want {
 		return fmt.Errorf("the first command had published all %d events when it was stopped, want it stopped while it writes", before)
@@ -109,7 +109,7 @@ func (g *rig) takeOver(ctx context.Context, names kafka.Names, args []string, wa
 	if err := published.atLeast(want); err != nil {
 		return err
 	}
-	time.Sleep(time.Second) // for a double to be read
+	time.Sleep(time.Second) // long enough to read a duplicate
 	if total, distinct := published.totals(); total != want || distinct != want {
 		return fmt.Errorf("%d events, %d of them distinct, want %d", total, distinct, want)
 	}
@@ -165,8 +165,7 @@ func (g *rig) archive(ctx context.Context, names kafka.Names, topic, outcome str
 	return config, client.ProduceSync(ctx, records...).FirstErr()
 }
 
-// command is a run of the program. Its fields err and output may be read once ended
-// is closed.
+// command is a run of the program. Read err and output only after ended is closed.
 type command struct {
 	process *exec.Cmd
 	output  bytes.Buffer
@@ -200,7 +199,7 @@ func (c *command) kill() {
 	}
 }
 
-// said ends the command, if it is running, and returns what it printed.
+// said kills the command if it is running, and returns its output.
 func (c *command) said() string {
 	c.kill()
 	return c.output.String()

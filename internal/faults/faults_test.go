@@ -1,8 +1,7 @@
-// Package faults_test runs the program beside a real Kafka of three brokers,
-// with replication 3 and min.insync.replicas 2. While webhooks arrive it injects
-// faults: into brokers, one or several replicas of the program, the network
-// between, the wall clock, a disk. Package soak checks that no record is lost,
-// doubled or out of order.
+// Package faults_test runs the program with a real Kafka of three brokers, replication
+// factor 3 and min.insync.replicas 2. While webhooks arrive it injects faults into the
+// brokers, the replicas of the program, the network, the wall clock and the disks.
+// Package soak checks that no record is lost, duplicated or out of order.
 //
 // TOLLBRIDGE_FAULTS=full runs all scenarios; otherwise a short selection runs.
 package faults_test
@@ -37,8 +36,8 @@ import (
 
 const (
 	partitions = 3               // of every topic
-	rate       = 90              // webhooks a second: three brokers, the program and the load share two cores
-	tail       = 3 * time.Second // of a run, after the fault
+	rate       = 90              // webhooks per second: three brokers, the program and the load generator share two cores
+	tail       = 3 * time.Second // how long the load continues after the fault
 )
 
 // rig has what the scenarios share: running brokers, topics, and the binary and
@@ -51,9 +50,9 @@ type rig struct {
 	proxies    *proxies
 	dir        string
 	binary     string
-	clock      string     // the binary whose clock can be set, once it is built
-	replicas   []*replica // each knows nothing of the others
-	log        *os.File   // of all of them
+	clock      string     // path of the binary whose clock can be set; empty until it is built
+	replicas   []*replica // independent of each other
+	log        *os.File   // output of all replicas
 	run        *soak.Run
 	mayDup     int // records that may be in Kafka twice because a replica was killed
 }
@@ -61,17 +60,17 @@ type rig struct {
 // replica is a process of the program, with an address and a state directory of its own.
 type replica struct {
 	url, admin, state string
-	process           *exec.Cmd // nil is none
+	process           *exec.Cmd // nil if the replica is not running
 }
 
-// setting says with what a scenario starts.
+// setting is what a scenario needs before it starts.
 type setting struct {
 	via      bool // clients reach the brokers through the proxies
 	clock    bool // the program's clock can be set
-	disk     bool // a broker has one that can be filled
-	state    bool // the first replica's state directory has one that can be filled
-	replicas int  // how many
-	spare    int  // and how many may join them
+	disk     bool // a broker has a disk that the test can fill
+	state    bool // the first replica has a disk for its state that the test can fill
+	replicas int  // number of replicas at the start
+	spare    int  // number of replicas that the scenario may add
 }
 
 var (
@@ -86,7 +85,7 @@ var (
 
 var scenarios = []struct {
 	name  string
-	short bool // in the short cut, too
+	short bool // also runs in the short selection
 	in    setting
 	does  func(*rig)
 }{
@@ -128,9 +127,9 @@ var scenarios = []struct {
 	{"writes are throttled", false, alone, func(g *rig) { g.throttle(10) }},
 	{"tollbridge is killed", true, alone, func(g *rig) {
 		g.sleep(2)
-		// A record that was written, but not acknowledged to its caller, may be written
-		// again after a redelivery: the ledger is in memory only.
-		g.mayDup = g.run.InFlight() + 1 // one may begin before the signal is there
+		// A record that was written but not acknowledged may be written again after a
+		// redelivery, because the ledger of published events is in memory only.
+		g.mayDup = g.run.InFlight() + 1 // one more request may begin before the signal arrives
 		g.stopReplica(0, syscall.SIGKILL)
 		g.serve(0, alone)
 	}},
@@ -152,7 +151,7 @@ var scenarios = []struct {
 		b := g.leader()
 		g.cluster.Kill(b)
 		g.sleep(8)
-		if full { // its recovery takes half a minute, and the short cut ends here
+		if full { // recovery takes half a minute, and this is the last scenario of the short selection
 			g.cluster.Restart(b)
 		}
 	}},
@@ -201,7 +200,7 @@ var scenarios = []struct {
 	}},
 	{"its clock is further ahead than brokers take", false, clocked, func(g *rig) {
 		g.jumpClock(2 * time.Hour)
-		g.sleep(1) // for what was under way
+		g.sleep(1) // for requests in flight
 		_, before := g.run.Sent()
 		g.sleep(4)
 		if _, acked := g.run.Sent(); acked > before {
@@ -258,7 +257,7 @@ func TestMillion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var heap, goroutines [parts]float64 // the most of each
+	var heap, goroutines [parts]float64 // the maximum of each
 	for acked := 0; acked < count; time.Sleep(200 * time.Millisecond) {
 		_, acked = run.Sent()
 		q := min(acked*parts/count, parts-1)
@@ -320,7 +319,7 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 		t.Fatal(err)
 	}
 	g.run = run
-	g.await("under way", func() error { // cold brokers may need more than the program's patience
+	g.await("under way", func() error { // brokers that just started may need longer than the program's limit
 		if _, acked := run.Sent(); acked < 2*rate {
 			return fmt.Errorf("%d webhooks answered 2xx", acked)
 		}
@@ -366,7 +365,7 @@ func newRig(t *testing.T, brokers int) *rig {
 	g.client.Timeout = 20 * time.Second
 	t.Cleanup(hangUp)
 	var out []byte
-	for range 5 { // the brokers that are up may not all have found each other
+	for range 5 { // the brokers may not have found each other yet
 		if out, err = g.applyTopics(); err == nil {
 			return g
 		}
@@ -394,7 +393,7 @@ func (g *rig) configure(i int, in setting) string {
 		}
 	}
 	endpoint := map[string]any{"connector": "stripe", "live": false, "secrets": map[string]any{"main": map[string]string{"value": secret}}}
-	if in.clock { // the processor's goes on, and signs the time
+	if in.clock { // the clock that signs the webhooks does not jump
 		endpoint["settings"] = map[string]any{"tolerance_seconds": 4 * 3600}
 	}
 	listen, _, _ := strings.Cut(strings.TrimPrefix(r.url, "http://"), "/")
@@ -422,12 +421,12 @@ func (g *rig) serve(i int, in setting) {
 	}
 	p := exec.Command(binary, "serve", "--config", g.configure(i, in), "--log-level", "warn")
 	p.Stdout, p.Stderr = g.log, g.log
-	p.Env = append(os.Environ(), "CLOCK_AHEAD="+filepath.Join(g.dir, ahead)) // the other binary does not ask
+	p.Env = append(os.Environ(), "CLOCK_AHEAD="+filepath.Join(g.dir, ahead)) // the normal binary ignores it
 	if err := p.Start(); err != nil {
 		g.Fatal(err)
 	}
 	r.process = p
-	g.Cleanup(func() { _ = p.Process.Kill() }) // it has ended where the test passed
+	g.Cleanup(func() { _ = p.Process.Kill() }) // the process has exited already if the test passed
 	g.await("ready", func() error {
 		a, err := http.Get(r.admin + "/readyz")
 		if err != nil {
@@ -494,7 +493,7 @@ func (g *rig) topics() ([]kafkago.Topic, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if t, ok := g.client.Transport.(*kafkago.Transport); ok {
-		t.CloseIdleConnections() // or it answers from what it knows
+		t.CloseIdleConnections() // otherwise the client answers from its cache
 	}
 	m, err := g.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{
 		string(schemas.PaymentProcessing), string(schemas.PaymentAuthorized), string(schemas.PaymentCaptured),
@@ -526,8 +525,7 @@ func (g *rig) inSync() {
 	})
 }
 
-// halfInSync returns nil if a broker is in sync in some of its partitions, and not in
-// others.
+// halfInSync returns nil if a broker is in sync for some partitions but not for others.
 func (g *rig) halfInSync(broker int) error {
 	topics, err := g.topics()
 	if err != nil {
@@ -544,7 +542,7 @@ func (g *rig) halfInSync(broker int) error {
 		}
 	}
 	if with == 0 || without == 0 {
-		return fmt.Errorf("broker %d is in sync in %d partitions, and not in %d; want some of both", broker, with, without)
+		return fmt.Errorf("broker %d is in sync for %d partitions and out of sync for %d; want some of both", broker, with, without)
 	}
 	return nil
 }
@@ -575,7 +573,7 @@ func (g *rig) hang(seconds int) {
 	g.cluster.Resume(b)
 }
 
-// injectProxyFault switches a fault of the proxies on for a while.
+// injectProxyFault makes the proxies inject a fault for a while.
 func (g *rig) injectProxyFault(m proxyFault, seconds int) {
 	before := g.proxies.affected.Load()
 	g.proxies.fault.Store(int32(m))
@@ -584,11 +582,12 @@ func (g *rig) injectProxyFault(m proxyFault, seconds int) {
 	if hurt := g.proxies.affected.Load() - before; m != slow && hurt < 20 {
 		g.Errorf("only %d requests were affected", hurt)
 	} else {
-		g.Logf("%d requests were hurt", hurt)
+		g.Logf("%d requests were affected", hurt)
 	}
 }
 
-// throttle gives tollbridge's client a quota of a tenth of what it writes, for a while.
+// throttle sets a produce quota of a tenth of the load on tollbridge's client for a
+// while.
 func (g *rig) throttle(seconds int) {
 	g.Helper()
 	quota := func(op kafkago.AlterClientQuotaOps) {
@@ -613,9 +612,9 @@ func (g *rig) throttle(seconds int) {
 	}
 }
 
-// rejectProducerIDs starts the program while the brokers refuse it a producer id, and lets
-// it have one after a while. It checks that the program retries with a back-off, over few
-// connections, and says why it is not ready.
+// rejectProducerIDs starts the program while the brokers refuse to give it a producer
+// id, and stops refusing after a while. It checks that the program retries with a
+// back-off, opens few connections, and logs the reason.
 func (g *rig) rejectProducerIDs(seconds int) {
 	g.Helper()
 	g.stopReplica(0, syscall.SIGTERM)
@@ -631,19 +630,19 @@ func (g *rig) rejectProducerIDs(seconds int) {
 	g.serve(0, proxied)
 	<-over
 	if took := time.Since(begin); took < time.Duration(seconds)*time.Second {
-		g.Errorf("ready after %s, and it had no producer id for %d s", took, seconds)
+		g.Errorf("ready after %s, want at least %d s: until then it had no producer id", took, seconds)
 	}
 	if g.Logf("%d requests for a producer id, %d connections in %d s", asked, connected, seconds); asked < 3 || asked > 40 || connected > 100 {
 		g.Error("want between 3 and 40 requests, and 100 connections at most")
 	}
 	if text, err := os.ReadFile(g.log.Name()); err != nil || !strings.Contains(string(text), "kafka gives no producer id: [31]") {
-		g.Errorf("the log does not say why nothing was published (%v)\n%s", err, g.logTail())
+		g.Errorf("the log does not give the reason why nothing was published (%v)\n%s", err, g.logTail())
 	}
 }
 
-// lag moves all leaders away from a broker, and for a while throttles its replication so
-// that it falls out of the in-sync replicas. A consumer that went on reading from it would
-// miss records that were acknowledged since.
+// lag moves all leaders away from a broker and throttles the broker's replication until
+// it leaves the ISR. A consumer that still read from this broker would miss records
+// that were acknowledged since.
 func (g *rig) lag(seconds int) {
 	g.Helper()
 	broker := g.leader()
@@ -711,7 +710,7 @@ func (g *rig) leaderCount(broker int) (n int) {
 	return n
 }
 
-// outOfSync returns an error if a broker is still in sync in every partition.
+// outOfSync returns an error if a broker is in sync for every partition.
 func (g *rig) outOfSync(broker int) error {
 	topics, err := g.topics()
 	if err != nil {
@@ -724,7 +723,7 @@ func (g *rig) outOfSync(broker int) error {
 			}
 		}
 	}
-	return fmt.Errorf("broker %d is in sync in all partitions, and follows slowly", broker)
+	return fmt.Errorf("broker %d is in sync for all partitions, want it out of sync: its replication is throttled", broker)
 }
 
 // metric returns the value of a gauge or counter of the first replica.
@@ -781,8 +780,8 @@ func (g *rig) electLeaders(order func(replicas []int) []int) {
 	}
 }
 
-// recreateTopic deletes a topic and creates it again. Its records are excluded from the
-// check, as are those acknowledged before all brokers knew of the deletion.
+// recreateTopic deletes a topic and creates it again. The check excludes the topic's
+// records until all brokers know of the deletion.
 func (g *rig) recreateTopic(typ schemas.Type) {
 	g.Helper()
 	names := kafka.Names{}
@@ -806,7 +805,7 @@ func freeAddresses(t *testing.T, n int) (all []string) {
 		if err != nil {
 			continue
 		}
-		defer l.Close() // at the end, so that none is found twice
+		defer l.Close() // only on return, so that no address is returned twice
 		if all = append(all, l.Addr().String()); len(all) == n {
 			return all
 		}

@@ -12,25 +12,26 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
-// proxyFault is what the proxies do to requests.
+// proxyFault is the fault that the proxies inject into requests.
 type proxyFault int32
 
 const (
 	noFault  proxyFault = iota
 	noReply             // the broker gets a produce request; the connection is closed before the reply
-	halfSent            // only half of a produce request is sent
+	halfSent            // only the first half of a produce request is sent
 	slow                // every request and every reply is delayed
 	noID                // requests for a producer id are refused
 )
 
-// proxies forward requests between tollbridge and the brokers. A frame is a size of four
-// bytes and that many bytes. The proxies change only replies to requests for a producer id.
+// proxies forward requests between tollbridge and the brokers. They change only replies
+// to requests for a producer id. A frame of the Kafka protocol is a size of four bytes,
+// followed by that many bytes.
 type proxies struct {
 	fault    atomic.Int32
 	nth      int64 // every nth produce request is affected
 	count    atomic.Int64
 	affected atomic.Int64
-	conns    atomic.Int64 // accepted in all
+	conns    atomic.Int64 // number of accepted connections
 
 	mu   sync.Mutex
 	open []net.Conn
@@ -91,8 +92,9 @@ const (
 	initProducerID = 22
 )
 
-// rejectProducerID changes the reply to a request for a producer id, of a version, to an
-// authorization error. From version 2 on, the header ends with a byte for tagged fields.
+// rejectProducerID replaces the reply to an InitProducerId request with an
+// authorization error. From version 2 on, the response header ends with a byte for
+// tagged fields.
 func rejectProducerID(answer []byte, version uint16) {
 	const head, throttle, clusterAuthorizationFailed = 4 + 4, 4, 31
 	at := head + throttle
@@ -102,8 +104,8 @@ func rejectProducerID(answer []byte, version uint16) {
 	binary.BigEndian.PutUint16(answer[at:], clusterAuthorizationFailed)
 }
 
-// forward forwards one request and its reply. A connection of tollbridge has one request
-// in flight at a time.
+// forward forwards one request and its response. A connection of tollbridge has one
+// request in flight at a time.
 func (p *proxies) forward(client, broker net.Conn) error {
 	request, err := readFrame(client)
 	if err != nil {
@@ -142,7 +144,7 @@ func (p *proxies) forward(client, broker net.Conn) error {
 	return err
 }
 
-// readFrame reads a frame, with its size.
+// readFrame returns a frame, including its size.
 func readFrame(c net.Conn) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
