@@ -1,14 +1,14 @@
 //go:build linux
 
-// Package bench_test measures tollbridge and what else takes webhooks to Kafka,
-// each a process of its own, over HTTP on loopback, and writes
-// docs/benchmarks.md:
+// Package bench_test measures tollbridge and other programs that publish webhooks to
+// Kafka. Each program is a process of its own, and gets its webhooks over HTTP on
+// loopback. The results are written to docs/benchmarks.md.
 //
 //	load ──HTTP──▶ contestant ──Kafka──▶ broker
 //
-// Load and the fake broker are this test binary, started anew. Without -full,
-// TestRivals is a smoke test: every contestant once, for a moment, against the
-// fake broker.
+// The load generator and the fake broker are further processes of this test binary.
+// Without -full, TestRivals is a smoke test: it runs every contestant once, briefly,
+// against the fake broker.
 package bench_test
 
 import (
@@ -49,15 +49,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cell is what a figure is taken of.
+// cell is a load at which each figure is measured.
 type cell struct{ Connections, Size int }
 
-// The cells: connections at one size, and sizes at one number of connections.
+// The cells vary the connections at one size, and the size at one number of
+// connections.
 var (
 	middle = cell{64, 2 << 10}
 	single = cell{1, 2 << 10}
 	cells  = []cell{single, {16, 2 << 10}, middle, {256, 2 << 10}, {64, 512}, {64, 16 << 10}}
-	// sparse are those of contestants that only stand for comparison.
+	// sparse are the cells for contestants that are there only for comparison.
 	sparse = []cell{single, middle, {256, 2 << 10}}
 )
 
@@ -65,8 +66,8 @@ var (
 type setting struct {
 	name    string
 	says    string
-	ack     time.Duration // of the fake broker
-	brokers int           // real ones; 0 is the fake one
+	ack     time.Duration // acknowledgement delay of the fake broker
+	brokers int           // number of real brokers; 0 means the fake broker
 }
 
 var settings = []setting{
@@ -76,7 +77,7 @@ var settings = []setting{
 	{name: "kafka-3", says: "three brokers of Apache Kafka, replication 3, min.insync.replicas 2", brokers: 3},
 }
 
-// sample is one figure's taking.
+// sample is one measurement.
 type sample struct {
 	Setting, Contestant string
 	Cell                cell
@@ -84,12 +85,12 @@ type sample struct {
 	measured
 }
 
-// bench is a run.
+// bench is the state of one run.
 type bench struct {
 	ctx     context.Context
-	bin     string // the folder of the programs
+	bin     string // folder of the built programs
 	samples []sample
-	faults  []string // what went wrong: the run goes on
+	faults  []string // errors that do not stop the run
 	visits  int
 }
 
@@ -124,7 +125,7 @@ func TestRivals(t *testing.T) {
 	}
 }
 
-// chosen reports whether -only leaves a name in.
+// chosen reports whether -only selects a name.
 func chosen(name string, among []string) bool {
 	picked := slices.DeleteFunc(strings.Split(*only, ","), func(s string) bool { return !slices.Contains(among, s) })
 	return len(picked) == 0 || slices.Contains(picked, name)
@@ -137,11 +138,10 @@ func names[T any](from []T, name func(T) string) (all []string) {
 	return all
 }
 
-// at takes all figures of a setting: the contestants in turn, each time
-// another first.
+// at measures all contestants in a setting. Each round begins with another contestant.
 func (b *bench) at(t *testing.T, s setting, rounds int) {
-	// The kernel ends our children with the thread that started them, if this
-	// process is killed. The thread is this goroutine's, and ends with it.
+	// If this process is killed, the kernel kills each child when the thread that started
+	// it ends. Locking the thread keeps it alive as long as this goroutine.
 	runtime.LockOSThread()
 	var real kafkaAt
 	if s.brokers > 0 {
@@ -167,8 +167,8 @@ func (b *bench) at(t *testing.T, s setting, rounds int) {
 	}
 }
 
-// warm has a new broker's code compiled before anything is measured: a JVM
-// takes a good part of a minute for that.
+// warm runs webhooks through a new broker before anything is measured: its JVM needs a
+// good part of a minute to compile the code.
 func (b *bench) warm(t *testing.T, s setting, at kafkaAt) {
 	kept := b.samples
 	for _, c := range contestants[:2] {
@@ -179,14 +179,15 @@ func (b *bench) warm(t *testing.T, s setting, at kafkaAt) {
 	b.samples = kept
 }
 
-// kafkaAt is where brokers are, and their processes.
+// kafkaAt has the addresses and process ids of the brokers.
 type kafkaAt struct {
 	addresses []string
 	processes []int
 }
 
-// visit starts a contestant, takes its figures, and ends it. After an error there
-// are none. The fake broker is a new one each time, since it keeps all in memory.
+// visit starts a contestant, measures it, and stops it. After an error it discards the
+// measurements. It uses a new fake broker each time, because a fake broker keeps all
+// records in memory.
 func (b *bench) visit(t *testing.T, s setting, at kafkaAt, c contestant, repeat int) (err error) {
 	ctx, cancel := context.WithTimeout(b.ctx, 3*time.Minute)
 	defer cancel()
@@ -233,8 +234,7 @@ func (b *bench) visit(t *testing.T, s setting, at kafkaAt, c contestant, repeat 
 	return conserved(ctx, at, topics, acked)
 }
 
-// measure takes the figures of a contestant that was started, and returns how
-// many webhooks it answered 2xx.
+// measure measures a running contestant, and returns how many webhooks it answered 2xx.
 func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant, p place, running *process, repeat int) (acked int, err error) {
 	if acked, err = c.await(ctx, p); err != nil {
 		return acked, err
@@ -243,7 +243,7 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 		return acked, err
 	}
 	if s.brokers > 0 {
-		if err := rest(at.processes); err != nil {
+		if err := awaitIdle(at.processes); err != nil {
 			return acked, err
 		}
 	}
@@ -266,9 +266,9 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 	return acked, nil
 }
 
-// rest waits, a while at most, until real brokers have done what new topics and
-// deleted ones make them do: until they take less than half a core.
-func rest(brokers []int) error {
+// awaitIdle waits until the real brokers have finished the work that creating and deleting
+// topics causes: until they use less than half a core, or for 10 seconds.
+func awaitIdle(brokers []int) error {
 	const pace = 500 * time.Millisecond
 	used, err := cpu(brokers...)
 	for tries := 0; err == nil && tries < 20; tries++ {
@@ -281,7 +281,7 @@ func rest(brokers []int) error {
 	return err
 }
 
-// start runs the load in a process of its own.
+// start runs the load generator as a process of its own.
 func (l load) start(ctx context.Context) (m measured, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.Warm+l.For+30*time.Second)
 	defer cancel()
@@ -301,8 +301,8 @@ func (l load) start(ctx context.Context) (m measured, err error) {
 	return m, json.Unmarshal(out, &m)
 }
 
-// conserved returns an error if there are fewer records in the topics than
-// webhooks were answered 2xx: figures of who loses some are worth nothing.
+// conserved returns an error if the topics have fewer records than webhooks were
+// answered 2xx: the figures of a contestant that loses records mean nothing.
 func conserved(ctx context.Context, at kafkaAt, topics []string, acked int) error {
 	client := &kafka.Client{Addr: kafka.TCP(at.addresses...), Timeout: 10 * time.Second, Transport: &kafka.Transport{}}
 	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
@@ -332,7 +332,8 @@ func conserved(ctx context.Context, at kafkaAt, topics []string, acked int) erro
 	return nil
 }
 
-// deleteTopics deletes what a visit left: a run writes more than a disk may hold.
+// deleteTopics deletes the topics of a visit: a whole run would write more than the
+// disk may hold.
 func deleteTopics(ctx context.Context, p place) error {
 	client := &kafka.Client{Addr: kafka.TCP(p.brokers...), Timeout: time.Minute, Transport: &kafka.Transport{MetadataTTL: time.Second}}
 	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
@@ -357,8 +358,8 @@ func deleteTopics(ctx context.Context, p place) error {
 	return errors.Join(errs...)
 }
 
-// build makes the programs. tollbridge has the versions of its own module, and
-// Bento those that it was released with.
+// build builds the programs. tollbridge is built with the module versions in its own
+// go.mod, and Bento with those of its release.
 func build(ctx context.Context, bin string) error {
 	without, err := withoutArchive(bin)
 	if err != nil {
@@ -389,8 +390,8 @@ const (
 	notArchiving = "return entries, nil\n"
 )
 
-// withoutArchive writes the overlay of a tollbridge that keeps no webhooks,
-// which is in no configuration's power.
+// withoutArchive writes a build overlay for a tollbridge that does not archive
+// webhooks, which no configuration allows.
 func withoutArchive(bin string) (string, error) {
 	source, err := filepath.Abs("../ingest/delivery.go")
 	if err != nil {

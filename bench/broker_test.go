@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// asBroker runs the fake broker if this process was started to be it, until
-// its standard input ends. BENCH_ACK is how long it takes to acknowledge.
+// asBroker runs the fake broker until standard input ends, if this process was started
+// as one. BENCH_ACK is its acknowledgement delay.
 func asBroker() {
 	if os.Getenv("BENCH_PROCESS") == "broker" {
 		exit(broke(os.Getenv("BENCH_ACK")))
@@ -29,8 +29,8 @@ func broke(acknowledgement string) error {
 	}
 	defer cluster.Close()
 	if delay > 0 {
-		// Other connections go on meanwhile. A connection's next request waits, as
-		// Apache Kafka has it.
+		// Other connections continue meanwhile. The next request of the same connection
+		// waits, as with Apache Kafka.
 		cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 			cluster.KeepControl()
 			cluster.SleepControl(func() { time.Sleep(delay) })

@@ -26,31 +26,31 @@ import (
 	"github.com/tollbridge/tollbridge/internal/sign"
 )
 
-// secret is that of every contestant's endpoint.
+// secret is the signing secret of every contestant's endpoint.
 const secret = "whsec_bench"
 
-// partitions is the number that every topic has.
+// partitions is the number of partitions of every topic.
 const partitions = 12
 
-// place is where a contestant runs.
+// place has the addresses and folders that a contestant runs with.
 type place struct {
 	bin, dir    string
 	brokers     []string
 	replication int
-	prefix      string // of the names of its topics
-	listen      string // host:port of its webhooks
-	debug       string // host:port of what it tells of itself
+	prefix      string // prefix of its topics' names
+	listen      string // host:port for webhooks
+	debug       string // host:port for the debug data
 }
 
 func (p place) topic() string { return p.prefix + "webhooks" }
 
-// contestant is a program that takes webhooks to Kafka.
+// contestant is a program that publishes webhooks to Kafka.
 type contestant struct {
 	name, says string
-	sparse     bool                             // takes part in few cells
-	ours       bool                             // tollbridge
-	command    func(p place) (*exec.Cmd, error) // that serves
-	path       string                           // of its webhooks
+	sparse     bool                             // measured in few cells
+	ours       bool                             // is tollbridge
+	command    func(p place) (*exec.Cmd, error) // starts the server
+	path       string                           // path for webhooks
 }
 
 var contestants = []contestant{
@@ -73,7 +73,7 @@ func (c contestant) cells() []cell {
 
 func (c contestant) url(p place) string { return "http://" + p.listen + c.path }
 
-// mallocs is where a contestant tells how much it has allocated.
+// mallocs returns the URL at which a contestant reports how much it has allocated.
 func (c contestant) mallocs(p place) string {
 	if c.ours {
 		return "http://" + p.debug + "/metrics"
@@ -81,14 +81,15 @@ func (c contestant) mallocs(p place) string {
 	return "http://" + p.debug + "/debug/vars"
 }
 
-// tollbridge returns what starts the named build of it.
+// tollbridge returns a function that makes the command of the named build of
+// tollbridge.
 func tollbridge(name string) func(place) (*exec.Cmd, error) {
 	return func(p place) (*exec.Cmd, error) {
 		return exec.Command(filepath.Join(p.bin, name), "serve", "--config", filepath.Join(p.dir, "tollbridge.yaml")), nil
 	}
 }
 
-// configure writes tollbridge's configuration: what it must say, and no more.
+// configure writes the smallest valid configuration of tollbridge.
 func (p place) configure() error {
 	config, err := json.Marshal(map[string]any{
 		"listen": p.listen, "admin": p.debug, "state": filepath.Join(p.dir, "state"),
@@ -115,8 +116,8 @@ func (p place) flags() []string {
 	return []string{"-listen", p.listen, "-debug", p.debug, "-brokers", strings.Join(p.brokers, ","), "-topic", p.topic(), "-secret", secret}
 }
 
-// bento has the settings that were picked, not tuned: of its two outputs to Kafka the
-// faster, and as many records under way as there are connections.
+// bento configures Bento by choice of components, without tuning: the faster of its two
+// Kafka outputs, and as many records in flight as there are connections.
 func bento(p place) (*exec.Cmd, error) {
 	check := `let signed = @."Stripe-Signature".re_find_object("^t=(?P<t>[0-9]+),v1=(?P<v1>[0-9a-f]{64})$")
 let age = (now().ts_unix() - $signed.t.number()).abs()
@@ -143,8 +144,8 @@ root = if $age > 300 || $signed.v1 != $want { throw("not verified") } else { con
 	return c, os.WriteFile(name, config, 0o600)
 }
 
-// topics creates a contestant's topics, and returns those that have one record
-// for every webhook.
+// topics creates a contestant's topics, and returns those that get one record for every
+// webhook.
 func (c contestant) topics(ctx context.Context, p place) ([]string, error) {
 	if c.ours {
 		if err := p.configure(); err != nil {
@@ -192,18 +193,18 @@ func (c contestant) await(ctx context.Context, p place) (acked int, err error) {
 			return 1, nil
 		}
 		if err == nil {
-			err = fmt.Errorf("it answers %d", status)
+			err = fmt.Errorf("it answered %d", status)
 		}
 	}
 	return 0, fmt.Errorf("%s is not ready after 30 s: %w", c.name, err)
 }
 
-// refuses returns an error if a contestant takes what was not signed by the
-// endpoint's secret.
+// refuses returns an error if a contestant accepts a webhook that was signed with
+// another secret.
 func (c contestant) refuses(ctx context.Context, p place) error {
 	status, err := c.post(ctx, p, newWriter("forged"+p.prefix, middle.Size).next(), "whsec_another")
 	if err == nil && status/100 == 2 {
-		err = fmt.Errorf("%s answers %d to a webhook with a wrong signature", c.name, status)
+		err = fmt.Errorf("%s answered %d to a webhook with a wrong signature", c.name, status)
 	}
 	return err
 }
@@ -229,14 +230,14 @@ func (c contestant) post(ctx context.Context, p place, body []byte, secret strin
 	return answer.StatusCode, err
 }
 
-// process is a program that was started here.
+// process is a program that this test started.
 type process struct {
 	cmd    *exec.Cmd
-	output string // the file that gets what it writes
+	output string // file with its output
 	ended  chan error
 }
 
-// launch starts a program, which the kernel ends with the thread that calls.
+// launch starts a program. The kernel kills it when the calling thread ends.
 func launch(command *exec.Cmd, output string) (*process, error) {
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
@@ -247,11 +248,11 @@ func launch(command *exec.Cmd, output string) (*process, error) {
 	return p, nil
 }
 
-// end asks a program to end, and makes it where it does not. How it ended is
-// nobody's concern, unless that was before it was asked to.
+// end sends SIGTERM to a program, and SIGKILL if it does not exit. It ignores the exit
+// code, and returns an error only if the program had exited before.
 func (p *process) end() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("it ended by itself (%w); its output ends with\n%s", <-p.ended, p.said())
+		return fmt.Errorf("it exited by itself (%w); its output ends with\n%s", <-p.ended, p.said())
 	}
 	select {
 	case <-p.ended:
@@ -262,8 +263,8 @@ func (p *process) end() error {
 	return nil
 }
 
-// said is the end of what a program wrote, and before it the errors that it told
-// of in JSON.
+// said returns the end of a program's output, and before it the errors that the program
+// logged in JSON.
 func (p *process) said() string {
 	text, err := os.ReadFile(p.output)
 	if err != nil {
@@ -309,7 +310,7 @@ func startBroker(ctx context.Context, ack time.Duration) (*fakeBroker, error) {
 	f := &fakeBroker{kafkaAt{[]string{strings.TrimSpace(address)}, []int{c.Process.Pid}}, p, in}
 	if err != nil {
 		f.end()
-		return nil, fmt.Errorf("the fake broker did not tell its address: %w", err)
+		return nil, fmt.Errorf("the fake broker did not print its address: %w", err)
 	}
 	return f, nil
 }
@@ -319,8 +320,8 @@ func (f *fakeBroker) end() {
 	_ = f.process.end()
 }
 
-// freeAddress returns an address that nobody listens on, below those that
-// systems give to outgoing connections.
+// freeAddress returns an unused address, with a port below the range that systems use
+// for outgoing connections.
 func freeAddress() string {
 	for {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 18000+rand.IntN(2000)))

@@ -13,7 +13,7 @@ import (
 	"github.com/tollbridge/tollbridge/normalize"
 )
 
-// intent is what normalize reads of a PaymentIntent.
+// intent has the fields that normalize reads of a PaymentIntent.
 type intent struct {
 	ID                 string            `json:"id"`
 	Amount             *int64            `json:"amount"`
@@ -25,7 +25,7 @@ type intent struct {
 	LatestCharge       string            `json:"latest_charge"`
 }
 
-// envelope is a webhook of Stripe's, read in one go.
+// envelope is Stripe's event, decoded in one step.
 type envelope struct {
 	ID       string `json:"id"`
 	Type     string `json:"type"`
@@ -36,9 +36,9 @@ type envelope struct {
 	} `json:"data"`
 }
 
-// BenchmarkDecode tells what reading a webhook costs, by decoder. Only the
-// first two refuse names given twice and text that is not UTF-8, as tollbridge
-// has to: of two readers of such a payload each could see another payment.
+// BenchmarkDecode measures the cost of decoding a webhook, by decoder. Only the first
+// two refuse duplicate names and invalid UTF-8, as tollbridge must: two consumers of
+// such a payload could read two different payments from it.
 func BenchmarkDecode(b *testing.B) {
 	payload := newWriter("1000000", middle.Size).next()
 	for _, d := range []struct {
@@ -68,8 +68,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// twice reads the object apart from what is around it, since what it is stands
-// there: as normalize does.
+// twice decodes the envelope first and the object after it, as normalize does, because
+// the envelope says what the object is.
 func twice(p []byte, to any) error {
 	var outer struct {
 		ID       string `json:"id"`
@@ -88,7 +88,7 @@ func twice(p []byte, to any) error {
 	return json.Unmarshal(outer.Data.Object, &e.Data.Object)
 }
 
-// BenchmarkNormalize is all that normalize does for a webhook.
+// BenchmarkNormalize measures everything that normalize does for a webhook.
 func BenchmarkNormalize(b *testing.B) {
 	payload := newWriter("1000000", middle.Size).next()
 	o := normalize.Options{Endpoint: "default", Live: true, MerchantIDKeys: []string{"merchant_transaction_id", "order_id"}, ReceivedAt: time.Now()}

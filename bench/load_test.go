@@ -22,40 +22,40 @@ import (
 	"github.com/tollbridge/tollbridge/internal/sign"
 )
 
-// load is what the load generator is to do, which is a process of its own. Each
-// connection has one request under way: the next is sent when it is answered.
+// load configures the load generator, which is a process of its own. Each connection
+// has one request in flight: it sends the next when the answer arrives.
 type load struct {
 	URL, Secret string
-	Run         string // tells the runs apart in what they send
+	Run         string // makes the ids of the webhooks unique to a run
 	Connections int
 	Size        int // bytes of a body
 	Warm, For   time.Duration
-	Process     int    // the contestant's
-	Brokers     []int  // their processes
-	Mallocs     string // the address of the contestant's count of allocations
+	Process     int    // the contestant's process id
+	Brokers     []int  // the brokers' process ids
+	Mallocs     string // where the contestant reports its number of allocations
 }
 
-// measured is what came of it. The figures are of the time after warming up,
-// those of CPU and allocations for one webhook.
+// measured is the result of a load. The figures leave out the warm-up; CPU, BrokerCPU
+// and Mallocs are for one webhook.
 type measured struct {
-	Rate      float64 // webhooks answered 2xx, a second
+	Rate      float64 // webhooks answered 2xx per second
 	P50, P99  float64 // milliseconds from the request to its answer
 	CPU       float64 // microseconds of the contestant's process
 	BrokerCPU float64 // microseconds of the brokers' processes
 	Mallocs   float64
-	Acked     int // answered 2xx, warming up included
+	Acked     int // answered 2xx, including the warm-up
 	Failed    int // not answered 2xx
 	Failure   string
 }
 
-// answers is what one connection counted.
+// answers counts the answers on one connection.
 type answers struct {
-	took          []time.Duration // of those within the time that counts
+	took          []time.Duration // response times after the warm-up
 	acked, failed int
 	failure       string
 }
 
-// generate is the load generator.
+// generate runs the load generator.
 func generate(in io.Reader, out io.Writer) error {
 	var l load
 	if err := json.NewDecoder(in).Decode(&l); err != nil {
@@ -92,7 +92,7 @@ func (l load) run() (measured, error) {
 	return sum(all, before, after), nil
 }
 
-// connection sends webhooks until it is over.
+// connection sends webhooks until the time is over.
 func (l load) connection(client *fasthttp.HostClient, number int, counts, over *atomic.Bool) (a answers) {
 	w := newWriter(fmt.Sprintf("%s%04d", l.Run, number), l.Size)
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
@@ -108,7 +108,7 @@ func (l load) connection(client *fasthttp.HostClient, number int, counts, over *
 			began, counted := time.Now(), counts.Load()
 			err = client.Do(request, response)
 			if status := response.StatusCode(); err == nil && status/100 != 2 {
-				err = fmt.Errorf("answered %d %.200s", status, response.Body())
+				err = fmt.Errorf("status %d: %.200s", status, response.Body())
 			}
 			if took := time.Since(began); err == nil && counted && counts.Load() {
 				a.took = append(a.took, took)
@@ -125,15 +125,15 @@ func (l load) connection(client *fasthttp.HostClient, number int, counts, over *
 	return a
 }
 
-// spent is what processes had used at a time.
+// spent is what the processes had used at one time.
 type spent struct {
 	at               time.Time
 	process, brokers time.Duration
 	mallocs          float64
 }
 
-// spent is asked in the same order before and after, so that what asking costs
-// stays in balance.
+// spent reads the counters in the same order before and after the load, so that the
+// cost of reading them is the same.
 func (l load) spent() (s spent, err error) {
 	if s.mallocs, err = mallocs(l.Mallocs); err != nil {
 		return s, err
@@ -146,7 +146,7 @@ func (l load) spent() (s spent, err error) {
 	return s, err
 }
 
-// cpu is the time that processes have run, to the kernel's tick of 10 ms.
+// cpu returns the CPU time of processes, with the kernel's resolution of 10 ms.
 func cpu(pids ...int) (used time.Duration, err error) {
 	for _, pid := range pids {
 		p, err := procfs.NewProc(pid)
@@ -162,10 +162,11 @@ func cpu(pids ...int) (used time.Duration, err error) {
 	return used, nil
 }
 
-// mallocsForm is the count of allocations as expvar and as Prometheus tell it.
+// mallocsForm matches the number of allocations in the formats of expvar and
+// Prometheus.
 var mallocsForm = regexp.MustCompile(`(?m)(?:"Mallocs": ?|^go_memstats_mallocs_total )([0-9.e+]+)`)
 
-// mallocs asks a process how many objects it has allocated.
+// mallocs returns the number of objects that a process has allocated.
 func mallocs(address string) (float64, error) {
 	r, err := http.Get(address)
 	if err != nil {
@@ -178,7 +179,7 @@ func mallocs(address string) (float64, error) {
 	}
 	m := mallocsForm.FindSubmatch(text)
 	if m == nil {
-		return 0, fmt.Errorf("%s does not tell how much was allocated", address)
+		return 0, fmt.Errorf("%s does not report the number of allocations", address)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
 }
@@ -204,14 +205,13 @@ func sum(all []answers, before, after spent) measured {
 	return m
 }
 
-// webhooks of one payment after the other, as Stripe sends them: each payment
-// is processed, authorised and captured.
+// The webhooks of one payment, in the order in which Stripe sends them.
 var webhookTypes = []string{"payment_intent.processing", "payment_intent.amount_capturable_updated", "payment_intent.succeeded"}
 
-// received is how much of each payment was captured by then, in cents.
+// received is how much of the payment was captured at each of these webhooks, in cents.
 var received = []int{0, 0, 1099}
 
-// writer writes webhooks of payments of its own.
+// writer makes webhooks of payments that no other writer makes.
 type writer struct {
 	id     string
 	size   int
@@ -220,8 +220,8 @@ type writer struct {
 
 func newWriter(id string, size int) *writer { return &writer{id: id, size: size} }
 
-// next returns a webhook that was not there before. Its size is the one asked
-// for: what the PaymentIntent's fields do not fill, metadata does.
+// next returns a new webhook of the requested size. Metadata fills what the
+// PaymentIntent's other fields leave.
 func (w *writer) next() []byte {
 	payment := fmt.Sprintf("%s%08d", w.id, w.number/len(webhookTypes))
 	kind := w.number % len(webhookTypes)
@@ -237,20 +237,20 @@ func (w *writer) next() []byte {
 	return append(fill(b, w.size-len("}}}}")), "}}}}"...)
 }
 
-// fill adds metadata until size, in values as long as Stripe allows.
+// fill adds metadata up to a size, in values as long as Stripe allows.
 func fill(b []byte, size int) []byte {
 	const most, around = 500, len(`,"note_00":""`)
 	for i := 0; size-len(b) >= around; i++ {
 		n := min(most, size-len(b)-around)
 		if rest := size - len(b) - around - n; rest > 0 && rest < around {
-			n -= around // so that the last one has room
+			n -= around // leave room for the last value
 		}
 		b = fmt.Appendf(b, `,"note_%02d":"%s"`, i, strings.Repeat("lorem ipsum dolor sit amet ", 20)[:n])
 	}
 	return b
 }
 
-// intentFields is what else a PaymentIntent has.
+// intentFields are the other fields of a PaymentIntent.
 // https://docs.stripe.com/api/payment_intents/object
 const intentFields = `"amount_details":{"tip":{}},"application":null,"application_fee_amount":null,"automatic_payment_methods":{"allow_redirects":"always","enabled":true},` +
 	`"canceled_at":null,"cancellation_reason":null,"capture_method":"manual","client_secret":null,"confirmation_method":"automatic","created":1767225590,` +
@@ -260,7 +260,7 @@ const intentFields = `"amount_details":{"tip":{}},"application":null,"applicatio
 	`"processing":null,"receipt_email":null,"review":null,"setup_future_usage":null,"shipping":null,"source":null,"statement_descriptor":null,` +
 	`"statement_descriptor_suffix":null,"status":"succeeded","transfer_data":null,"transfer_group":null,`
 
-// asLoad runs the load generator if this process was started to be it.
+// asLoad runs the load generator if this process was started as one.
 func asLoad() {
 	if os.Getenv("BENCH_PROCESS") == "load" {
 		exit(generate(os.Stdin, os.Stdout))

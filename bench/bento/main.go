@@ -1,11 +1,10 @@
-// Command bento is Bento with the components that its configuration for the
-// benchmarks needs. It is a module of its own, so that it has the versions that
-// Bento was released with.
+// Command bento is Bento with the components that the benchmark's configuration needs.
+// It is a separate module so that it has the dependencies of Bento's release.
 package main
 
 import (
 	"context"
-	_ "expvar" // allocations, on the debug address
+	_ "expvar" // reports allocations on the debug address
 	"log"
 	"net/http"
 	_ "net/http/pprof"

@@ -1,11 +1,11 @@
-// Command echo is what one would write by hand: Echo, a check of Stripe's
-// signature, and a producer that waits for all in-sync replicas. It reads
-// nothing of the webhook, unless its records are to have a key.
+// Command echo is a receiver as one would write it by hand: Echo, a check of Stripe's
+// signature, and a producer that waits for all in-sync replicas. It parses the webhook
+// only if its records need a key.
 package main
 
 import (
 	"context"
-	_ "expvar" // allocations, on the debug address
+	_ "expvar" // reports allocations on the debug address
 	"flag"
 	"fmt"
 	"io"
@@ -26,7 +26,7 @@ import (
 // publish returns nil once all in-sync replicas have the value.
 type publish func(ctx context.Context, key, value []byte) error
 
-// reference is where the merchant's id of a payment is.
+// reference is the path of the merchant's payment id.
 const reference = "data.object.metadata.order_id"
 
 func main() {
@@ -74,7 +74,7 @@ func newProducer(name string, brokers []string, topic string) (publish, error) {
 	switch name {
 	case "franz-go":
 		return franz(brokers, topic)
-	case "franz-go-1": // its fastest setting, which may write twice
+	case "franz-go-1": // the fastest setting of franz-go, which may write a record twice
 		return franz(brokers, topic, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	case "kafka-go":
 		w := &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
@@ -85,7 +85,8 @@ func newProducer(name string, brokers []string, topic string) (publish, error) {
 	return nil, fmt.Errorf("unknown producer %q: want franz-go, franz-go-1 or kafka-go", name)
 }
 
-// franz is a producer of franz-go: acks=all and no linger are its defaults.
+// franz returns a publish function that uses franz-go, whose defaults are acks=all and
+// no linger.
 func franz(brokers []string, topic string, more ...kgo.Opt) (publish, error) {
 	opts := []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.NoCompression())}
 	client, err := kgo.NewClient(append(opts, more...)...)

@@ -1,5 +1,5 @@
-// Package stripe is the check of Stripe's signature that the hand-made rivals
-// have, as its page describes it: https://docs.stripe.com/webhooks#verify-manually
+// Package stripe verifies Stripe's signature for the contestants that are written by
+// hand, as Stripe documents it: https://docs.stripe.com/webhooks#verify-manually
 package stripe
 
 import (
@@ -13,13 +13,15 @@ import (
 	"time"
 )
 
-// Header is the header of the signature: t=<unix seconds>,v1=<hex>.
+// Header is the name of the signature header, with a value of the form t=<unix
+// seconds>,v1=<hex>.
 const Header = "Stripe-Signature"
 
-// tolerance is how old a signature may be.
+// tolerance is the maximum age of a signature.
 const tolerance = 5 * time.Minute
 
-// Verify returns nil if body was signed with secret, not long before now.
+// Verify returns nil if body was signed with secret, and recently enough at the time
+// now.
 func Verify(header string, body []byte, secret string, now time.Time) error {
 	var at string
 	var given [][]byte
@@ -36,7 +38,7 @@ func Verify(header string, body []byte, secret string, now time.Time) error {
 	}
 	seconds, err := strconv.ParseInt(at, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%s: no time: %w", Header, err)
+		return fmt.Errorf("%s: no timestamp: %w", Header, err)
 	}
 	if now.Sub(time.Unix(seconds, 0)).Abs() > tolerance {
 		return fmt.Errorf("%s: signed at %s, more than %s from now", Header, at, tolerance)

@@ -1,11 +1,11 @@
-// Command watermill takes webhooks with Watermill's HTTP subscriber, checks
-// Stripe's signature, and publishes them with its Kafka publisher, which is
-// sarama's, waiting for all in-sync replicas.
+// Command watermill receives webhooks with Watermill's HTTP subscriber, verifies
+// Stripe's signature, and publishes the webhooks with Watermill's Kafka publisher,
+// which uses sarama and waits for all in-sync replicas.
 package main
 
 import (
 	"context"
-	_ "expvar" // allocations, on the debug address
+	_ "expvar" // reports allocations on the debug address
 	"flag"
 	"io"
 	"log"
