@@ -27,29 +27,29 @@ const (
 	isHeader
 )
 
-// document is a part of a request that has leaves: its body, its query, its
-// headers, or a document inside a leaf of another one.
+// document is a part of a request that has leaves: the body, the query, the headers, or
+// a document inside a leaf of another document.
 type document struct {
 	format format
-	prefix string // of the paths of its leaves
+	prefix string // prefix of its leaves' paths
 	text   string
 	leaves []leaf
-	// request returns the request with another text in the document's place.
+	// request returns the request with this document replaced by a text.
 	request func(text string) verify.Request
 }
 
-// leaf is a value of a document that has no parts. Its places are offsets in
-// the document's text.
+// leaf is a value of a document that has no parts. Its positions are offsets in the
+// document's text.
 type leaf struct {
-	path       string // the names on the way to it, separated by "/", without the indexes of arrays
+	path       string // the names that lead to it, separated by "/", without array indexes
 	name       string // the last of the names
 	text       string // the value, decoded
 	quoted     bool   // the value is a JSON string
-	from, to   int    // where the value is
-	start, end int    // where the name and the value are
+	from, to   int    // position of the value
+	start, end int    // position of the name and the value together
 }
 
-// edit replaces a part of a text.
+// edit replaces a part of a document's text.
 type edit struct {
 	from, to int
 	with     string
@@ -69,7 +69,7 @@ func (d document) edited(edits ...edit) string {
 	return b.String()
 }
 
-// encode returns a value as the document writes it.
+// encode returns a value in the document's syntax.
 func (d document) encode(text string) string {
 	switch d.format {
 	case isJSON:
@@ -79,18 +79,18 @@ func (d document) encode(text string) string {
 		return url.QueryEscape(text)
 	case isXML:
 		var b strings.Builder
-		_ = xml.EscapeText(&b, []byte(text)) // a Builder returns no errors
+		_ = xml.EscapeText(&b, []byte(text)) // writing to a Builder never fails
 		return b.String()
 	}
 	return text
 }
 
-// separator returns what stands between two members of the document.
+// separator returns the text between two members of the document.
 func (d document) separator() string {
 	return map[format]string{isJSON: ",", isForm: "&", isXML: "", isHeader: "\n"}[d.format]
 }
 
-// member returns a name and its value as the document writes them.
+// member returns a name and its value in the document's syntax.
 func (d document) member(name, text string) string {
 	return d.encode(name) + map[format]string{isJSON: ":", isForm: "=", isHeader: ": "}[d.format] + d.encode(text)
 }
@@ -117,7 +117,7 @@ func (d document) without(l leaf) edit {
 	return edit{from: start, to: l.end}
 }
 
-// documents returns the documents of a request, those inside others included.
+// documents returns the documents of a request, including those inside other documents.
 func documents(r verify.Request) []document {
 	headers := document{format: isHeader, prefix: "header", request: func(text string) verify.Request {
 		changed := r
@@ -159,7 +159,8 @@ func documents(r verify.Request) []document {
 	return all
 }
 
-// appendDocuments reads a text, and the documents inside its leaves.
+// appendDocuments appends the document that a text is, and the documents inside its
+// leaves.
 func appendDocuments(all []document, prefix, text string, request func(string) verify.Request) []document {
 	d := document{prefix: prefix, text: text, request: request}
 	if !d.read() {
@@ -181,7 +182,7 @@ func appendDocuments(all []document, prefix, text string, request func(string) v
 	return all
 }
 
-// read finds the leaves of the document. It reports whether there are any.
+// read finds the leaves of the document, and reports whether there are any.
 func (d *document) read() bool {
 	for _, read := range []func() error{d.readJSON, d.readXML, d.readForm} {
 		d.leaves = nil
@@ -207,7 +208,7 @@ func (d *document) readJSON() error {
 		return errFormat
 	}
 	decoder := jsontext.NewDecoder(strings.NewReader(d.text))
-	start := 0 // of the name before the value
+	start := 0 // offset of the name before the value
 	for {
 		switch kind := decoder.PeekKind(); kind {
 		case '{', '}', '[', ']':

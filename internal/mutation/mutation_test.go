@@ -1,6 +1,6 @@
-// Package mutation tests that a signature speaks for what an event says. It
-// changes every leaf of every signed sample, keeps the signature, and asks of
-// each request that still verifies that it gives the same events.
+// Package mutation tests that signatures cover everything that an event says. It
+// changes every leaf of every signed sample and keeps the signature. A request that
+// still verifies must give the same events as the sample.
 package mutation
 
 import (
@@ -34,8 +34,8 @@ type sample struct {
 	reply           string
 }
 
-// judge verifies and normalises a request. It returns false for a request that
-// is refused. Keys that a request asks to be fetched are not.
+// judge verifies and normalises a request. It returns false if the request is refused.
+// It does not fetch the keys that a request names.
 func (s sample) judge(r verify.Request) (outcome normalize.Outcome, events []schemas.Event, reply string, verified bool) {
 	v, err := verify.Verify(s.connector, r, s.keys, now)
 	if err != nil || v.Handshake {
@@ -48,8 +48,8 @@ func (s sample) judge(r verify.Request) (outcome normalize.Outcome, events []sch
 
 func address(connector string) string { return "https://pay.example.com/webhooks/" + connector }
 
-// signed returns the samples of a connector that verify, each signed with the
-// dev keys and the settings in its name.
+// signed returns the samples of a connector that verify, each signed with the dev keys
+// and the settings that its name gives.
 func signed(t *testing.T, connector string) []sample {
 	var all []sample
 	for _, name := range samples.Names(connector) {
@@ -70,12 +70,12 @@ func signed(t *testing.T, connector string) []sample {
 		}
 		r, err := sign.Request(connector, payload, private, keys.Settings, address(connector), now)
 		if err != nil {
-			continue // a sample of what no processor signs
+			continue // no processor signs this webhook
 		}
 		s := sample{connector: connector, name: name, keys: keys, request: r}
 		var verified bool
 		if s.outcome, s.events, s.reply, verified = s.judge(r); !verified {
-			continue // a sample of what is refused
+			continue // this sample is to be refused
 		}
 		s.documents = documents(r)
 		all = append(all, s)
@@ -83,16 +83,16 @@ func signed(t *testing.T, connector string) []sample {
 	return all
 }
 
-// The parts of an event that a mutation must leave as they are.
+// The parts of an event that a mutation must not change.
 const (
-	typeOf    = "type"       // and the stage of a dispute
-	key       = "key"        // the subject and where it comes from
-	amount    = "amount"     // all of them
+	typeOf    = "type"       // also the stage of a dispute
+	key       = "key"        // the subject and its source
+	amount    = "amount"     // all amounts
 	eventID   = "event id"   // ours and the processor's
-	ids       = "ids"        // of the account, payment, refund, dispute, payout, mandate and network; whether they are signed
+	ids       = "ids"        // of the account, payment, refund, dispute, payout, mandate and network, and whether they are signed
 	mode      = "mode"       // live or test
-	timeOf    = "time"       // and the deadline of a dispute
-	outcome   = "outcome"    // events, malformed or ignored; fewer events
+	timeOf    = "time"       // also the deadline of a dispute
+	outcome   = "outcome"    // events, malformed or ignored; or fewer events
 	newEvents = "new events" // more events
 	reply     = "reply"      // the body of the answer
 )
@@ -131,23 +131,23 @@ func difference(outcomeA, outcomeB normalize.Outcome, a, b []schemas.Event, repl
 
 func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// mutant is a request that differs from a sample in one or two leaves.
+// mutant is a request that differs from a sample in one leaf or two.
 type mutant struct {
 	how     string
-	paths   []string // of the leaves
+	paths   []string // paths of the changed leaves
 	request verify.Request
 }
 
-// vocabulary is what the samples of a connector hold: the values of a path, and
-// the leaves that an object, which is named by its path, can have.
+// vocabulary has what the samples of a connector contain: the values by path, and the
+// names of leaves by the path of their object.
 type vocabulary struct {
 	values  map[string][]string
 	members map[string][]string
 	seen    map[string]int
 }
 
-// often reports whether mutants of the kind were made of these leaves in other
-// samples, so that more of them tell nothing new.
+// often reports whether enough mutants of this kind were made of these leaves in other
+// samples already.
 func (v *vocabulary) often(s sample, kind string, paths ...string) bool {
 	most := 3
 	if s.bodySigned() {
@@ -172,9 +172,9 @@ func (v *vocabulary) add(s sample) {
 	}
 }
 
-// mutants calls yield, which judges them, with the mutants of a sample. Where only fields are
-// signed, each leaf has many values; where the body is signed, one other value
-// tells as much as a hundred.
+// mutants calls yield with the mutants of a sample; yield reports whether a mutant
+// verifies. If the signature covers single fields, each leaf gets many values. If it
+// covers the whole body, one other value is enough.
 func (s sample) mutants(v *vocabulary, thorough bool, yield func(mutant) (verified bool)) {
 	for _, d := range s.documents {
 		isSigned := make([]bool, len(d.leaves))
@@ -208,18 +208,18 @@ func (s sample) mutants(v *vocabulary, thorough bool, yield func(mutant) (verifi
 	}
 }
 
-// bodySigned reports whether the connector's signature speaks for every byte.
+// bodySigned reports whether the connector's signature covers every byte of the body.
 func (s sample) bodySigned() bool {
 	c, _ := verify.Lookup(s.connector)
 	return c.Covers == verify.CoversBody
 }
 
-// words are values that mean something to one processor or another.
+// words are values that have a meaning for some processor.
 var words = []string{"", "0", "1", "2", "00", "-2", "true", "false", "OK", "FAILED", "succeeded", "captured", "won", "refund", "REFUND", "USD", "JPY", "2020-02-02T02:02:02Z", "2020-02-02 02:02:02", "1.00"}
 
-// values returns other values of a leaf, as the document writes them: those
-// that are nearly the same and, where the leaf is not signed, those that other
-// samples have in its place, and words.
+// values returns other values of a leaf, in the document's syntax: values that are
+// nearly the same and, if the leaf is not signed, words and the values of this leaf in
+// other samples.
 func (d document) values(l leaf, v *vocabulary, isSigned bool) []string {
 	texts := []string{"", "9" + l.text, l.text + " ", " " + l.text, l.text + "\x00", strings.ToUpper(l.text), strings.ToLower(l.text), l.text + ".0"}
 	if l.text != "" {
@@ -249,9 +249,10 @@ func (d document) values(l leaf, v *vocabulary, isSigned bool) []string {
 	return values
 }
 
-// moves yields requests where text went from one leaf to another, both of which
-// can be changed by nobody without a key: to the next one of the document and
-// the next one by name and, where there are few, to any other.
+// moves yields requests in which text moved from one leaf to another, or from a name to
+// its value. One of the two leaves at least is signed, both if they are not neighbours.
+// The other leaf is the next in the document or the next by name and, if few leaves are
+// signed, any leaf.
 func (s sample) moves(d document, v *vocabulary, isSigned []bool, yield func(mutant) (verified bool)) {
 	few := 0
 	for _, is := range isSigned {
@@ -260,7 +261,7 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, yield func(mut
 		}
 	}
 	anyPair := !s.bodySigned() && few <= 12 && d.format != isHeader
-	byName := make([]int, len(d.leaves)) // the place of a leaf in the order of names
+	byName := make([]int, len(d.leaves)) // the index of a leaf in the order of names
 	sorted := slices.Clone(d.leaves)
 	slices.SortStableFunc(sorted, func(a, b leaf) int { return strings.Compare(a.path, b.path) })
 	for i, l := range d.leaves {
@@ -309,7 +310,7 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, yield func(mut
 		if s.bodySigned() || !isSigned[i] || d.format == isXML || a.start == a.from || v.often(s, "rename", a.path) {
 			continue
 		}
-		// The border between a leaf's name and its value.
+		// rename moves the border between a leaf's name and its value.
 		rename := func(name, text string) {
 			member := d.member(name, text)
 			yield(mutant{"rename " + a.path + " to " + name, []string{a.path}, d.request(d.edited(edit{a.start, a.end, member}))})
@@ -325,8 +326,8 @@ func (s sample) moves(d document, v *vocabulary, isSigned []bool, yield func(mut
 	}
 }
 
-// additions yields requests with a leaf that other samples of the connector
-// have in the same object and this one does not.
+// additions yields requests with one more leaf, which other samples of the connector
+// have in the same object.
 func (s sample) additions(d document, v *vocabulary, yield func(mutant) (verified bool)) {
 	if d.format == isXML || s.bodySigned() {
 		return
@@ -354,8 +355,8 @@ func (s sample) additions(d document, v *vocabulary, yield func(mutant) (verifie
 	}
 }
 
-// learns reports whether a reference between the processor's ids and the
-// merchant's would be learnt from ids that differ from the sample's.
+// learns reports whether a reference between the processor's ids and the merchant's
+// would be learnt from ids that differ from the sample's.
 func learns(a, b []schemas.Event) bool {
 	for i := range min(len(a), len(b)) {
 		x, y := a[i].Data, b[i].Data
@@ -367,10 +368,10 @@ func learns(a, b []schemas.Event) bool {
 	return false
 }
 
-// TestMutations changes every leaf of every signed sample, with the signature
-// kept. What still verifies must give the same events, or the leaf stands in
-// the list of those that the processor does not sign. With -short or the race
-// detector, every leaf is only changed and dropped.
+// TestMutations changes every leaf of every signed sample, and keeps the signature. A
+// mutant that still verifies must give the same events, unless the list of unsigned
+// leaves allows the difference. With -short or the race detector, each leaf is only
+// changed and dropped.
 func TestMutations(t *testing.T) {
 	thorough := !raceDetector && !testing.Short()
 	for _, connector := range verify.Connectors() {
@@ -419,15 +420,15 @@ func TestMutations(t *testing.T) {
 			switch {
 			case c.Covers == verify.CoversNothing:
 				if !slices.Contains(nothingSigned, connector) {
-					t.Errorf("its coverage is %q, which exempts it from this test: it is not one of %q", c.Covers, nothingSigned)
+					t.Errorf("coverage is %q, which exempts the connector from this test: want one of %q", c.Covers, nothingSigned)
 				}
 			case slices.Contains(nothingSigned, connector):
-				t.Errorf("its coverage is %q, and it is one of %q", c.Covers, nothingSigned)
+				t.Errorf("coverage is %q, and the connector is one of %q", c.Covers, nothingSigned)
 			case thorough:
 				unneeded(t, connector, needed)
 			}
 			if c.Covers == verify.CoversNothing && !needed[amount] && slices.ContainsFunc(all, func(s sample) bool { return len(s.events) > 0 }) {
-				t.Errorf("its coverage is %q, and no mutant changes an amount: something is signed", c.Covers)
+				t.Errorf("coverage is %q, and no mutant changes an amount: some of the body is signed", c.Covers)
 			}
 		})
 	}

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// TestTrustlyDebit moves the border between the method and the uuid of a debit,
-// which is answered FAILED as long as nobody has set which orders the endpoint
-// is for. No move may have another answer.
+// TestTrustlyDebit moves the border between the method and the uuid of a debit
+// notification. Debits are answered FAILED as long as the endpoint has no setting for
+// its orders. No such mutant may get another answer.
 func TestTrustlyDebit(t *testing.T) {
 	all := signed(t, "trustly")
 	s := all[slices.IndexFunc(all, func(s sample) bool { return s.name == "ignored-debit" })]
 	delete(s.keys.Settings, "orders")
 	if _, _, reply, verified := s.judge(s.request); !verified || !strings.Contains(reply, "FAILED") {
-		t.Fatalf("verified is %t, answered %s, want FAILED", verified, reply)
+		t.Fatalf("verified %t, answer %s, want FAILED", verified, reply)
 	}
 	for _, d := range s.documents {
 		at := func(path string) leaf {
@@ -29,15 +29,15 @@ func TestTrustlyDebit(t *testing.T) {
 		for n := range len(text) + 1 {
 			r := d.request(d.edited(edit{method.from, method.to, d.encode(text[:n])}, edit{uuid.from, uuid.to, d.encode(text[n:])}))
 			if _, _, reply, verified := s.judge(r); verified != (n == len(method.text)) {
-				t.Errorf("method %q and uuid %q: verified is %t, answered %s", text[:n], text[n:], verified, reply)
+				t.Errorf("method %q and uuid %q: verified %t, answer %s", text[:n], text[n:], verified, reply)
 			}
 		}
 	}
 }
 
-// TestTrustlySwallowedNames makes each field of a notification part of the value
-// of the field before it in the order that is signed, and of a shorter name and
-// a longer value. Fields that events are made of must be refused.
+// TestTrustlySwallowedNames makes each field of a notification part of the value of the
+// field that precedes it in the signed order, and of a shorter name and a longer value.
+// Such requests must be refused if events are made from the field.
 func TestTrustlySwallowedNames(t *testing.T) {
 	read := []string{"amount", "currency", "messageid", "notificationid", "orderid", "accountid", "timestamp", "errorcode", "errormessage", "directdebitmandate"}
 	tried := 0

@@ -8,14 +8,14 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// unsigned is a leaf that no signature speaks for, and what of an event is made
-// of it, since the processor has no signed one.
+// unsigned is a leaf that the signature does not cover, and the parts of an event that
+// are made from it because the processor has no signed leaf for them.
 type unsigned struct {
 	connector string
-	leaf      string // its path; a "*" at the end is any
+	leaf      string // its path; a "*" at the end matches any name
 	may       string // the parts of the event that it may change, separated by ", "
 	why       string
-	page      string // the processor's
+	page      string // the processor's documentation
 }
 
 func (u unsigned) matches(path string) bool {
@@ -36,12 +36,12 @@ const (
 	wompiPage    = "https://docs.wompi.co/en/docs/colombia/eventos/"
 )
 
-// nothingSigned are the connectors whose signature speaks for nothing of the
-// body: a shared value proves the sender.
+// nothingSigned are the connectors whose signature covers nothing of the body: a shared
+// value proves who sent it.
 var nothingSigned = []string{"flutterwave", "mercadopago", "xendit"}
 
-// list is the leaves that events are made of without a signature. A change of
-// the type changes the event id, too, which is made of it.
+// list has the unsigned leaves that events are made from. A change of the type also
+// changes the event id, which is made from it.
 var list = []unsigned{
 	{"adyen", "live", "mode", "no signed field tells the mode", adyenPage},
 	{"adyen", "eventDate", "time, outcome", "the only time of an item", adyenPage},
@@ -88,7 +88,7 @@ var list = []unsigned{
 	{"wompi", "data/transaction/payment_source_id", "ids", "the only id of the stored payment method", wompiPage},
 }
 
-// listed returns what an entry allows, or the empty text.
+// listed returns the parts that an entry allows to change, or "".
 func listed(connector, part string, paths []string) string {
 	for _, u := range list {
 		if u.connector == connector && slices.Contains(strings.Split(u.may, ", "), part) && slices.ContainsFunc(paths, u.matches) {
@@ -98,7 +98,7 @@ func listed(connector, part string, paths []string) string {
 	return ""
 }
 
-// unneeded reports what entries of the list allow and nothing needs.
+// unneeded reports entries of the list that allow changes which no mutant causes.
 func unneeded(t *testing.T, connector string, needed map[string]bool) {
 	for _, u := range list {
 		if u.connector != connector {
@@ -106,18 +106,18 @@ func unneeded(t *testing.T, connector string, needed map[string]bool) {
 		}
 		for part := range strings.SplitSeq(u.may, ", ") {
 			if !needed[u.leaf+": "+part] {
-				t.Errorf("the list has that %s may change the %s, and it does not", u.leaf, part)
+				t.Errorf("the list allows %s to change the %s, and it does not change it", u.leaf, part)
 			}
 		}
 	}
 }
 
-// TestListNamesConnectors tests that each entry of the list is one of a
-// connector that signs fields.
+// TestListNamesConnectors tests that each entry of the list names a connector that
+// signs single fields.
 func TestListNamesConnectors(t *testing.T) {
 	for _, u := range list {
 		if c, ok := verify.Lookup(u.connector); !ok || c.Covers != verify.CoversFields {
-			t.Errorf("%s: %s is in the list, and the connector does not sign fields", u.connector, u.leaf)
+			t.Errorf("%s: %s is in the list, but the connector does not sign single fields", u.connector, u.leaf)
 		}
 	}
 }
