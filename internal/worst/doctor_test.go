@@ -12,20 +12,20 @@ import (
 )
 
 // diagnosisLimit is the limit on the CPU time of a diagnosis of a body of bodySize
-// bytes. A diagnosis verifies the body about 20 times, each time changed in another
-// way, and only the user of a command waits for it.
+// bytes. A diagnosis verifies the body about 20 times, each time with another change,
+// and only the user of the command waits for it.
 const diagnosisLimit = 2 * time.Second
 
-// diagnosed are the shapes of the bodies to diagnose, for connectors that sign in a
-// header, which differ little, and for those that sign in the body.
+// diagnosed are the shapes of the bodies to diagnose: for connectors that sign in a
+// header, which hardly differ from each other, and for those that sign in the body.
 var diagnosed = map[bool][]string{
 	true: {"many names", "deep paths of Wompi"},
 	false: {"many names", "one escaped text", "many small objects", "deep", "deep paths of Wompi", "deep arrays", "long values",
 		"many names of Robokassa", "long texts", "escaped names", "JSON of LiqPay"},
 }
 
-// TestWorstDiagnoses: a diagnosis of a large body that no change explains takes a
-// bounded time, and says that it stopped before it had tried every change.
+// TestWorstDiagnoses: the diagnosis of a large body takes a bounded time even if no
+// change explains it, and says that it stopped before it had tried every change.
 func TestWorstDiagnoses(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector slows some code down twentyfold, and nothing here is concurrent")

@@ -1,4 +1,4 @@
-// Package worst tests how much work a body can make.
+// Package worst tests how much CPU time a hostile body can cost.
 package worst
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// The limits on the CPU time of one body, which a sender chooses.
+// The limits on the CPU time of one body. The sender chooses the body.
 const (
 	bodySize = 1 << 20
 	limit    = 200 * time.Millisecond // to verify and normalise it
@@ -51,16 +51,16 @@ func kindOf(body []byte) kind {
 	return inForm
 }
 
-// shape is a way to make a body of about bodySize bytes that is much work to
-// read. It is made around a good body, so that a connector's own reader finds
-// the fields that it looks for.
+// shape is a way to make a body of about bodySize bytes that is expensive to read. It
+// is made from a good body, so that a connector's own reader finds the fields that it
+// looks for.
 type shape struct {
 	name string
 	kind kind
 	body func(good []byte) string
 }
 
-// shapes are all of them, of each kind.
+// shapes are all shapes of all kinds.
 var shapes = []shape{
 	member("many names", repeat(`"f%d":1`, ",")),
 	member("many names of text", repeat(`"f%06d":"xxxxxxxx"`, ",")),
@@ -119,17 +119,16 @@ var shapes = []shape{
 	whole(inXML, "entities", `<!DOCTYPE a [<!ENTITY b "`+strings.Repeat("x", 1000)+`">]><a>`+strings.Repeat("&b;", bodySize/3)+"</a>"),
 }
 
-// whole is a body that is made around nothing.
+// whole makes a body that does not depend on the good one.
 func whole(k kind, name, body string) shape {
 	return shape{name, k, func([]byte) string { return body }}
 }
 
-// member adds a member to a JSON object, behind those of the good body that are
-// small.
+// member adds a member to a JSON object, after the small members of the good body.
 func member(name, more string) shape {
 	return shape{name, inJSON, func(good []byte) string {
 		var members map[string]json.RawMessage
-		_ = json.Unmarshal(good, &members) // what is no object has none
+		_ = json.Unmarshal(good, &members) // a body that is not an object has no members
 		var all []string
 		for name, raw := range members {
 			if name != "x" && name != "data" && name != "params" && name != "amount" {
@@ -146,7 +145,7 @@ func field(name, more string) shape {
 	return shape{name, inForm, func(good []byte) string { return string(good) + "&" + more }}
 }
 
-// element adds elements to the innermost element that ends a good XML body.
+// element adds elements to the innermost of the elements that end a good XML body.
 func element(name, more string) shape {
 	return shape{name, inXML, func(good []byte) string {
 		text := strings.TrimSpace(string(good))
@@ -158,8 +157,8 @@ func element(name, more string) shape {
 	}}
 }
 
-// longValues continues every field of a good body with digits, so that the text
-// that is signed is about as long as verification looks for other splits in.
+// longValues appends digits to every field of a good body. The signed text is then
+// nearly as long as the longest that verification tries to split in other ways.
 func longValues(good []byte) string {
 	if kindOf(good) == inJSON {
 		var object map[string]any
@@ -195,9 +194,9 @@ func sized(size int, format, between string) string {
 	return b.String()
 }
 
-// cpu returns the CPU time that f takes of this process without garbage
-// collection. What takes longer than most is run again, up to three times, and
-// the shortest time counts: other work of the machine only ever adds to it.
+// cpu returns the CPU time that f takes, without garbage collection. If that is longer
+// than most, it runs f up to three times and returns the shortest time, because other
+// work on the machine only ever adds to it.
 func cpu(most time.Duration, f func()) time.Duration {
 	old := debug.SetGCPercent(-1)
 	defer debug.SetGCPercent(old)
@@ -221,13 +220,13 @@ func used() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// subject is a connector with the keys, the address and the good requests that
-// bodies are made from.
+// subject is a connector with the keys, the URL and the good requests from which bodies
+// are made.
 type subject struct {
 	endpoint webhook.Endpoint
 	private  string
-	payload  []byte         // of a sample
-	request  verify.Request // that the processor would send for it
+	payload  []byte         // payload of a sample
+	request  verify.Request // as the processor sends the sample
 	now      time.Time
 }
 
@@ -250,9 +249,9 @@ func (s subject) sign(payload []byte) (verify.Request, error) {
 	return sign.Request(s.endpoint.Connector, payload, s.private, s.endpoint.Keys.Settings, s.endpoint.URL, s.now)
 }
 
-// requests are what can be sent with a body of a shape: the body with the
-// signature of another and, where verification reads fields of the body or
-// unwraps it, the body signed as the processor would.
+// requests returns the requests that can be sent with a body of a shape: the body with
+// the signature of another body and, if verification reads fields of the body or
+// unwraps it, the body signed as the processor would sign it.
 func (s subject) requests(of shape) (all []verify.Request) {
 	if of.kind == kindOf(s.request.Body) {
 		r := s.request
@@ -296,7 +295,7 @@ func TestWorstBodies(t *testing.T) {
 	slowest(t, byTime)
 }
 
-// within runs f and notes its CPU time. It finds fault if that is above a limit.
+// within runs f, records its CPU time, and fails the test if that is above a limit.
 func within(t *testing.T, byTime map[string]time.Duration, most time.Duration, what string, size int, f func()) {
 	t.Helper()
 	byTime[what] = cpu(most, f)
@@ -305,7 +304,7 @@ func within(t *testing.T, byTime map[string]time.Duration, most time.Duration, w
 	}
 }
 
-// slowest logs what took longest.
+// slowest logs the longest CPU times.
 func slowest(t *testing.T, byTime map[string]time.Duration) {
 	names := slices.SortedFunc(maps.Keys(byTime), func(a, b string) int { return cmp.Compare(byTime[b], byTime[a]) })
 	for _, name := range names[:min(20, len(names))] {
