@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// diskSize is far more than tests write. The file is sparse.
+// diskSize is far more than the tests write. The file is sparse.
 const diskSize = 256 << 20
 
-// filler is the file that uses up the free space of a disk.
+// filler is the name of the file that uses up the free space of a disk.
 const filler = "filler"
 
 // Disk returns nil if broker 1 has a disk of its own with about half of its partitions, or an error that says why not. It
@@ -93,7 +93,8 @@ func makeDisk(home string) error {
 	return nil
 }
 
-// onDisk returns a command for which, and for whose children, the disk is mounted. The mount ends with them.
+// onDisk returns a command that runs with the disk mounted. Only the command and its
+// children see the mount, which ends with them.
 func onDisk(home string, args ...string) []string {
 	const script = `mount -o loop "$0.img" "$0" && rm -f "$0/` + filler + `" && exec "$@"`
 	return append([]string{"unshare", "-m", "sh", "-c", script, diskOf(home)}, args...)

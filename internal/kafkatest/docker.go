@@ -63,7 +63,8 @@ func engineHasImage() error {
 	if _, err := engine.ImageInspect(ctx, image); err == nil {
 		return nil
 	}
-	// Asked directly: testcontainers retries a pull for a quarter of an hour where there is no network.
+	// The pull goes to the engine directly: without a network, testcontainers would retry
+	// it for a quarter of an hour.
 	ctx, cancel = context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	pull, err := engine.ImagePull(ctx, image, client.ImagePullOptions{})
@@ -77,7 +78,8 @@ func engineHasImage() error {
 }
 
 func dockerEngine(ctx context.Context) (*testcontainers.DockerClient, error) {
-	// testcontainers would go on to other engines than the one that DOCKER_HOST names.
+	// Without this check testcontainers would try other engines than the one that
+	// DOCKER_HOST names.
 	if os.Getenv("DOCKER_HOST") != "" {
 		named, err := client.New(client.FromEnv)
 		if err == nil {
@@ -110,7 +112,8 @@ func runContainer(ctx context.Context, id, brokers, hostPort int, net *testconta
 		testcontainers.WithLogger(log.NewNoopLogger()),
 		network.WithNetwork([]string{name(id)}, net),
 		testcontainers.WithHostConfigModifier(func(h *moby.HostConfig) {
-			// A broker names its address to clients, so the port has to be known before it starts.
+			// A broker advertises its address to clients, so the port must be known before
+			// the broker starts.
 			h.PortBindings = mobynet.PortMap{mobynet.MustParsePort("9092/tcp"): {
 				{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: strconv.Itoa(hostPort)},
 			}}
@@ -121,7 +124,7 @@ type container struct{ testcontainers.Container }
 
 func (c container) running() bool {
 	state, err := c.State(context.Background())
-	return err != nil || state.Running // an engine that does not answer is no news of the broker
+	return err != nil || state.Running // an engine that does not answer says nothing about the broker
 }
 
 func (c container) log() string {

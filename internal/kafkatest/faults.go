@@ -11,7 +11,8 @@ import (
 // connect through the proxy. The test listens on Front and forwards to Behind.
 type Via struct{ Front, Behind string }
 
-// Via returns the addresses for proxies, broker i's at i-1. Only the java way has them.
+// Via returns the addresses for proxies, those of broker i at index i-1. Only the java
+// way supports proxies.
 func (c *Cluster) Via() []Via { return slices.Clone(c.via) }
 
 // Kill kills brokers at once, as in a crash (SIGKILL). Brokers are numbered from 1, as in their IDs. Like the other
@@ -40,7 +41,8 @@ func (c *Cluster) Pause(brokers ...int) {
 	})
 }
 
-// freezing is how long threads of a suspended process may go on: a busy machine stops them one after the other.
+// freezing is how long threads of a suspended process may continue: a busy machine
+// stops them one after the other.
 const freezing = 200 * time.Millisecond
 
 // Resume continues paused brokers (SIGCONT).
@@ -49,13 +51,14 @@ func (c *Cluster) Resume(brokers ...int) {
 	c.each(brokers, func(p *process) error { return p.signal(sigcont) })
 }
 
-// Restart starts killed or stopped brokers again on their old data and waits until they answer. Brokers answer only
-// while most of the cluster runs: if all brokers have ended, name all of them in one call.
+// Restart starts killed or stopped brokers again on their old data and waits until they
+// answer. Brokers answer only while most of the cluster runs: if all brokers were
+// stopped, name all of them in one call.
 func (c *Cluster) Restart(brokers ...int) {
 	c.t.Helper()
 	c.each(brokers, func(p *process) error {
 		if p.running() {
-			return errors.New("it still runs, expected an ended one; Kill or Stop it first")
+			return errors.New("it is still running; Kill or Stop it first")
 		}
 		return p.launch()
 	})
@@ -79,7 +82,8 @@ func (c *Cluster) each(brokers []int, do func(*process) error) {
 	}
 }
 
-// Processes returns the process IDs of the brokers, broker i's at i-1. Only the java way has them.
+// Processes returns the process IDs of the brokers, that of broker i at index i-1. Only
+// the java way supports it.
 func (c *Cluster) Processes() (ids []int) {
 	c.t.Helper()
 	for i := range c.nodes {

@@ -55,8 +55,10 @@ func viaJava(o Options) (_ *Cluster, err error) {
 	return c, c.ready(o.Brokers, ids...)
 }
 
-// kafkaJars returns the folder with a broker's jars. The first time, Maven fetches them into a folder beside it, which
-// takes its name when complete: two test binaries may do so at once, and an interrupted one leaves no half.
+// kafkaJars returns the folder with a broker's jars. The first time, Maven fetches them
+// into a temporary folder, which is renamed when it is complete: two test binaries may
+// do so at once, and an interrupted one leaves no incomplete folder under the final
+// name.
 func kafkaJars() (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
 		return "", unavailable("no java+mvn")
@@ -65,7 +67,7 @@ func kafkaJars() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	jars := filepath.Join(cache, "tollbridge-kafkatest", "libs-"+version) // with no more than a broker needs
+	jars := filepath.Join(cache, "tollbridge-kafkatest", "libs-"+version) // only the jars that a broker needs
 	marker := filepath.Join(jars, ".complete")
 	if _, err := os.Stat(marker); err == nil {
 		return jars, nil
@@ -86,9 +88,9 @@ func kafkaJars() (string, error) {
 	}
 	err = os.Rename(fetched, jars)
 	if _, other := os.Stat(marker); other == nil {
-		return jars, nil // ours or, if the rename failed, those of another test binary
+		return jars, nil // the folder of this test binary or, if the rename failed, of another one
 	}
-	return "", fmt.Errorf("the jars of Kafka cannot be kept, expected no folder %s or a complete one, delete it: %w", jars, err)
+	return "", fmt.Errorf("cannot store the jars of Kafka: the folder %s is incomplete, delete it: %w", jars, err)
 }
 
 func fetchJars(dir string) error {
@@ -99,7 +101,7 @@ func fetchJars(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	mvn := exec.CommandContext(ctx, "mvn", "-q", "-B", "-Dstyle.color=never", "-f", project, "dependency:copy-dependencies", "-DoutputDirectory="+dir)
-	mvn.WaitDelay = 10 * time.Second // mvn is a script: its java outlives a kill and holds the output
+	mvn.WaitDelay = 10 * time.Second // mvn is a script: its java process survives a kill and holds the output open
 	if out, err := mvn.CombinedOutput(); err != nil {
 		return unavailablef("a mvn that cannot fetch Kafka's jars: %v: %s", err, tail(string(out)))
 	}
@@ -118,7 +120,7 @@ func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
 		c.bootstrap = append(c.bootstrap, loopback(client[i]))
 		c.via = append(c.via, Via{Front: loopback(front[i]), Behind: loopback(behind[i])})
 	}
-	if c.disk = errors.New("none was asked for"); o.Disk {
+	if c.disk = errors.New("Options.Disk is not set"); o.Disk {
 		c.disk = makeDisk(homeOf(dir, 1))
 	}
 	processes, errs := make([]*process, brokers), make([]error, brokers)
@@ -144,14 +146,14 @@ func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
 		formats.Go(func() { errs[i] = format(properties, jars, s, o.Users, run) })
 	}
 	formats.Wait()
-	return processes, cmp.Or(errs...) // one speaks for all
+	return processes, cmp.Or(errs...) // the first error is enough
 }
 
 func homeOf(dir string, broker int) string {
 	return filepath.Join(dir, fmt.Sprintf("broker-%d", broker))
 }
 
-// listen adds further listeners to a broker's configuration, and notes their addresses.
+// listen adds the listeners to a broker's configuration, and records their addresses.
 func (c *Cluster) listen(settings map[string]string, listeners []Listener) {
 	if c.listeners == nil {
 		c.listeners = map[string][]string{}
@@ -191,16 +193,16 @@ func format(properties, jars string, settings, users map[string]string, run func
 	}
 	args = run(args...)
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
-	if err != nil { // a java that is too old, or the stand-in for one that some systems have
+	if err != nil { // java is too old, or is the placeholder that some systems install
 		return unavailablef("a java that cannot run Kafka %s: %v: %s", version, err, tail(string(out)))
 	}
 	return nil
 }
 
-// process is a broker, or none while it is killed or stopped.
+// process is a broker's process; cmd is nil while the broker is killed or stopped.
 type process struct {
 	args   []string
-	output string // the file that gets what it writes
+	output string // the file with its output
 	cmd    *exec.Cmd
 	ended  chan struct{}
 }
@@ -214,7 +216,8 @@ func (p *process) launch() error {
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = output, output, attributes()
 	started := make(chan error)
 	go func() {
-		// The kernel ends the child with the thread that started it, so this one stays for as long.
+		// The kernel kills the child when the thread that started it ends, so this
+		// goroutine keeps the thread until then.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer output.Close()
@@ -222,7 +225,7 @@ func (p *process) launch() error {
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			p.cmd.Wait() // its log says why it ended
+			p.cmd.Wait() // ignore the exit code: the log says why the broker ended
 		}
 	}()
 	return <-started
@@ -257,7 +260,7 @@ func (p *process) end() error {
 
 func (p *process) signal(s syscall.Signal) error {
 	if !p.running() {
-		return errors.New("it does not run, expected a running one; Restart it first")
+		return errors.New("it is not running; Restart it first")
 	}
 	return signal(p.cmd.Process, s)
 }

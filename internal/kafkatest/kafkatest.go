@@ -34,65 +34,71 @@ import (
 // version is the Kafka that the docker and the java way run.
 const version = "4.3.1"
 
-// patience is how long a broker may take to start or to end; a busy machine with two cores needs much of it.
+// patience is how long a broker may take to start or to stop; on a busy machine with
+// two cores it takes long.
 const patience = 2 * time.Minute
 
-// Options says what cluster a test needs. The zero value is one broker.
+// Options says what kind of cluster a test needs. The zero value is a cluster of one
+// broker.
 type Options struct {
 	// Brokers is 1 (the default) or 3. One broker has replication 1 and min.insync.replicas 1, three have 3 and 2.
 	// A cluster from KAFKA_BROKERS is taken as it is.
 	Brokers int
-	// Faults asks for Kill, Stop, Pause, Resume and Restart. Only the java way has them.
+	// Faults requests Kill, Stop, Pause, Resume and Restart. Only the java way supports
+	// them.
 	Faults bool
-	// Disk gives broker 1 a disk of its own beside the one that it has, for FillDisk, where that is allowed: see
-	// Cluster.Disk. Only the java way has it.
+	// Disk requests a second, small disk for broker 1 that FillDisk can fill.
+	// Cluster.Disk says whether this machine allows it. Only the java way supports it.
 	Disk bool
-	// Listeners are further ones of every broker: see Cluster.Listener. Only the java way has them.
+	// Listeners are additional listeners of every broker: see Cluster.Listener. Only the
+	// java way supports them.
 	Listeners []Listener
-	// Users may authenticate by SCRAM-SHA-256 and SCRAM-SHA-512: passwords by name. Only the java way has them.
+	// Users are passwords by user name, for SCRAM-SHA-256 and SCRAM-SHA-512. Only the
+	// java way supports them.
 	Users map[string]string
 
-	only string // the one way to try, for this package's tests
+	only string // tries only this way, for this package's tests
 }
 
 // java reports whether the options need the java way.
 func (o Options) java() bool { return o.Faults || o.Disk || len(o.Listeners) > 0 || len(o.Users) > 0 }
 
-// Listener is a further listener of every broker, such as one with TLS.
+// Listener is an additional listener of every broker, such as one with TLS.
 type Listener struct {
 	Name     string            // upper case, as in the broker's listener.security.protocol.map
 	Protocol string            // SSL, SASL_SSL or SASL_PLAINTEXT
-	Settings map[string]string // of this listener: the broker's, without the prefix listener.name.<name>
+	Settings map[string]string // the broker's settings for this listener, without the prefix listener.name.<name>
 }
 
 // Cluster is a running Apache Kafka. It does not create topics automatically.
 type Cluster struct {
 	t         testing.TB
 	way       string
-	detail    string // what the way led to: an image, a version, addresses
+	detail    string // an image, a version or addresses
 	bootstrap []string
-	missed    []string // why no way before this one was taken
+	missed    []string // why each earlier way was not available
 	via       []Via
 	listeners map[string][]string
-	disk      error        // why there is none
-	nodes     []node       // broker i is nodes[i-1]; none in a cluster that ran before
+	disk      error        // why broker 1 has no disk of its own
+	nodes     []node       // broker i is nodes[i-1]; empty for a cluster that was running already
 	tidy      func() error // removes what the nodes leave
 }
 
 // node is a broker that this package started.
 type node interface {
 	running() bool
-	log() string // the last lines it wrote
-	end() error  // kills it; fine if it ended before
+	log() string // the last lines of its output
+	end() error  // kills it; no error if it ended before
 }
 
-// unavailable is the error of a way to a Kafka that this machine does not offer. Any other error means that the way is
-// available and failed.
+// unavailable is the reason why this machine does not offer a way to a Kafka. Any other
+// error means that the way is available and failed.
 type unavailable string
 
 func (a unavailable) Error() string { return string(a) }
 
-// unavailablef formats an unavailable error as one short line, also if a tool printed several.
+// unavailablef formats an unavailable error as one short line, even if a tool printed
+// several.
 func unavailablef(format string, args ...any) unavailable {
 	line := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
 	if len(line) > 300 {
@@ -127,7 +133,7 @@ func Start(t testing.TB, o Options) *Cluster {
 // Bootstrap returns the brokers' addresses, host:port.
 func (c *Cluster) Bootstrap() []string { return slices.Clone(c.bootstrap) }
 
-// Listener returns the brokers' addresses by one of Options.Listeners.
+// Listener returns the brokers' addresses at one of Options.Listeners.
 func (c *Cluster) Listener(name string) []string { return slices.Clone(c.listeners[name]) }
 
 // Way returns where the cluster came from: "KAFKA_BROKERS", "docker" or "java".
@@ -198,7 +204,7 @@ func (c *Cluster) ready(count int, ids ...int) error {
 		err := await(func() error {
 			listed, err := ask(c.bootstrap[id-1])
 			if err == nil && (len(listed) < count || !slices.Contains(listed, id)) {
-				err = fmt.Errorf("broker %d lists the brokers %v, expected itself and %d in all", id, listed, count)
+				err = fmt.Errorf("broker %d lists the brokers %v, expected at least %d brokers and itself", id, listed, count)
 			}
 			return err
 		}, c.nodes[id-1])
@@ -278,9 +284,9 @@ func settings(id int, voters []string) map[string]string {
 	}
 }
 
-// freePorts returns unused ports of 127.0.0.1. They lie below the range from which systems serve
-// outgoing connections: such a connection, even one to the dead broker itself, could else take a port before its
-// broker is back.
+// freePorts returns unused ports of 127.0.0.1. They are below the range that systems
+// use for outgoing connections: such a connection, even one to the dead broker itself,
+// could otherwise take a broker's port before the broker restarts.
 func freePorts(count int) (ports []int) {
 	for len(ports) < count {
 		port := 20000 + rand.IntN(12000)
@@ -288,7 +294,7 @@ func freePorts(count int) (ports []int) {
 		if err != nil {
 			continue
 		}
-		defer l.Close() // at the end, so that no port is found twice
+		defer l.Close() // only on return, so that no port is returned twice
 		ports = append(ports, port)
 	}
 	return ports

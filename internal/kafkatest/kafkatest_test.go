@@ -34,18 +34,18 @@ func TestBootstrap(t *testing.T) {
 	})
 	t.Run("KAFKA_BROKERS", func(t *testing.T) {
 		t.Setenv("KAFKA_BROKERS", brokers[0])
-		t.Setenv("TOLLBRIDGE_KAFKA_REPORT", "") // which is to say where brokers came from
+		t.Setenv("TOLLBRIDGE_KAFKA_REPORT", "") // the report would say where the brokers came from
 		c := Start(t, Options{Brokers: 3})
 		if c.Way() != "KAFKA_BROKERS" {
 			t.Errorf("expected the cluster of KAFKA_BROKERS first, got %s", c)
 		}
 	})
-	roundTrip(t, brokers, "shared") // the cluster of KAFKA_BROKERS is not ours to end
+	roundTrip(t, brokers, "shared") // must not stop the cluster of KAFKA_BROKERS
 }
 
 func TestDocker(t *testing.T) {
 	t.Parallel()
-	c, err := start(Options{Brokers: 3, only: "docker"}) // not Start: where another way is there, this is no report's matter
+	c, err := start(Options{Brokers: 3, only: "docker"}) // not Start, which would report a missing Docker even if another way is available
 	if errors.As(err, new(unavailable)) {
 		t.Skip(err)
 	} else if err != nil {
@@ -129,17 +129,17 @@ func testDisk(t *testing.T, c *Cluster) {
 		return os.WriteFile(name, make([]byte, 1<<20), 0o644)
 	}
 	if err := write(); err != nil {
-		t.Errorf("the disk has room: %v", err)
+		t.Errorf("expected room before the disk is filled, got %v", err)
 	}
 	c.FillDisk()
 	if err := write(); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("the disk is full: got %v", err)
+		t.Errorf("expected that the disk is full, got %v", err)
 	}
 	roundTrip(t, c.Bootstrap(), "java")
 	c.Stop(1)
 	c.Restart(1)
 	if err := write(); err != nil {
-		t.Errorf("the disk has room again: %v", err)
+		t.Errorf("expected room after the restart, got %v", err)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestUnavailable(t *testing.T) {
 			report := filepath.Join(t.TempDir(), "report")
 			t.Setenv("TOLLBRIDGE_KAFKA_REPORT", report)
 			t.Setenv("TOLLBRIDGE_REQUIRE_KAFKA", test.require)
-			for range 2 { // the second adds no line
+			for range 2 { // the second call adds no line
 				if got := outcome(func(t testing.TB) { Start(t, test.options) }); !strings.HasPrefix(got, test.outcome) {
 					t.Errorf("expected %q..., got %q", test.outcome, got)
 				}
@@ -191,7 +191,7 @@ func TestBrokerDiesWithTest(t *testing.T) {
 		select {}
 	}
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a child with its parent")
+		t.Skip("only Linux kills a child when its parent ends")
 	}
 	binary := exec.Command(os.Args[0], "-test.run=^TestBrokerDiesWithTest$")
 	binary.Env = append(os.Environ(), "KAFKATEST_ORPHAN=1")
@@ -217,7 +217,7 @@ func TestBrokerDiesWithTest(t *testing.T) {
 	}
 }
 
-// recordingTest is a test that records how it ended.
+// recordingTest is a test that records its result.
 type recordingTest struct {
 	testing.TB
 	ended string
@@ -256,7 +256,8 @@ func createTopic(t *testing.T, brokers []string, topic string) {
 	}
 }
 
-// roundTrip produces a record to a topic and reads it back. It retries, since a new topic or a new leader may not answer at once.
+// roundTrip produces a record to a topic and reads it back. It retries, because a new
+// topic or a new leader may not answer at once.
 func roundTrip(t *testing.T, brokers []string, topic string) {
 	t.Helper()
 	want := rand.Text()

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// As macOS and the BSDs number them. Windows has neither: the fault fails with an error.
+// The values of macOS and the BSDs. Windows has neither signal: there the fault fails
+// with an error.
 const (
 	sigstop = syscall.Signal(17)
 	sigcont = syscall.Signal(19)

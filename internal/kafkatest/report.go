@@ -31,7 +31,7 @@ func reportStart(t testing.TB, o Options, c *Cluster, err error) {
 		Report(t, "NO REAL KAFKA: package %s skipped its %s against one (%v)", testedPackage(), tests, err)
 		text := fmt.Sprintf("NOT TESTED AGAINST A REAL KAFKA: %s (%v). %s", t.Name(), err, remedy(o))
 		if os.Getenv("TOLLBRIDGE_REQUIRE_KAFKA") != "" {
-			t.Fatal(text + " It fails, not skips, because TOLLBRIDGE_REQUIRE_KAFKA is set.")
+			t.Fatal(text + " The test fails instead of being skipped because TOLLBRIDGE_REQUIRE_KAFKA is set.")
 		}
 		t.Skip(text)
 	}
@@ -60,11 +60,12 @@ func Report(t testing.TB, format string, args ...any) {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		t.Errorf("kafkatest: TOLLBRIDGE_KAFKA_REPORT has to name a file that can be written: %v", err)
+		t.Errorf("kafkatest: TOLLBRIDGE_KAFKA_REPORT must name a writable file: %v", err)
 	}
 }
 
-// testedPackage returns the last element of the path of the package under test, after which its binary is named.
+// testedPackage returns the last element of the import path of the package under test.
+// Its test binary has this name.
 func testedPackage() string {
 	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), ".test")
 }

@@ -10,7 +10,7 @@ import (
 // shared is the one-broker cluster of all tests in a test binary.
 var shared struct {
 	sync.Once
-	owned   bool // Main will end it
+	owned   bool // Main must stop it
 	cluster *Cluster
 	err     error
 }
@@ -36,7 +36,7 @@ func Main(m *testing.M) {
 func Bootstrap(t testing.TB) []string {
 	t.Helper()
 	if !shared.owned {
-		t.Fatal("kafkatest: nobody would end the shared cluster; add func TestMain(m *testing.M) { kafkatest.Main(m) }")
+		t.Fatal("kafkatest: nothing would stop the shared cluster; add func TestMain(m *testing.M) { kafkatest.Main(m) }")
 	}
 	shared.Do(func() { shared.cluster, shared.err = start(Options{}) })
 	reportStart(t, Options{}, shared.cluster, shared.err)
