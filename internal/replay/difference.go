@@ -11,8 +11,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// content returns an event without the fields that depend on when it was published,
-// and on what was published before.
+// content returns an event without the fields that depend on when it was published, and
+// on what was published before.
 func content(e schemas.Event) schemas.Event {
 	if e.Time.Equal(e.Data.ReceivedAt) {
 		e.Time = time.Time{} // the processor gave no time

@@ -1,15 +1,14 @@
-// Package replay normalises archived webhooks again with today's code: after a
-// mapping was corrected, an event type was added, or a topic was lost. A plan says
-// what would change and writes nothing.
+// Package replay normalises archived webhooks again with today's code: after a mapping
+// was corrected, an event type was added, or a topic was lost. A plan says what would
+// change and writes nothing.
 //
-// If an event was published before and today's code gives the same content, nothing
-// is done. If the content differs, a correction is published: a copy whose corrects
-// is the id of the first event, and whose own id is made from that id and from the new
-// content. If the event was not published, it is published. An event that another of
-// the processor's webhooks told is published, and gets what the replayed webhook adds,
-// as at the server. So a replay of the same
-// range recognises by the ids what an earlier run has published, however that run
-// ended.
+// An event that was not published before is published. If an event was published with
+// other content, a correction is published: a copy whose field corrects is the id of
+// the first event, and whose own id is made from that id and the new content. If the
+// content is the same, nothing is published. If another of the processor's webhooks
+// reported the same event first, the replayed webhook can only add to that event, as at
+// the server. By these ids a replay of the same range recognises what an earlier run
+// published, even if that run was interrupted.
 //
 // A replay holds about 170 bytes in memory for each event in the topics, to recognise
 // it without a store.
@@ -54,8 +53,8 @@ type OffsetRange struct {
 	consume.Range
 }
 
-// within returns the part of the range that the topic has, of the ranges of all
-// partitions. It returns an error if there is none.
+// within returns the part of the range that the topic has. ranges has the offset ranges
+// of all partitions. It returns an error if the topic has no offset of the range.
 func (s OffsetRange) within(ranges map[consume.Partition]consume.Range, topic string) (map[consume.Partition]consume.Range, error) {
 	p := consume.Partition{Topic: topic, Number: s.Partition}
 	all, ok := ranges[p]
@@ -74,7 +73,7 @@ func (s OffsetRange) within(ranges map[consume.Partition]consume.Range, topic st
 
 // selectsWebhook reports whether the filter selects a webhook.
 func (f Filter) selectsWebhook(a webhook.Archived) bool {
-	return a.Handles == "" && // else it only marks a dead letter as handled
+	return a.Handles == "" && // a record that marks a dead letter as handled is not a webhook
 		(f.From.IsZero() || !a.ReceivedAt.Before(f.From)) && (f.To.IsZero() || a.ReceivedAt.Before(f.To)) &&
 		(f.Connector == "" || f.Connector == a.Connector) && (f.Endpoint == "" || f.Endpoint == a.Endpoint) &&
 		(f.Outcome == "" || f.Outcome == a.Outcome) && strings.Contains(a.Reason, f.Reason)
@@ -99,7 +98,7 @@ type Config struct {
 
 	// Publisher is nil for a plan, which writes nothing.
 	Publisher history.Publisher
-	ID        string  // of this run: the header replay-id of the events that it publishes
+	ID        string  // of this run; it becomes the header replay-id of the published events
 	Rate      float64 // events published per second at most; 0 is no limit
 
 	// Each is called with every change. The changes of one key are in order. With
@@ -126,7 +125,7 @@ type Counts struct {
 	Malformed  int   `json:"malformed"`
 	Unverified int   `json:"unverified"` // today's configuration lacks their endpoint or their secret
 	Published  int   `json:"published"`  // events
-	References int   `json:"references"` // stated by published events or by webhooks without one, and missing
+	References int   `json:"references"` // missing references of published events, and of webhooks that give no event
 	TooLarge   int   `json:"too_large"`  // events: see [Config.TooLarge]; not in Changed and New
 	Bytes      int64 `json:"bytes"`      // of the records of new and changed events
 }
@@ -135,31 +134,32 @@ type Counts struct {
 type Change struct {
 	Event schemas.Event `json:"event"`
 	Diff  []string      `json:"diff,omitempty"` // field: old value → new value; none for a new event
-	old   kafka.Receipt // of the event that it replaces
-	from  kafka.Receipt // of the archived webhook
-	bytes int           // of the event, about
+	old   kafka.Receipt // where the replaced event is
+	from  kafka.Receipt // where the archived webhook is
+	bytes int           // approximate size of the event
 }
 
-// published is what is published under an event id: the event, or its last correction.
+// published describes the event that is published under an id, or its last correction.
 type published struct {
 	content, key digest
 	at           kafka.Receipt
-	time         int64  // of the record, Unix milliseconds
+	time         int64  // the record's timestamp, Unix milliseconds
 	received     int64  // when the webhook was received, Unix nanoseconds
 	source       digest // see sourceOf
-	seen         bool   // its own webhook was replayed or left out
+	seen         bool   // its own webhook was replayed, or is not selected
 	isNew        bool   // it was not published before this run
-	corrected    bool   // content is that of a correction, which may have more than its own webhook says
+	corrected    bool   // content is that of a correction, which may have more than its own webhook gave
 }
 
-// redelivery is an archived webhook that gives an event that another webhook gave first.
+// redelivery is an archived webhook that gives an event which another webhook gave
+// first.
 type redelivery struct {
 	at       kafka.Receipt
 	received int64 // Unix nanoseconds
 }
 
-// digest is a short hash of a text. It has no pointer, so that the garbage collector
-// skips maps of it.
+// digest is a short hash of a text. It contains no pointer, so that the garbage
+// collector need not scan maps of it.
 type digest [16]byte
 
 func digestOf(text []byte) digest {
@@ -171,16 +171,16 @@ type run struct {
 	Config
 	Counts
 	published   map[digest]published  // by event id
-	first       map[digest]string     // further id of an event -> its id
+	first       map[digest]string     // other id of an event -> the id it was published with
 	redelivered map[digest]redelivery // by event id: the first redelivery, until the event's own webhook is read
 	keyring     verify.Keyring
 	batch       []Change
 	unlinked    []schemas.Event            // published events whose references may be missing
 	references  []schemas.Reference        // of webhooks without an event
 	linked      map[string]struct{}        // keys of the references that were published, or would be
-	adding      []schemas.Event            // events that another webhook told, which may lack something
-	added       map[string]struct{}        // ids of the corrections that they made, or would make
-	unsure      []Change                   // published events with another content, which were corrected
+	adding      []schemas.Event            // events that another webhook reported first; these may have fields that those lack
+	added       map[string]struct{}        // ids of the corrections that adding published, or would publish
+	unsure      []Change                   // corrected events whose correction differs from what their webhook says
 	tooLarge    map[kafka.Receipt][]string // reasons, by the archived webhook
 	start       time.Time
 }
@@ -212,8 +212,8 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	return r.Counts, err
 }
 
-// readPublished reads every event of the topics, since a redelivery in the range may be
-// of an event from long before.
+// readPublished reads every event of the topics, because a webhook in the range may be
+// the redelivery of a much older event.
 func (r *run) readPublished(ctx context.Context) error {
 	partitions, err := r.Reader.Partitions(ctx, r.Events.Events()...)
 	if err != nil {
@@ -250,8 +250,9 @@ func (r *run) readPublished(ctx context.Context) error {
 	})
 }
 
-// readIDs reads the archived webhooks of published events, of which some have another id
-// today. Another webhook of the same fact, which may be read before, knows only that id.
+// readIDs reads the archived webhooks of published events, for events that have another
+// id today. Another webhook of the same fact gives only today's id, and may be read
+// before the event's own webhook.
 func (r *run) readIDs(ctx context.Context) error {
 	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
 	if err != nil {
@@ -285,8 +286,8 @@ func (r *run) readIDs(ctx context.Context) error {
 	})
 }
 
-// clockSkew is the largest expected difference between the clocks of tollbridge, which
-// set received-at, and of Kafka, by which a time range is looked up.
+// clockSkew is the largest expected difference between two clocks: that of tollbridge,
+// which sets received-at, and that of Kafka, which a look-up by time uses.
 const clockSkew = time.Minute
 
 // replayWebhooks reads the archived webhooks of the range and replays the selected ones.
@@ -321,8 +322,8 @@ func (r *run) replayWebhooks(ctx context.Context) error {
 	})
 }
 
-// skip leaves the events of a webhook alone that is not selected: they are not compared
-// with a redelivery either.
+// skip leaves the events of an unselected webhook alone: it also keeps them from being
+// compared with a redelivery.
 func (r *run) skip(a webhook.Archived) {
 	for _, text := range a.EventIDs {
 		id := digestOf([]byte(text))
@@ -334,13 +335,13 @@ func (r *run) skip(a webhook.Archived) {
 	}
 }
 
-// maxRedeliveries is the number of webhooks that are read again at once, which bounds
+// maxRedeliveries is the number of webhooks that are read again together. It bounds
 // their memory.
 const maxRedeliveries = 16
 
 // replayRedeliveries replays the first redelivery of each event whose own webhook is
-// not in the archive. Writing to the archive can fail where writing the event does
-// not; the processor then delivers the webhook again.
+// not in the archive. Such events exist because writing to the archive can fail when
+// writing the event succeeds; the processor then delivers the webhook again.
 func (r *run) replayRedeliveries(ctx context.Context) error {
 	var all []kafka.Receipt
 	received := map[kafka.Receipt]int64{}
@@ -374,7 +375,7 @@ func (r *run) replayRedeliveries(ctx context.Context) error {
 	return nil
 }
 
-// replayRedelivery compares the events whose first redelivery this is.
+// replayRedelivery compares the events for which this webhook is the first redelivery.
 func (r *run) replayRedelivery(ctx context.Context, a webhook.Archived, at kafka.Receipt) error {
 	n := slices.IndexFunc(r.Endpoints, a.Is)
 	if n < 0 {
@@ -510,10 +511,10 @@ func (r *run) underItsID(e schemas.Event) (schemas.Event, error) {
 	return e, err
 }
 
-// replayEvent handles one event of an archived webhook. A new event, and an event of
-// the webhook that was published first, is compared at once. The first redelivery is
-// kept for replayRedeliveries. The same fact from another of the processor's events can
-// only add to it.
+// replayEvent handles one event of an archived webhook. It compares at once a new
+// event, and an event that this webhook was the first to give. It keeps the first
+// redelivery for replayRedeliveries. Another webhook of the processor that reports the
+// same fact can only add to the event.
 func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 	id := digestOf([]byte(e.ID))
 	was, ok := r.published[id]
@@ -522,7 +523,7 @@ func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 		delete(r.redelivered, id)
 		return r.compare(e, id, at)
 	case was.source != sourceOf(e):
-		// A plan publishes nothing, so that an event that is new to it cannot be added to.
+		// A plan publishes nothing, so nothing can be added to an event that is new.
 		if was.isNew && r.Publisher != nil || !was.isNew && !r.Missing {
 			r.adding = append(r.adding, e)
 		}
@@ -534,8 +535,8 @@ func (r *run) replayEvent(e schemas.Event, at kafka.Receipt) error {
 	return nil
 }
 
-// compare compares an event of an archived webhook with the published one of its id, and
-// adds a new event or a correction to the batch.
+// compare compares an event of an archived webhook with the published event of the same
+// id, and adds a new event or a correction to the batch.
 func (r *run) compare(e schemas.Event, id digest, from kafka.Receipt) error {
 	was, ok := r.published[id]
 	content, bytes, err := contentOf(e)
@@ -562,7 +563,7 @@ func (r *run) compare(e schemas.Event, id digest, from kafka.Receipt) error {
 	return nil
 }
 
-// sameKey reports whether a published event has the key that a replayed one says.
+// sameKey reports whether a published event has the key that the replayed event has.
 func (r *run) sameKey(was published, e schemas.Event) bool {
 	return e.Data.KeySource != schemas.KeyFromPayload || was.key == digestOf([]byte(e.Subject))
 }
@@ -584,7 +585,8 @@ func (r *run) change(c Change, was published, content digest) {
 }
 
 // compareCorrected compares the events whose last correction differs from what their
-// webhook says: another webhook may have added something. It reads the corrections.
+// webhook says, because another webhook may have added something. It reads the
+// corrections from Kafka.
 func (r *run) compareCorrected(ctx context.Context) error {
 	unsure := r.unsure
 	r.unsure = nil
@@ -620,8 +622,8 @@ func (r *run) compareCorrected(ctx context.Context) error {
 	return nil
 }
 
-// batchEvents is the number of events that are published at once, and batchBytes about
-// the number of their bytes: less than the producer accepts at once.
+// batchEvents is the number of events that are published together, and batchBytes
+// roughly limits their bytes. Both are less than the producer accepts at once.
 const (
 	batchEvents = 200
 	batchBytes  = 8 << 20
@@ -655,7 +657,7 @@ func (r *run) flush(ctx context.Context) error {
 	}
 }
 
-// work is what is published at once.
+// work is what one call publishes.
 type work struct {
 	batch      []Change
 	unlinked   []schemas.Event     // see run
@@ -681,8 +683,8 @@ func (r *run) publish(ctx context.Context, w *work) error {
 	return nil
 }
 
-// tryPublish publishes work, or returns the events that are too large and keep it from
-// being published: call it again without them.
+// tryPublish publishes work. If events are too large it publishes nothing and returns
+// them: call it again without them.
 func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event, err error) {
 	events := make([]schemas.Event, len(w.batch), len(w.batch)+len(w.adding))
 	for i, c := range w.batch {
@@ -751,8 +753,8 @@ func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event
 	return nil, r.limitRate(ctx)
 }
 
-// additions returns the corrections among the admitted events with what other webhooks
-// add, and counts each once, also in a plan.
+// additions returns the corrections among the admitted events that add what other
+// webhooks say. It counts each once, also in a plan.
 func (r *run) additions(batch []Change, admitted []schemas.Event) (all []Change) {
 	for _, e := range admitted {
 		if e.Data.Corrects == "" || slices.ContainsFunc(batch, func(c Change) bool { return c.Event.ID == e.ID }) {
@@ -784,8 +786,8 @@ func (r *run) link(a *history.Admission, published []schemas.Event, references [
 	return nil
 }
 
-// report calls Each with the changes of a batch, as they were admitted: under the
-// merchant's id where it is known.
+// report calls Each with the changes of a batch as they were admitted: under the
+// merchant's id if it is known.
 func (r *run) report(ctx context.Context, batch []Change, admitted []schemas.Event) error {
 	if r.Each == nil {
 		return nil

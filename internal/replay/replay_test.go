@@ -37,7 +37,7 @@ type rig struct {
 	endpoint webhook.Endpoint
 	reader   *consume.Reader
 
-	archiveFails bool // the servers write nothing to the archive
+	archiveFails bool // the servers cannot write to the archive
 }
 
 func newRig(t *testing.T) *rig {
@@ -80,7 +80,8 @@ func (r *rig) openHistory(t *testing.T, names kafka.Names, p history.Publisher) 
 	return h
 }
 
-// serve sends webhooks to a server that publishes its events as mangle changes them.
+// serve sends webhooks to a server. mangle changes the events that the server
+// publishes.
 func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...string) {
 	t.Helper()
 	var to history.Publisher = mangler{r.producer, mangle}
@@ -90,7 +91,7 @@ func (r *rig) serve(t *testing.T, mangle func(*schemas.Event), webhooks ...strin
 	r.serveBy(t, to, webhooks...)
 }
 
-// serveBy sends webhooks to a server that publishes through to.
+// serveBy sends webhooks to a server that publishes with the publisher to.
 func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 	t.Helper()
 	h := r.openHistory(t, kafka.Names{}, to)
@@ -116,7 +117,7 @@ func (r *rig) serveBy(t *testing.T, to history.Publisher, webhooks ...string) {
 	if err := h.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	reads := r.openHistory(t, kafka.Names{}, to) // h does not read the records that it published: a mangled key needs a history that does
+	reads := r.openHistory(t, kafka.Names{}, to) // h skips the records that it published itself, so another history must read the mangled keys
 	defer reads.Close()
 	if err := reads.Drain(t.Context()); err != nil {
 		t.Fatal(err)
@@ -149,7 +150,7 @@ func (m mangler) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 	return m.Publisher.Publish(ctx, mangled)
 }
 
-// events returns the events in the topics of a prefix, by id.
+// events returns the events in the topics of a prefix, by event id.
 func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 	t.Helper()
 	partitions, err := r.reader.Partitions(t.Context(), names.Events()...)
@@ -185,10 +186,10 @@ func (r *rig) events(t *testing.T, names kafka.Names) map[string]schemas.Event {
 	return all
 }
 
-// replay does what a new process does that replays.
+// replay runs a replay as a new process would.
 func (r *rig) replay(t *testing.T, c replay.Config, p history.Publisher) (replay.Counts, []replay.Change, error) {
 	t.Helper()
-	r.connect(t) // as a new process does
+	r.connect(t) // a new process has a new connection
 	to := p
 	if p == nil {
 		to = refusing{}
@@ -217,7 +218,7 @@ func (r *rig) must(t *testing.T, c replay.Config, p history.Publisher) (replay.C
 type refusing struct{}
 
 func (refusing) Publish(context.Context, []kafka.Record) ([]kafka.Receipt, error) {
-	return nil, errors.New("a plan publishes nothing")
+	return nil, errors.New("a plan published something")
 }
 
 // killed is a publisher that fails after a number of calls, as if the process were
@@ -262,7 +263,8 @@ func payments(n int) (all []string) {
 	return all
 }
 
-// hundredfold makes a classic mistake: yen have no minor unit.
+// hundredfold makes a common mistake: it multiplies amounts in yen by 100, though yen
+// have no minor unit.
 func hundredfold(e *schemas.Event) {
 	for _, a := range []*schemas.Amount{e.Data.Amount, e.Data.CapturedAmount} {
 		if a != nil && a.Currency == "JPY" {
@@ -276,7 +278,7 @@ func hundredfold(e *schemas.Event) {
 // nothing to do.
 func TestMendedMapping(t *testing.T) {
 	const orders, yen = 1000, 200
-	for _, calls := range []int{0, 1, 3} { // of a replay, before it is killed
+	for _, calls := range []int{0, 1, 3} { // calls of a replay before it is killed
 		r := newRig(t)
 		webhooks := payments(orders)
 		r.serve(t, hundredfold, append(webhooks, webhooks[:50]...)...) // some are redelivered
@@ -290,11 +292,11 @@ func TestMendedMapping(t *testing.T) {
 			want := []string{`amount: {"value":50000,"currency":"JPY"} → {"value":500,"currency":"JPY"}`,
 				`captured_amount: {"value":50000,"currency":"JPY"} → {"value":500,"currency":"JPY"}`}
 			if !slices.Equal(c.Diff, want) {
-				t.Errorf("%s: %q, want %q", c.Event.Subject, c.Diff, want)
+				t.Errorf("%s: difference %q, want %q", c.Event.Subject, c.Diff, want)
 			}
 		}
 		if after := r.events(t, kafka.Names{}); !reflect.DeepEqual(after, before) {
-			t.Error("a plan changed the topics")
+			t.Error("the plan wrote to the topics")
 		}
 
 		left := calls
@@ -305,11 +307,11 @@ func TestMendedMapping(t *testing.T) {
 		first := n.Published
 		n, _ = r.must(t, replay.Config{}, r.producer)
 		if n.Published+first != yen || n.Changed != n.Published {
-			t.Errorf("killed after %d events, then %+v, want %d published in all", first, n, yen)
+			t.Errorf("killed after %d events, then %+v, want %d events published in both runs", first, n, yen)
 		}
 		after := r.events(t, kafka.Names{})
 		if len(after) != orders+yen {
-			t.Errorf("%d events are there, want %d and %d corrections", len(after), orders, yen)
+			t.Errorf("the topics have %d events, want %d and %d corrections", len(after), orders, yen)
 		}
 		for _, e := range after {
 			was := before[e.Data.Corrects]
@@ -318,13 +320,13 @@ func TestMendedMapping(t *testing.T) {
 			}
 		}
 		if n, changes = r.must(t, replay.Config{}, r.producer); n.Published+len(changes) != 0 || n.Same != orders {
-			t.Errorf("the second time: %+v, %d changes", n, len(changes))
+			t.Errorf("second replay: %+v and %d changes, want no change", n, len(changes))
 		}
 	}
 }
 
-// without is a publisher that loses the records of the archive, as if writing failed in
-// part.
+// without is a publisher that does not write the archive's records, like a write that
+// fails in part.
 type without struct{ history.Publisher }
 
 func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
@@ -343,7 +345,7 @@ func (w without) Publish(ctx context.Context, records []kafka.Record) ([]kafka.R
 }
 
 // TestArchivedRedelivery: an event whose own webhook is not in the archive is compared
-// with its redelivery. An event whose own webhook is there is not.
+// with its redelivery. An event whose own webhook is in the archive is not.
 func TestArchivedRedelivery(t *testing.T) {
 	r := newRig(t)
 	r.archiveFails = true
@@ -351,7 +353,7 @@ func TestArchivedRedelivery(t *testing.T) {
 	r.archiveFails = false
 	r.serve(t, hundredfold, payment(0, "jpy"), payment(1, "eur"), payment(0, "jpy")) // order-5 has no webhook in the archive
 	r.serve(t, hundredfold, payment(2, "eur"))
-	r.serve(t, nil, strings.Replace(payment(2, "eur"), `"amount_received":500`, `"amount_received":400`, 1)) // the first one counts
+	r.serve(t, nil, strings.Replace(payment(2, "eur"), `"amount_received":500`, `"amount_received":400`, 1)) // a redelivery with another amount: the first webhook counts
 	want := replay.Counts{Read: 5, Same: 2, Changed: 1}
 	n, changes := r.must(t, replay.Config{}, nil)
 	if n.Bytes = 0; n != want || len(changes) != 1 || changes[0].Event.Subject != "order-0" || len(changes[0].Diff) != 2 {
@@ -376,7 +378,7 @@ func TestArchivedRedelivery(t *testing.T) {
 // batch is the number of events that a replay publishes at once.
 const batch = 200
 
-// partial is a publisher that loses references.
+// partial is a publisher that does not write references.
 type partial struct{ history.Publisher }
 
 func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
@@ -397,24 +399,24 @@ func TestReferenceAfterEvent(t *testing.T) {
 		want int
 	}{{nil, 2}, {nil, 2}, {whole, 2}, {whole, 0}} {
 		if n, _ := r.must(t, replay.Config{}, c.by); n.Same != 3 || n.Published != 0 || n.References != c.want {
-			t.Errorf("%+v, want 3 events the same and %d references", n, c.want)
+			t.Errorf("%+v, want 3 unchanged events and %d references", n, c.want)
 		}
 	}
 	r.serve(t, nil, dispute(2))
 	for _, e := range r.events(t, kafka.Names{}) {
 		if e.Type == schemas.DisputeOpened && e.Subject != "order-2" {
-			t.Errorf("the dispute is under %s, want order-2", e.Subject)
+			t.Errorf("the dispute has the key %s, want order-2", e.Subject)
 		}
 	}
 }
 
-// TestMendedTwice: an event that was corrected, broken again and corrected in the same
-// way has a correction for each.
+// TestMendedTwice: an event was corrected, broken again by another replay, and
+// corrected in the same way. It has a correction for each time.
 func TestMendedTwice(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, hundredfold, payment(0, "jpy"))
 	r.must(t, replay.Config{}, r.producer)
-	for id, e := range r.events(t, kafka.Names{}) { // somebody's replay with the broken code
+	for id, e := range r.events(t, kafka.Names{}) { // a replay with the broken code
 		if e.Data.Corrects != "" {
 			hundredfold(&e)
 			e.ID = schemas.ID("stripe", "default", "again:"+id, e.Type, 0)
@@ -435,8 +437,9 @@ func TestMendedTwice(t *testing.T) {
 	}
 }
 
-// TestMendedKey: an event in whose webhook today's code finds the merchant's id is
-// corrected, unless a reference has given it that key already.
+// TestMendedKey: an event published under another key is corrected if today's code
+// finds the merchant's id in its webhook, unless a reference gave the event that key
+// already.
 func TestMendedKey(t *testing.T) {
 	r := newRig(t)
 	lose := func(e *schemas.Event) {
@@ -448,24 +451,25 @@ func TestMendedKey(t *testing.T) {
 	basket := strings.Replace(payment(3, "eur"), "order_id", "basket", 1)
 	r.serve(t, lose, payment(1, "eur"), payment(2, "eur"), basket)
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 || n.Same != 3 {
-		t.Errorf("%+v, want all the same: order-1 has its correction", n)
+		t.Errorf("%+v, want no change: order-1 was corrected already", n)
 	}
 	r.endpoint.MerchantIDKeys = []string{"order_id", "basket"}
 	n, changes := r.must(t, replay.Config{}, r.producer)
 	if n.Published != 1 || len(changes) != 1 || changes[0].Event.Subject != "order-3" ||
 		!slices.Contains(changes[0].Diff, `subject: "stripe::pi_3" → "order-3"`) {
-		t.Errorf("%+v %+v, want order-3 under its key", n, changes)
+		t.Errorf("%+v %+v, want a correction with the key order-3", n, changes)
 	}
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 || n.Same != 3 {
-		t.Errorf("the second time: %+v", n)
+		t.Errorf("second replay: %+v, want no change", n)
 	}
 	if all := r.events(t, kafka.Names{}); len(all) != 5 {
-		t.Errorf("%d events, want three and two corrections: %+v", len(all), all)
+		t.Errorf("%d events, want three events and two corrections: %+v", len(all), all)
 	}
 }
 
-// TestMendedBeforeItsReference: an event that a replay corrects before its reference is
-// known is later published under the merchant's id with the corrected content.
+// TestMendedBeforeItsReference: a replay corrects an event before the event's reference
+// is known. Once it is known, the event is published under the merchant's id with the
+// corrected content.
 func TestMendedBeforeItsReference(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, func(e *schemas.Event) { e.Data.Amount.Value *= 2 }, dispute(1))
@@ -483,16 +487,16 @@ func TestMendedBeforeItsReference(t *testing.T) {
 		}
 	}
 	if len(last) != 1 || last[0].Data.Corrects != first || last[0].Data.Amount.Value != 500 {
-		t.Errorf("%+v, want one correction of %s, of 500", last, first)
+		t.Errorf("%+v, want one correction of %s, with the amount 500", last, first)
 	}
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Published != 0 {
-		t.Errorf("the second time: %+v", n)
+		t.Errorf("second replay: %+v, want nothing published", n)
 	}
 }
 
-// TestToPrefix: topics of their own get what the live ones have, under the same
-// ids, in the order of each key, disputes under their orders although they came
-// before them.
+// TestToPrefix: a replay to topics of another prefix gives them the events of the live
+// topics, with the same ids and in the order of each key. Disputes that came before
+// their orders get the orders' keys.
 func TestToPrefix(t *testing.T) {
 	r := newRig(t)
 	var webhooks []string
@@ -507,32 +511,32 @@ func TestToPrefix(t *testing.T) {
 	start := time.Now()
 	left := 1
 	if n, _, err := r.replay(t, to, killed{r.producer, &left}); !errors.Is(err, errKilled) || n.Published != batch {
-		t.Errorf("killed: %+v, %v, want a batch of %d published", n, err, batch)
+		t.Errorf("killed: %+v, %v, want one batch of %d published", n, err, batch)
 	}
 	n, _ := r.must(t, to, r.producer)
 	if n.New != 600-batch || n.Same != batch {
-		t.Errorf("%+v, want %d new", n, 600-batch)
+		t.Errorf("%+v, want %d new events and the others unchanged", n, 600-batch)
 	}
 	if took := time.Since(start); took < 600*time.Second/2000 {
 		t.Errorf("600 events at 2000/s took %s", took)
 	}
 	if n, _ := r.must(t, to, r.producer); n.Published != 0 {
-		t.Errorf("the second time: %+v", n)
+		t.Errorf("second replay: %+v, want nothing published", n)
 	}
 	got := r.events(t, again)
 	for id, e := range live {
 		if e.Data.KeySource != schemas.KeyFromConnector && e.Data.Corrects == "" && got[id].Subject != e.Subject {
-			t.Errorf("%s is under %q, live under %q", id, got[id].Subject, e.Subject)
+			t.Errorf("%s has the key %q, and in the live topics %q", id, got[id].Subject, e.Subject)
 		}
 	}
-	under := map[string]int{} // an order's dispute: itself or its correction
+	under := map[string]int{} // the dispute of an order: the event or its correction
 	for _, e := range got {
 		if e.Type == schemas.DisputeOpened && e.Data.KeySource == schemas.KeyFromReference {
 			under[e.Subject]++
 		}
 	}
 	if len(under) != 300 {
-		t.Errorf("%d disputes are under their orders, want 300", len(under))
+		t.Errorf("%d disputes have the keys of their orders, want 300", len(under))
 	}
 	if after := r.events(t, kafka.Names{}); !reflect.DeepEqual(after, live) {
 		t.Error("the live topics changed")
@@ -571,7 +575,7 @@ func TestFilters(t *testing.T) {
 		}
 		n.Bytes = 0
 		if n != c.want || len(changes) != told {
-			t.Errorf("%s: %+v, %d told, want %+v", name, n, len(changes), c.want)
+			t.Errorf("%s: %+v and %d changes reported, want %+v", name, n, len(changes), c.want)
 		}
 	}
 }
@@ -587,7 +591,7 @@ func TestOffsetRange(t *testing.T) {
 		read += n.Read
 		some := replay.OffsetRange{Partition: partition, Range: consume.Range{From: 2, To: 5}}
 		if n, _ := r.must(t, replay.Config{Filter: replay.Filter{Offsets: &some}}, nil); n.Read != 3 {
-			t.Errorf("offsets 2 to 4: %+v", n)
+			t.Errorf("offsets 2 to 4: %+v, want 3 webhooks read", n)
 		}
 	}
 	if read != 50 {
@@ -603,8 +607,8 @@ func TestOffsetRange(t *testing.T) {
 	}
 }
 
-// TestGone: events that today's code does not make are counted and left alone, and a
-// webhook that today's secret does not verify gives no event.
+// TestGone: events that today's code does not make are counted and left alone. A
+// webhook whose signature does not match today's secret gives no event.
 func TestGone(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, payment(0, "eur"))
@@ -632,10 +636,10 @@ func TestGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, _ := r.must(t, replay.Config{}, r.producer); n.Gone != 1 || n.Same != 1 || n.Published != 0 || n.Ignored != 1 {
-		t.Errorf("%+v, want one gone and one the same", n)
+		t.Errorf("%+v, want one event gone and one unchanged", n)
 	}
 	r.endpoint.Keys.Secrets = []verify.Secret{{Name: "main", Value: "whsec_another"}}
 	if n, _ := r.must(t, replay.Config{}, nil); n.Unverified != 2 || n.New+n.Same+n.Gone != 0 {
-		t.Errorf("with another secret: %+v", n)
+		t.Errorf("with another secret: %+v, want two unverified webhooks and no event", n)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// reject counts and reports an event that is too large, under the key with which it would
-// be published.
+// reject counts and reports an event that is too large, with the key under which it
+// would be published.
 func (r *run) reject(w *work, e schemas.Event, large *kafka.TooLarge) error {
 	r.Counts.TooLarge++
 	if e.Data.Corrects != "" {
@@ -32,9 +32,9 @@ func (r *run) reject(w *work, e schemas.Event, large *kafka.TooLarge) error {
 	return r.Config.TooLarge(e, large.Error())
 }
 
-// archiveTooLarge writes each webhook with an event that is too large to webhooks.dead as
-// malformed, as the server does. It leaves out webhooks that the topic has already. A plan
-// writes nothing.
+// archiveTooLarge writes each webhook that gives a too large event to webhooks.dead as
+// malformed, as the server does. It leaves out webhooks that are in the topic already.
+// A plan writes nothing.
 func (r *run) archiveTooLarge(ctx context.Context) error {
 	if r.Publisher == nil || len(r.tooLarge) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func (r *run) archiveTooLarge(ctx context.Context) error {
 			written := a.Record(string(record.Key))
 			letter := kafka.Record{Topic: r.Events.Dead(), ID: a.ID(), Key: written.Key, Value: written.Value, Headers: written.Headers}
 			if _, err := r.Publisher.Publish(ctx, []kafka.Record{letter}); err != nil {
-				return fmt.Errorf("writing a webhook to %s that has too large events: %w", letter.Topic, err)
+				return fmt.Errorf("writing a webhook with too large events to %s: %w", letter.Topic, err)
 			}
 		}
 	}

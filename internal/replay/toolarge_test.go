@@ -15,7 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// small is a publisher of event topics that accept values up to a size.
+// small is a publisher whose event topics accept values up to a size.
 type small struct {
 	history.Publisher
 	most int
@@ -63,9 +63,9 @@ func (r *rig) deadLetters(t *testing.T) (all []webhook.Archived) {
 	return all
 }
 
-// TestTooLarge: events that are larger than their topic accepts, new ones and
-// corrections, do not keep the others from being published. Their webhooks become dead
-// letters, once, and the reasons are reported.
+// TestTooLarge: new events and corrections that are larger than their topic accepts do
+// not keep other events from being published. Their webhooks become dead letters, once,
+// and the reasons are reported.
 func TestTooLarge(t *testing.T) {
 	r := newRig(t)
 	long := strings.Replace(payment(2, "jpy"), "order-2", strings.Repeat("order-2", 70), -1)
@@ -94,8 +94,9 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestTooLargeKey: an event that is too large under the merchant's id, which was not known
-// when it was published, is reported in a plan, too, and stops neither plan nor replay.
+// TestTooLargeKey: an event becomes too large under the merchant's id, which was not
+// known when the event was published. A plan reports it too, and neither plan nor
+// replay stops.
 func TestTooLargeKey(t *testing.T) {
 	r := newRig(t)
 	r.serve(t, nil, strings.ReplaceAll(dispute(1), "fraudulent", strings.Repeat("r", schemas.MostBytes-5000)))

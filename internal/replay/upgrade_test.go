@@ -18,10 +18,11 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// load writes the records of testdata/before-tellers.jsonl.gz to Kafka. They are all
-// topics of a server of the version before one fact became one event whichever webhook
-// tells it (commit 451db25), as its binary wrote them: after webhooks of Stripe, and
-// the samples of the connectors whose identities or tellers changed then.
+// load writes the records of testdata/before-tellers.jsonl.gz to Kafka. These are all
+// topics of a server as the version before commit 451db25 wrote them; that commit made
+// all webhooks of one fact give one event. The server got webhooks of Stripe, and the
+// samples of the connectors whose identities, or webhooks for a fact, changed in that
+// commit.
 func (r *rig) load(t *testing.T) (connectors []string) {
 	t.Helper()
 	f, err := os.Open("testdata/before-tellers.jsonl.gz")
@@ -61,17 +62,17 @@ func (r *rig) load(t *testing.T) (connectors []string) {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// TestUpgrade: a replay over the archive of the version before publishes the facts that
-// were lost, each once, and nothing twice. One that publishes only what is missing
-// corrects nothing; one that does not adds what the further webhooks say, once.
+// TestUpgrade: a replay over an archive of the version before publishes the events that
+// were lost, each once, and nothing twice. A replay with Missing corrects nothing. One
+// without it adds, once, what further webhooks say.
 func TestUpgrade(t *testing.T) {
 	lost := []string{
-		"stripe payment.captured order-a",                    // told by the Checkout session alone
-		"stripe payment.captured stripe::pi_3PqTb0Demo1102b", // by the charge
-		"stripe payment.captured stripe::pi_3PqTb0Demo1202c", // by the invoice
-		"stripe payment.captured order-f",                    // by the charge and the session
-		"stripe payment.failed stripe::pi_3PqTb0Demo1207j",   // by the invoice
-		"xendit payment.captured toll-order-7",               // by the session
+		"stripe payment.captured order-a",                    // only the Checkout session reported it
+		"stripe payment.captured stripe::pi_3PqTb0Demo1102b", // only the charge
+		"stripe payment.captured stripe::pi_3PqTb0Demo1202c", // only the invoice
+		"stripe payment.captured order-f",                    // the charge and the session
+		"stripe payment.failed stripe::pi_3PqTb0Demo1207j",   // only the invoice
+		"xendit payment.captured toll-order-7",               // only the session
 	}
 	for _, missing := range []bool{true, false} {
 		r := newRig(t)
@@ -83,7 +84,7 @@ func TestUpgrade(t *testing.T) {
 			c.Endpoints = append(c.Endpoints, webhook.Endpoint{Connector: connector, Keys: keys})
 		}
 		if n, _ := r.must(t, c, nil); n.New != len(lost) || n.Same < 300 {
-			t.Errorf("missing only: %v: the plan is %+v, want %d new events", missing, n, len(lost))
+			t.Errorf("Missing %v: the plan is %+v, want %d new events", missing, n, len(lost))
 		}
 		r.must(t, c, r.producer)
 		after := r.events(t, kafka.Names{})
@@ -97,11 +98,11 @@ func TestUpgrade(t *testing.T) {
 			default:
 				changed[e.Data.Corrects] = true
 				if _, old := before[e.Data.Corrects]; missing && old && e.Data.KeySource != schemas.KeyFromReference {
-					t.Errorf("a replay of what is missing corrects %s: %+v", e.Data.Corrects, e)
+					t.Errorf("a replay with Missing corrects %s: %+v", e.Data.Corrects, e)
 				}
 			}
 		}
-		for _, e := range after { // the last correction of a lost fact has its key
+		for _, e := range after { // the last correction of a lost event has its final key
 			i := slices.Index(found, fmt.Sprintf("%s %s %s", e.Data.Connector, e.Type, after[e.Data.Corrects].Subject))
 			if before[e.Data.Corrects].ID == "" && e.Data.Corrects != "" && i >= 0 && e.Subject != after[e.Data.Corrects].Subject {
 				found[i] = fmt.Sprintf("%s %s %s", e.Data.Connector, e.Type, e.Subject)
@@ -109,13 +110,13 @@ func TestUpgrade(t *testing.T) {
 		}
 		slices.Sort(found)
 		if want := slices.Sorted(slices.Values(lost)); !slices.Equal(found, want) {
-			t.Errorf("missing only: %v: new are\n%s\nwant\n%s", missing, strings.Join(found, "\n"), strings.Join(want, "\n"))
+			t.Errorf("Missing %v: new events:\n%s\nwant\n%s", missing, strings.Join(found, "\n"), strings.Join(want, "\n"))
 		}
 		if !missing && len(changed) < 10 {
-			t.Errorf("%d events are corrected, want what further webhooks say added", len(changed))
+			t.Errorf("%d events are corrected, want at least 10: further webhooks add to them", len(changed))
 		}
 		if n, _ := r.must(t, c, r.producer); n.Published != 0 || n.New != 0 {
-			t.Errorf("missing only: %v: a second replay: %+v, want nothing published", missing, n)
+			t.Errorf("Missing %v: second replay: %+v, want nothing published", missing, n)
 		}
 	}
 }
