@@ -25,11 +25,11 @@ import (
 
 // The outcomes of a letter that was handled.
 const (
-	Retried   normalize.Outcome = "retried"   // its events are published, or today's code makes none of it
+	Retried   normalize.Outcome = "retried"   // its events are published, or today's code makes none from it
 	Discarded normalize.Outcome = "discarded" // an operator decided that it gives no event
 )
 
-// Letter is a dead letter.
+// Letter is a dead letter: a record of webhooks.dead.
 type Letter struct {
 	ID          string `json:"id"` // PARTITION-OFFSET
 	SHA256      string `json:"sha256"`
@@ -102,7 +102,7 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	}
 	for _, m := range marks {
 		if l := byID[m.Handles]; l != nil {
-			l.Handled = m // the last one counts
+			l.Handled = m // the last mark counts
 		}
 	}
 	for _, id := range f.IDs {
@@ -125,23 +125,23 @@ func newLetter(i *lookup.Item) *Letter {
 type Handler struct {
 	Names     kafka.Names
 	Endpoints []webhook.Endpoint
-	History   *history.History // knows which events were published
+	History   *history.History // looks up which events were published
 	Publisher history.Publisher
 	By        string // the user who handles the letters
-	Note      string // why
+	Note      string // why they handle them so
 
 	keyring       verify.Keyring
-	noCorrections bool // Kafka takes no record as large as one of the corrections
+	noCorrections bool // Kafka accepts no record as large as one of the corrections
 }
 
-// Verdict is the result of a letter with today's code and configuration.
+// Verdict is what today's code and configuration make of a letter.
 type Verdict struct {
 	*Letter
 	Result webhook.Verdict `json:"-"`
 	New    []string        `json:"new,omitempty"`   // ids of its events that are not published yet
 	Known  []string        `json:"known,omitempty"` // ids of its events that are published
-	// Unresolved is the reason why the letter, or a part of it, still cannot be read. It is
-	// empty if all of it can be.
+	// Unresolved is the reason why the letter, or a part of it, still cannot be read. It
+	// is empty if the whole letter can be read.
 	Unresolved string `json:"stays,omitempty"`
 
 	tooLarge bool // an event is too large for Kafka
@@ -188,7 +188,7 @@ func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
 	return v, nil
 }
 
-// split sets New and Known. known has the published events.
+// split sets New and Known. The argument known has the published events.
 func (v *Verdict) split(known map[string]history.Located) {
 	v.New, v.Known = nil, nil
 	for _, e := range v.Result.Events {
@@ -200,7 +200,7 @@ func (v *Verdict) split(known map[string]history.Located) {
 	}
 }
 
-// ErrNote is the error of discarding a letter without a note.
+// ErrNote is returned when a letter is discarded without a note.
 var ErrNote = errors.New("discarding a dead letter needs a note that says why")
 
 // Discard marks letters as handled without publishing anything. It returns [ErrNote] if
@@ -221,7 +221,7 @@ func (d *Handler) Discard(ctx context.Context, letters []*Letter) error {
 	return nil
 }
 
-// mark says how a letter was handled.
+// mark describes how a letter was handled.
 type mark struct {
 	letter  *Letter
 	outcome normalize.Outcome

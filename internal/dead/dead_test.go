@@ -51,8 +51,8 @@ func newRig(t *testing.T, connector, payload string) *rig {
 	return r
 }
 
-// retry does what a command does that retries all letters, and returns how many there
-// were. It stops at the first error.
+// retry retries all letters as the command does, and returns how many there were. It
+// stops at the first error.
 func (r *rig) retry(t *testing.T, to history.Publisher) (int, error) {
 	t.Helper()
 	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: r.names, Publisher: to, Log: zerolog.Nop()})
@@ -119,7 +119,7 @@ func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Re
 const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",` +
 	`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1"}}}}`
 
-// partial is a publisher that writes events, and fails before it writes their
+// partial is a publisher that writes events, and then fails without writing their
 // references.
 type partial struct {
 	history.Publisher
@@ -152,10 +152,10 @@ func TestReferenceAfterEvent(t *testing.T) {
 	}
 }
 
-// TestKilled: after a retry was killed, the next one completes it, and the event is
+// TestKilled: the next retry completes a retry that was killed, and the event is
 // published once.
 func TestKilled(t *testing.T) {
-	for calls := range 2 { // before the event is published, and before the letter is marked
+	for calls := range 2 { // killed before the event is published, or before the letter is marked
 		r := newRig(t, "stripe", payment)
 		after := calls
 		if n, err := r.retry(t, killed{r.producer, &after}); n != 1 || !errors.Is(err, errKilled) {
@@ -166,7 +166,7 @@ func TestKilled(t *testing.T) {
 		}
 		for _, want := range []int{1, 0} {
 			if n, err := r.retry(t, r.producer); n != want || err != nil {
-				t.Errorf("after it was killed: %d letters, %v, want %d", n, err, want)
+				t.Errorf("retry after the kill: %d letters, %v, want %d", n, err, want)
 			}
 		}
 		if n := r.events(t); n != 1 {
@@ -174,7 +174,7 @@ func TestKilled(t *testing.T) {
 		}
 		all := r.letters(t, dead.Filter{Handled: true})
 		if len(all) != 1 || all[0].Handled.Outcome != dead.Retried || all[0].Handled.By != "a test" || len(all[0].Handled.EventIDs) != 1 {
-			t.Errorf("the letter says %+v", all[0].Handled)
+			t.Errorf("the letter is marked %+v, want it one retry by \"a test\" with one event id", all[0].Handled)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestBatches(t *testing.T) {
 		t.Fatalf("%d letters, %v", n, err)
 	}
 	if calls != 6 {
-		t.Errorf("%d requests, want 3 for the events and 3 to mark the letters", calls)
+		t.Errorf("%d produce calls, want 3 for the events and 3 for the marks", calls)
 	}
 	if events, references := r.events(t), r.count(t, r.names.References()); events != letters || references != letters {
 		t.Errorf("%d events and %d references, want %d of each", events, references, letters)
@@ -233,8 +233,9 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// TestOnePayment: a letter is looked up after the earlier ones of its payment are
-// published: the same event again is known, and a dispute gets the payment's key.
+// TestOnePayment: a letter is looked up after the events of the payment's earlier
+// letters are published. So a duplicate is recognised, and a dispute gets the payment's
+// key.
 func TestOnePayment(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	r.add(t, payment)
@@ -273,7 +274,7 @@ func TestOnePayment(t *testing.T) {
 	}
 }
 
-// small is a publisher of topics that accept values up to a size.
+// small is a publisher whose topics accept values up to a size.
 type small struct {
 	history.Publisher
 	most int
@@ -292,8 +293,8 @@ func (s small) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Rec
 	return s.Publisher.Publish(ctx, records)
 }
 
-// TestTooLarge: a letter whose event the topic does not accept keeps its place, and the
-// other letters of its batch are retried.
+// TestTooLarge: a letter whose event is too large for its topic stays a dead letter,
+// and the other letters of its batch are retried.
 func TestTooLarge(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	r.add(t, strings.NewReplacer("evt_1", "evt_2", "pi_1", "pi_2", "order-1", strings.Repeat("order-2", 100)).Replace(payment))
@@ -304,11 +305,12 @@ func TestTooLarge(t *testing.T) {
 		}
 	}
 	if n := r.events(t); n != 2 {
-		t.Errorf("%d events, want those of the other letters", n)
+		t.Errorf("%d events, want the 2 of the other letters", n)
 	}
 }
 
-// TestUnresolved: a letter that today's configuration cannot verify or read is not handled.
+// TestUnresolved: a letter that today's configuration cannot verify or read stays a
+// dead letter.
 func TestUnresolved(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload string
@@ -325,13 +327,13 @@ func TestUnresolved(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n := r.events(t); n != 0 || len(r.letters(t, dead.Filter{})) != 1 {
-			t.Errorf("%s: %d events, and the letter is gone", name, n)
+			t.Errorf("%s: %d events, want none and the letter still listed", name, n)
 		}
 	}
 }
 
-// TestPartly: the readable items of a batch are published, and the letter is not
-// handled because of the others.
+// TestPartly: the readable items of a batch are published. The letter stays a dead
+// letter because of the other items.
 func TestPartly(t *testing.T) {
 	var batch struct {
 		Live  string            `json:"live"`
@@ -357,7 +359,7 @@ func TestPartly(t *testing.T) {
 	r := newRig(t, "adyen", string(payload))
 	for range 2 {
 		if n, err := r.retry(t, r.producer); n != 1 || err != nil {
-			t.Errorf("%d letters, %v, want the one letter to be not handled", n, err)
+			t.Errorf("%d letters, %v, want one that is still not handled", n, err)
 		}
 		if n := r.events(t); n != 1 {
 			t.Errorf("%d events, want one", n)
@@ -370,7 +372,7 @@ func TestDiscard(t *testing.T) {
 	r := newRig(t, "stripe", payment)
 	l := r.letters(t, dead.Filter{})[0]
 	if err := (&dead.Handler{Names: r.names, Publisher: r.producer}).Discard(t.Context(), []*dead.Letter{l}); !errors.Is(err, dead.ErrNote) {
-		t.Errorf("without a note: %v", err)
+		t.Errorf("without a note: got %v, want ErrNote", err)
 	}
 	if err := (&dead.Handler{Names: r.names, Publisher: r.producer, Note: "ours"}).Discard(t.Context(), []*dead.Letter{l}); err != nil {
 		t.Fatal(err)
@@ -388,7 +390,7 @@ func TestDiscard(t *testing.T) {
 	defer reader.Close()
 	for _, id := range []string{l.SHA256[:7], "9-9", "x", ""} {
 		if all, err := dead.List(t.Context(), reader, r.names, dead.Filter{IDs: []string{id}}, nil); err == nil {
-			t.Errorf("%q names %+v", id, all)
+			t.Errorf("%q selects %+v, want an error", id, all)
 		}
 	}
 }

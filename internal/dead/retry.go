@@ -10,24 +10,26 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// The limits of a batch of letters, which bound its memory and stay far below what the
-// producer accepts at once. A letter that exceeds one alone is a batch of its own.
+// The limits of a batch of letters. They bound its memory, and are far below what the
+// producer accepts at once. A letter that exceeds a limit by itself is a batch of its
+// own.
 const (
 	maxLetters = 200
 	maxEvents  = 500
 	maxBytes   = 4 << 20 // of the letters' bodies
 
-	maxLetterBytes = 32 << 20 // of the events of one letter, in which each item can repeat what the body says once
+	maxLetterBytes = 32 << 20 // of the events of one letter: many events can repeat what the body says once
 )
 
-// Retry judges letters and publishes their new events, as the server would have done. It
-// then marks the letters as handled of which nothing is malformed any more. It calls each
-// with the verdicts, in the order of the letters. After an interruption call it again: it
-// recognises the events that are published.
+// Retry judges letters and publishes their new events, as the server would have done.
+// It then marks as handled those letters in which nothing is malformed any more. It
+// calls each with the verdicts, in the order of the letters. After an interruption call
+// it again: it recognises the events that are published.
 //
-// Retry writes batches: one request to Kafka for the events of many letters, and one to
-// mark them. The letters of a batch have nothing in common, so that each event is looked
-// up after the earlier ones of its payment are published.
+// Retry works in batches: it writes the events of many letters in one request to Kafka,
+// and marks the letters in another. Letters of the same payment are never in the same
+// batch, so that each event is looked up after the earlier events of its payment are
+// published.
 func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdict) error) error {
 	b := newBatch()
 	for _, l := range letters {
@@ -47,7 +49,7 @@ func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdic
 	return d.publish(ctx, b.verdicts, each)
 }
 
-// batch is letters that are retried together.
+// batch holds letters that are retried together.
 type batch struct {
 	verdicts      []Verdict
 	events, bytes int
@@ -78,8 +80,8 @@ func (b *batch) add(v Verdict, keys []string) {
 	}
 }
 
-// paymentKeys returns what events of one payment have in common: the event ids, the key
-// and the processor's ids.
+// paymentKeys returns the values by which events of one payment are recognised: the
+// event ids, the key and the processor's ids.
 func paymentKeys(events []schemas.Event) (keys []string) {
 	for _, e := range events {
 		for _, id := range e.IDs() {
@@ -142,7 +144,7 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 	if d.noCorrections {
 		a.DropCorrections()
 	}
-	defer a.Forget()                                           // does nothing after Done
+	defer a.Forget()                                           // no effect after Done
 	letterOf, traceOf := map[string]int{}, map[string]string{} // by event id
 	for i := range batch {
 		batch[i].split(a.Known)
@@ -151,7 +153,7 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 		}
 	}
 	var records []kafka.Record
-	bytes := map[int]int{} // by letter
+	bytes := map[int]int{} // by letter index
 	for _, e := range a.Events {
 		r, err := kafka.EventRecord(d.Names, e, traceOf[e.ID])
 		letter := letterOf[e.ID]
