@@ -17,15 +17,15 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// Explanation says where an event was published, which archived webhooks gave it,
-// and how its duplicates are recognised.
+// Explanation says where an event was published, which archived webhooks gave it, and
+// how its duplicates are recognised.
 type Explanation struct {
 	EventID  string       `json:"event_id"`
 	Type     schemas.Type `json:"type"`
 	Key      string       `json:"key"`
 	Identity Identity     `json:"identity"`
-	// Published are the records with the event's id, oldest first: one, or more
-	// where replicas published the event at the same time.
+	// Published are the records with the event's id, oldest first. There are several if
+	// replicas published the event at the same time.
 	Published []Found `json:"published"`
 	// Webhooks are the archived webhooks that gave the event, oldest first: the
 	// original and its redeliveries.
@@ -43,8 +43,8 @@ type Found struct {
 	webhook *webhook.Archived
 }
 
-// Identity says what an event's id is made from, and so how duplicates of the
-// event are recognised.
+// Identity says what an event's id is made from. Duplicates of the event give the same
+// id.
 type Identity string
 
 // The identities.
@@ -54,24 +54,28 @@ const (
 	IdentityUnknown       Identity = "unknown: no archived webhook of the event is verified by this configuration"
 )
 
-// Explainer reads from Kafka what explains why webhooks were duplicates. Reader
-// and Names must be set.
+// Explainer reads from Kafka why webhooks were duplicates. Reader and Names must be
+// set.
 type Explainer struct {
 	Reader *consume.Reader
 	Names  kafka.Names
-	// Endpoints verify archived webhooks again, to find the identity of their events.
+	// Endpoints are used to verify archived webhooks again, which finds the identity of
+	// their events.
 	Endpoints []webhook.Endpoint
-	// From skips records that were written before; zero reads from the beginning.
+	// From skips records that were written before this time; zero reads from the
+	// beginning.
 	From time.Time
-	// AllPartitions reads every partition of the archive, instead of those in which
-	// the keys of the events are: the key of a batch is that of its first event.
+	// AllPartitions scans every partition of the archive. Otherwise only the partitions
+	// of the events' possible keys are scanned; they may not have a batch, whose key is
+	// that of its first event.
 	AllPartitions bool
-	// Progress is told how many records of how many have been read; it may be nil.
+	// Progress is called with the number of records read so far and of all; it may be
+	// nil.
 	Progress func(done, all int64)
 }
 
-// Explain explains events, in their order. The verdict is that of the webhook
-// that the events are from; nil if there is only their ids.
+// Explain explains events, in their order. verdict is the verdict on the webhook that
+// gave the events; nil if only their ids are known.
 func (x Explainer) Explain(ctx context.Context, events []schemas.Event, verdict *webhook.Verdict) ([]*Explanation, error) {
 	s := explaining{Explainer: x, keys: map[string]bool{}, byID: map[string]*Explanation{}}
 	var all []*Explanation
@@ -119,7 +123,7 @@ type explaining struct {
 	byID map[string]*Explanation
 }
 
-// addReferencedKeys adds the merchant's ids to which the keys refer.
+// addReferencedKeys adds the merchant's ids that references give for the keys.
 func (s *explaining) addReferencedKeys(ctx context.Context) error {
 	return s.read(ctx, false, []string{s.Names.References()}, func(r consume.Record) {
 		if s.keys[string(r.Key)] && len(r.Value) > 0 {
@@ -156,8 +160,8 @@ func (s *explaining) addWebhooks(ctx context.Context) error {
 	})
 }
 
-// read calls f with the records of topics: of all partitions, or of those in which
-// the candidate keys are. References are always read from the beginning.
+// read calls f with the records of topics: those of all partitions, or of the
+// partitions of the candidate keys. It always reads references from the beginning.
 func (s *explaining) read(ctx context.Context, allPartitions bool, topics []string, f func(consume.Record)) error {
 	partitions, err := s.Reader.Partitions(ctx, topics...)
 	if err != nil {

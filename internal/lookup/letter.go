@@ -11,7 +11,7 @@ import (
 // LetterID returns the id of a dead letter: PARTITION-OFFSET in webhooks.dead.
 func LetterID(at kafka.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
 
-// ParseLetter parses an id as [LetterID] writes it. The topic may precede it, as in
+// ParseLetter parses an id that [LetterID] returned. The topic may precede it, as in
 // webhooks.dead-3-17.
 func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {
 	at := kafka.Receipt{Topic: names.Dead()}

@@ -42,12 +42,11 @@ type Item struct {
 type Finder struct {
 	Reader *consume.Reader
 	Names  kafka.Names
-	// From leaves out records that were written before it. Zero leaves out none.
+	// From leaves out records that were written before this time. Zero leaves out none.
 	From time.Time
 	// Where asks a running server for the events of ids: see [history.History.Where].
-	// If it is nil the topics are read. That takes longer, and also finds webhooks
-	// that gave no new event, and dead letters whose body contains an id of the
-	// payment.
+	// If it is nil, the topics are read. That takes longer, but also finds webhooks that
+	// gave no new event, and dead letters whose body contains an id of the payment.
 	Where func(ctx context.Context, ids []string) (history.Place, error)
 	// Progress is called with the number of records read so far and of all; it may be
 	// nil.
@@ -82,10 +81,10 @@ type search struct {
 	found map[kafka.Receipt]*Item
 }
 
-// Payment returns the records of the payment that has an id, in the order in which
-// they were written. The id may be a merchant_transaction_id, an event id, or an id
-// that the processor gave. If payments of several processors have the same id, it
-// returns the records of all of them. It is no error if there is none.
+// Payment returns the records of the payment that has an id, in the order in which they
+// were written. The id may be a merchant_transaction_id, an event id, or an id that the
+// processor gave. If payments of several processors have the same id, it returns the
+// records of all of them. If there is none, it returns no record and no error.
 func (f Finder) Payment(ctx context.Context, id string) ([]*Item, error) {
 	s := &search{Finder: f, ids: map[string]bool{id: false}, found: map[kafka.Receipt]*Item{}}
 	lookUp := s.scan
@@ -125,7 +124,7 @@ func rank(i *Item) int {
 	return 0
 }
 
-// lookUpAll looks up every id of the payment, also the ids that are found meanwhile.
+// lookUpAll looks up every id of the payment, including ids that are found meanwhile.
 func (s *search) lookUpAll(ctx context.Context, lookUp func(context.Context, []string) error) error {
 	for {
 		var ids []string
@@ -165,19 +164,19 @@ func (s *search) add(r consume.Record) {
 	s.addID(e.Subject)
 	keys := history.ReferenceKeys(e)
 	fallback := e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
-	if s.Where == nil && !fallback { // each further id is one more partition to read
+	if s.Where == nil && !fallback { // without a server, each further id is one more partition to read
 		if e.Data.KeySource != schemas.KeyFromReference {
 			return
 		}
-		keys = keys[:min(1, len(keys))] // the fallback key: redeliveries that came before the reference have it
+		keys = keys[:min(1, len(keys))] // add only the fallback key: redeliveries that came before the reference have it
 	}
 	for _, key := range keys {
 		s.addID(key)
 	}
 }
 
-// askServer asks the server for the events of ids, and reads them from Kafka. A
-// record that is not the event that the server named is left out.
+// askServer asks the server for the events of ids, and reads them from Kafka. It
+// leaves out a record that is not the event that the server named.
 func (s *search) askServer(ctx context.Context, ids []string) error {
 	place, err := s.Where(ctx, ids)
 	if err != nil {
@@ -202,7 +201,8 @@ func (s *search) askServer(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// scan reads the records whose key is one of ids, in their partitions of every topic.
+// scan reads the records whose key is one of ids, in the keys' partitions of every
+// topic.
 func (s *search) scan(ctx context.Context, ids []string) error {
 	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
 	if err != nil {
@@ -221,9 +221,9 @@ func (s *search) scan(ctx context.Context, ids []string) error {
 	})
 }
 
-// partitionsOf returns those of all partitions of topics in which records with the keys
-// are. The topics may have different numbers of partitions: the server does not start
-// then, and a command still finds what they have.
+// partitionsOf returns those of all partitions in which records with the keys are. The
+// topics may have different numbers of partitions: the server does not start then, but
+// a command still finds their records.
 func partitionsOf(all []consume.Partition, keys iter.Seq[string]) []consume.Partition {
 	count := map[string]int{}
 	for _, p := range all {
@@ -271,7 +271,7 @@ func hasID(i *Item, id string) bool {
 }
 
 // each calls f with the records of the wanted partitions, from [Finder.From] to their
-// present ends. References are read from their beginning.
+// present ends. It reads references from their beginning.
 func (s *search) each(ctx context.Context, want func(consume.Partition) bool, f func(consume.Record)) error {
 	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
 	if err != nil {
@@ -313,15 +313,15 @@ func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partit
 	})
 }
 
-// A webhook and its events are written by the same call. Their timestamps differ by
-// at most this, where a partition had to wait.
+// A webhook and its events are written by the same call. Their timestamps can differ by
+// this much, if a partition had to wait.
 const (
-	maxEarlier = time.Second     // the webhook before its event
-	maxLater   = 5 * time.Second // and after it
+	maxEarlier = time.Second     // the webhook is earlier than its event
+	maxLater   = 5 * time.Second // the webhook is later
 )
 
-// addWebhooks adds the archived webhooks of the events that have none yet, and the
-// dead letters of the payment.
+// addWebhooks adds the archived webhooks of the events that have none yet, and the dead
+// letters of the payment.
 func (s *search) addWebhooks(ctx context.Context) error {
 	missing := map[string]*Item{}
 	for _, i := range s.found {
@@ -336,10 +336,10 @@ func (s *search) addWebhooks(ctx context.Context) error {
 			}
 		}
 	}
-	for _, everyPartition := range []bool{false, true} { // first the event's own; the webhook of a batch has the key of its first event
+	for _, everyPartition := range []bool{false, true} { // first the event's own partition; the webhook of a batch is in the partition of its first event
 		for _, i := range slices.SortedFunc(maps.Values(missing), func(a, b *Item) int { return a.Time.Compare(b.Time) }) {
 			if missing[i.Event.ID] == nil {
-				continue // in the same webhook as an earlier one
+				continue // found with the webhook of an earlier event
 			}
 			if err := s.addWebhooksNear(ctx, i, everyPartition, missing); err != nil {
 				return err
@@ -395,7 +395,7 @@ func (s *search) addWebhooksNear(ctx context.Context, event *Item, everyPartitio
 }
 
 // addMentions adds the dead letters whose body contains an id of the payment. A dead
-// letter has the connector's name as key, since its payment could not be read.
+// letter's key is the connector's name, because its payment could not be read.
 func (s *search) addMentions(ctx context.Context) error {
 	ids := map[string]bool{}
 	for id := range s.ids {
@@ -419,7 +419,7 @@ func (s *search) addMentions(ctx context.Context) error {
 	})
 }
 
-// minIDLength is the length in bytes from which an id in a body is not a coincidence.
+// minIDLength is the length in bytes from which an id in a body is no coincidence.
 const minIDLength = 5
 
 // containsID reports whether a body contains an id as a separate word.
@@ -443,7 +443,7 @@ func containsID(body []byte, id string) bool {
 	}
 }
 
-// addHandledLetters adds the dead letters that a found record says were handled.
+// addHandledLetters adds the dead letters that the found records mark as handled.
 func (s *search) addHandledLetters(ctx context.Context) error {
 	var at []kafka.Receipt
 	for _, i := range s.found {

@@ -81,7 +81,8 @@ func (r *rig) webhook(topic, key, body string, events ...string) kafka.Record {
 	return w
 }
 
-// find returns what is found: the ids of events and the bodies of webhooks.
+// find returns the ids of the events and the bodies of the webhooks that a look-up
+// finds.
 func find(t *testing.T, f lookup.Finder, id string) (all []string) {
 	t.Helper()
 	items, err := f.Payment(t.Context(), id)
@@ -99,11 +100,11 @@ func find(t *testing.T, f lookup.Finder, id string) (all []string) {
 	return all
 }
 
-// TestBatch: the webhook of a batch has the key of its first event, and is found for
+// TestBatch: the webhook of a batch has the key of its first event, but is found for
 // each of its events.
 func TestBatch(t *testing.T) {
 	r := newRig(t)
-	other := "b" // in another partition
+	other := "b" // a key in another partition than "a"
 	for n := 0; kafka.PartitionOf([]byte(other), partitions) == kafka.PartitionOf([]byte("a"), partitions); n++ {
 		other = fmt.Sprint("b", n)
 	}
@@ -125,12 +126,12 @@ func TestBatch(t *testing.T) {
 			"event-b": {"batch", "event-b"}, "nobody": nil, "captured": nil, "stripe": nil, "": nil, "event-": nil,
 		} {
 			if got := find(t, f, id); !slices.Equal(got, want) {
-				t.Errorf("%q: %q, want %q (asking a server: %v)", id, got, want, f.Where != nil)
+				t.Errorf("%q: found %q, want %q (asked a server: %v)", id, got, want, f.Where != nil)
 			}
 		}
 		f.From = time.Now().Add(time.Hour)
 		if got := find(t, f, "a"); got != nil {
-			t.Errorf("from an hour to come: %q", got)
+			t.Errorf("from an hour from now: found %q, want nothing", got)
 		}
 	}
 }
@@ -146,16 +147,16 @@ func TestMentions(t *testing.T) {
 	want := []string{"event-1", "order-1", "order-10 order-1", "x=pi_order-1&y", `{"id":"order-1"}`}
 	for _, id := range []string{"order-1", "event-1"} {
 		if got := find(t, f, id); !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", id, got, want)
+			t.Errorf("%q: found %q, want %q", id, got, want)
 		}
 	}
 	if got := find(t, f, "order-10"); !slices.Equal(got, []string{"order-10 order-1", `{"id":"order-10"}`}) {
-		t.Errorf("of a payment that has only letters: %q", got)
+		t.Errorf("a payment that has only dead letters: found %q", got)
 	}
 }
 
-// TestAnotherServer: the answer of a server of another cluster is checked against the
-// records.
+// TestAnotherServer: the server that answers may belong to another cluster. Records
+// that are not the events that it names are left out.
 func TestAnotherServer(t *testing.T) {
 	r := newRig(t)
 	at := r.write(t, r.event(t, "event-a", "a"), r.event(t, "event-c", "c"))
@@ -165,11 +166,11 @@ func TestAnotherServer(t *testing.T) {
 		return history.Place{Events: []history.Located{{ID: "event-a", Receipt: at[1]}, {ID: "event-a", Receipt: gone}}}, nil
 	}}
 	if got := find(t, f, "a"); slices.Contains(got, "event-c") {
-		t.Errorf("found %q", got)
+		t.Errorf("found %q, want no event-c", got)
 	}
 }
 
-// TestParseLetter: an id that LetterID writes is parsed, and others are refused.
+// TestParseLetter: ids that LetterID returns are parsed, and other texts are refused.
 func TestParseLetter(t *testing.T) {
 	names := kafka.Names{Prefix: "shop-1."}
 	want := kafka.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
@@ -180,7 +181,7 @@ func TestParseLetter(t *testing.T) {
 	}
 	for _, id := range []string{"", "3", "3-", "-17", "3-x", "x-3", "other.webhooks.dead-3-17", "3--1", "99999999999-1"} {
 		if got, err := lookup.ParseLetter(names, id); err == nil {
-			t.Errorf("%q is %v", id, got)
+			t.Errorf("%q was parsed as %v, want an error", id, got)
 		}
 	}
 }

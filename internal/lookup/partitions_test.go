@@ -8,7 +8,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// TestPartitionsOf: a key is looked for in its partition of each topic, also where topics
+// TestPartitionsOf: a key is looked up in its partition of each topic, even if topics
 // have different numbers of partitions.
 func TestPartitionsOf(t *testing.T) {
 	var all []consume.Partition
@@ -21,7 +21,7 @@ func TestPartitionsOf(t *testing.T) {
 		got := partitionsOf(all, slices.Values([]string{key}))
 		for topic, n := range map[string]int{"payment.captured": 12, "webhooks.received": 5, "webhooks.references": 1} {
 			if want := (consume.Partition{Topic: topic, Number: kafka.PartitionOf([]byte(key), n)}); !slices.Contains(got, want) {
-				t.Errorf("%s: %v lacks %v", key, got, want)
+				t.Errorf("%s: got %v, want it to include %v", key, got, want)
 			}
 		}
 		if len(got) != 3 {

@@ -18,7 +18,7 @@ type Reference struct {
 	Key                   string    `json:"key"` // connector:account:id
 	MerchantTransactionID string    `json:"merchant_transaction_id"`
 	Since                 time.Time `json:"since"`    // when the record was written
-	EventID               string    `json:"event_id"` // of the event that had both ids
+	EventID               string    `json:"event_id"` // the event that had both ids
 }
 
 // Matches reports whether an id is the reference's key, the processor's id in it,
@@ -27,10 +27,10 @@ func (r Reference) Matches(id string) bool {
 	return r.Key == id || strings.HasSuffix(r.Key, ":"+id) || r.MerchantTransactionID == id
 }
 
-// EachReference calls f with every reference that was written until now, also
-// with repeated ones, whose first counts. If id is a key, connector:account:id, it
-// reads that key's partition only. After each fetch from Kafka it calls progress,
-// which may be nil, with how many records of how many have been read.
+// EachReference calls f with every reference that was written until now. A reference
+// may be repeated; the first counts. If id is a key, connector:account:id, only that
+// key's partition is read. After each fetch from Kafka it calls progress, which may be
+// nil, with the number of records read so far and of all.
 func EachReference(ctx context.Context, reader *consume.Reader, names kafka.Names, id string, progress func(done, all int64), f func(Reference)) error {
 	partitions, err := reader.Partitions(ctx, names.References())
 	if err != nil {
