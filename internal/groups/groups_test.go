@@ -37,8 +37,8 @@ func mover(t *testing.T) (m groups.Mover, brokers []string) {
 	return m, c.Brokers
 }
 
-// TestPlan: a plan has the moves of the named topics, or of those in which the
-// group has an offset, and changes nothing until it is committed.
+// TestPlan: a plan has the moves of the named topics, or of the topics in which the
+// group has an offset. It changes nothing until it is committed.
 func TestPlan(t *testing.T) {
 	m, brokers := mover(t)
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -58,7 +58,7 @@ func TestPlan(t *testing.T) {
 		return m.Plan(t.Context(), "fulfilment", topics, to)
 	}
 	if _, err := plan(groups.Earliest); err == nil || !strings.Contains(err.Error(), "has no offset in a topic") {
-		t.Errorf("a group without offsets: %v", err)
+		t.Errorf("a group without offsets: got error %v", err)
 	}
 	first, err := plan(groups.Offset(7), "payment.captured:2")
 	if want := []groups.Move{{topic, 2, -1, 7, 0}}; err != nil || !slices.Equal(first, want) {
@@ -106,8 +106,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestMembers: the error names the members of a group, whatever client they use
-// and whatever is in their metadata.
+// TestMembers: the error names the members of a group, whichever client they use and
+// whatever their metadata contains.
 func TestMembers(t *testing.T) {
 	m, brokers := mover(t)
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
@@ -117,8 +117,8 @@ func TestMembers(t *testing.T) {
 	defer client.Close()
 	const topics = "\x00\x00\x00\x01\x00\x15shop.payment.captured" // an array of one
 	for name, member := range map[string]struct{ metadata, assignment string }{
-		// As Java's consumer sends them: user data of -1 is null, owned partitions
-		// with version 1, the generation with 2, the rack with 3.
+		// The metadata as Java's consumer sends it: user data with the length -1 is null.
+		// Version 1 adds the owned partitions, 2 the generation, 3 the rack.
 		"range, version 3": {"\x00\x03" + topics + "\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff",
 			"\x00\x03" + topics + "\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff"},
 		"cooperative-sticky, version 3": {"\x00\x03" + topics + "\x00\x00\x00\x04\x00\x00\x00\x07" + topics + "\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x07" + "\x00\x06rack-1",
@@ -154,7 +154,7 @@ func TestMembers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := m.Commit(t.Context(), group, []groups.Move{{Topic: "shop.payment.captured"}}); !errors.As(err, &members) {
-			t.Errorf("%s: committed with a member: %v", name, err)
+			t.Errorf("%s: commit while the group has a member: %v", name, err)
 		}
 	}
 }
