@@ -14,7 +14,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// decode reads a sealed batch with kafka-go, which checks the checksum.
+// decode decodes a sealed batch with kafka-go, and checks its checksum.
 func decode(t testing.TB, b *batch) []read {
 	t.Helper()
 	if got, want := binary.BigEndian.Uint32(b.wire[lengthSize+17:]), crc32.Checksum(b.wire[lengthSize+21:], castagnoli); got != want {
@@ -48,7 +48,7 @@ func batchOf(values ...string) *batch {
 // TestWaited takes records out of a batch that is not sent yet.
 func TestWaited(t *testing.T) {
 	var values []string
-	for n := range 300 { // indexes of one and of two bytes
+	for n := range 300 { // enough for record indexes of one and of two bytes
 		values = append(values, fmt.Sprint("value ", n))
 	}
 	b := batchOf(values...)
@@ -65,7 +65,7 @@ func TestWaited(t *testing.T) {
 	got := decode(t, w)
 	for i, v := range left {
 		if string(got[i].value) != v || got[i].offset != int64(i) || string(got[i].headers[0].Value) != v || w.slots[i].index != i || w.slots[i].batch != w {
-			t.Errorf("record %d is %q at %d, want %q", i, got[i].value, got[i].offset, v)
+			t.Errorf("record %d is %q with offset %d, want %q", i, got[i].value, got[i].offset, v)
 		}
 	}
 	if len(got) != len(left) {
@@ -73,7 +73,7 @@ func TestWaited(t *testing.T) {
 	}
 	for i, one := range batchOf(values...).singles() {
 		if one.seal(producerID{}, 0, nil); string(decode(t, one)[0].value) != values[i] {
-			t.Errorf("single %d is not %q", i, values[i])
+			t.Errorf("record %d of the batches is not %q", i, values[i])
 		}
 	}
 }
@@ -89,7 +89,7 @@ func FuzzBatch(f *testing.F) {
 			b.add(&r, now+int64(i)*(age%1_000_000), new(slot))
 			size := recordSize(&r, int64(i)*(age%1_000_000), i)
 			if size > recordSize(&r, 0, 0)+recordRoom {
-				t.Fatalf("a record of %d bytes takes %d", recordSize(&r, 0, 0), size)
+				t.Fatalf("a record of %d bytes was encoded in %d", recordSize(&r, 0, 0), size)
 			}
 		}
 		b.seal(producerID{1 << 40, 3, true}, sequence, nil)
@@ -109,7 +109,7 @@ func FuzzBatch(f *testing.F) {
 func TestSequenceAfter(t *testing.T) {
 	for _, test := range []struct{ from, n, want int32 }{{0, 1, 1}, {1<<31 - 1, 1, 0}, {1<<31 - 2, 1, 1<<31 - 1}, {1<<31 - 5, 10, 5}} {
 		if got := nextSequence(test.from, int(test.n)); got != test.want {
-			t.Errorf("after %d records from %d comes %d, want %d", test.n, test.from, got, test.want)
+			t.Errorf("%d records after sequence %d: next is %d, want %d", test.n, test.from, got, test.want)
 		}
 	}
 }

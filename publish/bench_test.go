@@ -13,8 +13,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// BenchmarkPublish has callers publish one record of 1 KiB after the other, to
-// a fake Kafka in the same process, whose cost is in the figures.
+// BenchmarkPublish measures callers that publish records of 1 KiB, each one after the
+// other, to a fake Kafka in the same process. The fake's cost is in the figures.
 func BenchmarkPublish(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
@@ -24,7 +24,7 @@ func BenchmarkPublish(b *testing.B) {
 			}
 			value := make([]byte, 1024)
 			var caller atomic.Int64
-			b.SetParallelism(max(1, callers/2)) // times GOMAXPROCS
+			b.SetParallelism(max(1, callers/2)) // is multiplied by GOMAXPROCS
 			b.ReportAllocs()
 			b.ResetTimer()
 			one := func(key []byte) {

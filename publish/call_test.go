@@ -10,9 +10,9 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// TestDeadlineAtAnswer has a caller's deadline pass at the moment the broker's
-// acknowledgement comes: it gets an error or a receipt, and never one that says
-// nothing. What was refused and is written is in the ledger, and nothing else.
+// TestDeadlineAtAnswer lets a caller's deadline pass at the moment when the broker's
+// acknowledgement comes. The caller gets either an error or a complete receipt. The
+// ledger has exactly the records that were written though their caller was refused.
 func TestDeadlineAtAnswer(t *testing.T) {
 	k := newCluster(Config{}.withDefaults())
 	defer k.stop()
@@ -43,13 +43,13 @@ func TestDeadlineAtAnswer(t *testing.T) {
 		if err == nil {
 			acknowledged++
 			if at[0] != (kafka.Receipt{Topic: "a", Offset: 42}) || e != nil {
-				t.Fatalf("acknowledged with the receipt %+v, and the ledger has %+v", at[0], e)
+				t.Fatalf("acknowledged with the receipt %+v and the ledger entry %+v, want offset 42 and no entry", at[0], e)
 			}
 			continue
 		}
 		refused++
 		if e == nil || e.fate != stored || e.receipt.Offset != 42 {
-			t.Fatalf("refused with %v, and the ledger has %+v, want what is written", err, e)
+			t.Fatalf("refused with %v and the ledger entry %+v, want an entry with offset 42", err, e)
 		}
 	}
 	t.Logf("%d acknowledged, %d refused", acknowledged, refused)

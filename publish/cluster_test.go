@@ -6,9 +6,10 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// TestPartitionsThatComeBack: a partition that was gone from the metadata goes
-// on with its sequence. Beginning anew with a producer id that its log knows,
-// the broker would take a new batch for one that it has, and write nothing.
+// TestPartitionsThatComeBack: a partition that was missing in the metadata for a while
+// continues with its sequence number. If it began at 0 with a producer id that the
+// partition's log has, the broker would take a new batch for a duplicate and not write
+// it.
 func TestPartitionsThatComeBack(t *testing.T) {
 	k := newCluster(Config{}.withDefaults())
 	defer k.stop()
@@ -30,7 +31,7 @@ func TestPartitionsThatComeBack(t *testing.T) {
 		t.Fatalf("%d partitions, want 1", n)
 	}
 	if last.leader != nil || last.leaderlessSince.IsZero() {
-		t.Error("the partition that is gone has a leader")
+		t.Error("the missing partition has a leader")
 	}
 	k.applyTopic(topic, list(3), nil)
 	if back := (*topic.parts.Load())[2]; back != last || back.sequence != 42 {

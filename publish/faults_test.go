@@ -17,7 +17,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// produces makes the cluster answer n produce requests as answer says.
+// produces makes the cluster answer n produce requests with the function answer.
 func produces(c *kfake.Cluster, n int, answer func(*kmsg.ProduceRequest) (kmsg.Response, error)) {
 	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		if n == 0 {
@@ -31,8 +31,8 @@ func produces(c *kfake.Cluster, n int, answer func(*kmsg.ProduceRequest) (kmsg.R
 	})
 }
 
-// TestFaults has processors deliver through each fault, and looks for records
-// that are lost, doubled, out of order, or not where their receipts say.
+// TestFaults publishes through each fault, and checks that no record is lost,
+// duplicated, out of order, or elsewhere than its receipt says.
 func TestFaults(t *testing.T) {
 	code := func(e *kerr.Error, count int) func(*kfake.Cluster, *wire) {
 		return func(c *kfake.Cluster, _ *wire) {
@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault func(*kfake.Cluster, *wire)
-		ids   float64 // producer ids taken
+		ids   float64 // producer ids requested
 	}{
 		{"not leader", code(kerr.NotLeaderForPartition, 3), 1},
 		{"leaders move", func(c *kfake.Cluster, _ *wire) { c.ShufflePartitionLeaders() }, 1},
@@ -88,14 +88,14 @@ func TestFaults(t *testing.T) {
 			s.run(t)
 			s.conserved(t, c, 3)
 			if got := counted(t, p.cluster.metrics.ids); got < test.ids || got > 3*test.ids {
-				t.Errorf("%v producer ids taken, want about %v", got, test.ids)
+				t.Errorf("%v producer ids requested, want about %v", got, test.ids)
 			}
 		})
 	}
 }
 
-// TestLate refuses a caller whose record is written all the same: the answer
-// comes too late. Its redelivery is answered with the receipt of the first.
+// TestLate refuses a caller whose record is written nevertheless, because the broker
+// answers too late. The record's redelivery gets the first record's receipt.
 func TestLate(t *testing.T) {
 	w := &wire{}
 	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 200 * time.Millisecond}
@@ -110,7 +110,7 @@ func TestLate(t *testing.T) {
 		t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	if took := time.Since(begin); took > time.Second {
-		t.Errorf("the first refusal took %v", took)
+		t.Errorf("the first refusal took %v, want at most 1 s", took)
 	}
 	for name, r := range map[string][]kafka.Record{"redelivered": first, "another": {{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}} {
 		begin = time.Now()
@@ -118,26 +118,26 @@ func TestLate(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); took > 50*time.Millisecond {
-			t.Errorf("%s: the refusal took %v", name, took)
+			t.Errorf("%s: the refusal took %v, want at most 50 ms", name, took)
 		}
 	}
 	release()
 	again := eventually(t, p, first)
 	once := readBack(t, c, "a", 3)
 	if len(once) != 2 || string(once[1].value) != "1" || once[1].offset != again[0].Offset {
-		t.Errorf("got %d records, the second %q, receipt %+v", len(once), once[1].value, again[0])
+		t.Errorf("got %d records, the second %q, and the receipt %+v", len(once), once[1].value, again[0])
 	}
 	if !again[0].Earlier {
-		t.Error("the receipt does not say that it is of the record of an earlier call")
+		t.Error("the receipt does not say that an earlier call wrote the record")
 	}
 	if other := readBack(t, c, "b", 3); len(other) != 1 {
-		t.Errorf("the record without an id is there %d times", len(other))
+		t.Errorf("the record without an id was written %d times, want once", len(other))
 	}
 }
 
-// TestThrottled: while a broker's quota is used up nothing is sent to it, where it
-// would lie unread and be written late, and callers who cannot wait so long are
-// refused at once.
+// TestThrottled: while a broker's quota is used up, nothing is sent to it: the broker
+// would read the request late, and write its records after their callers left. Callers
+// who cannot wait that long are refused at once.
 func TestThrottled(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	var asked []time.Time
@@ -172,18 +172,18 @@ func TestThrottled(t *testing.T) {
 	}
 	begin := time.Now()
 	if err := put("3"); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), "quota") {
-		t.Errorf("while the broker rests for 5 s: %v, want that a quota is used up", err)
+		t.Errorf("while the broker throttles for 5 s: got %v, want an error that names the quota", err)
 	}
 	if took := time.Since(begin); took > 200*time.Millisecond {
-		t.Errorf("that took %s", took)
+		t.Errorf("the refusal took %s, want at most 200 ms", took)
 	}
 	if len(asked) != 2 || asked[1].Sub(asked[0]) < 300*time.Millisecond {
-		t.Errorf("%d requests, want a second one 300 ms after the first at least", len(asked))
+		t.Errorf("%d requests, want 2 that are at least 300 ms apart", len(asked))
 	}
 }
 
-// TestLateNotWritten has the broker say, after its caller left, that it did
-// not write: the redelivery is.
+// TestLateNotWritten lets the broker answer, after the caller left, that it did not
+// write the record. The redelivery is written.
 func TestLateNotWritten(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
@@ -196,21 +196,21 @@ func TestLateNotWritten(t *testing.T) {
 			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); n > 0 && took > 50*time.Millisecond {
-			t.Errorf("refusal %d took %v", n, took)
+			t.Errorf("refusal %d took %v, want at most 50 ms", n, took)
 		}
 		begin = time.Now()
 	}
 	if n := p.cluster.ledger.size.Load(); n != 0 {
-		t.Errorf("%d records remembered, none of which is written", n)
+		t.Errorf("the ledger has %d records, want none: none was written", n)
 	}
 	fault.Remove()
 	if eventually(t, p, r); len(readBack(t, c, "a", 3)) != 1 {
-		t.Error("its redelivery is not there once")
+		t.Error("the redelivery is not written exactly once")
 	}
 }
 
-// TestOnePatience has troubles follow each other: a caller that has waited for
-// one does not wait as long again for the next, nor until the next attempt.
+// TestOnePatience lets several faults follow each other. A caller's patience covers all
+// of them together: it does not begin again with the next fault or attempt.
 func TestOnePatience(t *testing.T) {
 	for name, next := range map[string]func(*partition, *broker){
 		"the next attempt": func(*partition, *broker) {},
@@ -227,7 +227,7 @@ func TestOnePatience(t *testing.T) {
 			if err := p.addRecord(&c.records[0], &c.slots[0], since); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // the second is followed by a pause
+			for range 2 { // a pause follows the second refusal
 				p.onResponse(p.nextBatch(b, 1<<20), kafkago.NotEnoughReplicas, -1, nil)
 			}
 			if name != "the next attempt" {
@@ -238,17 +238,17 @@ func TestOnePatience(t *testing.T) {
 			next(p, b)
 			p.failWaiters(since.Add(59 * time.Second))
 			if fate := c.slots[0].fate; fate != waiting {
-				t.Fatalf("refused before its patience ended: fate %d", fate)
+				t.Fatalf("refused before its patience was over: fate %d", fate)
 			}
 			p.failWaiters(since.Add(time.Minute))
 			if !errors.Is(c.slots[0].err, kafka.ErrUnavailable) {
-				t.Errorf("it waits still: %v", c.slots[0].err)
+				t.Errorf("it still waits after its patience was over: %v", c.slots[0].err)
 			}
 		})
 	}
 }
 
-// TestDown gives records to a producer whose brokers are gone.
+// TestDown publishes records after all brokers have gone.
 func TestDown(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
@@ -267,13 +267,13 @@ func TestDown(t *testing.T) {
 			t.Fatalf("got %v, want %v", err, kafka.ErrUnavailable)
 		}
 		if took := time.Since(begin); took > time.Second || n >= 12 && took > 50*time.Millisecond {
-			t.Errorf("refusal %d took %v: %v", n, took, err)
+			t.Errorf("refusal %d took too long, %v: %v", n, took, err)
 		}
 	}
 }
 
-// TestDeadline has the caller's deadline pass before the producer's patience:
-// what was not sent is not written.
+// TestDeadline lets the caller's deadline pass before the producer's patience is over.
+// A record that was not sent by then is not written.
 func TestDeadline(t *testing.T) {
 	w := &wire{}
 	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, Patience: 10 * time.Second}
@@ -301,18 +301,18 @@ func TestDeadline(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	if got := readBack(t, c, "a", 3); len(got) != 1 {
-		t.Errorf("%d records written, want the one that was sent", len(got))
+		t.Errorf("%d records written, want only the one that was sent", len(got))
 	}
 	if _, err := p.Publish(kafkatest.Within(t, time.Second), queued); err != nil {
 		t.Fatal(err)
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 2 || string(got[1].value) != "queued" {
-		t.Errorf("got %d records, want the redelivered one after the other", len(got))
+		t.Errorf("got %d records, want 2, the redelivered one last", len(got))
 	}
 }
 
-// TestGivenUp has a record sent without an answer, and then its producer id
-// refused: nobody can tell whether it is written, and it is not written again.
+// TestGivenUp lets a request end without an answer, and then lets the broker refuse its
+// producer id. The record's outcome is unknown, and it is not sent again.
 func TestGivenUp(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond, RememberFor: time.Second}
@@ -332,18 +332,18 @@ func TestGivenUp(t *testing.T) {
 		}
 	}
 	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{{Topic: "a", ID: "2", Key: []byte("k"), Value: []byte("2")}}); err != nil {
-		t.Errorf("the next record: %v", err)
+		t.Errorf("a record that follows: %v", err)
 	}
 	if got := counted(t, p.cluster.metrics.lost); got != 1 {
 		t.Errorf("%v records counted as given up, want 1", got)
 	}
 	time.Sleep(time.Second)
 	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), r); err != nil {
-		t.Errorf("once it is forgotten: %v", err)
+		t.Errorf("after RememberFor: %v", err)
 	}
 }
 
-// TestWrap goes over the end of the sequence numbers, and recreates the topic.
+// TestWrap passes the highest sequence number, and recreates the topic.
 func TestWrap(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
@@ -370,7 +370,8 @@ func TestWrap(t *testing.T) {
 	s.conserved(t, c, 3)
 }
 
-// TestNeighbours has one record of a batch refused for itself.
+// TestNeighbours: the broker refuses one record of a batch as too large, and the others
+// are written.
 func TestNeighbours(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}}
@@ -378,7 +379,7 @@ func TestNeighbours(t *testing.T) {
 	if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
-	(*p.cluster.topics.Load())["a"].limit.Store(10 << 20) // as if it was lowered since
+	(*p.cluster.topics.Load())["a"].limit.Store(10 << 20) // as if the topic's limit was lowered after the metadata was read
 	records := make([]kafka.Record, 5)
 	for i := range records {
 		records[i] = kafka.Record{Topic: "a", ID: fmt.Sprint(i), Key: []byte("k"), Value: make([]byte, 100)}
@@ -389,7 +390,7 @@ func TestNeighbours(t *testing.T) {
 		t.Errorf("got %v, want %v", err, kafka.ErrRefused)
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 4 {
-		t.Errorf("%d of 4 good records written", len(got))
+		t.Errorf("%d records written, want the 4 good ones", len(got))
 	}
 	good := append(records[:2:2], records[3:]...)
 	if _, err := p.Publish(kafkatest.Within(t, 5*time.Second), good); err != nil {
@@ -400,7 +401,7 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-// TestBytes fills the memory that is allowed.
+// TestBytes uses up [Config.MaxBytes].
 func TestBytes(t *testing.T) {
 	w := &wire{}
 	c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t, kfake.ListenFn(w.listen)).ListenAddrs()}, MaxBytes: 10_000, Patience: 10 * time.Second}
@@ -423,11 +424,11 @@ func TestBytes(t *testing.T) {
 		t.Error(err)
 	}
 	if n := p.cluster.pendingBytes.Load(); n != 0 {
-		t.Errorf("%d bytes are still held", n)
+		t.Errorf("%d bytes are still reserved", n)
 	}
 }
 
-// eventually delivers records until there are receipts.
+// eventually publishes records again until it gets receipts.
 func eventually(t *testing.T, p *Producer, r []kafka.Record) []kafka.Receipt {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {

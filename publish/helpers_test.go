@@ -27,7 +27,7 @@ func start(t testing.TB, c Config) *Producer {
 	return p
 }
 
-// read is a record as a consumer gets it.
+// read is a record as a consumer reads it.
 type read struct {
 	topic      string
 	partition  int
@@ -36,7 +36,7 @@ type read struct {
 	headers    []kafkago.Header
 }
 
-// readBack returns what is in a topic's partitions.
+// readBack returns the records in a topic's partitions.
 func readBack(t testing.TB, c Config, topic string, partitions int) []read {
 	t.Helper()
 	client, hangUp := c.Kafka.Client()
@@ -79,20 +79,20 @@ func bytesOf(t testing.TB, b kafkago.Bytes) []byte {
 	return all
 }
 
-// senders are processors: each sends records of its own key one after the
-// other, and again, until it has a receipt.
+// senders simulate processors. Each sends the records of its own key one after the
+// other, and repeats each until it has a receipt.
 type senders struct {
 	p        *Producer
 	topics   []string
 	callers  int
 	each     int
 	deadline time.Duration
-	pace     time.Duration // between one record and the next
-	after    func(n int64) // is told how many are acknowledged
+	pace     time.Duration // pause between two records
+	after    func(n int64) // called with the number of acknowledged records
 
 	mu       sync.Mutex
 	receipts map[string]kafka.Receipt // by id
-	slowest  time.Duration            // answer
+	slowest  time.Duration            // the longest time until an answer
 	refused  int
 }
 
@@ -149,8 +149,8 @@ func (s *senders) deliver(t testing.TB, records []kafka.Record) {
 	}
 }
 
-// conserved checks that the topics hold each record once, where its receipt
-// says, and those of a key in order.
+// conserved checks that the topics hold each record once, at the offset of its receipt,
+// and the records of each key in order.
 func (s *senders) conserved(t testing.TB, c Config, partitions int) {
 	t.Helper()
 	if want := s.callers * s.each * len(s.topics); len(s.receipts) != want {
@@ -164,17 +164,17 @@ func (s *senders) conserved(t testing.TB, c Config, partitions int) {
 			at, ok := s.receipts[id]
 			seen[id]++
 			if !ok || seen[id] > 1 {
-				t.Errorf("%s is there %d times, acknowledged: %v", id, seen[id], ok)
+				t.Errorf("%s was written %d times, acknowledged: %v", id, seen[id], ok)
 			}
 			if at.Topic != topic || at.Partition != r.partition || at.Offset != r.offset && at.Offset != -1 {
-				t.Errorf("%s is at %s/%d/%d, its receipt says %+v", id, topic, r.partition, r.offset, at)
+				t.Errorf("%s is at %s/%d/%d, but its receipt is %+v", id, topic, r.partition, r.offset, at)
 			}
 			var caller, n int
 			if _, err := fmt.Sscanf(id, topic+"-%d-%d", &caller, &n); err != nil {
 				t.Fatal(err)
 			}
 			if want := last[string(r.key)]; n != want {
-				t.Errorf("key %s has number %d, want %d", r.key, n, want)
+				t.Errorf("key %s: next record is number %d, want %d", r.key, n, want)
 			}
 			last[string(r.key)]++
 		}
@@ -187,14 +187,14 @@ func (s *senders) conserved(t testing.TB, c Config, partitions int) {
 	t.Logf("%d records, %d refusals, the slowest answer took %v", len(s.receipts), s.refused, s.slowest)
 }
 
-// wire is the network between the producer and fake brokers, for ListenFn. It
-// spoils produce requests: others pass.
+// wire is the network between the producer and the fake brokers, for ListenFn. It
+// injects faults into produce requests only.
 type wire struct {
-	loseAnswers atomic.Int32 // so many are written, and the connection cut in place of the answer
-	cutRequests atomic.Int32 // so many are cut before the broker has all of it
+	loseAnswers atomic.Int32 // number of requests whose connection is cut after they are written, before the answer
+	cutRequests atomic.Int32 // number of requests that are cut before the broker has all of them
 
 	mu   sync.Mutex
-	held chan struct{} // answers wait for it
+	held chan struct{} // answers wait until it is closed
 }
 
 func (w *wire) listen(network, address string) (net.Listener, error) {
@@ -202,7 +202,7 @@ func (w *wire) listen(network, address string) (net.Listener, error) {
 	return &wireListener{l, w}, err
 }
 
-// hold holds answers back until what it returns is called.
+// hold delays all answers until release is called.
 func (w *wire) hold() (release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -229,14 +229,14 @@ func (l *wireListener) Accept() (net.Conn, error) {
 type wireConn struct {
 	net.Conn
 	*wire
-	head    []byte // the frame's first six bytes: length, api key
-	left    int    // of the frame
+	head    []byte // the first six bytes of the frame: length and API key
+	left    int    // bytes that are left of the frame
 	produce atomic.Bool
 }
 
 func (c *wireConn) Read(b []byte) (int, error) {
 	if need := 6 - len(c.head); need > 0 && len(b) > need {
-		b = b[:need] // to see what it is before its rest is read
+		b = b[:need] // read the head alone, to see which request it is
 	}
 	n, err := c.Conn.Read(b)
 	for _, x := range b[:n] {
@@ -275,7 +275,7 @@ func (c *wireConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// take takes one of n, if one is left.
+// take decrements n and returns true if n is positive.
 func take(n *atomic.Int32) bool {
 	for {
 		v := n.Load()

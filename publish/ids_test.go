@@ -17,7 +17,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// lines is a log that may be read while it is written.
+// lines is a log that a test may read while it is written.
 type lines struct{ text atomic.Pointer[[]byte] }
 
 func (l *lines) Write(b []byte) (int, error) {
@@ -37,9 +37,9 @@ func (l *lines) String() string {
 	return ""
 }
 
-// TestNoProducerID: where Kafka gives no producer id it is asked again at a pace, over
-// the connections that are there; callers are told why, the log once; readiness is
-// not given, and all goes on with the first id, though nobody published meanwhile.
+// TestNoProducerID: while Kafka gives no producer id, the producer asks again with a
+// back-off and over few connections. Callers get the reason, and it is logged once. The
+// producer is not ready until it gets an id, even if nobody publishes meanwhile.
 func TestNoProducerID(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -81,39 +81,40 @@ func TestNoProducerID(t *testing.T) {
 			begin := time.Now()
 			_, err := p.Publish(kafkatest.Within(t, 4*time.Second), records)
 			if !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 2*time.Second {
-				t.Errorf("after %s: %v; want %v with %q after half a second", time.Since(begin).Round(time.Millisecond), err, kafka.ErrUnavailable, test.text)
+				t.Errorf("got %[2]v after %[1]s; want %[3]v with %[4]q after half a second", time.Since(begin).Round(time.Millisecond), err, kafka.ErrUnavailable, test.text)
 			}
 			begin = time.Now()
 			if _, err := p.Publish(kafkatest.Within(t, 4*time.Second), records); err == nil || !strings.Contains(err.Error(), test.text) || time.Since(begin) > 300*time.Millisecond {
-				t.Errorf("the next caller: %v after %s, want to be told at once", err, time.Since(begin))
+				t.Errorf("the next caller: got %v after %s, want the reason at once", err, time.Since(begin))
 			}
 			if err := p.Ready(kafkatest.Within(t, 4*time.Second), []string{"a", "b"}); !errors.Is(err, kafka.ErrUnavailable) || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("ready: %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
+				t.Errorf("ready: got %v, want %v with %q", err, kafka.ErrUnavailable, test.text)
 			}
 			time.Sleep(2 * time.Second)
 			if a, c := asked.Load(), connections.Load(); a < 3 || a > 15 || c > 30 || test.code != nil && c > 6 {
 				t.Errorf("%d requests for a producer id, %d connections in %s", a, c, time.Since(begin).Round(time.Millisecond))
 			}
 			if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "nothing can be published without a producer id") {
-				t.Errorf("want one line of log, got\n%s", log)
+				t.Errorf("want one log line, got\n%s", log)
 			}
 			refuses.Store(false)
 			for end := time.Now().Add(2 * kafka.ProducerIDMaxBackoff); p.Ready(kafkatest.Within(t, time.Second), []string{"a", "b"}) != nil; time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
-					t.Fatal("not ready, and producer ids are given again")
+					t.Fatal("not ready, though Kafka gives producer ids again")
 				}
 			}
 			if _, err := p.Publish(kafkatest.Within(t, time.Second), records); err != nil {
 				t.Error(err)
 			}
 			if !strings.Contains(log.String(), "gives a producer id again") {
-				t.Errorf("the log does not say that it is over:\n%s", log)
+				t.Errorf("the log does not say that Kafka gives producer ids again:\n%s", log)
 			}
 		})
 	}
 }
 
-// TestIDsForSome: partitions that have a producer id go on while Kafka gives no new one.
+// TestIDsForSome: while Kafka gives no new producer id, partitions that have one
+// continue to publish.
 func TestIDsForSome(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 300 * time.Millisecond}
@@ -132,15 +133,15 @@ func TestIDsForSome(t *testing.T) {
 	})
 	p.cluster.ids.current.Store(nil)
 	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{other}); !errors.Is(err, kafka.ErrUnavailable) {
-		t.Errorf("without an id: %v, want %v", err, kafka.ErrUnavailable)
+		t.Errorf("a partition without an id: got %v, want %v", err, kafka.ErrUnavailable)
 	}
 	if _, err := p.Publish(kafkatest.Within(t, 2*time.Second), []kafka.Record{one}); err != nil {
-		t.Errorf("with an id: %v", err)
+		t.Errorf("a partition with an id: %v", err)
 	}
 }
 
-// TestNoAnswer: a broker that takes connections and answers no produce request is
-// connected to at a pace.
+// TestNoAnswer: a broker accepts connections but answers no produce request. The
+// producer connects to it with a back-off.
 func TestNoAnswer(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	c := Config{Kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, Patience: 200 * time.Millisecond}
@@ -164,6 +165,6 @@ func TestNoAnswer(t *testing.T) {
 		}
 	}
 	if n := connections.Load(); n > 40 {
-		t.Errorf("%d connections in 2 s", n)
+		t.Errorf("%d connections in 2 s, want at most 40", n)
 	}
 }

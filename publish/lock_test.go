@@ -15,8 +15,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
-// TestLock: one of many at once gets the lock of a topic set, and whoever does
-// not is told who did; what a former holder sends later is written nowhere.
+// TestLock: of several callers at once, one gets the lock of the topics, and the others
+// learn who holds it. What a former holder sends later is not written.
 func TestLock(t *testing.T) {
 	t.Run("fake", func(t *testing.T) { lockOf(t, kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}) })
 	t.Run("real", func(t *testing.T) {
@@ -35,7 +35,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 	acquire := func(command string) (*Lock, error) {
 		return AcquireLock(kafkatest.Within(t, 90*time.Second), c, n, LockHolder{Command: command, Host: "here", PID: 7, Since: time.Now()})
 	}
-	// All at once.
+	// Several callers at once.
 	var mu sync.Mutex
 	var held []*Lock
 	var others sync.WaitGroup
@@ -58,15 +58,15 @@ func lockOf(t *testing.T, c kafka.Config) {
 	}
 	others.Wait()
 	if len(held) != 1 || len(told) != 1 || !told[held[0].self.Command] {
-		t.Fatalf("%d hold the lock, and the others are told that %v do", len(held), told)
+		t.Fatalf("%d callers hold the lock, and the others got %v as its holder", len(held), told)
 	}
 	first := held[0]
-	// One after the other: the holder stays one, and can write.
+	// Callers one after the other: the holder keeps the lock, and can write.
 	for range 2 {
 		_, err := acquire("d")
 		var other *LockHeldError
 		if !errors.As(err, &other) || other.Command != first.self.Command || other.PID != 7 || other.Host != "here" {
-			t.Fatalf("a second command: %v", err)
+			t.Fatalf("a second caller: got %v, want the holder's name", err)
 		}
 	}
 	record := func(of string) []kafka.Record {
@@ -83,7 +83,7 @@ func lockOf(t *testing.T, c kafka.Config) {
 	if _, err := start(t, Config{Kafka: c}).Publish(kafkatest.Within(t, 5*time.Second), record("a server's, which takes no lock")); err != nil {
 		t.Fatal(err)
 	}
-	// One that was stopped goes on: it believes that it holds the lock.
+	// A process that was suspended continues: it believes that it still holds the lock.
 	stopped := &Lock{producer: first.producer}
 	stopped.ctx, stopped.cancel = context.WithCancelCause(t.Context())
 	now := time.Now()
@@ -96,14 +96,14 @@ func lockOf(t *testing.T, c kafka.Config) {
 	}
 	defer second.Release()
 	if took := time.Since(began); took > sessionTime {
-		t.Errorf("a lock that was released is free after %s", took)
+		t.Errorf("it took %s to get a released lock", took)
 	}
 	locked.Lock = stopped
 	if _, err := start(t, locked).Publish(kafkatest.Within(t, 2*time.Second), record("one that was stopped")); err == nil {
 		t.Error("a former holder can write")
 	}
 	if !errors.Is(context.Cause(stopped.ctx), ErrLockLost) {
-		t.Errorf("a former holder goes on: %v", context.Cause(stopped.ctx))
+		t.Errorf("a former holder continues: %v", context.Cause(stopped.ctx))
 	}
 	locked.Lock = second
 	if _, err := start(t, locked).Publish(kafkatest.Within(t, 5*time.Second), record("second")); err != nil {
@@ -111,18 +111,18 @@ func lockOf(t *testing.T, c kafka.Config) {
 	}
 	got := valuesOf(t, c, n.Dead())
 	if want := []string{"a server's, which takes no lock", "first", "first again", "second"}; !slices.Equal(got, want) {
-		t.Errorf("%q are written, want %q", got, want)
+		t.Errorf("written are %q, want %q", got, want)
 	}
-	// One whose heartbeats do not come through stops by itself.
+	// A holder stops by itself when its heartbeats are not answered.
 	late := time.Now().Add(-sessionTime - time.Second)
 	second.lastHeartbeat.Store(&late)
 	if _, err := second.id(); !errors.Is(err, ErrLockLost) || second.Context().Err() == nil {
-		t.Errorf("a holder that nobody confirms: %v", err)
+		t.Errorf("a holder without heartbeats: got %v, want ErrLockLost", err)
 	}
 }
 
-// valuesOf returns the values of a topic's records, sorted, as a consumer reads
-// them that passes over control records.
+// valuesOf returns the sorted values of a topic's records as a consumer reads them,
+// without control records.
 func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -137,7 +137,7 @@ func valuesOf(t *testing.T, c kafka.Config, topic string) (all []string) {
 	return all
 }
 
-// TestLockErrors: a topic that is not there, and a Kafka that is not, are said.
+// TestLockErrors: the error says whether topics do not exist or Kafka does not answer.
 func TestLockErrors(t *testing.T) {
 	c := kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}
 	if _, err := AcquireLock(kafkatest.Within(t, 20*time.Second), c, kafka.Names{Prefix: "nosuch."}, LockHolder{}); !errors.Is(err, kafkago.UnknownTopicOrPartition) {

@@ -17,8 +17,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// answersMetadata has the cluster's metadata answers list partitions of every topic
-// that is asked for as list says; nil leaves the topic out.
+// answersMetadata replaces the partitions of each requested topic in the cluster's
+// metadata responses with list(topic); nil leaves the topic out.
 func answersMetadata(t *testing.T, c *kfake.Cluster, list func(topic string) *kmsg.MetadataResponseTopic) {
 	t.Helper()
 	at := netip.MustParseAddrPort(c.ListenAddrs()[0])
@@ -27,7 +27,7 @@ func answersMetadata(t *testing.T, c *kfake.Cluster, list func(topic string) *km
 		q := r.(*kmsg.MetadataRequest)
 		answer := q.ResponseKind().(*kmsg.MetadataResponse)
 		answer.Brokers = []kmsg.MetadataResponseBroker{{NodeID: 0, Host: at.Addr().String(), Port: int32(at.Port())}}
-		names := append(kafka.Names{}.All(), "a", "b") // if all are asked for
+		names := append(kafka.Names{}.All(), "a", "b") // the request is for all topics
 		if q.Topics != nil {
 			names = nil
 			for _, topic := range q.Topics {
@@ -45,7 +45,7 @@ func answersMetadata(t *testing.T, c *kfake.Cluster, list func(topic string) *km
 	})
 }
 
-// listed is a topic with partitions of these numbers, led by the broker 0.
+// listed returns a topic with these partition numbers, all led by broker 0.
 func listed(numbers ...int32) *kmsg.MetadataResponseTopic {
 	t := &kmsg.MetadataResponseTopic{}
 	for _, n := range numbers {
@@ -54,12 +54,13 @@ func listed(numbers ...int32) *kmsg.MetadataResponseTopic {
 	return t
 }
 
-// TestOddMetadata: whatever the brokers say of a topic, publishing, readiness and the
-// plan end with an error that says what is odd, and all goes on when it is over.
+// TestOddMetadata: if the brokers' metadata of a topic is wrong, publishing, readiness
+// and the plan return an error that says what is wrong. They work again once the
+// metadata is right.
 func TestOddMetadata(t *testing.T) {
 	leaderless := listed(0, 1, 2)
 	for i := range leaderless.Partitions {
-		leaderless.Partitions[i].Leader = 7 // which is no broker's
+		leaderless.Partitions[i].Leader = 7 // no broker has this id
 	}
 	none := listed(0, 1, 2)
 	for i := range none.Partitions {
@@ -70,7 +71,7 @@ func TestOddMetadata(t *testing.T) {
 		name    string
 		of      *kmsg.MetadataResponseTopic
 		text    string
-		planned bool // the plan does not look at that
+		planned bool // the plan does not check this
 	}{
 		{"topic left out", nil, "leaves it out", false},
 		{"no partitions", listed(), "lists no partition", false},
@@ -97,7 +98,7 @@ func TestOddMetadata(t *testing.T) {
 				if odd.Load() {
 					return test.of
 				}
-				return listed(2, 0, 1) // in whatever order
+				return listed(2, 0, 1) // the order of partitions does not matter
 			})
 			r := []kafka.Record{{Topic: "a", ID: "1", Key: []byte("k"), Value: []byte("v")}}
 			p := start(t, c)
@@ -109,7 +110,7 @@ func TestOddMetadata(t *testing.T) {
 			}
 			findings, err := l.Plan(kafkatest.Within(t, 10*time.Second), c.Kafka)
 			switch {
-			case test.of == nil: // as of one that is not there
+			case test.of == nil: // like a topic that does not exist
 				if err != nil || len(findings) != len(l.All()) || findings[0].Exists {
 					t.Errorf("plan: %v, %v", findings, err)
 				}
@@ -118,25 +119,25 @@ func TestOddMetadata(t *testing.T) {
 			}
 			odd.Store(false)
 			eventually(t, p, r)
-			odd.Store(true) // for a producer that knows the topic, too
+			odd.Store(true) // also for a producer that knows the topic already
 			time.Sleep(2 * kafka.MetadataMinInterval)
 			p.cluster.triggerRefresh()
 			if err := p.Ready(kafkatest.Within(t, 2*time.Second), []string{"a"}); err == nil {
-				t.Error("ready, and the metadata is odd")
+				t.Error("ready, though the metadata is wrong")
 			}
 			odd.Store(false)
 			r[0].ID = "2"
 			eventually(t, p, r)
 			if got := readBack(t, c, "a", 3); len(got) != 2 {
-				t.Errorf("%d records are there, want 2", len(got))
+				t.Errorf("%d records written, want 2", len(got))
 			}
 		})
 	}
 }
 
-// FuzzMetadata takes in lists of topics and partitions, one after the other: a topic
-// that has partitions has each once, and one that is wrong in the last list has an
-// error.
+// FuzzMetadata applies lists of topics and partitions, one after the other. A topic
+// that has partitions must have each number once, and a topic that is wrong in the last
+// list must have an error.
 func FuzzMetadata(f *testing.F) {
 	for _, text := range []string{
 		`[[{"Name":"a","Partitions":[{"PartitionIndex":0},{"PartitionIndex":2}]}]]`,
@@ -160,16 +161,16 @@ func FuzzMetadata(f *testing.F) {
 			parts := a.parts.Load()
 			if parts == nil {
 				if a.err.Load() == nil {
-					t.Fatal("nothing is known of the topic, and no error")
+					t.Fatal("the topic has neither partitions nor an error")
 				}
 				continue
 			}
 			if len(*parts) == 0 {
-				t.Fatal("a topic without partitions")
+				t.Fatal("the topic has no partitions")
 			}
 			for i, p := range *parts {
 				if p == nil || int(p.number) != i {
-					t.Fatalf("the partition %d is %+v", i, p)
+					t.Fatalf("partition %d is %+v", i, p)
 				}
 			}
 		}

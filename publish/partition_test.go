@@ -13,7 +13,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// byHand returns a partition and its leader, that nobody sends to but the test.
+// byHand returns a partition and its leader; nothing is sent unless the test sends it.
 func byHand(t *testing.T) (*partition, *broker) {
 	k := newCluster(Config{Patience: time.Minute}.withDefaults())
 	k.stop()
@@ -24,13 +24,13 @@ func byHand(t *testing.T) (*partition, *broker) {
 	return p, b
 }
 
-// TestUnknown: once an attempt's outcome is unknown, its batch is sent again as
-// it was, whatever comes, until an answer tells. Its caller has left, and its
+// TestUnknown: once the outcome of a batch is unknown, the same bytes are sent again,
+// whatever happens, until an answer decides the outcome. The caller has left, and the
 // redelivery is neither written nor answered before.
 func TestUnknown(t *testing.T) {
 	first := producerID{id: 1, assigned: true}
 	for name, test := range map[string]struct {
-		attempt kafkago.Error // its answer; 0: none
+		attempt kafkago.Error // the first answer; 0: no answer
 		settled kafkago.Error
 		fate    fate
 	}{
@@ -75,41 +75,41 @@ func TestUnknown(t *testing.T) {
 				p.paused = false
 				p.mu.Unlock()
 				if p.nextBatch(b, 1<<20) != sent {
-					t.Fatal("it is not sent again")
+					t.Fatal("the batch is not sent again")
 				}
 				p.sealFor(sent, producerID{id: 2, assigned: true})
 				disturb()
 				if !bytes.Equal(sent.wire, wire) {
-					t.Fatalf("%s changed its bytes", what)
+					t.Fatalf("%s changed the batch's bytes", what)
 				}
 			}
 			redelivered := newCall([]kafka.Record{again})
 			gone, cancel := context.WithCancel(t.Context())
 			cancel()
 			p.mu.Lock()
-			p.failingSince = time.Time{} // it would be refused without a look
+			p.failingSince = time.Time{} // otherwise the redelivery would be refused without a look-up
 			p.mu.Unlock()
 			if known, err := redelivered.slots[0].checkLedger(gone, p.cluster.ledger, p, &again); known || err == nil {
-				t.Errorf("the redelivery is known %v, error %v, before the outcome is", known, err)
+				t.Errorf("before the outcome is known: the redelivery got known %v and error %v, want an error only", known, err)
 			}
 			p.onResponse(sent, test.settled, 7, nil)
 			e := p.cluster.ledger.find(ledgerKey(&again))
 			if e == nil || e.fate != test.fate || test.fate == stored && e.receipt.Offset != 8 {
-				t.Errorf("the ledger has %+v, want fate %d", e, test.fate)
+				t.Errorf("the ledger entry is %+v, want fate %d", e, test.fate)
 			}
 			if len(p.queue) != 0 {
-				t.Errorf("%d batches are still there", len(p.queue))
+				t.Errorf("%d batches are still in the queue", len(p.queue))
 			}
 			if test.fate == indeterminate && p.id == first {
-				t.Error("its producer id goes on, with a sequence that may have been used")
+				t.Error("the producer id is still used, though its sequence number may have been used")
 			}
 		})
 	}
 }
 
-// TestOrphanRefused: what a broker surely did not append, and nobody waits for,
-// is not sent again.
-func TestOrphanRefused(t *testing.T) {
+// TestAbandonedNotWritten: a batch whose caller has left is not sent again if the broker
+// certainly did not write it.
+func TestAbandonedNotWritten(t *testing.T) {
 	p, b := byHand(t)
 	c := newCall([]kafka.Record{{Topic: "a", ID: "1", Key: []byte("k")}})
 	if err := p.addRecord(&c.records[0], &c.slots[0], time.Now()); err != nil {
@@ -121,33 +121,34 @@ func TestOrphanRefused(t *testing.T) {
 	_, _ = c.result(p.cluster.ledger)
 	p.onResponse(sent, kafkago.NotEnoughReplicas, -1, nil)
 	if p.nextBatch(b, 1<<20) != nil || len(p.queue) != 0 {
-		t.Error("it is sent again")
+		t.Error("the batch is sent again")
 	}
 	if n := p.cluster.ledger.size.Load(); n != 0 {
-		t.Errorf("%d records are remembered, and none is written", n)
+		t.Errorf("the ledger has %d records, want none: none was written", n)
 	}
 }
 
-// told is a log that says what a test has it say.
-type told struct {
+// fakeLog is a log reader with answers that a test sets.
+type fakeLog struct {
 	at    map[string]kafka.Receipt
 	known bool
 	asked time.Time
 }
 
-func (r *told) Follows(topic string) bool { return topic == "a" }
+func (r *fakeLog) Follows(topic string) bool { return topic == "a" }
 
-func (r *told) Written(_ string, _ int, sent time.Time, _ []string) (map[string]kafka.Receipt, bool) {
+func (r *fakeLog) Written(_ string, _ int, sent time.Time, _ []string) (map[string]kafka.Receipt, bool) {
 	r.asked = sent
 	return r.at, r.known
 }
 
-// TestConsulted: what may be written and nobody waits for is not sent again but
-// looked for, and the redelivery of each record is told what was found.
-func TestConsulted(t *testing.T) {
+// TestReadLog: a batch with an unknown outcome, whose callers have left, is not sent
+// again. The log is read instead, and the redelivery of each record gets the outcome
+// that was found.
+func TestReadLog(t *testing.T) {
 	first := producerID{id: 1, assigned: true}
 	p, b := byHand(t)
-	log := &told{}
+	log := &fakeLog{}
 	var l LogReader = log
 	p.cluster.logReader.Store(&l)
 	place := func(ids ...string) *call {
@@ -169,7 +170,7 @@ func TestConsulted(t *testing.T) {
 	p.sealFor(sent, first)
 	p.onResponse(sent, 0, -1, io.EOF)
 	if p.nextBatch(b, 1<<20) != sent || !log.asked.IsZero() {
-		t.Fatal("what its caller waits for is not sent again")
+		t.Fatal("a batch whose caller waits is not sent again")
 	}
 	before := time.Now()
 	p.onResponse(sent, 0, -1, io.EOF)
@@ -177,22 +178,22 @@ func TestConsulted(t *testing.T) {
 	_, _ = c.result(p.cluster.ledger)
 	p.resume()
 	if p.nextBatch(b, 1<<20) != nil || !p.paused || log.asked.Before(before) {
-		t.Fatalf("it is sent again, or looked for as of %s, before the last attempt ended", log.asked)
+		t.Fatalf("the batch is sent again, or the log was read as of %s, before the last attempt ended", log.asked)
 	}
 	log.at, log.known = map[string]kafka.Receipt{"2": {Topic: "a", Offset: 9}}, true
 	p.resume()
 	if p.nextBatch(b, 1<<20) != nil || len(p.queue) != 0 {
-		t.Fatal("it is sent again though it is known what became of it")
+		t.Fatal("the batch is sent again, though its outcome is known")
 	}
 	if e := p.cluster.ledger.find(ledgerKey(&records[0])); e != nil {
-		t.Errorf("what is not there is remembered: %+v", e)
+		t.Errorf("the ledger has a record that was not written: %+v", e)
 	}
 	if e := p.cluster.ledger.find(ledgerKey(&records[1])); e == nil || e.fate != stored || e.receipt.Offset != 9 {
-		t.Errorf("what is there is %+v, want its receipt", e)
+		t.Errorf("the written record has the entry %+v, want its receipt", e)
 	}
 	place("3")
 	next := p.nextBatch(b, 1<<20)
 	if p.sealFor(next, producerID{id: 2, assigned: true}); p.id == first || p.sequence != 0 {
-		t.Error("the producer id goes on, with a sequence that may have been used")
+		t.Error("the producer id is still used, though its sequence number may have been used")
 	}
 }

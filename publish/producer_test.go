@@ -70,8 +70,8 @@ func TestOrder(t *testing.T) {
 	s.conserved(t, c, 3)
 }
 
-// TestClose leaves neither goroutines nor connections, and lets nothing under
-// way be lost.
+// TestClose: Close leaves neither goroutines nor connections, and loses no record in
+// flight.
 func TestClose(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	before := runtime.NumGoroutine()
@@ -144,15 +144,15 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	if got := readBack(t, c, "a", 3); len(got) != 0 {
-		t.Errorf("%d records written of calls that could be refused before", len(got))
+		t.Errorf("%d records written, want none: their calls are refused before sending", len(got))
 	}
 }
 
-// TestTooLarge: of several records those that their topic does not take are named,
-// by the producer before anything is sent or by the broker; what a refusal leaves
-// behind is written once when it is given again.
+// TestTooLarge: if a topic does not accept some records of a call, the error names
+// those records. The producer finds them before sending, or the broker refuses them.
+// When the other records are published again, each is written once.
 func TestTooLarge(t *testing.T) {
-	for _, codec := range []kafkago.Compression{0, kafkago.Gzip} { // with which the broker is asked
+	for _, codec := range []kafkago.Compression{0, kafkago.Gzip} { // with compression the broker decides
 		c := Config{Kafka: kafka.Config{Brokers: kafkatest.Fake(t).ListenAddrs()}, Compression: codec}
 		p := start(t, c)
 		if err := p.Ready(kafkatest.Within(t, time.Second), []string{"a"}); err != nil {
@@ -174,7 +174,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		receipts, err := p.Publish(kafkatest.Within(t, 3*time.Second), []kafka.Record{records[0], records[2]})
 		if err != nil || receipts[0].Offset != 0 || receipts[1].Offset != 1 {
-			t.Errorf("compression %v: the others: %v, %v, want offsets 0 and 1", codec, receipts, err)
+			t.Errorf("compression %v: the other records: %v, %v, want offsets 0 and 1", codec, receipts, err)
 		}
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// TestReal reaches a real broker by TLS, mutual TLS and each SASL mechanism,
-// with each compression, and is turned away where it must be. In all cases the
-// first bootstrap address is nobody's.
+// TestReal connects to a real broker with TLS, mutual TLS and each SASL mechanism,
+// publishes with each compression, and checks that wrong credentials are refused. The
+// first bootstrap address is always one where nothing listens.
 func TestReal(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	a.issue("client", nil)
@@ -33,10 +33,10 @@ func TestReal(t *testing.T) {
 	written := 0
 	for _, test := range []struct {
 		name, listener string
-		ca, cert       string // files without their endings; no ca: no TLS
-		user, password string // the user is the mechanism
+		ca, cert       string // file names without their extensions; ca empty: no TLS
+		user, password string // the user name is the mechanism
 		codec          kafkago.Compression
-		refused        string // what the error says; empty: it is written
+		refused        string // part of the error; empty: no error
 	}{
 		{name: "plain"},
 		{name: "gzip", codec: kafkago.Gzip},
@@ -93,12 +93,11 @@ func TestReal(t *testing.T) {
 		})
 	}
 	if got := readBack(t, plain, "a", 1); len(got) != written {
-		t.Errorf("%d records are there, want the %d that have a receipt", len(got), written)
+		t.Errorf("%d records written, want the %d that have a receipt", len(got), written)
 	}
 }
 
-// secured returns a broker that is reached by TLS, by mutual TLS, and by SASL
-// over TLS.
+// secured returns a broker with listeners for TLS, mutual TLS, and SASL over TLS.
 func secured(a *authority) kafkatest.Options {
 	a.broker()
 	var both []byte
@@ -133,11 +132,11 @@ func secured(a *authority) kafkatest.Options {
 	}
 }
 
-// hold checks that the record is where its receipt says, in a batch that is
-// compressed as it should be. It reads with the same configuration.
+// hold checks that the record is at its receipt's offset, in a batch with the
+// configured compression. It reads with the same connection settings.
 func hold(t *testing.T, c Config, at kafka.Receipt, want kafka.Record, codec kafkago.Compression) {
 	t.Helper()
-	c.Kafka.Brokers = c.Kafka.Brokers[1:] // kafka-go asks one of them at random
+	c.Kafka.Brokers = c.Kafka.Brokers[1:] // kafka-go picks one of the addresses at random
 	client, hangUp := c.Kafka.Client()
 	defer hangUp()
 	r, err := client.Fetch(kafkatest.Within(t, 10*time.Second), &kafkago.FetchRequest{Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second})
@@ -149,13 +148,13 @@ func hold(t *testing.T, c Config, at kafka.Receipt, want kafka.Record, codec kaf
 	}
 	batch := r.Records.(*protocol.RecordStream).Records[0].(*protocol.RecordBatch)
 	if got := batch.Attributes.Compression(); got != compress.Compression(codec) {
-		t.Errorf("the batch is compressed by %q, want %q", got, codec)
+		t.Errorf("the batch is compressed with %q, want %q", got, codec)
 	}
 	rec, err := batch.ReadRecord()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if rec.Offset != at.Offset || !bytes.Equal(bytesOf(t, rec.Key), want.Key) || !bytes.Equal(bytesOf(t, rec.Value), want.Value) {
-		t.Errorf("at %+v there is another record: offset %d", at, rec.Offset)
+		t.Errorf("the record at %+v has another value: offset %d", at, rec.Offset)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// authority makes certificates of its own.
+// authority is a certificate authority for tests.
 type authority struct {
 	t    *testing.T
 	dir  string
@@ -35,7 +35,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue writes NAME.pem and NAME.key for an authority, a broker or a client.
+// issue writes NAME.pem and NAME.key for the authority, a broker or a client.
 func (a *authority) issue(name string, hosts []net.IP) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -69,7 +69,7 @@ func (a *authority) must(err error) {
 	}
 }
 
-// broker returns the settings of a broker that asks for a certificate.
+// broker returns the TLS settings of a broker that requires a client certificate.
 func (a *authority) broker() *tls.Config {
 	a.issue("broker", []net.IP{net.IPv4(127, 0, 0, 1)})
 	pair, err := tls.LoadX509KeyPair(a.file("broker.pem"), a.file("broker.key"))
@@ -79,7 +79,7 @@ func (a *authority) broker() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: trust, ClientAuth: tls.RequireAndVerifyClientCert}
 }
 
-// TestTLS publishes over mutual TLS, and not to who is not known.
+// TestTLS publishes over mutual TLS, and checks that unknown certificates are refused.
 func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("client", nil)
@@ -109,7 +109,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestSASL authenticates, over TLS, by each mechanism.
+// TestSASL authenticates over TLS with each mechanism.
 func TestSASL(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("client", nil)
@@ -130,7 +130,7 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-// connects publishes and looks at the topics' settings.
+// connects publishes a record and reads the topics' settings.
 func connects(t *testing.T, c Config, ok bool) {
 	t.Helper()
 	p := start(t, c)
