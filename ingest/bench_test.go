@@ -22,8 +22,9 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// BenchmarkWebhook is what a webhook costs the whole process, and a Kafka in
-// it, without history and with it: cpu-ns/op are of all threads.
+// BenchmarkWebhook measures the CPU time of the whole process for a webhook, with a
+// fake Kafka in the same process, without and with history. cpu-ns/op counts all
+// threads.
 func BenchmarkWebhook(b *testing.B) {
 	for name, remembers := range map[string]bool{"without history": false, "with history": true} {
 		b.Run(name, func(b *testing.B) {
@@ -50,7 +51,7 @@ func BenchmarkWebhook(b *testing.B) {
 				c.Publisher, c.History, c.Deadline, c.Log = producer, known, time.Minute, zerolog.Nop()
 			})
 			requests := make(chan *http.Request, b.N)
-			orders := b.N/len(chapters) + 1 // all are told of one chapter, then of the next
+			orders := b.N/len(chapters) + 1 // all orders get a webhook of one chapter, then all get one of the next
 			for n := range b.N {
 				requests <- signed(b, "stripe", delivery{n % orders, n / orders}.body())
 			}
@@ -73,10 +74,10 @@ func BenchmarkWebhook(b *testing.B) {
 	}
 }
 
-// BenchmarkEndpoints is what a webhook costs until Kafka is asked, at a server
-// with one endpoint, with eight, and with one for every connector. They take
-// turns, and the median counts, so that whatever else the machine does is in
-// all of them or in none: the ratios say what an endpoint costs the others.
+// BenchmarkEndpoints measures a webhook up to the call to Kafka, at servers with one
+// endpoint, with eight, and with one for every connector. The servers take turns and
+// the median counts, so that other load on the machine affects all of them alike: the
+// ratios say what further endpoints cost.
 func BenchmarkEndpoints(b *testing.B) {
 	counts := []int{1, 8, len(verify.Connectors())}
 	servers := make([]*bridge, len(counts))
@@ -94,7 +95,7 @@ func BenchmarkEndpoints(b *testing.B) {
 	body := captured(b)
 	for n := range b.N {
 		for turn := range servers {
-			i := (n + turn) % len(servers) // nobody is always first
+			i := (n + turn) % len(servers) // no server is always first
 			r := signed(b, "stripe", body)
 			start := time.Now()
 			a := servers[i].do(r)
@@ -104,7 +105,7 @@ func BenchmarkEndpoints(b *testing.B) {
 			}
 		}
 	}
-	b.ReportMetric(0, "ns/op") // of all three, and of making the requests
+	b.ReportMetric(0, "ns/op") // this would be the time of all three servers, and of making the requests
 	median := func(i int) float64 {
 		slices.Sort(took[i])
 		return float64(took[i][len(took[i])/2])
@@ -116,7 +117,7 @@ func BenchmarkEndpoints(b *testing.B) {
 	}
 }
 
-// spent is the CPU time of the process so far.
+// spent returns the CPU time that the process has used.
 func spent(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage

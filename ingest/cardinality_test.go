@@ -12,8 +12,8 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 )
 
-// TestCardinality: nothing that a sender makes up becomes a metric series. Of
-// each kind of request many different ones leave as many series as one does.
+// TestCardinality: a sender cannot create metric series. Many different requests of one
+// kind leave as many series as one request does.
 func TestCardinality(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	b := newBridge(t, func(c *ingest.Config) { c.Metrics = registry })
@@ -70,7 +70,7 @@ func TestCardinality(t *testing.T) {
 		one := series(t, registry)
 		for n := 1; n <= 200; n++ {
 			if got := do(make(n)).StatusCode; got != answered {
-				t.Fatalf("%s: answered %d, and another of the kind %d", what, answered, got)
+				t.Fatalf("%s: status %d, and %d for another request of the kind", what, answered, got)
 			}
 		}
 		if many := series(t, registry); many != one {
@@ -78,18 +78,18 @@ func TestCardinality(t *testing.T) {
 		}
 	}
 	if series(t, registry) < 10 {
-		t.Error("the registry that is asked has no metrics of these requests")
+		t.Error("the registry has no metrics of these requests")
 	}
 }
 
-// asked is a request; its method and path may be what no client sends.
+// asked returns a request; its method and path may be such that no client sends them.
 func asked(method, path string, body []byte) *http.Request {
 	r := httptest.NewRequest("POST", path, strings.NewReader(string(body)))
 	r.Method = method
 	return r
 }
 
-// series counts what the registry has a value for.
+// series counts the series of a registry.
 func series(t *testing.T, from prometheus.Gatherer) (n int) {
 	t.Helper()
 	families, err := from.Gather()

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestPythonClient runs the client of docs/handle-event.md.
+// TestPythonClient runs the Python client of docs/handle-event.md.
 func TestPythonClient(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -21,13 +21,13 @@ import (
 
 const form = "application/x-www-form-urlencoded"
 
-// receiver makes of a server what stands in its place, for a test of the tests.
+// receiver replaces a server by a wrong one, to test the conformance test itself.
 type receiver func(b *bridge) http.Handler
 
 func right(b *bridge) http.Handler { return b }
 
-// TestConformance: for every connector there is a 2xx for what is verified and
-// in Kafka, and for nothing else; what is refused is neither published nor read.
+// TestConformance: for every connector, only a verified webhook that is in Kafka is
+// answered 2xx. A webhook that is refused is neither published nor parsed.
 func TestConformance(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		for _, found := range conformance(t, connector, right) {
@@ -36,17 +36,17 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// trial is a request made of a good one, and what comes of it.
+// trial is a request, derived from a good one, and its expected result.
 type trial struct {
 	what   string
-	query  string // more of it
+	query  string // appended to the query
 	header http.Header
 	body   []byte
 	kafka  error
 	status int
 }
 
-// trials are a connector's good request, and what must not be taken for it.
+// trials returns a connector's good request, and requests that must not be accepted.
 func trials(connector string, good http.Header, body []byte) []trial {
 	c, _ := verify.Lookup(connector)
 	profile := ingest.ResponseProfileOf(connector)
@@ -72,8 +72,8 @@ func trials(connector string, good http.Header, body []byte) []trial {
 	return all
 }
 
-// conformance returns what is wrong with how a receiver answers a connector's
-// processor, and those who say they are it.
+// conformance returns the faults in a receiver's answers to a connector's processor,
+// and to senders that pretend to be the processor.
 func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	t.Helper()
 	good := signed(t, connector, sample(t, connector, samples.Names(connector)[0]))
@@ -106,7 +106,7 @@ func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	return found
 }
 
-// address is a request's path and query, with more of the query.
+// address returns a URL's path and query, with more appended to the query.
 func address(u *url.URL, more string) string {
 	if u.RawQuery == "" {
 		return u.Path + "?" + more
@@ -114,12 +114,12 @@ func address(u *url.URL, more string) string {
 	return u.RequestURI() + "&" + more
 }
 
-// TestWrongReceivers: the same finds out who answers 2xx to a failure, and who
-// reads what is not verified, for every connector.
+// TestWrongReceivers: conformance finds, for every connector, a receiver that answers
+// 2xx to a failure, and one that uses what is not verified.
 func TestWrongReceivers(t *testing.T) {
 	for name, wrong := range map[string]struct {
 		receiver
-		says []string // one of them
+		says []string // one of them must be found
 	}{
 		"answers 2xx on failure":          {wrongAnswers, []string{"answered 200 to"}},
 		"answers with what is unverified": {wrongEchoes, []string{"said "}},
@@ -130,17 +130,17 @@ func TestWrongReceivers(t *testing.T) {
 			for _, connector := range verify.Connectors() {
 				found := strings.Join(conformance(t, connector, wrong.receiver), "\n")
 				if !slices.ContainsFunc(wrong.says, func(s string) bool { return strings.Contains(found, s) }) {
-					t.Errorf("in place of %s it is not found out: %q", connector, found)
+					t.Errorf("%s: the fault is not found, only %q", connector, found)
 				}
 			}
 		})
 	}
 }
 
-// after has a server answer, and changes the answer.
+// after lets a server answer, and changes the answer.
 func after(b *bridge, change func(w *httptest.ResponseRecorder, body []byte)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // of a test's own request
+		body, _ := io.ReadAll(r.Body) // cannot fail: it is the test's own request
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer := httptest.NewRecorder()
 		b.ServeHTTP(answer, r)
@@ -160,12 +160,12 @@ func wrongEchoes(b *bridge) http.Handler {
 
 func wrongPublishes(b *bridge) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = b.publish(r.Context(), []kafka.Record{{Topic: "webhooks.received"}}) // takes everything
+		_, _ = b.publish(r.Context(), []kafka.Record{{Topic: "webhooks.received"}}) // this publisher never fails
 		b.ServeHTTP(w, r)
 	})
 }
 
-// wrongTrusts takes headers and a body from the query where they are missing.
+// wrongTrusts takes headers and the body from the query if they are missing.
 func wrongTrusts(b *bridge) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		connector := strings.Split(r.URL.Path, "/")[2]
@@ -177,7 +177,7 @@ func wrongTrusts(b *bridge) http.Handler {
 				query.Del(name)
 			}
 		}
-		body, _ := io.ReadAll(r.Body) // of a test's own request
+		body, _ := io.ReadAll(r.Body) // cannot fail: it is the test's own request
 		if text := r.URL.RawQuery; len(body) == 0 {
 			if r.Header.Get("Content-Type") != form {
 				text, _ = url.QueryUnescape(text)

@@ -11,12 +11,12 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// FuzzJudge signs any payload as its processor would and takes it through
-// verification and normalisation: it looks for a panic, for a refusal without a
-// reason, and for what is verified and means one thing now and another later.
+// FuzzJudge signs any payload as its processor would, verifies and normalises it. It
+// looks for panics, refusals without a reason, and verified webhooks that give
+// different events at different times.
 func FuzzJudge(f *testing.F) {
 	for _, connector := range verify.Connectors() {
-		f.Add(connector, sample(f, connector, samples.Names(connector)[0])) // the others are seeds of FuzzNormalize
+		f.Add(connector, sample(f, connector, samples.Names(connector)[0])) // FuzzNormalize has the others as seeds
 	}
 	f.Fuzz(func(t *testing.T, connector string, payload []byte) {
 		keys, private, ok := sign.Dev(connector)
@@ -25,7 +25,7 @@ func FuzzJudge(f *testing.F) {
 		}
 		r, err := sign.Request(connector, payload, private, keys.Settings, publicURL+"/webhooks/"+connector, noon)
 		if err != nil {
-			return // no processor would sign it
+			return // the processor would not sign it
 		}
 		e := webhook.Endpoint{Connector: connector, Keys: keys}
 		one := e.Judge(t.Context(), nil, r, noon)
@@ -35,7 +35,7 @@ func FuzzJudge(f *testing.F) {
 		case one.Err != nil || one.Handshake:
 			return
 		case one.Outcome() == "":
-			t.Errorf("%s: %q came to nothing", connector, one.Payload)
+			t.Errorf("%s: %q gave no result", connector, one.Payload)
 		}
 		for _, k := range one.Skipped {
 			if strings.Contains(k.Reason, "panicked") {
@@ -43,7 +43,7 @@ func FuzzJudge(f *testing.F) {
 			}
 		}
 		if two, err := e.Normalize(one.Payload, noon); err != nil || !reflect.DeepEqual(one.Result, two) {
-			t.Errorf("%s: %q is once %+v and once %+v, %v", connector, one.Payload, one.Result, two, err)
+			t.Errorf("%s: %q gave first %+v, then %+v, %v", connector, one.Payload, one.Result, two, err)
 		}
 	})
 }

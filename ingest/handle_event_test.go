@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestHandleEventOverHTTP asks POST /v1/handle_event, with one thing changed
-// at a time in a question that is right.
+// TestHandleEventOverHTTP calls POST /v1/handle_event with a correct request, and with
+// one thing at a time changed in it.
 func TestHandleEventOverHTTP(t *testing.T) {
 	payload := captured(t)
 	right := map[string]any{
@@ -71,7 +71,7 @@ func TestHandleEventOverHTTP(t *testing.T) {
 				t.Errorf("want JSON without a secret, got %s", got)
 			}
 			if strings.Contains(got, "diagnosis") {
-				t.Errorf("a sender is told what would mend its request: %s", got)
+				t.Errorf("the answer tells the sender how to correct its request: %s", got)
 			}
 			if len(b.published()) > 0 {
 				t.Error("handle_event published")
@@ -81,7 +81,7 @@ func TestHandleEventOverHTTP(t *testing.T) {
 	}
 }
 
-// TestBase64IsExact: bytes that are no text come through as they are.
+// TestBase64IsExact: bytes that are not text arrive unchanged.
 func TestBase64IsExact(t *testing.T) {
 	payload := []byte("\xff\xfe{}")
 	q, err := json.Marshal(map[string]any{

@@ -16,8 +16,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// idHeaders are headers in which processors, and what stands before us, name a
-// webhook or its attempt.
+// idHeaders are headers in which processors and proxies name a webhook or a delivery.
 var idHeaders = []string{
 	"X-Razorpay-Event-Id", "X-Shopify-Event-Id", "X-Shopify-Webhook-Id", "X-Shopify-Topic", "X-Shopify-Triggered-At",
 	"X-Webhook-Id", "X-Delivery-Id", "X-Event-Id", "X-Idempotency-Key", "X-Idempotency-Header", "Idempotency-Key", "Retry-Count", "X-Retry",
@@ -25,8 +24,8 @@ var idHeaders = []string{
 	"X-Request-Id", "X-Correlation-Id", "Webhook-Id", "Svix-Id", "PayPal-Transmission-Id", "Date", "User-Agent", "X-Forwarded-For",
 }
 
-// eventIDs is what a request comes to: the ids of its events, and why it is not
-// verified if it is not.
+// eventIDs returns the ids of a request's events, or the reason why the request is not
+// verified.
 func eventIDs(t *testing.T, connector string, r verify.Request, at time.Time) (ids []string, refused error) {
 	t.Helper()
 	keys, _, _ := sign.Dev(connector)
@@ -37,8 +36,7 @@ func eventIDs(t *testing.T, connector string, r verify.Request, at time.Time) (i
 	return ids, j.Err
 }
 
-// signedRequest is the request of a connector's processor, and the ids of its
-// events.
+// signedRequest returns a connector's signed request, and the ids of its events.
 func signedRequest(t *testing.T, connector string, payload []byte, at time.Time) (verify.Request, []string) {
 	t.Helper()
 	keys, private, _ := sign.Dev(connector)
@@ -53,7 +51,7 @@ func signedRequest(t *testing.T, connector string, payload []byte, at time.Time)
 	return r, ids
 }
 
-// everySample calls f with each sample that comes to events.
+// everySample calls f with each sample that gives events.
 func everySample(t *testing.T, f func(t *testing.T, connector, name string, payload []byte)) {
 	for _, connector := range verify.Connectors() {
 		for _, name := range samples.Names(connector) {
@@ -68,9 +66,9 @@ func everySample(t *testing.T, f func(t *testing.T, connector, name string, payl
 	}
 }
 
-// TestIdentityIsSigned: whoever changes a header of a webhook that he caught
-// has it refused, or it is the same events again. What no signature speaks for
-// is in no id.
+// TestIdentityIsSigned: if an attacker changes a header of a captured webhook, it is
+// refused or gives the same events. Event ids are made only from what the signature
+// covers.
 func TestIdentityIsSigned(t *testing.T) {
 	everySample(t, func(t *testing.T, connector, _ string, payload []byte) {
 		r, want := signedRequest(t, connector, payload, noon)
@@ -83,24 +81,25 @@ func TestIdentityIsSigned(t *testing.T) {
 			}
 		}
 		if got, refused := eventIDs(t, connector, other, noon); refused != nil || !slices.Equal(got, want) {
-			t.Errorf("with other headers that verification does not read: %v, events %v, want %v", refused, got, want)
+			t.Errorf("with other headers, which verification does not read: error %v, events %v, want %v", refused, got, want)
 		}
 		for _, name := range slices.Concat(c.Headers, slices.Collect(maps.Keys(r.Header))) {
 			for _, value := range []string{"another", "1", ""} {
 				other.Header = r.Header.Clone()
 				other.Header.Set(name, value)
 				if got, refused := eventIDs(t, connector, other, noon); refused == nil && !slices.Equal(got, want) {
-					t.Errorf("with %s: %q: events %v, want %v: the header is not signed", name, value, got, want)
+					t.Errorf("with the unsigned header %s: %q: events %v, want %v", name, value, got, want)
 				}
 			}
 		}
 	})
 }
 
-// redeliveries are what processors document to differ in the body of a webhook
-// that they send again.
+// redeliveries change in a body what the processor documents as different in a
+// redelivery.
 var redeliveries = map[string]func(body map[string]any){
-	// eventDate and other fields: https://docs.adyen.com/development-resources/webhooks/best-practices
+	// eventDate and other fields differ:
+	// https://docs.adyen.com/development-resources/webhooks/best-practices
 	"adyen": func(body map[string]any) {
 		items, _ := body["notificationItems"].([]any)
 		for _, i := range items {
@@ -120,12 +119,12 @@ var redeliveries = map[string]func(body map[string]any){
 	"coinbase-commerce": func(body map[string]any) {
 		body["id"], body["attempt_number"], body["scheduled_for"] = "another", 2, "2026-02-03T04:05:06Z"
 	},
-	// The id of the notification is each destination's own, that of the event is not:
+	// Each destination has its own notification id, but the same event id:
 	// https://developer.paddle.com/webhooks/about/respond-to-webhooks
 	"paddle": func(body map[string]any) { body["notification_id"] = "ntf_another" },
 }
 
-// redelivered changes a body that is JSON; a form's date if it is a form.
+// redelivered applies change to a JSON body; in a form it changes the date.
 func redelivered(payload []byte, change func(map[string]any)) ([]byte, error) {
 	if payload[0] != '{' {
 		form, err := url.ParseQuery(string(payload))
@@ -142,8 +141,8 @@ func redelivered(payload []byte, change func(map[string]any)) ([]byte, error) {
 	return json.Marshal(body)
 }
 
-// TestRedelivered: a webhook that its processor sends again, signed an hour
-// later and with what it documents to differ, is the same events.
+// TestRedelivered: a redelivery that is signed an hour later, with the differences that
+// the processor documents, gives the same events.
 func TestRedelivered(t *testing.T) {
 	later := noon.Add(time.Hour)
 	everySample(t, func(t *testing.T, connector, name string, payload []byte) {
@@ -165,15 +164,14 @@ func TestRedelivered(t *testing.T) {
 	})
 }
 
-// TestByteOrderMark: a webhook with a UTF-8 byte order mark in front of its body
-// is verified and is the same events. Where the body is signed the mark is
-// signed with it, else it is not.
+// TestByteOrderMark: a webhook with a UTF-8 byte order mark before its body is verified
+// and gives the same events. If the signature covers the body, it covers the mark too.
 func TestByteOrderMark(t *testing.T) {
 	const mark = "\xef\xbb\xbf"
 	everySample(t, func(t *testing.T, connector, _ string, payload []byte) {
 		r, want := signedRequest(t, connector, payload, noon)
 		c, _ := verify.Lookup(connector)
-		if c.Covers == verify.CoversBody && (bytes.Equal(r.Body, payload) || connector == "wechatpay") { // which seals a part of it
+		if c.Covers == verify.CoversBody && (bytes.Equal(r.Body, payload) || connector == "wechatpay") { // its body is partly encrypted
 			keys, private, _ := sign.Dev(connector)
 			var err error
 			if r, err = sign.Request(connector, append([]byte(mark), payload...), private, keys.Settings, publicURL+"/webhooks/"+connector, noon); err != nil {
@@ -183,7 +181,7 @@ func TestByteOrderMark(t *testing.T) {
 			r.Body = append([]byte(mark), r.Body...)
 		}
 		if !bytes.HasPrefix(r.Body, []byte(mark)) {
-			t.Fatalf("the body has no mark: %.40q", r.Body)
+			t.Fatalf("the body has no byte order mark: %.40q", r.Body)
 		}
 		if got, err := eventIDs(t, connector, r, noon); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v, %v, want %v", got, err, want)

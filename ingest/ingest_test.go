@@ -29,14 +29,14 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// publisher is a function as an history.Publisher.
+// publisher makes a function a history.Publisher.
 type publisher func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
 func (p publisher) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, error) {
 	return p(ctx, r)
 }
 
-// bridge is a server, and what it told Kafka and the log.
+// bridge is a server with what it published and logged.
 type bridge struct {
 	*ingest.Server
 	admin http.Handler
@@ -46,7 +46,7 @@ type bridge struct {
 	records []kafka.Record
 }
 
-// syncBuffer is a bytes.Buffer that a server may write while a test reads.
+// syncBuffer is a bytes.Buffer that a server may write to while a test reads it.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -64,13 +64,13 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// noon is when every request of these tests comes in.
+// noon is the time at which these tests' requests arrive.
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 const publicURL = "https://pay.example.com"
 
-// newBridge returns a server with an endpoint for every connector, and a Kafka
-// that takes everything.
+// newBridge returns a server with an endpoint for every connector, and a fake Kafka
+// that accepts everything.
 func newBridge(t testing.TB, change ...func(*ingest.Config)) *bridge {
 	t.Helper()
 	b := &bridge{}
@@ -107,21 +107,21 @@ func (b *bridge) publish(_ context.Context, records []kafka.Record) ([]kafka.Rec
 	return at, nil
 }
 
-// published is what Kafka was given.
+// published returns the records that the server published.
 func (b *bridge) published() []kafka.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.records
 }
 
-// do has the server answer a request.
+// do sends a request to the webhooks' listener.
 func (b *bridge) do(r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, r)
 	return w.Result()
 }
 
-// ask has the admin listener answer a request.
+// ask sends a request to the admin listener.
 func (b *bridge) ask(r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	r.Host = "localhost:9090"
@@ -129,7 +129,7 @@ func (b *bridge) ask(r *http.Request) *http.Response {
 	return w.Result()
 }
 
-// metric returns the value of a line of /metrics, 0 if it is not there.
+// metric returns the value of a line of /metrics, or 0 if the line is missing.
 func (b *bridge) metric(line string) string {
 	a := b.ask(httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	all, _ := io.ReadAll(a.Body)
@@ -150,7 +150,7 @@ func bodyOf(t testing.TB, r *http.Response) string {
 	return b.String()
 }
 
-// signedAt is the Stripe-Signature of a body sent at a time.
+// signedAt returns the Stripe-Signature of a body that is sent at a time.
 func signedAt(t testing.TB, body []byte, at time.Time) string {
 	t.Helper()
 	_, secret, _ := sign.Dev("stripe")
@@ -161,8 +161,8 @@ func signedAt(t testing.TB, body []byte, at time.Time) string {
 	return v.Header.Get("Stripe-Signature")
 }
 
-// signed is the request of a connector's processor, at noon, to the default
-// endpoint. Host is another's, and says nothing.
+// signed returns a connector's signed request to the default endpoint, sent at noon.
+// Its Host is foreign, and must not matter.
 func signed(t testing.TB, connector string, payload []byte) *http.Request {
 	t.Helper()
 	keys, private, _ := sign.Dev(connector)
@@ -189,10 +189,10 @@ func sample(t testing.TB, connector, name string) []byte {
 
 func captured(t testing.TB) []byte { return sample(t, "stripe", "payment_intent.succeeded") }
 
-// TestSamples sends every sample of every connector, and asks for in Kafka what
-// normalize makes of it, and for the answer that its processor expects.
+// TestSamples sends every sample of every connector. Kafka must have the events that
+// normalize returns, and the answer must be the one that the processor expects.
 func TestSamples(t *testing.T) {
-	answers := map[string]string{ // those that are not as most are
+	answers := map[string]string{ // the unusual answers
 		"adyen":        `200 \[accepted\]`,
 		"fiuu-molpay":  `200 CBTOKEN:MPSTATOK`,
 		"gocardless":   `204 `,
@@ -216,7 +216,7 @@ func TestSamples(t *testing.T) {
 				a := b.do(r)
 				pattern := cmp.Or(answers[connector], "200 ")
 				if got := fmt.Sprint(a.StatusCode, " ", bodyOf(t, a)); !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
-					t.Fatalf("answer %q, want %s\n%s", got, pattern, b.logs.String())
+					t.Fatalf("answered %q, want %s\n%s", got, pattern, b.logs.String())
 				}
 				compareEvents(t, b.published(), want.Events)
 				compareReceipt(t, a.Header.Get(ingest.ReceiptHeader), b.published())
@@ -225,8 +225,8 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestQuery: a webhook that is a GET has its fields in the query, which counts
-// there and nowhere else.
+// TestQuery: the fields of a webhook sent as a GET are in its query. No other webhook's
+// query is used.
 func TestQuery(t *testing.T) {
 	const path = "/webhooks/epay-bambora/default"
 	r := signed(t, "epay-bambora", sample(t, "epay-bambora", "authorized"))
@@ -252,7 +252,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// meaning is what normalize says of a signed request, which can be sent after.
+// meaning returns what normalize makes of a signed request. The request can still be
+// sent afterwards.
 func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
@@ -272,12 +273,12 @@ func meaning(t *testing.T, connector string, r *http.Request) normalize.Result {
 	return want
 }
 
-// compareEvents asks for one record an event, in order, and after them the
-// webhook itself.
+// compareEvents checks that there is one record for each event, in order, and the
+// archived webhook after them.
 func compareEvents(t *testing.T, records []kafka.Record, events []schemas.Event) {
 	t.Helper()
 	if len(records) != len(events)+1 || !strings.HasPrefix(records[len(events)].Topic, "webhooks.") {
-		t.Fatalf("%d records for %d events, want the webhook after them", len(records), len(events))
+		t.Fatalf("%d records for %d events, want one for each event and the archived webhook last", len(records), len(events))
 	}
 	for i, e := range events {
 		r := records[i]
@@ -314,15 +315,15 @@ func headersOf(r kafka.Record) map[string]string {
 	return all
 }
 
-// member is one member of a receipt, as RFC 9651 writes a string with parameters.
+// member matches one member of a receipt: a string with parameters, as in RFC 9651.
 var member = regexp.MustCompile(`^"([ !#-\[\]-~]*)";topic="([ !#-\[\]-~]*)";partition=(\d{1,15});offset=(\d{1,15})$`)
 
-// compareReceipt asks for one member a record, in order.
+// compareReceipt checks that there is one member for each record, in order.
 func compareReceipt(t *testing.T, header string, records []kafka.Record) {
 	t.Helper()
 	members := strings.Split(header, ", ")
 	if len(members) != len(records) {
-		t.Fatalf("receipt %q for %d records", header, len(records))
+		t.Fatalf("receipt %q, want one member for each of %d records", header, len(records))
 	}
 	for i, r := range records {
 		id := headersOf(r)["event-id"]
@@ -331,13 +332,13 @@ func compareReceipt(t *testing.T, header string, records []kafka.Record) {
 		}
 		want := []string{members[i], id, r.Topic, "3", strconv.Itoa(i)}
 		if got := member.FindStringSubmatch(members[i]); !reflect.DeepEqual(got, want) {
-			t.Errorf("receipt %q reads as %q, want %q", members[i], got, want)
+			t.Errorf("receipt %q means %q, want %q", members[i], got, want)
 		}
 	}
 }
 
-// TestKept sends what is verified and becomes no event: it is acknowledged, and
-// Kafka has it as it came.
+// TestKept sends verified webhooks that give no event. They are acknowledged, and Kafka
+// has them unchanged.
 func TestKept(t *testing.T) {
 	live := func(c *ingest.Config) { c.Endpoints[stripeAt(c)].Live = true }
 	for _, tt := range []struct {
@@ -384,7 +385,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// stripeAt is the place of stripe's endpoint.
+// stripeAt returns the index of Stripe's endpoint.
 func stripeAt(c *ingest.Config) int {
 	for i, e := range c.Endpoints {
 		if e.Connector == "stripe" {
@@ -394,7 +395,8 @@ func stripeAt(c *ingest.Config) int {
 	return -1
 }
 
-// TestTraceparent: a webhook's trace goes on, and one that is none is replaced.
+// TestTraceparent: a webhook's traceparent is passed on, and an invalid one is
+// replaced.
 func TestTraceparent(t *testing.T) {
 	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, tt := range []struct {
@@ -425,13 +427,13 @@ func TestTraceparent(t *testing.T) {
 	}
 }
 
-// TestLogAndMetrics: one line a request, and what it says and what is counted.
+// TestLogAndMetrics: each request gives one log line and the right counts.
 func TestLogAndMetrics(t *testing.T) {
 	b := newBridge(t)
 	b.do(signed(t, "stripe", captured(t)))
 	var line map[string]any
 	if err := json.Unmarshal([]byte(b.logs.String()), &line); err != nil {
-		t.Fatalf("%v: want one line, got %q", err, b.logs.String())
+		t.Fatalf("%v: want one log line, got %q", err, b.logs.String())
 	}
 	for name, want := range map[string]any{
 		"level": "info", "message": "webhook", "connector": "stripe", "endpoint": "default", "outcome": "events", "secret": "dev",
@@ -455,26 +457,26 @@ func TestLogAndMetrics(t *testing.T) {
 	}
 	const letters = `tollbridge_dead_letters_total{connector="stripe",endpoint="default"}`
 	if got := b.metric(letters); got != "0" {
-		t.Errorf("%s dead letters of an event", got)
+		t.Errorf("%s dead letters were counted for an event, want none", got)
 	}
 	b.do(signed(t, "stripe", []byte("{")))
 	if got := b.metric(letters); got != "1" {
-		t.Errorf("%s dead letters of a webhook that cannot be read", got)
+		t.Errorf("%s dead letters were counted for a webhook that cannot be read, want 1", got)
 	}
 }
 
-// TestLogOfManyItems: what a verified sender can make a line grow to is small.
+// TestLogOfManyItems: a verified sender cannot make a log line large.
 func TestLogOfManyItems(t *testing.T) {
 	b := newBridge(t)
 	b.do(signed(t, "stripe", fmt.Appendf(nil, `{"id":"evt_1","type":"x.%s"}`, strings.Repeat("y", 500_000))))
 	if len(b.published()) != 1 {
-		t.Fatalf("%d records, want the webhook", len(b.published()))
+		t.Fatalf("%d records, want only the archived webhook", len(b.published()))
 	}
 	if n := len(b.logs.String()); n > 2000 {
-		t.Errorf("a log line of %d bytes", n)
+		t.Errorf("the log line has %d bytes", n)
 	}
 	if n := len(headersOf(b.published()[0])["reason"]); n > 10_000 {
-		t.Errorf("a record's reason of %d bytes", n)
+		t.Errorf("the record's reason has %d bytes", n)
 	}
 }
 
@@ -499,7 +501,7 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d %q", tt.path, a.StatusCode, got, tt.status, tt.body)
 		}
 	}
-	// The outside sees none of it.
+	// The webhooks' listener serves none of these.
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/v1/where", "/v1/handle_event"} {
 		if a := b.do(httptest.NewRequest(http.MethodGet, path, nil)); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the webhooks' listener: %d, want 404", path, a.StatusCode)
@@ -507,7 +509,7 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-// TestNew: a server that could not do its work is not made.
+// TestNew: New refuses a configuration with which the server could not work.
 func TestNew(t *testing.T) {
 	keys, _, _ := sign.Dev("stripe")
 	good := webhook.Endpoint{Connector: "stripe", Keys: keys}
@@ -522,7 +524,7 @@ func TestNew(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		c    ingest.Config
-		want string // part of the error; "" is none
+		want string // part of the error; "": no error
 	}{
 		{"good", ingest.Config{Endpoints: []webhook.Endpoint{good}}, ""},
 		{"unknown connector", with(func(e *webhook.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; want one of `},

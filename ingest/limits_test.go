@@ -30,7 +30,7 @@ func listen(t *testing.T, b *bridge, change ...func(*http.Server)) string {
 	return listenTo(t, b, b.Listener, change...)
 }
 
-// listenTo serves any handler.
+// listenTo serves any handler on loopback.
 func listenTo(t *testing.T, h http.Handler, bound func(net.Listener) net.Listener, change ...func(*http.Server)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func listenTo(t *testing.T, h http.Handler, bound func(net.Listener) net.Listene
 	return l.Addr().String()
 }
 
-// dial opens a connection that no test waits for longer than 5 s.
+// dial opens a connection with a time limit of 5 s.
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -60,7 +60,7 @@ func dial(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// status reads an answer from a connection.
+// status reads a response from a connection and returns its status.
 func status(t *testing.T, c net.Conn) int {
 	t.Helper()
 	a, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -70,7 +70,7 @@ func status(t *testing.T, c net.Conn) int {
 	return a.StatusCode
 }
 
-// closed asks that the server ends a connection.
+// closed checks that the server closes a connection.
 func closed(t *testing.T, c net.Conn) {
 	t.Helper()
 	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -80,7 +80,7 @@ func closed(t *testing.T, c net.Conn) {
 
 const head = "POST /webhooks/stripe HTTP/1.1\r\nHost: localhost\r\n"
 
-// TestRawRequests writes to the wire what no client library would.
+// TestRawRequests sends bytes that no client library would send.
 func TestRawRequests(t *testing.T) {
 	for _, tt := range []struct {
 		name, sent string
@@ -104,7 +104,7 @@ func TestRawRequests(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBridge(t)
 			c := dial(t, listen(t, b))
-			go io.WriteString(c, tt.sent) // the answer may come before the end
+			go io.WriteString(c, tt.sent) // the answer may arrive before everything is sent
 			if got := status(t, c); got != tt.status {
 				t.Errorf("status %d, want %d", got, tt.status)
 			}
@@ -112,13 +112,13 @@ func TestRawRequests(t *testing.T) {
 				closed(t, c)
 			}
 			if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-				t.Errorf("%s bytes in flight after all", got)
+				t.Errorf("%s bytes are still counted as in flight", got)
 			}
 		})
 	}
 }
 
-// TestSlow: who sends a byte now and then is cut off.
+// TestSlow: a sender that sends a byte now and then is cut off.
 func TestSlow(t *testing.T) {
 	impatient := func(s *http.Server) { s.ReadHeaderTimeout = 200 * time.Millisecond }
 	for _, tt := range []struct {
@@ -145,24 +145,24 @@ func TestSlow(t *testing.T) {
 			}()
 			if tt.answered {
 				if got := status(t, c); got != http.StatusServiceUnavailable {
-					t.Errorf("status %d, want 503: it is to be sent again", got)
+					t.Errorf("status %d, want 503, so that the sender sends it again", got)
 				}
 				if !strings.Contains(b.logs.String(), `"reason":"body_too_slow"`) {
-					t.Errorf("the log has no reason: %s", b.logs.String())
+					t.Errorf("the log does not give the reason: %s", b.logs.String())
 				}
 			}
 			closed(t, c)
 			if took := time.Since(start); took > 2*time.Second {
-				t.Errorf("cut off after %s", took)
+				t.Errorf("cut off after %s, which is too late", took)
 			}
 			if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-				t.Errorf("%s bytes in flight after all", got)
+				t.Errorf("%s bytes are still counted as in flight", got)
 			}
 		})
 	}
 }
 
-// TestCutShort: a body that ends before its announced length.
+// TestCutShort: a body that is shorter than its Content-Length is refused.
 func TestCutShort(t *testing.T) {
 	c := dial(t, listen(t, newBridge(t)))
 	if _, err := io.WriteString(c, head+"Content-Length: 100\r\n\r\nhalf"); err != nil {
@@ -176,13 +176,13 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// padded is a webhook of exactly n bytes.
+// padded returns a webhook of exactly n bytes.
 func padded(t testing.TB, n int) []byte {
 	body := captured(t)
 	return append(body, bytes.Repeat([]byte(" "), n-len(body))...)
 }
 
-// post sends a signed body over the wire; chunked, its length is not announced.
+// post sends a signed body. If it is chunked, the request has no Content-Length.
 func post(t testing.TB, address string, body []byte, chunked bool) (int, error) {
 	r, err := http.NewRequest(http.MethodPost, "http://"+address+"/webhooks/stripe", bytes.NewReader(body))
 	if err != nil {
@@ -200,8 +200,8 @@ func post(t testing.TB, address string, body []byte, chunked bool) (int, error) 
 	return a.StatusCode, errors.Join(err, a.Body.Close())
 }
 
-// TestSizes: bodies around every size at which the buffer grows come through as
-// they were sent, to the last byte that is allowed.
+// TestSizes: bodies of about each size at which the buffer grows arrive unchanged, up
+// to the last allowed byte.
 func TestSizes(t *testing.T) {
 	b := newBridge(t)
 	address := listen(t, b)
@@ -215,18 +215,18 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	got, err := post(t, address, padded(t, 1<<20+1), false)
-	if err == nil && got != http.StatusRequestEntityTooLarge { // or the connection is gone before it was written
-		t.Errorf("a byte too many: %d, want 413", got)
+	if err == nil && got != http.StatusRequestEntityTooLarge { // otherwise the connection was closed before everything was written
+		t.Errorf("one byte more than allowed: %d, want 413", got)
 	}
 	if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-		t.Errorf("%s bytes in flight after all", got)
+		t.Errorf("%s bytes are still counted as in flight", got)
 	}
 }
 
-// TestBytesInFlight: what all bodies together may hold is bounded, and who
-// comes too many is told so at once.
+// TestBytesInFlight: all bodies together are bounded. A request beyond the bound is
+// refused at once.
 func TestBytesInFlight(t *testing.T) {
-	const room, senders = 4, 16 // MiB that one address may have, and as much is left for others
+	const room, senders = 4, 16 // room is the MiB that one address may use; as much is reserved for others
 	enough := make(chan struct{})
 	var b *bridge
 	b = newBridge(t, func(c *ingest.Config) {
@@ -249,7 +249,7 @@ func TestBytesInFlight(t *testing.T) {
 	}
 	for range senders - room {
 		if got := <-answers; got != http.StatusServiceUnavailable {
-			t.Errorf("status %d while there is no room, want 503", got)
+			t.Errorf("status %d for a request beyond the bound, want 503", got)
 		}
 	}
 	close(enough)
@@ -259,18 +259,19 @@ func TestBytesInFlight(t *testing.T) {
 			passed++
 		}
 	}
-	if passed == 0 || 2*passed != len(b.published()) { // the event, and the webhook
-		t.Errorf("%d passed, %d are published", passed, len(b.published()))
+	if passed == 0 || 2*passed != len(b.published()) { // each has an event and an archived webhook
+		t.Errorf("%d requests were accepted, %d records are published", passed, len(b.published()))
 	}
 	if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-		t.Errorf("%s bytes in flight after all", got)
+		t.Errorf("%s bytes are still counted as in flight", got)
 	}
 	if !strings.Contains(b.logs.String(), `"reason":"share_of_address_used"`) {
-		t.Error("the log has no reason")
+		t.Error("the log does not give the reason")
 	}
 }
 
-// TestIdleConnections: announcing much and sending nothing keeps no room.
+// TestIdleConnections: a connection that announces a large body but sends nothing
+// reserves no memory.
 func TestIdleConnections(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) { c.MaxInFlight = 4 << 20 })
 	address := listen(t, b)
@@ -282,16 +283,16 @@ func TestIdleConnections(t *testing.T) {
 	}
 	for deadline := time.Now().Add(2 * time.Second); b.metric("tollbridge_in_flight_webhooks") != "64"; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s of 64 under way", b.metric("tollbridge_in_flight_webhooks"))
+			t.Fatalf("%s of 64 requests are in flight", b.metric("tollbridge_in_flight_webhooks"))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	if got, err := post(t, address, padded(t, 1<<20), true); err != nil || got != http.StatusOK {
-		t.Errorf("beside 64 idle connections: %d, %v, want 200", got, err)
+		t.Errorf("with 64 idle connections: %d, %v, want 200", got, err)
 	}
 }
 
-// TestCompressed: nothing is unpacked, however small it is packed.
+// TestCompressed: a compressed body is refused and never decompressed.
 func TestCompressed(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
@@ -315,7 +316,7 @@ func TestCompressed(t *testing.T) {
 			t.Errorf("%s: %d, want 415", encoding, a.StatusCode)
 		}
 		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
-			t.Errorf("%s: took %d bytes of memory", encoding, took)
+			t.Errorf("%s: used %d bytes of memory", encoding, took)
 		}
 	}
 	r := signed(t, "stripe", captured(t))
@@ -325,7 +326,7 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
-// hostile are bodies that Stripe has signed and would not send.
+// hostile returns bodies that Stripe would not send, to be signed with its secret.
 func hostile() map[string]string {
 	intent := func(id, amount, order string) string {
 		return fmt.Sprintf(`{"id":"%s","type":"payment_intent.succeeded","created":1767225600,"livemode":true,
@@ -367,15 +368,14 @@ func manyNames(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-// events are the hostile bodies that an event is made of; Kafka has the others
-// as they came.
+// events names the hostile bodies that give an event. Kafka gets the others unchanged.
 var events = map[string]bool{
 	"an event": true, "zero in its ids": true, "an id with new lines": true, "an id that is empty": true,
 	"an id as an object": true, "an id as a number": true, "many metadata": true,
 }
 
-// TestHostileBodies: each is acknowledged, and Kafka has it as an event or as it
-// came; none costs more than its share, and nothing of them stays.
+// TestHostileBodies: each body is acknowledged, and Kafka gets it as an event or
+// unchanged. None uses more than its share of memory, and none leaves anything behind.
 func TestHostileBodies(t *testing.T) {
 	for name, body := range hostile() {
 		t.Run(name, func(t *testing.T) {
@@ -389,13 +389,13 @@ func TestHostileBodies(t *testing.T) {
 				t.Errorf("published to %s, %q", records[0].Topic, headersOf(whole)["reason"])
 			}
 			if string(whole.Value) != body || len(whole.Key) == 0 {
-				t.Errorf("Kafka has another body than was sent, or no key: %q", whole.Key)
+				t.Errorf("Kafka has another body than the one sent, or no key: %q", whole.Key)
 			}
 		})
 	}
 }
 
-// TestMemory: rounds of hostile and large bodies leave nothing behind.
+// TestMemory: many hostile and large bodies leave no memory in use.
 func TestMemory(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) {
 		c.Log = zerolog.Nop()
@@ -427,9 +427,9 @@ func TestMemory(t *testing.T) {
 		round()
 	}
 	if after := heap(); after > before+4<<20 {
-		t.Errorf("%d bytes held after two rounds, %d before", after, before)
+		t.Errorf("%d bytes in use after two rounds, %d before", after, before)
 	}
 	if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-		t.Errorf("%s bytes in flight after all", got)
+		t.Errorf("%s bytes are still counted as in flight", got)
 	}
 }

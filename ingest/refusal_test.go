@@ -16,11 +16,11 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// marker stands in the body of every request that is refused here, and in no
-// log line.
+// marker is in the body of every request that these tests refuse, and must be in no log
+// line.
 const marker = "4111111111111111"
 
-// unread fails the test if anything of it is read.
+// unread fails the test if the body is read.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {
@@ -28,8 +28,8 @@ func (u unread) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestRefusals: every refusal says its status and no more, is in the log and
-// the metrics with its reason, and publishes nothing.
+// TestRefusals: every refusal answers its status and nothing else, is logged and
+// counted with its reason, and publishes nothing.
 func TestRefusals(t *testing.T) {
 	body := []byte(`{"id":"` + marker + `"}`)
 	post := func(path string) *http.Request {
@@ -56,7 +56,7 @@ func TestRefusals(t *testing.T) {
 		r        *http.Request
 		status   int
 		reason   string
-		endpoint bool // known by then
+		endpoint bool // the endpoint is known when the request is refused
 	}{
 		{"unknown connector", to("POST", "/webhooks/nobody"), 404, "no_such_endpoint", false},
 		{"unknown endpoint", to("POST", "/webhooks/stripe/other"), 404, "no_such_endpoint", false},
@@ -107,14 +107,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// stale is a webhook that was sent a day before noon.
+// stale returns a webhook that was signed a day before noon.
 func stale(t *testing.T, body []byte) *http.Request {
 	r := signed(t, "stripe", body)
 	r.Header.Set("Stripe-Signature", signedAt(t, body, noon.Add(-24*time.Hour)))
 	return r
 }
 
-// refused asks for the answer, and for the log line, of a refusal.
+// refused checks the answer and the log line of a refusal.
 func refused(t *testing.T, b *bridge, a *http.Response, method string, status int, reason string) {
 	t.Helper()
 	want := http.StatusText(status) + "\n"
@@ -125,16 +125,16 @@ func refused(t *testing.T, b *bridge, a *http.Response, method string, status in
 		t.Errorf("answer %d %q, want %d %q", a.StatusCode, got, status, want)
 	}
 	if got := a.Header.Get("Retry-After") != ""; got != (status == http.StatusServiceUnavailable) {
-		t.Errorf("%d with Retry-After: %t", status, got)
+		t.Errorf("status %d: has Retry-After is %t", status, got)
 	}
 	if got := a.Header.Get("Allow") != ""; got != (status == http.StatusMethodNotAllowed) {
-		t.Errorf("%d with Allow: %t", status, got)
+		t.Errorf("status %d: has Allow is %t", status, got)
 	}
 	if got := a.Header.Get("Connection") == "close"; got != (status == http.StatusRequestEntityTooLarge) {
-		t.Errorf("%d with Connection: close: %t", status, got)
+		t.Errorf("status %d: has Connection: close is %t", status, got)
 	}
 	if a.Header.Get(ingest.ReceiptHeader) != "" {
-		t.Error("a refusal with a receipt")
+		t.Error("the refusal has a receipt")
 	}
 	logs := b.logs.String()
 	if !strings.Contains(logs, fmt.Sprintf(`"reason":%q`, reason)) || !strings.Contains(logs, fmt.Sprintf(`"status":%d`, status)) {
@@ -143,23 +143,22 @@ func refused(t *testing.T, b *bridge, a *http.Response, method string, status in
 	quiet(t, logs)
 }
 
-// quiet asks that a log has no secret, nothing of a body, and no long lines.
+// quiet checks that a log has no secret, no part of a body, and no long lines.
 func quiet(t *testing.T, logs string) {
 	t.Helper()
 	for _, word := range []string{marker, "whsec_dev_stripe"} {
 		if strings.Contains(logs, word) {
-			t.Errorf("the log has %q: %q", word, logs)
+			t.Errorf("the log contains %q: %q", word, logs)
 		}
 	}
 	for line := range strings.Lines(logs) {
 		if len(line) > 2000 && !strings.Contains(line, `"stack"`) {
-			t.Errorf("a log line of %d bytes", len(line))
+			t.Errorf("the log line has %d bytes", len(line))
 		}
 	}
 }
 
-// TestQuietLog: what a body holds is not logged when it is verified and cannot
-// be read either.
+// TestQuietLog: no part of a body is logged, even if it is verified and cannot be read.
 func TestQuietLog(t *testing.T) {
 	for _, body := range []string{
 		marker + "x",
@@ -175,8 +174,7 @@ func TestQuietLog(t *testing.T) {
 	}
 }
 
-// TestPublisherErrors: whatever happens to the records, there is no 2xx unless
-// all of them are acknowledged.
+// TestPublisherErrors: unless all records are acknowledged, the answer is not 2xx.
 func TestPublisherErrors(t *testing.T) {
 	fail := func(err error) publisher {
 		return func(context.Context, []kafka.Record) ([]kafka.Receipt, error) { return nil, err }
@@ -210,16 +208,16 @@ func TestPublisherErrors(t *testing.T) {
 			}
 			refused(t, b, a, http.MethodPost, http.StatusServiceUnavailable, tt.reason)
 			if got := b.metric(`tollbridge_events_total{connector="stripe",endpoint="default",type="payment.captured"}`); got != "0" {
-				t.Errorf("%s events counted", got)
+				t.Errorf("%s events were counted", got)
 			}
 			if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-				t.Errorf("%s bytes in flight after all", got)
+				t.Errorf("%s bytes are still counted as in flight", got)
 			}
 		})
 	}
 }
 
-// TestSenderGone: a sender that hangs up does not stop what Kafka is doing.
+// TestSenderGone: publishing continues after the sender has disconnected.
 func TestSenderGone(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	var b *bridge
@@ -230,18 +228,18 @@ func TestSenderGone(t *testing.T) {
 				return nil, err
 			}
 			if _, ok := ctx.Deadline(); !ok {
-				t.Error("publishing without a deadline")
+				t.Error("the context for publishing has no deadline")
 			}
 			return b.publish(ctx, r)
 		})
 	})
 	a := b.do(signed(t, "stripe", captured(t)).WithContext(ctx))
 	if a.StatusCode != http.StatusOK || len(b.published()) != 2 {
-		t.Errorf("%d with %d records, want 200 with 2", a.StatusCode, len(b.published()))
+		t.Errorf("status %d with %d records, want 200 with 2", a.StatusCode, len(b.published()))
 	}
 }
 
-// TestRoutes: the ways to an endpoint that there are.
+// TestRoutes: the paths that lead to an endpoint.
 func TestRoutes(t *testing.T) {
 	second := func(c *ingest.Config) {
 		e := c.Endpoints[stripeAt(c)]

@@ -17,8 +17,8 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 )
 
-// dialFrom opens a connection from one of loopback's addresses. Where the
-// system has none but 127.0.0.1 the test is left out.
+// dialFrom opens a connection from a loopback address. It skips the test if the system
+// has only 127.0.0.1.
 func dialFrom(t *testing.T, from, to string) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -36,8 +36,8 @@ func dialFrom(t *testing.T, from, to string) net.Conn {
 	return c
 }
 
-// postFrom sends a signed body from an address, with more headers if any are
-// given, and returns the status of the answer and how long it took.
+// postFrom sends a signed body, with optional further headers, from an address. It
+// returns the status and how long the answer took.
 func postFrom(t *testing.T, from, to string, body []byte, headers ...string) (int, time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -52,8 +52,8 @@ func postFrom(t *testing.T, from, to string, body []byte, headers ...string) (in
 	return status(t, c), time.Since(start)
 }
 
-// stall opens n connections that announce a mebibyte, send some of it, and wait.
-// Those that the server closes or refuses are counted.
+// stall opens n connections that announce a body of one MiB, send a part of it, and
+// wait. It returns how many the server closed or refused.
 func stall(t *testing.T, n, bytes int, to string, headers ...string) {
 	t.Helper()
 	for range n {
@@ -62,15 +62,15 @@ func stall(t *testing.T, n, bytes int, to string, headers ...string) {
 	}
 }
 
-// TestFairShare: connections of one address that stall take neither the bytes nor
-// the connections from another, which is answered at once.
+// TestFairShare: stalled connections of one address use up neither the bytes nor the
+// connections of another address, which is answered at once.
 func TestFairShare(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		n, bytes   int
-		body       int // of the other's webhook
+		body       int // size of the other address's webhook
 		change     func(*ingest.Config)
-		sameServed bool // there is room for more of the first address, too
+		sameServed bool // more webhooks of the first address are also accepted
 	}{
 		{"bytes", 300, 40_000, 1 << 20, func(c *ingest.Config) { c.MaxInFlight = 8 << 20 }, false},
 		{"connections", 300, 1, 1000, func(c *ingest.Config) { c.MaxConnections = 100 }, false},
@@ -96,8 +96,8 @@ func TestFairShare(t *testing.T) {
 	}
 }
 
-// TestStalledEnd: at the deadline those that stall are answered 503, and what
-// they had is free again.
+// TestStalledEnd: at the deadline, stalled requests are answered 503, and their memory
+// and connections are free again.
 func TestStalledEnd(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) {
 		c.MaxInFlight, c.MaxConnections, c.Deadline = 4<<20, 200, 300*time.Millisecond
@@ -114,17 +114,17 @@ func TestStalledEnd(t *testing.T) {
 	}
 	until("tollbridge_in_flight_bytes", "0")
 	until("tollbridge_in_flight_webhooks", "0")
-	until("tollbridge_connections", "0") // net/http waits half a second, so that the answer arrives
+	until("tollbridge_connections", "0") // net/http keeps a connection half a second longer, so that the answer arrives
 	if b.metric("tollbridge_connections_refused_total") == "0" {
-		t.Error("no connection is counted as refused")
+		t.Error("no refused connection was counted")
 	}
 	if got, _ := postFrom(t, "127.0.0.1", address, padded(t, 1<<20)); got != http.StatusOK {
 		t.Errorf("the same address after the deadline: %d, want 200", got)
 	}
 }
 
-// TestBodyDeadline: a body that comes too slowly is cut at the deadline, whatever
-// its sender announces, and one that comes in time is taken.
+// TestBodyDeadline: a body that arrives too slowly is cut off at the deadline, whatever
+// length it announces. A body that arrives in time is accepted.
 func TestBodyDeadline(t *testing.T) {
 	for takes, want := range map[time.Duration]int{100 * time.Millisecond: 200, 1500 * time.Millisecond: 503} {
 		b := newBridge(t, func(c *ingest.Config) { c.Deadline = 500 * time.Millisecond })
@@ -149,8 +149,8 @@ func TestBodyDeadline(t *testing.T) {
 	}
 }
 
-// TestUnreadBody: a refusal does not wait for a body that nobody reads for longer
-// than the deadline.
+// TestUnreadBody: a refusal waits no longer than the deadline for a body that is not
+// read.
 func TestUnreadBody(t *testing.T) {
 	for path, want := range map[string]int{"/webhooks/nobody": 404, "/": 404, "/v1/handle_event": 404} {
 		b := newBridge(t, func(c *ingest.Config) { c.Deadline = 300 * time.Millisecond })
@@ -163,13 +163,13 @@ func TestUnreadBody(t *testing.T) {
 	}
 }
 
-// TestClientAddress: whom a request is counted for, by the log.
+// TestClientAddress: the client address that a request is counted for, as it is logged.
 func TestClientAddress(t *testing.T) {
 	const proxy, other = "10.0.0.1:1234", "192.0.2.9:1234"
 	for _, tt := range []struct {
 		name, remote string
 		headers      []string // name, value, ...
-		want         string   // empty: the peer
+		want         string   // empty: the peer's address
 	}{
 		{"no proxy", other, []string{"X-Forwarded-For", "198.51.100.7"}, ""},
 		{"no proxy, the other header", other, []string{"Forwarded", "for=198.51.100.7"}, ""},
@@ -207,13 +207,13 @@ func TestClientAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		if line.Client != tt.want || line.Remote != tt.remote {
-			t.Errorf("%s: %q by %q, want %q", tt.name, line.Client, line.Remote, tt.want)
+			t.Errorf("%s: client %q, remote %q, want the client %q", tt.name, line.Client, line.Remote, tt.want)
 		}
 	}
 }
 
-// TestFairShareBehindProxy: behind a trusted proxy the shares are of the clients
-// that it names, and its connections are not bounded.
+// TestFairShareBehindProxy: behind a trusted proxy, each client that the proxy names
+// has a share, and the proxy's connections are not limited.
 func TestFairShareBehindProxy(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) {
 		c.MaxInFlight, c.MaxConnections = 8<<20, 50
@@ -229,12 +229,13 @@ func TestFairShareBehindProxy(t *testing.T) {
 	}
 }
 
-// TestHandleEventListeners: where handle_event is answered, and for whom.
+// TestHandleEventListeners: which listeners answer handle_event, and which connectors
+// they accept.
 func TestHandleEventListeners(t *testing.T) {
 	question := func(connector string) *http.Request {
 		return httptest.NewRequest(http.MethodPost, "/v1/handle_event", strings.NewReader(fmt.Sprintf(`{"connector":%q,"payload":"{}","webhook_secret":"whsec_dev_stripe"}`, connector)))
 	}
-	for exposure, want := range map[ingest.Exposure][2]int{ // on the public listener, on the admin listener
+	for exposure, want := range map[ingest.Exposure][2]int{ // statuses on the public listener and on the admin listener
 		"":              {404, 401},
 		ingest.OnAdmin:  {404, 401},
 		ingest.OnPublic: {401, 404},
@@ -268,8 +269,8 @@ func TestHandleEventListeners(t *testing.T) {
 	}
 }
 
-// TestHandleEventLimits: the body of a question comes in time, and is counted; no
-// work begins for a caller who has gone.
+// TestHandleEventLimits: the body of a handle_event request has a deadline, and its
+// bytes are counted. A request whose client has disconnected is not processed.
 func TestHandleEventLimits(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) {
 		c.Deadline, c.MaxInFlight = 300*time.Millisecond, 2<<20
@@ -279,10 +280,10 @@ func TestHandleEventLimits(t *testing.T) {
 	start := time.Now()
 	io.WriteString(c, "POST /v1/handle_event HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
 	if got, took := status(t, c), time.Since(start); got != http.StatusServiceUnavailable || took > 2*time.Second {
-		t.Errorf("a body that does not come: %d after %s, want 503", got, took)
+		t.Errorf("a body that does not arrive: %d after %s, want 503", got, took)
 	}
 	if !strings.Contains(b.logs.String(), `"reason":"body_too_slow"`) {
-		t.Errorf("the log has no reason: %s", b.logs.String())
+		t.Errorf("the log does not give the reason: %s", b.logs.String())
 	}
 
 	gone, hangUp := context.WithCancel(t.Context())
@@ -297,15 +298,16 @@ func TestHandleEventLimits(t *testing.T) {
 	}
 	a := b.ask(httptest.NewRequest(http.MethodPost, "/v1/handle_event", bytes.NewReader(q)).WithContext(gone))
 	if got := bodyOf(t, a); a.StatusCode != http.StatusServiceUnavailable || strings.Contains(got, "payment.captured") {
-		t.Errorf("a caller who has gone: %d %s", a.StatusCode, got)
+		t.Errorf("a client that has disconnected: %d %s", a.StatusCode, got)
 	}
 	if got := b.metric("tollbridge_in_flight_bytes"); got != "0" {
-		t.Errorf("%s bytes in flight after all", got)
+		t.Errorf("%s bytes are still counted as in flight", got)
 	}
 }
 
-// TestAdminHost: the admin listener answers requests to its own names alone, so
-// that no web page reads it through a browser by a name of the page's own.
+// TestAdminHost: the admin listener answers only requests to its own host names.
+// Otherwise a web page could read it through a browser, with a host name of the page's
+// own that resolves to the listener.
 func TestAdminHost(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) { c.AdminHosts = []string{"tollbridge", "Bridge.internal"} })
 	address := listenTo(t, b.admin, func(l net.Listener) net.Listener { return l })
@@ -330,7 +332,7 @@ func TestAdminHost(t *testing.T) {
 			c.Close()
 		}
 	}
-	c := dial(t, address) // the host of an absolute address counts
+	c := dial(t, address) // the host of an absolute URL counts
 	io.WriteString(c, "GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if got := status(t, c); got != http.StatusMisdirectedRequest {
 		t.Errorf("an absolute address: %d, want 421", got)

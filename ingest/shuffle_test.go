@@ -26,8 +26,8 @@ import (
 
 var shuffled = flag.Int("shuffled", 5_000, "how many webhooks TestShuffled delivers in order, and twice out of it")
 
-// chapters are what Stripe tells of an order, a minute apart. The merchant's id
-// is known to the payment's own only.
+// chapters are Stripe's webhooks for an order, one minute apart. Only the
+// PaymentIntent's webhooks have the merchant's id.
 var chapters = []string{
 	`"type":"payment_intent.processing","data":{"object":{"id":"pi_%[1]d","object":"payment_intent","amount":900,"currency":"eur","metadata":{"order_id":"order-%[1]d"}}}`,
 	`"type":"payment_intent.amount_capturable_updated","data":{"object":{"id":"pi_%[1]d","object":"payment_intent","amount":900,"amount_capturable":900,"currency":"eur","metadata":{"order_id":"order-%[1]d"}}}`,
@@ -41,7 +41,7 @@ var chapters = []string{
 	`"type":"payment_intent.canceled","data":{"object":{"id":"pi_%[1]d","object":"payment_intent","amount":900,"currency":"eur","metadata":{"order_id":"order-%[1]d"}}}`,
 }
 
-// delivery is one chapter of an order on its way.
+// delivery is the webhook of one chapter of an order.
 type delivery struct{ order, chapter int }
 
 func (d delivery) body() []byte {
@@ -50,9 +50,9 @@ func (d delivery) body() []byte {
 		chapters[d.chapter]+"}", d.order)
 }
 
-// delivered brings the webhooks, those of one order one after the other, to a
-// server with a Kafka of its own, and returns what is in its event topics when
-// nothing is left to correct.
+// delivered sends the webhooks to a server with a fake Kafka of its own, those of one
+// order one after the other. It returns the events in the topics once no correction is
+// pending.
 func delivered(t *testing.T, all []delivery) []schemas.Event {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -111,7 +111,7 @@ func delivered(t *testing.T, all []delivery) []schemas.Event {
 			return events
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d events are not corrected", waiting)
+			t.Fatalf("%d events have a fallback key and no correction", waiting)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (c *counted) Publish(ctx context.Context, records []kafka.Record) ([]kafka.
 	return receipts, err
 }
 
-// eventsIn is the first events of the topics, as another client reads them.
+// eventsIn returns the first n events of the topics, read with another client.
 func eventsIn(t *testing.T, brokers []string, n int64) (all []schemas.Event) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(kafka.Names{}.Events()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -156,15 +156,15 @@ func eventsIn(t *testing.T, brokers []string, n int64) (all []schemas.Event) {
 	return all
 }
 
-// told is events by id, without what depends on when they came: a correction
-// stands for what it corrects.
-func told(t *testing.T, events []schemas.Event) map[string]schemas.Event {
+// eventsByID returns the events by id, without the fields that depend on the order of
+// arrival. A correction replaces the event that it corrects.
+func eventsByID(t *testing.T, events []schemas.Event) map[string]schemas.Event {
 	t.Helper()
 	ids := map[string]bool{}
 	by := map[string]schemas.Event{}
 	for _, e := range events {
 		if ids[e.ID] {
-			t.Errorf("%s is in the topics twice", e.ID)
+			t.Errorf("%s was published twice", e.ID)
 		}
 		ids[e.ID] = true
 		corrects := e.Data.Corrects
@@ -179,9 +179,9 @@ func told(t *testing.T, events []schemas.Event) map[string]schemas.Event {
 	return by
 }
 
-// TestShuffled: webhooks that come in any order, and twice, are the same events
-// as those that came as they happened, under the same keys; those that came
-// after a later one are marked, and no others are.
+// TestShuffled: webhooks that arrive in any order, and twice, give the same events with
+// the same keys as webhooks that arrive in order. Exactly the events that arrive after
+// a later one are marked late.
 func TestShuffled(t *testing.T) {
 	var ordered []delivery
 	for order := range *shuffled / len(chapters) {
@@ -191,14 +191,14 @@ func TestShuffled(t *testing.T) {
 	}
 	start := time.Now()
 	straight := delivered(t, ordered)
-	want := told(t, straight)
+	want := eventsByID(t, straight)
 	t.Logf("%d webhooks in order: %d events in %s", len(ordered), len(straight), time.Since(start).Round(time.Millisecond))
 	if len(want) != len(ordered) {
-		t.Errorf("%d webhooks are %d events", len(ordered), len(want))
+		t.Errorf("%d webhooks gave %d events", len(ordered), len(want))
 	}
 	for _, e := range straight {
 		if e.Data.Late || e.Data.Corrects != "" {
-			t.Errorf("in order: %s of %s is late or a correction: %+v", e.Type, e.Subject, e.Data)
+			t.Errorf("in order: %s of %s is marked late or is a correction: %+v", e.Type, e.Subject, e.Data)
 		}
 	}
 
@@ -206,7 +206,7 @@ func TestShuffled(t *testing.T) {
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
 	start = time.Now()
 	events := delivered(t, twice)
-	got := told(t, events)
+	got := eventsByID(t, events)
 	t.Logf("%d webhooks out of order: %d events, of them %d corrections, in %s", len(twice), len(events), len(events)-len(got), time.Since(start).Round(time.Millisecond))
 	for id, e := range want {
 		if !reflect.DeepEqual(got[id], e) {
@@ -214,17 +214,17 @@ func TestShuffled(t *testing.T) {
 		}
 	}
 	if len(got) != len(want) {
-		t.Errorf("out of order %d events, in order %d", len(got), len(want))
+		t.Errorf("%d events out of order, %d in order", len(got), len(want))
 	}
 	checkLate(t, twice, events)
 }
 
-// checkLate holds the marks to the order in which the webhooks came. Those under
-// an order's id must be marked where a later one of that key was there; of what
-// was under another key until its correction, none can be said to be missing.
+// checkLate checks the late marks against the order of arrival. An event must be marked
+// late if a later event of the order had arrived and both had the order's key. While
+// one of them had a fallback key, the mark may be missing.
 func checkLate(t *testing.T, came []delivery, events []schemas.Event) {
 	t.Helper()
-	by := map[string]schemas.Event{} // by the webhook's id; corrections come on their own
+	by := map[string]schemas.Event{} // by the webhook's id, without corrections
 	for _, e := range events {
 		if e.Data.Corrects == "" {
 			by[e.Data.ConnectorEventID] = e
@@ -246,10 +246,10 @@ func checkLate(t *testing.T, came []delivery, events []schemas.Event) {
 			late++
 		}
 		if must := keyed && n.keyed.After(e.Time); must && !e.Data.Late {
-			t.Errorf("%+v came after one of %s and is not marked: %+v", d, n.keyed, e)
+			t.Errorf("%+v arrived after an event of %s and is not marked late: %+v", d, n.keyed, e)
 		}
 		if may := n.any.After(e.Time); !may && e.Data.Late {
-			t.Errorf("%+v is marked, and nothing later came before: %+v", d, e)
+			t.Errorf("%+v is marked late, and no later event had arrived: %+v", d, e)
 		}
 		if e.Time.After(n.any) {
 			n.any = e.Time
@@ -261,6 +261,6 @@ func checkLate(t *testing.T, came []delivery, events []schemas.Event) {
 	}
 	t.Logf("%d events are marked late", late)
 	if late == 0 {
-		t.Error("none is marked late")
+		t.Error("no event is marked late")
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// intent is a Stripe webhook of a payment with a merchant's reference and an id.
+// intent returns a Stripe webhook of a payment with an id and a merchant's reference.
 func intent(id, reference string) []byte {
 	return fmt.Appendf(nil, `{"id":"evt_%s","object":"event","type":"payment_intent.succeeded","created":1767225600,"livemode":true,
 		"data":{"object":{"id":"pi_%[1]s","object":"payment_intent","amount":1099,"currency":"eur","amount_received":1099,"status":"succeeded",
 		"metadata":{"merchant_transaction_id":"%s"}}}}`, id, reference)
 }
 
-// bytesOf is more than a record takes in Kafka.
+// bytesOf returns an upper bound of a record's size in Kafka.
 func bytesOf(r kafka.Record) int {
 	n := 100 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
@@ -28,9 +28,9 @@ func bytesOf(r kafka.Record) int {
 	return n
 }
 
-// TestSizeOfEvents: an event is written or, where it is larger than a topic takes,
-// its webhook is a dead letter. No verified webhook is refused for its size,
-// however much of it JSON has to escape.
+// TestSizeOfEvents: an event is published or, if it is larger than its topic accepts,
+// its webhook becomes a dead letter. No verified webhook is refused because of its
+// size, however much of it needs escaping in JSON.
 func TestSizeOfEvents(t *testing.T) {
 	for _, tt := range []struct {
 		name, reference string
@@ -38,7 +38,7 @@ func TestSizeOfEvents(t *testing.T) {
 	}{
 		{"plain", "order-43", true},
 		{"plain and long", strings.Repeat("x", 200_000), true},
-		{"what HTML escapes", strings.Repeat("<&>", 60_000), true}, // six bytes each, were they escaped
+		{"what HTML escapes", strings.Repeat("<&>", 60_000), true}, // escaping would make six bytes of each
 		{"what HTML escapes, and too long", strings.Repeat("<", 300_000), false},
 		{"at the limit of a body", strings.Repeat("x", 1<<20-1000), false},
 		{"line separators, which JSON escapes", strings.Repeat("\u2028", 60_000), false},
@@ -65,7 +65,7 @@ func TestSizeOfEvents(t *testing.T) {
 					limit = kafka.ArchiveMaxMessageBytes
 				}
 				if n := bytesOf(r); n > limit {
-					t.Errorf("a record of %d bytes for %s, which takes %d", n, r.Topic, limit)
+					t.Errorf("a record of %d bytes for %s, which accepts %d", n, r.Topic, limit)
 				}
 			}
 			if (events == 1) != tt.event || (dead == 1) == tt.event {
@@ -76,7 +76,7 @@ func TestSizeOfEvents(t *testing.T) {
 	}
 }
 
-// smallTopics is a Kafka whose topics take fewer bytes than they should.
+// smallTopics is a publisher whose topics accept fewer bytes than they should.
 func smallTopics(b *bridge, limits map[string]int) publisher {
 	return func(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 		large := &kafka.TooLarge{Err: errors.New("the topic's max.message.bytes is small")}
@@ -92,9 +92,9 @@ func smallTopics(b *bridge, limits map[string]int) publisher {
 	}
 }
 
-// TestSizeOfTopics: what a topic does not take is kept as a dead letter, with the
-// other events of its webhook published; only where the dead letters' topic does
-// not take it either is the webhook refused.
+// TestSizeOfTopics: if a topic does not accept an event or the archived webhook, the
+// webhook becomes a dead letter. The webhook is refused only if webhooks.dead does not
+// accept it either.
 func TestSizeOfTopics(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -121,20 +121,20 @@ func TestSizeOfTopics(t *testing.T) {
 				topics = append(topics, r.Topic)
 			}
 			if got := strings.Join(topics, " "); a.StatusCode != tt.status || got != tt.topics {
-				t.Errorf("%d with %q, want %d with %q: %s", a.StatusCode, got, tt.status, tt.topics, b.logs.String())
+				t.Errorf("status %d with records in %q, want %d with %q: %s", a.StatusCode, got, tt.status, tt.topics, b.logs.String())
 			}
 			if strings.HasSuffix(tt.topics, "webhooks.dead") {
 				last := b.published()[len(b.published())-1]
 				if got := headersOf(last); got["outcome"] != "malformed" || !strings.Contains(got["reason"], "max.message.bytes") {
-					t.Errorf("the dead letter has the outcome %q for %q", got["outcome"], got["reason"])
+					t.Errorf("the dead letter has the outcome %q and the reason %q", got["outcome"], got["reason"])
 				}
 			}
 		})
 	}
 }
 
-// TestSizeOfOneInABatch: of a webhook with several events those are published that
-// a topic takes.
+// TestSizeOfOneInABatch: if one event of a webhook is too large, the others are
+// published.
 func TestSizeOfOneInABatch(t *testing.T) {
 	events := func(id string, length int) string {
 		return fmt.Sprintf(`{"id":"EV%s","created_at":"2026-01-01T11:00:00.000Z","resource_type":"payments","action":"confirmed",
@@ -160,15 +160,15 @@ func TestSizeOfOneInABatch(t *testing.T) {
 	}
 }
 
-// TestMaxMaxBody: the record of the largest webhook that can be configured fits into
-// the topics that keep webhooks, with the most headers that a request can have.
+// TestMaxMaxBody: the record of the largest webhook that can be configured, with as
+// many headers as a request can have, fits into the archive's topics.
 func TestMaxMaxBody(t *testing.T) {
 	b := newBridge(t, func(c *ingest.Config) { c.MaxBody = ingest.MaxMaxBody })
 	address := listen(t, b)
 	body := padded(t, ingest.MaxMaxBody)
 	c := dial(t, address)
 	fmt.Fprintf(c, head+"Stripe-Signature: %s\r\n", signedAt(t, body, noon))
-	fmt.Fprintf(c, "%s", strings.Repeat("Content-Type: x\r\n", 1800)) // most of the cap, and each is kept
+	fmt.Fprintf(c, "%s", strings.Repeat("Content-Type: x\r\n", 1800)) // most of the limit on headers; each is archived
 	fmt.Fprintf(c, "Content-Length: %d\r\n\r\n", len(body))
 	go c.Write(body)
 	if got := status(t, c); got != http.StatusOK {
@@ -176,7 +176,7 @@ func TestMaxMaxBody(t *testing.T) {
 	}
 	for _, r := range b.published() {
 		if n := bytesOf(r); r.Topic == "webhooks.received" && n > kafka.ArchiveMaxMessageBytes {
-			t.Errorf("a record of %d bytes, and its topic takes %d", n, kafka.ArchiveMaxMessageBytes)
+			t.Errorf("the record has %d bytes, and its topic accepts %d", n, kafka.ArchiveMaxMessageBytes)
 		}
 	}
 	if n := len(b.published()); n != 2 {
@@ -184,8 +184,8 @@ func TestMaxMaxBody(t *testing.T) {
 	}
 }
 
-// TestMostEvents: a batch of so many events that they, or the list of their ids,
-// are more than Kafka takes at once is a dead letter.
+// TestMostEvents: a batch becomes a dead letter if its events, or the list of their
+// ids, are larger than Kafka accepts at once.
 func TestMostEvents(t *testing.T) {
 	for _, body := range []int{1 << 20, ingest.MaxMaxBody} {
 		var b *bridge

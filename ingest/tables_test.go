@@ -12,7 +12,7 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// TestRefusalOfReasons: what verify may say, and whose fault it is.
+// TestRefusalOfReasons: the status for each reason of verify.
 func TestRefusalOfReasons(t *testing.T) {
 	ours := map[verify.Reason]bool{verify.ErrNoSecret: true, verify.ErrSetting: true, verify.ErrKeyNotThere: true}
 	for _, reason := range []verify.Reason{
@@ -30,7 +30,7 @@ func TestRefusalOfReasons(t *testing.T) {
 	}
 }
 
-// TestAnswers: what processors are told that want more than a status.
+// TestAnswers: the bodies for processors that expect more than a status.
 func TestAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		connector string
@@ -66,7 +66,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLongTexts: a batch can have thousands of items; headers stay small.
+// TestLongTexts: headers stay small, though a batch can have thousands of items.
 func TestLongTexts(t *testing.T) {
 	const n = 10_000
 	const id = "0b0f0b0f-0b0f-5b0f-8b0f-0b0f0b0f0b0f"
@@ -80,7 +80,7 @@ func TestLongTexts(t *testing.T) {
 	}
 	for name, text := range map[string]string{"receipts": receiptHeader(entries), "reasons": reasons(kept)} {
 		if len(text) > 5<<10 || !strings.Contains(text, "more") {
-			t.Errorf("%s: %d bytes, ending in %q; want under 5 KiB, and how many more there are", name, len(text), text[len(text)-40:])
+			t.Errorf("%s: %d bytes, ending in %q; want less than 5 KiB, and the number of the others", name, len(text), text[len(text)-40:])
 		}
 	}
 	if got, want := receiptHeader(entries[:2]), `"`+id+`";topic="payment.captured";partition=3;offset=0, "`+id+`";topic="payment.captured";partition=3;offset=1`; got != want {

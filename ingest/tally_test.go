@@ -19,17 +19,17 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// TestSilence: the counts of the event types that came, by result, and the advice for
-// facts that no event type tells, or that two tell.
+// TestSilence: the counts of the received event types, by result, and the advice if no
+// subscribed event type reports a fact, or if two report it.
 func TestSilence(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 30, 0, 0, time.UTC)
 	const n = 1234
 	for _, tt := range []struct {
 		name, connector string
 		settings        map[string]string
-		came            map[string]int // samples, and how often they came
+		came            map[string]int // number of deliveries, by sample
 		duplicates      bool           // every second event is a duplicate
-		after           time.Duration  // of the report
+		after           time.Duration  // when the report is made
 		want            []string       // advice
 	}{
 		{"only the redundant one", "recurly", nil, map[string]int{"charge_invoice.paid@tells=invoices.json": n}, false, 23 * time.Hour,
@@ -86,21 +86,21 @@ func TestSilence(t *testing.T) {
 			s.logAdvice()
 			for _, advice := range tt.want {
 				if !strings.Contains(log.String(), advice) {
-					t.Errorf("the log says %s, want %s", &log, advice)
+					t.Errorf("the log has %s, want %s", &log, advice)
 				}
 			}
 			if len(tt.want) == 0 && log.Len() > 0 {
-				t.Errorf("the log says %s, want nothing", &log)
+				t.Errorf("the log has %s, want nothing", &log)
 			}
 			counted := 0
 			for _, one := range all[0].Types {
 				counted += one.Events + one.Duplicates + one.Elsewhere + one.Ignored + one.Malformed
 				if one.Elsewhere+one.Ignored > 0 && one.Reason == "" {
-					t.Errorf("%s: ignored without a reason", one.Type)
+					t.Errorf("%s: ignored, but no reason is counted", one.Type)
 				}
 			}
 			if want := items; tt.after < tallyHours*time.Hour && counted != want || tt.after > tallyHours*time.Hour && counted != 0 {
-				t.Errorf("%d items are counted of %d", counted, want)
+				t.Errorf("%d of %d items were counted", counted, want)
 			}
 		})
 	}

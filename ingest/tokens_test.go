@@ -17,9 +17,9 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// TestTokens: no connector's archived webhook has a secret in what is beside its
-// body, it is verified again as it is, and nobody can send what the archive has
-// in place of the secret.
+// TestTokens: for every connector, the archived webhook has no secret in its headers,
+// can still be verified, and cannot be sent as a webhook: the archive's replacement of
+// the secret is refused.
 func TestTokens(t *testing.T) {
 	for _, connector := range verify.Connectors() {
 		t.Run(connector, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestTokens(t *testing.T) {
 			requests := []*http.Request{signed(t, connector, payload)}
 			keys, _, _ := sign.Dev(connector)
 			c, _ := verify.Lookup(connector)
-			for _, token := range c.Tokens { // or it is signed in another way, as Flutterwave's is
+			for _, token := range c.Tokens { // otherwise it may be signed in another way, as by Flutterwave
 				r := signed(t, connector, payload)
 				for _, name := range c.Headers {
 					r.Header.Del(name)
@@ -42,8 +42,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// verifiable returns the name of a connector's last sample that can be verified:
-// a sample of what is refused, however it is signed, has no archive record.
+// verifiable returns the name of a connector's last sample that can be verified. Some
+// samples are refused whatever their signature, and are not archived.
 func verifiable(t *testing.T, connector string) string {
 	t.Helper()
 	for _, name := range slices.Backward(samples.Names(connector)) {
@@ -79,7 +79,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 	for _, h := range record.Headers {
 		for _, s := range keys.Secrets {
 			if strings.Contains(string(h.Value), s.Value) {
-				t.Errorf("the archive's %s holds the secret: add it to the connector's Tokens", h.Name)
+				t.Errorf("the archived header %s contains the secret: add it to the connector's Tokens", h.Name)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 		return a
 	}
 	kept := again(record.Headers)
-	// A record of a version that kept tokens as they came.
+	// An older version archived tokens unchanged.
 	older := slices.Clone(record.Headers)
 	for _, token := range c.Tokens {
 		for i := range older {
@@ -106,17 +106,17 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 	}
 	for name, values := range again(older).Header {
 		if !slices.Equal(values, kept.Header[name]) {
-			t.Errorf("of an older record %s is read as %q, want %q", name, values, kept.Header[name])
+			t.Errorf("the header %s of an older record is read as %q, want %q", name, values, kept.Header[name])
 		}
 	}
-	// What the archive has opens nothing.
+	// A request with the archived headers is refused.
 	replayed := r.Header.Clone()
 	has := false
 	for _, token := range c.Tokens {
 		if v := kept.Header.Get(token); v != "" {
 			has = true
 			if !strings.HasPrefix(v, "sha256:") {
-				t.Errorf("%s is kept as %q, want its digest", token, v)
+				t.Errorf("%s is archived as %q, want its digest", token, v)
 			}
 			replayed.Set(token, v)
 		}
@@ -128,7 +128,7 @@ func archivedWithoutSecrets(t *testing.T, connector string, keys verify.Keys, c 
 			}
 		}
 		if code := send(newBridge(t), replayed); code/100 == 2 {
-			t.Error("a request with the digest in place of the secret is let in")
+			t.Error("a request with the digest in place of the secret is accepted")
 		}
 	}
 }
