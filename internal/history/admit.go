@@ -10,22 +10,22 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// Admission says which events of a webhook are new, and reserves those for its
-// caller. Publish Events and References, then call [Admission.Done], or
-// [Admission.Forget] if publishing failed. References can be missing where no
-// event is: publish those, too.
+// Admission says which events of a webhook are new, and reserves those for its caller.
+// Publish Events and References, then call [Admission.Done], or [Admission.Forget] if
+// publishing failed. References may be missing although no event is new: publish them
+// too.
 type Admission struct {
 	h *History
-	// Events are to be published: those that were not published before, in their
-	// order, then the corrections of published events that lack a field which their
-	// duplicate has. They have the merchant's id as key where it is known, and are
-	// marked if they are late or contradict another event.
+	// Events are the events to publish: first those that were not published before, in
+	// their order, then corrections of published events that lack a field which the
+	// webhook has. Their key is the merchant's id if it is known, and they are marked if
+	// they are late or contradict another event.
 	Events []schemas.Event
 	// References are records to publish together with Events: the references that
 	// new and known events state and that are not published yet.
 	References []kafka.Record
-	// Known holds the events that were published before, by the id of the event that was
-	// looked up. Each may have been published under another of its ids.
+	// Known has the events that were published before, by the id of the event that was
+	// looked up. An event may have been published under another of its ids.
 	Known map[string]Located
 
 	done  chan struct{} // closed by Done and Forget
@@ -69,9 +69,9 @@ func (h *History) Admit(ctx context.Context, events []schemas.Event, references 
 	}
 }
 
-// tryAdmit reserves all of the new events, or none: if another admission has one
-// of them, it returns a channel that is closed when that one ends. A waiting
-// caller holds no reservation, so callers cannot deadlock.
+// tryAdmit reserves all new events, or none: if another admission has one of them, it
+// returns a channel that is closed when that admission ends. A waiting caller holds no
+// reservation, so callers cannot deadlock.
 func (h *History) tryAdmit(events []schemas.Event, references []schemas.Reference, contents map[kafka.Receipt]schemas.Event) (*Admission, <-chan struct{}, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,11 +94,11 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 			fresh = append(fresh, e)
 			continue
 		}
-		if e.Data.Corrects == "" { // corrections come from no webhook
+		if e.Data.Corrects == "" { // no webhook gives a correction
 			h.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
 		}
 		a.Known[e.ID] = Located{k.id, k.Receipt}
-		// The event may have been written without a reference or an id that e has.
+		// The published event may lack a reference or an id that e has.
 		if err := errors.Join(h.addReferencesOfKnown(a, e), h.addOtherIDs(a, e, k)); err != nil {
 			return nil, nil, err
 		}
@@ -138,7 +138,7 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 	return a, nil, nil
 }
 
-// pendingWith returns the admission of another webhook that has one of the ids of e;
+// pendingWith returns the admission of another webhook that has one of the ids of e, or
 // nil if there is none.
 func (h *History) pendingWith(e schemas.Event) *Admission {
 	for _, id := range e.IDs() {
@@ -155,8 +155,8 @@ func (h *History) receiptOf(id string) (kafka.Receipt, bool, error) {
 	return k.Receipt, ok, err
 }
 
-// enrich returns a new event with the merchant's id as key if a reference has it,
-// and with its marks: late, contradicts.
+// enrich returns a new event with the merchant's id as its key if a reference has it,
+// and with its marks late and contradicts.
 func (h *History) enrich(e schemas.Event) (schemas.Event, error) {
 	e, err := h.resolveKey(e)
 	if err != nil {
@@ -179,7 +179,7 @@ func (h *History) enrich(e schemas.Event) (schemas.Event, error) {
 }
 
 // DropCorrections removes the corrections from Events. Call it if Kafka refuses one of
-// them for its size.
+// them because of its size.
 func (a *Admission) DropCorrections() {
 	if a.h == nil {
 		return
@@ -232,8 +232,8 @@ func (h *History) addEarlier(e schemas.Event, at kafka.Receipt) {
 	h.local.addIDs(e, localEvent{known: known{e.ID, e.Fields(), at}})
 }
 
-// Forget ends an admission whose events may not be in Kafka: a redelivery finds
-// them new. It does nothing after Done.
+// Forget ends an admission whose events may not be in Kafka. A redelivery then finds
+// them new. Forget has no effect after Done.
 func (a *Admission) Forget() {
 	if a.h == nil || a.ended {
 		return
@@ -243,7 +243,7 @@ func (a *Admission) Forget() {
 	a.end()
 }
 
-// end releases the reserved events. The caller holds the lock.
+// end releases the reserved events. The caller must hold the lock.
 func (a *Admission) end() {
 	a.ended = true
 	for _, e := range a.Events {

@@ -44,13 +44,13 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 	return b.batch.Close()
 }
 
-// writeBatch collects the rows that one response and the local writes change.
+// writeBatch collects the rows that one fetch response and the local writes change.
 type writeBatch struct {
 	names      kafka.Names
 	db         *store
-	batch      *pebble.Batch // its reads see the store as the batch changes it
+	batch      *pebble.Batch // reads from it include its own writes
 	events     []schemas.Event
-	references []string // reference keys
+	references []string // keys of the references in it
 }
 
 // put writes a row.
@@ -65,8 +65,8 @@ func (b *writeBatch) putJSON(key string, value any) error {
 	return b.put(key, text)
 }
 
-// putFiltered writes a row and adds its key to the Bloom filter: see
-// [filteredPrefixes].
+// putFiltered writes a row whose key has one of [filteredPrefixes], and adds the key to
+// the Bloom filter.
 func (b *writeBatch) putFiltered(key string, value []byte) error {
 	b.db.filter.add(key)
 	return b.put(key, value)
@@ -118,9 +118,9 @@ func (b *writeBatch) localWrite(w *localWrite, now time.Time) error {
 	return b.event(w.event, w.event.Fields(), w.at, now)
 }
 
-// record writes the rows of a record of our topics. It ignores a record that is
-// not an event of ours. An event's body is parsed only if its headers do not say
-// enough.
+// record writes the rows of a record of tollbridge's topics. It ignores a record that
+// is not an event of tollbridge. It parses an event's body only if the headers do not
+// say enough.
 func (b *writeBatch) record(record consume.Record) error {
 	if record.Topic == b.names.References() {
 		return b.reference(string(record.Key), string(record.Value))
@@ -136,7 +136,7 @@ func (b *writeBatch) record(record consume.Record) error {
 	fields := schemas.ParseFields(record.Header(schemas.HeaderFields))
 	if _, ok := contradictions[e.Type]; ok || fields == 0 || e.Data.Corrects != "" || hasFallbackKey(e) {
 		var parsed schemas.Event
-		if json.Unmarshal(record.Value, &parsed) == nil { // else written by another program
+		if json.Unmarshal(record.Value, &parsed) == nil { // otherwise another program wrote it
 			e, fields = parsed, parsed.Fields()
 		}
 	}
@@ -161,7 +161,7 @@ func (b *writeBatch) event(e schemas.Event, fields schemas.Fields, at kafka.Rece
 	}
 	row.id = e.ID
 	for _, id := range e.Also {
-		exists, failed := b.exists(rowEvent + id) // as an event of its own, by another replica
+		exists, failed := b.exists(rowEvent + id) // another replica published it as an event of its own
 		if err = errors.Join(err, failed); !exists && err == nil {
 			err = b.putFiltered(rowEvent+id, row.encode())
 		}
@@ -175,9 +175,9 @@ func (b *writeBatch) event(e schemas.Event, fields schemas.Fields, at kafka.Rece
 	return err
 }
 
-// corrected records that the event which by corrects has its correction, so that
-// neither it nor an earlier correction waits for a reference. The due correction is
-// dropped, unless by was published without a reference that it states: then by stays
+// corrected records that by is the correction of an event, so that neither the event
+// nor an earlier correction of it waits for a reference any more. It drops the due
+// correction, unless by was published without a reference that it states: then by stays
 // due, for that reference.
 func (b *writeBatch) corrected(by schemas.Event, row version) error {
 	id := by.Data.Corrects
@@ -217,8 +217,8 @@ func (b *writeBatch) corrected(by schemas.Event, row version) error {
 	return nil
 }
 
-// lastCorrection returns the last correction of an event, as the batch changes it; the
-// zero value without one.
+// lastCorrection returns the last correction of an event, including what the batch
+// changes, or the zero value if there is none.
 func (b *writeBatch) lastCorrection(id string) (v version, err error) {
 	value, closer, err := b.batch.Get([]byte(rowCorrected + id))
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -245,12 +245,12 @@ func (b *writeBatch) referencesExist(e schemas.Event) (bool, error) {
 	return true, nil
 }
 
-// awaitReference stores an event with a fallback key until its reference comes. If
-// the reference is there already, the event's correction becomes due at once.
+// awaitReference stores an event with a fallback key until its reference arrives. If
+// the reference is in the store already, the event's correction becomes due at once.
 func (b *writeBatch) awaitReference(e schemas.Event) error {
 	first := cmp.Or(e.Data.Corrects, e.ID)
 	if last, err := b.lastCorrection(first); err != nil || last.id != "" && last.id != e.ID {
-		return err // a later correction waits in its place
+		return err // a later correction waits instead
 	}
 	for _, key := range ReferenceKeys(e) {
 		merchant, err := b.merchantOf(key)
@@ -274,8 +274,8 @@ func (b *writeBatch) awaitReference(e schemas.Event) error {
 	return nil
 }
 
-// correctionDue stores the correction of an event, to be published soon. There is
-// none if the event's key is the merchant's id already.
+// correctionDue stores the correction of an event, which is published soon after. It
+// stores none if the event's key is the merchant's id already.
 func (b *writeBatch) correctionDue(e schemas.Event, merchant string) error {
 	if e.Subject == merchant {
 		return nil
@@ -285,7 +285,7 @@ func (b *writeBatch) correctionDue(e schemas.Event, merchant string) error {
 }
 
 // reference stores the first merchant's id of a reference key, and makes the
-// corrections of the events due that waited for it. An empty merchant is a
+// corrections of the events due that waited for this reference. An empty merchant is a
 // tombstone, which deletes the reference.
 func (b *writeBatch) reference(key, merchant string) error {
 	b.references = append(b.references, key)

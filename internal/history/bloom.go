@@ -18,10 +18,10 @@ import (
 // mayContain is safe for concurrent use, together with one another and with add.
 type bloomFilter struct {
 	seed     maphash.Seed
-	maxBytes int64 // a filter that would be larger is disabled: 0
+	maxBytes int64 // if the filter would become larger, it is disabled, and maxBytes is 0
 	adding   sync.Mutex
 	complete bool     // every key of the store has been added
-	layers   []*layer // replaced and never changed in place, since lookups may read it
+	layers   []*layer // replaced and never changed in place, because look-ups may be reading it
 
 	// visible holds the layers that look-ups read; nil while the filter is incomplete
 	// or disabled. It is one pointer, so that a look-up reads either every layer of a
@@ -62,7 +62,7 @@ func (f *bloomFilter) mayContain(key string) bool {
 	return false
 }
 
-// add adds a key that the store has or is about to have.
+// add adds a key that is in the store or is about to be written to it.
 func (f *bloomFilter) add(key string) {
 	f.adding.Lock()
 	defer f.adding.Unlock()
@@ -85,7 +85,7 @@ func (f *bloomFilter) add(key string) {
 // filter and returns false.
 func (f *bloomFilter) grow() bool {
 	blocks := firstBlocks << len(f.layers)
-	if f.maxBytes == 0 || int64(2*blocks-firstBlocks)*blockBytes > f.maxBytes { // the sum of all layers
+	if f.maxBytes == 0 || int64(2*blocks-firstBlocks)*blockBytes > f.maxBytes { // the sum of all layers, with the new one
 		f.maxBytes, f.layers = 0, nil
 	} else {
 		f.layers = append(slices.Clip(f.layers), &layer{make([][8]atomic.Uint64, blocks), blocks * keysPerBlock})
@@ -102,8 +102,7 @@ func (f *bloomFilter) setComplete() {
 	f.publish()
 }
 
-// publish makes the layers visible to look-ups, if the filter is complete and not
-// disabled.
+// publish makes the layers visible to look-ups, if the filter is complete and enabled.
 func (f *bloomFilter) publish() {
 	if f.maxBytes == 0 || !f.complete {
 		f.visible.Store(nil)

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// TestBloomFilter: there is no false negative in any layer, and there are few false
-// positives.
+// TestBloomFilter: no layer gives a false negative, and false positives are rare.
 func TestBloomFilter(t *testing.T) {
 	f := newBloomFilter(maxFilterBytes)
 	if !f.mayContain("1") {
@@ -25,7 +24,7 @@ func TestBloomFilter(t *testing.T) {
 	wrong := 0
 	for i := range n {
 		if !f.mayContain(fmt.Sprint("e/", i)) {
-			t.Fatalf("%d was added and is ruled out", i)
+			t.Fatalf("%d was added but is ruled out", i)
 		}
 		if f.mayContain(fmt.Sprint("r/", i)) {
 			wrong++
@@ -37,8 +36,8 @@ func TestBloomFilter(t *testing.T) {
 	t.Logf("%d of %d keys are false positives", wrong, n)
 }
 
-// TestBloomFilterTooLarge: a filter that would be larger than its bound rules nothing
-// out.
+// TestBloomFilterTooLarge: a filter that would exceed its bound is disabled and rules
+// nothing out.
 func TestBloomFilterTooLarge(t *testing.T) {
 	f := newBloomFilter(firstBlocks * blockBytes)
 	for i := range firstBlocks * keysPerBlock {

@@ -13,7 +13,7 @@ type cache[T any] struct {
 
 const (
 	generationRows   = 20_000
-	generationEvents = 2_000 // of events, which take a kilobyte or two
+	generationEvents = 2_000 // limit for events, which take a kilobyte or two each
 )
 
 // get returns a row, and false if it is not cached.

@@ -9,10 +9,10 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// AdmitWhenFresh is [History.Admit] for commands, for which no processor waits.
-// Where Admit refuses an event because this process has not read everything that
-// another may have published, AdmitWhenFresh waits and tries again, until ctx is
-// done or maxWait has passed.
+// AdmitWhenFresh is [History.Admit] for commands. No processor waits for them, so
+// AdmitWhenFresh waits and tries again if Admit refuses an event because this process
+// is behind and another may have published it. It stops when ctx is done or maxWait has
+// passed.
 func (h *History) AdmitWhenFresh(ctx context.Context, events []schemas.Event, references ...schemas.Reference) (*Admission, error) {
 	for since := time.Now(); ; {
 		a, err := h.Admit(ctx, events, references...)

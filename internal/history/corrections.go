@@ -10,8 +10,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// correctionDelay is the longest time that a replica waits, at random, before it
-// publishes corrections that no other replica has published.
+// correctionDelay is the longest random time that a replica waits before it publishes
+// due corrections, which another replica may publish meanwhile.
 const correctionDelay = 3 * time.Second
 
 // maxCorrections is the number of due corrections that are read at once, which
@@ -36,7 +36,7 @@ func (h *History) publishCorrections(ctx context.Context) {
 			continue
 		}
 		due, err := h.currentStore().dueCorrections(maxCorrections)
-		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // else replicas publish the same ones at the same time
+		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // otherwise replicas publish the same corrections at the same time
 		for i := 0; i < len(due) && err == nil; i++ {
 			err = h.publishCorrection(ctx, due[i])
 		}
@@ -74,9 +74,9 @@ func (h *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 	return h.currentStore().dropCorrection(e)
 }
 
-// Drain waits until the store has everything that this process published, and
-// every correction that this made due is published. A process that is about to
-// exit calls it where no other process may publish those corrections.
+// Drain waits until the store has everything that this process published, and every
+// correction that became due through it is published. Call it before the process exits,
+// if no other process may publish those corrections.
 func (h *History) Drain(ctx context.Context) error {
 	for {
 		h.mu.Lock()

@@ -36,7 +36,7 @@ type failure struct {
 
 func newFailure() *failure { return &failure{failed: make(chan struct{})} }
 
-// fail marks the store as failed. Only the first error is kept.
+// fail marks the store as failed. It keeps only the first error.
 func (f *failure) fail(err error) {
 	f.once.Do(func() {
 		f.err = err
@@ -69,7 +69,7 @@ func (f *failure) listener() *pebble.EventListener {
 			if errors.Is(err, vfs.ErrUnsupported) {
 				return
 			}
-			f.guard(err) // else Pebble retries at once, forever
+			f.guard(err) // otherwise Pebble retries at once and forever
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			f.fail(fmt.Errorf("%s: %w", info.Path, info.Details))
@@ -77,8 +77,8 @@ func (f *failure) listener() *pebble.EventListener {
 	}
 }
 
-// do calls write and returns its error, or the store's failure. It uses a new
-// goroutine, since a failure ends or blocks the goroutine that writes.
+// do calls write and returns its error, or the store's failure. It calls write in a new
+// goroutine, because a failure ends or blocks the goroutine that writes.
 func (f *failure) do(write func() error) error {
 	select {
 	case <-f.failed:
@@ -150,8 +150,8 @@ func openStore(dir string, disk vfs.FS, from origin, log zerolog.Logger) (*store
 	return s, nil
 }
 
-// openInMemory returns an empty store in memory, which replaces one whose disk
-// failed with the error cause.
+// openInMemory returns an empty store in memory. It replaces a store whose disk failed
+// with the error cause.
 func openInMemory(from origin, cause error, log zerolog.Logger) (*store, error) {
 	log.Error().Err(cause).Msg("the state store's disk is full or failed; restoring the state from Kafka into memory, where it stays until a restart")
 	s, err := openPebble("", nil, from)
@@ -174,12 +174,12 @@ const lockFile = "LOCK"
 
 // lockDir creates a directory and locks it. Close the result to unlock it.
 func lockDir(dir string) (io.Closer, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil { // Pebble's mode would let every user read who paid what
+	if err := os.MkdirAll(dir, 0o700); err != nil { // Pebble's own mode would let every user read which payments were made
 		return nil, err
 	}
 	held, err := vfs.Default.Lock(filepath.Join(dir, lockFile))
 	var cause syscall.Errno
-	if err != nil && (!errors.As(err, &cause) || cause == syscall.EAGAIN) { // locked by this process, or by another
+	if err != nil && (!errors.As(err, &cause) || cause == syscall.EAGAIN) { // locked by this process or by another one
 		err = errInUse
 	}
 	return held, err
@@ -208,11 +208,11 @@ type guarded struct {
 func (f *failure) guard(err error) {
 	if err != nil {
 		f.fail(err)
-		select {} // leaks one goroutine or two, once per failed store
+		select {} // leaks one or two goroutines, once for each failed store
 	}
 }
 
-// Lock does nothing, since a failed store would never unlock: see [lockDir].
+// Lock does nothing, because a failed store would never unlock: see [lockDir].
 func (guarded) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 func (g guarded) file(f vfs.File, err error) (vfs.File, error) {
@@ -322,8 +322,8 @@ func (h *History) watchDisk(ctx context.Context) {
 	}
 }
 
-// Warnings returns problems that an operator should solve although webhooks are
-// still acknowledged: a disk that is nearly full, or that failed.
+// Warnings returns problems that an operator should solve although webhooks are still
+// acknowledged: a disk that is nearly full, or that has failed.
 func (h *History) Warnings() (all []string) {
 	if h.currentStore().afterFailure {
 		all = append(all, "the state store is in memory, because its disk was full or failed: make room on the disk of "+h.Dir+" or replace it, then restart")

@@ -33,7 +33,7 @@ func (l *logBuffer) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-// count returns how often the log has some words.
+// count returns how often words occurs in the log.
 func (l *logBuffer) count(words string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,9 +63,9 @@ func failingDisk(kind errorfs.OpReadWrite, with error, on *atomic.Bool) vfs.FS {
 	}))
 }
 
-// TestDiskFails: if the disk fails while the state is used, or before it is opened,
-// the state continues in memory and knows what was published. It logs that once,
-// admits events, and closes.
+// TestDiskFails: if the disk fails while the state is used, or before it is opened, the
+// state continues in memory and still knows what was published. It logs the failure
+// once, admits events, and can be closed.
 func TestDiskFails(t *testing.T) {
 	for _, kind := range []errorfs.OpReadWrite{errorfs.OpIsWrite, errorfs.OpIsRead} {
 		for _, with := range []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS} {
@@ -93,7 +93,7 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 	if err := s.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.currentStore().Flush(); err != nil { // so that a look-up reads a file
+	if err := s.currentStore().Flush(); err != nil { // so that a look-up must read a file
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -124,7 +124,7 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 	more := func() {
 		n++
 		e := event(fmt.Sprint("f", n), fmt.Sprint("pi_f", n), fmt.Sprint("order-f", n), schemas.PaymentCaptured, n)
-		within(t, "the event is admitted", func() bool { _, err := r.put(t.Context(), s, e); return err == nil }) // not while the state is being restored
+		within(t, "the event is admitted", func() bool { _, err := r.put(t.Context(), s, e); return err == nil }) // events are refused while the state is being restored
 	}
 	more()
 	if kind == errorfs.OpIsWrite {
@@ -146,7 +146,7 @@ func diskFails(t *testing.T, kind errorfs.OpReadWrite, with error, before bool) 
 }
 
 // TestDiskFailsInTheMiddle: whichever operation of Pebble's flush fails, the process
-// goes on and the state stays right.
+// continues and the state stays correct.
 func TestDiskFailsInTheMiddle(t *testing.T) {
 	for n := int32(0); ; n++ {
 		r := newRig(t)
@@ -217,7 +217,7 @@ func TestFullDisk(t *testing.T) {
 	if err := kafkatest.Fill(dir); err != nil {
 		t.Fatal(err)
 	}
-	for n := 0; !s.currentStore().afterFailure; n++ { // the last page of a file may have room
+	for n := 0; !s.currentStore().afterFailure; n++ { // the last page of a file may have room left
 		if n == 5000 {
 			t.Fatal("the full disk is not detected")
 		}
@@ -236,7 +236,7 @@ func TestFullDisk(t *testing.T) {
 		t.Error(err)
 	}
 
-	s = r.openWith(t, c) // on the full disk
+	s = r.openWith(t, c) // while the disk is full
 	known()
 	put("last")
 	if err := s.Close(); err != nil {
@@ -245,7 +245,7 @@ func TestFullDisk(t *testing.T) {
 	if err := kafkatest.Free(dir); err != nil {
 		t.Fatal(err)
 	}
-	s = r.openWith(t, c) // with free space again
+	s = r.openWith(t, c) // after space was freed
 	defer s.Close()
 	if s.currentStore().afterFailure {
 		t.Error("the state is in memory although its disk has free space again")
@@ -254,8 +254,8 @@ func TestFullDisk(t *testing.T) {
 	t.Log(log.String())
 }
 
-// TestCorrupt: whichever file of the state is damaged, the state knows what was
-// published. It is rebuilt once, and opens without a repair the next time.
+// TestCorrupt: whichever file of the state is damaged, the state still knows what was
+// published. It is rebuilt once, and the next start needs no rebuild.
 func TestCorrupt(t *testing.T) {
 	r, whole := newRig(t), t.TempDir()
 	s := r.open(t, whole)
@@ -324,7 +324,7 @@ func TestCorrupt(t *testing.T) {
 							}
 							a.Forget()
 							if len(a.Events) != 0 {
-								t.Fatalf("%s is new", e.ID)
+								t.Fatalf("%s is new, want it known", e.ID)
 							}
 							return true
 						})

@@ -44,10 +44,10 @@ func (h *History) recordError(err error) {
 type follower struct {
 	*consume.Consumer
 	partitions map[string]int // number of partitions by topic
-	started    time.Time      // before it asked where the partitions end
-	caughtUp   atomic.Bool    // everything before those ends has been read
-	left       atomic.Int64   // records before those ends that are not read yet
-	unapplied  []localWrite   // taken from memory, and not in the store yet
+	started    time.Time      // the time before the follower asked for the partitions' end offsets
+	caughtUp   atomic.Bool    // every record before those end offsets has been read
+	left       atomic.Int64   // number of records before those end offsets that are not read yet
+	unapplied  []localWrite   // local writes that are no longer in memory and not yet in the store
 }
 
 // runFollower reads on from the store's positions until ctx is done or an error.
@@ -111,16 +111,16 @@ func (h *History) ranges(ctx context.Context) (ranges, bounds map[consume.Partit
 	return ranges, bounds, nil
 }
 
-// restoreProgress finds out when everything that was in the topics at the start has
-// been read.
+// restoreProgress detects when everything that was in the topics at the start has been
+// read.
 type restoreProgress struct {
 	h            *History
 	follower     *follower
-	bounds, next map[consume.Partition]consume.Range // what the partitions held at the start; what to read next
-	logged       time.Time                           // when the progress was logged
+	bounds, next map[consume.Partition]consume.Range // offsets of the partitions at the start; next offsets to read
+	logged       time.Time                           // when the progress was last logged
 }
 
-// advance notes that chunks are in the store.
+// advance records that chunks are in the store.
 func (p *restoreProgress) advance(chunks []consume.Chunk) {
 	if p.follower.caughtUp.Load() {
 		return

@@ -31,9 +31,9 @@ func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// TestLag: lag_records counts the records of other replicas also while a leader
-// answers fetches with nothing, and is 0 once they are read. Meanwhile the state
-// becomes stale and refuses new events, and says how far it is behind.
+// TestLag: lag_records counts the records of other replicas even while a leader answers
+// fetches with no records, and is 0 once they are read. Meanwhile the state becomes
+// stale, refuses new events, and says how far it is behind.
 func TestLag(t *testing.T) {
 	r := newRig(t)
 	registry := prometheus.NewRegistry()
@@ -58,24 +58,24 @@ func TestLag(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const records = events + 1 // and one reference
+	const records = events + 1 // the events and one reference
 	lag := func() float64 { return gauge(t, registry, "tollbridge_state_lag_records") }
 	within(t, "every record counts", func() bool { return lag() == records })
 	within(t, "the state is stale", func() bool { return gauge(t, registry, "tollbridge_state_stale_seconds") > 1.2 })
 	_, err := s.Admit(t.Context(), []schemas.Event{event("new", "pi_1", "order-1", schemas.PaymentCaptured, 1)})
 	if want := "cannot rule out a duplicate: replica is behind: consumer lag: partition payment.captured/"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("a new event while the state is stale: %v, want %q", err, want)
+		t.Errorf("a new event while the state is stale: got %v, want %q", err, want)
 	}
 	if got := lag(); got != records {
-		t.Errorf("the lag is %v, want %d still", got, records)
+		t.Errorf("the lag is %v, want it still %d", got, records)
 	}
 	empty.Store(false)
 	within(t, "nothing is left to read", func() bool { return lag() == 0 })
 	within(t, "the state is fresh", func() bool { return gauge(t, registry, "tollbridge_state_stale_seconds") < 1 })
 }
 
-// TestFollowerErrors: every error in reading the topics is counted, and one line is
-// logged for many of them.
+// TestFollowerErrors: every error in reading the topics is counted, and one log line
+// covers many of them.
 func TestFollowerErrors(t *testing.T) {
 	r := newRig(t)
 	registry := prometheus.NewRegistry()
@@ -84,7 +84,7 @@ func TestFollowerErrors(t *testing.T) {
 	defer s.Close()
 	const message = "reading the topics failed; retrying"
 	if n := gauge(t, registry, "tollbridge_state_follow_errors_total"); n != 0 || log.count(message) != 0 {
-		t.Errorf("%v errors and %d log lines before anything failed", n, log.count(message))
+		t.Errorf("%v errors and %d log lines before a fault, want none", n, log.count(message))
 	}
 	start := time.Now()
 	r.cluster.Close()

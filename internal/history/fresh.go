@@ -38,12 +38,12 @@ func (h *History) checkFresh(e schemas.Event) error {
 	return nil
 }
 
-// inSyncAt returns a time such that everything that was in the partition then has
-// been read; zero if there is none.
+// inSyncAt returns the latest time for which everything that was in the partition then
+// has been read, or zero if there is none.
 func (f *follower) inSyncAt(p consume.Partition) time.Time { return f.orStarted(f.FreshAsOf(p)) }
 
-// orStarted returns t, and for a zero t the time at which the follower started, if
-// it has read everything that was in the topics then.
+// orStarted returns t. If t is zero, it returns the time at which the follower started,
+// provided that everything that was in the topics then has been read.
 func (f *follower) orStarted(t time.Time) time.Time {
 	if t.IsZero() && f.caughtUp.Load() {
 		return f.started
@@ -51,19 +51,19 @@ func (f *follower) orStarted(t time.Time) time.Time {
 	return t
 }
 
-// lag returns how many records of all partitions are not read yet, as far as their
-// leaders have said.
+// lag returns the number of records of all partitions that are not read yet, according
+// to the leaders' last answers.
 func (h *History) lag() float64 {
 	f := h.follower.Load()
 	if f == nil {
 		return 0
 	}
 	records, _ := f.Lag()
-	return float64(max(records, f.left.Load())) // at the start no leader has answered yet
+	return float64(max(records, f.left.Load())) // after the start no leader may have answered yet
 }
 
-// staleSeconds returns how many seconds ago the partition that is furthest behind
-// was in sync; +Inf if one was not yet.
+// staleSeconds returns for how many seconds the partition that is furthest behind has
+// not been in sync, or +Inf if a partition never was.
 func (h *History) staleSeconds() float64 {
 	f := h.follower.Load()
 	if f == nil {
@@ -83,10 +83,10 @@ func (h *History) Follows(topic string) bool {
 	return f != nil && f.partitions[topic] > 0 && topic != h.Names.References()
 }
 
-// Written looks for events whose outcome is unknown: they were sent to a partition
-// at a time, and no answer said whether they were written. It returns the receipts
-// of those that the log has, by event id; those without one were not written. It
-// returns false as long as the log may still get one of them: see [publish.LogReader].
+// Written reads the outcome of events that were sent to a partition at a time sent,
+// without an answer that says whether they were written. It returns the receipts of the
+// written ones by event id; the others were not written. It returns false as long as
+// one of them may still be written: see [publish.LogReader].
 func (h *History) Written(topic string, partition int, sent time.Time, ids []string) (map[string]kafka.Receipt, bool) {
 	if h.closed.Load() {
 		return nil, true // the process is about to exit and sends nothing again

@@ -30,18 +30,18 @@ type Config struct {
 	Names     kafka.Names
 	Publisher Publisher // writes corrections
 
-	// Remember is how long event ids are remembered. It must be longer than any
-	// processor redelivers a webhook. 0 is 31 days.
+	// Remember is how long event ids are remembered. It must be longer than the time over
+	// which any processor redelivers a webhook. 0 means 31 days.
 	Remember time.Duration
 
 	// MinFree is the number of free bytes on the state directory's disk below which
-	// [History.Warnings] warns. 0 is [DefaultMinFree].
+	// [History.Warnings] warns. 0 means [DefaultMinFree].
 	MinFree int64
 
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil registers nowhere
 
-	disk vfs.FS // file system of Dir; nil is the operating system's
+	disk vfs.FS // the file system of Dir; nil means the operating system's
 }
 
 // ErrNotReady is the error while the state is being restored. It wraps
@@ -60,15 +60,15 @@ type History struct {
 	ready     atomic.Bool
 	follower  atomic.Pointer[follower] // nil until the topics' partitions are known
 	closed    atomic.Bool
-	freeBytes atomic.Int64 // on the state directory's disk; below 0 is unknown
+	freeBytes atomic.Int64 // on the state directory's disk; negative if unknown
 	errorLog  atomic.Int64 // when the last error of the follower was logged, Unix nanoseconds
 
-	mu       sync.Mutex            // guards what follows; store, ready and follower change under it
+	mu       sync.Mutex            // guards the fields below; store, ready and follower change only while it is held
 	restored chan struct{}         // closed when the state is ready
-	pending  map[string]*Admission // by each id of an event: admitted, and not published yet
+	pending  map[string]*Admission // admissions whose events are not published yet, by each id of their events
 	local    local
 
-	// Caches of rows as they are in the store.
+	// Caches of rows of the store.
 	cachedNewest     cache[newest]
 	cachedTerminal   cache[terminalStates]
 	cachedReferences cache[string]        // references that exist
@@ -95,7 +95,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	}
 	dir := c.Dir
 	if dir != "" {
-		dir = filepath.Join(dir, "history") // a folder of its own, since a rebuild empties it
+		dir = filepath.Join(dir, "history") // a folder of its own, because a rebuild empties it
 	}
 	db, err := openStore(dir, c.disk, origin, c.Log)
 	if err != nil {
@@ -115,11 +115,11 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	return h, nil
 }
 
-// currentStore returns the store. After a disk failure it is another one.
+// currentStore returns the store. A disk failure replaces it.
 func (h *History) currentStore() *store { return h.store.Load() }
 
-// run maintains the store until ctx is done. It replaces a store whose disk fails
-// by one in memory, which is restored from Kafka.
+// run maintains the store until ctx is done. If the store's disk fails, it replaces the
+// store by one in memory, which is restored from Kafka.
 func (h *History) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		db := h.currentStore()
@@ -154,11 +154,11 @@ func (h *History) maintain(ctx context.Context, db *store) {
 	stop()
 }
 
-// replaceStore replaces a store that failed by an empty one in memory. No event is
-// admitted until that one is restored.
+// replaceStore replaces a failed store by an empty one in memory. No event is admitted
+// until the new store is restored.
 func (h *History) replaceStore(ctx context.Context, failed *store) {
 	for ctx.Err() == nil {
-		if failed.dir != "" && isUnreadable(failed.err) { // so that the next start rebuilds it
+		if failed.dir != "" && isUnreadable(failed.err) { // the next start then rebuilds the store
 			if err := removeFiles(failed.dir); err != nil {
 				h.Log.Error().Err(err).Str("dir", failed.dir).Msg("removing the unreadable state store failed")
 			}

@@ -65,14 +65,14 @@ func (r *rig) openWith(t *testing.T, c Config) *History {
 	return s
 }
 
-// partial is a producer that loses a reference: while on is set, a call that has it
-// writes the records before it and then fails, as if the reference's leader did not
-// answer.
+// partial is a producer that loses a reference: while on is set, a call with that
+// reference writes the records before it and then fails, as if the reference's leader
+// did not answer.
 type partial struct {
 	*publish.Producer
-	reference string // its key
+	reference string // the key of the lost reference
 	on        atomic.Bool
-	failed    atomic.Int64 // calls
+	failed    atomic.Int64 // number of failed calls
 }
 
 func (p *partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
@@ -85,9 +85,9 @@ func (p *partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.
 	return nil, errors.Join(kafka.ErrUnavailable, err)
 }
 
-// put publishes those of the events that are new.
+// put publishes the new ones among the events.
 func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Admission, error) {
-	a, err := s.AdmitWhenFresh(ctx, events) // a busy machine can be behind for a while
+	a, err := s.AdmitWhenFresh(ctx, events) // on a busy machine the state can be behind for a while
 	if err != nil {
 		return nil, err
 	}
@@ -134,13 +134,13 @@ func TestAdmit(t *testing.T) {
 		t.Helper()
 		a, err := r.put(t.Context(), s, e)
 		if err != nil || len(a.Events) != 1 {
-			t.Fatalf("%v, %+v: want a new event", err, a)
+			t.Fatalf("got %v, %+v, want a new event", err, a)
 		}
 		return a.Events[0]
 	}
 	put(event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10))
 	if e := put(event("refund", "pi_1", "", schemas.RefundSucceeded, 11)); e.Subject != "order-1" || e.Data.KeySource != schemas.KeyFromReference || e.Data.Late {
-		t.Errorf("a later event without the merchant's id is %+v, want it under order-1", e)
+		t.Errorf("a later event without the merchant's id is %+v, want the key order-1", e)
 	}
 	if e := put(event("processing", "pi_1", "order-1", schemas.PaymentProcessing, 1)); !e.Data.Late || e.Data.NewestEventID != "refund" {
 		t.Errorf("an older event is %+v, want it late after the refund", e.Data)
@@ -149,11 +149,11 @@ func TestAdmit(t *testing.T) {
 		t.Errorf("cancelled after captured is %+v, want the contradiction marked", e.Data)
 	}
 	if e := put(event("stranger", "pi_2", "", schemas.PaymentCaptured, 1)); e.Subject != "stripe::pi_2" {
-		t.Errorf("an event without a reference is under %s", e.Subject)
+		t.Errorf("an event without a reference has the key %s, want a fallback key", e.Subject)
 	}
 	a, err := r.put(t.Context(), s, event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10))
 	if err != nil || len(a.Events) != 0 || a.Known["captured"].Topic != "payment.captured" {
-		t.Errorf("again: %v, %+v, want the first one's receipt", err, a)
+		t.Errorf("a redelivery: %v, %+v, want the first event's receipt", err, a)
 	}
 }
 
@@ -172,10 +172,10 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestReferenceAfterEvent: if Kafka has an event without the reference that was sent
-// with it, the reference is published later: by a redelivery of the webhook, also
-// where another reference gave the event its key, and by this process for a
-// correction, which no processor redelivers.
+// TestReferenceAfterEvent: Kafka has an event without the reference that was sent with
+// it. The reference is published later: by a redelivery of the webhook, even if another
+// reference gave the event its key. For a correction, which no processor redelivers,
+// this process publishes it.
 func TestReferenceAfterEvent(t *testing.T) {
 	refund := event("refund", "pi_1", "", schemas.RefundSucceeded, 2)
 	refund.Data.ConnectorRefundID = "re_1"
@@ -185,7 +185,7 @@ func TestReferenceAfterEvent(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		before, lost schemas.Event // lost is the event whose reference is lost
-		key          string        // of the reference
+		key          string        // the key of the lost reference
 		corrected    bool          // lost makes the correction of before due, and the reference of that correction is lost
 	}{
 		{"the payload has the merchant's id", event("other", "pi_2", "order-2", schemas.PaymentCaptured, 0), paid, "stripe::pi_1", false},
@@ -203,7 +203,7 @@ func TestReferenceAfterEvent(t *testing.T) {
 			}
 			_, err := r.put(t.Context(), s, c.lost)
 			if c.corrected != (err == nil) {
-				t.Fatalf("%v; want an error if the event's own reference is lost", err)
+				t.Fatalf("got error %v; want an error if and only if the event's own reference is lost", err)
 			}
 			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
 			producer.on.Store(false)
@@ -220,21 +220,21 @@ func TestReferenceAfterEvent(t *testing.T) {
 			}
 			again, err := r.put(t.Context(), s, c.lost)
 			if err != nil || len(again.Events)+len(again.References) != 0 {
-				t.Errorf("once more: %v, %+v, want nothing written", err, again)
+				t.Errorf("a second redelivery: %v, %+v, want nothing written", err, again)
 			}
 		})
 	}
 }
 
-// TestKeyOfEarlierAttempt: a record is written although its caller gave up waiting.
-// Meanwhile a reference has given the redelivery the merchant's id. The redelivery
-// gets the receipt of the record, which has the fallback key, so that a correction of
-// it follows.
+// TestKeyOfEarlierAttempt: a record is written after its caller gave up waiting.
+// Meanwhile a reference has given the redelivery the merchant's id. The redelivery gets
+// the receipt of the written record, which has the fallback key, so that a correction
+// of that record follows.
 func TestKeyOfEarlierAttempt(t *testing.T) {
 	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 2)
 	merchant := ""
 	for i := 0; merchant == "" || kafka.PartitionOf([]byte(merchant), 2) == kafka.PartitionOf([]byte(dispute.Subject), 2); i++ {
-		merchant = fmt.Sprint("order-", i) // in a partition whose leader answers while that of the other is held back
+		merchant = fmt.Sprint("order-", i) // a key in a partition whose leader answers, while the other partition's leader is held back
 	}
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
 	if err != nil {
@@ -290,7 +290,7 @@ func TestKeyOfEarlierAttempt(t *testing.T) {
 		t.Error(err)
 	}
 	if a, err := r.put(t.Context(), s, dispute); err != nil || a.Known["dispute"].Partition != kafka.PartitionOf([]byte(dispute.Subject), 2) {
-		t.Errorf("again: %v, %+v, want the receipt of the record under the fallback key", err, a)
+		t.Errorf("another redelivery: %v, %+v, want the receipt of the record with the fallback key", err, a)
 	}
 }
 
@@ -299,13 +299,13 @@ func within(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not after 20 s: %s", what)
+			t.Fatalf("still not true after 20 s: %s", what)
 		}
 	}
 }
 
-// TestSameAtOnce: concurrent webhooks with the same events in different orders wait
-// for each other, and each event is new to exactly one of them.
+// TestSameAtOnce: concurrent webhooks with the same events in different orders wait for
+// each other, and each event is new to exactly one of them.
 func TestSameAtOnce(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -342,12 +342,12 @@ func TestSameAtOnce(t *testing.T) {
 	}
 	defer a.Forget()
 	if _, err := s.Admit(ctx, a.Events); !errors.Is(err, kafka.ErrUnavailable) {
-		t.Errorf("while the same event is being published for long: %v, want unavailable", err)
+		t.Errorf("while another webhook publishes the same event for long: got %v, want ErrUnavailable", err)
 	}
 }
 
-// TestRebuild: a state that is opened again knows what was published, also if its
-// directory was deleted or is another cluster's.
+// TestRebuild: a state that is opened again knows what was published, even if its
+// directory was deleted or belongs to another cluster.
 func TestRebuild(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(t.TempDir(), "state")
@@ -375,7 +375,7 @@ func TestRebuild(t *testing.T) {
 		s = r.open(t, dir)
 		a, err := s.AdmitWhenFresh(t.Context(), []schemas.Event{e, event("two", "pi_1", "", schemas.RefundSucceeded, 2)})
 		if err != nil || len(a.Events) != 1 || a.Events[0].Subject != "order-1" || a.Known["one"].Topic == "" {
-			t.Fatalf("%v, %+v: want the first known, and the second under order-1", err, a)
+			t.Fatalf("%v, %+v: want the first event known, and the second with the key order-1", err, a)
 		}
 		a.Forget()
 	}
@@ -384,7 +384,7 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// TestForgetOld: events older than the time that they are remembered are removed.
+// TestForgetOld: events that are older than [Config.Remember] are removed.
 func TestForgetOld(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -414,13 +414,13 @@ func TestForgetOld(t *testing.T) {
 	}
 }
 
-// TestMemoryIsReleased: memory holds nothing that the store has, in whichever order
-// the two learn of it.
+// TestMemoryIsReleased: memory keeps nothing that the store has, whether the event is
+// confirmed first or read first.
 func TestMemoryIsReleased(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
 	defer s.Close()
-	for n := range 200 { // every other one is late
+	for n := range 200 { // every second one is late
 		e := event(fmt.Sprint("e", n), fmt.Sprint("pi_", n%50), fmt.Sprint("order-", n%50), schemas.PaymentProcessing, n%2*10)
 		if _, err := r.put(t.Context(), s, e); err != nil {
 			t.Fatal(err)
@@ -438,8 +438,8 @@ func TestMemoryIsReleased(t *testing.T) {
 	}
 }
 
-// TestWaitsThroughRestart: an event that waits for its reference is corrected also
-// if the state was closed and opened meanwhile.
+// TestWaitsThroughRestart: an event that waits for its reference is corrected even if
+// the state was closed and opened meanwhile.
 func TestWaitsThroughRestart(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(t.TempDir(), "state")

@@ -11,24 +11,25 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// A processor can tell one fact by several of its webhooks. The first that comes makes
-// the event. The others are duplicates of it: their events have an id in common with
-// it. Where such a duplicate has a field that the event lacks, such as the amount, the
-// event is corrected: a copy with the field is published, whose corrects is the id of
-// the first event. Where both have a field, that of the first counts.
+// A processor may report one fact by several of its webhooks. The first to arrive makes
+// the event. The others are duplicates: their events have an id in common with it. If a
+// duplicate has a field that the event lacks, such as the amount, the event is
+// corrected: a copy with the field is published, whose field corrects has the id of the
+// first event. If both have a field, the value of the first counts.
 //
-// Corrections of one event are a chain: the id of each is made of the id of the event
-// or correction that it replaces. So two corrections of the same version have one id,
-// and one of them is published.
+// Corrections of one event are a chain: the id of each is made from the id of the event
+// or correction that it replaces. So two corrections of the same version have the same
+// id, and only one of them is published.
 
-// known is an event that was published.
+// known is a published event.
 type known struct {
-	id     string         // of the event: the one that was looked up may be another id of it
-	fields schemas.Fields // that the event has
+	id     string         // the event's id; the id that was looked up may be another one of it
+	fields schemas.Fields // the fields that the event has
 	kafka.Receipt
 }
 
-// find returns the published event with one of the ids of e; false if there is none.
+// find returns the published event that has one of the ids of e, or false if there is
+// none.
 func (h *History) find(e schemas.Event) (k known, ok bool, err error) {
 	for _, id := range e.IDs() {
 		if k, ok, err = h.findID(id); ok || err != nil {
@@ -38,8 +39,8 @@ func (h *History) find(e schemas.Event) (k known, ok bool, err error) {
 	return k, false, nil
 }
 
-// Published returns the event that was published with one of the ids of e; false if
-// there is none.
+// Published returns the published event that has one of the ids of e, or false if there
+// is none.
 func (h *History) Published(e schemas.Event) (Located, bool, error) {
 	if err := h.Ready(); err != nil {
 		return Located{}, false, err
@@ -68,13 +69,14 @@ func (h *History) findID(id string) (known, bool, error) {
 	return h.currentStore().event(first)
 }
 
-// otherIDKey returns the key of the record in the topic of references that maps a
-// further id of a fact to the id of its event. It is written where a webhook with both
-// ids comes after the event, whose own record has the further ids that its webhook had.
+// otherIDKey returns the key of the record in webhooks.references that maps a further
+// id of a fact to the id of its event. Such a record is written if a webhook with both
+// ids comes after the event; the event's own record has the further ids of the event's
+// own webhook.
 func otherIDKey(id string) string { return "event:id:" + id }
 
-// addOtherIDs adds the ids of e under which its fact is not known to the admission. The
-// fact is published as k.
+// addOtherIDs adds to the admission the ids of e that are not known as ids of the
+// published event k.
 func (h *History) addOtherIDs(a *Admission, e schemas.Event, k known) error {
 	for _, id := range ownIDs(e) {
 		if _, ok, err := h.findID(id); ok || err != nil {
@@ -88,21 +90,21 @@ func (h *History) addOtherIDs(a *Admission, e schemas.Event, k known) error {
 	return nil
 }
 
-// ownIDs returns the ids under which an event is known once it is published.
+// ownIDs returns the ids by which an event is found once it is published.
 func ownIDs(e schemas.Event) []string { return append([]string{e.ID}, e.Also...) }
 
-// correctionID returns the id of the correction that replaces an event or a correction
+// correctionID returns the id of the correction that replaces the event or correction
 // with an id.
 func correctionID(e schemas.Event, id string) string {
 	return schemas.ID(e.Data.Connector, e.Data.Endpoint, "corrects:"+id, e.Type, 0)
 }
 
 // longestChain bounds how many corrections of corrections are followed. Each adds a
-// field, and few tellers of a fact add fields.
+// field, and few webhooks of a fact add fields.
 const longestChain = 16
 
 // replaces reports whether correction b comes after correction a in the chain of
-// corrections. Like is an event of the fact.
+// corrections. like is an event of the same fact.
 func replaces(like schemas.Event, b, a string) bool {
 	for range longestChain {
 		if a = correctionID(like, a); a == b {
@@ -112,14 +114,14 @@ func replaces(like schemas.Event, b, a string) bool {
 	return false
 }
 
-// version is an event, or the last correction of it.
+// version is an event or its last correction.
 type version struct {
 	known
 	time int64 // when it was published, Unix milliseconds
 }
 
-// newer returns the later of two corrections of an event. Those of one chain can be
-// read in any order; the time decides between others, such as those of a replay.
+// newer returns the later of two corrections of an event. Corrections of one chain may
+// be read in any order; for others, such as those of a replay, the time decides.
 func newer(like schemas.Event, a, b version) version {
 	switch {
 	case a.id == "" || replaces(like, b.id, a.id):
@@ -143,7 +145,8 @@ func (h *History) lastVersion(like schemas.Event, k known) (known, error) {
 }
 
 // needsEvent is the error of [History.fill] if it needs the content of an event that is
-// not cached. [History.Admit] reads it from Kafka, without holding the lock.
+// not cached. [History.Admit] then reads the content from Kafka, without holding the
+// lock.
 type needsEvent known
 
 func (needsEvent) Error() string { return "the event has to be read" }
@@ -164,11 +167,11 @@ func (h *History) fill(e schemas.Event, k known, contents map[kafka.Receipt]sche
 			return c, false, needsEvent(last)
 		}
 		if content.ID != last.id {
-			return c, false, nil // it is no longer in the topic
+			return c, false, nil // the record is no longer in the topic
 		}
 		h.contents.put(last.id, content)
 	}
-	if content, err = h.resolveKey(content); err != nil { // the first reference of a payment counts, not that of e
+	if content, err = h.resolveKey(content); err != nil { // the payment's first reference counts, not the reference of e
 		return c, false, err
 	}
 	filled, added := content.Fill(e)
@@ -183,8 +186,8 @@ func (h *History) fill(e schemas.Event, k known, contents map[kafka.Receipt]sche
 	return c, true, nil
 }
 
-// readContent reads the record of a published event from Kafka. The zero event means
-// that it is no longer in its topic.
+// readContent reads the record of a published event from Kafka. It returns the zero
+// event if the record is no longer in its topic.
 func (h *History) readContent(ctx context.Context, k known) (e schemas.Event, err error) {
 	at := k.Receipt
 	at.Earlier = false
@@ -193,7 +196,7 @@ func (h *History) readContent(ctx context.Context, k known) (e schemas.Event, er
 	}
 	records, err := h.reader.Get(ctx, []kafka.Receipt{at})
 	if err != nil {
-		return e, fmt.Errorf("%w: reading event %s, which another webhook adds to: %w", kafka.ErrUnavailable, k.id, err)
+		return e, fmt.Errorf("%w: reading event %s, to which another webhook adds: %w", kafka.ErrUnavailable, k.id, err)
 	}
 	if json.Unmarshal(records[at].Value, &e) != nil {
 		return schemas.Event{}, nil
@@ -201,7 +204,7 @@ func (h *History) readContent(ctx context.Context, k known) (e schemas.Event, er
 	return e, nil
 }
 
-// merge returns the events with those made one that have an id in common.
+// merge returns the events, with those that have an id in common merged into one.
 func merge(events []schemas.Event) []schemas.Event {
 	var all []schemas.Event
 	indexes := map[string]int{} // by id
@@ -228,11 +231,11 @@ func merge(events []schemas.Event) []schemas.Event {
 	return all
 }
 
-// correctionOf returns the event that replaces e, with the content of another.
+// correctionOf returns the event that replaces e, with the content of another event.
 func correctionOf(e, content schemas.Event) schemas.Event {
 	c := content
 	c.ID, c.Also, c.Formerly = correctionID(e, e.ID), nil, nil
-	c.Data.Corrects = cmp.Or(e.Data.Corrects, e.ID) // the first event, where e is a correction itself
+	c.Data.Corrects = cmp.Or(e.Data.Corrects, e.ID) // the id of the first event, even if e is a correction
 	c.Data.Late, c.Data.NewestEventID, c.Data.Contradicts = false, "", ""
 	return c
 }

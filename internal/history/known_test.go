@@ -48,7 +48,7 @@ func (r *rig) published(t *testing.T, typ schemas.Type) (events []schemas.Event,
 	return events, references
 }
 
-// last returns the last correction of an event, or the event.
+// last returns the last correction of an event, or the event if it has none.
 func last(t *testing.T, events []schemas.Event, id string) schemas.Event {
 	t.Helper()
 	byID := map[string]schemas.Event{}
@@ -70,8 +70,8 @@ func last(t *testing.T, events []schemas.Event, id string) schemas.Event {
 	return e
 }
 
-// TestOtherIDs: an event is known under its other ids, also to a state that is rebuilt,
-// and under those that only a duplicate of it had. Ids of earlier versions are only
+// TestOtherIDs: an event is found by its other ids, including those that only a
+// duplicate had, and also after the state was rebuilt. Ids of earlier versions are only
 // looked up.
 func TestOtherIDs(t *testing.T) {
 	r := newRig(t)
@@ -88,7 +88,7 @@ func TestOtherIDs(t *testing.T) {
 			t.Fatalf("%s, also %s, formerly %s: %v, %+v: want %d events and %d references", e.ID, e.Also, e.Formerly, err, a, events, references)
 		}
 		if _, known := a.Known[e.ID]; known != (events == 0) {
-			t.Errorf("%s: known are %v", e.ID, a.Known)
+			t.Errorf("%s: known events are %v", e.ID, a.Known)
 		}
 	}
 	check := func() {
@@ -99,7 +99,7 @@ func TestOtherIDs(t *testing.T) {
 	}
 	put(captured("a", "b"), 1, 1)
 	put(captured("b"), 0, 0)
-	put(captured("b", "c"), 0, 1) // knows one id more
+	put(captured("b", "c"), 0, 1) // has one more id
 	put(captured("b", "c"), 0, 0)
 	put(captured("c"), 0, 0)
 	put(captured("d", "c"), 0, 1)
@@ -125,8 +125,9 @@ func TestOtherIDs(t *testing.T) {
 	check()
 }
 
-// TestFill: a duplicate that has what the event lacks corrects it once. What the event
-// has stays, and what the payment's reference says counts.
+// TestFill: a duplicate that has a field which the event lacks corrects the event once.
+// The fields that the event has stay, and the payment's first reference decides its
+// key.
 func TestFill(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -157,7 +158,7 @@ func TestFill(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	s = r.open(t, "") // knows what is lacked, and has no content
+	s = r.open(t, "") // the rebuilt state knows which fields are missing, but has no cached content
 	put(told(amount(100)), 0)
 	put(told(method), 1)
 	put(told(method), 0)
@@ -185,8 +186,8 @@ func TestFill(t *testing.T) {
 	}
 }
 
-// TestKeyOfDuplicate: a duplicate that has the merchant's reference gives it to the
-// event, although they have no id of the processor's in common.
+// TestKeyOfDuplicate: a duplicate with the merchant's id gives it to the event,
+// although the two have no processor's id in common.
 func TestKeyOfDuplicate(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -204,17 +205,17 @@ func TestKeyOfDuplicate(t *testing.T) {
 	}
 	events, references := r.published(t, schemas.PaymentCaptured)
 	if got := last(t, events, "invoice"); got.Subject != "order-1" || len(events) != 2 {
-		t.Errorf("%d events, the last under %s, want 2 and order-1", len(events), got.Subject)
+		t.Errorf("%d events, the last with the key %s, want 2 and order-1", len(events), got.Subject)
 	}
 	for _, key := range []string{"stripe::in_1", "stripe::pi_1"} {
 		if references[key] != "order-1" {
-			t.Errorf("reference %s is %q, want order-1", key, references[key])
+			t.Errorf("reference %s maps to %q, want order-1", key, references[key])
 		}
 	}
 }
 
-// TestReferenceWithoutEvent: a webhook without an event gives its reference to the event
-// that waits for it, and to later ones.
+// TestReferenceWithoutEvent: a webhook that gives no event gives its reference to an
+// event that waits for it, and to later events.
 func TestReferenceWithoutEvent(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -239,12 +240,12 @@ func TestReferenceWithoutEvent(t *testing.T) {
 		return err == nil && len(p.Events) == 1
 	})
 	if a, err := r.put(t.Context(), s, event("refund", "cs_1", "", schemas.RefundSucceeded, 2)); err != nil || a.Events[0].Subject != "order-1" {
-		t.Errorf("%v, %+v: want the refund under order-1", err, a)
+		t.Errorf("%v, %+v: want the refund with the key order-1", err, a)
 	}
 }
 
 // TestOverlappingAtOnce: concurrent webhooks that share one of several ids give one
-// event, which ends with the fields of all.
+// event. Its last correction has the fields of all webhooks.
 func TestOverlappingAtOnce(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -286,15 +287,15 @@ func TestOverlappingAtOnce(t *testing.T) {
 	for _, e := range events {
 		if e.Data.Corrects == "" {
 			if got := last(t, events, e.ID).Data; got.Amount == nil || got.NetworkTransactionID == "" || got.MandateID == "" {
-				t.Errorf("event %s ends as %+v, want the fields of all tellers", e.ID, got)
+				t.Errorf("event %s: the last correction is %+v, want the fields of all webhooks", e.ID, got)
 			}
 		}
 	}
 }
 
-// TestAnyOrder: however the tellers of a fact come, at which replica, and whenever a
-// state is rebuilt, one event is published, its corrections are a chain, and the last
-// one has all that the tellers say.
+// TestAnyOrder: several webhooks report a fact, in any order and at any replica, and
+// states are rebuilt at any time. One event is published, its corrections are a chain,
+// and the last one has the fields of all webhooks.
 func TestAnyOrder(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -365,7 +366,7 @@ func TestAnyOrder(t *testing.T) {
 		e := last(t, events, id)
 		d := e.Data
 		if e.Subject != fmt.Sprint("order-", n) || d.Amount == nil || d.PaymentMethod == nil || d.PaymentMethod.Brand != "visa" {
-			t.Errorf("seed %d: %s ends as %+v", seed, id, e)
+			t.Errorf("seed %d: the last correction of %s is %+v", seed, id, e)
 		}
 		chain := slices.DeleteFunc(slices.Clone(events), func(e schemas.Event) bool { return e.ID != id && e.Data.Corrects != id })
 		if len(chain) > len(tellers)+1 {

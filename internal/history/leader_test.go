@@ -14,9 +14,9 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestFormerLeaderLags: after the partitions moved to another leader, the former one
-// answers as a follower that no longer replicates. An event that another replica
-// published since is still known, or refused, and never new.
+// TestFormerLeaderLags: after the partitions moved to another leader, the former leader
+// answers like a follower that no longer replicates. An event that another replica
+// published since is known or refused, and never new.
 func TestFormerLeaderLags(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
 	if err != nil {
@@ -35,7 +35,7 @@ func TestFormerLeaderLags(t *testing.T) {
 			}
 		}
 	}
-	var lags atomic.Bool // broker 0 answers as if nothing had come since
+	var lags atomic.Bool // broker 0 answers as if no further record had been written
 	cluster.ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		if !lags.Load() || cluster.CurrentNode() != 0 {
@@ -68,10 +68,10 @@ func TestFormerLeaderLags(t *testing.T) {
 	t.Cleanup(r.producer.Close)
 	h := r.openWith(t, Config{Publisher: r.producer, Log: zerolog.Nop()})
 	defer h.Close()
-	time.Sleep(kafka.LeaderCheckInterval) // it reads from broker 0
+	time.Sleep(kafka.LeaderCheckInterval) // by now the follower reads from broker 0
 	moveTo(1)
 	lags.Store(true)
-	time.Sleep(2 * kafka.FetchMaxWait) // the fetches that broker 0 held are answered
+	time.Sleep(2 * kafka.FetchMaxWait) // by now the fetches that broker 0 held are answered
 
 	e := event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 1)
 	other := publish.NewProducer(publish.Config{Kafka: r.kafka}) // the other replica
@@ -84,7 +84,7 @@ func TestFormerLeaderLags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(3 * time.Second) // longer than any view of a partition is trusted
+	time.Sleep(3 * time.Second) // longer than [kafka.MaxStaleness]
 	a, err := h.AdmitWhenFresh(t.Context(), []schemas.Event{e})
 	if err != nil {
 		t.Logf("refused: %v", err)
@@ -92,6 +92,6 @@ func TestFormerLeaderLags(t *testing.T) {
 	}
 	defer a.Forget()
 	if len(a.Events) != 0 || a.Known[e.ID].Receipt != at[0] {
-		t.Errorf("new %d, known %v; want the receipt of the other replica, %v", len(a.Events), a.Known, at[0])
+		t.Errorf("%d new events, known %v; want the other replica's receipt, %v", len(a.Events), a.Known, at[0])
 	}
 }

@@ -13,7 +13,7 @@ type newest struct {
 	ID   string
 }
 
-// after returns the newest event once e is published, too.
+// after returns the newest event after e is published.
 func (n newest) after(e schemas.Event) newest {
 	if !e.Time.Before(n.Time) {
 		n.Time, n.ID = e.Time, e.ID
@@ -21,9 +21,9 @@ func (n newest) after(e schemas.Event) newest {
 	return n
 }
 
-// newestOf returns the newest event of a merchant's id: the later of the local one
-// and the store's. Either can be the later one, since the store may lack local
-// events, and memory lacks those of other replicas.
+// newestOf returns the newest event of a merchant's id: the later of the local one and
+// the store's. Either can be later: the store may lack local events, and memory lacks
+// the events of other replicas.
 func (h *History) newestOf(merchant string) (newest, error) {
 	n, ok := h.cachedNewest.get(merchant)
 	if !ok {

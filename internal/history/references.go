@@ -30,8 +30,8 @@ func ReferenceKeys(e schemas.Event) []string {
 	return keys
 }
 
-// objectOf returns the refund, dispute or payout of an event, such as refund:id;
-// empty if the event is about none.
+// objectOf returns the refund, dispute or payout that an event is about, such as
+// refund:id, or "" if there is none.
 func objectOf(e schemas.Event) string {
 	family, id := e.Type.Family(), ""
 	switch family {
@@ -54,14 +54,14 @@ func hasFallbackKey(e schemas.Event) bool {
 	return e.Data.KeySource == schemas.KeyFromConnector || e.Data.KeySource == schemas.KeyFromRequest
 }
 
-// withMerchant returns an event under a merchant's id that a reference has.
+// withMerchant returns an event with the merchant's id of its reference as key.
 func withMerchant(e schemas.Event, merchant string) schemas.Event {
 	e.Subject, e.Data.MerchantTransactionID, e.Data.KeySource = merchant, merchant, schemas.KeyFromReference
 	return e
 }
 
-// resolveKey gives an event with a fallback key the merchant's id, if a reference
-// has it.
+// resolveKey gives an event with a fallback key the merchant's id as key, if a
+// reference has it.
 func (h *History) resolveKey(e schemas.Event) (schemas.Event, error) {
 	if !hasFallbackKey(e) {
 		return e, nil
@@ -78,7 +78,7 @@ func (h *History) resolveKey(e schemas.Event) (schemas.Event, error) {
 	return e, nil
 }
 
-// merchantOf returns the merchant's id that a reference key maps to; empty if no
+// merchantOf returns the merchant's id that a reference key maps to, or "" if no
 // reference is known.
 func (h *History) merchantOf(key string) (string, error) {
 	if merchant, ok := h.local.references[key]; ok {
@@ -94,8 +94,8 @@ func (h *History) merchantOf(key string) (string, error) {
 	return merchant, err
 }
 
-// addReferences adds the references that an event states and that are not known to
-// the admission.
+// addReferences adds to the admission the references that an event states and that are
+// not known yet.
 func (h *History) addReferences(a *Admission, e schemas.Event) error {
 	if hasFallbackKey(e) {
 		return nil
@@ -108,9 +108,9 @@ func (h *History) addReferences(a *Admission, e schemas.Event) error {
 	return nil
 }
 
-// addReference adds the record of a reference to the admission, unless that has one of
-// its key. EventID is the event
-// that states it; empty if none does.
+// addReference adds the record of a reference to the admission, unless the admission
+// has one with its key. eventID is the event that states the reference; empty if none
+// does.
 func (h *History) addReference(a *Admission, key, merchant, eventID string) {
 	if slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
 		return
@@ -134,7 +134,7 @@ func (h *History) addFurtherReferences(a *Admission, references []schemas.Refere
 	return nil
 }
 
-// addMissing adds a reference to the admission, unless one of its key is known.
+// addMissing adds a reference to the admission, unless one with its key is known.
 func (h *History) addMissing(a *Admission, key, merchant, eventID string) error {
 	known, err := h.merchantOf(key)
 	if known == "" && err == nil {
@@ -143,8 +143,8 @@ func (h *History) addMissing(a *Admission, key, merchant, eventID string) error 
 	return err
 }
 
-// addReferencesOfKnown is addReferences for an event that was published before,
-// and whose key has not been resolved here.
+// addReferencesOfKnown is addReferences for an event that was published before and
+// whose key was not resolved here.
 func (h *History) addReferencesOfKnown(a *Admission, e schemas.Event) error {
 	e, err := h.resolveKey(e)
 	if err != nil {

@@ -62,7 +62,7 @@ func appendReceipt(to []byte, at kafka.Receipt) []byte {
 	return append(appendNumber(appendNumber(to, int64(at.Partition)), at.Offset), at.Topic...)
 }
 
-// encode returns the row of an event or of a correction: when it was published, in
+// encode returns the row of an event or a correction: the time of publication in
 // milliseconds since 1970, its fields, its id and its receipt.
 func (v version) encode() []byte {
 	return appendReceipt(appendText(appendNumber(appendNumber(nil, v.time), int64(v.fields)), v.id), v.Receipt)

@@ -58,23 +58,23 @@ func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (o
 	return origin{storeVersion, m.ClusterID, names.Prefix}, nil
 }
 
-// store is a Pebble database in the state directory with what was read from the
+// store is a Pebble database in the state directory. It has what was read from the
 // topics. The follower and the corrections write to it. They do not fsync: after a
 // crash the lost rows are read from Kafka again.
 type store struct {
 	*pebble.DB
 	*failure
-	filter       *bloomFilter // of the keys with [filteredPrefixes]
+	filter       *bloomFilter // has the keys with [filteredPrefixes]
 	origin       origin
 	dir          string     // empty for a store without a directory
 	lock         io.Closer  // of the directory; nil without one
-	afterFailure bool       // in memory, because the disk failed
+	afterFailure bool       // the store is in memory, because the disk failed
 	due          sync.Mutex // held while rows with rowDue are changed
 }
 
-// filteredPrefixes are the prefixes of the keys that are in the Bloom filter: the
-// rows that are read while a processor waits for the response. Keys with rowWaiting
-// are in it without their event id.
+// filteredPrefixes are the prefixes of the keys in the Bloom filter: the rows that are
+// read while a processor waits for the response. Keys with rowWaiting are added without
+// their event id.
 var filteredPrefixes = []string{rowEvent, rowReference, rowNewest, rowTerminal, rowWaiting}
 
 // cacheBytes is the size of Pebble's block cache.
@@ -96,7 +96,7 @@ func openPebble(dir string, disk vfs.FS, from origin) (*store, error) {
 		Cache: cache, MemTableSize: memTableBytes, Merger: merger,
 		Logger: f, EventListener: f.listener(), FS: guarded{disk, f},
 	}
-	// A follower that falls behind admits no events. So writes do not wait for
+	// A follower that falls behind admits no events, so writes must not wait for
 	// compactions, however busy the machine is.
 	o.MemTableStopWritesThreshold, o.L0StopWritesThreshold = 8, 100
 	for i := range o.Levels {
@@ -205,7 +205,8 @@ func (s *store) readFiltered(key string, decode func([]byte) error) (bool, error
 	return s.read(key, decode)
 }
 
-// event returns the event that an id belongs to; false if the store does not have it.
+// event returns the event that an id belongs to, or false if the store does not have
+// it.
 func (s *store) event(id string) (k known, ok bool, err error) {
 	ok, err = s.readFiltered(rowEvent+id, func(value []byte) error {
 		v, err := readVersion(value)
@@ -216,7 +217,8 @@ func (s *store) event(id string) (k known, ok bool, err error) {
 	return k, ok, err
 }
 
-// correction returns the last correction of an event; the zero value without one.
+// correction returns the last correction of an event, or the zero value if there is
+// none.
 func (s *store) correction(id string) (v version, err error) {
 	_, err = s.read(rowCorrected+id, func(value []byte) (err error) {
 		v, err = readVersion(value)
@@ -225,7 +227,8 @@ func (s *store) correction(id string) (v version, err error) {
 	return v, err
 }
 
-// reference returns the merchant's id that a reference key maps to; empty without one.
+// reference returns the merchant's id that a reference key maps to, or "" if there is
+// none.
 func (s *store) reference(key string) (merchant string, err error) {
 	_, err = s.readFiltered(rowReference+key, func(value []byte) error {
 		merchant = string(value)
@@ -234,7 +237,8 @@ func (s *store) reference(key string) (merchant string, err error) {
 	return merchant, err
 }
 
-// newest returns the newest event of a merchant's id; the zero value without one.
+// newest returns the newest event of a merchant's id, or the zero value if there is
+// none.
 func (s *store) newest(merchant string) (n newest, err error) {
 	_, err = s.readFiltered(rowNewest+merchant, func(value []byte) (err error) {
 		n, err = readNewest(value)
@@ -312,8 +316,8 @@ func (s *store) dropCorrection(c schemas.Event) error {
 	return s.do(func() error { return s.Delete([]byte(row), pebble.NoSync) })
 }
 
-// commit writes a batch. The caller closes the batch only if there is no error:
-// after one it may still be in use.
+// commit writes a batch. The caller closes the batch only if there is no error: after
+// an error the batch may still be in use.
 func (s *store) commit(b *pebble.Batch) error {
 	return s.do(func() error { return b.Commit(pebble.NoSync) })
 }

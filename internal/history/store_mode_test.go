@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// TestStateDirectoryMode: other users of the machine cannot look into the state.
+// TestStateDirectoryMode: other users of the machine cannot read the state.
 func TestStateDirectoryMode(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")
 	s, err := openStore(dir, vfs.Default, origin{}, zerolog.Nop())

@@ -26,7 +26,7 @@ var contradictions = map[schemas.Type][]schemas.Type{
 	schemas.PaymentFailed:    {schemas.PaymentCaptured},
 
 	schemas.RefundSucceeded: {schemas.RefundFailed, schemas.RefundCancelled},
-	schemas.RefundFailed:    {}, // contradicts nothing before it; listed as a state that others contradict
+	schemas.RefundFailed:    {}, // contradicts nothing before it; it is listed because others contradict it
 	schemas.RefundCancelled: {schemas.RefundSucceeded},
 
 	schemas.DisputeWon:  {schemas.DisputeLost},
@@ -74,7 +74,7 @@ func terminalKey(e schemas.Event) string {
 	return key
 }
 
-// with returns the states once further ones are published.
+// with returns the states after further events are published.
 func (s terminalStates) with(more ...terminalState) terminalStates {
 	all := slices.Clone(s.All)
 	for _, m := range more {
@@ -92,9 +92,9 @@ func (s terminalStates) with(more ...terminalState) terminalStates {
 	return s
 }
 
-// contradictedBy returns the id of the latest event that is mutually exclusive
-// with e; empty if there is none. The events' times say which happened first; of
-// equal times the one that was published first.
+// contradictedBy returns the id of the latest event that is mutually exclusive with e,
+// or "" if there is none. The events' times decide which happened first; if the times
+// are equal, the event that was published first did.
 func (s terminalStates) contradictedBy(e schemas.Event) string {
 	var latest terminalState
 	for _, other := range s.All {
@@ -109,8 +109,8 @@ func (s terminalStates) contradictedBy(e schemas.Event) string {
 	return latest.ID
 }
 
-// terminalStatesOf returns the terminal states of a [terminalKey], local ones and
-// the store's together.
+// terminalStatesOf returns the terminal states of a [terminalKey], those in memory and
+// in the store together.
 func (h *History) terminalStatesOf(key string) (terminalStates, error) {
 	if key == "" {
 		return terminalStates{}, nil

@@ -23,7 +23,7 @@ func about(id string, typ schemas.Type, minutes int) schemas.Event {
 }
 
 // TestContradictions: an event that is mutually exclusive with a published one is
-// marked, in whichever order the two come.
+// marked, whichever of the two is published first.
 func TestContradictions(t *testing.T) {
 	for _, c := range []struct {
 		earlier, later schemas.Type
@@ -62,13 +62,13 @@ func TestContradictions(t *testing.T) {
 				want = n.first.ID
 			}
 			if got := known.contradictedBy(n.second); got != want {
-				t.Errorf("%s and then %s, and %s was published first: contradicts %q, want %q", c.earlier, c.later, n.first.Type, got, want)
+				t.Errorf("%s happened before %s, and %s was published first: contradicts %q, want %q", c.earlier, c.later, n.first.Type, got, want)
 			}
 		}
 	}
 }
 
-// TestContradictionIsOfOneObject: an event does not contradict one of another
+// TestContradictionIsOfOneObject: an event does not contradict an event of another
 // payment of the order, of another refund, or of another stage of the dispute. This
 // holds for events in memory and in the store.
 func TestContradictionIsOfOneObject(t *testing.T) {
@@ -124,13 +124,13 @@ func awaitStored(t *testing.T, s *History) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); left() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d events are not in the store", left())
+			t.Fatalf("%d events are still not in the store", left())
 		}
 	}
 }
 
-// TestLateBehindAnother: a newer event of another replica makes an event late, also
-// while memory holds an older event of the same order that is not in the store.
+// TestLateBehindAnother: a newer event of another replica makes an event late, even
+// while memory has an older event of the same order that is not in the store yet.
 func TestLateBehindAnother(t *testing.T) {
 	r := newRig(t)
 	one, other := r.open(t, ""), r.open(t, "")
@@ -140,7 +140,7 @@ func TestLateBehindAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Done([]kafka.Receipt{{}}, []kafka.Receipt{{}, {}}) // with a receipt at which Kafka has nothing
+	a.Done([]kafka.Receipt{{}}, []kafka.Receipt{{}, {}}) // Kafka has no record at this receipt
 	if _, err := r.put(t.Context(), other, event("newest", "pi_1", "order-1", schemas.PaymentCaptured, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestLateBehindAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := a.Events[0].Data; !d.Late || d.NewestEventID != "newest" {
-			t.Errorf("%s is late %v after %q, want it late after the other replica's", typ, d.Late, d.NewestEventID)
+			t.Errorf("%s: late is %v, newest event %q, want it late after the other replica's event", typ, d.Late, d.NewestEventID)
 		}
 		a.Forget()
 	}

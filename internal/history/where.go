@@ -24,12 +24,12 @@ type Located struct {
 	kafka.Receipt
 }
 
-// Where returns the events and the further ids of the payments that have one of
-// the ids. An id may be a merchant_transaction_id, an event id, connector:account:id
-// or a processor's id of a payment, refund, dispute or payout; the latter matches
-// every connector and account. Unknown ids are left out. Events are known for
-// [Config.Remember], and only once the store has them. The error wraps
-// [ErrNotReady] while the state is being restored.
+// Where returns the events and the further ids of the payments that have one of the
+// ids. An id may be a merchant_transaction_id, an event id, connector:account:id, or a
+// processor's id of a payment, refund, dispute or payout; a processor's id matches
+// every connector and account. Unknown ids are ignored. Events are found for
+// [Config.Remember], and only once the store has them. The error wraps [ErrNotReady]
+// while the state is being restored.
 func (h *History) Where(ids ...string) (p Place, err error) {
 	if err := h.Ready(); err != nil {
 		return p, err
@@ -68,7 +68,7 @@ func (s *store) where(id string) (p Place, err error) {
 	return p, err
 }
 
-// keyRow returns the prefix of the rows of a merchant_transaction_id's events.
+// keyRow returns the prefix of the rows of the events of a merchant_transaction_id.
 func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 
 // eventsOf returns the events of a merchant_transaction_id.
@@ -85,9 +85,9 @@ func (s *store) eventsOf(merchant string) (all []Located, err error) {
 	return all, err
 }
 
-// referencesByID returns the reference keys with a processor's id, and the
-// merchant's ids that they map to. There are few connectors and accounts: it steps
-// from one to the next and looks the id up in each.
+// referencesByID returns the reference keys with a processor's id, and the merchant's
+// ids that they map to. There are few connectors and accounts, so it steps from one to
+// the next and looks the id up in each.
 func (s *store) referencesByID(id string) (keys []string, err error) {
 	rows, err := s.NewIter(&pebble.IterOptions{LowerBound: []byte(rowReference), UpperBound: []byte(afterPrefix(rowReference))})
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *store) referencesByID(id string) (keys []string, err error) {
 
 // accountPrefix returns the key of a row up to the id: connector:account:.
 func accountPrefix(key []byte) string {
-	end := len(key) // a key without two colons is not ours: step over it alone
+	end := len(key) // skip only a key without two colons, which is not tollbridge's
 	if connector := bytes.IndexByte(key, ':'); connector >= 0 {
 		if account := bytes.IndexByte(key[connector+1:], ':'); account >= 0 {
 			end = connector + 1 + account + 1

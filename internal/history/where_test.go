@@ -9,7 +9,7 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestWhere: every id of a payment finds its events, and no events of another.
+// TestWhere: every id of a payment finds its events, and no events of other payments.
 func TestWhere(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
@@ -20,7 +20,7 @@ func TestWhere(t *testing.T) {
 	opened.Data.ConnectorDisputeID = "du_4"
 	for _, e := range []schemas.Event{
 		opened,
-		event("numbers", "order-1", "order-9", schemas.PaymentCaptured, 10), // the processor's id equals another payment's merchant_transaction_id
+		event("numbers", "order-1", "order-9", schemas.PaymentCaptured, 10), // the processor's id equals the merchant_transaction_id of another payment
 		event("captured", "pi_1", "order-1", schemas.PaymentCaptured, 10), refund,
 		event("longer", "pi_2", "order-1x", schemas.PaymentCaptured, 10),
 		event("stranger", "pi_3", "", schemas.PaymentCaptured, 10),
@@ -63,7 +63,7 @@ func TestWhere(t *testing.T) {
 		slices.Sort(events)
 		slices.Sort(p.Keys)
 		if !slices.Equal(events, c.events) || !slices.Equal(p.Keys, c.keys) {
-			t.Errorf("%q: events %q, keys %q, want %q, %q", c.id, events, p.Keys, c.events, c.keys)
+			t.Errorf("%q: got events %q and keys %q, want %q and %q", c.id, events, p.Keys, c.events, c.keys)
 		}
 	}
 	if err := s.currentStore().forget(t.Context(), time.Now().Add(time.Hour)); err != nil {
