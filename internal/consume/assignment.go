@@ -13,8 +13,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// leaderlessTopics returns the topics that have a partition without a leader, nil if all
-// ranges are read, or the error with which Run ends.
+// leaderlessTopics returns the topics that have a partition without a leader, or nil if
+// all ranges are read, or the error with which Run ends.
 func (s *Consumer) leaderlessTopics() (leaderless map[string]bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,12 +59,12 @@ func (s *Consumer) checkLeaders(ctx context.Context, l *leader) error {
 	if err != nil {
 		return err
 	}
-	_ = s.applyMetadata(ctx, m, nil) // Run looks for the leaders of partitions without one
+	_ = s.applyMetadata(ctx, m, nil) // Run looks up the leaders of partitions that have none
 	return nil
 }
 
-// applyMetadata assigns partitions to the leaders in the metadata. It returns an error if
-// a partition of the requested topics has no leader then.
+// applyMetadata assigns partitions to the leaders in the metadata. It returns an error
+// if a partition of the requested topics then has no leader.
 func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, asked map[string]bool) (err error) {
 	addresses := map[int32]string{}
 	for _, b := range m.Brokers {
@@ -86,7 +86,7 @@ func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, aske
 			address, ok := addresses[p.LeaderID]
 			switch {
 			case p.LeaderEpoch < q.epoch && (q.leader != nil || time.Since(q.epochSeen) < kafka.LeaderEpochGrace):
-				ok = false // from a broker that does not know the newer leader yet
+				ok = false // this broker does not know of the newer leader yet
 			case p.LeaderEpoch == q.epoch:
 				q.epochSeen = time.Now()
 			}
@@ -119,8 +119,8 @@ func (s *Consumer) leader(ctx context.Context, id int32, address string) *leader
 	return l
 }
 
-// releasePartitions takes partitions away from a leader, all or only those given, so that
-// Run finds their leaders again.
+// releasePartitions takes partitions away from a leader, all of them or only those
+// given, so that Run looks up their leaders again.
 func (s *Consumer) releasePartitions(l *leader, err error, only ...Partition) {
 	s.recordError(err)
 	s.mu.Lock()

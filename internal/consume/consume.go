@@ -22,8 +22,8 @@ type Partition struct {
 	Number int
 }
 
-// Range is the offsets from From up to, and without, To. If To is [Forever], reading goes
-// on as records arrive.
+// Range is the range of offsets from From up to, but not including, To. If To is
+// [Forever], reading continues as records arrive.
 type Range struct{ From, To int64 }
 
 // Forever is the end of a [Range] without end.
@@ -54,12 +54,12 @@ func (r Record) Receipt() kafka.Receipt {
 	return kafka.Receipt{Topic: r.Topic, Partition: r.Number, Offset: r.Offset}
 }
 
-// Chunk is consecutive records of one partition.
+// Chunk is a sequence of consecutive records of one partition.
 type Chunk struct {
 	Partition
 	Records []Record // may be empty if the log has a gap
-	Next    int64    // the offset after them
-	End     int64    // the end offset of the partition when they were read
+	Next    int64    // the offset after the last record
+	End     int64    // the partition's end offset at the time of the fetch
 
 	reset bool // continue at Next, even if that is an earlier offset
 }
@@ -70,10 +70,11 @@ type Reader struct {
 	client *kafkago.Client
 	hangUp func()
 	// PollInterval is the least time between two fetches from a broker when the reader
-	// has caught up; each fetch makes the broker check every partition. 0 is
-	// [kafka.MinPollInterval]. A slow broker is polled less often: see [kafka.PollFactor].
+	// has caught up; each fetch makes the broker check every partition. 0 means
+	// [kafka.MinPollInterval]. A slow broker is polled less often: see
+	// [kafka.PollFactor].
 	PollInterval time.Duration
-	// GiveUpAfter is how long Read goes on while no broker answers; 0 is for ever.
+	// GiveUpAfter is how long Read continues while no broker answers; 0 means for ever.
 	GiveUpAfter time.Duration
 }
 
@@ -139,7 +140,7 @@ func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time
 		if from := begins[p].From; from >= 0 {
 			end.From = from
 		} else {
-			end.From = end.To // no record is as new
+			end.From = end.To // no record is that new
 		}
 		ends[p] = end
 	}
@@ -201,7 +202,7 @@ func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt
 	if err != nil {
 		return nil, err
 	}
-	left := slices.DeleteFunc(slices.Clone(at), func(a kafka.Receipt) bool { // otherwise Read would wait for it
+	left := slices.DeleteFunc(slices.Clone(at), func(a kafka.Receipt) bool { // otherwise Read would wait for these records to be written
 		g := bounds[Partition{a.Topic, a.Partition}]
 		return a.Offset < g.From || a.Offset >= g.To
 	})

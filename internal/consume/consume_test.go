@@ -17,7 +17,7 @@ import (
 
 const topic = "payment.captured"
 
-// rig is a fake Kafka with the topics, and n records of ten keys in one of them.
+// rig starts a fake Kafka with the topics, and n records with ten keys in one of them.
 func rig(t *testing.T, n int) (*kfake.Cluster, kafka.Config) {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2))
@@ -46,15 +46,15 @@ func write(t *testing.T, c kafka.Config, from, to int) {
 	}
 }
 
-// collect returns the values read, and complains of an order that is not the
-// partition's.
+// collect returns a handler that counts the values it gets, and checks the order of
+// offsets in each partition.
 func collect(t *testing.T, into map[string]int) func([]consume.Chunk) error {
 	last := map[consume.Partition]int64{}
 	return func(chunks []consume.Chunk) error {
 		for _, c := range chunks {
 			for _, r := range c.Records {
 				if before, ok := last[c.Partition]; ok && r.Offset != before+1 {
-					t.Errorf("%v: offset %d after %d", c.Partition, r.Offset, before)
+					t.Errorf("%v: offset %d came after %d", c.Partition, r.Offset, before)
 				}
 				if last[c.Partition] = r.Offset; r.Header("n") != string(r.Value) {
 					t.Errorf("the record %s has the header %q", r.Value, r.Header("n"))
@@ -66,7 +66,7 @@ func collect(t *testing.T, into map[string]int) func([]consume.Chunk) error {
 	}
 }
 
-// there is the topic's partitions with what they have now.
+// there returns the current ranges of the topic's partitions.
 func there(t *testing.T, r *consume.Reader) map[consume.Partition]consume.Range {
 	t.Helper()
 	partitions, err := r.Partitions(t.Context(), topic)
@@ -92,7 +92,7 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, c, 200, 210) // beyond the ranges
+	write(t, c, 200, 210) // after the end of the ranges
 	got := map[string]int{}
 	if err := r.Read(t.Context(), ranges, collect(t, got)); err != nil {
 		t.Fatal(err)
@@ -103,15 +103,15 @@ func TestRead(t *testing.T) {
 		}
 	}
 	if len(got) != 200 {
-		t.Errorf("%d records, want the 200 that were there", len(got))
+		t.Errorf("%d records, want the 200 of the ranges", len(got))
 	}
 	if _, err := r.Partitions(t.Context(), "not.there"); err == nil {
-		t.Error("a topic that is not there is no error")
+		t.Error("want an error for a topic that does not exist")
 	}
 }
 
-// TestAnswers: batches of one small record come a few thousand at a time. Each
-// takes 64 KiB until it is read.
+// TestAnswers: a response has a limited number of small batches of one record each.
+// Each batch takes 64 KiB of memory until it is decoded.
 func TestAnswers(t *testing.T) {
 	const all, most = 20_000, 7000 // records
 	_, c := rig(t, all)
@@ -125,7 +125,7 @@ func TestAnswers(t *testing.T) {
 			n += len(c.Records)
 		}
 		if got += n; n > most {
-			t.Errorf("%d records in one answer, want %d at most", n, most)
+			t.Errorf("%d records in one response, want %d at most", n, most)
 		}
 		return nil
 	}); err != nil || got != all {
@@ -158,11 +158,12 @@ func TestForever(t *testing.T) {
 		return nil
 	})
 	if !errors.Is(err, context.Canceled) || len(got) != 10 {
-		t.Errorf("%v after %d records, want all 10 and the end", err, len(got))
+		t.Errorf("%v after %d records, want 10 records and the context's error", err, len(got))
 	}
 }
 
-// TestSince: reading begins at a time, and a time in the future gives no records.
+// TestSince: reading begins at a given time; from a time in the future there are no
+// records.
 func TestSince(t *testing.T) {
 	_, c := rig(t, 20)
 	r := consume.New(c)
@@ -186,7 +187,7 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestGet: records are found by their receipts, and receipts without a record are left out.
+// TestGet: records are found by their receipts; receipts without a record are left out.
 func TestGet(t *testing.T) {
 	_, c := rig(t, 20)
 	r := consume.New(c)
@@ -194,25 +195,25 @@ func TestGet(t *testing.T) {
 	ranges := there(t, r)
 	var at []kafka.Receipt
 	for p, g := range ranges {
-		for offset := g.From - 1; offset <= g.To; offset++ { // one before and one after
+		for offset := g.From - 1; offset <= g.To; offset++ { // including one offset before the range and one after it
 			at = append(at, kafka.Receipt{Topic: p.Topic, Partition: p.Number, Offset: offset})
 		}
 	}
 	found, err := r.Get(t.Context(), at)
 	if err != nil || len(found) != 20 {
-		t.Fatalf("%d records, %v, want the 20 that are there", len(found), err)
+		t.Fatalf("%d records, %v, want the 20 of the topic", len(found), err)
 	}
 	for a, record := range found {
 		if record.Receipt() != a || record.Header("n") != string(record.Value) {
-			t.Errorf("%+v is %+v", a, record)
+			t.Errorf("the record at %+v is %+v", a, record)
 		}
 	}
 	if found, err := r.Get(t.Context(), nil); err != nil || len(found) != 0 {
-		t.Errorf("nothing asked for: %v, %v", found, err)
+		t.Errorf("no receipts: %v, %v, want no records and no error", found, err)
 	}
 }
 
-// TestEnds: reading ends with the caller's error, and when no broker answers any more.
+// TestEnds: reading ends with the handler's error, or when no broker answers any more.
 func TestEnds(t *testing.T) {
 	cluster, c := rig(t, 10)
 	r := consume.New(c)
@@ -225,6 +226,6 @@ func TestEnds(t *testing.T) {
 	cluster.Close()
 	r.GiveUpAfter = 100 * time.Millisecond
 	if err := r.Read(t.Context(), ranges, func([]consume.Chunk) error { return nil }); err == nil {
-		t.Error("a cluster that is gone is no error")
+		t.Error("want an error when no broker answers")
 	}
 }

@@ -47,10 +47,10 @@ type Consumer struct {
 	handlerMu sync.Mutex     // held while the handler runs
 	follows   bool           // some range has no end: see [Forever]
 	running   sync.WaitGroup // the goroutines of the leaders
-	wakeup    chan struct{}  // buffered, size 1: Run has to look at the state again
+	wakeup    chan struct{}  // buffered, size 1: Run must check the state again
 
 	mu           sync.Mutex
-	states       map[Partition]*partitionState // of the partitions not read to the end of their ranges
+	states       map[Partition]*partitionState // the partitions that are not read to the end of their ranges
 	leaders      map[int32]*leader
 	lastResponse time.Time // when a broker last answered a request
 	lastError    error     // the last error of a request
@@ -63,16 +63,16 @@ type partitionState struct {
 	Partition
 	next, end int64
 	known     map[int64]struct{} // offsets from next on that can be skipped: see [Consumer.KnownOffsets]
-	leader    *leader            // nil: Run looks for it
+	leader    *leader            // nil: Run looks it up
 
 	epoch     int32     // the leader epoch for requests; -1: not known
 	epochSeen time.Time // when the metadata last had that epoch
 	logEnd    int64     // the end offset in the leader's last answer
-	// When the leader was asked for its end offset, and that offset. The zero time:
-	// the partition was read up to it.
+	// When the leader was last asked for its end offset, and that offset. The time is
+	// zero once the partition is read up to it.
 	endAskedAt time.Time
 	endOffset  int64
-	caughtUpAt time.Time // the last time that endAskedAt had when all up to endOffset was read
+	caughtUpAt time.Time // the endAskedAt of the last end offset up to which everything was read
 	freshAsOf  time.Time // see [Consumer.FreshAsOf]
 	quietSince time.Time // when the current quiet period began; zero: none
 }
@@ -99,7 +99,7 @@ func (s *Consumer) Run(ctx context.Context) error {
 	defer cancel()
 	defer s.metadata.Close()
 	var lastLookup time.Time
-	lookups := 0 // metadata requests in a row after which a partition had no leader
+	lookups := 0 // consecutive metadata requests after which a partition had no leader
 	for {
 		leaderless, err := s.leaderlessTopics()
 		if err != nil || leaderless == nil {
@@ -117,7 +117,7 @@ func (s *Consumer) Run(ctx context.Context) error {
 		default:
 			lastLookup, pause = time.Now(), pace
 			if lookups++; lookups%5 == 0 {
-				s.metadata.Close() // ask another broker
+				s.metadata.Close() // the next request goes to another broker
 			}
 			if err := s.assignLeaders(ctx, leaderless); err != nil && ctx.Err() == nil {
 				s.recordError(err)
@@ -132,7 +132,7 @@ func (s *Consumer) Run(ctx context.Context) error {
 	}
 }
 
-// signal makes Run look at the state again.
+// signal makes Run check the state again.
 func (s *Consumer) signal() {
 	select {
 	case s.wakeup <- struct{}{}:
@@ -150,8 +150,8 @@ func (s *Consumer) recordError(err error) {
 	}
 }
 
-// skipKnown advances past offsets that the caller knows, such as those that this process
-// has published. It reports whether there were any.
+// skipKnown advances past offsets that the caller knows, such as those that this
+// process has published. It reports whether there were any.
 func (s *Consumer) skipKnown() (some bool, err error) {
 	if s.KnownOffsets == nil {
 		return false, nil
@@ -206,12 +206,12 @@ func (s *Consumer) deliver(l *leader, chunks []Chunk) error {
 	for _, c := range chunks {
 		q := s.states[c.Partition]
 		if q == nil || q.leader != l {
-			continue // it has another leader now
+			continue // the partition has another leader now
 		}
 		if c.reset {
 			q.next, q.known, q.endAskedAt = c.Next, nil, time.Time{}
 		} else if c.Next <= q.next {
-			continue // skipped meanwhile
+			continue // the records were skipped meanwhile
 		}
 		for len(c.Records) > 0 && c.Records[0].Offset < q.next {
 			c.Records = c.Records[1:]

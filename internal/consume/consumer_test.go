@@ -16,7 +16,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// everything is the partitions of the topic, from their beginning and for ever.
+// everything returns the ranges of the topic's partitions from their beginning, without
+// an end.
 func everything(t *testing.T, r *consume.Reader) map[consume.Partition]consume.Range {
 	t.Helper()
 	partitions, err := r.Partitions(t.Context(), topic)
@@ -30,18 +31,19 @@ func everything(t *testing.T, r *consume.Reader) map[consume.Partition]consume.R
 	return ranges
 }
 
-// in waits until something is so, for a while at most.
-func in(t *testing.T, atMost time.Duration, what string, so func() bool) {
+// eventually waits until a condition is true, and fails the test after atMost.
+func eventually(t *testing.T, atMost time.Duration, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(atMost); !so(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %s", what, atMost)
+			t.Fatalf("not within %[2]s: %[1]s", what, atMost)
 		}
 	}
 }
 
-// TestCurrent: FreshAsOf advances while the leader answers, stops while it does not, and
-// advances again only some time after it answers.
+// TestCurrent: FreshAsOf advances while the leader answers, and stops while it does
+// not. When the leader answers again, FreshAsOf advances only after
+// [kafka.QuietPeriod].
 func TestCurrent(t *testing.T) {
 	cluster, c := rig(t, 30)
 	var hangs atomic.Bool
@@ -77,14 +79,14 @@ func TestCurrent(t *testing.T) {
 		}
 		return true
 	}
-	in(t, 10*time.Second, "all is read and current", func() bool { return read.Load() == 30 && fresh() })
+	eventually(t, 10*time.Second, "everything is read and fresh", func() bool { return read.Load() == 30 && fresh() })
 	for end := time.Now().Add(2 * kafka.MaxStaleness); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if !fresh() {
-			t.Fatal("it is not current while its leaders answer")
+			t.Fatal("the view is stale while its leaders answer")
 		}
 	}
 	hangs.Store(true)
-	in(t, 10*time.Second, "not current while the leaders hang", func() bool { return !fresh() })
+	eventually(t, 10*time.Second, "stale while the leaders hang", func() bool { return !fresh() })
 	var stood time.Time
 	for p := range ranges {
 		stood = reading.FreshAsOf(p)
@@ -93,14 +95,15 @@ func TestCurrent(t *testing.T) {
 	time.Sleep(kafka.MaxStaleness / 2)
 	answers := time.Now()
 	hangs.Store(false)
-	in(t, 10*time.Second, "what came meanwhile is read", func() bool { return read.Load() == 35 })
-	in(t, 10*time.Second, "current again", fresh)
+	eventually(t, 10*time.Second, "the records written meanwhile are read", func() bool { return read.Load() == 35 })
+	eventually(t, 10*time.Second, "fresh again", fresh)
 	if took := time.Since(answers); took < kafka.QuietPeriod {
-		t.Errorf("current %s after the leaders answer, and %s before that all was read until %s", took, kafka.QuietPeriod, stood)
+		t.Errorf("fresh %s after the leaders answered again, want at least %s; before that it was fresh as of %s", took, kafka.QuietPeriod, stood)
 	}
 }
 
-// TestKnown: offsets that the caller knows are skipped, in whatever order it returns them.
+// TestKnown: offsets that the caller knows are skipped, in whichever order it returns
+// them.
 func TestKnown(t *testing.T) {
 	_, c := rig(t, 0)
 	p := publish.NewProducer(publish.Config{Kafka: c})
@@ -148,7 +151,7 @@ func TestKnown(t *testing.T) {
 	defer timer.Stop()
 	_ = reading.Run(ctx)
 	if next != 60 || len(got) < len(theirs) {
-		t.Fatalf("read up to %d, %d records, want 60 and %d at least", next, len(got), len(theirs))
+		t.Fatalf("read up to %d with %d records, want up to 60 with at least %d records", next, len(got), len(theirs))
 	}
 	for _, value := range theirs {
 		if got[value] != 1 {
@@ -157,12 +160,13 @@ func TestKnown(t *testing.T) {
 	}
 	for i := range 20 {
 		if got[fmt.Sprint(i)] != 0 {
-			t.Errorf("record %d, which is known, was read", i)
+			t.Errorf("record %d was read, though the caller knows it", i)
 		}
 	}
 }
 
-// TestNotDebugging: a Kafka that refuses the debugging replica id is asked as a consumer.
+// TestNotDebugging: if Kafka refuses the debugging replica id, the consumer asks for
+// end offsets as a consumer.
 func TestNotDebugging(t *testing.T) {
 	cluster, c := rig(t, 10)
 	var refused atomic.Int64
@@ -195,7 +199,7 @@ func TestNotDebugging(t *testing.T) {
 	running.Go(func() { _ = reading.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
-	in(t, 10*time.Second, "current", func() bool {
+	eventually(t, 10*time.Second, "fresh", func() bool {
 		for p := range ranges {
 			if reading.FreshAsOf(p).IsZero() {
 				return false
@@ -204,6 +208,6 @@ func TestNotDebugging(t *testing.T) {
 		return true
 	})
 	if refused.Load() == 0 {
-		t.Error("nobody was asked as by who looks at all there is")
+		t.Error("no request had the debugging replica id")
 	}
 }

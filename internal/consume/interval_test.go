@@ -17,7 +17,7 @@ func TestPollInterval(t *testing.T) {
 		{time.Second, 20 * ms, time.Second},
 	} {
 		if got := (&Reader{PollInterval: test.pace}).pollInterval(test.took); got != test.want {
-			t.Errorf("of a pace of %s, after an answer that took %s: %s, want %s", test.pace, test.took, got, test.want)
+			t.Errorf("PollInterval %s, after a fetch that took %s: got %s, want %s", test.pace, test.took, got, test.want)
 		}
 	}
 }

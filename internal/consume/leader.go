@@ -17,8 +17,8 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// leader fetches from one broker the partitions that it leads. Its goroutine alone uses
-// it.
+// leader fetches from one broker the partitions that it leads. Only its own goroutine
+// uses it.
 type leader struct {
 	consumer *Consumer
 	id       int32
@@ -38,20 +38,22 @@ type leader struct {
 // neither side anything. https://cwiki.apache.org/confluence/x/7h6TBg (KIP-227)
 type session struct {
 	id, epoch int32
-	fetching  map[Partition]position // as in the requests so far
+	fetching  map[Partition]position // the partitions as in the requests so far
 }
 
-// position is the range of a partition still to be read, and its leader epoch.
+// position is the range of a partition that is still to be read, and the partition's
+// leader epoch.
 type position struct {
 	Range
 	epoch int32
 }
 
-// maxFetchBytes bounds the response to a fetch; a larger batch comes alone. kafka-go
-// allocates 64 KiB for each batch in it, and a batch may be one record of 200 bytes.
+// maxFetchBytes bounds the response to a fetch; a larger batch comes by itself.
+// kafka-go allocates 64 KiB for each batch in the response, and a batch may be one
+// record of 200 bytes.
 const maxFetchBytes = 512 << 10
 
-// run fetches until the leader has no partitions any more, or does not answer.
+// run fetches until the leader has no partitions left, or does not answer.
 func (l *leader) run(ctx context.Context) {
 	err := l.fetchLoop(ctx)
 	if l.conn != nil {
@@ -62,8 +64,9 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
-// partitionRefused makes the consumer find the leader of one partition again: this broker
-// is not its leader, or is in another epoch, or its answer could not be decoded.
+// partitionRefused makes the consumer look up the leader of one partition again: this
+// broker is not the leader, or has another leader epoch, or its answer could not be
+// decoded.
 func (l *leader) partitionRefused(p Partition, why error) {
 	l.consumer.releasePartitions(l, fmt.Errorf("topic %s, partition %d, broker %d: %w", p.Topic, p.Number, l.id, why), p)
 }
@@ -148,7 +151,7 @@ func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bo
 	}
 	took := time.Since(start)
 	if request.MaxWaitTime > 0 {
-		took = 0 // the broker held it
+		took = 0 // the broker held the fetch
 	}
 	l.pollInterval = l.consumer.reader.pollInterval(took)
 	if again, err := l.updateSession(answer); again || err != nil {
@@ -174,7 +177,7 @@ func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bo
 			p := Partition{t.Topic, int(t.Partitions[i].Partition)}
 			at, ok := from[p]
 			if !ok {
-				continue // its range is read meanwhile
+				continue // the range was read meanwhile
 			}
 			c, err := l.decodeChunk(p, at, &t.Partitions[i])
 			if err != nil {
@@ -190,7 +193,7 @@ func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bo
 		}
 	}
 	if len(chunks) > 0 {
-		gaps = nil // the response may have had no room for them
+		gaps = nil // the response may have had no room for the other partitions
 	}
 	for _, c := range gaps {
 		if c, err = l.skipGap(c, from[c.Partition]); err != nil {
@@ -208,7 +211,7 @@ func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bo
 	return behind, nil
 }
 
-// positions returns the ranges still to be read of the partitions.
+// positions returns the ranges of the partitions that are still to be read.
 func (l *leader) positions(parts []*partitionState) map[Partition]position {
 	l.consumer.mu.Lock()
 	defer l.consumer.mu.Unlock()
@@ -230,7 +233,7 @@ func (l *leader) fetchRequest(from map[Partition]position) *fetch.Request {
 		r.MaxWaitTime = int32(kafka.FetchMaxWait.Milliseconds())
 	}
 	if !l.consumer.follows {
-		r.SessionID, r.SessionEpoch = 0, -1 // a session does not pay off
+		r.SessionID, r.SessionEpoch = 0, -1 // a session is not worth while
 	}
 	topics := map[string]int{}
 	has := l.session.fetching
@@ -305,11 +308,11 @@ func (l *leader) skipGap(c Chunk, g position) (Chunk, error) {
 		}}},
 	})
 	if err != nil || answer.ErrorCode != 0 || len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1 {
-		return c, err // the next fetch shows the error
+		return c, err // the next fetch reports the error
 	}
 	alone, err := l.decodeChunk(p, g, &answer.Topics[0].Partitions[0])
 	if err != nil {
-		return c, nil // likewise
+		return c, nil // the next fetch reports the error
 	}
 	if alone.Next == g.From && alone.Next < alone.End {
 		alone.Next++
@@ -351,7 +354,7 @@ func (l *leader) decodeChunk(p Partition, g position, a *fetch.ResponsePartition
 			return c, err
 		}
 		if m.Offset < g.From {
-			continue // the batch begins earlier
+			continue // the batch begins before the requested offset
 		}
 		c.Next = m.Offset + 1
 		if g.To != Forever && m.Offset >= g.To {
@@ -380,7 +383,7 @@ func (l *leader) offsetOf(p Partition, epoch int32, which int64) (int64, error) 
 	return of.Offset, nil
 }
 
-// decodeRecord copies a record of kafka-go's.
+// decodeRecord copies a record from kafka-go's buffers.
 func decodeRecord(p Partition, m *protocol.Record) (Record, error) {
 	key, err := readBytes(m.Key)
 	if err != nil {

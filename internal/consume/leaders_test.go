@@ -20,24 +20,24 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// watched is a consumer of the partitions of a topic that two brokers lead in turn, and
-// what the brokers were asked.
+// watched is a consumer of a topic's partitions, which two brokers lead in turn, with
+// counts of the requests to the brokers.
 type watched struct {
 	*consume.Consumer
 	cluster        *kfake.Cluster
 	kafka          kafka.Config
-	fetched, ended [2]atomic.Int64 // requests since the last reset, by broker
+	fetched, ended [2]atomic.Int64 // Fetch and ListOffsets requests since the last reset, by broker
 	looked         atomic.Int64    // metadata requests
-	named          [2]atomic.Int64 // fetches that name partition 0, by broker
-	version        atomic.Int64    // of the last Fetch
-	epochless      atomic.Int64    // requests that name no leader epoch
-	read           atomic.Int64    // records
+	named          [2]atomic.Int64 // fetches that contain partition 0, by broker
+	version        atomic.Int64    // version of the last Fetch request
+	epochless      atomic.Int64    // requests without a leader epoch
+	read           atomic.Int64    // number of records
 
 	mu     sync.Mutex
-	errors []string // the texts of those that Failed was told
+	errors []string // the texts of the errors that OnError got
 }
 
-// watch starts a consumer. answer may answer a request in place of a broker.
+// watch starts a consumer. answer may answer a request instead of the broker.
 func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Request) kmsg.Response) *watched {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(partitions, topic))
@@ -111,12 +111,12 @@ func watch(t *testing.T, partitions int32, answer func(node int32, q kmsg.Reques
 	t.Cleanup(running.Wait)
 	t.Cleanup(cancel)
 	write(t, w.kafka, 0, 5)
-	in(t, 10*time.Second, "what is there is read", func() bool { return w.read.Load() == 5 && w.fresh() })
+	eventually(t, 10*time.Second, "the first records are read", func() bool { return w.read.Load() == 5 && w.fresh() })
 	return w
 }
 
-// lead makes a broker the leader of the first partition, and the other one a follower, which answers a
-// fetch as well.
+// lead makes a broker the leader of the first partition. The other broker becomes a
+// follower, which also answers fetches.
 func (w *watched) lead(t *testing.T, node int32) {
 	t.Helper()
 	if err := w.cluster.MoveTopicPartition(topic, 0, node); err != nil {
@@ -125,7 +125,7 @@ func (w *watched) lead(t *testing.T, node int32) {
 	w.cluster.SetFollowers(topic, 0, []int32{1 - node})
 }
 
-// fresh reports whether all partitions are current.
+// fresh reports whether all partitions are fresh.
 func (w *watched) fresh() bool {
 	_, current := w.Lag()
 	return time.Since(current) < kafka.MaxStaleness
@@ -140,16 +140,15 @@ func (w *watched) reset() {
 	w.looked.Store(0)
 }
 
-// told reports whether Failed was told an error with a text.
+// told reports whether OnError got an error that contains a text.
 func (w *watched) told(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.ContainsFunc(w.errors, func(e string) bool { return strings.Contains(e, text) })
 }
 
-// TestLeaderMoves: when a partition gets another leader it is read from that one,
-// although the former one is a follower now, which Kafka's brokers let consumers
-// fetch from and ask for offsets.
+// TestLeaderMoves: when a partition gets another leader, it is read from that leader.
+// The former leader is a follower now, from which Kafka also lets consumers fetch.
 func TestLeaderMoves(t *testing.T) {
 	w := watch(t, 1, nil)
 	if v := w.version.Load(); v < 9 || v > 10 {
@@ -157,26 +156,26 @@ func TestLeaderMoves(t *testing.T) {
 	}
 	for _, leader := range []int32{1, 0} {
 		w.lead(t, leader)
-		in(t, 5*time.Second, "read from the new leader", func() bool { return w.fetched[leader].Load() > 0 && w.ended[leader].Load() > 0 })
-		time.Sleep(100 * time.Millisecond) // for what was under way
+		eventually(t, 5*time.Second, "read from the new leader", func() bool { return w.fetched[leader].Load() > 0 && w.ended[leader].Load() > 0 })
+		time.Sleep(100 * time.Millisecond) // for requests in flight
 		w.reset()
 		before := w.read.Load()
 		write(t, w.kafka, 0, 3)
-		in(t, 5*time.Second, "what comes is read, and the reading is current", func() bool { return w.read.Load() == before+3 && w.fresh() })
+		eventually(t, 5*time.Second, "the new records are read, and the view is fresh", func() bool { return w.read.Load() == before+3 && w.fresh() })
 		if f, e := w.fetched[1-leader].Load(), w.ended[1-leader].Load(); f+e > 0 {
-			t.Errorf("broker %d leads, and the other one was asked for records %d times, for its end %d times", leader, f, e)
+			t.Errorf("broker %d leads, but the other broker got %d fetches and %d requests for end offsets", leader, f, e)
 		}
 	}
 	if n := w.epochless.Load(); n > 0 {
-		t.Errorf("%d requests named no leader epoch", n)
+		t.Errorf("%d requests had no leader epoch", n)
 	}
 }
 
-// TestLeaderDoesNotKnow: a former leader that does not know yet that it lost a partition
-// answers as before. The metadata of another broker moves the reader to the new leader,
-// and the metadata of the former one does not move it back.
+// TestLeaderDoesNotKnow: a former leader that does not know yet that it lost a
+// partition answers as before. The metadata of another broker moves the consumer to the
+// new leader, and the metadata of the former leader does not move it back.
 func TestLeaderDoesNotKnow(t *testing.T) {
-	var stale atomic.Pointer[kmsg.MetadataResponse] // broker 0's; nil: it knows all
+	var stale atomic.Pointer[kmsg.MetadataResponse] // the old metadata of broker 0; nil: its metadata is current
 	var end int64
 	w := watch(t, 3, func(node int32, q kmsg.Request) kmsg.Response {
 		m := stale.Load()
@@ -188,7 +187,7 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 			same := *m
 			same.Version = q.Version
 			return &same
-		case *kmsg.FetchRequest: // nothing is new
+		case *kmsg.FetchRequest: // without new records
 			answer := q.ResponseKind().(*kmsg.FetchResponse)
 			answer.SessionID = q.SessionID
 			return answer
@@ -204,7 +203,7 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 	end = w.cluster.PartitionInfo(topic, 0).HighWatermark
 	stale.Store(shown(t, w.cluster))
 	w.lead(t, 1)
-	w.kafka.Brokers = w.kafka.Brokers[1:] // who writes is told by the one that knows
+	w.kafka.Brokers = w.kafka.Brokers[1:] // the producer gets its metadata from the other broker
 	p := publish.NewProducer(publish.Config{Kafka: w.kafka})
 	defer p.Close()
 	key := 0
@@ -215,16 +214,16 @@ func TestLeaderDoesNotKnow(t *testing.T) {
 		if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: fmt.Append(nil, key), Value: []byte("v")}}); err != nil {
 			t.Fatal(err)
 		}
-		in(t, 3*kafka.LeaderCheckInterval, "what the new leader got is read", func() bool { return w.read.Load() == 5+n+1 })
+		eventually(t, 3*kafka.LeaderCheckInterval, "the new leader's records are read", func() bool { return w.read.Load() == 5+n+1 })
 		w.reset()
-		time.Sleep(2 * kafka.LeaderCheckInterval) // broker 0, which leads another partition, shows old metadata
+		time.Sleep(2 * kafka.LeaderCheckInterval) // broker 0 leads another partition, and returns its old metadata
 		if w.named[0].Load() > 0 {
 			t.Fatal("the partition went back to its former leader")
 		}
 	}
 }
 
-// shown is a cluster's metadata of the topic now.
+// shown returns a cluster's current metadata of the topic.
 func shown(t *testing.T, cluster *kfake.Cluster) *kmsg.MetadataResponse {
 	t.Helper()
 	m := kmsg.NewPtrMetadataResponse()
@@ -240,8 +239,9 @@ func shown(t *testing.T, cluster *kfake.Cluster) *kmsg.MetadataResponse {
 	return m
 }
 
-// TestEpochRefused: a broker that refuses the leader epoch is asked again after the
-// metadata, at a pace; why is told, and once it takes the epoch all goes on.
+// TestEpochRefused: if a broker refuses the leader epoch, the consumer requests the
+// metadata and fetches again, with a back-off, and reports the error. It continues once
+// the broker accepts the epoch.
 func TestEpochRefused(t *testing.T) {
 	for _, code := range []*kerr.Error{kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.NotLeaderForPartition} {
 		t.Run(code.Message, func(t *testing.T) {
@@ -271,28 +271,28 @@ func TestEpochRefused(t *testing.T) {
 			refuses.Store(true)
 			time.Sleep(2 * kafka.MaxStaleness)
 			if f, e, m := w.fetched[0].Load(), w.ended[0].Load(), w.looked.Load(); f+e+m > 80 {
-				t.Errorf("%d fetches, %d questions for the end and %d for the metadata in %s", f, e, m, 2*kafka.MaxStaleness)
+				t.Errorf("%d fetches, %d requests for end offsets and %d for metadata in %s, want at most 80 together", f, e, m, 2*kafka.MaxStaleness)
 			}
 			if w.fresh() {
-				t.Error("the reading is current, and nobody answers for the partition")
+				t.Error("the view is fresh, though no broker answers for the partition")
 			}
 			if !w.told("topic payment.captured, partition 0, broker 0: ") {
-				t.Errorf("told were %q", w.errors)
+				t.Errorf("OnError got %q", w.errors)
 			}
 			refuses.Store(false)
-			in(t, 10*time.Second, "current again", w.fresh)
+			eventually(t, 10*time.Second, "fresh again", w.fresh)
 		})
 	}
 }
 
 // TestTopicMadeAnew: a topic that was deleted and created again is read, although its
-// leader epochs begin at 0 again.
+// leader epochs start at 0 again.
 func TestTopicMadeAnew(t *testing.T) {
 	w := watch(t, 1, nil)
 	for i := range int32(4) {
 		w.lead(t, 1-i%2)
 	}
-	in(t, 5*time.Second, "current", w.fresh)
+	eventually(t, 5*time.Second, "fresh", w.fresh)
 	if err := w.cluster.DeleteTopic(topic); err != nil {
 		t.Fatal(err)
 	}
@@ -300,18 +300,18 @@ func TestTopicMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if was := w.cluster.PartitionInfo(topic, 0).Epoch; was > 3 {
-		t.Fatalf("the new topic's epoch is %d", was)
+		t.Fatalf("the new topic's leader epoch is %d, want a lower one than before", was)
 	}
 	write(t, w.kafka, 0, 3)
-	in(t, 15*time.Second, "the new topic is read", func() bool { return w.read.Load() == 8 && w.fresh() })
+	eventually(t, 15*time.Second, "the new topic is read", func() bool { return w.read.Load() == 8 && w.fresh() })
 }
 
-// TestLag: the lag counts the records of all partitions, also while their leader does
-// not answer.
+// TestLag: the lag counts the records of all partitions, even while their leaders
+// return no records.
 func TestLag(t *testing.T) {
 	var empty atomic.Bool
 	w := watch(t, 2, func(_ int32, q kmsg.Request) kmsg.Response {
-		if f, ok := q.(*kmsg.FetchRequest); ok && empty.Load() { // a leader that has nothing for us
+		if f, ok := q.(*kmsg.FetchRequest); ok && empty.Load() { // a leader that returns no records
 			answer := f.ResponseKind().(*kmsg.FetchResponse)
 			answer.SessionID = f.SessionID
 			return answer
@@ -319,22 +319,22 @@ func TestLag(t *testing.T) {
 		return nil
 	})
 	if records, current := w.Lag(); records != 0 || time.Since(current) > kafka.MaxStaleness {
-		t.Errorf("%d records, current %s ago; want none, and now", records, time.Since(current))
+		t.Errorf("lag is %d records, fresh as of %s ago; want 0 records, and fresh now", records, time.Since(current))
 	}
 	empty.Store(true)
 	write(t, w.kafka, 5, 25)
-	in(t, 5*time.Second, "20 records are behind", func() bool { records, _ := w.Lag(); return records == 20 })
+	eventually(t, 5*time.Second, "the lag is 20 records", func() bool { records, _ := w.Lag(); return records == 20 })
 	time.Sleep(2 * kafka.MaxStaleness)
 	if records, current := w.Lag(); records != 20 || time.Since(current) < kafka.MaxStaleness {
-		t.Errorf("%d records, current %s ago; want 20, and more than %s", records, time.Since(current), kafka.MaxStaleness)
+		t.Errorf("lag is %d records, fresh as of %s ago; want 20 records, and longer ago than %s", records, time.Since(current), kafka.MaxStaleness)
 	}
 	empty.Store(false)
-	in(t, 10*time.Second, "none is behind", func() bool { records, _ := w.Lag(); return records == 0 && w.fresh() })
+	eventually(t, 10*time.Second, "the lag is 0 records", func() bool { records, _ := w.Lag(); return records == 0 && w.fresh() })
 }
 
-// TestOddMetadata: partitions that the brokers' metadata leaves out, or lists in an odd
-// way, are an error to who asks for them, and are told by who reads them. Reading goes
-// on when the metadata is in order again.
+// TestOddMetadata: if the brokers' metadata leaves partitions out or is invalid,
+// Partitions returns an error, and a consumer reports errors and retries. Reading
+// continues once the metadata is valid again.
 func TestOddMetadata(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -389,7 +389,7 @@ func TestOddMetadata(t *testing.T) {
 				t.Errorf("%d records, %v; want 20", len(got), err)
 			}
 			if n := told.Load(); n == 0 || n > 20 {
-				t.Errorf("%d errors were told in half a second", n)
+				t.Errorf("%d errors were reported in half a second, want 1 to 20", n)
 			}
 		})
 	}
