@@ -13,9 +13,9 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// AnyBroker sends requests that any broker can answer. It tries the broker that answered
-// last, then those in the last metadata, then those of the configuration. One goroutine at
-// a time may use it. The caller must close it.
+// AnyBroker sends requests that any broker can answer. It tries first the broker that
+// answered last, then the brokers in the last metadata, then those of the
+// configuration. One goroutine at a time may use it. The caller must close it.
 type AnyBroker struct {
 	Config
 	conn  *Conn
@@ -58,7 +58,7 @@ func roundTripAny[Answer any](ctx context.Context, c *AnyBroker, exchange func(*
 // addresses returns the brokers to try, each once.
 func (c *AnyBroker) addresses() []string {
 	all := slices.Clone(c.known)
-	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // so that a broker that hangs is not always the first
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // otherwise a broker that hangs could always be the first
 	for _, address := range c.Brokers {
 		if !slices.Contains(all, address) {
 			all = append(all, address)

@@ -72,8 +72,8 @@ const (
 	// whose outcome is unknown. The reader's view changes every [MinPollInterval].
 	LogReadInterval = 20 * time.Millisecond
 
-	// ProducerIDMinBackoff and ProducerIDMaxBackoff are the shortest and the longest
-	// time between two requests for a producer id where Kafka gives none.
+	// ProducerIDMinBackoff and ProducerIDMaxBackoff are the shortest and the longest time
+	// between two requests for a producer id while Kafka gives none.
 	ProducerIDMinBackoff = 100 * time.Millisecond
 	ProducerIDMaxBackoff = 2 * time.Second
 )
@@ -81,38 +81,40 @@ const (
 // The consumer.
 const (
 	// MinPollInterval and MaxPollInterval bound the time between two fetches from one
-	// broker when there is nothing more to read than what comes in. A broker that
-	// takes longer to answer is asked less often: see PollFactor.
+	// broker when the consumer has caught up. A broker that takes longer to answer is
+	// polled less often: see PollFactor.
 	MinPollInterval = 10 * time.Millisecond
 	MaxPollInterval = 100 * time.Millisecond
-	// PollFactor times the duration of the last fetch is the time until the next,
-	// within the bounds above: a broker spends at most a fifth of its time on it.
+	// PollFactor times the duration of the last fetch is the time until the next fetch,
+	// within the bounds above: a broker spends at most a fifth of its time on fetches.
 	PollFactor = 4
 
-	// FetchMaxWait is how long a broker may hold a fetch that it has nothing for. It
-	// may do so only if nothing came for FetchIdleTime. A broker notes a held fetch at each
-	// of its partitions, and the notes stay when one of them ends the wait: at hundreds
-	// of partitions and as many requests a second, each write would go through thousands.
+	// FetchMaxWait is how long a broker may hold a fetch for which it has no records. It
+	// may do so only if no record came for FetchIdleTime. A broker registers a held fetch
+	// at each of its partitions, and the registrations stay when one of them ends the
+	// wait: with hundreds of partitions and as many requests a second, each write would
+	// go through thousands of them.
 	FetchMaxWait  = 100 * time.Millisecond
 	FetchIdleTime = 500 * time.Millisecond
-	// FetchTimeout bounds a fetch, beside FetchMaxWait, and the other requests of the
-	// consumer. It may be longer than MaxStaleness: a leader that does not answer
+	// FetchTimeout bounds the other requests of the consumer, and a fetch in addition to
+	// FetchMaxWait. It may be longer than MaxStaleness: a leader that does not answer
 	// makes the view stale in any case.
 	FetchTimeout = 2 * time.Second
 
-	// EndOffsetsInterval is how often each leader is asked where its logs end, which
-	// tells how fresh the view is. Several fit in MaxStaleness.
+	// EndOffsetsInterval is how often each leader is asked for the end offsets of its
+	// partitions, which show how fresh the view is. Several intervals fit in
+	// MaxStaleness.
 	EndOffsetsInterval = 150 * time.Millisecond
 
 	// LeaderCheckInterval is how often every leader is asked for the metadata, to find
 	// partitions that have moved.
 	LeaderCheckInterval = time.Second
-	// LeaderLookupInterval is between requests for the metadata while a partition has no
-	// leader, at first, and LeaderLookupMaxInterval where that does not help.
+	// LeaderLookupInterval is the time between the first requests for the metadata while
+	// a partition has no leader, and LeaderLookupMaxInterval the time between later ones.
 	LeaderLookupInterval    = 100 * time.Millisecond
 	LeaderLookupMaxInterval = 800 * time.Millisecond
-	// LeaderEpochGrace is how long a leader epoch must not have been seen before an
-	// older one counts. It is longer than brokers take to learn of a new leader, and
-	// several times LeaderCheckInterval.
+	// LeaderEpochGrace is for how long a leader epoch must not have been seen before an
+	// older epoch is accepted. It is longer than brokers take to learn of a new leader,
+	// and several times LeaderCheckInterval.
 	LeaderEpochGrace = 5 * time.Second
 )

@@ -7,12 +7,12 @@ import (
 
 // TestTiming holds the inequalities between the time limits that the guarantees need.
 func TestTiming(t *testing.T) {
-	// The longest that a partition's view ages while all is well: the end offsets are
-	// asked for when their interval has passed and a fetch has ended, that fetch may have
-	// begun just before, and the next two show that the log was read to there.
+	// The longest age of a partition's view while all is well: the end offsets are
+	// requested once their interval has passed and a fetch has ended, which may have
+	// begun just before. The next two fetches show that the log was read up to there.
 	fetch := FetchMaxWait + MaxPollInterval
 	healthy := EndOffsetsInterval + 3*fetch
-	inFlight := Patience - MaxStaleness // what a request has to reach the leader
+	inFlight := Patience - MaxStaleness // the time that a request has to reach the leader
 	for _, c := range []struct {
 		name          string
 		shorter, than time.Duration

@@ -83,13 +83,14 @@ func (l Layout) configs(topic string) map[string]string {
 	return c
 }
 
-// TopicStatus is how a topic compares with the layout.
+// TopicStatus is the result of comparing a topic with the layout.
 type TopicStatus struct {
 	Topic  string `json:"topic"`
 	Exists bool   `json:"exists"`
-	Drift  string `json:"drift,omitempty"` // how the topic differs from the layout; empty if it does not
-	// Wrong is set if events would be in the wrong partitions, or consumers would miss
-	// them: `serve` does not start. Other drift is only a warning.
+	Drift  string `json:"drift,omitempty"` // how the topic differs from the layout; empty if it does not differ
+	// Wrong is set if the difference puts events into the wrong partitions, or makes
+	// consumers miss them: then `serve` does not start. Other differences are only a
+	// warning.
 	Wrong bool `json:"wrong,omitempty"`
 }
 
@@ -135,7 +136,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 // compare compares an existing topic with the layout.
 func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus {
 	f := TopicStatus{Topic: t.Name, Exists: true}
-	replication := math.MaxInt // of the partition with the fewest
+	replication := math.MaxInt // of the partition with the fewest replicas
 	for _, p := range t.Partitions {
 		replication = min(replication, len(p.Replicas))
 	}
@@ -195,10 +196,11 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 	return all, nil
 }
 
-// Apply creates the missing topics, and corrects the settings of existing ones. It never
-// changes the number of partitions or replicas. It returns the status of the topics before,
-// once every new partition has a leader that answers: after a topic is created a broker may
-// take seconds to become leader, and refuse records until then.
+// Apply creates the missing topics, and corrects the settings of existing ones. It
+// never changes the number of partitions or replicas. It returns the status of the
+// topics before the changes, once the leader of every new partition answers: after a
+// topic is created, a broker may take seconds to become leader, and refuses records
+// until then.
 func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	before, err := l.Plan(ctx, c)
 	if err != nil {
@@ -289,7 +291,8 @@ func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafk
 	return nil, nil
 }
 
-// createWith creates topics with an assignment of replicas, or with Kafka's own if it is nil.
+// createWith creates topics with an assignment of replicas, or lets Kafka assign them
+// if it is nil.
 func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places []kafkago.ReplicaAssignment, topics ...string) error {
 	r := &kafkago.CreateTopicsRequest{}
 	for _, topic := range topics {
@@ -307,7 +310,7 @@ func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places [
 		return fmt.Errorf("creating topics: %w", err)
 	}
 	for topic, err := range answer.Errors {
-		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) { // another replica of tollbridge created it
+		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) { // another replica of tollbridge created the topic
 			return fmt.Errorf("creating topic %s: %w", topic, err)
 		}
 	}

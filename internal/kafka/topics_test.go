@@ -15,8 +15,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
-// replicas returns the ids of the brokers that have each partition of each topic,
-// once the broker that is asked knows of all.
+// replicas returns the ids of the brokers that have each partition of each topic, once
+// the metadata has all topics.
 func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 	t.Helper()
 	client, hangUp := c.Client()
@@ -42,9 +42,9 @@ func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 	return all
 }
 
-// TestPlaces wants a partition's number to be on the same brokers in every topic,
-// also in those that are made later.
-func TestPlaces(t *testing.T) {
+// TestSameBrokers: the same partition number is on the same brokers in every topic,
+// including topics that are created later.
+func TestSameBrokers(t *testing.T) {
 	t.Parallel()
 	c := Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 3}).Bootstrap()}
 	l := Layout{Names: Names{"a."}, Partitions: 6, Replication: 3}
@@ -63,7 +63,7 @@ func TestPlaces(t *testing.T) {
 	if err := errors.Join(err, r.Errors[gone[0]], r.Errors[gone[1]]); err != nil {
 		t.Fatal(err)
 	}
-	for looks := 0; looks < 10; time.Sleep(50 * time.Millisecond) { // brokers hear of it one after the other
+	for looks := 0; looks < 10; time.Sleep(50 * time.Millisecond) { // brokers learn of the deletion one after the other
 		findings, err := l.Plan(ctx, c)
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestPlaces(t *testing.T) {
 	all := replicas(t, l, c)
 	want := all[l.References()]
 	if len(want) != l.Partitions || len(want[0]) != l.Replication {
-		t.Fatalf("references are on %v", want)
+		t.Fatalf("the partitions of references are on %v, want the layout's", want)
 	}
 	leaders := map[int]bool{}
 	for _, on := range want {
@@ -88,13 +88,13 @@ func TestPlaces(t *testing.T) {
 	}
 	for topic, on := range all {
 		if !reflect.DeepEqual(on, want) {
-			t.Errorf("%s is on %v, the references on %v", topic, on, want)
+			t.Errorf("the partitions of %s are on %v, those of references on %v", topic, on, want)
 		}
 	}
 }
 
-// TestPlacesRefused has a Kafka that places partitions itself.
-func TestPlacesRefused(t *testing.T) {
+// TestAssignmentRefused: Kafka refuses assignments of replicas, and assigns them itself.
+func TestAssignmentRefused(t *testing.T) {
 	cluster := kafkatest.Fake(t, kfake.NumBrokers(3))
 	refused := 0
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -119,12 +119,12 @@ func TestPlacesRefused(t *testing.T) {
 	}
 	all := replicas(t, l, c)
 	if len(all) != len(l.All()) || refused != 1 {
-		t.Errorf("%d topics of %d, and places were refused %d times", len(all), len(l.All()), refused)
+		t.Errorf("%d of %d topics were created, and assignments were refused %d times", len(all), len(l.All()), refused)
 	}
 }
 
-// TestGone has a topic deleted between two questions of a plan: it is missing, and
-// no error.
+// TestGone: a topic that is deleted between two requests of a plan is reported as
+// missing, without an error.
 func TestGone(t *testing.T) {
 	cluster := kafkatest.Fake(t)
 	l := Layout{Partitions: 2, Replication: 1}
@@ -152,7 +152,7 @@ func TestGone(t *testing.T) {
 	}
 	for _, f := range findings {
 		if f.Exists == (f.Topic == l.Dead()) {
-			t.Errorf("%s: exists is %v", f.Topic, f.Exists)
+			t.Errorf("%s: Exists is %v", f.Topic, f.Exists)
 		}
 	}
 }
