@@ -61,8 +61,8 @@ type holding struct {
 	bytes int64
 }
 
-// readAll reads to the end, or at most most bytes, into a buffer that grows as
-// bytes are received.
+// readAll reads to the end, or up to most bytes, into a buffer that grows as bytes are
+// received.
 func (h *holding) readAll(r io.Reader, most int64) ([]byte, error) {
 	var body []byte
 	for int64(len(body)) < most {

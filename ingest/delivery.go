@@ -29,7 +29,7 @@ type delivery struct {
 	bytes      int        // of the body
 	verdict    webhook.Verdict
 	entries    []entry // the records of the webhook, once all of them are in Kafka
-	duplicates int     // events that were published before
+	duplicates int     // number of events that were published before
 	// corrections is the number of published events that the webhook corrects, and
 	// noCorrections says that Kafka takes none of them.
 	corrections   int
@@ -42,7 +42,7 @@ type entry struct {
 	id        string // the event's id, or "webhook"
 	record    kafka.Record
 	receipt   kafka.Receipt
-	published bool // before; there is no record then
+	published bool // it was published before, and has no record here
 }
 
 // deliver handles a request with a webhook.
@@ -141,7 +141,7 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	return false, nil
 }
 
-// newEvents returns how many events of the webhook are new. They are the first of the
+// newEvents returns the number of new events of the webhook. They come first in the
 // admission's events; corrections follow.
 func (d *delivery) newEvents(a *history.Admission) int { return len(d.verdict.Events) - len(a.Known) }
 
@@ -172,8 +172,8 @@ func (d *delivery) write(ctx context.Context, entries []entry, references []kafk
 	return receipts, nil
 }
 
-// maxRecords is how many bytes the events of one webhook may have together. In a
-// batch each event can repeat what the webhook says once.
+// maxRecords is the limit on the bytes of all events of one webhook. In a batch, each
+// event can repeat what the webhook says once.
 const maxRecords = 16 << 20
 
 // newEntries returns an entry for each event of the webhook and for each correction,
@@ -252,10 +252,10 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 	return kafka.Record{Topic: topic, ID: archived.ID(), Key: record.Key, Value: record.Value, Headers: record.Headers}
 }
 
-// dropTooLarge makes the events malformed whose records are too large, and gives up
-// corrections if one of them is. If the
-// archived webhook is too large, these are all events: it lists their ids. It
-// reports whether there was any.
+// dropTooLarge turns the events whose records are too large into malformed items. It
+// drops all corrections if one of them is too large, and all events if the archived
+// webhook is too large, because it lists their ids. It reports whether it changed
+// anything.
 func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) bool {
 	dropped := map[string]bool{}
 	all, corrections := false, false

@@ -73,7 +73,7 @@ type inspectRequest struct {
 	WebhookSecret  string            `json:"webhook_secret"`
 	WebhookSecrets []string          `json:"webhook_secrets"` // while one secret replaces another
 	Settings       map[string]string `json:"settings"`
-	Method         string            `json:"method"` // empty is POST
+	Method         string            `json:"method"` // empty means POST
 	URL            string            `json:"url"`    // needed if the processor signs it
 }
 
@@ -108,7 +108,7 @@ type inspection struct {
 	start     time.Time
 	from      netip.Addr
 	allowed   func(connector string) error
-	connector string // empty until it is known to be valid
+	connector string // empty until the connector is known to exist
 	bytes     int
 	reason    string // why the webhook is not verified, or the request failed
 	err       error  // of reading the request
@@ -134,7 +134,7 @@ func (q *inspection) run(c echo.Context) (status int, response any) {
 		return q.fail(err)
 	}
 	q.bytes = len(body)
-	select { // half of the CPUs are left for webhooks
+	select { // leave half of the CPUs for webhooks
 	case s.judging <- struct{}{}:
 		defer func() { <-s.judging }()
 	case <-ctx.Done():
@@ -156,7 +156,7 @@ func (q *inspection) run(c echo.Context) (status int, response any) {
 	if err := ctx.Err(); err != nil {
 		return q.fail(err)
 	}
-	report.Response = nil // this client is not the processor
+	report.Response = nil // the client of handle_event is not the processor
 	if *report.Verified {
 		return http.StatusOK, report
 	}
@@ -226,7 +226,7 @@ func readInspectRequest(body []byte) (q inspectRequest, err error) {
 	return q, nil
 }
 
-// webhook returns the webhook that is asked about, and an endpoint for it.
+// webhook returns the webhook in the question, and an endpoint to verify it with.
 func (q inspectRequest) webhook() (webhook.Endpoint, verify.Request, error) {
 	e := webhook.Endpoint{Connector: q.Connector, Keys: verify.Keys{Settings: q.Settings}}
 	if q.WebhookSecret != "" {

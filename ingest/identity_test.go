@@ -171,7 +171,7 @@ func TestByteOrderMark(t *testing.T) {
 	everySample(t, func(t *testing.T, connector, _ string, payload []byte) {
 		r, want := signedRequest(t, connector, payload, noon)
 		c, _ := verify.Lookup(connector)
-		if c.Covers == verify.CoversBody && (bytes.Equal(r.Body, payload) || connector == "wechatpay") { // its body is partly encrypted
+		if c.Covers == verify.CoversBody && (bytes.Equal(r.Body, payload) || connector == "wechatpay") { // WeChat Pay encrypts a part of the payload
 			keys, private, _ := sign.Dev(connector)
 			var err error
 			if r, err = sign.Request(connector, append([]byte(mark), payload...), private, keys.Settings, publicURL+"/webhooks/"+connector, noon); err != nil {

@@ -56,7 +56,7 @@ type Config struct {
 	// and its own address.
 	AdminHosts []string
 
-	Log     zerolog.Logger        // one line a request; the zero Logger writes nothing
+	Log     zerolog.Logger        // one line per request; the zero Logger writes nothing
 	Metrics prometheus.Registerer // nil registers nowhere
 	Now     func() time.Time      // nil is time.Now
 }
@@ -91,8 +91,8 @@ type Server struct {
 	tallies     map[string]*tally            // by connector/name
 	keyring     verify.Keyring
 	inFlight    *shares        // of MaxInFlight
-	connections *shares        // of MaxConnections
-	webhooks    *shares        // in flight, of MaxConnections
+	connections *shares        // of MaxConnections: open connections
+	webhooks    *shares        // of MaxConnections: webhooks in flight
 	asked       verify.Keyring // for handle_event, so that its callers cannot use up the webhooks' key fetches
 	judging     chan struct{}  // bounds how many handle_event requests are judged at once
 	stopping    atomic.Bool
@@ -112,7 +112,7 @@ func New(c Config) (*Server, error) {
 		c.MaxConnections = DefaultMaxConnections
 	}
 	if c.MaxBody > MaxMaxBody {
-		return nil, fmt.Errorf("max_body is %d bytes, want at most %d: with its headers a webhook must fit into one record, and the topics that keep webhooks take %d bytes",
+		return nil, fmt.Errorf("max_body is %d bytes, want at most %d: with its headers a webhook must fit into one record, and the topics of archived webhooks accept %d bytes",
 			c.MaxBody, MaxMaxBody, kafka.ArchiveMaxMessageBytes)
 	}
 	if c.MaxInFlight < 2*c.MaxBody {

@@ -15,9 +15,10 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// log writes the one log line of a delivery. It has no secret and no part of a
-// body. For a webhook that is not verified it only has where it was sent to; for
-// one that is, the name of its type, its event ids and their receipts.
+// log writes the one log line of a delivery. The line has no secret and no part of a
+// body. For a webhook that is not verified it has only the address that the webhook was
+// sent to. For a verified webhook it has the event type, the event ids and their
+// receipts.
 func (d *delivery) log(r *http.Request, status int, reason string) {
 	line := d.s.Log.Info()
 	if status >= http.StatusInternalServerError {
@@ -74,13 +75,14 @@ func (r loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
 	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)
 }
 
-// loggable reports whether an error's text has nothing of the request. The text
-// of [verify.ErrMalformed] quotes what could not be read, which may be a card
-// number; `tollbridge inspect` shows it to those who have the request.
+// loggable reports whether an error's text contains nothing of the request. The text of
+// [verify.ErrMalformed] quotes what could not be read, which may be a card number;
+// `tollbridge inspect` shows it to users who have the request.
 func loggable(err error) bool { return !errors.Is(err, verify.ErrMalformed) }
 
-// logKept adds how many items gave no event, and why the first ignored one did
-// not. The reasons of malformed items quote them: they stand in webhooks.dead.
+// logKept adds to a log line the number of items that gave no event, and the reason of
+// the first ignored one. The reasons of malformed items are left out, because they
+// quote the items; webhooks.dead has them.
 func logKept(line *zerolog.Event, kept []normalize.Skipped) {
 	count := map[normalize.Outcome]int{}
 	for _, k := range kept {
@@ -95,7 +97,7 @@ func logKept(line *zerolog.Event, kept []normalize.Skipped) {
 	}
 }
 
-// shorten cuts text from outside to a length that a log line can have.
+// shorten cuts text that comes from a request to a length that suits a log line.
 func shorten(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"

@@ -28,7 +28,7 @@ type metrics struct {
 	questionSeconds prometheus.Histogram
 }
 
-// seconds are the bounds of the histograms' buckets.
+// seconds are the upper bounds of the histograms' buckets.
 var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8}
 
 func newMetrics(r prometheus.Registerer) *metrics {

@@ -16,19 +16,19 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// responsePolicy is how to respond to one processor. The zero value suits most: 200
-// without a body once the webhook is in Kafka, 401 if it is not verified, within
-// [DefaultDeadline].
+// responsePolicy describes how to respond to one processor. The zero value suits most
+// processors: 200 without a body once the webhook is in Kafka, 401 if it is not
+// verified, within [DefaultDeadline].
 type responsePolicy struct {
-	body       string        // of the response that ends redelivery
-	reply      reply         // makes that body, if it depends on the payload
-	done       int           // the status of that response; 0 is 200
-	rejected   int           // the status if the webhook is not verified; 0 is 401
-	rejectBody string        // the body of that response; empty is failure
-	failure    string        // the body of every other refusal; empty is the status text
-	handshake  bool          // the processor asks by GET whether the endpoint is the merchant's
-	query      bool          // its webhook is a GET: the query is the body
-	deadline   time.Duration // 0 is the server's
+	body       string        // of the 2xx response, which ends redelivery
+	reply      reply         // makes the body, if it depends on the payload
+	done       int           // status of the 2xx response; 0 means 200
+	rejected   int           // status if the webhook is not verified; 0 means 401
+	rejectBody string        // body if the webhook is not verified; empty means failure
+	failure    string        // body of every other refusal; empty means the status text
+	handshake  bool          // the processor sends a GET to check that the endpoint is the merchant's
+	query      bool          // the processor's webhook is a GET, and its query is the body
+	deadline   time.Duration // 0 means the server's deadline
 }
 
 // reply returns the body of a response, made from the endpoint's settings and the
@@ -41,13 +41,13 @@ var policies = map[string]responsePolicy{
 	// Adyen's older webhooks wanted this body; its newer ones take any.
 	// https://docs.adyen.com/development-resources/webhooks/handle-webhook-events
 	"adyen": {body: "[accepted]"},
-	// GET ?bt_challenge=... when the destination is saved.
+	// When the destination is saved, Braintree sends GET ?bt_challenge=...
 	// https://developer.paypal.com/braintree/docs/guides/webhooks/parse
 	"braintree": {handshake: true},
 	// https://docs.epay.dk/integration/payment-window/accept-callback-parameters/
 	"epay-bambora": {query: true},
-	// The callback is sent again until it gets this body; other notifications accept any.
-	// https://docs.fiuu.dev/docs/payment-status-notification
+	// A callback is redelivered until it gets this body; for other notifications any body
+	// will do. https://docs.fiuu.dev/docs/payment-status-notification
 	"fiuu-molpay": {body: "CBTOKEN:MPSTATOK"},
 	// https://developer.gocardless.com/api-reference/#webhooks-overview
 	"gocardless": {done: http.StatusNoContent, rejected: statusTokenInvalid},
@@ -58,23 +58,24 @@ var policies = map[string]responsePolicy{
 	// Without this answer Opayo cancels the payment.
 	// https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction
 	"opayo-server": {reply: func(settings map[string]string, form []byte) string {
-		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		fields, _ := url.ParseQuery(string(form)) // no error: the form was verified
 		to := strings.ReplaceAll(settings["redirect_url"], "{VendorTxCode}", url.QueryEscape(fields.Get("VendorTxCode")))
 		return "Status=OK\r\nRedirectURL=" + to + "\r\n"
 	}},
-	// OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
+	// The body is OK<InvId>. https://docs.robokassa.ru/ru/notifications-and-redirects
 	"robokassa": {reply: func(_ map[string]string, form []byte) string {
-		fields, _ := url.ParseQuery(string(form)) // verified, so it is one
+		fields, _ := url.ParseQuery(string(form)) // no error: the form was verified
 		return "OK" + fields.Get("InvId")
 	}},
-	// GET with X-GCS-Webhooks-Endpoint-Verification when an endpoint is saved.
+	// When an endpoint is saved, Worldline sends GET with
+	// X-GCS-Webhooks-Endpoint-Verification.
 	// https://docs.connect.worldline-solutions.com/documentation/webhooks/
 	"worldline-connect": {handshake: true},
 	// https://pay.weixin.qq.com/doc/v3/merchant/4012075420
 	"wechatpay": {failure: `{"code":"FAIL","message":"send it again"}`},
-	// A 4xx is final, and may refund the payment; a 5xx is sent again. The
-	// question whether a user exists is answered as all else: yes.
-	// https://developers.xsolla.com/webhooks/overview/#section/Errors
+	// A 4xx is final, and may refund the payment; after a 5xx the webhook is redelivered.
+	// The webhook that asks whether a user exists gets the same answer as all others:
+	// yes. https://developers.xsolla.com/webhooks/overview/#section/Errors
 	"xsolla": {
 		done:       http.StatusNoContent,
 		rejected:   http.StatusBadRequest,
@@ -106,8 +107,8 @@ var (
 	errReceipts = errors.New("the publisher did not return a receipt for each record")
 )
 
-// refusals maps errors to responses. The first row that matches an error counts;
-// its word is the reason in logs and metrics.
+// refusals maps errors to responses. The first matching row is used; its word is the
+// reason in logs and metrics.
 var refusals = []struct {
 	is     error
 	word   string
@@ -123,8 +124,8 @@ var refusals = []struct {
 	{errShare, "share_of_address_used", http.StatusServiceUnavailable},
 	{errPanic, "panic", http.StatusServiceUnavailable},
 
-	// Our keys are wrong or cannot be fetched: the sender must send the webhook
-	// again.
+	// The endpoint's keys are wrong or cannot be fetched: the sender must send the
+	// webhook again.
 	{verify.ErrNoSecret, string(verify.ErrNoSecret), http.StatusServiceUnavailable},
 	{verify.ErrSetting, string(verify.ErrSetting), http.StatusServiceUnavailable},
 	{verify.ErrKeyNotThere, string(verify.ErrKeyNotThere), http.StatusServiceUnavailable},

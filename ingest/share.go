@@ -9,9 +9,9 @@ import (
 )
 
 // shares divides a limit, of bytes or of connections, among remote addresses. An
-// address may use no more than what is left for all others. So one address gets
-// at most half of the limit, and whatever others use, the next address can get
-// as much as each of them.
+// address may use at most as much as is left for all others. So one address gets at
+// most half of the limit, and however much others use, the next address can get as much
+// as each of them.
 type shares struct {
 	mu   sync.Mutex
 	room int64
@@ -70,7 +70,7 @@ func peer(remote string) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// trusts reports whether an address is a trusted proxy's.
+// trusts reports whether an address belongs to a trusted proxy.
 func (s *Server) trusts(a netip.Addr) bool {
 	for _, p := range s.TrustedProxies {
 		if p.Contains(a.WithZone("")) {
@@ -103,8 +103,8 @@ func (s *Server) client(r *http.Request) netip.Addr {
 	return from
 }
 
-// nearest reads a list of addresses from its end, as long as they are trusted
-// proxies', and returns the last address that is readable.
+// nearest reads a list of addresses from its end until an address is not a trusted
+// proxy's, and returns the last address that it could read.
 func (s *Server) nearest(from netip.Addr, list string, read func(element string) string) netip.Addr {
 	for list != "" && s.trusts(from) {
 		cut := strings.LastIndexByte(list, ',')
@@ -140,9 +140,10 @@ func readAddr(text string) (netip.Addr, bool) {
 	return a.Unmap(), err == nil
 }
 
-// Listener returns l with a limit on open connections, [Config.MaxConnections],
-// of which each remote address gets a fair share. Connections beyond the limit are
-// closed at once. Those of trusted proxies do not count: they serve many senders.
+// Listener returns l with [Config.MaxConnections] as the limit on open connections.
+// Each remote address gets a fair share of it. Connections beyond the limit are closed
+// at once. Connections of trusted proxies do not count, because they serve many
+// senders.
 func (s *Server) Listener(l net.Listener) net.Listener { return &limited{Listener: l, s: s} }
 
 type limited struct {

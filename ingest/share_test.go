@@ -52,8 +52,8 @@ func postFrom(t *testing.T, from, to string, body []byte, headers ...string) (in
 	return status(t, c), time.Since(start)
 }
 
-// stall opens n connections that announce a body of one MiB, send a part of it, and
-// wait. It returns how many the server closed or refused.
+// stall opens n connections that announce a body of one MiB, send some bytes of it, and
+// wait.
 func stall(t *testing.T, n, bytes int, to string, headers ...string) {
 	t.Helper()
 	for range n {

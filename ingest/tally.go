@@ -19,18 +19,18 @@ import (
 // The results of an item of a webhook, as the metric of event types has them.
 const (
 	resultEvent     = "event"     // it made an event
-	resultDuplicate = "duplicate" // its event was published before, by it or by another teller
-	resultElsewhere = "elsewhere" // ignored: another event type makes the event
+	resultDuplicate = "duplicate" // its event was published before, by this or another event type
+	resultElsewhere = "elsewhere" // ignored: another event type reports the fact
 	resultIgnored   = "ignored"
 	resultMalformed = "malformed"
 )
 
-// otherType is the label of event types that the connector's [normalize.Connector.Tellers]
-// do not name: a label must not come from a webhook.
+// otherType is the label of event types that [normalize.Connector.Tellers] does not
+// have: a label's value must not come from a webhook.
 const otherType = "other"
 
-// tally counts the processor's event types that came to an endpoint within the last day,
-// and what became of them.
+// tally counts the processor's event types that an endpoint received within the last
+// day, by result.
 type tally struct {
 	endpoint *webhook.Endpoint
 	tellers  []normalize.Teller
@@ -42,7 +42,7 @@ type tally struct {
 		counts map[tallyKey]int
 	}
 	reasons map[string]string   // the last reason why an item gave no event, by event type
-	toldBy  map[string][]string // the event types that make the event instead, by event type
+	toldBy  map[string][]string // the event types that report the fact instead, by event type
 }
 
 // tallyHours is how long counts are kept.
@@ -102,27 +102,27 @@ func (t *tally) addSkipped(now time.Time, k normalize.Skipped) (label, result st
 	return label, result
 }
 
-// EventTypes says which of the processor's event types came to an endpoint within the
-// last 24 hours, at this replica, and what became of them.
+// EventTypes says which of the processor's event types an endpoint received within the
+// last 24 hours at this replica, and with what results.
 type EventTypes struct {
 	Endpoint string      `json:"endpoint"` // connector/name
 	Since    time.Time   `json:"since"`
 	Types    []EventType `json:"types"` // by name
-	// Advice is what to change at the processor or in the configuration, so that each
-	// fact is told once.
+	// Advice says what to change at the processor or in the configuration, so that each
+	// fact is reported exactly once.
 	Advice []string `json:"advice"`
 }
 
 // EventType counts the items of webhooks with one of the processor's event types.
 type EventType struct {
-	Type       string               `json:"type"`   // "other" is all that the connector does not read
-	Events     int                  `json:"events"` // that it made
-	Facts      map[schemas.Type]int `json:"facts"`  // the same by type
+	Type       string               `json:"type"`   // "other" stands for all types that the connector does not read
+	Events     int                  `json:"events"` // events that the items gave
+	Facts      map[schemas.Type]int `json:"facts"`  // the events by type
 	Duplicates int                  `json:"duplicates"`
-	Elsewhere  int                  `json:"elsewhere"` // ignored: another event type makes the event
-	Ignored    int                  `json:"ignored"`   // for another reason
+	Elsewhere  int                  `json:"elsewhere"` // ignored because another event type reports the fact
+	Ignored    int                  `json:"ignored"`   // ignored for another reason
 	Malformed  int                  `json:"malformed"`
-	Reason     string               `json:"reason,omitempty"` // the last reason why one was ignored
+	Reason     string               `json:"reason,omitempty"` // the last reason why an item was ignored
 }
 
 // report returns the counts of the last day.
@@ -171,8 +171,8 @@ func (t *tally) report(now time.Time) EventTypes {
 	return r
 }
 
-// silent returns the advice for event types that were ignored because others make their
-// events, where none of those came.
+// silent returns the advice for event types that were ignored because others report
+// their facts, if none of those others was received.
 func (t *tally) silent(r EventTypes, types map[string]*EventType, now time.Time) (advice []string) {
 	for _, one := range r.Types {
 		tellers := t.toldBy[one.Type]
@@ -192,8 +192,8 @@ func (t *tally) silent(r EventTypes, types map[string]*EventType, now time.Time)
 	return advice
 }
 
-// twice returns the advice for two event types that both make events of one fact: they
-// have no id in common, and the setting tells does not say which to use.
+// twice returns the advice for two event types that both give events of one fact: they
+// have no id in common, and the setting tells does not say which one to use.
 func (t *tally) twice(r EventTypes, types map[string]*EventType, now time.Time) (advice []string) {
 	if t.endpoint.Keys.Settings["tells"] != "" {
 		return nil
@@ -216,7 +216,7 @@ func (t *tally) twice(r EventTypes, types map[string]*EventType, now time.Time) 
 					n, m = n+a.Facts[fact], m+b.Facts[fact]
 				}
 			}
-			// Where an id joins them, the second is a duplicate of the first.
+			// If an id joins them, the second event is a duplicate of the first.
 			if n == 0 || min(n, m) <= a.Duplicates+b.Duplicates {
 				continue
 			}
@@ -259,7 +259,8 @@ func (t *tally) nothing(r EventTypes, now time.Time) []string {
 	return []string{fmt.Sprintf("%s: %s webhooks in %s and no event: subscribe to the event types that tollbridge connectors %s lists", r.Endpoint, thousands(items), hours(now.Sub(r.Since)), t.endpoint.Connector)}
 }
 
-// teller returns the description of an event type; the zero value of an unknown one.
+// teller returns the description of an event type, or the zero value if the type is
+// unknown.
 func (t *tally) teller(event string) normalize.Teller {
 	for _, teller := range t.tellers {
 		if teller.Event == event {
@@ -301,7 +302,7 @@ func (d *delivery) countEventTypes() {
 	}
 }
 
-// EventTypes returns what came to each endpoint, sorted by endpoint.
+// EventTypes returns the counts of each endpoint, sorted by endpoint.
 func (s *Server) EventTypes() []EventTypes {
 	var all []EventTypes
 	for _, t := range s.tallies {
