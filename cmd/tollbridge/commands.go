@@ -38,8 +38,8 @@ multiple of the number of brokers.`,
 	return topics
 }
 
-// topicsSubcommand completes a command that calls do with the configured topics
-// and prints its findings. Missing is how it describes topics that did not exist.
+// topicsSubcommand completes a command that calls do with the configured topics and
+// prints the findings. missing is the word for a topic that did not exist.
 func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
 	var asJSON bool
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -38,9 +38,9 @@ type config struct {
 	// and the address itself.
 	AdminHosts  []string `yaml:"admin_hosts"`
 	HandleEvent string   `yaml:"handle_event"` // where /v1/handle_event is answered: admin, public, both or off
-	State       string   `yaml:"state"`        // a folder; it is rebuilt from Kafka when it is empty
+	State       string   `yaml:"state"`        // a folder; it is rebuilt from Kafka if it is empty
 
-	StateMinFree int64 `yaml:"state_min_free"` // free bytes of its disk, below which the log and /readyz warn
+	StateMinFree int64 `yaml:"state_min_free"` // free bytes of the folder's disk, below which the log and /readyz warn
 
 	Kafka     kafkaConfig      `yaml:"kafka"`
 	Endpoints []endpointConfig `yaml:"endpoints"`
@@ -55,7 +55,7 @@ type config struct {
 	TrustedProxies []string      `yaml:"trusted_proxies"` // addresses and networks whose X-Forwarded-For or Forwarded is trusted
 	LogLevel       string        `yaml:"log_level"`       // debug, info, warn or error
 
-	file string // the path of the file; empty without one
+	file string // the path of the file; empty if there is none
 }
 
 type kafkaConfig struct {
@@ -283,7 +283,7 @@ func (c config) check() error {
 		errs = append(errs, err)
 	}
 	server, err := c.server()
-	if err == nil { // errors of several values together
+	if err == nil { // errors that involve several values
 		_, err = ingest.New(server)
 	}
 	if err != nil {
@@ -329,8 +329,8 @@ func network(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// The limits of deadline: Kafka cannot answer in less, and no processor, nor the
-// stop of the server, waits longer.
+// The limits of deadline: Kafka cannot answer in less time, and neither a processor nor
+// the stop of the server waits longer.
 const (
 	shortestDeadline = 100 * time.Millisecond
 	longestDeadline  = 30 * time.Second
@@ -369,8 +369,8 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 	return all, errors.Join(errs...)
 }
 
-// settingWarnings returns a warning for each setting that an endpoint should have
-// and has not.
+// settingWarnings returns a warning for each setting that an endpoint should have but
+// does not have.
 func settingWarnings(endpoints []webhook.Endpoint) []string {
 	var all []string
 	for _, e := range endpoints {

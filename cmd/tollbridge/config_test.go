@@ -11,9 +11,9 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 )
 
-// place makes the secrets' files that configurations of the tests name, and
-// returns a configuration with their true paths, as a file.
-func place(t *testing.T, text string) string {
+// configFile creates the secret files that the tests' configurations name, and returns the
+// name of a file with the configuration and the real paths.
+func configFile(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, value := range map[string]string{"stripe": "whsec_file\n", "empty": "\n"} {
@@ -29,12 +29,12 @@ func place(t *testing.T, text string) string {
 	return file
 }
 
-// TestConfigFiles checks testdata/config: NAME.good.yaml is right, and of
-// NAME.bad.yaml the first line is what the error must say, after "# ".
+// TestConfigFiles checks testdata/config: NAME.good.yaml is accepted. The first line of
+// NAME.bad.yaml, after "# ", is what the error must say.
 func TestConfigFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/config/*.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no files: %v", err)
+		t.Fatalf("found no files: %v", err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestConfigFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			where := place(t, string(b))
+			where := configFile(t, string(b))
 			got := tollbridge(t, "", "config", "check", "--config", where)
 			if strings.HasSuffix(file, ".good.yaml") {
 				if got.code != 0 || !strings.Contains(got.out, "the configuration is right") {
@@ -59,13 +59,13 @@ func TestConfigFiles(t *testing.T) {
 				t.Errorf("the error has a secret: %s", got.err)
 			}
 			if n := strings.Count(got.err, want); n != 1 {
-				t.Errorf("said %d times: %s", n, got.err)
+				t.Errorf("the error is printed %d times: %s", n, got.err)
 			}
 		})
 	}
 }
 
-// loaded is the configuration that serve would have.
+// loaded returns the configuration that serve would use.
 func loaded(t *testing.T, args ...string) config {
 	t.Helper()
 	var cfg config
@@ -83,10 +83,10 @@ func loaded(t *testing.T, args ...string) config {
 	return cfg
 }
 
-// TestPrecedence: flags win over the environment, that over the file, and that
-// over what is standard.
+// TestPrecedence: flags override environment variables, those override the file, and
+// the file overrides the defaults.
 func TestPrecedence(t *testing.T) {
-	file := place(t, "listen: 127.0.0.1:1\nadmin: 127.0.0.1:2\nkafka: {brokers: [file:1], prefix: file., partitions: 7}\n")
+	file := configFile(t, "listen: 127.0.0.1:1\nadmin: 127.0.0.1:2\nkafka: {brokers: [file:1], prefix: file., partitions: 7}\n")
 	t.Setenv("TOLLBRIDGE_CONFIG", file)
 	t.Setenv("TOLLBRIDGE_LISTEN", "127.0.0.1:11")
 	t.Setenv("TOLLBRIDGE_BROKERS", "env1:1,env2:2")
@@ -102,7 +102,7 @@ func TestPrecedence(t *testing.T) {
 		"deadline, as standard":    {cfg.Deadline, ingest.DefaultDeadline},
 	} {
 		if pair[0] != pair[1] {
-			t.Errorf("%s: %v, want %v", name, pair[0], pair[1])
+			t.Errorf("%s: got %v, want %v", name, pair[0], pair[1])
 		}
 	}
 }
@@ -113,7 +113,7 @@ func TestContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := loaded(t, "-c", place(t, string(b)))
+	cfg := loaded(t, "-c", configFile(t, string(b)))
 	endpoints, err := cfg.endpoints()
 	if err != nil || len(endpoints) != 1 {
 		t.Fatalf("%d endpoints, %v", len(endpoints), err)
@@ -131,7 +131,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestStructuredSettings: a setting may be YAML or the JSON text of the same.
+// TestStructuredSettings: a setting may be YAML, or JSON text with the same content.
 func TestStructuredSettings(t *testing.T) {
 	got, err := settingTexts(map[string]any{
 		"keys": map[string]any{"kid": []any{1, "two"}}, "text": `{"a":1}`, "flag": true, "number": 300,

@@ -43,12 +43,13 @@ type connectorInfo struct {
 type eventTypeInfo struct {
 	Type         string         `json:"type"` // connector_event_type
 	Tells        []schemas.Type `json:"tells"`
-	Subscription string         `json:"subscription,omitempty"` // what to subscribe to, if that has another name
-	Instead      string         `json:"instead,omitempty"`      // what tells the same
-	Setting      string         `json:"setting,omitempty"`      // the value of the setting tells with which it makes events
+	Subscription string         `json:"subscription,omitempty"` // the name to subscribe to, if it is another one
+	Instead      string         `json:"instead,omitempty"`      // the event type that reports the same fact
+	Setting      string         `json:"setting,omitempty"`      // the value of the setting tells with which this type gives events
 }
 
-// redundant reports whether other event types tell the same, whatever the settings.
+// redundant reports whether other event types report the same facts, whatever the
+// settings.
 func (e eventTypeInfo) redundant() bool {
 	return e.Instead != "" && !strings.HasPrefix(e.Instead, "with tells")
 }
@@ -210,7 +211,7 @@ func (i connectorInfo) print(c *cobra.Command) error {
 	return w.Flush()
 }
 
-// note says what to subscribe to, and what makes the event type redundant.
+// note says what to subscribe to, and which event type makes this one redundant.
 func (e eventTypeInfo) note() string {
 	var notes []string
 	if e.Subscription != "" && e.Subscription != normalize.NoSubscription {
@@ -234,7 +235,7 @@ func joined(types []schemas.Type) string {
 }
 
 // subscribeColumn returns the event types to subscribe to, for the table of all
-// connectors: the first few, where there are many.
+// connectors: only the first few if there are many.
 func (i connectorInfo) subscribeColumn() string {
 	const most = 3
 	text := strings.Join(i.Subscribe[:min(most, len(i.Subscribe))], ", ")

@@ -10,7 +10,7 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// TestConnectorsPage: docs/connectors.md is what the command writes.
+// TestConnectorsPage: docs/connectors.md is the output of the command.
 func TestConnectorsPage(t *testing.T) {
 	var all []connectorInfo
 	for _, name := range verify.Connectors() {
@@ -39,7 +39,7 @@ func TestConnectorsPage(t *testing.T) {
 		"a body made from the verified payload",
 	} {
 		if !strings.Contains(strings.ReplaceAll(want.String(), "its body made", "a body made"), says) {
-			t.Errorf("the page does not say %q", says)
+			t.Errorf("the page does not contain %q", says)
 		}
 	}
 }

@@ -135,12 +135,12 @@ func shorten(s string) string {
 	return s
 }
 
-// values matches what differs between reasons of one kind: numbers, and quoted
+// values matches the parts that differ between reasons of one kind: numbers, and quoted
 // texts other than JSON pointers.
 var values = regexp.MustCompile(`"(?:[^/"\\]|\\.)(?:[^"\\]|\\.)*"|\b\d+\b`)
 
-// reasonKind returns a reason without the values of its webhook, so that letters
-// with the same problem are counted together.
+// reasonKind returns a reason without the values that come from its webhook, so that
+// letters with the same problem are counted together.
 func reasonKind(reason string) string {
 	return oneLine(shorten(values.ReplaceAllString(reason, "…")))
 }
@@ -259,7 +259,7 @@ func (q *letterFilter) retry(c *cobra.Command, ids []string, how retryFlags) err
 
 // retryIn retries letters of the session's topics.
 func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, how retryFlags) error {
-	q.Handled = len(ids) > 0 // a letter that is named is retried even if it was discarded
+	q.Handled = len(ids) > 0 // a letter that the user names is retried even if it was discarded
 	all, err := q.letters(c, w, ids)
 	if err != nil {
 		return err
@@ -327,10 +327,10 @@ func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publis
 	return h, end, nil
 }
 
-// judge prints the verdicts with which run calls its argument.
+// judge prints the verdicts that run passes to its argument.
 func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each func(dead.Verdict) error) error) error {
 	var verdicts []dead.Verdict
-	var failed error // of letters that are still malformed
+	var failed error // the error if letters are still malformed
 	w := columns(c)
 	err := run(func(v dead.Verdict) error {
 		verdicts = append(verdicts, v)
@@ -433,7 +433,7 @@ func (q *letterFilter) discardIn(c *cobra.Command, w kafkaSession, ids []string,
 	return out.Flush()
 }
 
-// whoami returns USER@HOST, which is written beside a handled letter.
+// whoami returns USER@HOST, which is recorded with a handled letter.
 func whoami() string {
 	name, host := "unknown", "unknown"
 	if u, err := user.Current(); err == nil {

@@ -91,7 +91,7 @@ func (f *explainFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if endpoints, err := s.endpoints(); err == nil { // else the identity of the events is unknown
+	if endpoints, err := s.endpoints(); err == nil { // otherwise the identity of the events is unknown
 		x.Endpoints = endpoints
 	}
 	report, clear := readProgress(c)
@@ -153,7 +153,7 @@ func (f *explainFlags) normalise(c *cobra.Command, s kafkaSession, args []string
 	return &v, nil
 }
 
-// verdict verifies and normalises a request of any age, or normalises a payload.
+// verdict verifies and normalises a request of any age, or only normalises a payload.
 func (f *explainFlags) verdict(ctx context.Context, e webhook.Endpoint, body []byte) (v webhook.Verdict, err error) {
 	if f.payload != "" {
 		v.Payload = body

@@ -15,7 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/normalize/samples"
 )
 
-// explained is what explain --json prints, without places and times.
+// explained returns what explain --json prints, without receipts and times.
 func explained(t *testing.T, out string) (all []string) {
 	t.Helper()
 	var v []struct {
@@ -45,15 +45,15 @@ func explained(t *testing.T, out string) (all []string) {
 	return all
 }
 
-// TestExplain: an event and each webhook that told it are found, by its id and
-// by its request, under whatever key they went.
+// TestExplain: an event and all webhooks that gave it are found, by the event's id and
+// by the request, whichever keys the records have.
 func TestExplain(t *testing.T) {
 	b := startBridge(t)
-	dispute := b.send(t, disputed("7")) // under the processor's id: nobody knows the order
+	dispute := b.send(t, disputed("7")) // has the fallback key: no reference is known yet
 	capture := b.send(t, paid("7", 0))
 	b.send(t, paid("7", 0))
 	b.send(t, paid("other", 0))
-	b.send(t, []byte(strings.ReplaceAll(string(disputed("7")), "evt_d_7", "evt_again"))) // another event of the same fact
+	b.send(t, []byte(strings.ReplaceAll(string(disputed("7")), "evt_d_7", "evt_again"))) // another of the processor's events for the same fact
 	b.send(t, disputed("7"))
 	want := []string{capture + " under 7, published 1, events, duplicate, by processor"}
 	for _, args := range [][]string{{capture}, {capture, "--scan"}, {capture, "--all"}} {
@@ -63,14 +63,14 @@ func TestExplain(t *testing.T) {
 	}
 	want[0] = dispute + " under stripe::pi_7, published 1, events, duplicate, duplicate, by processor"
 	if got := explained(t, b.run(t, 0, "dedupe", "explain", "--json", dispute)); !slices.Equal(got, want) {
-		t.Errorf("explain: %q, want %q", got, want)
+		t.Errorf("explain the dispute: %q, want %q", got, want)
 	}
 
 	file := filepath.Join(t.TempDir(), "body")
 	if err := os.WriteFile(file, paid("7", 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := sign.Request("stripe", paid("7", 0), b.secret, nil, b.url, time.Unix(1767225600, 0)) // of long ago
+	r, err := sign.Request("stripe", paid("7", 0), b.secret, nil, b.url, time.Unix(1767225600, 0)) // signed long ago
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestExplain(t *testing.T) {
 	out := b.run(t, 0, "dedupe", "explain", capture)
 	for _, says := range []string{"payment.captured of 7\n", "what the processor repeats", "shop.payment.captured-", "webhook: events ", "webhook: duplicate "} {
 		if !strings.Contains(out, says) {
-			t.Errorf("explain does not say %q: %s", says, out)
+			t.Errorf("explain does not print %q: %s", says, out)
 		}
 	}
 	for _, c := range []struct {
@@ -103,8 +103,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestExplainDigest: a fact without an id that the processor repeats is told
-// by its body.
+// TestExplainDigest: if the processor gives no id for a fact, the body's digest
+// identifies it.
 func TestExplainDigest(t *testing.T) {
 	b := startBridge(t)
 	payload, err := samples.Payload("razorpay", "payment.dispute.created")
@@ -117,12 +117,12 @@ func TestExplainDigest(t *testing.T) {
 	}
 	got := explained(t, b.run(t, 0, "dedupe", "explain", "--json", "--connector", "razorpay", "--payload", file))
 	if len(got) != 1 || !strings.HasSuffix(got[0], "published 0, by digest") {
-		t.Errorf("explain: %q, want one that was never published, by digest", got)
+		t.Errorf("explain: %q, want one event that is identified by digest and was never published", got)
 	}
 }
 
-// TestReferencesCommand: an id is looked up by its key, alone and by the
-// merchant's, and the list has all of them.
+// TestReferencesCommand: a reference is found by its key, by the processor's id and by
+// the merchant's id, and the list has all references.
 func TestReferencesCommand(t *testing.T) {
 	b := startBridge(t)
 	capture := b.send(t, paid("7", 0))
@@ -143,7 +143,7 @@ func TestReferencesCommand(t *testing.T) {
 	for _, id := range []string{"stripe::pi_7", "pi_7"} {
 		all := get("get", id, "--json")
 		if len(all) != 1 || all[0].Key != "stripe::pi_7" || all[0].MerchantTransactionID != "7" || all[0].EventID != capture || time.Since(all[0].Since) > time.Hour {
-			t.Errorf("references get %s: %+v, want that of 7, by %s", id, all, capture)
+			t.Errorf("references get %s: %+v, want the reference of 7 from event %s", id, all, capture)
 		}
 	}
 	for args, want := range map[string]string{

@@ -53,7 +53,7 @@ Kafka has it.`,
 			if err != nil {
 				return usage("%w; is 'tollbridge dev' running already? see --listen and --admin", err)
 			}
-			cfg.Listen = l.webhooks.Addr().String() // the port that was chosen for port 0
+			cfg.Listen = l.webhooks.Addr().String() // the real port if the flag has port 0
 			cfg.PublicURL = "http://" + cfg.Listen
 			log := zerolog.New(io.Discard)
 			if logs {
@@ -102,7 +102,7 @@ func fakeKafka(address, data string) (*kfake.Cluster, string, error) {
 // connector.
 func devConfig(listen, admin, broker string) config {
 	cfg := defaultConfig()
-	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // in memory
+	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // the state is in memory
 	cfg.HandleEvent = string(ingest.OnBoth)
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
 	test := false
@@ -120,7 +120,7 @@ func devConfig(listen, admin, broker string) config {
 	return cfg
 }
 
-// printer prints each record when Kafka has it.
+// printer prints each record once Kafka has it.
 type printer struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -154,13 +154,13 @@ func (p *printer) print(records []kafka.Record, receipts []kafka.Receipt) {
 	for i, r := range receipts {
 		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, oneLine(string(records[i].Key)))
 		if strings.Contains(r.Topic, "webhooks.") {
-			continue // the archived webhook, and references
+			continue // skip the archived webhook and references
 		}
 		fmt.Fprintf(p.out, "%s\n\n", records[i].Value)
 	}
 }
 
-// tap makes a Publisher of a function.
+// tap makes a function a history.Publisher.
 type tap func(context.Context, []kafka.Record) ([]kafka.Receipt, error)
 
 func (t tap) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {

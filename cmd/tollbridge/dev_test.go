@@ -25,7 +25,7 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// screen is what a command prints while it runs.
+// screen collects what a command prints while it runs.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -43,18 +43,18 @@ func (s *screen) String() string {
 	return s.b.String()
 }
 
-// until waits for something to become true.
+// until waits until a condition is true.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for %s", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
 
-// TestDev starts `tollbridge dev`, sends it the first sample of every connector
-// with `tollbridge send`, sees each on the screen, and ends it.
+// TestDev starts `tollbridge dev`, sends it the first sample of every connector with
+// `tollbridge send`, checks that each is printed, and stops it.
 func TestDev(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -75,7 +75,7 @@ func TestDev(t *testing.T) {
 			t.Errorf("send %s: exit %d, %s%s", connector, got.code, got.out, got.err)
 		}
 		if shown := out.String()[before:]; !strings.Contains(shown, "  partition ") || !strings.Contains(shown, "  offset ") {
-			t.Errorf("%s is not on the screen: %q", connector, shown)
+			t.Errorf("the webhook of %s is not printed: %q", connector, shown)
 		}
 	}
 	got := tollbridge(t, "", "send", "stripe", "payment_intent.succeeded", "--to", address+"/webhooks/stripe", "--secret", "whsec_other", "--json")
@@ -89,11 +89,11 @@ func TestDev(t *testing.T) {
 			t.Errorf("dev: exit %d, %s", code, errOut.String())
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("dev does not end")
+		t.Fatal("dev does not stop")
 	}
 }
 
-// hold is a publisher that keeps each webhook until it is released.
+// hold is a publisher that delays each webhook until release is closed.
 type hold struct {
 	arrived, release chan struct{}
 	next             history.Publisher
@@ -105,9 +105,9 @@ func (h *hold) Publish(ctx context.Context, r []kafka.Record) ([]kafka.Receipt, 
 	return h.next.Publish(ctx, r)
 }
 
-// TestStop: after SIGTERM, which ends the context, readyz says 503 first, while
-// the webhooks under way are answered and no new ones taken; the admin listener
-// is there until all of that has ended; nothing is left running.
+// TestStop: after SIGTERM, which ends the context, /readyz answers 503 first. Requests
+// in flight are answered and no new ones accepted. The admin listener closes last, and
+// no goroutine is left.
 func TestStop(t *testing.T) {
 	const n = 50
 	before := runtime.NumGoroutine()
@@ -173,25 +173,25 @@ func TestStop(t *testing.T) {
 		t.Errorf("%d webhooks were answered before they were published", got)
 	}
 	if got := ready(); !strings.Contains(got, "stopping") {
-		t.Errorf("while webhooks are answered readyz says %s", got)
+		t.Errorf("while webhooks are answered, readyz answers %s", got)
 	}
 	close(held.release)
 	for range n {
 		if got := <-answers; got != "200 OK" {
-			t.Errorf("a webhook under way got %s", got)
+			t.Errorf("a webhook in flight was answered %s", got)
 		}
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("serve: %v", err)
 	}
 	if got := ready(); !strings.Contains(got, "refused") {
-		t.Errorf("after the end readyz says %s", got)
+		t.Errorf("after the stop, readyz answers %s", got)
 	}
 	said := -1
 	for _, line := range []string{"stopping: /readyz answers 503", "requests finished", "stopped"} {
 		at := strings.Index(logs.String(), line)
 		if at <= said {
-			t.Errorf("%q is not where it should be in %s", line, logs.String())
+			t.Errorf("the log line %q is missing or in the wrong order in %s", line, logs.String())
 		}
 		said = at
 	}
@@ -200,7 +200,7 @@ func TestStop(t *testing.T) {
 	until(t, fmt.Sprintf("the %d goroutines that there were before", before), func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// TestHangup: SIGHUP is said in the log, and ends nothing.
+// TestHangup: SIGHUP is logged, and stops nothing.
 func TestHangup(t *testing.T) {
 	var logs screen
 	end := ignoreHangup(zerolog.New(&logs))
@@ -217,7 +217,7 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// deliver sends a signed webhook and returns the status of the answer.
+// deliver sends a signed webhook and returns the status of the response.
 func deliver(client *http.Client, url, secret string, number int) string {
 	payload, err := samples.Payload("stripe", "payment_intent.succeeded")
 	if err != nil {

@@ -26,7 +26,7 @@ type safeWriter struct {
 	terminal bool
 
 	mu   sync.Mutex
-	rest []byte // the first bytes of a character whose last bytes are not written yet
+	rest []byte // the first bytes of a character whose other bytes are not written yet
 }
 
 func newSafeWriter(to io.Writer) *safeWriter { return &safeWriter{to: to, terminal: isTerminal(to)} }
@@ -50,7 +50,7 @@ func (s *safeWriter) Write(b []byte) (int, error) {
 	if len(s.rest) > 0 {
 		b, s.rest = append(s.rest, b...), nil
 	}
-	var out []byte // nil until something is escaped
+	var out []byte // nil until a character is escaped
 	for i := 0; i < len(b); {
 		r, size := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && size == 1 {
@@ -140,8 +140,8 @@ func writeRaw(w io.Writer, b []byte) error {
 	return err
 }
 
-// rawWriter writes through [writeRaw], under the lock of its safeWriter: the server's
-// goroutines and the command write to one place.
+// rawWriter writes through [writeRaw] under the lock of its safeWriter, because the
+// server's goroutines and the command write to the same output.
 type rawWriter struct{ to *safeWriter }
 
 func (w rawWriter) Write(b []byte) (int, error) {
@@ -160,9 +160,9 @@ func terminalOf(w io.Writer) (io.Writer, bool) {
 	return s.to, true
 }
 
-// readProgress returns a function that rewrites one line of a terminal with how
-// many records of how many have been read, and one that clears the line. Report is
-// nil where the output is not a terminal.
+// readProgress returns a function that rewrites a line of the terminal with the number
+// of records read so far and of all, and one that clears the line. report is nil if the
+// output is not a terminal.
 func readProgress(c *cobra.Command) (report func(done, all int64), clear func()) {
 	f, ok := terminalOf(c.ErrOrStderr())
 	if !ok {

@@ -22,19 +22,20 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// hostile is what a terminal takes for orders: it clears the screen, sets the
-// title, writes to the clipboard (OSC 52), goes back over what was written, rings,
-// is an 8-bit CSI, and turns text round. What follows the newline is a line that
-// nobody wrote.
+// hostile contains what a terminal would execute: it clears the screen, sets the title,
+// writes to the clipboard (OSC 52), overwrites earlier text, rings the bell, has an
+// 8-bit CSI, and reverses the direction of text. The text after the newline must not
+// look like a line of the program.
 const hostile = "x\x1b[2J\x1b[41m\x1b]0;t\x07\x1b]52;c;Zm9v\x07\rback\x08\x08\u009b31m\x7f\u202egpj\u2066\u200f\u061cy\nFORGED line"
 
-// rawHostile is hostile where a record's bytes are no UTF-8.
+// rawHostile is hostile for records whose bytes are not UTF-8.
 const rawHostile = hostile + "\x9b1m\xff"
 
-// orders returns what is left in an output that a terminal would obey.
-func orders(out string) (found []string) {
+// controlCharacters returns the control characters that are left in an output, with the text
+// around them.
+func controlCharacters(out string) (found []string) {
 	if !utf8.ValidString(out) {
-		found = append(found, "it is no UTF-8")
+		found = append(found, "not UTF-8")
 	}
 	for i, r := range out {
 		if isControl(r) {
@@ -44,7 +45,7 @@ func orders(out string) (found []string) {
 	return found
 }
 
-// forged returns the lines of an output that nobody but a sender wrote.
+// forged returns the lines of an output that come from a sender.
 func forged(out string) (found []string) {
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "FORGED") {
@@ -54,14 +55,14 @@ func forged(out string) (found []string) {
 	return found
 }
 
-// plant fills the topics of a bridge with records that have hostile in all that
-// somebody could write.
-func (b *bridge) plant(t *testing.T) (event, letter string) {
+// writeHostile fills the topics of a bridge with records that have hostile in every field that
+// an outsider can write.
+func (b *bridge) writeHostile(t *testing.T) (event, letter string) {
 	t.Helper()
 	event = b.send(t, paid("known", 0))
 	b.send(t, bytes.Replace(paid("odd", 0), []byte(`"description":"`), []byte("\"description\":\"\u009b31m\u202e\x7f"), 1))
 	b.send(t, []byte("{\"id\":\"evt\u202e\u009b\x1b[2J\x07\",\"type\":1}"))
-	b.bury(t, paid("buried", 0))
+	b.writeLetter(t, paid("buried", 0))
 	p := publish.NewProducer(publish.Config{Kafka: b.kafka})
 	defer p.Close()
 	e := schemas.Event{}
@@ -77,7 +78,7 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		value = bytes.ReplaceAll(value, []byte(`\u202e`), []byte("\u202e")) // as other writers leave it
+		value = bytes.ReplaceAll(value, []byte(`\u202e`), []byte("\u202e")) // as other programs may write it
 		value = bytes.ReplaceAll(value, []byte(`\u007f`), []byte("\x7f"))
 		headers := []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}, {Name: schemas.HeaderEventTime, Value: e.Time.Format(time.RFC3339Nano)},
 			{Name: schemas.HeaderKeySource, Value: hostile}, {Name: hostile, Value: rawHostile}}
@@ -123,13 +124,13 @@ func (b *bridge) plant(t *testing.T) (event, letter string) {
 	return event, letter
 }
 
-// TestHostile runs every command there is over topics, files and a server that
-// somebody filled with orders for terminals: in a pipe and at a terminal, as text
-// and as JSON, nothing of that comes through, and JSON stays JSON.
+// TestHostile runs every command on topics, files and a server with hostile texts, in a
+// pipe and at a terminal, as text and as JSON. No control character is printed, and
+// JSON stays valid.
 func TestHostile(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	b := startBridge(t)
-	event, letter := b.plant(t)
+	event, letter := b.writeHostile(t)
 	body := filepath.Join(t.TempDir(), "body")
 	if err := os.WriteFile(body, []byte("{\"id\":\"\u202e\u009b\",\"type\":\"charge.\u202e\x7f\"}"), 0o600); err != nil {
 		t.Fatal(err)
@@ -142,9 +143,9 @@ func TestHostile(t *testing.T) {
 	defer server.Close()
 	const planted = "00000000-0000-5000-8000-000000000001"
 	none := [][]string{nil}
-	runs := map[string][][]string{ // of each command; --config is added where there is one
+	runs := map[string][][]string{ // the runs of each command; --config is added if the command has it
 		"dev":                   {{"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--broker", "127.0.0.1:0", "--logs"}},
-		"serve":                 none, // ends at once: its address is taken
+		"serve":                 none, // exits at once: its address is in use
 		"inspect":               {{"--connector", "stripe", "--payload", body}, {"--connector", "stripe", "--header", "Stripe-Signature: " + hostile, "--url", hostile, body}, {"--connector", hostile, body}},
 		"send":                  {{"stripe", "payment_intent.succeeded", "--to", "http://" + server.Addr}, {hostile}},
 		"topics plan":           {nil, {"--prefix", hostile}},
@@ -204,7 +205,7 @@ func TestHostile(t *testing.T) {
 	visit(root)
 }
 
-// hostileRun runs a command and says what of it a terminal would obey.
+// hostileRun runs a command and reports control characters in its output.
 func hostileRun(t *testing.T, args []string, terminal, asJSON bool) {
 	t.Helper()
 	var out, errOut bytes.Buffer
@@ -219,12 +220,12 @@ func hostileRun(t *testing.T, args []string, terminal, asJSON bool) {
 	}
 	run(ctx, args, strings.NewReader(""), &out, &errOut)
 	if raw := slices.Contains(args, "--raw"); raw && !terminal {
-		return // byte for byte
+		return // the output is byte for byte
 	}
-	// What progress and errors rewrite is the program's own.
+	// The program itself rewrites the line of progress and errors.
 	told := strings.ReplaceAll(strings.ReplaceAll(errOut.String(), "\r\x1b[K", ""), "\r", "\\r")
-	all := append(orders(out.String()), orders(told)...)
-	if args[0] != "send" && !slices.Contains(args, "--raw") { // those print a body, which has lines
+	all := append(controlCharacters(out.String()), controlCharacters(told)...)
+	if args[0] != "send" && !slices.Contains(args, "--raw") { // those print a body, which may have lines
 		all = append(append(all, forged(out.String())...), forged(told)...)
 	}
 	for _, found := range all {
@@ -239,24 +240,24 @@ func hostileRun(t *testing.T, args []string, terminal, asJSON bool) {
 		if err := d.Decode(&v); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			t.Errorf("%.200q (terminal: %t) prints no JSON: %v", args, terminal, err)
+			t.Errorf("%.200q (terminal: %t) prints invalid JSON: %v", args, terminal, err)
 			break
 		}
 	}
 }
 
-// TestDevHostile: what dev prints of a webhook is no order either.
+// TestDevHostile: what dev prints of a webhook has no control characters.
 func TestDevHostile(t *testing.T) {
 	var out bytes.Buffer
 	d := newSafeWriter(&out)
 	p := &printer{out: d}
 	p.print([]kafka.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []kafka.Receipt{{Topic: "payment.captured"}})
-	if found := append(orders(out.String()), forged(out.String())...); len(found) > 0 {
+	if found := append(controlCharacters(out.String()), forged(out.String())...); len(found) > 0 {
 		t.Errorf("%q", found)
 	}
 }
 
-// TestDisplay: a character that comes in two pieces is one, whatever it is.
+// TestDisplay: a character that is written in two pieces is printed as one.
 func TestDisplay(t *testing.T) {
 	const text = "ok \x1b[31m é \u202e \u009b \x7f \xff\xc3 \n\tJapan 日本 🎉\xf0\x9f"
 	const want = `ok \u001b[31m é \u202e \u009b \u007f \u00ff\u00c3 ` + "\n\tJapan 日本 🎉" + `\u00f0\u009f`

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestExposedFiles: config check names each file with a secret in it that other
-// users can read, says what mends that, and is silent where it is mended.
+// TestExposedFiles: config check names each file with a secret that other users can
+// read, says how to correct that, and prints no warning once it is corrected.
 func TestExposedFiles(t *testing.T) {
 	dir := t.TempDir()
 	paths := map[string]string{}

@@ -40,8 +40,8 @@ func (s style) paint(colour, text string) string {
 // widths are the widths of a line's columns; further columns have no fixed width.
 var widths = []int{24, 30, 14, 24, 20}
 
-// line joins fields to one line: aligned, with the second field coloured, at a
-// terminal; separated by tabs elsewhere.
+// line joins fields to one line. At a terminal the fields are aligned and the second
+// one is coloured; elsewhere tabs separate them.
 func (s style) line(colour string, fields ...string) string {
 	if !s.columns {
 		return strings.Join(fields, "\t")
@@ -62,8 +62,8 @@ func (s style) line(colour string, fields ...string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// oneLine returns text from outside as one line without control characters: as it
-// is, or as a quoted Go string if it has characters that are not printable.
+// oneLine returns text from outside as one line without control characters: unchanged,
+// or as a quoted Go string if it has characters that are not printable.
 func oneLine(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return strconv.Quote(s)

@@ -142,7 +142,7 @@ func configuredURL(e webhook.Endpoint) string {
 
 // request returns the request that the flags describe.
 func (f inspectFlags) request(body []byte) (verify.Request, error) {
-	r := verify.Request{Method: f.method, URL: f.url, Header: http.Header{}, Body: body, Archived: true} // tokens may be digests, as 'show' prints them
+	r := verify.Request{Method: f.method, URL: f.url, Header: http.Header{}, Body: body, Archived: true} // tokens may be digests, which 'show' prints
 	for _, h := range f.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
@@ -153,9 +153,9 @@ func (f inspectFlags) request(body []byte) (verify.Request, error) {
 	return r, nil
 }
 
-// endpoints returns the endpoint that the flags and the configuration describe,
-// and the other endpoints of the configuration. It does not check that the endpoint
-// has a secret: the verdict says so.
+// endpoints returns the endpoint that the flags and the configuration describe, and the
+// other endpoints of the configuration. It does not check whether the endpoint has a
+// secret, because the verdict says so.
 func (f inspectFlags) endpoints(c *cobra.Command) (e webhook.Endpoint, others []webhook.Endpoint, err error) {
 	if _, ok := verify.Lookup(f.connector); !ok {
 		return e, nil, unknownConnector("--connector", f.connector)
@@ -189,7 +189,7 @@ func (f inspectFlags) configured(c *cobra.Command) (e webhook.Endpoint, others [
 	return e, others, err
 }
 
-// applyFlags sets what the flags say about the endpoint.
+// applyFlags sets the endpoint's fields from the flags.
 func (f inspectFlags) applyFlags(c *cobra.Command, e *webhook.Endpoint) error {
 	if c.Flags().Changed("live") {
 		e.Live = f.live

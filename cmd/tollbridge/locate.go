@@ -17,8 +17,8 @@ import (
 // errNoServer reports that no running server said where the events are.
 var errNoServer = errors.New("no server answers where the events are")
 
-// locateAt returns a function that asks the server with this admin address where
-// the events of ids are: see /v1/where. Its errors wrap [errNoServer].
+// locateAt returns a function that asks the server with this admin address for the
+// receipts of the events of ids: see /v1/where. Its errors wrap [errNoServer].
 func locateAt(admin string) func(context.Context, []string) (history.Place, error) {
 	client := http.Client{Timeout: 5 * time.Second}
 	return func(ctx context.Context, ids []string) (p history.Place, err error) {

@@ -19,13 +19,13 @@ time: a second one fails and names the command that is running, and its host.
 The lock needs rights on a consumer group and on a transactional id, which are
 both named PREFIXtollbridge-lock.`
 
-// lockNotice is how long a command waits for the lock before it prints that it
-// waits: Kafka takes up to 3 s to form a group.
+// lockNotice is how long a command waits for the lock before it prints that it is
+// waiting: Kafka takes up to 3 s to form a group.
 const lockNotice = 5 * time.Second
 
 // withLock runs f while it holds the lock on the topics, so that no other command
-// writes to them. F gets a session whose producers write as the lock's holder; c's
-// context ends when the lock is lost, and the error is [publish.ErrLockLost] then.
+// writes to them. f gets a session whose producers write as the lock's holder. When the
+// lock is lost, c's context ends and the error is [publish.ErrLockLost].
 func (s *kafkaSession) withLock(c *cobra.Command, names kafka.Names, f func(kafkaSession) error) error {
 	host, err := os.Hostname()
 	if err != nil {

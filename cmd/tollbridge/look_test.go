@@ -115,12 +115,12 @@ func (b *bridge) send(t *testing.T, payload []byte) string {
 	}
 	a.Body.Close()
 	if a.StatusCode != http.StatusOK {
-		t.Fatalf("answered %s", a.Status)
+		t.Fatalf("the webhook was answered %s", a.Status)
 	}
 	return strings.Split(a.Header.Get("Tollbridge-Receipt"), `"`)[1]
 }
 
-// paid is a Stripe payload of about so many bytes that tells of a payment.
+// paid returns a Stripe payload of a payment, of about size bytes.
 func paid(order string, size int) []byte {
 	b := fmt.Appendf(nil, `{"id":"evt_%s","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",`+
 		`"data":{"object":{"id":"pi_%[1]s","amount_received":100,"currency":"eur","metadata":{"order_id":"%[1]s"},"description":"`, order)
@@ -128,14 +128,15 @@ func paid(order string, size int) []byte {
 	return append(append(b, strings.Repeat("x", max(0, size-len(b)-len(end)))...), end...)
 }
 
-// disputed names the payment by the processor's id alone.
+// disputed returns the payload of a dispute that has only the processor's id of the
+// payment.
 func disputed(order string) []byte {
 	return fmt.Appendf(nil, `{"id":"evt_d_%s","object":"event","created":1767225700,"livemode":false,"type":"charge.dispute.created",`+
 		`"data":{"object":{"id":"du_%[1]s","object":"dispute","amount":100,"currency":"eur","charge":"ch_%[1]s","payment_intent":"pi_%[1]s","reason":"fraudulent","status":"needs_response"}}}`, order)
 }
 
-// places are the items of a timeline: the topic, and what became of it.
-func places(t *testing.T, out string) (all []string) {
+// timelineItems returns the items of a timeline: the topic and the outcome of each.
+func timelineItems(t *testing.T, out string) (all []string) {
 	t.Helper()
 	var v struct{ Items []lookup.Item }
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
@@ -153,29 +154,29 @@ func places(t *testing.T, out string) (all []string) {
 	return all
 }
 
-// TestTimeline: whichever of its names a payment is asked by, and whoever is
-// asked, all of it is found and nothing of another.
+// TestTimeline: a payment is found by each of its ids, with and without a server, with
+// all of its records and none of another payment.
 func TestTimeline(t *testing.T) {
 	b := startBridge(t)
 	b.send(t, paid("other", 0))
-	dispute := b.send(t, disputed("7")) // nobody knows the payment yet
+	dispute := b.send(t, disputed("7")) // no reference of the payment is known yet
 	capture := b.send(t, paid("7", 0))
 	b.send(t, paid("7", 0))
 	until(t, "the correction", func() bool {
 		return strings.Count(b.run(t, 0, "tail", "--exit", "--from", "1h", "--json", "--key", "7"), "\n") == 2
 	})
-	b.send(t, disputed("7")) // is kept under the merchant's id or the processor's, as it is known
+	b.send(t, disputed("7")) // archived with the merchant's id or the fallback key, whichever is known
 	events := []string{"dispute.opened", "payment.captured", "webhooks.received events", "webhooks.received events"}
 	for _, id := range []string{"7", "pi_7", "stripe::pi_7", "du_7", dispute, capture} {
 		for _, args := range [][]string{{"--scan"}, {"--scan", "--from", "1h"}, {}} {
-			got := places(t, b.run(t, 0, append([]string{"timeline", id, "--json"}, args...)...))
+			got := timelineItems(t, b.run(t, 0, append([]string{"timeline", id, "--json"}, args...)...))
 			for _, want := range []string{"dispute.opened corrects", "webhooks.received duplicate"} {
 				if !slices.Contains(got, want) {
 					t.Errorf("timeline %s %s: %q, want %q", id, args, got, want)
 				}
 			}
 			first := slices.DeleteFunc(got, func(s string) bool { return strings.HasSuffix(s, "corrects") || strings.HasSuffix(s, "duplicate") })
-			if slices.Sort(first); !slices.Equal(first, events) { // all may be of one millisecond
+			if slices.Sort(first); !slices.Equal(first, events) { // all may have the same millisecond
 				t.Errorf("timeline %s %s: %q, want %q", id, args, first, events)
 			}
 		}
@@ -183,7 +184,7 @@ func TestTimeline(t *testing.T) {
 	out := b.run(t, 0, "timeline", "7")
 	for _, want := range []string{"dispute.opened\t1.00 EUR\t7\tstripe/default\t", "corrects " + dispute, "id " + capture, "\tshop.payment.captured-"} {
 		if !strings.Contains(out, want) {
-			t.Errorf("timeline 7 does not say %q: %s", want, out)
+			t.Errorf("timeline 7 does not print %q: %s", want, out)
 		}
 	}
 	if strings.Contains(out, "\x1b") {
@@ -199,7 +200,7 @@ func TestTimeline(t *testing.T) {
 	out = b.run(t, 0, "show", dispute)
 	for _, want := range []string{`"id": "` + dispute, "\ncorrected by  ", "\nsecret        main\n", "\nheader        Stripe-Signature: t=", string(disputed("7"))} {
 		if !strings.Contains(out, want) {
-			t.Errorf("show does not say %q: %s", want, out)
+			t.Errorf("show does not print %q: %s", want, out)
 		}
 	}
 	correction := regexp.MustCompile(`corrected by  (\S+),`).FindStringSubmatch(out)[1]
@@ -208,7 +209,7 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-// TestRaw: a body comes back byte for byte, as large as it may be.
+// TestRaw: the largest body is printed byte for byte.
 func TestRaw(t *testing.T) {
 	b := startBridge(t)
 	large := paid("large", 1<<20)
@@ -218,7 +219,7 @@ func TestRaw(t *testing.T) {
 	id := b.send(t, large)
 	for _, args := range [][]string{{}, {"--scan"}} {
 		if out := b.run(t, 0, append([]string{"show", id, "--raw"}, args...)...); out != string(large) {
-			t.Errorf("show --raw %s: %d bytes that differ", args, len(out))
+			t.Errorf("show --raw %s: %d bytes, not the body that was sent", args, len(out))
 		}
 	}
 	var shown struct{ Webhooks []struct{ Body []byte } }
@@ -235,7 +236,7 @@ func TestRaw(t *testing.T) {
 		out := b.run(t, 0, "dead", "show", l.ID, "--raw")
 		at := slices.IndexFunc(bodies, func(body []byte) bool { return string(body) == out })
 		if at < 0 {
-			t.Fatalf("dead show %s --raw: %d bytes that nobody sent", l.ID, len(out))
+			t.Fatalf("dead show %s --raw: %d bytes, not a body that was sent", l.ID, len(out))
 		}
 		bodies = slices.Delete(bodies, at, at+1)
 		if out := b.run(t, 0, "dead", "show", l.ID); strings.Contains(out, "\x1b") || !strings.Contains(out, l.SHA256) {
@@ -243,11 +244,11 @@ func TestRaw(t *testing.T) {
 		}
 	}
 	if len(bodies) > 0 {
-		t.Errorf("%d bodies did not come back", len(bodies))
+		t.Errorf("%d bodies were not printed", len(bodies))
 	}
 }
 
-// letters are the dead letters that nobody handled.
+// letters returns the dead letters that are not handled.
 func (b *bridge) letters(t *testing.T, args ...string) (all []dead.Letter) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(b.run(t, 0, append([]string{"dead", "list", "--json"}, args...)...)), &all); err != nil {
@@ -256,8 +257,8 @@ func (b *bridge) letters(t *testing.T, args ...string) (all []dead.Letter) {
 	return all
 }
 
-// TestTail: what is chosen is printed as Kafka has it, and an interrupt is a
-// good end.
+// TestTail: the selected events are printed as they are in Kafka, and an interrupt is
+// no failure.
 func TestTail(t *testing.T) {
 	b := startBridge(t)
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -268,7 +269,7 @@ func TestTail(t *testing.T) {
 		ended <- run(ctx, []string{"tail", "--json", "--type", "payment.captured", "--config", b.config}, strings.NewReader(""), &out, &errOut)
 	}()
 	var first []string
-	until(t, "tail to print", func() bool { // from when it has begun
+	until(t, "tail to print", func() bool { // tail prints only what is published after it started
 		first = append(first, b.send(t, paid(fmt.Sprint("early-", len(first)), 0)))
 		return out.String() != ""
 	})
@@ -300,38 +301,38 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestDead: a letter that today's code reads is retried once, as the server
-// would have published it; what nobody can read stays, or is discarded.
+// TestDead: a letter that today's code can read is retried once, and published as the
+// server would have published it. A letter that cannot be read stays, or is discarded.
 func TestDead(t *testing.T) {
 	b := startBridge(t)
 	b.send(t, []byte(`{"id": 1}`))
-	capture := b.send(t, paid("known", 0)) // was published, and then a letter was written of it
-	b.bury(t, paid("known", 0))
-	b.bury(t, paid("buried", 0))
+	capture := b.send(t, paid("known", 0)) // published already, and then written as a letter
+	b.writeLetter(t, paid("known", 0))
+	b.writeLetter(t, paid("buried", 0))
 	all := b.letters(t)
 	if len(all) != 3 || all[0].Webhook.Reason == "" || all[0].Bytes != 9 {
 		t.Fatalf("letters: %+v", all)
 	}
 	if got := b.letters(t, "--reason", "buried by a test", "--connector", "stripe", "--endpoint", "default", "--from", "1h"); len(got) != 2 {
-		t.Errorf("a filter chooses %d letters, want 2", len(got))
+		t.Errorf("a filter selects %d letters, want 2", len(got))
 	}
 	if got := b.letters(t, "--to", "1h"); len(got) != 0 {
-		t.Errorf("%d letters are older than an hour", len(got))
+		t.Errorf("%d letters are older than an hour, want none", len(got))
 	}
 	events := func() int { return strings.Count(b.run(t, 0, "tail", "--exit", "--from", "1h"), "\n") }
 	before := events()
 	out := b.run(t, 1, "dead", "retry")
 	for _, want := range []string{`stays`, `1 events, 1 of them new`, `1 events, 0 of them new`, `3 letters`} {
 		if !strings.Contains(out, want) {
-			t.Errorf("dead retry does not say %q: %s", want, out)
+			t.Errorf("dead retry does not print %q: %s", want, out)
 		}
 	}
 	if len(b.letters(t)) != 3 || events() != before {
-		t.Error("a plan wrote something")
+		t.Error("the plan wrote something")
 	}
 	b.run(t, 1, "dead", "retry", "--publish", "--note", "mended")
 	if left := b.letters(t); len(left) != 1 || left[0].ID != all[0].ID {
-		t.Errorf("after a retry there are %+v", left)
+		t.Errorf("after the retry these letters are left: %+v", left)
 	}
 	again := b.run(t, 0, "dead", "retry", all[1].ID, all[2].SHA256[:8], "--publish")
 	if events() != before+1 || !strings.Contains(again, "0 of them new") {
@@ -345,14 +346,14 @@ func TestDead(t *testing.T) {
 		}
 		id = e.ID
 	}
-	if id != b.send(t, paid("buried", 0)) { // the processor sends it again, after all
-		t.Errorf("a retried event has the id %s", id)
+	if id != b.send(t, paid("buried", 0)) { // a redelivery after the retry
+		t.Errorf("the retried event has the id %s, the redelivery another one", id)
 	}
 	if out := b.run(t, 0, "show", id, "--raw"); out != string(paid("buried", 0)) {
 		t.Errorf("show --raw of a retried event: %q", out)
 	}
 	if out := b.run(t, 0, "show", id); !strings.Contains(out, "\ndead letter   ") || !strings.Contains(out, "retried by") {
-		t.Errorf("show does not say that it was a dead letter: %s", out)
+		t.Errorf("show does not print that the event came from a dead letter: %s", out)
 	}
 	if out := b.run(t, 0, "show", capture); !strings.Contains(out, "\nsecret        main\n") {
 		t.Errorf("show: %s", out)
@@ -361,7 +362,7 @@ func TestDead(t *testing.T) {
 	b.run(t, 2, "dead", "discard", "--note", "x")
 	b.run(t, 0, "dead", "discard", all[0].ID, "--note", "a test")
 	if len(b.letters(t)) != 1 {
-		t.Error("a plan wrote something")
+		t.Error("the plan wrote something")
 	}
 	b.run(t, 0, "dead", "discard", "--connector", "stripe", "--note", "a test", "--apply")
 	if out := b.run(t, 0, "dead", "list"); out != "0  not handled\n" {
@@ -369,15 +370,15 @@ func TestDead(t *testing.T) {
 	}
 	for _, l := range b.letters(t, "--all") {
 		if l.Handled == nil || l.Handled.By == "" || l.Handled.Reason == "" && l.Handled.Outcome == dead.Discarded {
-			t.Errorf("%s was handled by nobody, or for no reason: %+v", l.ID, l.Handled)
+			t.Errorf("%s is not marked with a user, or not with a reason: %+v", l.ID, l.Handled)
 		}
 	}
 	b.run(t, 1, "dead", "show", "0-99999")
 }
 
-// bury writes a webhook to webhooks.dead that today's code can read: as it was
-// kept by code that could not.
-func (b *bridge) bury(t *testing.T, payload []byte) {
+// writeLetter writes a webhook to webhooks.dead that today's code can read, as if earlier code
+// could not.
+func (b *bridge) writeLetter(t *testing.T, payload []byte) {
 	t.Helper()
 	now := time.Now()
 	v, err := sign.Request("stripe", payload, b.secret, nil, b.url, now)
@@ -399,7 +400,7 @@ func (b *bridge) bury(t *testing.T, payload []byte) {
 	}
 }
 
-// TestRewind moves a group back, and not while it has a member.
+// TestRewind moves a group back, but not while it has a member.
 func TestRewind(t *testing.T) {
 	b := startBridge(t)
 	const n = 10
@@ -411,7 +412,7 @@ func TestRewind(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for range n {
-		if _, err := reader.ReadMessage(ctx); err != nil { // which commits
+		if _, err := reader.ReadMessage(ctx); err != nil { // also commits the offset
 			t.Fatal(err)
 		}
 	}
@@ -435,17 +436,17 @@ func TestRewind(t *testing.T) {
 	}
 	for range 2 { // a plan changes nothing
 		if again := sum(args...); again != n {
-			t.Errorf("to the earliest: %d again, want %d", again, n)
+			t.Errorf("to the earliest: %d read again, want %d", again, n)
 		}
 	}
 	if again := sum("rewind", "fulfilment", "--to", "0s"); again != 0 {
-		t.Errorf("to now: %d again", again)
+		t.Errorf("to now: %d read again, want 0", again)
 	}
 	if out := b.run(t, 0, append(args, "--apply")...); !strings.Contains(out, "is moved: 10 read again, 0 never read") {
 		t.Errorf("%s", out)
 	}
 	if again := sum(args...); again != 0 {
-		t.Errorf("after it was moved: %d again", again)
+		t.Errorf("after the move: %d read again, want 0", again)
 	}
 	if out := b.run(t, 0, "rewind", "fulfilment", "--to", "latest"); !strings.Contains(out, "NEVER READ") || !strings.Contains(out, "0 read again, 10 never read") {
 		t.Errorf("%s", out)
@@ -458,8 +459,8 @@ func TestRewind(t *testing.T) {
 	}
 }
 
-// TestLine: columns and colours at a terminal, tabs in a pipe, and nothing that
-// a terminal would take for an order.
+// TestLine: columns and colours at a terminal, tabs in a pipe, and no control
+// characters in either.
 func TestLine(t *testing.T) {
 	fields := []string{"t", "payment.captured", "1.00 EUR", oneLine("a\x1b[2J\u202e"), "stripe/default", "says", "topic-1-2"}
 	if got := (style{}).line(green, fields...); strings.Count(got, "\t") != 6 || strings.Contains(got, "\x1b") {

@@ -128,7 +128,7 @@ func usageArgs(c *cobra.Command) {
 		}
 		return usage("%w; see '%s --help'", err, c.CommandPath())
 	}
-	if c.RunE == nil && c.Run == nil { // a command that only has subcommands prints them
+	if c.RunE == nil && c.Run == nil { // such a command only has subcommands, and prints them
 		c.RunE = func(c *cobra.Command, _ []string) error {
 			_ = c.Help()
 			return usage("'%s' needs one of the commands above", c.CommandPath())
@@ -179,7 +179,7 @@ func level(name string) (zerolog.Level, error) {
 func logger(out io.Writer, name string) zerolog.Logger {
 	l, _ := level(name) // checked with the configuration
 	if s, ok := out.(*safeWriter); ok && s.terminal {
-		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // the writer escapes colours
+		out = zerolog.ConsoleWriter{Out: s, TimeFormat: "15:04:05.000", NoColor: true} // the writer would escape colours
 	} else if ok {
 		out = rawWriter{s} // JSON
 	}

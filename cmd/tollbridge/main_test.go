@@ -20,7 +20,7 @@ import (
 	"github.com/tollbridge/tollbridge/verify"
 )
 
-// result is what a command came to.
+// result is the output and the exit code of a command.
 type result struct {
 	code     int
 	out, err string
@@ -34,8 +34,8 @@ func tollbridge(t *testing.T, in string, args ...string) result {
 	return result{code, out.String(), errOut.String()}
 }
 
-// TestHelp: every command explains itself, and those with arguments or flags
-// show how they are used.
+// TestHelp: every command has a help text, and commands with arguments or flags have an
+// example.
 func TestHelp(t *testing.T) {
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
@@ -45,7 +45,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s --help: exit %d, %s", c.CommandPath(), got.code, got.err)
 		}
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
-			t.Errorf("%s: its line in the list is %q; want one without a full stop", c.CommandPath(), c.Short)
+			t.Errorf("%s: its short help is %q; want one without a full stop", c.CommandPath(), c.Short)
 		}
 		for _, sub := range c.Commands() {
 			visit(sub)
@@ -54,8 +54,9 @@ func TestHelp(t *testing.T) {
 	visit(rootCommand())
 }
 
-// TestUsage: what the person at the keyboard can mend is exit code 2, one
-// sentence, and nothing on the standard output but help.
+// TestUsage: for a mistake in the command line or the configuration, the exit code is
+// 2, the error is one sentence, and nothing else but help is printed to the standard
+// output.
 func TestUsage(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"nosuch", `unknown command "nosuch"; see 'tollbridge --help'`},
@@ -96,7 +97,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestEnvironment: a flag that a variable stands for is as if it were given.
+// TestEnvironment: an environment variable has the same effect as its flag.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("TOLLBRIDGE_CONNECTOR", "nobody")
 	if got := tollbridge(t, "", "inspect"); !strings.Contains(got.err, `unknown connector "nobody"`) {
@@ -108,7 +109,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// captured is a signed sample and what it is inspected with.
+// captured returns a signed sample, its signature, and the time at which to inspect it.
 func captured(t *testing.T) (body, signature string, at time.Time) {
 	t.Helper()
 	payload, err := samples.Payload("stripe", "payment_intent.succeeded")
@@ -123,7 +124,7 @@ func captured(t *testing.T) (body, signature string, at time.Time) {
 	return string(payload), "Stripe-Signature: " + r.Header.Get("Stripe-Signature"), at
 }
 
-// TestInspect asks for the object's contract, and for its exit codes.
+// TestInspect checks the stable part of the output and the exit codes.
 func TestInspect(t *testing.T) {
 	body, signature, _ := captured(t)
 	file := filepath.Join(t.TempDir(), "body.json")
@@ -168,8 +169,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestInspectDiagnoses: a refusal says what mends it, with the keys that flags
-// give or a configuration has, and no secret.
+// TestInspectDiagnoses: a refusal says what would correct the request, with the keys
+// from flags or from a configuration, and prints no secret.
 func TestInspectDiagnoses(t *testing.T) {
 	body, signature, _ := captured(t)
 	config := filepath.Join(t.TempDir(), "tollbridge.yaml")
@@ -188,7 +189,7 @@ endpoints:
 		name, body string
 		args       []string
 		code       int
-		want       string // of the diagnosis: the cause, and what is said; nothing is "<nil> <nil>"
+		want       string // of the diagnosis: the cause and the text; "<nil> <nil>" if there is none
 	}{
 		{"verified", body, []string{"--secret", "whsec_test"}, 0, "<nil> <nil>"},
 		{"a newline in the secret", body, []string{"--secret", "whsec_test\n"}, 1, `secret_form the secret "1" has white space around it`},
@@ -226,7 +227,7 @@ endpoints:
 	}
 }
 
-// contractOf is the part of an inspection that does not change, in one line.
+// contractOf returns the stable part of an inspection, in one line.
 func contractOf(t *testing.T, out string) string {
 	t.Helper()
 	var v struct {
@@ -256,7 +257,7 @@ func contractOf(t *testing.T, out string) string {
 	return string(b)
 }
 
-// TestInspectPayloads: what a payload cannot be is an outcome, never a failure.
+// TestInspectPayloads: any payload gives an outcome, never a failure of the command.
 func TestInspectPayloads(t *testing.T) {
 	for payload, outcome := range map[string]string{
 		"": "malformed", "null": "malformed", "{": "malformed", "\x00\xff": "malformed",
@@ -269,7 +270,7 @@ func TestInspectPayloads(t *testing.T) {
 	}
 }
 
-// TestLists: what there is, for people and for machines.
+// TestLists checks the lists of connectors and samples, as text and as JSON.
 func TestLists(t *testing.T) {
 	var all []connectorInfo
 	got := tollbridge(t, "", "connectors", "--json")
@@ -278,7 +279,7 @@ func TestLists(t *testing.T) {
 	}
 	for _, i := range all {
 		if i.Signs == "" || i.Covers == "" || i.Key == "" || len(i.Docs) != 2 || len(i.Samples) == 0 {
-			t.Errorf("connectors --json leaves out what everybody asks: %+v", i)
+			t.Errorf("connectors --json leaves out required fields: %+v", i)
 		}
 		one := tollbridge(t, "", "connectors", i.Name)
 		if one.code != 0 || !strings.Contains(one.out, i.Signs) || !strings.Contains(one.out, i.Docs[0]) {
@@ -308,7 +309,8 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestSchemasOut: one file a type, each the JSON that is printed.
+// TestSchemasOut: there is one file for each type, with the JSON that the command
+// prints.
 func TestSchemasOut(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	if got := tollbridge(t, "", "schemas", "--out", dir); got.code != 0 {
@@ -330,7 +332,7 @@ func TestSchemasOut(t *testing.T) {
 	}
 }
 
-// TestFailures: what is nobody's fault at the keyboard is exit code 1.
+// TestFailures: for a failure that the user did not cause, the exit code is 1.
 func TestFailures(t *testing.T) {
 	for args, want := range map[string]string{
 		"send stripe payment_intent.succeeded --to http://127.0.0.1:1/": "is 'tollbridge dev' or 'tollbridge serve' running there?",

@@ -191,7 +191,7 @@ func (q *replayFlags) run(c *cobra.Command) error {
 	return q.runIn(c, w, to)
 }
 
-// runIn replays the session's webhooks. Events has the topics to publish to.
+// runIn replays the session's webhooks, and publishes to the topics of events.
 func (q *replayFlags) runIn(c *cobra.Command, w kafkaSession, events kafka.Names) (err error) {
 	run := replay.Config{
 		Reader: w.reader, Webhooks: w.names, Events: events, Filter: q.Filter, Rate: q.rate,
@@ -301,9 +301,9 @@ func (q *replayFlags) summary(c *cobra.Command, n replay.Counts, took time.Durat
 	return w.Flush()
 }
 
-// replayProgress returns a function that rewrites one line of a terminal with the
-// progress of a replay, its rate and when it will end, and one that clears the
-// line. Report is nil where the output is not a terminal.
+// replayProgress returns a function that rewrites a line of the terminal with the
+// progress, the rate and the expected end of a replay, and one that clears the line.
+// report is nil if the output is not a terminal.
 func replayProgress(c *cobra.Command) (report func(stage string, done, all int64), clear func()) {
 	f, ok := terminalOf(c.ErrOrStderr())
 	if !ok {

@@ -81,8 +81,8 @@ func (f rewindFlags) run(c *cobra.Command, group string) error {
 	return f.print(c, group, moves)
 }
 
-// target parses --to. A number is an offset, never unix seconds: an offset is
-// what people type most.
+// target parses --to. A number is always an offset, never unix seconds, because offsets
+// are typed most often.
 func (f rewindFlags) target(now time.Time) (groups.Target, error) {
 	switch f.to {
 	case "":

@@ -106,11 +106,11 @@ func (f sendFlags) read(connector string, args []string) ([]byte, error) {
 	return samples.Payload(connector, args[1])
 }
 
-// deliver sends the request and prints the answer.
+// deliver sends the request and prints the response.
 func (f sendFlags) deliver(c *cobra.Command, r verify.Request) error {
 	to := f.to
 	if _, query, ok := strings.Cut(r.URL, "?"); ok && !strings.Contains(to, "?") {
-		to += "?" + query // it is signed
+		to += "?" + query // the signature covers the query
 	}
 	q, err := http.NewRequestWithContext(c.Context(), r.Method, to, bytes.NewReader(r.Body))
 	if err != nil {

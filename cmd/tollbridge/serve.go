@@ -106,7 +106,7 @@ func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 // and administration.
 type listeners struct{ webhooks, admin net.Listener }
 
-// open listens at both addresses. It does so before anything is started, so that
+// open listens at both addresses. It is called before anything else is started, so that
 // nothing runs if an address is in use.
 func (c config) open() (l listeners, err error) {
 	if l.webhooks, err = net.Listen("tcp", c.Listen); err != nil {
@@ -149,7 +149,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	writing.Metrics, writing.Log = metrics, log
 	var admin *httpServer
 	defer func() {
-		_ = admin.end(ctx, adminDrainTime) // aborts a profile that is being taken
+		_ = admin.end(ctx, adminDrainTime) // aborts a profile in progress
 		log.Info().Msg("stopped")
 	}()
 	producer := publish.NewProducer(writing)
@@ -209,8 +209,8 @@ func ignoreHangup(log zerolog.Logger) (restore func()) {
 	}
 }
 
-// gcPercent is the value of GOGC if the environment does not set it. A webhook
-// leaves hardly anything on the heap, so fewer collections cost little memory.
+// gcPercent is the value of GOGC if the environment does not set it. A webhook leaves
+// hardly anything on the heap, so less frequent collections cost little memory.
 const gcPercent = 300
 
 // restoreTime is how long the start waits for the state to be restored. If that
@@ -221,7 +221,7 @@ const restoreTime = 3 * time.Second
 // the longest deadline.
 const drainTime = 40 * time.Second
 
-// adminDrainTime is the same for requests to the admin listener.
+// adminDrainTime is how long the stop waits for requests to the admin listener.
 const adminDrainTime = 2 * time.Second
 
 // httpServer is a running HTTP server.
@@ -237,8 +237,8 @@ func listen(l net.Listener, h http.Handler, log zerolog.Logger) *httpServer {
 	return s
 }
 
-// end closes the listener and waits for the requests in progress; it aborts those
-// that take longer than within. A nil server was never started.
+// end closes the listener and waits for the requests in progress; it aborts those that
+// take longer than within. A nil server was never started.
 func (s *httpServer) end(ctx context.Context, within time.Duration) error {
 	if s == nil {
 		return nil

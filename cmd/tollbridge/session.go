@@ -10,8 +10,8 @@ import (
 	"github.com/tollbridge/tollbridge/publish"
 )
 
-// sessionFlags adds the flags of commands that need no more of the configuration
-// than how to connect to Kafka.
+// sessionFlags adds the flags of commands that need only the connection to Kafka from
+// the configuration.
 func sessionFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringP("config", "c", "", "the server's configuration file (YAML)")
@@ -19,8 +19,8 @@ func sessionFlags(c *cobra.Command) {
 	f.String("prefix", "", "prefix of the topics' names")
 }
 
-// kafkaSession is a command's configuration and its connection to Kafka. Close
-// the reader.
+// kafkaSession is a command's configuration and its connection to Kafka. The caller
+// must close the reader.
 type kafkaSession struct {
 	config
 	producer publish.Config
@@ -41,5 +41,5 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	return s, nil
 }
 
-// kafkaTimeout is how long a command waits for an answer of Kafka before it fails.
+// kafkaTimeout is how long a command waits for Kafka's answer before it fails.
 const kafkaTimeout = 30 * time.Second

@@ -80,7 +80,7 @@ without a 2xx; 1 a count is not 0, or there is no report.`,
 // soakFlags are the flags of `tollbridge soak`.
 type soakFlags struct {
 	soak.Config
-	to   []string // URLs, too
+	to   []string // values of --to, which is the same as --url
 	json bool
 }
 
@@ -123,7 +123,8 @@ func (s soakFlags) run(c *cobra.Command) error {
 	return s.print(c, report)
 }
 
-// endpoint sets the URLs and the secret from the configuration, unless flags did.
+// endpoint sets the URLs and the secret from the configuration, unless flags have set
+// them.
 func (s *soakFlags) endpoint(cfg config) error {
 	if len(s.URLs) > 0 && s.Secret != "" {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestSoak runs `tollbridge soak` against `tollbridge dev`, to its end and to
-// an interrupt.
+// TestSoak runs `tollbridge soak` against `tollbridge dev`, to its end and until an
+// interrupt.
 func TestSoak(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	var out, errOut screen
@@ -37,17 +37,17 @@ func TestSoak(t *testing.T) {
 	}
 	got = tollbridge(t, "", append(args, "--redeliver", "2")...)
 	if got.code != 2 || !strings.Contains(got.err, "share") {
-		t.Errorf("soak --redeliver 2: exit %d, %s, want 2 and why", got.code, got.err)
+		t.Errorf("soak --redeliver 2: exit %d, %s, want 2 and the reason", got.code, got.err)
 	}
 	got = tollbridge(t, "", append(args, "--count", "10", "--secret", "whsec_other")...)
 	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "secret") {
-		t.Errorf("soak with another secret: exit %d, %s%s, want 1 and why", got.code, got.out, got.err)
+		t.Errorf("soak with another secret: exit %d, %s%s, want 1 and the reason", got.code, got.out, got.err)
 	}
 
 	short, end := context.WithTimeout(t.Context(), time.Second)
 	defer end()
 	var table screen
 	if code := run(short, append(args, "--for", "1h"), strings.NewReader(""), &table, &errOut); code != 0 || !regexp.MustCompile(`LOST +0 `).MatchString(table.String()) {
-		t.Errorf("soak that is interrupted: exit %d, %s%s, want 0 and the verdict", code, table.String(), errOut.String())
+		t.Errorf("soak that is interrupted: exit %d, %s%s, want 0 and the report", code, table.String(), errOut.String())
 	}
 }

@@ -90,10 +90,10 @@ func (f tailFlags) run(c *cobra.Command) error {
 			_, err := c.OutOrStdout().Write(b.Bytes())
 			return err
 		}
-		return writeTrusted(c.OutOrStdout(), b.String()) // its fields went through oneLine
+		return writeTrusted(c.OutOrStdout(), b.String()) // the fields in it went through oneLine
 	})
 	if errors.Is(err, context.Canceled) && c.Context().Err() != nil {
-		return nil // Ctrl-C
+		return nil // Ctrl-C is no failure
 	}
 	return err
 }

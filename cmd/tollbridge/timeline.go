@@ -43,8 +43,8 @@ func (f *lookupFlags) add(c *cobra.Command) {
 	flags.BoolVar(&f.json, "json", false, "print as JSON")
 }
 
-// find returns the records of a payment, at least one, and whether the topics were
-// read for them. The id is the merchant's, an event's or the processor's.
+// find returns the records of a payment, at least one, and whether it read the topics
+// for them. The id may be the merchant's, an event's or the processor's.
 func (f lookupFlags) find(c *cobra.Command, id string) (all []*lookup.Item, scanned bool, err error) {
 	from, err := parseTimeOrAge("--from", f.from, time.Now())
 	if err != nil {
@@ -183,7 +183,7 @@ type eventDetails struct {
 // detailsOf returns the details of the event with an id, from the records of its
 // payment.
 func detailsOf(all []*lookup.Item, id string) (x eventDetails, err error) {
-	origin := id // of a correction: the event that it corrects, since no webhook gave the correction
+	origin := id // the id of the event that a correction corrects, because no webhook gives a correction
 	for _, i := range all {
 		switch {
 		case i.Event == nil:
@@ -198,7 +198,7 @@ func detailsOf(all []*lookup.Item, id string) (x eventDetails, err error) {
 	if x.Event == nil {
 		return x, fmt.Errorf("%q is not the id of an event; 'tollbridge timeline' takes other ids, too", id)
 	}
-	letters := map[string]bool{} // by receipt
+	letters := map[string]bool{} // by the receipt
 	for _, i := range all {
 		if w := i.Webhook; w != nil && w.Handles != "" && slices.Contains(w.EventIDs, origin) {
 			x.Handled = append(x.Handled, i)
