@@ -19,8 +19,8 @@ import (
 const (
 	lengthSize = 4
 	headerSize = 61
-	// recordRoom is an upper bound for the encoding of a record beside its key, value and
-	// headers.
+	// recordRoom is an upper bound for what the encoding of a record adds to its key,
+	// value and headers.
 	recordRoom = 40
 )
 
@@ -30,9 +30,9 @@ type batch struct {
 	buf           []byte  // room for length and header, then the records
 	slots         []*slot // one for each record, in the same order
 	first, last   int64   // the first record's timestamp and the latest, in ms
-	reservedBytes int64   // bytes that it uses of [Config.MaxBytes]
+	reservedBytes int64   // bytes reserved of [Config.MaxBytes]
 
-	wire     []byte // the encoded batch as sent, the same at every attempt; nil before the first
+	wire     []byte // the encoded batch, the same at every attempt; nil before the first attempt
 	inFlight bool   // sent and not answered
 	// unknown is set once an attempt ended and the log may or may not have the batch.
 	// From then on its bytes never change.
@@ -162,7 +162,7 @@ func (b *batch) singles() []*batch {
 // appendEncoded appends a record that was encoded for another batch, whose first
 // timestamp is first.
 func (b *batch) appendEncoded(body []byte, first int64, s *slot) {
-	at := 1 // after the attributes
+	at := 1 // the position after the attributes
 	age, n := binary.Varint(body[at:])
 	at += n
 	_, n = binary.Varint(body[at:])
@@ -196,18 +196,18 @@ func (b *batch) seal(id producerID, sequence int32, codec compress.Codec) {
 	n := uint32(len(b.slots))
 	binary.BigEndian.PutUint32(b.wire, uint32(len(b.wire)-lengthSize))
 	h := b.wire[lengthSize:]
-	binary.BigEndian.PutUint64(h, 0)                     // base offset: the broker's to set
-	binary.BigEndian.PutUint32(h[8:], uint32(len(h)-12)) // length of what follows
-	binary.BigEndian.PutUint32(h[12:], math.MaxUint32)   // partition leader epoch: the broker's to set
-	h[16] = 2                                            // format
-	binary.BigEndian.PutUint16(h[21:], attributes)       // the compression
+	binary.BigEndian.PutUint64(h, 0)                     // base offset: the broker sets it
+	binary.BigEndian.PutUint32(h[8:], uint32(len(h)-12)) // length of the rest
+	binary.BigEndian.PutUint32(h[12:], math.MaxUint32)   // partition leader epoch: the broker sets it
+	h[16] = 2                                            // format version
+	binary.BigEndian.PutUint16(h[21:], attributes)       // attributes: the compression
 	binary.BigEndian.PutUint32(h[23:], n-1)              // last offset delta
 	binary.BigEndian.PutUint64(h[27:], uint64(b.first))  // base timestamp
 	binary.BigEndian.PutUint64(h[35:], uint64(b.last))   // max timestamp
 	binary.BigEndian.PutUint64(h[43:], uint64(id.id))    // producer id
 	binary.BigEndian.PutUint16(h[51:], uint16(id.epoch)) // producer epoch
 	binary.BigEndian.PutUint32(h[53:], uint32(sequence)) // base sequence
-	binary.BigEndian.PutUint32(h[57:], n)                // records
+	binary.BigEndian.PutUint32(h[57:], n)                // number of records
 	binary.BigEndian.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
 }
 

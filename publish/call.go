@@ -28,15 +28,15 @@ const (
 // guards the slot.
 type slot struct {
 	call    *call
-	part    *partition // nil: not in a batch yet, or known to the ledger
+	part    *partition // nil: not in a batch yet, or found in the ledger
 	batch   *batch
 	id      string // [kafka.Record.ID]
-	index   int    // in the batch
+	index   int    // index of the record in the batch
 	size    int64  // bytes reserved for it
 	fate    fate
 	receipt kafka.Receipt
 	err     error
-	entry   *entry // the ledger's, once the caller was refused
+	entry   *entry // the record's entry in the ledger, once the caller was refused
 }
 
 // call is one call of [Producer.Publish]. It ends when the outcome of every record is
@@ -110,8 +110,8 @@ func (c *call) abandon(err error) {
 	}
 }
 
-// result returns the receipts, or the first error. After an error the ledger remembers
-// every record of the call that is written or may be.
+// result returns the receipts, or the first error. After an error the ledger has every
+// record of the call that is written or may be.
 func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 	receipts := make([]kafka.Receipt, len(c.slots))
 	var err error
@@ -143,8 +143,8 @@ func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 	return nil, err
 }
 
-// outcome returns the outcome of the record so far. It needs the lock once the caller has
-// left, since the batch may be answered at any time.
+// outcome returns the outcome of the record so far. Once the caller has left it takes
+// the lock, because the batch may be answered at any time.
 func (s *slot) outcome() (fate, kafka.Receipt, error) {
 	if s.part != nil && s.call.failed.Load() { // otherwise no other goroutine changes it any more
 		s.part.mu.Lock()
@@ -153,7 +153,8 @@ func (s *slot) outcome() (fate, kafka.Receipt, error) {
 	return s.fate, s.receipt, s.err
 }
 
-// ledgerKey returns a key that identifies a record; its redeliveries have the same.
+// ledgerKey returns a key that identifies a record; redeliveries of the record have the
+// same key.
 func ledgerKey(r *kafka.Record) string {
 	if r.ID != "" {
 		return r.Topic + "\x00" + r.ID

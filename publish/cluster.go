@@ -28,7 +28,7 @@ type cluster struct {
 	ledger       *ledger
 	pendingBytes atomic.Int64 // bytes of records whose outcome is not known
 	topics       atomic.Pointer[map[string]*topic]
-	logReader    atomic.Pointer[LogReader] // nil: batches are always sent again
+	logReader    atomic.Pointer[LogReader] // nil: batches with unknown outcome are always sent again
 
 	ctx           context.Context
 	cancel        context.CancelFunc
@@ -38,9 +38,9 @@ type cluster struct {
 	mu               sync.Mutex
 	brokers          map[int32]*broker
 	nextRefresh      *metadataRefresh // starts after the one in progress
-	unreachableSince time.Time        // since when no broker answers; zero: one does
+	unreachableSince time.Time        // the time since when no broker answers; zero: a broker answers
 
-	control kafka.AnyBroker // used by refreshLoop alone
+	control kafka.AnyBroker // used only by refreshLoop
 }
 
 // metadataRefresh is one refresh of the metadata; done is closed when it has ended.
@@ -49,7 +49,7 @@ type metadataRefresh struct {
 	err  error
 }
 
-// defaultMaxMessage is Kafka's default of max.message.bytes. It is used where a topic's
+// defaultMaxMessage is Kafka's default of max.message.bytes. It is used if a topic's
 // own setting cannot be read.
 const defaultMaxMessage = 1048588
 
@@ -163,8 +163,8 @@ func (k *cluster) refreshLoop() {
 	}
 }
 
-// refreshMetadata requests the metadata from any broker and applies it; with settings,
-// it reads the topics' settings, too. It reports whether every topic exists and
+// refreshMetadata requests the metadata from any broker and applies it. If settings is
+// set, it also reads the topics' settings. It reports whether every topic exists and
 // each of its partitions has a leader.
 func (k *cluster) refreshMetadata(settings bool) (whole bool, err error) {
 	var names []string
@@ -216,7 +216,7 @@ func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole boo
 	for _, name := range names {
 		i := slices.IndexFunc(m.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name })
 		if i < 0 {
-			topics[name].setError(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // keep what is known of it
+			topics[name].setError(fmt.Errorf("topic %s: the brokers' metadata leaves it out", name)) // keep the partitions that are known
 			whole = false
 			continue
 		}
@@ -241,8 +241,8 @@ func (k *cluster) broker(id int32, address string) *broker {
 }
 
 // applyTopic updates one topic. A partition that is missing from the metadata loses its
-// leader and is kept: if it comes back, it continues its sequence, since the log may
-// know the producer id.
+// leader and is kept: if it appears again, it continues its sequence, because the log
+// may know the producer id.
 func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32]*broker) (whole bool) {
 	if m.ErrorCode != 0 {
 		err := fmt.Errorf("topic %s: %w", t.name, kafkago.Error(m.ErrorCode))
@@ -253,7 +253,7 @@ func (k *cluster) applyTopic(t *topic, m *metadata.ResponseTopic, here map[int32
 		return false
 	}
 	if err := checkTopic(m); err != nil {
-		t.setError(err) // keep what is known of it
+		t.setError(err) // keep the partitions that are known
 		return false
 	}
 	t.err.Store(nil)
@@ -289,8 +289,8 @@ func checkTopic(m *metadata.ResponseTopic) error {
 	return kafka.CheckPartitions(m.Name, all)
 }
 
-// readLimits reads the topics' max.message.bytes. Where that is not permitted, Kafka's
-// default is kept, and larger records are left for the broker to refuse.
+// readLimits reads the topics' max.message.bytes. If that is not permitted, Kafka's
+// default is used, and the broker decides about larger records.
 func (k *cluster) readLimits(topics []string) {
 	q := &describeconfigs.Request{}
 	for _, name := range topics {

@@ -15,8 +15,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// producerID is a producer id and its epoch, as Kafka assigns them. The zero value is
-// none.
+// producerID is a producer id and its epoch, as Kafka assigns them. The zero value
+// means that there is none.
 type producerID struct {
 	id       int64
 	epoch    int16
@@ -34,15 +34,15 @@ type producerID struct {
 type ids struct {
 	requesting sync.Mutex // held while one is requested
 	current    atomic.Pointer[producerID]
-	requested  atomic.Bool                      // one is requested even if there is nothing to send
+	requested  atomic.Bool                      // an id is requested even if there is nothing to send
 	answered   chan struct{}                    // closed when Kafka has answered for the first time
-	outage     atomic.Pointer[producerIDOutage] // nil: the last answer was an id
+	outage     atomic.Pointer[producerIDOutage] // nil: the last answer had an id
 	metrics    *metrics
 	log        zerolog.Logger
 	lock       *Lock // nil: the producer requests an id of its own
 }
 
-// producerIDOutage says since when and why Kafka assigns no producer id.
+// producerIDOutage says for how long and why Kafka has assigned no producer id.
 type producerIDOutage struct {
 	since, retry time.Time // retry: the time of the next request
 	tries        int
@@ -151,7 +151,7 @@ func (i *ids) checkAvailable(limit time.Time) error {
 // discard makes the next get request a new id, if the given one is current.
 func (i *ids) discard(id producerID) {
 	if i.lock != nil && id.assigned {
-		i.lock.cancel(ErrLockLost) // the holder of a lock has only this one id
+		i.lock.cancel(ErrLockLost) // a lock's holder has only this one id
 	}
 	if now := i.current.Load(); now != nil && *now == id {
 		i.current.CompareAndSwap(now, nil)

@@ -19,17 +19,18 @@ import (
 // limited number of them. Abandoned entries belong to a batch in memory, so
 // [Config.MaxBytes] bounds them.
 type ledger struct {
-	size       atomic.Int64 // number of entries; at 0, calls skip the look-up
+	size       atomic.Int64 // number of entries; if it is 0, calls skip the look-up
 	retention  time.Duration
 	maxEntries int
 	now        func() time.Time
 	mu         sync.Mutex
 	entries    map[string]*entry
-	finished   []*entry // stored and indeterminate, the oldest first
+	finished   []*entry // stored and indeterminate entries, the oldest first
 	metric     *metrics
 }
 
-// entry has the outcome of one record. The ledger's lock guards all but the channel.
+// entry has the outcome of one record. The ledger's lock guards every field but the
+// channel.
 type entry struct {
 	key      string
 	fate     fate // abandoned, stored or indeterminate
@@ -94,8 +95,8 @@ func (l *ledger) resolve(s *slot) {
 	l.updateSize()
 }
 
-// finish sets the outcome of an entry, and removes entries that are too old or too
-// many. The caller holds the ledger's lock.
+// finish sets the outcome of an entry, and removes entries that are too old or exceed
+// the limit on their number. The caller holds the ledger's lock.
 func (l *ledger) finish(e *entry, s *slot) {
 	close(e.resolved)
 	if s.fate == unwritten {

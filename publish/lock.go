@@ -81,7 +81,7 @@ var ErrLockLost = errors.New("the lock on the topics is lost: Kafka has received
 
 // The time limits of a [Lock].
 const (
-	sessionTime   = 10 * time.Second // without a heartbeat, after which the lock is lost; brokers allow 6 s to 30 min
+	sessionTime   = 10 * time.Second // time without a heartbeat after which the lock is lost; brokers allow 6 s to 30 min
 	heartbeatTime = time.Second      // between two heartbeats
 	joinTime      = 2 * sessionTime  // for the answer to a join request, which waits for the other members
 	acquireTime   = 2 * time.Minute  // to find the coordinators and acquire the lock
@@ -150,7 +150,7 @@ type memberMetadata struct {
 
 // assignment is the same for every member of the group.
 type assignment struct {
-	Member string `json:"member"` // which holds the lock
+	Member string `json:"member"` // the member that holds the lock
 	LockHolder
 }
 
@@ -196,8 +196,8 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 // lockProtocol is the group's protocol and protocol type.
 const lockProtocol = "tollbridge-lock"
 
-// sync returns the holder of the lock. The group's leader decides: the member that
-// already holds the lock, else itself.
+// sync returns the holder of the lock. The group's leader decides: the holder is the
+// member that already holds the lock, or else the leader itself.
 func (l *Lock) sync(ctx context.Context, joined *joingroup.Response) (granted assignment, again bool, err error) {
 	q := &syncgroup.Request{GroupID: l.name, GenerationID: l.generation, MemberID: l.member, ProtocolType: lockProtocol, ProtocolName: lockProtocol}
 	if joined.LeaderID == l.member {
@@ -342,8 +342,8 @@ func firstError(r *addpartitionstotxn.Response) (code int16) {
 	return code
 }
 
-// operationNotAttempted is Kafka's error code for the other partitions of a request of which
-// one failed.
+// operationNotAttempted is Kafka's error code for the partitions of a request that were
+// not attempted because another one failed.
 const operationNotAttempted kafkago.Error = 55
 
 // The kinds of [coordinator].
@@ -381,7 +381,7 @@ func callCoordinator[R protocol.Message](ctx context.Context, c *coordinator, wi
 				c.disconnect()
 			}
 		}
-		var refused kafkago.Error // by the broker that was asked for the coordinator
+		var refused kafkago.Error // the error code of the broker that was asked for the coordinator
 		if errors.As(err, &refused) && !coordinatorRetriable(refused) {
 			return answer, refused, nil
 		}

@@ -5,8 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the producer's Prometheus metrics. The values of the label cause are Kafka's
-// names of errors, and words of ours.
+// metrics are the producer's Prometheus metrics. The values of the label cause are
+// Kafka's names of errors, and words of tollbridge.
 type metrics struct {
 	records, bytes, request prometheus.Histogram
 	retries, refusals       *prometheus.CounterVec

@@ -14,11 +14,11 @@ import (
 // topic holds the metadata of a topic.
 type topic struct {
 	name       string
-	limit      atomic.Int64                 // its max.message.bytes, or Kafka's default where that is not known
-	limitKnown atomic.Bool                  // limit is the topic's own
+	limit      atomic.Int64                 // the topic's max.message.bytes, or Kafka's default if that is not known
+	limitKnown atomic.Bool                  // limit was read from the topic
 	parts      atomic.Pointer[[]*partition] // nil: not known yet
 	everSeen   []*partition                 // all partitions that were ever in the metadata; the cluster's lock guards it
-	err        atomic.Pointer[error]        // why its last metadata could not be used; nil: it could
+	err        atomic.Pointer[error]        // why the last metadata of the topic could not be used; nil if it could
 }
 
 func (t *topic) setError(err error) { t.err.Store(&err) }
@@ -34,15 +34,16 @@ type partition struct {
 
 	mu       sync.Mutex
 	queue    []*batch
-	leader   *broker // nil: not known
+	leader   *broker // nil if it is not known
 	enqueued bool    // it is in its leader's list of partitions with a batch to send
-	paused   bool    // it backs off before its next attempt
+	paused   bool    // the partition backs off before its next attempt
 
 	id       producerID // the zero value: none yet
 	sequence int32      // of the next batch
 
-	// Since when there is no leader, and since when the oldest record waits whose
-	// attempts fail, until the next acknowledgement. Zero: no such problem.
+	// leaderlessSince is the time since when the partition has no leader. failingSince is
+	// the time since when the oldest record with failed attempts waits; an
+	// acknowledgement ends that. Zero: no such problem.
 	leaderlessSince, failingSince time.Time
 	lastError                     error
 }
@@ -55,8 +56,8 @@ func (p *partition) checkAvailable(now time.Time) error {
 	return p.unavailableReason(now)
 }
 
-// unavailableReason returns why the partition cannot be written to, if that has lasted
-// for [Config.Patience]; else nil. Problems that follow each other count as one: a batch
+// unavailableReason returns why the partition cannot be written to if that has lasted
+// for [Config.Patience], or nil. Problems that follow each other count as one: a batch
 // whose attempts failed gets no extra time when the leader is lost as well. The caller
 // holds the lock.
 func (p *partition) unavailableReason(now time.Time) error {
@@ -181,9 +182,9 @@ func (p *partition) removeAbandoned() bool {
 	return true
 }
 
-// logReaderFor returns the log reader if it should resolve the batch: the outcome of the
-// batch is unknown, all of its callers have left, and the reader follows the topic. Else
-// it returns nil.
+// logReaderFor returns the log reader if it should resolve the batch: the outcome of
+// the batch is unknown, all of its callers have left, and the reader follows the topic.
+// Otherwise it returns nil.
 func (p *partition) logReaderFor(b *batch) *LogReader {
 	log := p.cluster.logReader.Load()
 	if log == nil || !b.unknown || !(*log).Follows(p.topic.name) {
@@ -219,7 +220,7 @@ func (p *partition) resolveFromLog(b *batch, log LogReader) bool {
 			p.finishSlot(s, unwritten, errDeadline)
 		}
 	}
-	p.discardProducerID() // its sequence may have been used
+	p.discardProducerID() // its sequence number may have been used
 	p.failingSince, p.lastError = time.Time{}, nil
 	return true
 }
@@ -334,7 +335,8 @@ func (p *partition) finishSlot(s *slot, f fate, err error) {
 	p.cluster.ledger.resolve(s)
 }
 
-// retryLater sends the batch again after a back-off; after the first attempt, at once.
+// retryLater sends the batch again: at once after the first attempt, else after a
+// back-off.
 func (p *partition) retryLater(b *batch) {
 	if b.attempts <= 1 {
 		return // at once
@@ -419,8 +421,8 @@ func (p *partition) finishBatch(b *batch, f fate, err error) {
 	}
 }
 
-// finishIndeterminate finishes a batch that may be in the log, when no answer can ever
-// tell. The ledger makes Publish refuse its redeliveries as long as it remembers them.
+// finishIndeterminate finishes a batch that may be in the log, if no answer can tell
+// any more. As long as the ledger has its records, Publish refuses their redeliveries.
 func (p *partition) finishIndeterminate(b *batch, err error) {
 	p.cluster.metrics.lost.Add(float64(len(b.slots)))
 	p.finishBatch(b, indeterminate, unavailable(p, err))
@@ -466,8 +468,9 @@ func (p *partition) failWaiters(now time.Time) {
 	}
 }
 
-// setLeader sets the leader; nil is none, and why says so. A request in flight to the
-// former leader is cut off: its answer would come too late.
+// setLeader sets the leader. If it is nil there is none, and why gives the reason. A
+// request in flight to the former leader is cut off, because its answer would come too
+// late.
 func (p *partition) setLeader(b *broker, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -494,8 +497,8 @@ func unavailable(p *partition, why error) error {
 	return fmt.Errorf("%w: topic %s, partition %d: %w", kafka.ErrUnavailable, p.topic.name, p.number, why)
 }
 
-// returnUnsent returns a batch to the partition that was collected for a request and not
-// sent. It is collected again after wait.
+// returnUnsent returns to the partition a batch that was collected for a request but
+// not sent. It is collected again after wait.
 func (p *partition) returnUnsent(b *batch, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

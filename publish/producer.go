@@ -136,7 +136,7 @@ type Producer struct {
 // [Producer.Ready].
 func NewProducer(c Config) *Producer { return &Producer{cluster: newCluster(c.withDefaults())} }
 
-// LogReader tells which records are in the topics, whoever wrote them.
+// LogReader finds records in the topics, whichever process wrote them.
 type LogReader interface {
 	// Follows reports whether the reader consumes a topic.
 	Follows(topic string) bool
@@ -147,8 +147,8 @@ type LogReader interface {
 }
 
 // SetLogReader makes the producer resolve batches with unknown outcome, once their
-// callers have left, by reading the log instead of sending them again. It is needed
-// where other replicas write the same records.
+// callers have left, by reading the log instead of sending them again. It is needed if
+// other replicas write the same records.
 func (p *Producer) SetLogReader(l LogReader) { p.cluster.logReader.Store(&l) }
 
 // Ready returns nil if the topics exist, each partition has a leader, and Kafka has
@@ -245,7 +245,7 @@ func (k *cluster) countRefusal(err error) error {
 	return err
 }
 
-// enqueue adds each record that the ledger does not know to the open batch of its
+// enqueue adds each record that is not in the ledger to the open batch of its
 // partition. It adds none if one of them is known in advance to fail.
 func (p *Producer) enqueue(ctx context.Context, c *call) error {
 	k := p.cluster
@@ -277,7 +277,7 @@ func (p *Producer) enqueue(ctx context.Context, c *call) error {
 				continue
 			}
 		}
-		if len(parts) > 1 { // all records or none, as far as that can be known in advance
+		if len(parts) > 1 { // all or none, as far as that can be known in advance
 			if err := q.checkAvailable(now); err != nil {
 				return unavailable(q, err)
 			}
@@ -331,7 +331,7 @@ func (k *cluster) partition(ctx context.Context, r *kafka.Record) (*partition, e
 }
 
 // size returns the bytes to reserve for a record, or an error if the record is larger
-// than its topic allows. With compression, or where the topic's limit is not known, it
+// than its topic allows. With compression, or if the topic's limit is not known, it
 // returns no error: the broker decides.
 func (p *partition) size(r *kafka.Record) (int64, error) {
 	n := int64(recordSize(r, 0, 0) + recordRoom)

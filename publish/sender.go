@@ -32,12 +32,12 @@ type broker struct {
 	ready   []*partition
 	conn    *kafka.Conn
 
-	failingSince   optionalTime // since when the broker cannot be reached
+	failingSince   optionalTime // the time since when the broker cannot be reached
 	requestSentAt  optionalTime // when the request in flight was sent
-	throttledUntil optionalTime // until when the broker accepts no request, because a client quota is used up
+	throttledUntil optionalTime // the time until which the broker accepts no request, because a client quota is used up
 
-	// Used by the sender's goroutine alone.
-	attempts int       // failed in a row
+	// Only the sender's goroutine uses these fields.
+	attempts int       // number of consecutive failed attempts to connect
 	retryAt  time.Time // no request before then
 	sent     []sentBatch
 	readers  []bytes.Reader
@@ -51,7 +51,7 @@ func (m *optionalTime) set(t time.Time) { m.at.Store(&t) }
 func (m *optionalTime) clear()          { m.at.Store(nil) }
 func (m *optionalTime) isNone() bool    { return m.at.Load() == nil }
 
-// before returns the time if there is one and it is not after limit; else nil.
+// before returns the time if there is one and it is not after limit, or nil.
 func (m *optionalTime) before(limit time.Time) *time.Time {
 	if t := m.at.Load(); t != nil && !t.After(limit) {
 		return t
@@ -83,9 +83,9 @@ func (b *broker) signal() {
 	}
 }
 
-// unresponsive returns an error if the broker could not be reached, or did not answer
-// the request in flight, since limit or longer, or if it throttles the producer for
-// longer than [Config.Patience].
+// unresponsive returns an error if since limit or longer the broker could not be
+// reached or has not answered the request in flight, or if it throttles the producer
+// for longer than [Config.Patience].
 func (b *broker) unresponsive(limit time.Time) error {
 	since := b.failingSince.before(limit)
 	if since == nil {
@@ -122,7 +122,7 @@ func (b *broker) run(ctx context.Context) {
 			return
 		}
 		for b.send(ctx) {
-			runtime.Gosched() // lets the callers just answered join the next request
+			runtime.Gosched() // lets the callers that were just answered join the next request
 		}
 		wait := time.Until(b.retryAt)
 		if other := b.cluster.ids.retryIn(); wait <= 0 || other > 0 && other < wait {
@@ -167,9 +167,9 @@ func (b *broker) send(ctx context.Context) bool {
 	return true
 }
 
-// throttle delays the next request by the time that the broker asks for. The broker would
-// not read a request before: the request would wait in the socket, and be written long
-// after the callers were refused and the connection was closed.
+// throttle delays the next request by the time that the broker asks for. The broker
+// would not read a request before that: the request would wait in the socket, and be
+// written long after its callers were refused and the connection was closed.
 // https://cwiki.apache.org/confluence/x/OCngB (KIP-219)
 func (b *broker) throttle(d time.Duration) {
 	if d == 0 {
@@ -203,7 +203,7 @@ func (b *broker) currentProducerID() (producerID, bool) {
 	if err == nil {
 		return id, true
 	}
-	b.cluster.wakeBrokers() // so that any broker's sender may request it next time
+	b.cluster.wakeBrokers() // any broker's sender may request an id next time
 	wait := max(ids.retryIn(), kafka.ProducerIDMinBackoff)
 	b.sent = slices.DeleteFunc(b.sent, func(f sentBatch) bool {
 		back := broken || needs(f)
@@ -251,8 +251,9 @@ func (b *broker) disconnect() {
 	}
 }
 
-// connectionFailed closes a connection that did not answer. The first attempt to connect again
-// is at once, unless no connection answers: then their pace is that of [broker.failed].
+// connectionFailed closes a connection on which no answer came. The next attempt to
+// connect is made at once if a request was answered since the previous failure,
+// otherwise after the back-off of recordConnectFailure.
 func (b *broker) connectionFailed(err error) {
 	b.disconnect()
 	b.recordConnectFailure(time.Now(), err)
@@ -285,7 +286,7 @@ func (b *broker) collect() {
 	for _, p := range ready {
 		fits := room
 		if len(b.sent) == 0 {
-			fits = int(^uint(0) >> 1) // one is always sent
+			fits = int(^uint(0) >> 1) // the first batch is always sent
 		}
 		if t := p.nextBatch(b, fits); t != nil {
 			b.sent = append(b.sent, sentBatch{part: p, batch: t})
@@ -322,7 +323,7 @@ func (b *broker) topic(name string) *rawproduce.RequestTopic {
 			return &all[i]
 		}
 	}
-	if n := len(all); n < cap(all) { // with the partitions' memory of an earlier request
+	if n := len(all); n < cap(all) { // reuses the memory of an earlier request
 		all = all[:n+1]
 		all[n] = rawproduce.RequestTopic{Topic: name, Partitions: all[n].Partitions[:0]}
 	} else {

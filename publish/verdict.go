@@ -15,10 +15,10 @@ const (
 	unknown       verdict = iota
 	written               // on all in-sync replicas
 	retriable             // not appended; another attempt may succeed
-	splittable            // not appended, because of one record or of the total size: its records are tried one by one
-	fatal                 // not appended; every other attempt fails, too
+	splittable            // not appended, because of one record or of the total size: the records are sent one by one
+	fatal                 // not appended; every other attempt would fail too
 	outOfSequence         // not appended: the sequence number is not the one that the log expects of the producer id
-	fenced                // refused before the broker checked whether it has the batch: the producer id is no longer valid
+	fenced                // refused before the broker checked whether it has the batch, because the producer id is no longer valid
 )
 
 // verdicts has the error codes with a definite meaning; every other code is [unknown].
@@ -55,8 +55,8 @@ var verdicts = map[kafkago.Error]verdict{
 	kafkago.InvalidTransactionState:  fenced,
 }
 
-// classify returns the verdict for an error code of a produce response. The parameter
-// before says whether the outcome of an earlier attempt is unknown.
+// classify returns the verdict on an error code of a produce response. before says
+// whether the outcome of an earlier attempt is unknown.
 func classify(code kafkago.Error, before bool) verdict {
 	if code == kafkago.DuplicateSequenceNumber && !before {
 		return outOfSequence // never sent before: the log has another batch with this sequence
