@@ -16,7 +16,7 @@ type local struct {
 	references  map[string]string     // reference key -> merchant_transaction_id
 	newest      localRows[newest]     // by merchant_transaction_id
 	terminal    localRows[terminalStates]
-	writes      []localWrite // not handed to the follower yet
+	writes      []localWrite // not yet passed to the follower
 }
 
 func newLocal() local {
@@ -33,8 +33,8 @@ type localEvent struct {
 	merchant, terminalKey string
 }
 
-// localWrite is a record that this process published, so that the follower need
-// not fetch it: an event or, if that has no id, a reference.
+// localWrite is a record that this process published, so that the follower need not
+// fetch it: an event or, if the event has no id, a reference.
 type localWrite struct {
 	event                   schemas.Event
 	referenceKey, reference string
@@ -48,7 +48,7 @@ type localRows[T any] map[string]struct {
 	events int
 }
 
-// add sets the row of a key for one more event. An empty key is ignored.
+// add sets the row of a key for one more event. It ignores an empty key.
 func (l localRows[T]) add(key string, row T) {
 	if key != "" {
 		entry := l[key]
@@ -57,7 +57,7 @@ func (l localRows[T]) add(key string, row T) {
 	}
 }
 
-// release counts one event of a key as stored, and drops the row after the last.
+// release counts one event of a key as stored, and drops the row with the last one.
 func (l localRows[T]) release(key string) {
 	entry, ok := l[key]
 	if entry.events--; entry.events > 0 {
@@ -112,8 +112,7 @@ func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
 	return writes, offsets
 }
 
-// confirm drops from memory what the store now has, and brings the caches up to
-// date.
+// confirm drops from memory what the store has now, and updates the caches.
 func (h *History) confirm(events []schemas.Event, references []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
