@@ -174,7 +174,7 @@ func parseConfig(b []byte, cfg *config) error {
 		return errors.New(plainYAMLError(strings.Join(t.Errors, "\n")))
 	}
 	if err == nil && !errors.Is(d.Decode(new(any)), io.EOF) {
-		return errors.New("there is a second document after '---'; nothing would be done by it")
+		return errors.New("there is a second document after '---'; it would be ignored")
 	}
 	return err
 }

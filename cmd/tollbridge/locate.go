@@ -15,7 +15,7 @@ import (
 )
 
 // errNoServer reports that no running server said where the events are.
-var errNoServer = errors.New("no server answers where the events are")
+var errNoServer = errors.New("no server said where the events are")
 
 // locateAt returns a function that asks the server with this admin address for the
 // receipts of the events of ids: see /v1/where. Its errors wrap [errNoServer].

@@ -128,7 +128,7 @@ func usageArgs(c *cobra.Command) {
 		}
 		return usage("%w; see '%s --help'", err, c.CommandPath())
 	}
-	if c.RunE == nil && c.Run == nil { // such a command only has subcommands, and prints them
+	if c.RunE == nil && c.Run == nil { // it has only subcommands: print them
 		c.RunE = func(c *cobra.Command, _ []string) error {
 			_ = c.Help()
 			return usage("'%s' needs one of the commands above", c.CommandPath())
