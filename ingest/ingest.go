@@ -47,7 +47,7 @@ type Config struct {
 	Deadline       time.Duration // from the end of the headers to the response; 0 is [DefaultDeadline]; some processors have a longer one
 
 	// TrustedProxies are the proxies whose X-Forwarded-For and Forwarded headers
-	// are believed. Limits then apply to the addresses that these headers name.
+	// are trusted. Limits then apply to the addresses that these headers name.
 	TrustedProxies []netip.Prefix
 	// HandleEvent selects the listeners that serve POST /v1/handle_event; empty is
 	// [OnAdmin].

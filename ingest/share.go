@@ -84,8 +84,8 @@ func (s *Server) trusts(a netip.Addr) bool {
 // is a trusted proxy, the address in X-Forwarded-For or Forwarded (RFC 7239).
 // Proxies append to these headers, so client reads them from the end, up to the
 // first address that is not a trusted proxy's: the sender could have written what
-// stands before it. A proxy writes one of the two headers and may pass on the
-// other unchanged; if both are present and differ, neither is believed.
+// precedes it. A proxy writes one of the two headers and may pass on the other
+// unchanged; if both are present and differ, neither is trusted.
 func (s *Server) client(r *http.Request) netip.Addr {
 	from := peer(r.RemoteAddr)
 	if !s.trusts(from) {
