@@ -8,12 +8,12 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Consumer reads ranges of partitions, and tells how far it has come. Create one with
+// Consumer reads ranges of partitions, and reports its progress. Create one with
 // [Reader.NewConsumer], set its fields, and call [Consumer.Run] once.
 //
 //	leader ──fetch──▶ chunks ──▶ handler     one goroutine and one connection per leader
 //	   ▲                 │
-//	assigned          a partition failed: find its leader again
+//	assigned          a partition failed: look up its leader
 //	   └──── metadata ◀──┘
 //
 // The file assignment.go has the assignment of partitions to leaders, leader.go the fetches,
@@ -25,10 +25,10 @@ import (
 // may lag. A broker may answer as a follower without saying so, or not know yet that it
 // is no longer the leader. So each request names the leader epoch from the metadata, and
 // a broker in another epoch refuses the request. Beside the fetches, every leader is
-// asked for the metadata each [kafka.LeaderCheckInterval]. If a broker's metadata has a
+// asked for the metadata every [kafka.LeaderCheckInterval]. If a broker's metadata has a
 // newer leader epoch, the partition moves to that leader. Older metadata, from a broker
 // that has not learnt of the new leader yet, does not move the partition back. An older
-// epoch counts only if no broker has shown the newer one for [kafka.LeaderEpochGrace], as
+// epoch is accepted only if no broker has shown the newer one for [kafka.LeaderEpochGrace], as
 // after a topic was deleted and created again.
 type Consumer struct {
 	// KnownOffsets, if set, returns offsets whose records the caller of Run knows
