@@ -1,6 +1,6 @@
 // Package history remembers which events were published, so that each fact is
 // published once, under the merchant's id, and is marked if it is late. Its only
-// source is our own topics: a store in the state directory follows them. A store
+// source is tollbridge's own topics: a store in the state directory follows them. A store
 // that is missing, broken or of another cluster is rebuilt from them.
 //
 //	ingest ──Admit──▶ new events ──▶ Publish ──▶ Done ──▶ memory ─┐
@@ -29,8 +29,8 @@
 // An event is published twice, with the same id, in three cases:
 //
 //   - Two replicas get the same webhook before either has read the other's
-//     record. That takes about [consume.Reader.PollInterval], longer where Kafka is busy,
-//     and the time until Kafka shows the record to consumers.
+//     record. Reading it takes about [consume.Reader.PollInterval], more if Kafka is
+//     busy, after Kafka has made the record visible to consumers.
 //   - The last produce request of a killed process reaches its broker only after
 //     the next process has read that broker's log to the end.
 //   - The last produce request that a replica sent before a partition's leader
@@ -43,7 +43,7 @@
 //     and, where the processor reports one fact by several of its events, for the
 //     fields in which those differ;
 //   - have the same key, and so the same partition, unless the payment's reference
-//     was written at that time, too: then one of the two has the fallback key, and
+//     was also written at that time: then one of the two has the fallback key, and
 //     a correction of it follows, although the other has the merchant's id;
 //   - count as one event for later redeliveries, which get the receipt of the
 //     second.
@@ -54,28 +54,29 @@
 // # One fact, several webhooks
 //
 // An event can have further ids: those that other webhooks of the processor give the
-// same fact ([schemas.Event.Also]), and those of earlier versions. It is known if one of
-// them was published. Its record has the former in a header. If a duplicate has an id
-// more, a record in the topic of references maps that to the event.
+// same fact ([schemas.Event.Also]), and those that earlier versions of tollbridge gave
+// it. The event is known if one of them was published. A header of its record has the
+// ids of the first kind. If a duplicate has one more id, a record in
+// webhooks.references maps that id to the event.
 //
-// The row of an event has the set of its fields. Where a duplicate has one more, the
+// The row of an event has the set of its fields. If a duplicate has one more field, the
 // event's record is read from Kafka, unless it is cached, and a correction is published
-// with the webhook, so that its response says whether Kafka has it. The id of a
-// correction is made of the id of the event or correction that it replaces: of two
+// with the archived duplicate, whose response then says whether Kafka has both. The id
+// of a correction is made from the id of the event or correction that it replaces: of two
 // corrections of one version, for a field and for the key, one is published, and the
-// other follows it with a new id. The last correction has all that was told.
+// other follows it with a new id. The last correction has the fields of all webhooks.
 //
 // # References
 //
-// Every event that has both the processor's id of a payment and the merchant's is
-// a reference: it maps the one to the other. An event without the merchant's id
+// Every event that has both the processor's id of a payment and the merchant's id
+// gives a reference, which maps the first to the second. An event without the merchant's id
 // gets its key through the reference. The first reference of an id counts. A
 // second one is written only by two replicas at the same time; after Kafka has
 // compacted such a pair, a rebuilt store has the second.
 //
 // An event that comes before its reference has the fallback key
 // connector:account:id. Once the reference is known, a correction is published
-// under the merchant's id: a copy of the event, or of its last correction, whose
-// corrects is the id of the first one. Each replica waits a random time before it publishes a correction,
-// and skips it if another replica has published it meanwhile.
+// under the merchant's id: a copy of the event, or of its last correction, whose field
+// corrects has the id of the first event. Each replica waits a random time before it
+// publishes a correction, and skips it if another replica has published it meanwhile.
 package history

@@ -414,8 +414,8 @@ func TestForgetOld(t *testing.T) {
 	}
 }
 
-// TestMemoryIsReleased: memory keeps nothing that the store has, whether the event is
-// confirmed first or read first.
+// TestMemoryIsReleased: memory keeps nothing that the store has, whether memory or the
+// store gets an event first.
 func TestMemoryIsReleased(t *testing.T) {
 	r := newRig(t)
 	s := r.open(t, "")
