@@ -22,7 +22,7 @@ type Record struct {
 func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	r, err := e.Record(traceparent)
 	if err == nil && len(r.Value) > schemas.MostBytes {
-		err = &TooLarge{Err: fmt.Errorf("event %s has %d bytes, and may have %d", e.ID, len(r.Value), schemas.MostBytes)}
+		err = &TooLarge{Err: fmt.Errorf("event %s has %d bytes, want at most %d", e.ID, len(r.Value), schemas.MostBytes)}
 	}
 	if err != nil {
 		return Record{}, err

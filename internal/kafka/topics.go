@@ -109,7 +109,7 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 	var findings []TopicStatus
 	for _, t := range m.Topics {
 		if !slices.Contains(l.All(), t.Name) {
-			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not asked for", client.Addr, t.Name)
+			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not requested", client.Addr, t.Name)
 		}
 		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
 			findings = append(findings, TopicStatus{Topic: t.Name})
@@ -223,11 +223,11 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	if len(mend) > 0 {
 		r, err := client.IncrementalAlterConfigs(ctx, &kafkago.IncrementalAlterConfigsRequest{Resources: mend})
 		if err != nil {
-			return nil, fmt.Errorf("setting the topics' settings: %w", err)
+			return nil, fmt.Errorf("changing the topics' settings: %w", err)
 		}
 		for _, resource := range r.Resources {
 			if resource.Error != nil {
-				return nil, fmt.Errorf("setting the settings of topic %s: %w", resource.ResourceName, resource.Error)
+				return nil, fmt.Errorf("changing the settings of topic %s: %w", resource.ResourceName, resource.Error)
 			}
 		}
 	}
@@ -268,7 +268,7 @@ func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []str
 func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
 	if err != nil {
-		return nil, fmt.Errorf("asking %s where its topics are: %w", client.Addr, err)
+		return nil, fmt.Errorf("asking %s for the replicas of its topics: %w", client.Addr, err)
 	}
 	for _, t := range m.Topics {
 		if t.Error != nil || len(t.Partitions) != l.Partitions {
