@@ -66,7 +66,7 @@ func (s OffsetRange) within(ranges map[consume.Partition]consume.Range, topic st
 		g.To = min(all.To, s.To)
 	}
 	if g.From >= g.To {
-		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them in the range that was asked for", topic, s.Partition, all.From, all.To-1)
+		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them in the range that was requested", topic, s.Partition, all.From, all.To-1)
 	}
 	return map[consume.Partition]consume.Range{p: g}, nil
 }
