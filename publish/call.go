@@ -197,6 +197,6 @@ func (s *slot) checkLedger(ctx context.Context, l *ledger, p *partition, r *kafk
 }
 
 var (
-	errIndeterminate = errors.New("an earlier attempt to write the record was given up: it is not known whether the record is written")
-	errPending       = errors.New("an earlier attempt to write the record is not answered yet")
+	errIndeterminate = errors.New("an earlier attempt to write the record was given up: it is unknown whether the record was written")
+	errPending       = errors.New("an earlier attempt to write the record has not been answered yet")
 )

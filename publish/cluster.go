@@ -38,7 +38,7 @@ type cluster struct {
 	mu               sync.Mutex
 	brokers          map[int32]*broker
 	nextRefresh      *metadataRefresh // starts after the one in progress
-	unreachableSince time.Time        // the time since when no broker answers; zero: a broker answers
+	unreachableSince time.Time        // no broker has answered since then; zero: a broker answers
 
 	control kafka.AnyBroker // used only by refreshLoop
 }
@@ -78,7 +78,7 @@ func (k *cluster) stop() {
 func (k *cluster) reserve(bytes int64) error {
 	if k.pendingBytes.Add(bytes) > k.MaxBytes {
 		k.pendingBytes.Add(-bytes)
-		return fmt.Errorf("%w: %d bytes wait for Kafka already, and at most %d may", kafka.ErrUnavailable, k.pendingBytes.Load(), k.MaxBytes)
+		return fmt.Errorf("%w: %d bytes are waiting for Kafka already, want at most %d", kafka.ErrUnavailable, k.pendingBytes.Load(), k.MaxBytes)
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (k *cluster) unreachable() error {
 	if k.unreachableSince.IsZero() || time.Since(k.unreachableSince) < k.Patience {
 		return nil
 	}
-	return fmt.Errorf("%w: no broker answers since %s", kafka.ErrUnavailable, k.unreachableSince.UTC().Format(time.TimeOnly))
+	return fmt.Errorf("%w: no broker has answered since %s", kafka.ErrUnavailable, k.unreachableSince.UTC().Format(time.TimeOnly))
 }
 
 // applyMetadata updates brokers, topics and leaders. It reports whether every topic

@@ -41,9 +41,9 @@ type partition struct {
 	id       producerID // the zero value: none yet
 	sequence int32      // of the next batch
 
-	// leaderlessSince is the time since when the partition has no leader. failingSince is
-	// the time since when the oldest record with failed attempts waits; an
-	// acknowledgement ends that. Zero: no such problem.
+	// The partition has had no leader since leaderlessSince. The oldest record whose
+	// attempts failed has waited since failingSince, which an acknowledgement clears. The
+	// zero time means that there is no such problem.
 	leaderlessSince, failingSince time.Time
 	lastError                     error
 }
@@ -65,9 +65,9 @@ func (p *partition) unavailableReason(now time.Time) error {
 	past := func(since time.Time) bool { return !since.IsZero() && !since.After(limit) }
 	switch {
 	case p.leader == nil && past(p.leaderlessSince):
-		return fmt.Errorf("it has no leader since %s", p.leaderlessSince.UTC().Format(time.TimeOnly))
+		return fmt.Errorf("it has had no leader since %s", p.leaderlessSince.UTC().Format(time.TimeOnly))
 	case (p.paused || len(p.queue) > 0 && p.queue[0].attempts > 0) && past(p.failingSince):
-		return fmt.Errorf("no record is acknowledged since %s: %w", p.failingSince.UTC().Format(time.TimeOnly), p.lastError)
+		return fmt.Errorf("no record has been acknowledged since %s: %w", p.failingSince.UTC().Format(time.TimeOnly), p.lastError)
 	}
 	if p.id == (producerID{}) {
 		if err := p.cluster.ids.checkAvailable(limit); err != nil {

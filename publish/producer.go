@@ -23,12 +23,12 @@
 // got an error instead, one of these holds for the record:
 //
 //   - It was not sent: it is removed from its batch and never written.
-//   - A broker answered that it did not append it: likewise.
+//   - A broker answered that it did not append it: the same holds.
 //   - It was sent and no answer came: its outcome is unknown. The batch is kept, and
-//     the same bytes are sent again until an answer says what happened. The record may
-//     so be written after its caller was refused. The ledger knows it by its
+//     the same bytes are sent again until an answer says what happened. So the record
+//     may be written after its caller was refused. The ledger knows it by its
 //     [kafka.Record.ID]: a redelivery of it waits for the outcome, gets the receipt of
-//     the first attempt if that was written, and is written anew if it was not.
+//     the first attempt if that was written, and is written if that was not.
 //     Meanwhile the partition accepts no other records, and refuses their callers at
 //     once. If a log reader is set ([Producer.SetLogReader]), a batch whose callers
 //     have all left is not sent again: the producer reads the log to see whether it
@@ -40,7 +40,7 @@
 //
 // The ledger remembers records for [Config.RememberFor], and at most
 // [Config.RememberMax] of them, in memory. If the process is killed, or
-// [Producer.Close] runs out of time, what the ledger knew of refused records is gone.
+// [Producer.Close] runs out of time, the ledger is lost.
 //
 // # Non-obvious
 //

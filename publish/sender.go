@@ -32,9 +32,9 @@ type broker struct {
 	ready   []*partition
 	conn    *kafka.Conn
 
-	failingSince   optionalTime // the time since when the broker cannot be reached
+	failingSince   optionalTime // the broker has been unreachable since then
 	requestSentAt  optionalTime // when the request in flight was sent
-	throttledUntil optionalTime // the time until which the broker accepts no request, because a client quota is used up
+	throttledUntil optionalTime // the broker accepts no request before then, because a client quota is used up
 
 	// Only the sender's goroutine uses these fields.
 	attempts int       // number of consecutive failed attempts to connect
@@ -92,7 +92,7 @@ func (b *broker) unresponsive(limit time.Time) error {
 		since = b.requestSentAt.before(limit)
 	}
 	if since != nil {
-		return fmt.Errorf("broker %d does not answer since %s", b.id, since.UTC().Format(time.TimeOnly))
+		return fmt.Errorf("broker %d has not answered since %s", b.id, since.UTC().Format(time.TimeOnly))
 	}
 	if until := b.throttledUntil.at.Load(); until != nil && time.Until(*until) > b.cluster.Patience {
 		return fmt.Errorf("broker %d accepts no request until %s: the client quota in Kafka is used up", b.id, until.UTC().Format(time.TimeOnly))
