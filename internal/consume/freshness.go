@@ -71,8 +71,8 @@ func (q *partitionState) advanceFreshness() {
 	}
 }
 
-// The replica ids in requests for end offsets. A consumer gets the offset up to which
-// records are committed; the debugging id gets the end of the leader's log.
+// The replica ids in requests for end offsets. A consumer's id gets the offset up to
+// which records are committed; the debugging id gets the end of the leader's log.
 const (
 	consumerReplica  = -1
 	debuggingReplica = -2

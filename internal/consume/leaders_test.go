@@ -140,8 +140,8 @@ func (w *watched) reset() {
 	w.looked.Store(0)
 }
 
-// told reports whether OnError got an error that contains a text.
-func (w *watched) told(text string) bool {
+// reported returns whether OnError got an error that contains a text.
+func (w *watched) reported(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.ContainsFunc(w.errors, func(e string) bool { return strings.Contains(e, text) })
@@ -276,7 +276,7 @@ func TestEpochRefused(t *testing.T) {
 			if w.fresh() {
 				t.Error("the view is fresh, though no broker answers for the partition")
 			}
-			if !w.told("topic payment.captured, partition 0, broker 0: ") {
+			if !w.reported("topic payment.captured, partition 0, broker 0: ") {
 				t.Errorf("OnError got %q", w.errors)
 			}
 			refuses.Store(false)
