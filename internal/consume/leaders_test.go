@@ -140,7 +140,7 @@ func (w *watched) reset() {
 	w.looked.Store(0)
 }
 
-// reported returns whether OnError got an error that contains a text.
+// reported reports whether OnError got an error that contains a text.
 func (w *watched) reported(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

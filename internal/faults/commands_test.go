@@ -33,10 +33,10 @@ var writingCommands = []struct {
 	{"replay", []string{"replay", "--publish", "--rate", "100"}, kafka.Names.Received, "ignored", 400},
 }
 
-// testCommands runs each of the writing commands twice at once, stops the one that
-// writes with SIGSTOP until another has taken over, and continues it. The commands
-// that come second are told which command is writing, and no event is published
-// twice.
+// testCommands starts each of the writing commands twice at the same time, stops the
+// one that writes with SIGSTOP until another run has taken over, and continues it. The
+// commands that do not get the lock must say which command is writing, and no event may
+// be published twice.
 func (g *rig) testCommands(t *testing.T) {
 	g.T = t
 	var all sync.WaitGroup
