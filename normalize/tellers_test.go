@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -267,7 +268,8 @@ func TestTellersNamed(t *testing.T) {
 
 // deliveryIdentities lists, with the reason, the event types whose identity is the id
 // of the processor's event although the payload has the object's id. "*" stands for all
-// event types of a connector.
+// event types of a connector; behind the processor's event type can stand ours, of the
+// only events that the reason is for.
 var deliveryIdentities = map[string]map[string]string{
 	"authorizenet": {
 		"net.authorize.payment.priorAuthCapture.created": attempt,
@@ -291,7 +293,7 @@ var deliveryIdentities = map[string]map[string]string{
 		"charge.refunded": "since API version 2022-11-15 it does not name its refund", "mandate.updated": again,
 		"invoice.payment_failed": attempt, "payment_intent.payment_failed": attempt, "v1.payment_intent.payment_failed": attempt, "setup_intent.setup_failed": attempt,
 		"payment_intent.partially_funded": again, "payment_intent.processing": again, "payment_intent.requires_action": again,
-		"payment_intent.succeeded": again,
+		"payment_intent.succeeded payment.processing": again,
 	},
 	"truelayer": {"*": "one event reports each fact, and its id is the same in every delivery; " + again},
 	"trustly":   {"*": "the notification's id is the same in every delivery, and an order is credited and debited several times"},
@@ -336,9 +338,12 @@ func TestIdentityIsOfTheObject(t *testing.T) {
 			if two.Events[i].ID == e.ID {
 				continue
 			}
-			used[connector+" "+d.ConnectorEventType], used[connector+" *"] = true, true
-			reasons := deliveryIdentities[connector]
-			if reasons["*"] == "" && reasons[d.ConnectorEventType] == "" {
+			reasons, reason := deliveryIdentities[connector], ""
+			for _, key := range []string{"*", d.ConnectorEventType, d.ConnectorEventType + " " + string(e.Type)} {
+				reason = cmp.Or(reason, reasons[key])
+				used[connector+" "+key] = true
+			}
+			if reason == "" {
 				t.Errorf("%s: the identity of %s is the processor's event id; want the object's id, or a reason in deliveryIdentities", file, d.ConnectorEventType)
 			}
 		}
