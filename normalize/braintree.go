@@ -42,6 +42,8 @@ var braintreeTells = Setting{
 	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only notifications that have the transaction do; " +
 		"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it",
 	Values: []string{"disbursements", "transactions"},
+	Unset: "each transaction of a disbursement is payment.captured without an amount, and refunds may be among them: set tells to disbursements if your consumer looks a transaction up before it books it, " +
+		"or to transactions if notifications that have the transaction come to the endpoint",
 }
 
 // braintreeTransactionTypes lists the event types of a transaction, which depend on its
