@@ -194,7 +194,7 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("exit %d, %s", got.code, got.err)
 	}
 	got := tollbridge(t, "", "timeline", "7", "--config", b.config, "--admin", "127.0.0.1:1")
-	if got.code != 0 || !strings.Contains(got.err, "reading the topics, since no server answers") || !strings.Contains(got.out, capture) {
+	if got.code != 0 || !strings.Contains(got.err, "reading the topics, since no server said where the events are") || !strings.Contains(got.out, capture) {
 		t.Errorf("without a server: exit %d, %s%s", got.code, got.out, got.err)
 	}
 	out = b.run(t, 0, "show", dispute)
