@@ -363,7 +363,9 @@ func (f fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		skipped.Outcome, skipped.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
 		return schemas.Event{}, skipped
 	}
-	f.Identity = cmp.Or(f.Identity, payloadIdentity(payload))
+	if f.Identity == "" {
+		f.Identity = payloadIdentity(payload)
+	}
 	d := f.Data
 	d.Connector, d.Endpoint, d.Status = connector, o.Endpoint, f.Type.Status()
 	d.ReceivedAt = o.ReceivedAt.UTC()
