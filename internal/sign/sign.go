@@ -135,7 +135,9 @@ func Dev(connector string) (keys verify.Keys, private string, ok bool) {
 	if private = s.Private; private == "" {
 		private = s.Dev.Secrets[0].Value
 	}
-	return s.Dev, private, true
+	keys = s.Dev
+	keys.Secrets, keys.Settings = slices.Clone(keys.Secrets), maps.Clone(keys.Settings) // the caller may change them
+	return keys, private, true
 }
 
 // secret returns dev keys with one secret and settings, given as names and

@@ -75,3 +75,23 @@ func TestEmptySecret(t *testing.T) {
 		}
 	}
 }
+
+// TestDevIsCopied changes the keys that Dev returns, and wants those of the next call
+// unchanged.
+func TestDevIsCopied(t *testing.T) {
+	keys, _, _ := sign.Dev("square")
+	want := keys.Secrets[0].Value
+	keys.Secrets[0].Value = "changed"
+	for name := range keys.Settings {
+		keys.Settings[name] = "changed"
+	}
+	keys, private, _ := sign.Dev("square")
+	if keys.Secrets[0].Value != want || private != want {
+		t.Errorf("the secret is %q and %q, want %q", keys.Secrets[0].Value, private, want)
+	}
+	for name, value := range keys.Settings {
+		if value == "changed" {
+			t.Errorf("the setting %s is changed", name)
+		}
+	}
+}
