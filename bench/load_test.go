@@ -211,6 +211,9 @@ var webhookTypes = []string{"payment_intent.processing", "payment_intent.amount_
 // received is how much of the payment was captured at each of these webhooks, in cents.
 var received = []int{0, 0, 1099}
 
+// statuses are the statuses of each payment by then.
+var statuses = []string{"processing", "requires_capture", "succeeded"}
+
 // writer makes webhooks of payments that no other writer makes.
 type writer struct {
 	id     string
@@ -232,8 +235,8 @@ func (w *writer) next() []byte {
 	}
 	b := fmt.Appendf(make([]byte, 0, w.size), `{"id":"evt_%s%d","object":"event","created":%d,"livemode":true,"type":"%s","data":{"object":{`+
 		`"id":"pi_%[1]s","object":"payment_intent","amount":1099,"amount_capturable":1099,"amount_received":%[6]d,"currency":"eur",`+
-		`"latest_charge":"ch_%[1]s","payment_method_types":["card"],%[5]s"metadata":{"order_id":"%[1]s"`,
-		payment, kind, time.Now().Unix(), webhookTypes[kind], fields, received[kind])
+		`"latest_charge":"ch_%[1]s","payment_method_types":["card"],"status":"%[7]s",%[5]s"metadata":{"order_id":"%[1]s"`,
+		payment, kind, time.Now().Unix(), webhookTypes[kind], fields, received[kind], statuses[kind])
 	return append(fill(b, w.size-len("}}}}")), "}}}}"...)
 }
 
@@ -258,7 +261,7 @@ const intentFields = `"amount_details":{"tip":{}},"application":null,"applicatio
 	`"next_action":null,"on_behalf_of":null,"payment_method":"pm_1PqTb0Bench0001","payment_method_configuration_details":null,` +
 	`"payment_method_options":{"card":{"installments":null,"mandate_options":null,"network":null,"request_three_d_secure":"automatic"}},` +
 	`"processing":null,"receipt_email":null,"review":null,"setup_future_usage":null,"shipping":null,"source":null,"statement_descriptor":null,` +
-	`"statement_descriptor_suffix":null,"status":"succeeded","transfer_data":null,"transfer_group":null,`
+	`"statement_descriptor_suffix":null,"transfer_data":null,"transfer_group":null,`
 
 // asLoad runs the load generator if this process was started as one.
 func asLoad() {
