@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,8 +120,7 @@ func (f tailFlags) ranges(ctx context.Context, s kafkaSession) (map[consume.Part
 		return nil, err
 	}
 	if f.key != "" {
-		number := kafka.PartitionOf([]byte(f.key), len(partitions)/len(topics))
-		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != number })
+		partitions = lookup.PartitionsOf(partitions, f.key)
 	}
 	var ranges map[consume.Partition]consume.Range
 	if from.IsZero() {

@@ -168,7 +168,7 @@ func (s *explaining) read(ctx context.Context, allPartitions bool, topics []stri
 		return err
 	}
 	if !allPartitions {
-		partitions = partitionsOf(partitions, maps.Keys(s.keys))
+		partitions = PartitionsOf(partitions, slices.Collect(maps.Keys(s.keys))...)
 	}
 	ranges, err := s.Reader.Bounds(ctx, partitions)
 	if err == nil && !s.From.IsZero() && topics[0] != s.Names.References() {

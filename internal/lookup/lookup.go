@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -208,7 +207,7 @@ func (s *search) scan(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	wanted := partitionsOf(all, slices.Values(ids))
+	wanted := PartitionsOf(all, ids...)
 	return s.each(ctx, func(p consume.Partition) bool { return slices.Contains(wanted, p) }, func(r consume.Record) {
 		if _, ours := s.ids[string(r.Key)]; !ours {
 			return
@@ -221,16 +220,16 @@ func (s *search) scan(ctx context.Context, ids []string) error {
 	})
 }
 
-// partitionsOf returns those of all partitions in which records with the keys are. The
+// PartitionsOf returns those of all partitions in which records with the keys are. The
 // topics may have different numbers of partitions: the server does not start then, but
 // a command still finds their records.
-func partitionsOf(all []consume.Partition, keys iter.Seq[string]) []consume.Partition {
+func PartitionsOf(all []consume.Partition, keys ...string) []consume.Partition {
 	count := map[string]int{}
 	for _, p := range all {
 		count[p.Topic]++
 	}
 	wanted := map[consume.Partition]bool{}
-	for key := range keys {
+	for _, key := range keys {
 		for topic, n := range count {
 			wanted[consume.Partition{Topic: topic, Number: kafka.PartitionOf([]byte(key), n)}] = true
 		}

@@ -18,7 +18,7 @@ func TestPartitionsOf(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"order-1", "order-2", "stripe::pi_1"} {
-		got := partitionsOf(all, slices.Values([]string{key}))
+		got := PartitionsOf(all, key)
 		for topic, n := range map[string]int{"payment.captured": 12, "webhooks.received": 5, "webhooks.references": 1} {
 			if want := (consume.Partition{Topic: topic, Number: kafka.PartitionOf([]byte(key), n)}); !slices.Contains(got, want) {
 				t.Errorf("%s: got %v, want it to include %v", key, got, want)

@@ -2,7 +2,6 @@ package lookup
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +37,7 @@ func EachReference(ctx context.Context, reader *consume.Reader, names kafka.Name
 	}
 	connector, rest, _ := strings.Cut(id, ":")
 	if _, known := verify.Lookup(connector); known && strings.Contains(rest, ":") {
-		number := kafka.PartitionOf([]byte(id), len(partitions))
-		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != number })
+		partitions = PartitionsOf(partitions, id)
 	}
 	ranges, err := reader.Bounds(ctx, partitions)
 	if err != nil {
