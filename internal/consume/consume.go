@@ -118,6 +118,15 @@ func (r *Reader) Bounds(ctx context.Context, partitions []Partition) (map[Partit
 	}, func(o kafkago.PartitionOffsets) Range { return Range{o.FirstOffset, o.LastOffset} })
 }
 
+// TopicBounds returns the first offset and the end offset of each partition of topics.
+func (r *Reader) TopicBounds(ctx context.Context, topics ...string) (map[Partition]Range, error) {
+	partitions, err := r.Partitions(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	return r.Bounds(ctx, partitions)
+}
+
 // Since returns the range of each partition from the first record at or after a time to
 // the current end offset.
 func (r *Reader) Since(ctx context.Context, partitions []Partition, at time.Time) (map[Partition]Range, error) {

@@ -76,11 +76,7 @@ func (l *Letter) hasID(id string) bool {
 // received. It returns an error if an id of the filter matches no letter. progress,
 // if it is not nil, is called with the number of records read so far and of all.
 func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filter, progress func(done, all int64)) ([]*Letter, error) {
-	partitions, err := reader.Partitions(ctx, names.Dead())
-	if err != nil {
-		return nil, err
-	}
-	ranges, err := reader.Bounds(ctx, partitions)
+	ranges, err := reader.TopicBounds(ctx, names.Dead())
 	if err != nil {
 		return nil, err
 	}

@@ -215,11 +215,7 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 // readPublished reads every event of the topics, because a webhook in the range may be
 // the redelivery of a much older event.
 func (r *run) readPublished(ctx context.Context) error {
-	partitions, err := r.Reader.Partitions(ctx, r.Events.Events()...)
-	if err != nil {
-		return err
-	}
-	ranges, err := r.Reader.Bounds(ctx, partitions)
+	ranges, err := r.Reader.TopicBounds(ctx, r.Events.Events()...)
 	if err != nil {
 		return err
 	}
@@ -254,11 +250,7 @@ func (r *run) readPublished(ctx context.Context) error {
 // id today. Another webhook of the same fact gives only today's id, and may be read
 // before the event's own webhook.
 func (r *run) readIDs(ctx context.Context) error {
-	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
-	if err != nil {
-		return err
-	}
-	ranges, err := r.Reader.Bounds(ctx, partitions)
+	ranges, err := r.Reader.TopicBounds(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
 	if err != nil {
 		return err
 	}

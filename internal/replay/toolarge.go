@@ -76,11 +76,7 @@ func (r *run) archiveTooLarge(ctx context.Context) error {
 
 // deadLetters returns the ids of the webhooks in webhooks.dead: see [webhook.Archived.ID].
 func (r *run) deadLetters(ctx context.Context) (map[string]bool, error) {
-	partitions, err := r.Reader.Partitions(ctx, r.Events.Dead())
-	if err != nil {
-		return nil, err
-	}
-	ranges, err := r.Reader.Bounds(ctx, partitions)
+	ranges, err := r.Reader.TopicBounds(ctx, r.Events.Dead())
 	if err != nil {
 		return nil, err
 	}

@@ -59,11 +59,7 @@ func (r reader) bounds(ctx context.Context, names kafka.Names) (map[consume.Part
 	for _, t := range schemas.Types() {
 		topics = append(topics, names.Event(t))
 	}
-	partitions, err := c.Partitions(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	return c.Bounds(ctx, partitions)
+	return c.TopicBounds(ctx, topics...)
 }
 
 // read returns the records that were written since the reader was made. It waits until
