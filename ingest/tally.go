@@ -61,10 +61,10 @@ func newTally(e *webhook.Endpoint, now time.Time) *tally {
 
 // label returns an event type if the connector names it, else [otherType].
 func (t *tally) label(event string) string {
-	if slices.ContainsFunc(t.tellers, func(teller normalize.Teller) bool { return teller.Event == event }) {
-		return event
+	if t.teller(event).Event == "" {
+		return otherType
 	}
-	return otherType
+	return event
 }
 
 // add counts an item and returns its label.

@@ -289,8 +289,9 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	positions := map[string]position{} // of the first item with an event id
 	for i, f := range facts {
 		e, skipped := f.event(connector, payload, o)
+		ids := e.IDs()
 		if skipped == nil {
-			for _, id := range e.IDs() {
+			for _, id := range ids {
 				if first, ok := positions[id]; ok {
 					skipped = r.merge(first.event, first.item, e)
 					break
@@ -305,7 +306,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 			skipped.Item = i
 			r.Skipped = append(r.Skipped, *skipped)
 		default:
-			for _, id := range e.IDs() {
+			for _, id := range ids {
 				positions[id] = position{i, len(r.Events)}
 			}
 			r.Events = append(r.Events, e)

@@ -206,6 +206,9 @@ func (h *History) readContent(ctx context.Context, k known) (e schemas.Event, er
 
 // merge returns the events, with those that have an id in common merged into one.
 func merge(events []schemas.Event) []schemas.Event {
+	if len(events) < 2 { // nearly every webhook
+		return events
+	}
 	var all []schemas.Event
 	indexes := map[string]int{} // by id
 	for _, e := range events {
