@@ -20,7 +20,7 @@ import (
 // outside:
 //
 //	/metrics            for Prometheus
-//	/healthz            200 while the process runs
+//	/healthz, /livez    200 while the process runs
 //	/readyz             200 while webhooks can be acknowledged; warnings in its body
 //	/v1/where?id=…      the receipts of a payment's events: a [history.Place]
 //	/v1/event_types     which event types came to each endpoint: [EventTypes]
@@ -35,7 +35,9 @@ func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e.HideBanner, e.HidePort = true, true
 	e.Pre(s.knownHost)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{})))
-	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	for _, path := range []string{"/healthz", "/livez"} {
+		e.GET(path, func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	}
 	e.GET("/readyz", s.readyz)
 	e.GET("/v1/where", s.where)
 	e.GET("/v1/event_types", s.eventTypes)

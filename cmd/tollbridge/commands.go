@@ -43,7 +43,7 @@ multiple of the number of brokers.`,
 func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
 	var asJSON bool
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(c)
+		cfg, err := loadKafkaConfig(c)
 		if err != nil {
 			return err
 		}

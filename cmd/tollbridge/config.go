@@ -139,9 +139,27 @@ func kafkaFlags(f *pflag.FlagSet) {
 	f.Int("replication", 0, "replicas of every partition")
 }
 
-// loadConfig reads the file that --config names and applies the flags, including
-// those that were set by environment variables.
-func loadConfig(c *cobra.Command) (config, error) {
+// loadConfig reads the configuration and checks all of it.
+func loadConfig(c *cobra.Command) (config, error) { return loadChecked(c, config.check) }
+
+// loadKafkaConfig reads the configuration and checks what a command needs that only
+// connects to Kafka. It reads no secret of an endpoint.
+func loadKafkaConfig(c *cobra.Command) (config, error) { return loadChecked(c, config.checkKafka) }
+
+func loadChecked(c *cobra.Command, check func(config) error) (config, error) {
+	cfg, err := readConfig(c)
+	if err != nil {
+		return config{}, err
+	}
+	if err := check(cfg); err != nil {
+		return config{}, usageError{err}
+	}
+	return cfg, nil
+}
+
+// readConfig reads the file that --config names and applies the flags, including
+// those that were set by environment variables. It checks no value.
+func readConfig(c *cobra.Command) (config, error) {
 	cfg := defaultConfig()
 	file, _ := c.Flags().GetString("config")
 	if file != "" {
@@ -155,9 +173,6 @@ func loadConfig(c *cobra.Command) (config, error) {
 	}
 	cfg.file = file
 	applyFlags(c.Flags(), &cfg)
-	if err := cfg.check(); err != nil {
-		return config{}, usageError{err}
-	}
 	return cfg, nil
 }
 
@@ -247,29 +262,8 @@ func applyFlags(f *pflag.FlagSet, cfg *config) {
 func (c config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	hostPort := func(name, address string, fixed bool) {
-		_, port, err := net.SplitHostPort(address)
-		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || fixed && n == 0 {
-			wrong("%s: %q is not host:port, such as 127.0.0.1:9092", name, address)
-		}
-	}
-	hostPort("listen", c.Listen, false) // port 0 chooses a free one
-	hostPort("admin", c.Admin, false)
-	if len(c.Kafka.Brokers) == 0 {
-		wrong("kafka.brokers: there is none; want host:port of at least one")
-	}
-	for _, b := range c.Kafka.Brokers {
-		hostPort("kafka.brokers", b, true)
-	}
-	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
-		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
-	}
-	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
-		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
-	}
-	if _, err := c.producer(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, checkHostPort("listen", c.Listen, 0), checkHostPort("admin", c.Admin, 0)) // port 0 chooses a free one
+	errs = append(errs, c.checkKafka())
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}
@@ -286,10 +280,38 @@ func (c config) check() error {
 	if err == nil { // errors that involve several values
 		_, err = ingest.New(server)
 	}
-	if err != nil {
-		errs = append(errs, err)
+	return errors.Join(append(errs, err)...)
+}
+
+// checkHostPort returns an error if address is not host:port, or its port is less than
+// least.
+func checkHostPort(name, address string, least uint64) error {
+	_, port, err := net.SplitHostPort(address)
+	if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n < least {
+		return fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:9092", name, address)
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+// checkKafka returns all errors of the Kafka part of the configuration that can be
+// found without a network.
+func (c config) checkKafka() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(c.Kafka.Brokers) == 0 {
+		wrong("kafka.brokers: there is none; want host:port of at least one")
+	}
+	for _, b := range c.Kafka.Brokers {
+		errs = append(errs, checkHostPort("kafka.brokers", b, 1))
+	}
+	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
+	}
+	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
+		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
+	}
+	_, err := c.producer()
+	return errors.Join(append(errs, err)...)
 }
 
 // server returns the configuration of the HTTP server.
@@ -338,20 +360,25 @@ const (
 
 // endpoints returns the endpoints, and reads their secrets.
 func (c config) endpoints() ([]webhook.Endpoint, error) {
+	return c.eachEndpoint(func(e *webhook.Endpoint, from endpointConfig) (err error) {
+		if e.Keys.Secrets, err = readSecrets(from.Secrets); err != nil {
+			return err
+		}
+		return e.Check()
+	})
+}
+
+// endpointsWithoutSecrets returns the endpoints for commands that verify nothing.
+func (c config) endpointsWithoutSecrets() ([]webhook.Endpoint, error) {
+	return c.eachEndpoint(func(*webhook.Endpoint, endpointConfig) error { return nil })
+}
+
+// eachEndpoint returns the endpoints without secrets, after it called complete with each.
+func (c config) eachEndpoint(complete func(*webhook.Endpoint, endpointConfig) error) ([]webhook.Endpoint, error) {
 	var all []webhook.Endpoint
 	var errs []error
 	for i, e := range c.Endpoints {
-		at := fmt.Sprintf("endpoints[%d] (%s)", i, e.Connector)
 		settings, err := settingTexts(e.Settings)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", at, err))
-			continue
-		}
-		secrets, err := readSecrets(e.Secrets)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", at, err))
-			continue
-		}
 		one := webhook.Endpoint{
 			Connector:      e.Connector,
 			Name:           e.Name,
@@ -359,10 +386,13 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 			URL:            e.URL,
 			PublicURL:      c.PublicURL,
 			MerchantIDKeys: slices.Concat(e.MerchantIDKeys, c.MerchantIDKeys),
-			Keys:           verify.Keys{Secrets: secrets, Settings: settings},
+			Keys:           verify.Keys{Settings: settings},
 		}
-		if err := one.Check(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", at, err))
+		if err == nil {
+			err = complete(&one, e)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("endpoints[%d] (%s): %w", i, e.Connector, err))
 		}
 		all = append(all, one)
 	}

@@ -266,7 +266,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 	}
 	d := dead.Handler{Names: w.names, Publisher: planPublisher{}, By: whoami(), Note: how.note}
 	if d.Endpoints, err = w.endpoints(); err != nil {
-		return err
+		return usageError{err}
 	}
 	if how.publish {
 		producer := publish.NewProducer(w.producer)

@@ -155,6 +155,7 @@ func TestHostile(t *testing.T) {
 		"config check":          none,
 		"soak":                  {{"--count", "1", "--rate", "100"}},
 		"version":               none,
+		"healthcheck":           {nil, {"--admin", server.Addr}},
 		"tail":                  {{"--exit", "--from", "1h"}, {"--exit", "--from", "1h", "--received"}},
 		"timeline":              {{"known", "--scan"}, {hostile, "--scan"}, {hostile}, {event}},
 		"show":                  {{event, "--scan"}, {planted, "--scan"}, {event, "--scan", "--raw"}, {hostile}},

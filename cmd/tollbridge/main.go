@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -75,6 +74,7 @@ variable overrides the configuration file.`,
     --header "Stripe-Signature: …" body.json  find out why a webhook is refused
   tollbridge connectors stripe                which event types to subscribe to`,
 		Args:          knownCommand,
+		Version:       readBuild().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
@@ -87,9 +87,10 @@ variable overrides the configuration file.`,
 	})
 	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
 	root.SetUsageTemplate(strings.ReplaceAll(usage, "for more information about a command", "for more about a command"))
+	root.SetVersionTemplate("tollbridge {{.Version}}\n")
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
-		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(),
+		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(), healthcheckCommand(),
 		tailCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
 		deadCommand(), replayCommand(), rewindCommand(),
 	)
@@ -137,32 +138,6 @@ func usageArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		usageArgs(sub)
 	}
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "tollbridge", version())
-			return err
-		},
-	}
-}
-
-// version returns the version, commit and Go version that the toolchain recorded.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v + " " + info.GoVersion
 }
 
 // level parses a log level.

@@ -295,6 +295,7 @@ func TestLists(t *testing.T) {
 		"schemas":                  "payment.captured",
 		"schemas payment.captured": `"$schema"`,
 		"version":                  "tollbridge ",
+		"--version":                "tollbridge ",
 		"completion bash":          "__tollbridge",
 		"completion zsh":           "#compdef tollbridge",
 		"__complete s":             "send",

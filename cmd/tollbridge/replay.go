@@ -198,7 +198,7 @@ func (q *replayFlags) runIn(c *cobra.Command, w kafkaSession, events kafka.Names
 		ID: time.Now().UTC().Format("20060102T150405.000Z"),
 	}
 	if run.Endpoints, err = w.endpoints(); err != nil {
-		return err
+		return usageError{err}
 	}
 	w.names = events
 	var to history.Publisher = planPublisher{}

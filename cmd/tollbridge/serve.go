@@ -145,7 +145,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		debug.SetGCPercent(gcPercent)
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), readBuild().metric())
 	writing.Metrics, writing.Log = metrics, log
 	var admin *httpServer
 	defer func() {
@@ -177,7 +177,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		return err
 	}
 	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(settings.Endpoints)).
-		Strs("brokers", cfg.Kafka.Brokers).Str("version", version()).Msg("serving")
+		Strs("brokers", cfg.Kafka.Brokers).Stringer("version", readBuild()).Msg("serving")
 	go server.WarnOfSilence(ctx)
 	admin = listen(l.admin, server.Admin(metrics), log)
 	webhooks := listen(server.Listener(l.webhooks), server, log)

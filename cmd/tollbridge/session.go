@@ -19,8 +19,9 @@ func sessionFlags(c *cobra.Command) {
 	f.String("prefix", "", "prefix of the topics' names")
 }
 
-// kafkaSession is a command's configuration and its connection to Kafka. The caller
-// must close the reader.
+// kafkaSession is a command's configuration and its connection to Kafka. Secrets of
+// endpoints are read only if the command calls [config.endpoints]. The caller must
+// close the reader.
 type kafkaSession struct {
 	config
 	producer publish.Config
@@ -29,7 +30,7 @@ type kafkaSession struct {
 }
 
 func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
-	if s.config, err = loadConfig(c); err != nil {
+	if s.config, err = loadKafkaConfig(c); err != nil {
 		return s, err
 	}
 	if s.producer, err = s.config.producer(); err != nil {
