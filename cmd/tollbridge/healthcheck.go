@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +72,11 @@ func askHealth(ctx context.Context, url string) (string, error) {
 	}
 	defer a.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(a.Body, 4<<10))
-	text := string(bytes.TrimSpace(b))
+	var lines []string // with warnings, if there are any
+	for line := range strings.Lines(string(bytes.TrimSpace(b))) {
+		lines = append(lines, oneLine(strings.TrimSpace(line)))
+	}
+	text := strings.Join(lines, "\n")
 	if a.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("%s answered %s: %s", url, a.Status, text)
 	}
