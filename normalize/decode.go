@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // withoutByteOrderMark returns text without the UTF-8 byte order mark that some
@@ -154,4 +158,26 @@ func (o Options) merchantID(in ...metadata) string {
 		}
 	}
 	return ""
+}
+
+// fetched returns the document of that name, KIND/ID, that was fetched for the webhook,
+// and whether there is one.
+func (o Options) fetched(name string) (body []byte, ok bool) {
+	for _, d := range o.Fetched {
+		if d.Name == name && d.Status == http.StatusOK {
+			return d.Body, true
+		}
+	}
+	return nil, false
+}
+
+// fetchedOf returns the fetched documents of a kind, in the order in which they were
+// fetched.
+func (o Options) fetchedOf(kind string) (all []schemas.Fetched) {
+	for _, d := range o.Fetched {
+		if of, _, _ := strings.Cut(d.Name, "/"); of == kind && d.Status == http.StatusOK {
+			all = append(all, d)
+		}
+	}
+	return all
 }

@@ -149,6 +149,9 @@ type Options struct {
 	MerchantIDKeys []string
 	Settings       map[string]string // by [Setting.Name]
 	ReceivedAt     time.Time         // when the webhook was received
+	// Fetched are the answers of the processor's API that belong to the webhook. They are
+	// as trustworthy as a verified payload.
+	Fetched []schemas.Fetched
 	// Unsigned says that nobody verified the payload. Fields that the processor does
 	// not sign are then read where no signed field has the value. Use it to look at
 	// payloads, never for events that are published.

@@ -100,6 +100,11 @@ type Connector struct {
 	Keyless  bool      // the connector verifies with public keys: an endpoint has no secrets
 	Replies  bool      // [Verified.Reply] is the body of the response
 
+	// unsigned returns the payload of a webhook in a form that the processor does not
+	// sign, and whether r has that form. Nil if the processor signs all webhooks. It is
+	// only called for endpoints with an API: see [Keys.API].
+	unsigned func(r Request) (payload []byte, ok bool)
+
 	// check returns an error for a secret or settings that can verify no request, such
 	// as a key that is not hex. Nil accepts all.
 	check func(secret string, k Keys) error
@@ -158,6 +163,10 @@ type Keys struct {
 	Settings map[string]string
 	// Fetched are the public keys of [KeyNeeded] errors, by URL.
 	Fetched map[string][]byte
+	// API says that the caller asks the processor's API about each webhook with
+	// [Verified.Unsigned], and refuses it unless the API vouches for it. Without API, a
+	// webhook that the processor does not sign is refused.
+	API bool
 }
 
 // Secret is one of an endpoint's secrets. An endpoint has several while they are
@@ -175,6 +184,10 @@ type Verified struct {
 	// There is no payload.
 	Handshake bool
 	Reply     []byte // the body of the response to a handshake, or a signed response; nil otherwise
+	// Unsigned says that the processor does not sign this form of its webhooks. Nothing
+	// in Payload is verified: it only says what to ask the processor's API for. It is
+	// false unless [Keys.API] is set.
+	Unsigned bool
 }
 
 // Reason is why a request was refused. Errors wrap it, and logs, metrics and
@@ -198,6 +211,7 @@ const (
 	ErrFuture      Reason = "timestamp_in_future"
 	ErrAlgorithm   Reason = "algorithm_unknown" // signed by an algorithm that the processor does not use
 	ErrKeyUnknown  Reason = "key_unknown"       // signed by a key that is not the processor's
+	ErrObject      Reason = "object_unknown"    // not signed, and the processor's API does not vouch for it: made up, or our key is of another account or mode
 	ErrKeyNotThere Reason = "key_unavailable"   // the public key could not be fetched: the request may be genuine, and the processor should send it again
 )
 
@@ -257,6 +271,14 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 	if c.Covers != CoversBody {
 		r.Body = withoutBOM(r.Body) // no signed field contains it
 	}
+	if k.API && c.unsigned != nil {
+		if payload, ok := c.unsigned(r); ok {
+			return Verified{Payload: payload, Unsigned: true}, nil
+		}
+		if len(k.Secrets) == 0 && !c.Keyless {
+			return Verified{}, fmt.Errorf("%s: %w for webhooks that the processor signs", connector, ErrNoSecret)
+		}
+	}
 	if c.Keyless {
 		v, err := c.verify(r, "", k, now)
 		if err != nil {
@@ -282,7 +304,7 @@ func Verify(connector string, r Request, k Keys, now time.Time) (Verified, error
 // usable returns an error if a secret or a required setting is missing. It is the part
 // of [Check] that is repeated for every request.
 func (c Connector) usable(k Keys) error {
-	if !c.Keyless && len(k.Secrets) == 0 {
+	if !c.Keyless && len(k.Secrets) == 0 && !(k.API && c.unsigned != nil) {
 		return ErrNoSecret
 	}
 	for _, s := range k.Secrets {
@@ -340,6 +362,10 @@ func Check(connector string, k Keys) error {
 
 // Connectors returns the names of the connectors, sorted.
 func Connectors() []string { return slices.Sorted(maps.Keys(connectors)) }
+
+// HasUnsigned reports whether the processor sends a form of webhooks that it does not
+// sign, which its API can vouch for: see [Keys.API].
+func (c Connector) HasUnsigned() bool { return c.unsigned != nil }
 
 // Lookup returns the connector of that name, and whether there is one.
 func Lookup(connector string) (Connector, bool) {

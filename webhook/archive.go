@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
@@ -40,7 +43,18 @@ type Archived struct {
 	// has no body.
 	Handles string `json:"handles,omitempty"`
 	By      string `json:"by,omitempty"` // the user who retried or discarded it
+	// VouchedBy says why a webhook without a signature is believed; empty if it is signed.
+	VouchedBy VouchedBy `json:"vouched_by,omitempty"`
+	// Fetched are the answers of the processor's API for the webhook.
+	Fetched []schemas.Fetched `json:"fetched,omitempty"`
 }
+
+// VouchedBy says who vouches for a webhook that is not signed.
+type VouchedBy string
+
+// VouchedByFetch says that the processor's API knows the object that an unsigned webhook
+// names. The answer is in [Archived.Fetched].
+const VouchedByFetch VouchedBy = "fetch"
 
 // HeaderHandles is the header of a record in webhooks.dead that says what was
 // done about a dead letter: see [Archived.Handles].
@@ -58,7 +72,7 @@ func (a *Archived) texts() []struct {
 	}{
 		{"connector", &a.Connector}, {"endpoint", &a.Endpoint}, {"method", &a.Method}, {"path", &a.Path}, {"query", &a.Query},
 		{"secret", &a.Secret}, {"outcome", (*string)(&a.Outcome)}, {"reason", &a.Reason}, {"traceparent", &a.Trace},
-		{HeaderHandles, &a.Handles}, {"by", &a.By},
+		{HeaderHandles, &a.Handles}, {"by", &a.By}, {"vouched-by", (*string)(&a.VouchedBy)},
 	}
 }
 
@@ -66,6 +80,10 @@ const (
 	headerReceivedAt = "received-at" // RFC 3339
 	headerEventIDs   = "event-ids"   // separated by commas
 	headerHTTP       = "http-"       // before the name of a header of the request
+	// A header with each answer of the processor's API in JSON, without its body, and
+	// after it a header with the exact body.
+	headerFetched     = "fetched"
+	headerFetchedBody = "fetched-body"
 )
 
 // ID returns an id of the webhook, which is the same for each delivery: the
@@ -97,6 +115,10 @@ func (a Archived) Record(key string) schemas.Record {
 			headers = append(headers, schemas.Header{Name: headerHTTP + strings.ToLower(name), Value: value})
 		}
 	}
+	for _, d := range a.Fetched {
+		about, _ := json.Marshal(d) // never fails: it has texts, a number and a time
+		headers = append(headers, schemas.Header{Name: headerFetched, Value: string(about)}, schemas.Header{Name: headerFetchedBody, Value: string(d.Body)})
+	}
 	return schemas.Record{Key: []byte(key), Value: a.Body, Headers: headers}
 }
 
@@ -116,6 +138,14 @@ func ReadArchived(headers []schemas.Header, body []byte) (Archived, error) {
 			a.Header.Add(name, h.Value)
 		} else if h.Name == headerEventIDs && h.Value != "" {
 			a.EventIDs = strings.Split(h.Value, ",")
+		} else if h.Name == headerFetched {
+			var d schemas.Fetched
+			if err := json.Unmarshal([]byte(h.Value), &d); err != nil {
+				return a, fmt.Errorf("not an archived webhook: the header %s: %w", headerFetched, err)
+			}
+			a.Fetched = append(a.Fetched, d)
+		} else if h.Name == headerFetchedBody && len(a.Fetched) > 0 && h.Value != "" {
+			a.Fetched[len(a.Fetched)-1].Body = []byte(h.Value)
 		}
 	}
 	c, _ := verify.Lookup(a.Connector)
@@ -133,9 +163,27 @@ func (a Archived) Is(e Endpoint) bool {
 }
 
 // JudgeArchived verifies and normalises an archived webhook with today's code, as
-// of the time when it was received.
+// of the time when it was received. It reads what the processor's API answered then from
+// the archive, and asks nobody.
 func (e Endpoint) JudgeArchived(ctx context.Context, k *verify.Keyring, a Archived) Verdict {
 	address := &url.URL{Path: a.Path, RawQuery: a.Query}
 	r := verify.Request{Method: a.Method, URL: e.Address(address), Header: a.Header, Body: a.Body, Archived: true}
-	return e.Judge(ctx, k, r, a.ReceivedAt)
+	keys := e.Keys
+	keys.API = a.VouchedBy == VouchedByFetch
+	v, err := k.Verify(ctx, e.Connector, r, keys, a.ReceivedAt)
+	if err != nil {
+		return Verdict{Err: err}
+	}
+	if v.Handshake {
+		return Verdict{Verified: v}
+	}
+	if err := ctx.Err(); err != nil {
+		return Verdict{Err: err}
+	}
+	var api fetch.API
+	if e.API != nil {
+		api = *e.API
+	}
+	err = fetch.Belongs(e.Connector, e.fetchable(v, r), api, a.Fetched)
+	return e.conclude(v, a.Fetched, err, a.ReceivedAt)
 }

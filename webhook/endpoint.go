@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -22,6 +23,11 @@ type Endpoint struct {
 	URL, PublicURL string
 	Keys           verify.Keys
 	MerchantIDKeys []string // see [normalize.Options]
+	// API is the processor's API, which is asked for what webhooks only name. Nil asks
+	// nobody.
+	API *fetch.API
+	// Fetcher asks the API. Nil is a client that all such endpoints share.
+	Fetcher *fetch.Client
 }
 
 // Path returns the path of the endpoint's URL.
@@ -51,8 +57,15 @@ func (e Endpoint) Check() error {
 	if e.Keys.Settings["tolerance_seconds"] == "off" {
 		return fmt.Errorf("endpoint %s: tolerance_seconds: off is only for `tollbridge inspect`: a server would accept old requests that somebody sends again", e.ID())
 	}
-	if err := verify.Check(e.Connector, e.Keys); err != nil {
+	keys := e.Keys
+	keys.API = e.API != nil
+	if err := verify.Check(e.Connector, keys); err != nil {
 		return fmt.Errorf("endpoint %s: %w", e.ID(), err)
+	}
+	if e.API != nil {
+		if err := fetch.Check(e.Connector, *e.API); err != nil {
+			return fmt.Errorf("endpoint %s: %w", e.ID(), err)
+		}
 	}
 	known := Settings(e.Connector)
 	for name := range e.Keys.Settings {
@@ -86,7 +99,8 @@ func (e Endpoint) checkValues() error {
 }
 
 // Warnings returns a warning for each setting that is not set although its
-// default is wrong for most merchants.
+// default is wrong for most merchants, and for an API that is not configured although
+// events lack the most important without it.
 func (e Endpoint) Warnings() []string {
 	var all []string
 	n, _ := normalize.Lookup(e.Connector)
@@ -94,6 +108,9 @@ func (e Endpoint) Warnings() []string {
 		if s.Unset != "" && e.Keys.Settings[s.Name] == "" {
 			all = append(all, fmt.Sprintf("endpoint %s: the setting %s is not set: %s", e.ID(), s.Name, s.Unset))
 		}
+	}
+	if c, ok := fetch.Lookup(e.Connector); ok && c.Must && e.API == nil {
+		all = append(all, fmt.Sprintf("endpoint %s: api is not set: %s", e.ID(), c.Lost))
 	}
 	return all
 }

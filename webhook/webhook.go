@@ -20,9 +20,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
@@ -35,13 +39,18 @@ var ErrNoEvent = errors.New("no event")
 // keyring keeps the public keys that [HandleEvent] fetched.
 var keyring verify.Keyring
 
+// fetcher asks the APIs for endpoints without [Endpoint.Fetcher].
+var fetcher fetch.Client
+
 // HandleEvent verifies a request to an endpoint and returns its events, at least
 // one. It publishes nothing. The request's body must be the exact bytes that
 // were received. Some connectors also need its URL, or settings in the
 // endpoint's keys: see [verify.Lookup] and [Settings]. For a connector whose
-// public keys must be fetched, HandleEvent fetches them and keeps them.
+// public keys must be fetched, HandleEvent fetches them and keeps them. If the endpoint
+// has an API, HandleEvent asks it for what the webhook only names.
 //
-// The error wraps a [verify.Reason] if the webhook is not verified,
+// The error wraps a [verify.Reason] if the webhook is not verified, an error of package
+// fetch if the API does not answer,
 // [normalize.ErrMalformed] if an item of it is not what the processor documents,
 // and [ErrNoEvent] if it has no event. With [normalize.ErrMalformed] the events
 // of the other items are returned, too.
@@ -62,7 +71,8 @@ func HandleEvent(ctx context.Context, e Endpoint, r verify.Request) ([]schemas.E
 type Verdict struct {
 	verify.Verified
 	normalize.Result
-	Err error // the reason for a refusal; nil if the webhook is verified
+	Fetched []schemas.Fetched // what the processor's API answered for the webhook
+	Err     error             // the reason for a refusal; nil if the webhook is verified
 }
 
 // Outcomes of a webhook, beside those of package normalize.
@@ -107,11 +117,15 @@ func (v Verdict) Reasons() string {
 	return b.String()
 }
 
-// Judge verifies a request to the endpoint and normalises its payload. The
-// keyring fetches public keys where a connector needs them. If ctx ends before
-// the payload is normalised, [Verdict.Err] is its error.
+// Judge verifies a request to the endpoint, fetches what it only names if the endpoint
+// has an API, and normalises the payload. The keyring fetches public keys where a
+// connector needs them. If ctx ends before the payload is normalised, [Verdict.Err] is
+// its error. A webhook that the processor does not sign is refused unless the API knows
+// its object.
 func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Verdict {
-	v, err := k.Verify(ctx, e.Connector, r, e.Keys, now)
+	keys := e.Keys
+	keys.API = e.API != nil
+	v, err := k.Verify(ctx, e.Connector, r, keys, now)
 	if err != nil {
 		return Verdict{Err: err}
 	}
@@ -121,13 +135,63 @@ func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request
 	if err := ctx.Err(); err != nil {
 		return Verdict{Err: err}
 	}
-	result, err := e.Normalize(v.Payload, now)
-	return Verdict{Verified: v, Result: result, Err: err}
+	var documents []schemas.Fetched
+	if e.API != nil {
+		client := e.Fetcher
+		if client == nil {
+			client = &fetcher
+		}
+		documents, err = client.Fetch(ctx, e.Connector, *e.API, e.fetchable(v, r))
+	}
+	return e.conclude(v, documents, err, now)
+}
+
+// fetchable returns what package fetch reads of a verified webhook.
+func (e Endpoint) fetchable(v verify.Verified, r verify.Request) fetch.Webhook {
+	w := fetch.Webhook{Payload: v.Payload, Unsigned: v.Unsigned, Live: e.Live, Settings: e.Keys.Settings}
+	if address, err := url.Parse(r.URL); err == nil {
+		w.Query = address.Query()
+	}
+	return w
+}
+
+// conclude normalises a verified webhook with the fetched documents. The error is that of
+// [fetch.Client.Fetch].
+func (e Endpoint) conclude(v verify.Verified, documents []schemas.Fetched, err error, now time.Time) Verdict {
+	verdict := Verdict{Verified: v, Fetched: documents}
+	known := func(d schemas.Fetched) bool { return d.Status == http.StatusOK }
+	switch {
+	case v.Unsigned && (errors.Is(err, fetch.ErrUnknownObject) || errors.Is(err, fetch.ErrAccount) || errors.Is(err, fetch.ErrNothingToAsk)):
+		return Verdict{Err: fmt.Errorf("%s: %w: %w", e.Connector, verify.ErrObject, err)}
+	case errors.Is(err, fetch.ErrAccount):
+		verdict.Skipped = []normalize.Skipped{{Outcome: normalize.OutcomeIgnored, Reason: err.Error()}}
+		return verdict
+	case err != nil:
+		return Verdict{Err: err}
+	case v.Unsigned && !slices.ContainsFunc(documents, known):
+		return Verdict{Err: fmt.Errorf("%s: %w", e.Connector, verify.ErrObject)}
+	}
+	verdict.Result, verdict.Err = e.normalize(v.Payload, documents, now)
+	for _, d := range documents {
+		if d.Status == schemas.StatusUnknown {
+			verdict.Skipped = append(verdict.Skipped, normalize.Skipped{
+				Item: len(verdict.Events) + len(verdict.Skipped), Outcome: normalize.OutcomeMalformed,
+				Reason: fmt.Sprintf("%s: the processor's API does not know %s: the key is of another account or mode, or the object was deleted", d.Host, d.Name),
+			})
+		}
+	}
+	return verdict
 }
 
 // Normalize normalises a verified payload.
 func (e Endpoint) Normalize(payload []byte, receivedAt time.Time) (normalize.Result, error) {
-	return normalize.Normalize(e.Connector, payload, e.options(receivedAt))
+	return e.normalize(payload, nil, receivedAt)
+}
+
+func (e Endpoint) normalize(payload []byte, documents []schemas.Fetched, receivedAt time.Time) (normalize.Result, error) {
+	o := e.options(receivedAt)
+	o.Fetched = documents
+	return normalize.Normalize(e.Connector, payload, o)
 }
 
 // NormalizeUnverified normalises a payload without verifying it. Uncovered

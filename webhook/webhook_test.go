@@ -215,7 +215,7 @@ func TestImports(t *testing.T) {
 			ours[name] = true
 		}
 	}
-	if want := map[string]bool{"webhook": true, "verify": true, "normalize": true, "schemas": true}; !reflect.DeepEqual(ours, want) {
+	if want := map[string]bool{"webhook": true, "verify": true, "fetch": true, "normalize": true, "schemas": true}; !reflect.DeepEqual(ours, want) {
 		t.Errorf("webhook imports our packages %v, want %v", ours, want)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
@@ -184,7 +185,7 @@ func TestLayers(t *testing.T) {
 			}
 			ok := f.test || slices.Contains(allowed, pkg) || slices.Contains(allowed, all)
 			switch {
-			case pkg == "internal/kafkatest" && !f.test:
+			case (pkg == "internal/kafkatest" || pkg == "internal/fetchtest") && !f.test:
 				t.Errorf("%s imports %s, which is for tests", f.path, pkg)
 			case !ok:
 				t.Errorf("%s imports %s, and may import %s of ours: see the table of packages in README.md", f.path, pkg, list(allowed))
@@ -264,7 +265,7 @@ func connectorLiterals(f file) (all []ast.Node) {
 // "adyenPlatform", and only they and the shared files use it. A file without a
 // connector's name is shared, and holds no connector.
 func TestConnectorsAreAlone(t *testing.T) {
-	for pkg, connectors := range map[string][]string{"verify": verify.Connectors(), "normalize": normalize.Connectors()} {
+	for pkg, connectors := range map[string][]string{"verify": verify.Connectors(), "normalize": normalize.Connectors(), "fetch": fetch.Connectors()} {
 		prefixes := map[string]string{} // by the name of the connector's main file, without .go
 		for _, c := range connectors {
 			prefixes[pkg+"/"+strings.ReplaceAll(c, "-", "")] = camel(c)
@@ -371,6 +372,11 @@ func TestTablesAgree(t *testing.T) {
 		}
 		if _, _, ok := sign.Dev(c); !ok {
 			t.Errorf("connector %q is in the table of verify and not in that of internal/sign", c)
+		}
+	}
+	for _, c := range fetch.Connectors() {
+		if !slices.Contains(verified, c) {
+			t.Errorf("connector %q is in the table of fetch and not in that of verify", c)
 		}
 	}
 	for _, c := range normalized {
