@@ -10,8 +10,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -203,7 +201,7 @@ type adyenItem struct {
 		Value    text `json:"value"` // a number, or a string in older webhooks
 		Currency text `json:"currency"`
 	} `json:"amount"`
-	AdditionalData metadata `json:"additionalData"`
+	AdditionalData fields `json:"additionalData"`
 }
 
 func adyenNormalize(payload []byte, o Options) ([]fact, error) {
@@ -211,8 +209,8 @@ func adyenNormalize(payload []byte, o Options) ([]fact, error) {
 		return adyenForm(payload, o)
 	}
 	var n struct {
-		Live  text             `json:"live"`
-		Items []jsontext.Value `json:"notificationItems"`
+		Live  text   `json:"live"`
+		Items []part `json:"notificationItems"`
 	}
 	if err := decode(payload, &n); err != nil {
 		return nil, err
@@ -249,7 +247,7 @@ func adyenFacts[T any](live text, items []T, o Options, read func(T) (adyenItem,
 
 // adyenRead reads an item of a batch. If the eventCode is in no table, it reads only
 // the eventCode: the other fields may have any shape.
-func adyenRead(item jsontext.Value) (i adyenItem, err error) {
+func adyenRead(item part) (i adyenItem, err error) {
 	var name struct {
 		Item struct {
 			EventCode text `json:"eventCode"`
@@ -282,7 +280,7 @@ func adyenForm(payload []byte, o Options) ([]fact, error) {
 		PspReference: f("pspReference"), OriginalReference: f("originalReference"),
 		MerchantAccountCode: f("merchantAccountCode"), MerchantReference: f("merchantReference"),
 		EventCode: f("eventCode"), EventDate: f("eventDate"), Success: f("success"), Reason: f("reason"),
-		PaymentMethod: f("paymentMethod"), AdditionalData: metadata{},
+		PaymentMethod: f("paymentMethod"), AdditionalData: fields{},
 	}
 	i.Amount.Value, i.Amount.Currency = f("value"), f("currency")
 	for name := range form {

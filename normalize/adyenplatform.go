@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -38,7 +36,7 @@ var adyenPlatformTellers = []Teller{
 var adyenPlatformExponents = map[string]int{"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
 // adyenPlatformReaders maps the event's type to the function that reads the data.
-var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (fact, error){
+var adyenPlatformReaders = map[string]func(event string, data part) (fact, error){
 	"balancePlatform.transfer.created": adyenPlatformTransfer,
 	"balancePlatform.transfer.updated": adyenPlatformTransfer,
 
@@ -49,12 +47,12 @@ var adyenPlatformReaders = map[string]func(event string, data jsontext.Value) (f
 
 func adyenPlatformNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		Type        string         `json:"type"`
-		Environment text           `json:"environment"`
-		Timestamp   text           `json:"timestamp"`
-		CreatedAt   text           `json:"createdAt"` // recurring tokens have this instead
-		EventID     text           `json:"eventId"`
-		Data        jsontext.Value `json:"data"`
+		Type        string `json:"type"`
+		Environment text   `json:"environment"`
+		Timestamp   text   `json:"timestamp"`
+		CreatedAt   text   `json:"createdAt"` // recurring tokens have this instead
+		EventID     text   `json:"eventId"`
+		Data        part   `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -105,7 +103,7 @@ var adyenPlatformTypes = map[text]schemas.Type{
 }
 
 // adyenPlatformTransfer reads a transfer; one that is not a payout is ignored.
-func adyenPlatformTransfer(event string, data jsontext.Value) (f fact, err error) {
+func adyenPlatformTransfer(event string, data part) (f fact, err error) {
 	var t struct {
 		ID             string `json:"id"`
 		Reference      text   `json:"reference"`
@@ -159,7 +157,7 @@ func adyenPlatformTransfer(event string, data jsontext.Value) (f fact, err error
 
 // adyenPlatformToken reads a recurring token:
 // https://docs.adyen.com/api-explorer/Tokenization-webhooks/1/overview
-func adyenPlatformToken(event string, data jsontext.Value) (f fact, err error) {
+func adyenPlatformToken(event string, data part) (f fact, err error) {
 	var t struct {
 		MerchantAccount       text   `json:"merchantAccount"`
 		StoredPaymentMethodID string `json:"storedPaymentMethodId"`

@@ -143,7 +143,7 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f fact, err erro
 	case e.Type == "InvoiceReceivedPayment" || e.Type == "InvoicePaymentSettled":
 		f.Identity = first(e.OriginalDeliveryID, e.DeliveryID, text(f.Identity)) // there can be several, and the transfer has no id
 	}
-	f.MerchantTransactionID = first(o.merchantID(e.Metadata), string(e.Metadata["orderId"]))
+	f.MerchantTransactionID = first(o.merchantID(e.Metadata), string(e.Metadata.get("orderId")))
 	f.ConnectorTransactionID = string(e.InvoiceID)
 	if coin := first(e.PaymentMethodID, e.PaymentMethod); coin != "" {
 		f.PaymentMethod = method("crypto", coin)

@@ -348,7 +348,7 @@ func (e cashfreeEvent) setReference(f *fact, o Options) {
 	}
 	d := e.Data
 	f.ConnectorReferences = append(f.ConnectorReferences, f.MerchantTransactionID)
-	f.MerchantTransactionID = cmp.Or(first(d.LinkID, d.Order.Tags["link_id"]), o.merchantID(d.Order.Tags, d.LinkNotes))
+	f.MerchantTransactionID = cmp.Or(first(d.LinkID, d.Order.Tags.get("link_id")), o.merchantID(d.Order.Tags, d.LinkNotes))
 }
 
 // cashfreeTime reads a time. One without a zone is Indian Standard Time.

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -87,7 +85,7 @@ type coinbaseCommerceAmount struct {
 
 func coinbaseCommerceNormalize(payload []byte, o Options) ([]fact, error) {
 	var delivery struct {
-		Event jsontext.Value `json:"event"`
+		Event part `json:"event"`
 	}
 	if err := decode(payload, &delivery); err != nil {
 		return nil, err

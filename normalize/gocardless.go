@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -114,7 +112,7 @@ type gocardlessEvent struct {
 
 func gocardlessNormalize(payload []byte, o Options) ([]fact, error) {
 	var batch struct {
-		Events []jsontext.Value `json:"events"`
+		Events []part `json:"events"`
 	}
 	if err := decode(payload, &batch); err != nil {
 		return nil, err
@@ -131,7 +129,7 @@ func gocardlessNormalize(payload []byte, o Options) ([]fact, error) {
 
 // gocardlessRead returns the fact of one event of a webhook. It reads each event
 // separately, so that one that cannot be read does not affect the others.
-func gocardlessRead(event jsontext.Value, o Options) fact {
+func gocardlessRead(event part, o Options) fact {
 	var n struct {
 		ResourceType text `json:"resource_type"`
 		Action       text `json:"action"`

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -139,7 +137,7 @@ func lyraNormalize(payload []byte, o Options) ([]fact, error) {
 		payload = []byte(form["kr-answer"])
 	}
 	var items struct {
-		Transactions []jsontext.Value `json:"transactions"`
+		Transactions []part `json:"transactions"`
 	}
 	if err := decode(payload, &items); err != nil {
 		return nil, err
@@ -165,7 +163,7 @@ func lyraNormalize(payload []byte, o Options) ([]fact, error) {
 // read returns the fact of a transaction. It reads each transaction separately, so that
 // one that cannot be read does not affect the others. If orderErr, the error of the
 // order's own fields, is not nil, the fact is malformed.
-func (a lyraAnswer) read(transaction jsontext.Value, orderErr error, o Options) fact {
+func (a lyraAnswer) read(transaction part, orderErr error, o Options) fact {
 	var n struct {
 		OperationType  text `json:"operationType"`
 		DetailedStatus text `json:"detailedStatus"`

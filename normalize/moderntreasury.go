@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -119,8 +117,8 @@ type modernTreasuryData struct {
 
 func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
-		Event text           `json:"event"`
-		Data  jsontext.Value `json:"data"`
+		Event text `json:"event"`
+		Data  part `json:"data"`
 	}
 	if err := decode(payload, &n); err != nil {
 		return nil, err
@@ -131,7 +129,7 @@ func modernTreasuryNormalize(payload []byte, o Options) ([]fact, error) {
 	var resource struct {
 		Object text `json:"object"`
 	}
-	if n.Data.Kind() == '{' {
+	if n.Data.kind() == '{' {
 		if err := redecode(n.Data, &resource); err != nil {
 			return nil, err
 		}

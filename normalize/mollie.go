@@ -170,11 +170,11 @@ var mollieStatusTypes = map[schemas.Type]map[text]schemas.Type{
 }
 
 type mollieEvent struct {
-	ID        text           `json:"id"`
-	Type      text           `json:"type"`
-	EntityID  text           `json:"entityId"`
-	CreatedAt text           `json:"createdAt"`
-	Embedded  jsontext.Value `json:"_embedded"` // an empty array if there is none
+	ID        text `json:"id"`
+	Type      text `json:"type"`
+	EntityID  text `json:"entityId"`
+	CreatedAt text `json:"createdAt"`
+	Embedded  part `json:"_embedded"` // an empty array if there is none
 }
 
 type mollieAmount struct {
@@ -239,7 +239,7 @@ func (m *mollieMetadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if err := s.UnmarshalJSONFrom(d); err != nil {
 		return err
 	}
-	if json.Unmarshal([]byte(s), (*map[string]text)(m)) != nil {
+	if json.Unmarshal([]byte(s), (*metadata)(m)) != nil {
 		*m = nil // text of another form
 	}
 	return nil
@@ -265,16 +265,16 @@ func (r *mollieReason) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 // entity returns the entity of the event. All its fields are empty if the webhook has
 // no entity.
 func (e mollieEvent) entity() (d mollieEntity, err error) {
-	if e.Embedded.Kind() != '{' {
+	if e.Embedded.kind() != '{' {
 		return d, nil
 	}
-	var embedded map[string]jsontext.Value
+	var embedded map[string]part
 	if err := redecode(e.Embedded, &embedded); err != nil {
 		return d, err
 	}
 	resource, _, _ := strings.Cut(string(e.Type), ".")
 	for _, name := range []string{"entity", resource} {
-		if v := embedded[name]; v.Kind() == '{' {
+		if v := embedded[name]; v.kind() == '{' {
 			return d, redecode(v, &d)
 		}
 	}

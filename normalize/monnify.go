@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -126,8 +124,8 @@ type monnifyData struct {
 
 func monnifyNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		EventType text           `json:"eventType"`
-		EventData jsontext.Value `json:"eventData"`
+		EventType text `json:"eventType"`
+		EventData part `json:"eventData"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err

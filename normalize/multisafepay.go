@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -83,7 +81,7 @@ type multisafepayOrder struct {
 		Type        text `json:"type"`
 		RecurringID text `json:"recurring_id"`
 	} `json:"payment_details"`
-	RelatedTransactions []jsontext.Value `json:"related_transactions"`
+	RelatedTransactions []part `json:"related_transactions"`
 }
 
 type multisafepayRefundData struct {
@@ -167,7 +165,7 @@ func (p multisafepayOrder) fact(typ schemas.Type) fact {
 
 // refund returns the fact of a refund. It reads each refund separately, so that one that
 // cannot be read does not affect the others.
-func (p multisafepayOrder) refund(item jsontext.Value) fact {
+func (p multisafepayOrder) refund(item part) fact {
 	var n struct {
 		Status text `json:"status"`
 	}

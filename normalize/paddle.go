@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -128,10 +126,10 @@ type paddleData struct {
 
 func paddleNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
-		EventID    text           `json:"event_id"`
-		EventType  text           `json:"event_type"`
-		OccurredAt text           `json:"occurred_at"`
-		Data       jsontext.Value `json:"data"`
+		EventID    text `json:"event_id"`
+		EventType  text `json:"event_type"`
+		OccurredAt text `json:"occurred_at"`
+		Data       part `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err

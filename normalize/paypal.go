@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -98,7 +96,7 @@ func paypalTellers() (all []Teller) {
 }
 
 // paypalReader reads the resource of an event.
-type paypalReader func(event string, resource jsontext.Value) ([]fact, error)
+type paypalReader func(event string, resource part) ([]fact, error)
 
 // paypalReaders maps an event to the function that reads its resource.
 var paypalReaders = map[string]paypalReader{
@@ -184,8 +182,8 @@ var paypalFormerlyByEvent = map[string]bool{
 }
 
 // paypalSingle turns a function that returns one fact into a reader.
-func paypalSingle(read func(event string, resource jsontext.Value) (fact, error)) paypalReader {
-	return func(event string, resource jsontext.Value) ([]fact, error) {
+func paypalSingle(read func(event string, resource part) (fact, error)) paypalReader {
+	return func(event string, resource part) ([]fact, error) {
 		f, err := read(event, resource)
 		return []fact{f}, err
 	}
@@ -193,11 +191,11 @@ func paypalSingle(read func(event string, resource jsontext.Value) (fact, error)
 
 func paypalNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		ID         text           `json:"id"`
-		EventType  text           `json:"event_type"`
-		CreateTime text           `json:"create_time"`
-		Resource   jsontext.Value `json:"resource"`
-		Links      jsontext.Value `json:"links"`
+		ID         text `json:"id"`
+		EventType  text `json:"event_type"`
+		CreateTime text `json:"create_time"`
+		Resource   part `json:"resource"`
+		Links      part `json:"links"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -300,7 +298,7 @@ func (r paypalReference) id() string {
 
 // paypalSource is the payment source: an object with one member, whose name is
 // the kind of payment method.
-type paypalSource map[string]jsontext.Value
+type paypalSource map[string]part
 
 // method returns the payment method; nil if the source does not have exactly
 // one member.

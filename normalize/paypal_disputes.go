@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -56,7 +54,7 @@ type paypalDisputeObject struct {
 // paypalDispute reads a dispute. Some updates are only about messages, so the
 // identity is the dispute, its stage and, while it is open, the date by which
 // the merchant has to respond.
-func paypalDispute(event string, resource jsontext.Value) (f fact, err error) {
+func paypalDispute(event string, resource part) (f fact, err error) {
 	var d paypalDisputeObject
 	if err := decode(resource, &d); err != nil {
 		return f, err

@@ -82,14 +82,14 @@ func (i paypalInvoice) id() string {
 
 // paypalReadInvoice decodes an invoice, which is the resource itself or in its
 // field invoice.
-func paypalReadInvoice(resource jsontext.Value) (i paypalInvoice, err error) {
+func paypalReadInvoice(resource part) (i paypalInvoice, err error) {
 	var r struct {
-		Invoice jsontext.Value `json:"invoice"`
+		Invoice part `json:"invoice"`
 	}
 	if err := decode(resource, &r); err != nil {
 		return i, err
 	}
-	if r.Invoice.Kind() == '{' {
+	if r.Invoice.kind() == '{' {
 		resource = r.Invoice
 	}
 	if err := redecode(resource, &i); err != nil {
@@ -123,7 +123,7 @@ var paypalPaidInvoiceStatuses = []string{
 // The invoice does not say which payment is pending. If one is, a payment
 // counts as captured if the rest of the paid sum covers it, in the order of the
 // list, and as processing otherwise.
-func paypalInvoicePaid(event string, resource jsontext.Value) ([]fact, error) {
+func paypalInvoicePaid(event string, resource part) ([]fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (i paypalInvoice) paid() paypalMoney {
 
 // paypalInvoiceRefunded reads a refunded invoice. It returns a fact for each
 // refund.
-func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]fact, error) {
+func paypalInvoiceRefunded(event string, resource part) ([]fact, error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func paypalInvoiceRefunded(event string, resource jsontext.Value) ([]fact, error
 }
 
 // paypalInvoiceCancelled reads an invoice that the merchant cancelled.
-func paypalInvoiceCancelled(_ string, resource jsontext.Value) (f fact, err error) {
+func paypalInvoiceCancelled(_ string, resource part) (f fact, err error) {
 	i, err := paypalReadInvoice(resource)
 	if err != nil {
 		return f, err

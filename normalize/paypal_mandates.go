@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -23,7 +21,7 @@ var paypalMandateTypes = map[string]schemas.Type{
 // paypalMandate reads a subscription, a billing agreement or a stored payment
 // method. PayPal also sends a created event for one that the buyer has not
 // approved yet; that is no fact.
-func paypalMandate(event string, resource jsontext.Value) (f fact, err error) {
+func paypalMandate(event string, resource part) (f fact, err error) {
 	var m struct {
 		paypalReference
 		ID            text         `json:"id"`
@@ -48,7 +46,7 @@ func paypalMandate(event string, resource jsontext.Value) (f fact, err error) {
 
 // paypalSubscriptionUnpaid reads a failed payment of a subscription. The
 // payment has no id: the subscription and the time of the attempt are its identity.
-func paypalSubscriptionUnpaid(_ string, resource jsontext.Value) (f fact, err error) {
+func paypalSubscriptionUnpaid(_ string, resource part) (f fact, err error) {
 	var s struct {
 		paypalReference
 		ID      text `json:"id"`

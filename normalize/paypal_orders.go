@@ -1,8 +1,6 @@
 package normalize
 
 import (
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -67,7 +65,7 @@ var paypalRepeated = map[string]bool{
 
 // paypalOrder reads an order. It returns a fact for each purchase unit, because
 // each is a payment with its own reference.
-func paypalOrder(event string, resource jsontext.Value) ([]fact, error) {
+func paypalOrder(event string, resource part) ([]fact, error) {
 	var o paypalOrderObject
 	if err := decode(resource, &o); err != nil {
 		return nil, err
@@ -96,7 +94,7 @@ func paypalOrder(event string, resource jsontext.Value) ([]fact, error) {
 // paypalOrderCompleted reads a completed order. It returns a fact for each
 // capture and authorization. These facts are the same as those of the payments'
 // own events, which the endpoint may not receive.
-func paypalOrderCompleted(event string, resource jsontext.Value) ([]fact, error) {
+func paypalOrderCompleted(event string, resource part) ([]fact, error) {
 	var o paypalOrderObject
 	if err := decode(resource, &o); err != nil {
 		return nil, err

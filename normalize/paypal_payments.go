@@ -3,8 +3,6 @@ package normalize
 import (
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -78,7 +76,7 @@ var paypalAuthorizationTypes = map[string]schemas.Type{
 }
 
 // paypalAuthorization reads an authorization.
-func paypalAuthorization(event string, resource jsontext.Value) (f fact, err error) {
+func paypalAuthorization(event string, resource part) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -108,7 +106,7 @@ var paypalCaptureTypes = map[string]schemas.Type{
 }
 
 // paypalCapture reads a capture or a sale.
-func paypalCapture(event string, resource jsontext.Value) (f fact, err error) {
+func paypalCapture(event string, resource part) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -152,7 +150,7 @@ var paypalRefundTypes = map[string]schemas.Type{
 }
 
 // paypalRefund reads a refund.
-func paypalRefund(event string, resource jsontext.Value) (f fact, err error) {
+func paypalRefund(event string, resource part) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err
@@ -169,7 +167,7 @@ func paypalRefund(event string, resource jsontext.Value) (f fact, err error) {
 // paypalReversal reads a payment that PayPal reversed. The resource is the
 // refund that PayPal made. Its status does not matter: the money was taken
 // back.
-func paypalReversal(event string, resource jsontext.Value) (f fact, err error) {
+func paypalReversal(event string, resource part) (f fact, err error) {
 	var p paypalPayment
 	if err := decode(resource, &p); err != nil {
 		return f, err

@@ -3,8 +3,6 @@ package normalize
 import (
 	"slices"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -43,7 +41,7 @@ func paypalPayoutType(event string, status text) schemas.Type {
 // paypalPayoutBatch reads a batch of payouts. A batch is a payout of its own,
 // for the sum of its items, which have their own events. It succeeded when
 // PayPal has tried all items.
-func paypalPayoutBatch(event string, resource jsontext.Value) (f fact, err error) {
+func paypalPayoutBatch(event string, resource part) (f fact, err error) {
 	var b struct {
 		Header struct {
 			ID     text        `json:"payout_batch_id"`
@@ -66,7 +64,7 @@ func paypalPayoutBatch(event string, resource jsontext.Value) (f fact, err error
 
 // paypalPayoutItem reads one item of a batch.
 // https://developer.paypal.com/docs/api/payments.payouts-batch/v1/
-func paypalPayoutItem(event string, resource jsontext.Value) (f fact, err error) {
+func paypalPayoutItem(event string, resource part) (f fact, err error) {
 	var i struct {
 		ID     text `json:"payout_item_id"`
 		Status text `json:"transaction_status"`
@@ -96,7 +94,7 @@ func paypalPayoutItem(event string, resource jsontext.Value) (f fact, err error)
 // paypalReferencedPayout reads the payout of a captured payment that PayPal
 // held for its seller.
 // https://developer.paypal.com/docs/api/referenced-payouts/v1/
-func paypalReferencedPayout(event string, resource jsontext.Value) (f fact, err error) {
+func paypalReferencedPayout(event string, resource part) (f fact, err error) {
 	var i struct {
 		paypalReference
 		ID          text        `json:"item_id"`

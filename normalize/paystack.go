@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -135,8 +133,8 @@ var paystackResolutionTypes = map[text]schemas.Type{
 
 func paystackNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		Event text           `json:"event"`
-		Data  jsontext.Value `json:"data"` // of some events an array
+		Event text `json:"event"`
+		Data  part `json:"data"` // of some events an array
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -56,12 +54,12 @@ var (
 
 // payuEmeaNotification is the body of a webhook.
 type payuEmeaNotification struct {
-	Order                jsontext.Value `json:"order"`
-	LocalReceiptDateTime text           `json:"localReceiptDateTime"`
+	Order                part `json:"order"`
+	LocalReceiptDateTime text `json:"localReceiptDateTime"`
 
-	OrderID    text           `json:"orderId"`
-	ExtOrderID text           `json:"extOrderId"`
-	Refund     jsontext.Value `json:"refund"`
+	OrderID    text `json:"orderId"`
+	ExtOrderID text `json:"extOrderId"`
+	Refund     part `json:"refund"`
 }
 
 // payuEmeaOrder is an order: one payment.

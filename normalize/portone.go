@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -56,9 +54,9 @@ var portoneIgnored = map[string]string{
 
 func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		Type      text           `json:"type"`
-		Timestamp text           `json:"timestamp"`
-		Data      jsontext.Value `json:"data"`
+		Type      text `json:"type"`
+		Timestamp text `json:"timestamp"`
+		Data      part `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err
@@ -84,7 +82,7 @@ func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
 }
 
 // portoneFact reads the data of an event of the type typ.
-func portoneFact(event string, data jsontext.Value, typ schemas.Type) (f fact, err error) {
+func portoneFact(event string, data part, typ schemas.Type) (f fact, err error) {
 	var d struct {
 		PaymentID      text   `json:"paymentId"`
 		TransactionID  text   `json:"transactionId"`

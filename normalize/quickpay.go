@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -105,8 +103,8 @@ var quickpayResources = []string{"Payment", "Subscription"}
 
 func quickpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	var envelope struct {
-		Type       text           `json:"type"`
-		Operations jsontext.Value `json:"operations"`
+		Type       text `json:"type"`
+		Operations part `json:"operations"`
 	}
 	if err := decode(payload, &envelope); err != nil {
 		return nil, err

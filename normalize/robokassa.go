@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -45,7 +47,7 @@ func robokassaNormalize(payload []byte, o Options) ([]fact, error) {
 	var f fact
 	f.Type, f.Identity = schemas.PaymentCaptured, p["InvId"]+"/"+p["OutSum"]
 	f.ConnectorEventType, f.ConnectorTransactionID = "ResultURL", p["InvId"]
-	f.MerchantTransactionID = first(o.merchantID(robokassaCustomFields(p)), p["InvId"])
+	f.MerchantTransactionID = first(robokassaMerchantID(p, o), p["InvId"])
 	f.PaymentMethod = method(p["PaymentMethod"], "")
 	if f.Amount, err = major(p["OutSum"], first(o.Settings[robokassaCurrency.Name], "RUB")); err != nil {
 		return oneMalformed(f.ConnectorEventType, err)
@@ -57,14 +59,15 @@ func robokassaNormalize(payload []byte, o Options) ([]fact, error) {
 	return []fact{f}, nil
 }
 
-// robokassaCustomFields returns the merchant's own fields, without the prefix
-// Shp_ of their names.
-func robokassaCustomFields(p map[string]string) metadata {
-	own := metadata{}
-	for name, value := range p {
-		if len(name) > len("shp_") && strings.EqualFold(name[:len("shp_")], "shp_") {
-			own[name[len("shp_"):]] = text(value)
+// robokassaMerchantID returns the merchant's reference from the merchant's own fields,
+// whose names begin with Shp_, or "".
+func robokassaMerchantID(p map[string]string, o Options) string {
+	for _, key := range o.MerchantIDKeys {
+		for _, name := range slices.Sorted(maps.Keys(p)) {
+			if prefix, rest := name[:min(len(name), len("Shp_"))], name[min(len(name), len("Shp_")):]; strings.EqualFold(prefix, "Shp_") && rest == key && p[name] != "" {
+				return p[name]
+			}
 		}
 	}
-	return own
+	return ""
 }

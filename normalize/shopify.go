@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -185,8 +183,8 @@ type shopifyResource struct {
 		Company text `json:"credit_card_company"`
 	} `json:"payment_details"`
 
-	Transactions []jsontext.Value `json:"transactions"`
-	Note         text             `json:"note"`
+	Transactions []part `json:"transactions"`
+	Note         text   `json:"note"`
 
 	SubscriptionContractID text `json:"subscription_contract_id"`
 	IdempotencyKey         text `json:"idempotency_key"`
@@ -255,13 +253,13 @@ func (f fact) applyShopifyTells(tells string) fact {
 // shopifyEnvelope has the fields that distinguish the kinds of resources, because the
 // topic is not signed.
 type shopifyEnvelope struct {
-	Kind                   text           `json:"kind"`
-	Status                 text           `json:"status"`
-	FinancialStatus        text           `json:"financial_status"`
-	SubscriptionContractID text           `json:"subscription_contract_id"`
-	IdempotencyKey         text           `json:"idempotency_key"`
-	Type                   text           `json:"type"`
-	RefundLineItems        jsontext.Value `json:"refund_line_items"`
+	Kind                   text `json:"kind"`
+	Status                 text `json:"status"`
+	FinancialStatus        text `json:"financial_status"`
+	SubscriptionContractID text `json:"subscription_contract_id"`
+	IdempotencyKey         text `json:"idempotency_key"`
+	Type                   text `json:"type"`
+	RefundLineItems        part `json:"refund_line_items"`
 }
 
 // reader returns the function that reads the resource; nil if the resource is
@@ -277,7 +275,7 @@ func (k shopifyEnvelope) reader() (read func(shopifyResource) []fact, name strin
 		state := string(k.Kind + "." + k.Status)
 		name, typ = "transaction."+state, shopifyTransactionTypes[state]
 		return one(shopifyResource.transaction), name, typ
-	case k.RefundLineItems.Kind() == '[':
+	case k.RefundLineItems.kind() == '[':
 		return shopifyResource.refund, "", ""
 	case k.FinancialStatus != "":
 		name, typ = "order."+string(k.FinancialStatus), shopifyOrderTypes[k.FinancialStatus]
@@ -403,7 +401,7 @@ func (r shopifyResource) refund() []fact {
 }
 
 // refunded returns the fact of one transaction of a refund.
-func (r shopifyResource) refunded(transaction jsontext.Value) fact {
+func (r shopifyResource) refunded(transaction part) fact {
 	var k shopifyEnvelope
 	if err := redecode(transaction, &k); err != nil {
 		return malformed("refund", err)

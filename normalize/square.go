@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -121,22 +119,22 @@ func squareSingle(read func(event string, o squareObject) (fact, error)) func(st
 
 // squareObject is data.object. It holds the one object that the event is about.
 type squareObject struct {
-	Payment  jsontext.Value `json:"payment"`
-	Checkout jsontext.Value `json:"checkout"` // at a terminal
-	Invoice  jsontext.Value `json:"invoice"`
-	Refund   jsontext.Value `json:"refund"` // also one at a terminal
-	Dispute  jsontext.Value `json:"dispute"`
-	Payout   jsontext.Value `json:"payout"`
-	Card     jsontext.Value `json:"card"`
+	Payment  part `json:"payment"`
+	Checkout part `json:"checkout"` // at a terminal
+	Invoice  part `json:"invoice"`
+	Refund   part `json:"refund"` // also one at a terminal
+	Dispute  part `json:"dispute"`
+	Payout   part `json:"payout"`
+	Card     part `json:"card"`
 }
 
 func squareNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
-		MerchantID text           `json:"merchant_id"`
-		Type       text           `json:"type"`
-		EventID    text           `json:"event_id"`
-		CreatedAt  text           `json:"created_at"`
-		Data       jsontext.Value `json:"data"`
+		MerchantID text `json:"merchant_id"`
+		Type       text `json:"type"`
+		EventID    text `json:"event_id"`
+		CreatedAt  text `json:"created_at"`
+		Data       part `json:"data"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err

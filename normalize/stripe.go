@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -118,17 +119,36 @@ var stripeReaders = map[string]func(change stripeChange, o Options) (fact, error
 // stripeEvent is the body of a webhook. Its object is read only if the event
 // name is known.
 type stripeEvent struct {
-	ID         text           `json:"id"`
-	Object     text           `json:"object"`
-	Type       text           `json:"type"`
-	Account    text           `json:"account"`
-	APIVersion text           `json:"api_version"`
-	Created    jsontext.Value `json:"created"`
-	Livemode   text           `json:"livemode"`
-	Data       jsontext.Value `json:"data"`
+	ID         text       `json:"id"`
+	Object     text       `json:"object"`
+	Type       text       `json:"type"`
+	Account    text       `json:"account"`
+	APIVersion text       `json:"api_version"`
+	Created    part       `json:"created"`
+	Livemode   text       `json:"livemode"`
+	Data       stripeData `json:"data"`
 
-	Context       text           `json:"context"`        // of thin events
-	RelatedObject jsontext.Value `json:"related_object"` // of thin events
+	Context       text `json:"context"`        // of thin events
+	RelatedObject part `json:"related_object"` // of thin events
+}
+
+// stripeData has the object of an event and, in before, the former values of its changed
+// fields. Other is the text of anything but a JSON object, which is an error only if the
+// event name is known.
+type stripeData struct{ object, before, other part }
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (s *stripeData) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		return s.other.UnmarshalJSONFrom(d)
+	}
+	var data struct {
+		Object             part `json:"object"`
+		PreviousAttributes part `json:"previous_attributes"`
+	}
+	err := json.UnmarshalDecode(d, &data)
+	s.object, s.before = data.Object, data.PreviousAttributes
+	return err
 }
 
 func stripeNormalize(payload []byte, o Options) ([]fact, error) {
@@ -163,8 +183,8 @@ type stripeChange struct {
 	event   string // the event name
 	version string // of the API: the format of the object
 	created time.Time
-	object  jsontext.Value // data.object
-	before  jsontext.Value // data.previous_attributes: the former values of the changed fields
+	object  part // data.object
+	before  part // data.previous_attributes: the former values of the changed fields
 }
 
 // fact reads an event that contains its object.
@@ -173,29 +193,25 @@ func (e stripeEvent) fact(o Options) (f fact, err error) {
 	if !ok {
 		return notUnified(e.Type), nil
 	}
-	var data struct {
-		Object             jsontext.Value `json:"object"`
-		PreviousAttributes jsontext.Value `json:"previous_attributes"`
-	}
-	if err := redecode(e.Data, &data); err != nil {
+	if err := redecode(e.Data.other, &struct{}{}); err != nil {
 		return f, err
 	}
 	var created int64
 	if err := redecode(e.Created, &created); err != nil {
 		return f, err
 	}
-	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), data.Object, data.PreviousAttributes}
+	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), e.Data.object, e.Data.before}
 	if f, err = read(change, o); err != nil {
 		return f, err
 	}
 	f.Time, f.Account = change.created, string(e.Account)
-	return f, stripeCheckID(data.Object)
+	return f, stripeCheckID(e.Data.object)
 }
 
 // increase returns by how much the change raised a sum in a field of the object; nil if
 // the event lacks the sum before the change, or if the sum did not grow.
 func (c stripeChange) increase(field string, to int64) *int64 {
-	var before map[string]jsontext.Value
+	var before map[string]part
 	var from *int64
 	if redecode(c.before, &before) != nil || redecode(before[field], &from) != nil || from == nil {
 		return nil
@@ -208,7 +224,13 @@ func (c stripeChange) increase(field string, to int64) *int64 {
 
 // stripeCheckID returns an error if the object has no id or is no object. The
 // id is nearly always the first field, so the others are rarely scanned.
-func stripeCheckID(object jsontext.Value) error {
+func stripeCheckID(object part) error {
+	const space = " \t\r\n"
+	if id, ok := bytes.CutPrefix(bytes.TrimLeft(bytes.TrimPrefix(object, []byte("{")), space), []byte(`"id":`)); ok {
+		if id = bytes.TrimLeft(id, space); id[0] == '"' && id[1] != '"' {
+			return nil
+		}
+	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(object), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
 		return fmt.Errorf("%w: data.object is not an object", ErrMalformed)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -114,7 +112,7 @@ func stripeChargeRefunded(change stripeChange, o Options) (f fact, err error) {
 		Currency       string              `json:"currency"`
 		Metadata       metadata            `json:"metadata"`
 		Details        stripeMethodDetails `json:"payment_method_details"`
-		Refunds        jsontext.Value      `json:"refunds"`
+		Refunds        part                `json:"refunds"`
 	}
 	if err := redecode(change.object, &c); err != nil {
 		return f, err
@@ -154,14 +152,14 @@ func stripeChargeRefunded(change stripeChange, o Options) (f fact, err error) {
 // stripeRefundsOf returns the refunds that a charge contains, newest first.
 // They are a list object or, until API version 2014-06-17, an array of refunds
 // without ids, in no documented order.
-func stripeRefundsOf(refunds jsontext.Value) ([]stripeRefundObject, error) {
+func stripeRefundsOf(refunds part) ([]stripeRefundObject, error) {
 	var list struct {
 		Data []stripeRefundObject `json:"data"`
 	}
 	switch {
 	case len(refunds) == 0:
 		return nil, nil
-	case refunds.Kind() != '[':
+	case refunds.kind() != '[':
 		err := redecode(refunds, &list)
 		return list.Data, err
 	}

@@ -3,8 +3,6 @@ package normalize
 import (
 	"fmt"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -69,8 +67,8 @@ type trustlyData struct {
 
 func trustlyNormalize(payload []byte, o Options) ([]fact, error) {
 	var call struct {
-		Method text           `json:"method"`
-		Params jsontext.Value `json:"params"`
+		Method text `json:"method"`
+		Params part `json:"params"`
 	}
 	if err := decode(payload, &call); err != nil {
 		return nil, err

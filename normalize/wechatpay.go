@@ -192,7 +192,7 @@ func (t wechatpayTransaction) account() string {
 type wechatpayResource struct {
 	event string
 	wechatpayTransaction
-	SubOrders []jsontext.Value `json:"sub_orders"`
+	SubOrders []part `json:"sub_orders"`
 
 	RefundID     string `json:"refund_id"`
 	OutRefundNo  text   `json:"out_refund_no"`
@@ -253,10 +253,10 @@ type wechatpayResource struct {
 
 func wechatpayNormalize(payload []byte, _ Options) ([]fact, error) {
 	var e struct {
-		ID         text           `json:"id"`
-		EventType  text           `json:"event_type"`
-		CreateTime text           `json:"create_time"`
-		Resource   jsontext.Value `json:"resource"`
+		ID         text `json:"id"`
+		EventType  text `json:"event_type"`
+		CreateTime text `json:"create_time"`
+		Resource   part `json:"resource"`
 	}
 	if err := decode(payload, &e); err != nil {
 		return nil, err

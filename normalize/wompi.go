@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -72,10 +70,10 @@ func wompiTellers() []Teller {
 
 // wompiEvent is the body of a webhook.
 type wompiEvent struct {
-	Event       text           `json:"event"`
-	Environment text           `json:"environment"`
-	Timestamp   text           `json:"timestamp"` // a number, or text: both are signed alike
-	Data        jsontext.Value `json:"data"`
+	Event       text `json:"event"`
+	Environment text `json:"environment"`
+	Timestamp   text `json:"timestamp"` // a number, or text: both are signed alike
+	Data        part `json:"data"`
 }
 
 // wompiData is the object that an event is about.

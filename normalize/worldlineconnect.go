@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -168,15 +166,15 @@ var worldlineConnectTypes = map[string]schemas.Type{
 
 // worldlineConnectEvent is the body of a webhook.
 type worldlineConnectEvent struct {
-	ID         text           `json:"id"`
-	Type       text           `json:"type"`
-	Created    text           `json:"created"`
-	MerchantID text           `json:"merchantId"`
-	Payment    jsontext.Value `json:"payment"`
-	Refund     jsontext.Value `json:"refund"`
-	Payout     jsontext.Value `json:"payout"`
-	Dispute    jsontext.Value `json:"dispute"`
-	Token      jsontext.Value `json:"token"`
+	ID         text `json:"id"`
+	Type       text `json:"type"`
+	Created    text `json:"created"`
+	MerchantID text `json:"merchantId"`
+	Payment    part `json:"payment"`
+	Refund     part `json:"refund"`
+	Payout     part `json:"payout"`
+	Dispute    part `json:"dispute"`
+	Token      part `json:"token"`
 }
 
 // worldlineConnectObject is the object that an event is about: a payment,
@@ -266,7 +264,7 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]fact, error) {
 func (e worldlineConnectEvent) fact(typ schemas.Type) (f fact, err error) {
 	kind, _, _ := strings.Cut(string(e.Type), ".")
 	about := map[string]struct {
-		object jsontext.Value
+		object part
 		read   func(worldlineConnectObject, fact) (fact, error)
 	}{
 		"payment": {e.Payment, worldlineConnectObject.payment},

@@ -177,10 +177,10 @@ var xenditExponents = map[string]int{"IDR": 0}
 // only if the event name is known. In webhooks without data, created is the
 // time at which the object was created, and not the time of the event.
 type xenditEvent struct {
-	Event         text           `json:"event"`
-	Created       text           `json:"created"`
-	Data          jsontext.Value `json:"data"`
-	Disbursements jsontext.Value `json:"disbursements"` // of a batch
+	Event         text `json:"event"`
+	Created       text `json:"created"`
+	Data          part `json:"data"`
+	Disbursements part `json:"disbursements"` // of a batch
 	xenditLegacy
 }
 
@@ -301,8 +301,8 @@ func xenditNormalize(payload []byte, o Options) ([]fact, error) {
 		return nil, err
 	}
 	switch {
-	case e.Event == "" && e.Disbursements.Kind() == '[':
-		var batch []jsontext.Value
+	case e.Event == "" && e.Disbursements.kind() == '[':
+		var batch []part
 		if err := redecode(e.Disbursements, &batch); err != nil {
 			return nil, err
 		}
@@ -311,7 +311,7 @@ func xenditNormalize(payload []byte, o Options) ([]fact, error) {
 			facts[i] = xenditDisbursement(d, o)
 		}
 		return facts, nil
-	case e.Event == "" && e.Data.Kind() == '{': // the fields in data show what the webhook is about
+	case e.Event == "" && e.Data.kind() == '{': // the fields in data show what the webhook is about
 		var d xenditLegacy
 		if err := redecode(e.Data, &d); err != nil {
 			return nil, err
@@ -323,14 +323,14 @@ func xenditNormalize(payload []byte, o Options) ([]fact, error) {
 		return nil, fmt.Errorf("%w: no event and no invoice: not a webhook of Xendit's", ErrMalformed)
 	}
 	about, happened := e.Data, e.Created
-	if len(about) == 0 || about.Kind() == 'n' { // an older webhook: its fields are at the top level
+	if len(about) == 0 || about.kind() == 'n' { // an older webhook: its fields are at the top level
 		about, happened = payload, ""
 	}
 	return []fact{xenditFact(event, about, happened, o)}, nil
 }
 
 // xenditDisbursement reads one disbursement of a batch.
-func xenditDisbursement(about jsontext.Value, o Options) fact {
+func xenditDisbursement(about part, o Options) fact {
 	var d xenditLegacy
 	if err := redecode(about, &d); err != nil {
 		return malformed("disbursement", err)
@@ -426,7 +426,7 @@ func (d xenditData) method() *schemas.PaymentMethod {
 
 // xenditFact returns the fact of an event. The object that the event is about
 // is in about; happened is the time of the event, or "".
-func xenditFact(name string, about jsontext.Value, happened text, o Options) fact {
+func xenditFact(name string, about part, happened text, o Options) fact {
 	event, ok := xenditReaders[name]
 	if !ok {
 		return notUnified(name)
