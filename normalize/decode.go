@@ -74,6 +74,14 @@ func (p part) text() text {
 	return ""
 }
 
+// is reports whether a JSON string has the text.
+func (p part) is(text string) bool {
+	if bytes.IndexByte(p, '\\') < 0 {
+		return string(p[1:len(p)-1]) == text
+	}
+	return p.unquoted() == text
+}
+
 // unquoted returns the text of a JSON string.
 func (p part) unquoted() string {
 	if bytes.IndexByte(p, '\\') < 0 {
@@ -85,10 +93,11 @@ func (p part) unquoted() string {
 
 // decodeError rewrites an error of the JSON library, wrapping [ErrMalformed].
 func decodeError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *json.SemanticError
 	switch {
-	case err == nil:
-		return nil
 	case !errors.As(err, &e) || e.GoType == nil:
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	case e.Err != nil:
@@ -197,6 +206,7 @@ func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		return d.SkipValue()
 	}
 	_, err := d.ReadToken()
+	*m = make(metadata, 0, 8)
 	for err == nil && d.PeekKind() == '"' {
 		var f metadataField
 		if err = f.name.UnmarshalJSONFrom(d); err == nil {
@@ -213,7 +223,7 @@ func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 // get returns the value of a field, or "" if there is none.
 func (m metadata) get(name string) text {
 	for _, f := range m {
-		if f.name.unquoted() == name {
+		if f.name.is(name) {
 			return f.value.text()
 		}
 	}

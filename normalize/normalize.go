@@ -289,12 +289,15 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 	}
 	var r Result
 	type position struct{ item, event int }
-	positions := map[string]position{} // of the first item with an event id
-	for i, f := range facts {
+	var positions map[string]position // of the first item with an event id
+	if len(facts) > 1 {
+		positions = map[string]position{}
+	}
+	for i := range facts {
+		f := &facts[i]
 		e, skipped := f.event(connector, payload, o)
-		ids := e.IDs()
-		if skipped == nil {
-			for _, id := range ids {
+		if skipped == nil && positions != nil {
+			for _, id := range e.IDs() {
 				if first, ok := positions[id]; ok {
 					skipped = r.merge(first.event, first.item, e)
 					break
@@ -309,8 +312,10 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 			skipped.Item = i
 			r.Skipped = append(r.Skipped, *skipped)
 		default:
-			for _, id := range ids {
-				positions[id] = position{i, len(r.Events)}
+			if positions != nil {
+				for _, id := range e.IDs() {
+					positions[id] = position{i, len(r.Events)}
+				}
 			}
 			r.Events = append(r.Events, e)
 			if err := schemas.CheckReference(f.MerchantTransactionID); f.MerchantTransactionID != "" && err != nil {
@@ -358,14 +363,12 @@ func (c Connector) read(payload []byte, o Options) (facts []fact, err error) {
 }
 
 // event returns the event of a fact or, if it has none, the reason.
-func (f fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
-	skipped := &Skipped{Type: f.ConnectorEventType, Outcome: f.Outcome, Reason: f.Why, ToldBy: f.ToldBy}
+func (f *fact) event(connector string, payload []byte, o Options) (schemas.Event, *Skipped) {
 	switch {
 	case f.Type == "":
-		return schemas.Event{}, skipped
+		return schemas.Event{}, f.skipped(f.Outcome, f.Why)
 	case o.Live && f.Mode == modeTest:
-		skipped.Outcome, skipped.Reason = OutcomeIgnored, "test mode, and the endpoint is live"
-		return schemas.Event{}, skipped
+		return schemas.Event{}, f.skipped(OutcomeIgnored, "test mode, and the endpoint is live")
 	}
 	if f.Identity == "" {
 		f.Identity = payloadIdentity(payload)
@@ -395,25 +398,29 @@ func (f fact) event(connector string, payload []byte, o Options) (schemas.Event,
 		DataSchema:      f.Type.Schema(),
 		Data:            d,
 	}
-	e.Also = f.idsOf(f.Also, e)
-	e.Formerly = f.idsOf(f.Formerly, e)
+	e.Also = f.idsOf(f.Also, &e)
+	e.Formerly = f.idsOf(f.Formerly, &e)
 	err := e.Validate()
 	if err == nil && len(payload) > schemas.MostBytes/32 { // the event of a smaller payload cannot be too large
 		err = checkSize(e)
 	}
 	if err != nil {
-		skipped.Outcome, skipped.Reason = OutcomeMalformed, err.Error()
-		return schemas.Event{}, skipped
+		return schemas.Event{}, f.skipped(OutcomeMalformed, err.Error())
 	}
 	return e, nil
 }
 
+// skipped returns the item of a fact that becomes no event.
+func (f *fact) skipped(o Outcome, reason string) *Skipped {
+	return &Skipped{Type: f.ConnectorEventType, Outcome: o, Reason: reason, ToldBy: f.ToldBy}
+}
+
 // idsOf returns the event ids of further identities of a fact, except those that its
 // event e already has.
-func (f fact) idsOf(identities []string, e schemas.Event) (ids []string) {
+func (f *fact) idsOf(identities []string, e *schemas.Event) (ids []string) {
 	for _, identity := range identities {
 		id := schemas.ID(e.Data.Connector, e.Data.Endpoint, identity, f.Type, f.Item)
-		if !slices.Contains(e.IDs(), id) && !slices.Contains(ids, id) {
+		if id != e.ID && !slices.Contains(e.Also, id) && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -429,8 +436,8 @@ func payloadIdentity(payload []byte) string {
 
 // reference returns the reference that a fact without an event gives; false if the fact
 // lacks the merchant's reference or an id of the processor's.
-func (f fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
-	d := f.Data
+func (f *fact) reference(connector string, o Options) (r schemas.Reference, ok bool) {
+	d := &f.Data
 	if f.Type != "" || d.UnsignedIDs || d.KeySource == schemas.KeyFromRequest || o.Live && f.Mode == modeTest || schemas.CheckReference(d.MerchantTransactionID) != nil {
 		return r, false
 	}
@@ -457,7 +464,7 @@ func checkSize(e schemas.Event) error {
 // connectorID returns the id in the fallback key: the payment's, so that all events
 // of a payment have the same key, else that of the dispute, refund, payout, mandate
 // or event.
-func (f fact) connectorID() string {
+func (f *fact) connectorID() string {
 	for _, id := range []string{
 		f.ConnectorTransactionID, f.ConnectorDisputeID, f.ConnectorRefundID,
 		f.ConnectorPayoutID, f.ConnectorMandateID, f.MandateID, f.ConnectorEventID,

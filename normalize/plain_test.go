@@ -1,8 +1,10 @@
 package normalize
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -70,6 +72,55 @@ func FuzzPlain(f *testing.F) {
 			t.Errorf("decode read %s (%v), the library %s", b, err, a)
 		}
 	})
+}
+
+// TestPart tests that a part is read from the payload without a copy, and that a later
+// read does not change it.
+func TestPart(t *testing.T) {
+	payload := []byte(`{"first": {"a": [1, 2]}, "second": "text", "third": null}`)
+	before := string(payload)
+	var parts struct {
+		First  part `json:"first"`
+		Second part `json:"second"`
+		Third  part `json:"third"`
+	}
+	if err := decode(payload, &parts); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []struct {
+		got  part
+		want string
+		text text
+	}{{parts.First, `{"a": [1, 2]}`, ""}, {parts.Second, `"text"`, "text"}, {parts.Third, "null", ""}} {
+		i := strings.Index(before, p.want)
+		if string(p.got) != p.want || &p.got[0] != &payload[i] || p.got.text() != p.text {
+			t.Errorf("got the part %s with the text %q, want %s with the text %q, of the payload's own bytes", p.got, p.got.text(), p.want, p.text)
+		}
+	}
+	if string(payload) != before {
+		t.Errorf("the payload is now %s, want %s", payload, before)
+	}
+}
+
+// TestMetadata tests that metadata has the same values as a map of texts.
+func TestMetadata(t *testing.T) {
+	for _, text := range []string{`{}`, `null`, `[]`, `"text"`, `7`, `{"order_id": "43"}`, `{"order_\u0069d": "4\u0033\n", "other": "x"}`,
+		`{"a": 1.50, "b": true, "order_id": 1e3, "c": {"order_id": "1"}}`, `{"order_id": null}`, `{"order_id": ["43"]}`, `{"order_id": ""}`, `{"é": "€", "order_id": "é"}`} {
+		var m metadata
+		var all fields
+		if err := errors.Join(decode([]byte(text), &m), decode([]byte(text), &all)); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"order_id", "other", "é", "a", "b", "c"} {
+			if got, want := m.get(name), all[name]; got != want {
+				t.Errorf("%s: %s is %q, want %q", text, name, got, want)
+			}
+		}
+	}
+	var m metadata
+	if err := decode([]byte(`{"order_id": "1", "order_id": "2"}`), &m); err == nil {
+		t.Errorf("got %v for an object with a duplicate name, want an error", m)
+	}
 }
 
 func BenchmarkPlain(b *testing.B) {

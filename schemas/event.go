@@ -67,7 +67,7 @@ type Event struct {
 
 // IDs returns the ids under which the fact may have been published: ID, Also and
 // Formerly.
-func (e Event) IDs() []string { return slices.Concat([]string{e.ID}, e.Also, e.Formerly) }
+func (e *Event) IDs() []string { return slices.Concat([]string{e.ID}, e.Also, e.Formerly) }
 
 // Data holds the details of an event. Fields that the processor did not send
 // are absent.
@@ -189,15 +189,23 @@ func CheckReference(s string) error {
 	return nil
 }
 
-// ids returns the account and the processor's ids. [Event.Validate] checks them
-// like the merchant's reference, because they link events.
-func (d Data) ids() []string {
-	return append([]string{d.Account, d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID}, d.ConnectorReferences...)
+// checkIDs returns an error for the account or an id of the processor's that could not
+// be a merchant's reference: they link events, too.
+func (d *Data) checkIDs() error {
+	ids := [...]string{d.Account, d.ConnectorTransactionID, d.ConnectorRefundID, d.ConnectorDisputeID, d.ConnectorPayoutID}
+	for _, all := range [...][]string{ids[:], d.ConnectorReferences} {
+		for _, id := range all {
+			if err := CheckReference(id); id != "" && err != nil {
+				return fmt.Errorf("an id of the processor's, %q: %w", id, err)
+			}
+		}
+	}
+	return nil
 }
 
 // Validate returns an error if an event lacks what every consumer needs. The
 // JSON Schemas check the other fields.
-func (e Event) Validate() error {
+func (e *Event) Validate() error {
 	switch {
 	case e.ID == "":
 		return fmt.Errorf("event has no id")
@@ -216,10 +224,8 @@ func (e Event) Validate() error {
 	case e.Data.RespondBy != nil && !writable(*e.Data.RespondBy):
 		return fmt.Errorf("event %s: respond_by is in the year %d: want a year from 0 to 9999, as RFC 3339 has", e.ID, e.Data.RespondBy.Year())
 	}
-	for _, id := range e.Data.ids() {
-		if err := CheckReference(id); id != "" && err != nil {
-			return fmt.Errorf("event %s: an id of the processor's, %q: %w", e.ID, id, err)
-		}
+	if err := e.Data.checkIDs(); err != nil {
+		return fmt.Errorf("event %s: %w", e.ID, err)
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ func full(t schemas.Type) schemas.Event {
 
 func TestValidate(t *testing.T) {
 	for _, typ := range schemas.Types() {
-		if err := full(typ).Validate(); err != nil {
+		e := full(typ)
+		if err := e.Validate(); err != nil {
 			t.Errorf("%s: %v", typ, err)
 		}
 	}

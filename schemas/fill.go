@@ -62,7 +62,7 @@ func text[T ~string](name string, of func(*Data) *T) field {
 }
 
 // Fields returns the fields that an event has.
-func (e Event) Fields() (all Fields) {
+func (e *Event) Fields() (all Fields) {
 	for i, f := range fields {
 		if f.has(&e.Data) {
 			all |= 1 << i
@@ -74,13 +74,16 @@ func (e Event) Fields() (all Fields) {
 // String returns the names of the fields, separated by commas. [ParseFields] reads
 // them.
 func (s Fields) String() string {
-	var names []string
+	names := make([]byte, 0, 256) // on the stack
 	for i, f := range fields {
 		if s&(1<<i) != 0 {
-			names = append(names, f.name)
+			if len(names) > 0 {
+				names = append(names, ',')
+			}
+			names = append(names, f.name...)
 		}
 	}
-	return strings.Join(names, ",")
+	return string(names)
 }
 
 // ParseFields returns the fields with the names. It ignores unknown names.

@@ -33,7 +33,7 @@ const (
 // Record returns the record of an event: its CloudEvents JSON, keyed by its
 // subject. Traceparent is the W3C trace context of the webhook. The error is
 // that of [Event.Validate].
-func (e Event) Record(traceparent string) (Record, error) {
+func (e *Event) Record(traceparent string) (Record, error) {
 	if err := e.Validate(); err != nil {
 		return Record{}, err
 	}

@@ -135,4 +135,20 @@ func (t Type) Status() string {
 // Schema returns the URI of the JSON Schema of t's events, which is their
 // dataschema. Its last part is the version: it changes with the first change
 // that is not compatible.
-func (t Type) Schema() string { return "urn:tollbridge:schemas/" + string(t) + "/1" }
+func (t Type) Schema() string {
+	if uri, ok := uris[t]; ok {
+		return uri
+	}
+	return schemaURI(t)
+}
+
+func schemaURI(t Type) string { return "urn:tollbridge:schemas/" + string(t) + "/1" }
+
+// uris is the [Type.Schema] of each type, so that an event need not make it anew.
+var uris = func() map[Type]string {
+	m := make(map[Type]string, len(types))
+	for _, t := range types {
+		m[t.t] = schemaURI(t.t)
+	}
+	return m
+}()
