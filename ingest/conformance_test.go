@@ -84,7 +84,7 @@ func conformance(t *testing.T, connector string, of receiver) (found []string) {
 	profile := ingest.ResponseProfileOf(connector)
 	refusal := ingest.ResponseTo(&webhook.Endpoint{Connector: connector}, webhook.Verdict{Err: verify.ErrMismatch})
 	for _, tt := range trials(connector, good.Header, body) {
-		b := newBridge(t, func(c *ingest.Config) {
+		b := newBridge(t, only(connector), func(c *ingest.Config) {
 			if tt.kafka != nil {
 				c.Publisher = publisher(func(context.Context, []kafka.Record) ([]kafka.Receipt, error) { return nil, tt.kafka })
 			}

@@ -89,8 +89,10 @@ func (d *delivery) process(c echo.Context) (err error) {
 	defer cancel()
 	ctx = verify.WithRequester(ctx, addressBlock(d.from))
 
+	receiving := d.begin(stageReceive)
 	body, release, err := s.read(ctx, c.Response(), r)
 	defer release()
+	receiving.end()
 	if err != nil {
 		return err
 	}
@@ -99,8 +101,7 @@ func (d *delivery) process(c echo.Context) (err error) {
 	}
 	d.bytes = len(body)
 	request := verify.Request{Method: r.Method, URL: d.endpoint.Address(r.URL), Header: r.Header, Body: body}
-	d.verdict = d.endpoint.Judge(ctx, &s.keyring, request, d.start)
-	if d.verdict.Err != nil || d.verdict.Handshake {
+	if d.judge(ctx, request); d.verdict.Err != nil || d.verdict.Handshake {
 		return d.verdict.Err
 	}
 	for {
@@ -111,11 +112,29 @@ func (d *delivery) process(c echo.Context) (err error) {
 	}
 }
 
+// judge verifies and normalises the request, and sets the verdict. It is
+// [webhook.Endpoint.Judge] in stages.
+func (d *delivery) judge(ctx context.Context, request verify.Request) {
+	verifying := d.begin(stageVerify)
+	d.verdict = d.endpoint.Verify(ctx, &d.s.keyring, request, d.start)
+	verifying.end()
+	if d.endpoint.API != nil {
+		fetching := d.begin(stageFetch)
+		d.verdict = d.endpoint.Fetch(ctx, request, d.verdict)
+		fetching.end()
+	}
+	normalising := d.begin(stageNormalise)
+	d.verdict = d.endpoint.Conclude(ctx, d.verdict, d.start)
+	normalising.end()
+}
+
 // publish writes the events, the archived webhook and the references to Kafka.
 // Events whose records are too large become malformed: they would be refused at
 // each redelivery. Publish returns retry then, to write the rest.
 func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (retry bool, err error) {
+	admitting := d.begin(stageAdmit)
 	admission, err := d.s.History.Admit(ctx, d.verdict.Events, d.verdict.References...)
+	admitting.end()
 	if err != nil {
 		return false, err
 	}
@@ -123,6 +142,8 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	if d.noCorrections {
 		admission.DropCorrections()
 	}
+	publishing := d.begin(stagePublish)
+	defer publishing.end()
 	entries, err := d.newEntries(admission, r, body)
 	var receipts []kafka.Receipt
 	if err == nil {

@@ -1,6 +1,6 @@
 // Package ingest is the HTTP server. For each webhook it runs these stages:
 //
-//	read       the exact bytes of the body, under limits
+//	receive    the exact bytes of the body, under limits
 //	verify     is the webhook from its processor?             webhook, verify
 //	normalise  which facts does it report?                    webhook, normalize
 //	admit      which events are new, and under which key?     history
@@ -154,6 +154,7 @@ func New(c Config) (*Server, error) {
 		}
 		s.endpoints[e.ID()] = &e
 		s.tallies[e.ID()] = newTally(&e, s.Now())
+		s.metrics.add(&e)
 	}
 	s.keyring.Failed, s.asked.Failed = s.keyFailed, s.keyFailed
 	s.echo = s.routes()

@@ -1,12 +1,15 @@
 package ingest
 
 import (
+	"cmp"
+	"net/http"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // metrics are the server's Prometheus metrics. Label values come from our own
@@ -17,6 +20,9 @@ type metrics struct {
 	dead     *prometheus.CounterVec
 	types    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	stages   *prometheus.HistogramVec
+	last     *prometheus.GaugeVec
+	lastDone *prometheus.GaugeVec
 	bytes    prometheus.Counter
 	inFlight prometheus.Gauge
 	underWay prometheus.Gauge
@@ -55,6 +61,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help:    "Time from the request's headers to the response.",
 			Buckets: seconds,
 		}, []string{"connector"}),
+		stages: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tollbridge_webhook_stage_duration_seconds",
+			Help:    "Time of a webhook in each stage: receive (reading the body), verify (with fetching public keys), fetch (asking the processor's API), normalise, admit (looking up duplicates), publish (until Kafka acknowledges).",
+			Buckets: seconds,
+		}, []string{"connector", "stage"}),
+		last: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tollbridge_last_webhook_timestamp_seconds",
+			Help: "Unix time of the last request to the endpoint at this replica, whatever its response; 0 if there was none since the start.",
+		}, []string{"connector", "endpoint"}),
+		lastDone: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tollbridge_last_success_timestamp_seconds",
+			Help: "Unix time of the last 2xx response of the endpoint at this replica; 0 if there was none since the start.",
+		}, []string{"connector", "endpoint"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "tollbridge_webhook_bytes_total",
 			Help: "Bytes of request bodies read.",
@@ -87,6 +106,44 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
+// add creates the series of an endpoint at 0, so that the first webhook of a kind is an
+// increase: increase() of a series that begins at 1 is 0, and no alert would fire.
+func (m *metrics) add(e *webhook.Endpoint) {
+	connector, endpoint, policy := e.Connector, e.NameOrDefault(), policies[e.Connector]
+	webhooks := m.webhooks.MustCurryWith(prometheus.Labels{"connector": connector, "endpoint": endpoint})
+	for _, o := range []normalize.Outcome{normalize.OutcomeEvents, normalize.OutcomeIgnored, normalize.OutcomeMalformed} {
+		webhooks.WithLabelValues(string(o), "", strconv.Itoa(cmp.Or(policy.done, http.StatusOK)))
+	}
+	webhooks.WithLabelValues(string(webhook.OutcomeHandshake), "", strconv.Itoa(http.StatusOK))
+	for _, err := range endpointErrors() {
+		status, reason, _ := policy.refuse(err)
+		webhooks.WithLabelValues("", reason, strconv.Itoa(status))
+	}
+	m.dead.WithLabelValues(connector, endpoint)
+	m.last.WithLabelValues(connector, endpoint)
+	m.lastDone.WithLabelValues(connector, endpoint)
+	m.seconds.WithLabelValues(connector)
+	for s, name := range stageNames {
+		if stage(s) != stageFetch || e.API != nil {
+			m.stages.WithLabelValues(connector, name)
+		}
+	}
+	m.questions.WithLabelValues(connector, "", strconv.Itoa(http.StatusOK))
+	c, _ := normalize.Lookup(connector)
+	events := []string{otherType}
+	for _, t := range c.Tellers {
+		events = append(events, t.Event)
+		for _, fact := range t.Facts {
+			m.events.WithLabelValues(connector, endpoint, string(fact))
+		}
+	}
+	for _, event := range events {
+		for _, result := range []string{resultEvent, resultDuplicate, resultElsewhere, resultIgnored, resultMalformed} {
+			m.types.WithLabelValues(connector, endpoint, event, result)
+		}
+	}
+}
+
 // count counts a delivery and its response.
 func (m *metrics) count(d *delivery, status int, reason string) {
 	connector, endpoint := "", ""
@@ -104,6 +161,13 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 		}
 		if d.endpoint != nil {
 			d.countEventTypes()
+		}
+	}
+	if d.endpoint != nil {
+		now := float64(d.s.Now().UnixMilli()) / 1000
+		m.last.WithLabelValues(connector, endpoint).Set(now)
+		if status < http.StatusMultipleChoices {
+			m.lastDone.WithLabelValues(connector, endpoint).Set(now)
 		}
 	}
 	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()

@@ -136,6 +136,26 @@ var refusals = []struct {
 	{context.DeadlineExceeded, "deadline", http.StatusServiceUnavailable},
 }
 
+// endpointErrors returns an error for each reason to refuse a request to an endpoint
+// that exists.
+func endpointErrors() []error {
+	errs := []error{errInternal}
+	for _, r := range refusals {
+		if r.is != errEndpoint {
+			errs = append(errs, r.is)
+		}
+	}
+	for _, reason := range verify.Reasons() {
+		if reason != verify.ErrUnknown {
+			errs = append(errs, reason)
+		}
+	}
+	return errs
+}
+
+// errInternal stands for every error that has no row in [refusals].
+var errInternal = errors.New("internal error")
+
 // refusal returns the response to an error, and the word for the error.
 func (p responsePolicy) refusal(err error) (Response, string) {
 	status, word, body := p.refuse(err)

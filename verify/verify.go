@@ -215,6 +215,14 @@ const (
 	ErrKeyNotThere Reason = "key_unavailable"   // the public key could not be fetched: the request may be genuine, and the processor should send it again
 )
 
+// Reasons returns all reasons.
+func Reasons() []Reason {
+	return []Reason{
+		ErrUnknown, ErrNoSecret, ErrSetting, ErrMissing, ErrMalformed, ErrMismatch, ErrField, ErrAccount, ErrAmbiguous,
+		ErrStale, ErrFuture, ErrAlgorithm, ErrKeyUnknown, ErrKeyNotThere, ErrObject,
+	}
+}
+
 // ReasonOf returns the reason in err, or the empty reason.
 func ReasonOf(err error) Reason {
 	var r Reason

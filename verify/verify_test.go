@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,4 +233,21 @@ func FuzzVerify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReasons: Reasons has every constant of type Reason.
+func TestReasons(t *testing.T) {
+	source, err := os.ReadFile("verify.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`Reason = "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	for _, m := range found {
+		if !slices.Contains(Reasons(), Reason(m[1])) {
+			t.Errorf("Reasons lacks %s", m[1])
+		}
+	}
+	if len(found) != len(Reasons()) {
+		t.Errorf("%d constants and %d reasons", len(found), len(Reasons()))
+	}
 }

@@ -73,6 +73,8 @@ type Verdict struct {
 	normalize.Result
 	Fetched []schemas.Fetched // what the processor's API answered for the webhook
 	Err     error             // the reason for a refusal; nil if the webhook is verified
+
+	fetchErr error // of [Endpoint.Fetch], for [Endpoint.Conclude]
 }
 
 // Outcomes of a webhook, beside those of package normalize.
@@ -123,27 +125,51 @@ func (v Verdict) Reasons() string {
 // its error. A webhook that the processor does not sign is refused unless the API knows
 // its object.
 func (e Endpoint) Judge(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Verdict {
+	return e.Conclude(ctx, e.Fetch(ctx, r, e.Verify(ctx, k, r, now)), now)
+}
+
+// Verify is the first step of [Endpoint.Judge]: it verifies a request. The verdict has
+// no events, and a webhook that the processor does not sign is not verified yet:
+// [Endpoint.Fetch] and [Endpoint.Conclude] must follow.
+func (e Endpoint) Verify(ctx context.Context, k *verify.Keyring, r verify.Request, now time.Time) Verdict {
 	keys := e.Keys
 	keys.API = e.API != nil
 	v, err := k.Verify(ctx, e.Connector, r, keys, now)
 	if err != nil {
 		return Verdict{Err: err}
 	}
-	if v.Handshake {
-		return Verdict{Verified: v}
+	return Verdict{Verified: v}
+}
+
+// Fetch is the second step of [Endpoint.Judge]: it asks the processor's API for what a
+// webhook only names. It does nothing without an API, and returns a refusal and a
+// handshake unchanged.
+func (e Endpoint) Fetch(ctx context.Context, r verify.Request, v Verdict) Verdict {
+	if v.Err != nil || v.Handshake || e.API == nil {
+		return v
 	}
 	if err := ctx.Err(); err != nil {
 		return Verdict{Err: err}
 	}
-	var documents []schemas.Fetched
-	if e.API != nil {
-		client := e.Fetcher
-		if client == nil {
-			client = &fetcher
-		}
-		documents, err = client.Fetch(ctx, e.Connector, *e.API, e.fetchable(v, r))
+	client := e.Fetcher
+	if client == nil {
+		client = &fetcher
 	}
-	return e.conclude(v, documents, err, now)
+	v.Fetched, v.fetchErr = client.Fetch(ctx, e.Connector, *e.API, e.fetchable(v.Verified, r))
+	return v
+}
+
+// Conclude is the last step of [Endpoint.Judge]: it normalises the payload and what was
+// fetched. It returns a refusal and a handshake unchanged. What was fetched is used even
+// if ctx has ended meanwhile.
+func (e Endpoint) Conclude(ctx context.Context, v Verdict, now time.Time) Verdict {
+	if v.Err != nil || v.Handshake {
+		return v
+	}
+	if err := ctx.Err(); err != nil && e.API == nil {
+		return Verdict{Err: err}
+	}
+	return e.conclude(v.Verified, v.Fetched, v.fetchErr, now)
 }
 
 // fetchable returns what package fetch reads of a verified webhook.
