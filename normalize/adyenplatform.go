@@ -24,7 +24,7 @@ var adyenPlatform = Connector{
 // adyenPlatformTellers lists the event types.
 var adyenPlatformTellers = []Teller{
 	{Event: "balancePlatform.transfer.created", Facts: []schemas.Type{schemas.PayoutCreated}},
-	{Event: "balancePlatform.transfer.updated", Facts: []schemas.Type{schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
+	{Event: "balancePlatform.transfer.updated", Facts: []schemas.Type{schemas.PayoutCreated, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutExpired, schemas.PayoutReversed}},
 	{Event: "recurring.token.alreadyExisting", Facts: []schemas.Type{schemas.MandateActive}},
 	{Event: "recurring.token.created", Facts: []schemas.Type{schemas.MandateActive}},
 	{Event: "recurring.token.disabled", Facts: []schemas.Type{schemas.MandateRevoked}},

@@ -105,6 +105,18 @@ type Connector struct {
 	normalize func(payload []byte, o Options) ([]fact, error)
 }
 
+// Types returns the types of the events that the connector makes, in the order of
+// [schemas.Types].
+func (c Connector) Types() []schemas.Type {
+	made := map[schemas.Type]bool{}
+	for _, teller := range c.Tellers {
+		for _, t := range teller.Facts {
+			made[t] = true
+		}
+	}
+	return slices.DeleteFunc(schemas.Types(), func(t schemas.Type) bool { return !made[t] })
+}
+
 // Setting describes an optional setting of an endpoint.
 type Setting struct {
 	Name        string

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -264,6 +265,58 @@ func TestTellersNamed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTypes: a connector makes no events of other types than those that its Tellers
+// list, because there are no topics for them. Each text of a sample that is a word in the
+// connector's source, such as a status, is replaced by each other such word.
+func TestTypes(t *testing.T) {
+	literal, quoted := regexp.MustCompile(`"[A-Za-z0-9_.:-]{2,60}"`), regexp.MustCompile(`"[^"\\]*"`)
+	words := map[string][]string{} // by connector, in quotes
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, connector := range Connectors() {
+		name := strings.ReplaceAll(connector, "-", "")
+		for _, source := range sources {
+			if source != name+".go" && !strings.HasPrefix(source, name+"_") {
+				continue
+			}
+			code, err := os.ReadFile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			words[connector] = append(words[connector], literal.FindAllString(string(code), -1)...)
+		}
+		slices.Sort(words[connector])
+		words[connector] = slices.Compact(words[connector])
+		if len(words[connector]) == 0 && len(connectors[connector].Tellers) > 0 {
+			t.Fatalf("%s: there are no words in its source", connector)
+		}
+	}
+	eachSample(t, func(t *testing.T, connector, file string, payload []byte) {
+		types := connectors[connector].Types() // and, from then on, those that an error names
+		for _, at := range quoted.FindAllIndex(payload, -1) {
+			_, known := slices.BinarySearch(words[connector], string(payload[at[0]:at[1]]))
+			if !known || bytes.HasPrefix(payload[at[1]:], []byte(":")) { // or the name of a field
+				continue
+			}
+			for _, word := range words[connector] {
+				changed := slices.Concat(payload[:at[0]], []byte(word), payload[at[1]:])
+				r, err := Normalize(connector, changed, sampleOptions(file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range r.Events {
+					if !slices.Contains(types, e.Type) {
+						types = append(types, e.Type)
+						t.Errorf("Tellers does not say that %q can report %s; with %s in place of %s it does", e.Data.ConnectorEventType, e.Type, word, payload[at[0]:at[1]])
+					}
+				}
+			}
+		}
+	})
 }
 
 // deliveryIdentities lists, with the reason, the event types whose identity is the id
