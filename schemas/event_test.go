@@ -199,9 +199,9 @@ func TestEncoding(t *testing.T) {
 	}
 }
 
-// TestEncodingOfLittle: fields that the processor did not send are absent, and
+// TestEncodeOmitsEmptyFields: fields that the processor did not send are absent, and
 // live is present even if it is false.
-func TestEncodingOfLittle(t *testing.T) {
+func TestEncodeOmitsEmptyFields(t *testing.T) {
 	got, err := json.Marshal(schemas.Data{MerchantTransactionID: "order-43", KeySource: schemas.KeyFromConnector, Connector: "stripe",
 		Endpoint: "default", ConnectorEventType: "some.event", Status: "captured", ReceivedAt: received})
 	if err != nil {

@@ -139,7 +139,7 @@ func (c Case) queried(missing []string) (all []change) {
 	}
 	u.RawQuery = strings.Join(kept, "&")
 	address := u.String()
-	f := Finding{HeaderMoved, "its signature is in the query, where it is not read", "send these as headers: " + strings.Join(missing, ", ")}
+	f := Finding{HeaderMoved, "its signature is in the query, and tollbridge reads it only from headers", "send these as headers: " + strings.Join(missing, ", ")}
 	inQuery := c.header(f, values)
 	return append(all, inQuery, change{f, func(c *Case) {
 		inQuery.apply(c)
