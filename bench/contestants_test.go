@@ -23,6 +23,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	layout "github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 )
 
@@ -30,7 +31,7 @@ import (
 const secret = "whsec_bench"
 
 // partitions is the number of partitions of every topic.
-const partitions = 12
+const partitions = layout.DefaultPartitions
 
 // place has the addresses and folders that a contestant runs with.
 type place struct {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/normalize"
 )
 
 // base is the contestant that the others are compared with.
@@ -206,6 +207,7 @@ func (w *pageWriter) row(setting string, c cell, contestant string) {
 }
 
 func (w *pageWriter) tail(faults []string) {
+	stripe, _ := normalize.Lookup("stripe")
 	w.line("\n## The programs\n")
 	for _, c := range contestants {
 		w.line("- `%s`: %s", c.name, c.says)
@@ -232,7 +234,7 @@ func (w *pageWriter) tail(faults []string) {
   they do not wait for the disk, which is also the default. Two programs warm them up before the measurement, and after new topics are created
   the measurement waits until the brokers are idle.
 - A program is not in the tables if its topics have fewer records than it answered 2xx, or if it accepts a wrong signature.
-- Each repeat runs the programs in another order. Ratios compare figures of the same repeat, because the machine's speed varies.`, partitions, len(kafka.Names{}.All()))
+- Each repeat runs the programs in another order. Ratios compare figures of the same repeat, because the machine's speed varies.`, partitions, len(kafka.Names{Types: stripe.Types()}.All()))
 	if len(faults) > 0 {
 		w.line("\n## What went wrong\n")
 	}

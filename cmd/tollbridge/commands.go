@@ -28,7 +28,11 @@ func topicsCommand() *cobra.Command {
 			Short: "Create missing topics, and set the settings of existing ones",
 			Long: `Create missing topics, and set the settings of existing topics to the
 configured ones. The command never changes the number of partitions or replicas
-of a topic, and deletes nothing.
+of a topic, and deletes nothing. There is a topic for each event type that the
+configured endpoints can report: run the command again after adding an endpoint.
+
+Choose kafka.partitions once: it is for good. Without it, new topics get as many
+partitions as the existing ones have, or 6.
 
 Partitions with the same number are created on the same brokers in all topics,
 so that the records of one webhook go to few brokers: make kafka.partitions a
@@ -41,7 +45,7 @@ multiple of the number of brokers.`,
 // topicsSubcommand completes a command that calls do with the configured topics and
 // prints the findings. missing is the word for a topic that did not exist.
 func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
-	var asJSON bool
+	var asJSON, allTypes bool
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadKafkaConfig(c)
 		if err != nil {
@@ -51,7 +55,11 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 		if err != nil {
 			return err
 		}
-		findings, err := do(cfg.layout(), c.Context(), producer.Kafka)
+		layout := cfg.layout()
+		if allTypes {
+			layout.Types = nil
+		}
+		findings, err := do(layout, c.Context(), producer.Kafka)
 		if err != nil {
 			return err
 		}
@@ -59,6 +67,7 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 	}
 	configFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	c.Flags().BoolVar(&allTypes, "all-types", false, "the topics of all event types, not only of those that the configured endpoints can report")
 	return c
 }
 
@@ -82,7 +91,7 @@ func printTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJ
 		state := "right"
 		switch {
 		case !f.Exists:
-			state = fmt.Sprintf("%s: %d partitions, %d replicas", missing, cfg.Kafka.Partitions, cfg.Kafka.Replication)
+			state = fmt.Sprintf("%s: %d partitions, %d replicas", missing, f.Partitions, cfg.Kafka.Replication)
 		case f.Wrong:
 			state = "WRONG: " + f.Drift
 		case f.Drift != "":

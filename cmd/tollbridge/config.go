@@ -24,7 +24,9 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
@@ -109,7 +111,7 @@ func defaultConfig() config {
 		Listen:      "127.0.0.1:8080",
 		Admin:       "127.0.0.1:9090",
 		State:       "./state",
-		Kafka:       kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Partitions: 12, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
+		Kafka:       kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
 		Deadline:    ingest.DefaultDeadline,
 		HandleEvent: string(ingest.OnAdmin),
 		LogLevel:    "info",
@@ -135,7 +137,7 @@ func configFlags(c *cobra.Command) {
 func kafkaFlags(f *pflag.FlagSet) {
 	f.StringSlice("brokers", nil, "Kafka brokers, host:port")
 	f.String("prefix", "", "prefix of the topics' names")
-	f.Int("partitions", 0, "partitions of every topic")
+	f.Int("partitions", 0, "partitions of every topic; 0 is as many as the existing topics have, or 6")
 	f.Int("replication", 0, "replicas of every partition")
 }
 
@@ -307,8 +309,8 @@ func (c config) checkKafka() error {
 	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
 		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
 	}
-	if c.Kafka.Partitions < 1 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
-		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 1, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
+	if c.Kafka.Partitions < 0 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
+		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 0, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}
 	_, err := c.producer()
 	return errors.Join(append(errs, err)...)
@@ -468,10 +470,22 @@ func settingTexts(from map[string]any) (map[string]string, error) {
 	return all, nil
 }
 
-// layout returns the configured layout of the topics.
+// layout returns the configured layout of the topics, with the topics of the event types
+// that the endpoints can report; of all event types if there are no endpoints.
 func (c config) layout() kafka.Layout {
+	var types []schemas.Type
+	if len(c.Endpoints) > 0 {
+		reported := map[schemas.Type]bool{}
+		for _, e := range c.Endpoints {
+			n, _ := normalize.Lookup(e.Connector)
+			for _, t := range n.Types() {
+				reported[t] = true
+			}
+		}
+		types = slices.DeleteFunc(schemas.Types(), func(t schemas.Type) bool { return !reported[t] })
+	}
 	return kafka.Layout{
-		Names:       kafka.Names{Prefix: c.Kafka.Prefix},
+		Names:       kafka.Names{Prefix: c.Kafka.Prefix, Types: types},
 		Partitions:  c.Kafka.Partitions,
 		Replication: c.Kafka.Replication,
 		Retention:   c.Kafka.Retention,

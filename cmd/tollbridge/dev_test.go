@@ -136,7 +136,7 @@ func TestStop(t *testing.T) {
 	ended := make(chan error, 1)
 	var logs screen
 	go func() {
-		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
+		ended <- serve(ctx, cfg, cfg.layout().Names, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
 			held.next = next
 			return held
 		})

@@ -481,3 +481,50 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+// TestTopicsOfEndpoints: `topics apply` creates the topics of the event types that the
+// endpoints can report. `serve` with one more endpoint does not start, and names the
+// missing topics and the command.
+func TestTopicsOfEndpoints(t *testing.T) {
+	cluster, broker, err := fakeKafka("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	config := func(endpoints string) string {
+		return configFile(t, fmt.Sprintf(`{listen: "127.0.0.1:0", admin: "127.0.0.1:0", state: "", kafka: {brokers: [%s], replication: 1}, endpoints: [%s]}`, broker, endpoints))
+	}
+	const billplz, shopify = `{connector: billplz, secrets: {main: {value: S-aaaaaaaaaaaa}}}`, `{connector: shopify, secrets: {main: {value: hush7hush8hush9}}}`
+	created := func(args ...string) []string {
+		t.Helper()
+		got := tollbridge(t, "", append([]string{"topics", "apply"}, args...)...)
+		if got.code != 0 {
+			t.Fatalf("topics apply: %s%s", got.out, got.err)
+		}
+		var topics []string
+		for line := range strings.Lines(got.out) {
+			if topic, state, _ := strings.Cut(line, " "); strings.Contains(state, "created: 6 partitions") {
+				topics = append(topics, topic)
+			}
+		}
+		return topics
+	}
+	one := config(billplz)
+	if got := created("--config", one); !slices.Contains(got, "payment.captured") || slices.Contains(got, "dispute.opened") || !slices.Contains(got, "webhooks.received") {
+		t.Errorf("topics apply for billplz created %v", got)
+	}
+	two := config(billplz + ", " + shopify)
+	got := tollbridge(t, "", "serve", "--config", two)
+	if got.code == 0 || !strings.Contains(got.err, "dispute.opened") || strings.Contains(got.err, "payment.captured,") || !strings.Contains(got.err, "'tollbridge topics apply'") {
+		t.Errorf("serve with shopify, too: exit %d, %s", got.code, got.err)
+	}
+	if got := created("--config", two); !slices.Contains(got, "dispute.opened") || slices.Contains(got, "payment.captured") {
+		t.Errorf("topics apply for shopify, too, created %v", got)
+	}
+	if got := tollbridge(t, "", "tail", "--type", "payout.created", "--exit", "--config", two); got.code != 2 || !strings.Contains(got.err, "the topic payout.created does not exist") {
+		t.Errorf("tail of a type without a topic: exit %d, %s", got.code, got.err)
+	}
+	if got := created("--all-types", "--config", two); !slices.Contains(got, "payout.created") {
+		t.Errorf("topics apply --all-types created %v", got)
+	}
+}

@@ -180,9 +180,8 @@ func (q *replayFlags) run(c *cobra.Command) error {
 	defer w.reader.Close()
 	to := w.names
 	if q.toPrefix != "" {
-		to.Prefix = q.toPrefix
-		if _, err := w.reader.Partitions(c.Context(), to.All()...); err != nil {
-			return fmt.Errorf("%w; 'tollbridge topics apply --prefix %s' creates them", err, q.toPrefix)
+		if to, err = w.topicsAt(c.Context(), q.toPrefix); err != nil {
+			return err
 		}
 	}
 	if q.publish {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -30,8 +31,9 @@ func serveCommand() *cobra.Command {
 		Long: `Run the server: receive webhooks, verify and normalise them, and publish their
 events to Kafka.
 
-The topics must exist: see 'tollbridge topics apply'. The server does not start
-if a topic is missing or its number of partitions is not the configured one. It
+The topics of the events that the endpoints can report must exist: see
+'tollbridge topics apply'. The server does not start if one is missing, or if
+the topics have different numbers of partitions or not the configured one. It
 warns if a topic is less durable than configured.
 
 SIGTERM or Ctrl-C stops the server in this order: /readyz answers 503; the
@@ -57,32 +59,35 @@ ignored.`,
 			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
 				log.Warn().Msg(warning)
 			}
-			if err := checkTopics(c.Context(), cfg, log); err != nil {
+			names, err := checkTopics(c.Context(), cfg, log)
+			if err != nil {
 				return err
 			}
 			l, err := cfg.open()
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, l, log, nil)
+			return serve(c.Context(), cfg, names, l, log, nil)
 		},
 	}
 	configFlags(c)
 	return c
 }
 
-// checkTopics returns an error if a topic is missing or events could be lost in
-// it, and logs a warning if its settings differ from the configuration.
-func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
+// checkTopics returns the names of the topics, with the event types whose topics exist.
+// It returns an error if a topic is missing or events could be lost in it, and logs a
+// warning if its settings differ from the configuration.
+func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) (kafka.Names, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	layout := cfg.layout()
 	producer, err := cfg.producer()
 	if err != nil {
-		return err
+		return layout.Names, err
 	}
-	findings, err := cfg.layout().Plan(ctx, producer.Kafka)
+	findings, err := layout.Plan(ctx, producer.Kafka)
 	if err != nil {
-		return fmt.Errorf("checking the topics: %w", err)
+		return layout.Names, fmt.Errorf("checking the topics: %w", err)
 	}
 	var errs []error
 	var missing []string
@@ -99,7 +104,7 @@ func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) error {
 	if len(missing) > 0 {
 		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with 'tollbridge topics apply' and the same configuration", strings.Join(missing, ", ")))
 	}
-	return errors.Join(errs...)
+	return layout.In(findings), errors.Join(errs...)
 }
 
 // listeners are the server's two listeners: for webhooks, and for metrics, probes
@@ -130,8 +135,9 @@ func (l listeners) close() {
 //	producer ──▶ history ──▶ ingest ──▶ admin listener ──▶ webhook listener
 //
 // and stops them in reverse, except that the admin listener closes last: probes and
-// metrics work until then. Tap wraps the producer, if it is not nil.
-func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher) (err error) {
+// metrics work until then. Names are those of existing topics. Tap wraps the producer, if
+// it is not nil.
+func serve(ctx context.Context, cfg config, names kafka.Names, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher) (err error) {
 	defer l.close()
 	settings, err := cfg.server()
 	if err != nil {
@@ -159,7 +165,6 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 		publisher = tap(producer)
 	}
 
-	names := cfg.layout().Names
 	published, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,10 +38,28 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	if s.producer, err = s.config.producer(); err != nil {
 		return s, err
 	}
-	s.names = s.layout().Names
+	ctx, cancel := context.WithTimeout(c.Context(), kafkaTimeout)
+	defer cancel()
+	if s.names, err = s.layout().Existing(ctx, s.producer.Kafka); err != nil {
+		return s, err
+	}
 	s.reader = consume.New(s.producer.Kafka)
 	s.reader.GiveUpAfter = kafkaTimeout
 	return s, nil
+}
+
+// topicsAt returns the names of the existing topics with another prefix. It returns an
+// error if the topic of an event that the endpoints can report is missing.
+func (s kafkaSession) topicsAt(ctx context.Context, prefix string) (kafka.Names, error) {
+	layout := s.layout()
+	layout.Prefix = prefix
+	findings, err := layout.Plan(ctx, s.producer.Kafka)
+	for _, f := range findings {
+		if !f.Exists {
+			return layout.Names, fmt.Errorf("topic %s does not exist; 'tollbridge topics apply --prefix %s' and the same configuration create it", f.Topic, prefix)
+		}
+	}
+	return layout.In(findings), err
 }
 
 // kafkaTimeout is how long a command waits for Kafka's answer before it fails.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,11 @@ func (f tailFlags) ranges(ctx context.Context, s kafkaSession) (map[consume.Part
 			if !schemas.Type(t).Known() {
 				return nil, usage("--type: event type %q is unknown; 'tollbridge schemas' lists them", t)
 			}
-			topics = append(topics, s.names.Event(schemas.Type(t)))
+			topic := s.names.Event(schemas.Type(t))
+			if !slices.Contains(s.names.Events(), topic) {
+				return nil, usage("--type: the topic %s does not exist: no endpoint that 'tollbridge topics apply' knew reports events of this type", topic)
+			}
+			topics = append(topics, topic)
 		}
 	}
 	partitions, err := s.reader.Partitions(ctx, topics...)

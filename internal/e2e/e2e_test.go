@@ -84,6 +84,10 @@ func start(t *testing.T, more ...endpoint) *tollbridge {
 	if out, err := exec.Command(b.binary, "topics", "apply", "--config", b.config).CombinedOutput(); err != nil {
 		t.Fatalf("topics apply: %v\n%s", err, out)
 	}
+	var err error
+	if b.names, err = b.names.Existing(t.Context(), kafka.Config{Brokers: b.brokers}); err != nil {
+		t.Fatal(err)
+	}
 	b.serve(t)
 	return b
 }

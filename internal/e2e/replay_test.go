@@ -55,7 +55,8 @@ func TestReplay(t *testing.T) {
 	}
 	live := b.eventIDs(t, b.names)
 
-	again := kafka.Names{Prefix: b.names.Prefix + "again."}
+	again := b.names
+	again.Prefix += "again."
 	b.command(t, "topics", "apply", "--prefix", again.Prefix)
 	args := []string{"replay", "--to-prefix", again.Prefix, "--publish", "--json"}
 	first := exec.Command(b.binary, append(args, "--config", b.config, "--rate", "150")...)

@@ -14,7 +14,8 @@ import (
 // this one has not read.
 var errBehind = fmt.Errorf("%w: cannot rule out a duplicate: replica is behind", kafka.ErrUnavailable)
 
-// checkFresh returns an error that wraps [errBehind] if a new event's partition was
+// checkFresh returns an error if the event's topic does not exist, and one that wraps
+// [errBehind] if a new event's partition was
 // last in sync longer than [kafka.MaxStaleness] ago: another replica may have
 // published the event since. A producer waits longer than that, [kafka.Patience],
 // before it refuses a record with unknown outcome. So when the processor delivers the
@@ -26,7 +27,7 @@ func (h *History) checkFresh(e schemas.Event) error {
 	}
 	p, followed := f.partitionOf(topic, e.Subject)
 	if !followed {
-		return fmt.Errorf("%w: topic %s is not read", errBehind, topic)
+		return fmt.Errorf("%w: topic %s did not exist when this process started: create it with 'tollbridge topics apply' and start again", kafka.ErrUnavailable, topic)
 	}
 	inSync := f.inSyncAt(p)
 	if inSync.IsZero() {

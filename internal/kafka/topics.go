@@ -16,7 +16,12 @@ import (
 
 // Names gives the names of tollbridge's topics: the prefix, and then an event type or
 // "webhooks." and what the topic holds.
-type Names struct{ Prefix string }
+type Names struct {
+	Prefix string
+	// Types are the event types that have a topic; nil means all. See
+	// [Names.Existing].
+	Types []schemas.Type
+}
 
 // Event returns the topic for events of a type.
 func (n Names) Event(t schemas.Type) string { return n.Prefix + string(t) }
@@ -33,9 +38,13 @@ func (n Names) References() string { return n.Prefix + "webhooks.references" }
 
 // Events returns the event topics, one for each type.
 func (n Names) Events() []string {
-	var all []string
-	for _, t := range schemas.Types() {
-		all = append(all, n.Event(t))
+	types := n.Types
+	if types == nil {
+		types = schemas.Types()
+	}
+	all := make([]string, len(types))
+	for i, t := range types {
+		all[i] = n.Event(t)
 	}
 	return all
 }
@@ -47,16 +56,23 @@ func (n Names) LockName() string { return n.Prefix + "tollbridge-lock" }
 // All returns every topic.
 func (n Names) All() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
 
-// Layout says which topics there should be, with which settings.
+// Layout says which topics there should be, with which settings. The event topics are
+// those of [Names.Types]. Other event topics may exist, too: an endpoint that is no longer
+// configured wrote to them. [Layout.Plan] compares them as well.
 type Layout struct {
 	Names
-	Partitions  int // of every topic
+	// Partitions is the number of partitions of every topic. 0 means as many as the
+	// existing topics have, or [DefaultPartitions] if there are none.
+	Partitions  int
 	Replication int // copies of each partition
 	// Retention is how long records are kept, except references, which are kept for
 	// ever; 0 leaves it to the brokers' default.
 	Retention time.Duration
 	MinInSync int // min.insync.replicas; 0 is one fewer than Replication, at least 1
 }
+
+// DefaultPartitions is the number of partitions of new topics if it is not configured.
+const DefaultPartitions = 6
 
 // ArchiveMaxMessageBytes is the max.message.bytes of the topics of archived webhooks and
 // dead letters: room for a body, the headers of its request, and the record's own.
@@ -87,55 +103,131 @@ func (l Layout) configs(topic string) map[string]string {
 type TopicStatus struct {
 	Topic  string `json:"topic"`
 	Exists bool   `json:"exists"`
-	Drift  string `json:"drift,omitempty"` // how the topic differs from the layout; empty if it does not differ
+	// Partitions is the number of partitions that the topic has or, if it does not
+	// exist, would be created with.
+	Partitions int    `json:"partitions"`
+	Drift      string `json:"drift,omitempty"` // how the topic differs from the layout; empty if it does not differ
 	// Wrong is set if the difference puts events into the wrong partitions, or makes
 	// consumers miss them: then `serve` does not start. Other differences are only a
 	// warning.
 	Wrong bool `json:"wrong,omitempty"`
 }
 
-// Plan compares the cluster's topics with the layout.
+// Existing returns the names with only those event types whose topics exist.
+func (n Names) Existing(ctx context.Context, c Config) (Names, error) {
+	client, hangUp := c.Client()
+	defer hangUp()
+	all := Names{Prefix: n.Prefix}
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: all.Events()})
+	if err != nil {
+		return n, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
+	}
+	exists := map[string]bool{}
+	for _, t := range m.Topics {
+		if t.Error != nil && !errors.Is(t.Error, kafkago.UnknownTopicOrPartition) {
+			return n, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+		}
+		exists[t.Name] = t.Error == nil
+	}
+	return n.withTopics(exists), nil
+}
+
+// In returns the names with only those event types whose topics exist by the result of
+// [Layout.Plan].
+func (n Names) In(findings []TopicStatus) Names {
+	exists := map[string]bool{}
+	for _, f := range findings {
+		exists[f.Topic] = f.Exists
+	}
+	return n.withTopics(exists)
+}
+
+func (n Names) withTopics(exists map[string]bool) Names {
+	n.Types = slices.DeleteFunc(schemas.Types(), func(t schemas.Type) bool { return !exists[n.Event(t)] })
+	return n
+}
+
+// all returns every topic that the layout may have, whatever [Names.Types] says.
+func (l Layout) all() []string { return Names{Prefix: l.Prefix}.All() }
+
+// Plan compares the cluster's topics with the layout. It returns the status of each topic
+// that exists or is missing.
 func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 	client, hangUp := c.Client()
 	defer hangUp()
-	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
+	findings, _, err := l.plan(ctx, client)
+	return findings, err
+}
+
+// plan does the work of Plan. It also returns the layout with the number of partitions
+// that new topics get.
+func (l Layout) plan(ctx context.Context, client *kafkago.Client) ([]TopicStatus, Layout, error) {
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.all()})
 	if err != nil {
-		return nil, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
+		return nil, l, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
 	}
 	configs, err := l.describe(ctx, client, m.Topics)
 	if err != nil {
-		return nil, err
+		return nil, l, err
 	}
+	var existing []kafkago.Topic
 	var findings []TopicStatus
 	for _, t := range m.Topics {
-		if !slices.Contains(l.All(), t.Name) {
-			return nil, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not requested", client.Addr, t.Name)
+		if !slices.Contains(l.all(), t.Name) {
+			return nil, l, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not requested", client.Addr, t.Name)
 		}
 		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
-			findings = append(findings, TopicStatus{Topic: t.Name})
+			if slices.Contains(l.All(), t.Name) {
+				findings = append(findings, TopicStatus{Topic: t.Name})
+			}
 			continue
 		}
 		if t.Error != nil {
-			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+			return nil, l, fmt.Errorf("topic %s: %w", t.Name, t.Error)
 		}
 		numbers := make([]int, len(t.Partitions))
 		for i, p := range t.Partitions {
 			numbers[i] = p.ID
 		}
 		if err := CheckPartitions(t.Name, numbers); err != nil {
-			return nil, err
+			return nil, l, err
 		}
+		existing = append(existing, t)
+	}
+	if l.Partitions == 0 {
+		l.Partitions = commonPartitions(existing)
+	}
+	for i := range findings {
+		findings[i].Partitions = l.Partitions
+	}
+	for _, t := range existing {
 		findings = append(findings, l.compare(t, configs[t.Name]))
 	}
 	slices.SortFunc(findings, func(a, b TopicStatus) int {
-		return slices.Index(l.All(), a.Topic) - slices.Index(l.All(), b.Topic)
+		return slices.Index(l.all(), a.Topic) - slices.Index(l.all(), b.Topic)
 	})
-	return findings, nil
+	return findings, l, nil
+}
+
+// commonPartitions returns the number of partitions that most topics have, or
+// [DefaultPartitions] if there are no topics.
+func commonPartitions(topics []kafkago.Topic) int {
+	count := map[int]int{}
+	for _, t := range topics {
+		count[len(t.Partitions)]++
+	}
+	common := DefaultPartitions
+	for n, topics := range count {
+		if topics > count[common] || topics == count[common] && n < common {
+			common = n
+		}
+	}
+	return common
 }
 
 // compare compares an existing topic with the layout.
 func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus {
-	f := TopicStatus{Topic: t.Name, Exists: true}
+	f := TopicStatus{Topic: t.Name, Exists: true, Partitions: len(t.Partitions)}
 	replication := math.MaxInt // of the partition with the fewest replicas
 	for _, p := range t.Partitions {
 		replication = min(replication, len(p.Replicas))
@@ -202,12 +294,12 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 // topic is created, a broker may take seconds to become leader, and refuses records
 // until then.
 func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
-	before, err := l.Plan(ctx, c)
+	client, hangUp := c.Client()
+	defer hangUp()
+	before, l, err := l.plan(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	client, hangUp := c.Client()
-	defer hangUp()
 	var create []string
 	var mend []kafkago.IncrementalAlterConfigsRequestResource
 	for _, f := range before {
@@ -266,7 +358,7 @@ func (l Layout) create(ctx context.Context, client *kafkago.Client, topics []str
 // assignments returns the replicas of each partition of a topic that matches the layout, or
 // nil if there is none.
 func (l Layout) assignments(ctx context.Context, client *kafkago.Client) ([]kafkago.ReplicaAssignment, error) {
-	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.All()})
+	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.all()})
 	if err != nil {
 		return nil, fmt.Errorf("asking %s for the replicas of its topics: %w", client.Addr, err)
 	}

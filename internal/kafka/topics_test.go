@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // replicas returns the ids of the brokers that have each partition of each topic, once
@@ -47,7 +48,7 @@ func replicas(t *testing.T, l Layout, c Config) map[string]map[int][]int {
 func TestSameBrokers(t *testing.T) {
 	t.Parallel()
 	c := Config{Brokers: kafkatest.Start(t, kafkatest.Options{Brokers: 3}).Bootstrap()}
-	l := Layout{Names: Names{"a."}, Partitions: 6, Replication: 3}
+	l := Layout{Names: Names{Prefix: "a."}, Partitions: 6, Replication: 3}
 	ctx := kafkatest.Within(t, time.Minute)
 	apply := func() {
 		t.Helper()
@@ -154,5 +155,52 @@ func TestGone(t *testing.T) {
 		if f.Exists == (f.Topic == l.Dead()) {
 			t.Errorf("%s: Exists is %v", f.Topic, f.Exists)
 		}
+	}
+}
+
+// TestTypes: only the topics of the layout's types are created and required. Topics that
+// are created later get as many partitions as the existing ones have.
+func TestTypes(t *testing.T) {
+	c := Config{Brokers: kafkatest.Fake(t).ListenAddrs()}
+	ctx := kafkatest.Within(t, time.Minute)
+	apply := func(l Layout, missing []string, partitions int) {
+		t.Helper()
+		findings, err := l.Apply(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var created []string
+		for _, f := range findings {
+			if !f.Exists {
+				created = append(created, f.Topic)
+			}
+			if f.Partitions != partitions || f.Drift != "" {
+				t.Errorf("%s: %d partitions, drift %q, want %d and none", f.Topic, f.Partitions, f.Drift, partitions)
+			}
+		}
+		if !slices.Equal(created, missing) {
+			t.Errorf("%v were created, want %v", created, missing)
+		}
+	}
+	types := func(prefix string, types ...schemas.Type) Names { return Names{Prefix: prefix, Types: types} }
+	payments := types("a.", schemas.PaymentCaptured)
+	apply(Layout{Names: payments, Partitions: 4, Replication: 1}, payments.All(), 4)
+	both := types("a.", schemas.PaymentCaptured, schemas.RefundSucceeded)
+	apply(Layout{Names: both, Replication: 1}, []string{both.Event(schemas.RefundSucceeded)}, 4)
+	apply(Layout{Names: payments, Replication: 1}, nil, 4)
+	new := types("b.", schemas.PayoutCreated)
+	apply(Layout{Names: new, Replication: 1}, new.All(), DefaultPartitions)
+
+	found, err := Names{Prefix: "a."}.Existing(ctx, c)
+	if err != nil || !reflect.DeepEqual(found, both) {
+		t.Errorf("the existing topics are of %v, %v, want %v", found, err, both)
+	}
+	findings, err := Layout{Names: payments, Replication: 1}.Plan(ctx, c)
+	if err != nil || !reflect.DeepEqual(payments.In(findings), both) {
+		t.Errorf("by the plan, the existing topics are of %v, %v, want %v", payments.In(findings), err, both)
+	}
+	findings, err = Layout{Names: payments, Partitions: 6, Replication: 1}.Plan(ctx, c)
+	if err != nil || slices.ContainsFunc(findings, func(f TopicStatus) bool { return !f.Wrong }) {
+		t.Errorf("another number of partitions is configured: %+v, %v, want all to be wrong", findings, err)
 	}
 }

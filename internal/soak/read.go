@@ -14,12 +14,12 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // reader reads the records that a run wrote to the event topics.
 type reader struct {
 	kafka  kafka.Config
+	names  kafka.Names                 // of the topics that existed at the start of the run
 	prefix string                      // of the processor's event ids of the run
 	before map[consume.Partition]int64 // end offsets at the start of the run
 	count  *atomic.Int64               // of records read
@@ -38,7 +38,14 @@ const retryInterval = 500 * time.Millisecond
 func newReader(ctx context.Context, c Config, run string) (reader, error) {
 	r := reader{kafka: c.Kafka, prefix: strings.TrimSuffix(eventID(run, 0), "0"), before: map[consume.Partition]int64{}, count: new(atomic.Int64)}
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(retryInterval) {
-		bounds, err := r.bounds(ctx, c.Names)
+		var err error
+		var bounds map[consume.Partition]consume.Range
+		if r.names, err = c.Names.Existing(ctx, c.Kafka); err == nil && len(r.names.Types) == 0 {
+			err = kafkago.UnknownTopicOrPartition
+		}
+		if err == nil {
+			bounds, err = r.bounds(ctx)
+		}
 		for p, b := range bounds {
 			r.before[p] = b.To
 		}
@@ -52,20 +59,16 @@ func newReader(ctx context.Context, c Config, run string) (reader, error) {
 }
 
 // bounds returns the offsets that the partitions of the event topics have.
-func (r reader) bounds(ctx context.Context, names kafka.Names) (map[consume.Partition]consume.Range, error) {
+func (r reader) bounds(ctx context.Context) (map[consume.Partition]consume.Range, error) {
 	c := consume.New(r.kafka) // new connections each time: after an outage old ones may still know the former leaders
 	defer c.Close()
-	var topics []string
-	for _, t := range schemas.Types() {
-		topics = append(topics, names.Event(t))
-	}
-	return c.TopicBounds(ctx, topics...)
+	return c.TopicBounds(ctx, r.names.Events()...)
 }
 
 // read returns the records that were written since the reader was made. It waits until
 // the partitions have the offsets in atLeast, by partition.
-func (r reader) read(names kafka.Names, atLeast map[consume.Partition]int64) ([]record, error) {
-	bounds, err := r.await(names, atLeast)
+func (r reader) read(atLeast map[consume.Partition]int64) ([]record, error) {
+	bounds, err := r.await(atLeast)
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +105,10 @@ func (r reader) read(names kafka.Names, atLeast map[consume.Partition]int64) ([]
 // leader may show fewer until it knows that its followers have the records. After
 // readTimeout it returns the offsets as they are: a leader that still shows fewer has lost
 // the records.
-func (r reader) await(names kafka.Names, atLeast map[consume.Partition]int64) (map[consume.Partition]consume.Range, error) {
+func (r reader) await(atLeast map[consume.Partition]int64) (map[consume.Partition]consume.Range, error) {
 	for deadline := time.Now().Add(readTimeout); ; time.Sleep(retryInterval) {
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-		bounds, err := r.bounds(ctx, names)
+		bounds, err := r.bounds(ctx)
 		cancel()
 		if err == nil && reaches(bounds, atLeast) || time.Now().After(deadline) {
 			return bounds, err

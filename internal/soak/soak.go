@@ -197,7 +197,7 @@ func (r *Run) Wait() (Report, error) {
 	var found []record
 	var err error
 	done = make(chan struct{})
-	go func() { found, err = r.topics.read(r.cfg.Names, r.acknowledged()); close(done) }()
+	go func() { found, err = r.topics.read(r.acknowledged()); close(done) }()
 	r.show("reading", done)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the topics: %w", err)
