@@ -36,7 +36,15 @@ import (
 // connectors are the connectors whose processor has an API to ask, by name. Each has
 // one line here and a file of its own.
 var connectors = map[string]Connector{
-	"mollie": mollie,
+	"billplz":    billplz,
+	"btcpay":     btcpay,
+	"gocardless": gocardless,
+	"mollie":     mollie,
+	"portone":    portone,
+	"recurly":    recurly,
+	"stripe":     stripe,
+	"truelayer":  truelayer,
+	"wallee":     wallee,
 }
 
 // Connector describes how the API of a processor is asked.
@@ -49,6 +57,9 @@ type Connector struct {
 	// host, which [API.Host] configures.
 	Hosts    map[Environment]string
 	HostHint string // what to write as [API.Host], if Hosts is nil
+	// OtherHosts are the hosts of other regions, which [API.Host] may name instead of
+	// those in Hosts.
+	OtherHosts []string
 	// ClientID says what [API.ClientID] is, in one line. It is empty if there is none.
 	ClientID string
 	// Rate is how many requests a second [Client] sends with one key: at most the
@@ -187,7 +198,9 @@ func Check(connector string, a API) error {
 		return fmt.Errorf("api.client_id: %s has none; remove it", connector)
 	case c.Hosts == nil && a.Host == "":
 		return fmt.Errorf("api.host is not set: want %s", c.HostHint)
-	case c.Hosts != nil && a.Host != "":
+	case c.Hosts != nil && a.Host != "" && len(c.OtherHosts) > 0 && !slices.Contains(c.OtherHosts, a.Host):
+		return fmt.Errorf("api.host is %q: want %s, or none for %s", a.Host, strings.Join(c.OtherHosts, ", "), c.host(API{}))
+	case c.Hosts != nil && a.Host != "" && len(c.OtherHosts) == 0:
 		return fmt.Errorf("api.host: %s has one host, %s; remove it", connector, c.host(a))
 	case a.Environment != "" && a.Environment != Live && a.Environment != Sandbox:
 		return fmt.Errorf("api.environment is %q, want live or sandbox", a.Environment)
@@ -225,7 +238,7 @@ func joinedEnvironments(hosts map[Environment]string) string {
 
 // host returns the host to ask.
 func (c Connector) host(a API) string {
-	if c.Hosts == nil {
+	if c.Hosts == nil || slices.Contains(c.OtherHosts, a.Host) {
 		return a.Host
 	}
 	return c.Hosts[cmp.Or(a.Environment, Live)]

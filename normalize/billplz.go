@@ -11,8 +11,9 @@ import (
 // it. A bill that is not paid is "due" and can still be paid, so a failed attempt is
 // not final. Amounts are in sen: the only currency is the ringgit.
 //
-// The form has no reference of the merchant: the event has a fallback key with the
-// bill's id. The identity is the bill once it is paid, and the attempt before that.
+// The form has no reference of the merchant, so the event has a fallback key with the
+// bill's id. The bill in the API has two references, each with a label of the merchant's:
+// the one whose label is one of merchant_id_keys is the payment's, else the first. The identity is the bill once it is paid, and the attempt before that.
 //
 // A form without the field paid is about a payment order, a payout to a bank account.
 // The fields that are read are signed: id, status, total, reference_id and epoch. Each
@@ -22,7 +23,7 @@ import (
 // https://www.billplz.com/api#x-signature-callback-url
 var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
-	Key:       "none in the form: bills have a fallback key with their id; reference_id of payment orders",
+	Key:       "none in the form of a bill: (fetched) the reference with the label <merchant_id_keys>, else reference_1; reference_id of payment orders",
 	Tellers:   sentToURL(billplzTellers),
 	normalize: billplzNormalize,
 }
@@ -37,7 +38,7 @@ var billplzTellers = []Teller{
 	{Event: "refunded", Facts: []schemas.Type{schemas.PayoutReversed}},
 }
 
-func billplzNormalize(payload []byte, _ Options) ([]fact, error) {
+func billplzNormalize(payload []byte, o Options) ([]fact, error) {
 	b, err := decodeForm(payload)
 	if err != nil {
 		return nil, err
@@ -76,7 +77,34 @@ func billplzNormalize(payload []byte, _ Options) ([]fact, error) {
 		return oneMalformed(b["state"], err)
 	}
 	f.setAmountByType()
+	if err := f.fillFromBillplz(o); err != nil {
+		return oneMalformed(b["state"], err)
+	}
 	return []fact{f}, nil
+}
+
+// fillFromBillplz adds the merchant's reference from the bill. The amounts are in the
+// form.
+func (f *fact) fillFromBillplz(o Options) error {
+	var d struct {
+		Label1     text `json:"reference_1_label"`
+		Reference1 text `json:"reference_1"`
+		Label2     text `json:"reference_2_label"`
+		Reference2 text `json:"reference_2"`
+	}
+	if ok, err := o.document("bill/"+f.ConnectorTransactionID, &d); !ok {
+		return err
+	}
+	for _, key := range o.MerchantIDKeys {
+		switch text(key) {
+		case d.Label1:
+			fill(&f.MerchantTransactionID, d.Reference1)
+		case d.Label2:
+			fill(&f.MerchantTransactionID, d.Reference2)
+		}
+	}
+	fill(&f.MerchantTransactionID, d.Reference1)
+	return nil
 }
 
 // billplzOrderTypes maps a payment order's status to the event type. "refunded" means

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,13 +15,15 @@ import (
 // is the transfer.
 //
 // An invoice becomes a payment, and one or several transfers pay it. The webhook has
-// the amounts of the transfers in coins and not the amount of the invoice, so events
-// have no amount.
+// the amounts of the transfers in coins. The amount of the invoice comes from the API.
+// An amount in a currency without a code of ISO 4217, such as BTC, is left out. Payouts
+// have no amount: the API shows them only to keys that can also approve them.
 //
 // https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks
+// https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Invoices_GetInvoice
 var btcpay = Connector{
 	Docs:      "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
-	Key:       "metadata.<merchant_id_keys>, else metadata.orderId",
+	Key:       "metadata.<merchant_id_keys>, else metadata.orderId, of the webhook or (fetched) of the invoice",
 	Tellers:   btcpayTellers,
 	normalize: btcpayNormalize,
 }
@@ -154,7 +157,49 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f fact, err erro
 	case e.PartiallyPaid:
 		f.Error = failure("partiallyPaid", "", "")
 	}
-	return f, nil
+	return f, f.fillFromBtcpayInvoice(o)
+}
+
+// fillFromBtcpayInvoice adds what the API says of the invoice. An invoice without a fixed
+// price (type TopUp) has the amount 0 until it is paid. An invoice that somebody marked
+// as settled by hand (additionalStatus Marked) may have received nothing.
+func (f *fact) fillFromBtcpayInvoice(o Options) error {
+	var d struct {
+		Amount           text     `json:"amount"`
+		Paid             text     `json:"paidAmount"`
+		Currency         text     `json:"currency"`
+		AdditionalStatus text     `json:"additionalStatus"`
+		Metadata         metadata `json:"metadata"`
+	}
+	name := "invoice/" + f.ConnectorTransactionID
+	if ok, err := o.document(name, &d); !ok {
+		return err
+	}
+	fill(&f.MerchantTransactionID, first(o.merchantID(d.Metadata), string(d.Metadata.get("orderId"))))
+	amount, err := btcpayAmount(d.Amount, d.Currency)
+	if err != nil {
+		return fmt.Errorf("the fetched %s: %w", name, err)
+	}
+	paid, err := btcpayAmount(d.Paid, d.Currency)
+	if err != nil {
+		return fmt.Errorf("the fetched %s: %w", name, err)
+	}
+	if amount != nil && amount.Value == 0 {
+		amount = paid
+	}
+	f.Amount = amount
+	if f.Type == schemas.PaymentCaptured && d.AdditionalStatus != "Marked" {
+		f.CapturedAmount = cmp.Or(paid, amount)
+	}
+	return nil
+}
+
+// btcpayAmount returns an amount, or nil if the currency is none of ISO 4217.
+func btcpayAmount(decimal, currency text) (*schemas.Amount, error) {
+	if _, ok := schemas.Exponent(string(currency)); !ok {
+		return nil, nil
+	}
+	return major(decimal, currency)
 }
 
 // btcpayPayout reads an event of a payout.

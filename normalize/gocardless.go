@@ -2,6 +2,8 @@ package normalize
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -9,7 +11,9 @@ import (
 
 // gocardless reads up to 250 events for each webhook, {"events": [{"id",
 // "resource_type", "action", "links", "details"}]}. A redelivered event has the same
-// id. Events have no amount: it would have to be fetched.
+// id. Events have no amount: the payment, refund or payout has it, which the API gives
+// either alone, {"payments": {…}}, or with the events of its type,
+// {"linked": {"payments": […]}}.
 //
 // A direct debit that the payer's bank takes back is a dispute, which the merchant
 // cannot answer and which has no id of its own. A payment can also fail after it was
@@ -27,7 +31,7 @@ import (
 // https://developer.gocardless.com/api-reference/#core-endpoints-events
 var gocardless = Connector{
 	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
-	Key:       "events[].resource_metadata.<merchant_id_keys>",
+	Key:       "events[].resource_metadata.<merchant_id_keys>, else (fetched) metadata.<merchant_id_keys>",
 	Tellers:   tellersOf(gocardlessTypes),
 	normalize: gocardlessNormalize,
 }
@@ -120,16 +124,91 @@ func gocardlessNormalize(payload []byte, o Options) ([]fact, error) {
 	if len(batch.Events) == 0 {
 		return nil, fmt.Errorf("%w: no events: not a webhook of GoCardless's", ErrMalformed)
 	}
+	resources := gocardlessFetched(o)
 	facts := make([]fact, len(batch.Events))
 	for i, event := range batch.Events {
-		facts[i] = gocardlessRead(event, o)
+		facts[i] = gocardlessRead(event, resources, o)
 	}
 	return facts, nil
 }
 
+// gocardlessResource is a payment, refund, payout or outbound payment in the API. Its
+// status is not read: it can be newer than the event.
+type gocardlessResource struct {
+	Amount   *int64   `json:"amount"`
+	Currency text     `json:"currency"`
+	Metadata metadata `json:"metadata"`
+	Links    struct {
+		Payment text `json:"payment"` // of refunds
+		Mandate text `json:"mandate"`
+	} `json:"links"`
+}
+
+// gocardlessResources are the resources that were fetched.
+type gocardlessResources struct {
+	byID map[text]part
+	err  error // a document that cannot be read: it may have the resources that are missing
+}
+
+// gocardlessFetched returns the resources of all fetched documents.
+func gocardlessFetched(o Options) (all gocardlessResources) {
+	all.byID = map[text]part{}
+	for _, d := range o.Fetched {
+		if _, ok := o.fetched(d.Name); !ok {
+			continue
+		}
+		if err := all.add(d.Body); err != nil {
+			all.err = fmt.Errorf("the fetched %s: %w", d.Name, err)
+		}
+	}
+	return all
+}
+
+// add adds the resources of one document.
+func (r gocardlessResources) add(document []byte) error {
+	var d struct {
+		Payment         part              `json:"payments"`
+		Refund          part              `json:"refunds"`
+		Payout          part              `json:"payouts"`
+		OutboundPayment part              `json:"outbound_payments"`
+		Linked          map[string][]part `json:"linked"`
+	}
+	if err := decodeDocument(document, &d); err != nil {
+		return err
+	}
+	resources := []part{d.Payment, d.Refund, d.Payout, d.OutboundPayment}
+	for _, kind := range slices.Sorted(maps.Keys(d.Linked)) {
+		resources = append(resources, d.Linked[kind]...)
+	}
+	for _, resource := range resources {
+		var identified struct {
+			ID text `json:"id"`
+		}
+		if err := redecode(resource, &identified); err != nil {
+			return err
+		}
+		if identified.ID != "" {
+			r.byID[identified.ID] = resource
+		}
+	}
+	return nil
+}
+
+// read returns the resource with the id; it is empty if it was not fetched.
+func (r gocardlessResources) read(id text) (resource gocardlessResource, err error) {
+	value, ok := r.byID[id]
+	if !ok {
+		return resource, r.err
+	}
+	if err := redecode(value, &resource); err != nil {
+		return resource, fmt.Errorf("the fetched %s: %w", id, err)
+	}
+	return resource, nil
+}
+
 // gocardlessRead returns the fact of one event of a webhook. It reads each event
 // separately, so that one that cannot be read does not affect the others.
-func gocardlessRead(event part, o Options) fact {
+func gocardlessRead(event part, resources gocardlessResources, o Options) fact {
 	var n struct {
 		ResourceType text `json:"resource_type"`
 		Action       text `json:"action"`
@@ -157,7 +236,7 @@ func gocardlessRead(event part, o Options) fact {
 	case name == gocardlessFulfilled:
 		f = e.fulfilled(name, o)
 	default:
-		f, err = e.fact(name, gocardlessTypes[name], o)
+		f, err = e.fact(name, gocardlessTypes[name], resources, o)
 	}
 	if err != nil {
 		return malformed(name, err)
@@ -179,12 +258,18 @@ func (e gocardlessEvent) fulfilled(name string, o Options) fact {
 }
 
 // fact returns the fact of an event; name is its resource type and action.
-func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f fact, err error) {
-	if f, err = e.resource(typ); err != nil {
+func (e gocardlessEvent) fact(name string, typ schemas.Type, resources gocardlessResources, o Options) (f fact, err error) {
+	f, id, err := e.linked(typ)
+	if err != nil {
 		return f, err
 	}
 	f.Type, f.Identity = typ, e.ID
 	f.MerchantTransactionID = o.merchantID(e.ResourceMetadata)
+	if typ.Family() != "mandate" && id != "" {
+		if err := f.fillFromGocardless(id, resources, o); err != nil {
+			return f, err
+		}
+	}
 	f.Account = string(e.Links.Organisation)
 	f.ConnectorEventID, f.ConnectorEventType = e.ID, name
 	switch typ {
@@ -195,10 +280,31 @@ func (e gocardlessEvent) fact(name string, typ schemas.Type, o Options) (f fact,
 	return f, err
 }
 
-// resource returns a fact with the ids of the linked resource, and the fields that
-// depend on its type.
-func (e gocardlessEvent) resource(typ schemas.Type) (f fact, err error) {
-	id := e.Links.Payment
+// fillFromGocardless adds what the API says of the resource with the id.
+func (f *fact) fillFromGocardless(id text, resources gocardlessResources, o Options) error {
+	r, err := resources.read(id)
+	if err != nil {
+		return err
+	}
+	amount, err := minor(r.Amount, r.Currency, nil)
+	if err != nil {
+		return fmt.Errorf("the fetched %s: %w", id, err)
+	}
+	f.fillAmount(amount)
+	fill(&f.MerchantTransactionID, o.merchantID(r.Metadata))
+	switch f.Type.Family() {
+	case "payment":
+		fill(&f.MandateID, r.Links.Mandate)
+	case "refund":
+		fill(&f.ConnectorTransactionID, r.Links.Payment)
+	}
+	return nil
+}
+
+// linked returns the id of the resource that the event is about, and a fact with its ids
+// and the fields that depend on its type.
+func (e gocardlessEvent) linked(typ schemas.Type) (f fact, id text, err error) {
+	id = e.Links.Payment
 	f.ConnectorTransactionID = string(id)
 	f.PaymentMethod = method(e.Details.Scheme, "")
 	switch typ.Family() {
@@ -221,12 +327,12 @@ func (e gocardlessEvent) resource(typ schemas.Type) (f fact, err error) {
 		case "creditors":
 			f.Error = failure(e.Details.Cause, e.Details.Description, e.Details.ReasonCode)
 			f.PaymentMethod = nil
-			return f, nil
+			return f, "", nil
 		}
 		f.ConnectorTransactionID, f.ConnectorPayoutID, f.PaymentMethod = "", string(id), nil
 	}
 	if id == "" {
-		return f, fmt.Errorf("%w: no link to the %s: the event does not say what it is about", ErrMalformed, typ.Family())
+		return f, id, fmt.Errorf("%w: no link to the %s: the event does not say what it is about", ErrMalformed, typ.Family())
 	}
-	return f, nil
+	return f, id, nil
 }

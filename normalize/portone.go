@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -15,6 +16,11 @@ import (
 // the billing key, together with the type of the event, which is its new state. A
 // dispute has no id, and its identity is the hash of the body, which a redelivery
 // repeats.
+//
+// The payment in the API has the amounts, the currency and the method, and says whether
+// the channel is a test channel. Its transactionId is that of the newest attempt. Its
+// document is payment/<paymentId> or, if it is about another attempt than the webhook,
+// transactions/<paymentId>, the list of all attempts.
 //
 // https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2
 var portone = Connector{
@@ -52,7 +58,7 @@ var portoneIgnored = map[string]string{
 	"BillingKey.Updated":          "the event does not say what changed: fetch the billing key",
 }
 
-func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
+func portoneNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
 		Type      text `json:"type"`
 		Timestamp text `json:"timestamp"`
@@ -71,7 +77,7 @@ func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
 	case !ok:
 		return []fact{notUnified(event)}, nil
 	}
-	f, err := portoneFact(event, e.Data, typ)
+	f, err := portoneFact(event, e.Data, typ, o)
 	if err == nil {
 		f.Time, err = timestamp(e.Timestamp, time.RFC3339)
 	}
@@ -82,7 +88,7 @@ func portoneNormalize(payload []byte, _ Options) ([]fact, error) {
 }
 
 // portoneFact reads the data of an event of the type typ.
-func portoneFact(event string, data part, typ schemas.Type) (f fact, err error) {
+func portoneFact(event string, data part, typ schemas.Type, o Options) (f fact, err error) {
 	var d struct {
 		PaymentID      text   `json:"paymentId"`
 		TransactionID  text   `json:"transactionId"`
@@ -111,6 +117,104 @@ func portoneFact(event string, data part, typ schemas.Type) (f fact, err error) 
 	case "mandate":
 		f.Identity = string(d.BillingKey)
 	}
+	if typ.Family() != "mandate" {
+		found, err := f.fillFromPortone(o)
+		if err != nil || found {
+			return f, err
+		}
+	}
+	// The payment's amount, also in events of refunds, without a currency.
 	f.Amount, err = minor(d.TotalAmount, "", nil)
 	return f, err
+}
+
+// portoneAttempt is one attempt to pay: a payment, or an item of the list of a payment's
+// transactions.
+type portoneAttempt struct {
+	ID            text `json:"id"` // of a transaction in the list; of the payment otherwise
+	TransactionID text `json:"transactionId"`
+	Channel       struct {
+		Type text `json:"type"`
+	} `json:"channel"`
+	Currency text `json:"currency"`
+	Method   struct {
+		Type text `json:"type"`
+		Card struct {
+			Brand text `json:"brand"`
+		} `json:"card"`
+	} `json:"method"`
+	Amount struct {
+		Total *int64 `json:"total"`
+		Paid  *int64 `json:"paid"`
+	} `json:"amount"`
+	Failure struct {
+		Reason    text `json:"reason"`
+		PgCode    text `json:"pgCode"`
+		PgMessage text `json:"pgMessage"`
+	} `json:"failure"`
+	Cancellations []struct {
+		ID          text   `json:"id"`
+		TotalAmount *int64 `json:"totalAmount"`
+		Reason      text   `json:"reason"`
+	} `json:"cancellations"`
+}
+
+// portoneAttemptOf returns the attempt with the id of the transaction, and whether it was
+// fetched.
+func portoneAttemptOf(payment, transaction string, o Options) (a portoneAttempt, ok bool, err error) {
+	if ok, err = o.document("payment/"+payment, &a); err != nil || ok && string(a.TransactionID) == transaction {
+		return a, ok, err
+	}
+	var list struct {
+		Items []portoneAttempt `json:"items"`
+	}
+	if ok, err = o.document("transactions/"+payment, &list); !ok {
+		return a, false, err
+	}
+	for _, a := range list.Items {
+		if string(a.ID) == transaction || string(a.TransactionID) == transaction {
+			return a, true, nil
+		}
+	}
+	return a, false, nil
+}
+
+// fillFromPortone adds what the API says of the payment, and reports whether it says
+// anything.
+func (f *fact) fillFromPortone(o Options) (bool, error) {
+	a, ok, err := portoneAttemptOf(f.MerchantTransactionID, f.ConnectorTransactionID, o)
+	if !ok {
+		return false, err
+	}
+	wrong := func(err error) (bool, error) {
+		return false, fmt.Errorf("the fetched payment/%s: %w", f.MerchantTransactionID, err)
+	}
+	switch a.Channel.Type {
+	case "LIVE", "TEST":
+		f.Mode = modeOf(a.Channel.Type == "LIVE")
+	}
+	f.PaymentMethod = method(strings.TrimPrefix(string(a.Method.Type), "PaymentMethod"), a.Method.Card.Brand)
+	if f.Type.Family() == "refund" {
+		for _, c := range a.Cancellations {
+			if c.ID == text(f.ConnectorRefundID) && c.ID != "" {
+				f.Reason = string(c.Reason)
+				if f.Amount, err = minor(c.TotalAmount, a.Currency, nil); err != nil {
+					return wrong(err)
+				}
+			}
+		}
+		return true, nil
+	}
+	if f.Amount, err = minor(a.Amount.Total, a.Currency, nil); err != nil {
+		return wrong(err)
+	}
+	switch f.Type {
+	case schemas.PaymentCaptured:
+		if f.CapturedAmount, err = minor(a.Amount.Paid, a.Currency, nil); err != nil {
+			return wrong(err)
+		}
+	case schemas.PaymentFailed:
+		f.Error = failure(a.Failure.PgCode, first(a.Failure.Reason, a.Failure.PgMessage), "")
+	}
+	return true, nil
 }

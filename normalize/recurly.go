@@ -10,9 +10,12 @@ import (
 // recurly normalises Recurly's webhooks. One webhook is one event, {"id",
 // "object_type", "site_id", "event_type", "event_time", "uuid"}; id and uuid
 // are those of the object and not of the event. The payload has nothing else:
-// the amount, the merchant's reference and the payment of a refund are not
-// there. A payment's key is its uuid, by which the older API and exports name
-// the transaction.
+// the amount and the payment of a refund are in the transaction or invoice in
+// the API. A payment's key is its uuid, by which the older API and exports name
+// the transaction; the API names a refund's payment by its id.
+//
+// Recurly has no reference of a payment that the merchant chooses. The setting
+// reference selects the field that is the merchant's id.
 //
 // When an invoice is paid, there are two events without a common id, one of the payment
 // and one of the invoice. The setting tells selects which of them become events of
@@ -27,8 +30,8 @@ import (
 // https://docs.recurly.com/recurly-subscriptions/docs/charge-invoice-notifications
 var recurly = Connector{
 	Docs:      "https://docs.recurly.com/recurly-subscriptions/docs/payment-notifications",
-	Key:       "none: the payload names only Recurly's own transaction or invoice",
-	Settings:  []Setting{recurlyTells},
+	Key:       "none in the webhook: (fetched) the field that the setting reference selects",
+	Settings:  []Setting{recurlyTells, recurlyReference},
 	Tellers:   recurlyTellers,
 	normalize: recurlyNormalize,
 }
@@ -39,6 +42,13 @@ var recurlyTells = Setting{
 	Name:        "tells",
 	Description: "which events report that a payment is processing, captured or failed: payments (payment.*) or invoices (charge_invoice.*); payments if it is not set",
 	Values:      []string{"payments", "invoices"},
+}
+
+// recurlyReference is the setting that selects the merchant's reference.
+var recurlyReference = Setting{
+	Name:        "reference",
+	Description: "which field of the fetched transaction or invoice is the merchant's reference: invoice.number or account.code; none if it is not set",
+	Values:      []string{"invoice.number", "account.code"},
 }
 
 // recurlyTypes maps the event name to the event type.
@@ -137,5 +147,104 @@ func recurlyNormalize(payload []byte, o Options) ([]fact, error) {
 	if other := recurlyReportedBy[event]; other != "" && invoices != (e.ObjectType == "charge_invoice") {
 		return []fact{reportedBy(event, other)}, nil
 	}
+	if e.ObjectType == "charge_invoice" {
+		err = f.fillFromRecurlyInvoice(e.ID, o)
+	} else {
+		var verification bool
+		if verification, err = f.fillFromRecurlyTransaction(e.ID, o); verification {
+			return []fact{ignored(event, "the transaction verifies a payment method, and moves no money")}, nil
+		}
+	}
+	if err != nil {
+		return oneMalformed(event, err)
+	}
 	return []fact{f}, nil
+}
+
+// fillFromRecurlyTransaction adds what the API says of the transaction with the id. It
+// reports whether the transaction only verifies a payment method.
+// https://recurly.com/developers/api/v2021-02-25/index.html#operation/get_transaction
+func (f *fact) fillFromRecurlyTransaction(id text, o Options) (verification bool, err error) {
+	var t struct {
+		ID       text `json:"id"`
+		UUID     text `json:"uuid"`
+		Original text `json:"original_transaction_id"`
+		Type     text `json:"type"`
+		Amount   text `json:"amount"`
+		Currency text `json:"currency"`
+		Method   struct {
+			Kind  text `json:"object"`
+			Brand text `json:"card_type"`
+		} `json:"payment_method"`
+		Account struct {
+			Code text `json:"code"`
+		} `json:"account"`
+		Invoice struct {
+			ID     text `json:"id"`
+			Number text `json:"number"`
+		} `json:"invoice"`
+		StatusCode    text `json:"status_code"`
+		StatusMessage text `json:"status_message"`
+		GatewayCode   text `json:"gateway_response_code"`
+	}
+	name := "transaction/" + string(id)
+	if ok, err := o.document(name, &t); !ok {
+		return false, err
+	}
+	if t.Type == "verify" {
+		return true, nil
+	}
+	amount, err := major(t.Amount, t.Currency)
+	if err != nil {
+		return false, fmt.Errorf("the fetched %s: %w", name, err)
+	}
+	f.fillAmount(amount)
+	f.fillMethod(method(t.Method.Kind, t.Method.Brand))
+	f.MerchantTransactionID = recurlyReferenceOf(t.Invoice.Number, t.Account.Code, o)
+	switch f.Type {
+	case schemas.RefundSucceeded:
+		f.ConnectorTransactionID = string(t.Original)
+		return false, nil
+	case schemas.PaymentFailed:
+		f.Error = failure(t.StatusCode, t.StatusMessage, t.GatewayCode)
+	}
+	f.ConnectorReferences = others(text(f.ConnectorTransactionID), t.ID, t.UUID, t.Invoice.ID)
+	return false, nil
+}
+
+// fillFromRecurlyInvoice adds what the API says of the invoice with the id.
+// https://recurly.com/developers/api/v2021-02-25/index.html#operation/get_invoice
+func (f *fact) fillFromRecurlyInvoice(id text, o Options) error {
+	var i struct {
+		ID       text `json:"id"`
+		Number   text `json:"number"`
+		Total    text `json:"total"`
+		Currency text `json:"currency"`
+		Account  struct {
+			Code text `json:"code"`
+		} `json:"account"`
+	}
+	name := "invoice/" + string(id)
+	if ok, err := o.document(name, &i); !ok {
+		return err
+	}
+	amount, err := major(i.Total, i.Currency)
+	if err != nil {
+		return fmt.Errorf("the fetched %s: %w", name, err)
+	}
+	f.fillAmount(amount)
+	f.MerchantTransactionID = recurlyReferenceOf(i.Number, i.Account.Code, o)
+	f.ConnectorReferences = others(text(f.ConnectorTransactionID), i.ID)
+	return nil
+}
+
+// recurlyReferenceOf returns the merchant's reference that the setting selects.
+func recurlyReferenceOf(invoiceNumber, accountCode text, o Options) string {
+	switch o.Settings[recurlyReference.Name] {
+	case "invoice.number":
+		return string(invoiceNumber)
+	case "account.code":
+		return string(accountCode)
+	}
+	return ""
 }

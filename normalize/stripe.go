@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -130,6 +131,7 @@ type stripeEvent struct {
 
 	Context       text `json:"context"`        // of thin events
 	RelatedObject part `json:"related_object"` // of thin events
+	Snapshot      text `json:"snapshot_event"` // of thin events: the event with the object, if there is one
 }
 
 // stripeData has the object of an event and, in before, the former values of its changed
@@ -170,11 +172,11 @@ func stripeNormalize(payload []byte, o Options) ([]fact, error) {
 		read = e.thin
 	}
 	f, err := read(o)
-	f.Mode, f.ConnectorEventID = modeOf(e.Livemode == "true"), string(e.ID)
+	f.Mode, f.ConnectorEventID = modeOf(e.Livemode == "true"), cmp.Or(f.ConnectorEventID, string(e.ID))
 	if f.Identity == "" {
 		f.Identity = string(e.ID)
 	}
-	f.Formerly = []string{string(e.ID)} // most facts had it
+	f.Formerly = append(f.Formerly, string(e.ID)) // most facts had it
 	return oneFact(event, f, err)
 }
 

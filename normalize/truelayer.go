@@ -11,7 +11,7 @@ import (
 
 // truelayer normalises TrueLayer's webhooks. One webhook is one event, {"type",
 // "event_id", "payment_id", ...}. It says what happened and when; most events
-// have no amount.
+// have no amount. The payment, refund or payout in the API has it.
 //
 // A payment to a merchant account is captured when it is settled. Before that,
 // payment_executed says that the payer's bank accepted it, and
@@ -164,7 +164,53 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	if typ == schemas.PaymentCaptured {
 		f.CapturedAmount = f.Amount
 	}
-	return f, err
+	if err != nil {
+		return f, err
+	}
+	return f, f.fillFromTruelayer(typ.Family(), id, o)
+}
+
+// fillFromTruelayer adds what the API says of the payment, refund or payout with the id.
+// A dispute is about a payment. Mandates are not fetched.
+func (f *fact) fillFromTruelayer(kind string, id text, o Options) error {
+	if kind == "dispute" {
+		kind = "payment"
+	}
+	var d struct {
+		Amount        *int64   `json:"amount_in_minor"`
+		Currency      text     `json:"currency"`
+		Metadata      metadata `json:"metadata"`
+		FailureReason text     `json:"failure_reason"`
+		PaymentMethod struct {
+			Type text `json:"type"`
+		} `json:"payment_method"`
+	}
+	name := kind + "/" + string(id)
+	if ok, err := o.document(name, &d); !ok {
+		return err
+	}
+	amount, err := minor(d.Amount, d.Currency, nil)
+	if err != nil {
+		return fmt.Errorf("the fetched %s: %w", name, err)
+	}
+	f.fillAmount(amount)
+	reference := o.merchantID(d.Metadata)
+	fill(&f.MerchantTransactionID, reference)
+	switch kind {
+	case "payment":
+		f.fillMethod(method(d.PaymentMethod.Type, ""))
+	case "refund":
+		fill(&f.MerchantRefundID, reference)
+	case "payout":
+		fill(&f.MerchantPayoutID, reference)
+	}
+	switch f.Type {
+	case schemas.PaymentFailed, schemas.RefundFailed, schemas.PayoutFailed:
+		if f.Error == nil {
+			f.Error = failure(d.FailureReason, "", "")
+		}
+	}
+	return nil
 }
 
 // at returns the time of the event: the field with the name of the event. An
