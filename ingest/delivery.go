@@ -205,18 +205,19 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 	entries := make([]entry, 0, len(d.verdict.Events)+1)
 	ids := make([]string, 0, len(d.verdict.Events))
 	var tooLarge *kafka.TooLarge
-	for _, e := range d.verdict.Events {
-		if known, ok := a.Known[e.ID]; ok {
+	for i := range d.verdict.Events {
+		id := d.verdict.Events[i].ID
+		if known, ok := a.Known[id]; ok {
 			ids = append(ids, known.ID)
 			entries = append(entries, entry{id: known.ID, receipt: known.Receipt, published: true})
 			continue
 		}
-		ids = append(ids, e.ID)
-		entries = append(entries, entry{id: e.ID})
+		ids = append(ids, id)
+		entries = append(entries, entry{id: id})
 	}
 	bytes, next := 0, 0
-	for n, e := range a.Events {
-		record, err := kafka.EventRecord(d.s.Names, e, d.trace)
+	for n := range a.Events {
+		record, err := kafka.EventRecord(d.s.Names, a.Events[n], d.trace)
 		var large *kafka.TooLarge
 		switch {
 		case errors.As(err, &large):
@@ -234,7 +235,7 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 			next++
 		}
 		if next == len(entries) { // a correction
-			entries = append(entries, entry{id: e.ID})
+			entries = append(entries, entry{id: a.Events[n].ID})
 		}
 		entries[next].record = record
 		next++
@@ -324,6 +325,9 @@ func (d *delivery) respond(c echo.Context) {
 	for name, value := range response.Headers {
 		c.Response().Header().Set(name, value)
 	}
+	if d.err == nil && len(d.entries) > 0 {
+		c.Response().Header().Set(ReceiptHeader, receiptHeader(d.entries))
+	}
 	if bodyUnread(d.err) {
 		closeConnection(c.Response())
 	}
@@ -336,7 +340,7 @@ func (d *delivery) respond(c echo.Context) {
 	}
 }
 
-// response returns the response, and the reason for a refusal as one word.
+// response returns the response without its receipts, and the reason for a refusal as one word.
 func (d *delivery) response() (Response, string) {
 	if d.err != nil {
 		var p responsePolicy
@@ -345,14 +349,7 @@ func (d *delivery) response() (Response, string) {
 		}
 		return p.refusal(d.err)
 	}
-	r := responseTo(d.endpoint, d.verdict)
-	if len(d.entries) > 0 {
-		if r.Headers == nil {
-			r.Headers = map[string]string{}
-		}
-		r.Headers[ReceiptHeader] = receiptHeader(d.entries)
-	}
-	return r, ""
+	return responseTo(d.endpoint, d.verdict), ""
 }
 
 // bodyUnread reports whether a request was refused before its body was read.

@@ -1,9 +1,10 @@
 package ingest
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,27 +52,32 @@ func (d *delivery) log(r *http.Request, status int, reason string) {
 		line.Int("corrections", d.corrections)
 	}
 	if len(d.entries) > 0 {
-		ids := make([]string, len(d.entries))
-		for i, e := range d.entries {
-			ids[i] = e.id
-		}
-		line.Strs("ids", ids).Array("receipts", loggedReceipts(d.entries))
+		line.Array("ids", (*loggedIDs)(&d.entries)).Array("receipts", (*loggedReceipts)(&d.entries))
 	}
 	line.Msg("webhook")
+}
+
+// loggedIDs writes the ids of entries as a JSON array.
+type loggedIDs []entry
+
+func (all *loggedIDs) MarshalZerologArray(a *zerolog.Array) {
+	for i := range *all {
+		a.Str((*all)[i].id)
+	}
 }
 
 // loggedReceipts writes the receipts of entries as a JSON array.
 type loggedReceipts []entry
 
-func (all loggedReceipts) MarshalZerologArray(a *zerolog.Array) {
-	for i := range all {
-		a.Object(loggedReceipt(all[i].receipt))
+func (all *loggedReceipts) MarshalZerologArray(a *zerolog.Array) {
+	for i := range *all {
+		a.Object((*loggedReceipt)(&(*all)[i].receipt))
 	}
 }
 
 type loggedReceipt kafka.Receipt
 
-func (r loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
+func (r *loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
 	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)
 }
 
@@ -84,6 +90,9 @@ func loggable(err error) bool { return !errors.Is(err, verify.ErrMalformed) }
 // the first ignored one. The reasons of malformed items are left out, because they
 // quote the items; webhooks.dead has them.
 func logKept(line *zerolog.Event, kept []normalize.Skipped) {
+	if len(kept) == 0 {
+		return
+	}
 	count := map[normalize.Outcome]int{}
 	for _, k := range kept {
 		if count[k.Outcome]++; count[k.Outcome] == 1 && k.Outcome == normalize.OutcomeIgnored {
@@ -112,8 +121,13 @@ func traceparent(h http.Header) string {
 		return came
 	}
 	var id [24]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-01"
+	for i := 0; i < len(id); i += 8 {
+		binary.BigEndian.PutUint64(id[i:], rand.Uint64())
+	}
+	text := make([]byte, 0, 55) // on the stack
+	text = hex.AppendEncode(append(text, "00-"...), id[:16])
+	text = hex.AppendEncode(append(text, '-'), id[16:])
+	return string(append(text, "-01"...))
 }
 
 func validTraceparent(s string) bool {

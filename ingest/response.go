@@ -273,16 +273,20 @@ const maxReceipts = 4 << 10
 
 // receiptHeader returns the value of [ReceiptHeader].
 func receiptHeader(entries []entry) string {
-	var b strings.Builder
-	for i, e := range entries {
-		if b.Len() > maxReceipts {
-			fmt.Fprintf(&b, `, "more";n=%d`, len(entries)-i)
+	b := make([]byte, 0, 512) // on the stack
+	for i := range entries {
+		if len(b) > maxReceipts {
+			b = fmt.Appendf(b, `, "more";n=%d`, len(entries)-i)
 			break
 		}
 		if i > 0 {
-			b.WriteString(", ")
+			b = append(b, ", "...)
 		}
-		fmt.Fprintf(&b, `"%s";topic="%s";partition=%d;offset=%d`, e.id, e.receipt.Topic, e.receipt.Partition, e.receipt.Offset)
+		e := &entries[i]
+		b = append(append(append(b, '"'), e.id...), `";topic="`...)
+		b = append(append(b, e.receipt.Topic...), `";partition=`...)
+		b = append(strconv.AppendInt(b, int64(e.receipt.Partition), 10), ";offset="...)
+		b = strconv.AppendInt(b, e.receipt.Offset, 10)
 	}
-	return b.String()
+	return string(b)
 }

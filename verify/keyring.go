@@ -89,6 +89,9 @@ func (k *Keyring) Verify(ctx context.Context, connector string, r Request, keys 
 	given := keys.Fetched
 	for step := range keyringKeysPerVerify {
 		v, err := Verify(connector, r, keys, now)
+		if err == nil {
+			return v, nil
+		}
 		var need *KeyNeeded
 		if !errors.As(err, &need) {
 			return v, err

@@ -60,16 +60,16 @@ const VouchedByFetch VouchedBy = "fetch"
 // done about a dead letter: see [Archived.Handles].
 const HeaderHandles = "handles"
 
-// texts returns the fields that are headers of the record, by header name, in the
-// order in which they are written.
-func (a *Archived) texts() []struct {
+// textHeader is a header of the record and the field that it has.
+type textHeader struct {
 	name string
 	text *string
-} {
-	return []struct {
-		name string
-		text *string
-	}{
+}
+
+// texts returns the fields that are headers of the record, by header name, in the
+// order in which they are written.
+func (a *Archived) texts() [12]textHeader {
+	return [...]textHeader{
 		{"connector", &a.Connector}, {"endpoint", &a.Endpoint}, {"method", &a.Method}, {"path", &a.Path}, {"query", &a.Query},
 		{"secret", &a.Secret}, {"outcome", (*string)(&a.Outcome)}, {"reason", &a.Reason}, {"traceparent", &a.Trace},
 		{HeaderHandles, &a.Handles}, {"by", &a.By}, {"vouched-by", (*string)(&a.VouchedBy)},
@@ -89,30 +89,31 @@ const (
 // ID returns an id of the webhook, which is the same for each delivery: the
 // endpoint and the SHA-256 of the body. Anything else that a redelivery
 // changes, such as the time of its signature, is not part of it.
-func (a Archived) ID() string {
+func (a *Archived) ID() string {
 	digest := sha256.Sum256(a.Body)
-	return a.Connector + "/" + a.Endpoint + ":" + hex.EncodeToString(digest[:])
+	id := make([]byte, 0, 128) // on the stack
+	id = append(append(append(append(id, a.Connector...), '/'), a.Endpoint...), ':')
+	return string(hex.AppendEncode(id, digest[:]))
 }
 
 // Record returns the record of the archived webhook. It has the request headers
 // that [Archived.Header] describes, with tokens as digests.
-func (a Archived) Record(key string) schemas.Record {
-	headers := []schemas.Header{
-		{Name: headerReceivedAt, Value: a.ReceivedAt.UTC().Format(time.RFC3339Nano)},
-		{Name: headerEventIDs, Value: strings.Join(a.EventIDs, ",")},
-	}
+func (a *Archived) Record(key string) schemas.Record {
+	headers := make([]schemas.Header, 0, 16) // enough for most
+	headers = append(headers,
+		schemas.Header{Name: headerReceivedAt, Value: a.ReceivedAt.UTC().Format(time.RFC3339Nano)},
+		schemas.Header{Name: headerEventIDs, Value: strings.Join(a.EventIDs, ",")})
 	for _, t := range a.texts() {
 		if *t.text != "" {
 			headers = append(headers, schemas.Header{Name: t.name, Value: *t.text})
 		}
 	}
-	c, _ := verify.Lookup(a.Connector)
-	for _, name := range append([]string{"Content-Type"}, c.Headers...) {
-		for _, value := range a.Header.Values(name) {
-			if slices.Contains(c.Tokens, name) {
+	for _, kept := range keptHeaders[a.Connector] {
+		for _, value := range a.Header.Values(kept.name) {
+			if kept.token {
 				value = verify.Digest(value) // the archive holds no secrets
 			}
-			headers = append(headers, schemas.Header{Name: headerHTTP + strings.ToLower(name), Value: value})
+			headers = append(headers, schemas.Header{Name: kept.header, Value: value})
 		}
 	}
 	for _, d := range a.Fetched {
@@ -121,6 +122,25 @@ func (a Archived) Record(key string) schemas.Record {
 	}
 	return schemas.Record{Key: []byte(key), Value: a.Body, Headers: headers}
 }
+
+// keptHeader is a header of the request that the record has.
+type keptHeader struct {
+	name   string
+	header string // the name of the record's header
+	token  bool   // see [verify.Connector.Tokens]
+}
+
+// keptHeaders are the request headers that a record has, by connector.
+var keptHeaders = func() map[string][]keptHeader {
+	all := map[string][]keptHeader{}
+	for _, connector := range verify.Connectors() {
+		c, _ := verify.Lookup(connector)
+		for _, name := range append([]string{"Content-Type"}, c.Headers...) {
+			all[connector] = append(all[connector], keptHeader{name, headerHTTP + strings.ToLower(name), slices.Contains(c.Tokens, name)})
+		}
+	}
+	return all
+}()
 
 // ReadArchived reads the record of an archived webhook. It returns an error if
 // the record is not that of an archived webhook.
