@@ -37,11 +37,12 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		_ = connection.SetReadDeadline(deadline) // without a connection, as in tests, there is nothing to set
 	}
 	body, err = h.readAll(http.MaxBytesReader(w, r.Body, s.MaxBody), most)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil && int64(len(body)) >= r.ContentLength:
+	if err == nil && int64(len(body)) >= r.ContentLength {
 		_ = connection.SetReadDeadline(time.Time{}) // a later time-out would look like a disconnected client
 		return body, h.release, nil
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
 	case errors.As(err, &tooLarge):
 		err = fmt.Errorf("%w: want at most %d bytes", errTooLarge, s.MaxBody)
 	case err == nil:

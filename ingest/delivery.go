@@ -149,11 +149,11 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	if err == nil {
 		receipts, err = d.write(ctx, entries, admission.References)
 	}
-	var large *kafka.TooLarge
-	switch {
-	case errors.As(err, &large):
-		return d.dropTooLarge(admission, large), err
-	case err != nil:
+	if err != nil {
+		var large *kafka.TooLarge
+		if errors.As(err, &large) {
+			return d.dropTooLarge(admission, large), err
+		}
 		return false, err
 	}
 	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
@@ -218,15 +218,15 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 	bytes, next := 0, 0
 	for n := range a.Events {
 		record, err := kafka.EventRecord(d.s.Names, a.Events[n], d.trace)
-		var large *kafka.TooLarge
-		switch {
-		case errors.As(err, &large):
+		if err != nil {
+			var large *kafka.TooLarge
+			if !errors.As(err, &large) {
+				return nil, err
+			}
 			if tooLarge == nil {
 				tooLarge = &kafka.TooLarge{Err: large.Err}
 			}
 			tooLarge.Records = append(tooLarge.Records, n)
-		case err != nil:
-			return nil, err
 		}
 		if bytes += len(record.Key) + len(record.Value); bytes > maxRecords {
 			return nil, &kafka.TooLarge{Records: []int{len(a.Events)}, Err: fmt.Errorf("the events have more than %d bytes together", maxRecords)}

@@ -156,8 +156,8 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 		if d.verdict.Has(normalize.OutcomeMalformed) {
 			m.dead.WithLabelValues(connector, endpoint).Inc()
 		}
-		for _, e := range d.verdict.Events {
-			m.events.WithLabelValues(connector, endpoint, string(e.Type)).Inc()
+		for i := range d.verdict.Events {
+			m.events.WithLabelValues(connector, endpoint, string(d.verdict.Events[i].Type)).Inc()
 		}
 		if d.endpoint != nil {
 			d.countEventTypes()

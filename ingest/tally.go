@@ -34,6 +34,7 @@ const otherType = "other"
 type tally struct {
 	endpoint *webhook.Endpoint
 	tellers  []normalize.Teller
+	labels   map[string]bool // the event types of tellers
 	start    time.Time
 
 	mu    sync.Mutex
@@ -56,15 +57,19 @@ type tallyKey struct {
 
 func newTally(e *webhook.Endpoint, now time.Time) *tally {
 	c, _ := normalize.Lookup(e.Connector)
-	return &tally{endpoint: e, tellers: c.Tellers, start: now, reasons: map[string]string{}, toldBy: map[string][]string{}}
+	t := &tally{endpoint: e, tellers: c.Tellers, labels: map[string]bool{}, start: now, reasons: map[string]string{}, toldBy: map[string][]string{}}
+	for _, teller := range c.Tellers {
+		t.labels[teller.Event] = true
+	}
+	return t
 }
 
 // label returns an event type if the connector names it, else [otherType].
 func (t *tally) label(event string) string {
-	if t.teller(event).Event == "" {
-		return otherType
+	if event != "" && t.labels[event] {
+		return event
 	}
-	return event
+	return otherType
 }
 
 // add counts an item and returns its label.
@@ -290,8 +295,8 @@ func (d *delivery) countEventTypes() {
 	count := func(label, result string) {
 		d.s.metrics.types.WithLabelValues(d.endpoint.Connector, d.endpoint.NameOrDefault(), label, result).Inc()
 	}
-	for i, e := range d.verdict.Events {
-		result := resultEvent
+	for i := range d.verdict.Events {
+		e, result := &d.verdict.Events[i], resultEvent
 		if i < len(d.entries) && d.entries[i].published {
 			result = resultDuplicate
 		}

@@ -105,6 +105,9 @@ const maxReasons = 4 << 10
 // Reasons returns why items of the webhook gave no event, as one text of little
 // more than 4 KiB.
 func (v Verdict) Reasons() string {
+	if len(v.Skipped) == 0 { // nearly every webhook
+		return ""
+	}
 	var b strings.Builder
 	for i, k := range v.Skipped {
 		if i > 0 {
