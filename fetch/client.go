@@ -90,7 +90,6 @@ const (
 
 // resultOf returns the result of an error.
 func resultOf(err error) Result {
-	var limited *LimitedError
 	switch {
 	case err == nil:
 		return ResultOK
@@ -98,7 +97,7 @@ func resultOf(err error) Result {
 		return ResultUnknown
 	case errors.Is(err, ErrCredentials):
 		return ResultCredentials
-	case errors.As(err, &limited):
+	case errors.Is(err, ErrLimited):
 		return ResultLimited
 	}
 	return ResultUnavailable
@@ -120,8 +119,8 @@ type keyState struct {
 // has everything. All of them belong to the webhook. A document with the status
 // [schemas.StatusUnknown] is one that the API has not known for ten minutes.
 //
-// Errors wrap [ErrUnknownObject], [ErrAccount], [ErrCredentials], [ErrUnavailable] or, for
-// an unsigned webhook, [ErrNothingToAsk]. An [ErrAccount] comes with the documents.
+// Errors wrap [ErrUnknownObject], [ErrAccount], [ErrCredentials], [ErrLimited],
+// [ErrUnavailable] or, for an unsigned webhook, [ErrNothingToAsk]. An [ErrAccount] comes with the documents.
 func (c *Client) Fetch(ctx context.Context, connector string, a API, w Webhook) ([]schemas.Fetched, error) {
 	spec, ok := connectors[connector]
 	requests, err := spec.requests(w, a)

@@ -157,11 +157,14 @@ var (
 	ErrCredentials = errors.New("the processor's API refuses our key")
 	// ErrUnavailable means that the API gives no usable answer now.
 	ErrUnavailable = errors.New("the processor's API gives no answer")
+	// ErrLimited means that no more requests are allowed now: see [LimitedError].
+	ErrLimited = errors.New("too many requests to the processor's API")
 	// ErrNothingToAsk means that an unsigned webhook names nothing to ask for.
 	ErrNothingToAsk = errors.New("the webhook is not signed and names no object")
 )
 
-// LimitedError means that the API, or the client's own limit, allows no request now.
+// LimitedError is the error of a request that the processor's limit, or ours, does not
+// allow now.
 type LimitedError struct {
 	Host       string
 	RetryAfter time.Duration
@@ -172,8 +175,8 @@ func (e *LimitedError) Error() string {
 	return fmt.Sprintf("%s: %s allows no more requests for %s", e.Host, e.By, e.RetryAfter.Round(time.Second))
 }
 
-// Unwrap returns [ErrUnavailable].
-func (e *LimitedError) Unwrap() error { return ErrUnavailable }
+// Unwrap returns [ErrLimited].
+func (e *LimitedError) Unwrap() error { return ErrLimited }
 
 // Connectors returns the names of the connectors with an API, sorted.
 func Connectors() []string { return slices.Sorted(maps.Keys(connectors)) }

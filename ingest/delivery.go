@@ -265,6 +265,7 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 		Connector: d.endpoint.Connector, Endpoint: d.endpoint.NameOrDefault(),
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header, Body: body,
 		ReceivedAt: d.start, Secret: v.Secret, Outcome: outcome, Reason: v.Reasons(), EventIDs: ids, Trace: d.trace,
+		VouchedBy: v.VouchedBy(), Fetched: v.Fetched,
 	}
 	topic := d.s.Names.Received()
 	if v.Has(normalize.OutcomeMalformed) {
@@ -276,8 +277,8 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 
 // dropTooLarge turns the events whose records are too large into malformed items. It
 // drops all corrections if one of them is too large, and all events if the archived
-// webhook is too large, because it lists their ids. It reports whether it changed
-// anything.
+// webhook is too large, because it lists their ids; if it is then still too large, it
+// drops what the processor's API answered. It reports whether it changed anything.
 func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) bool {
 	dropped := map[string]bool{}
 	all, corrections := false, false
@@ -302,6 +303,9 @@ func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) boo
 		})
 	}
 	changed := len(rest) < len(d.verdict.Events) || corrections
+	if all && !changed && len(d.verdict.Fetched) > 0 { // what the API answered is too large
+		d.verdict.Fetched, changed = nil, true
+	}
 	d.verdict.Events = rest
 	return changed
 }

@@ -23,19 +23,23 @@ import (
 // response of POST /v1/handle_event, and the output of `tollbridge inspect`.
 // Later versions may add fields.
 type Report struct {
-	Verified *bool               `json:"verified"`         // null if only a payload was read
-	Reason   string              `json:"reason"`           // why it is refused, in one word, or why it has no event; else empty
-	Detail   string              `json:"detail,omitempty"` // why it is refused, as a sentence
-	Secret   string              `json:"secret,omitempty"` // the name of the secret that matched
-	Outcome  normalize.Outcome   `json:"outcome"`          // empty if it is refused
-	Response *Response           `json:"answer,omitempty"` // what the processor would get
-	Event    *schemas.Event      `json:"event"`            // the first of events, or null
-	Events   []schemas.Event     `json:"events"`           //
-	Kept     []normalize.Skipped `json:"kept,omitempty"`   // the items that gave no event, and why
+	Verified *bool  `json:"verified"`         // null if only a payload was read
+	Reason   string `json:"reason"`           // why it is refused, in one word, or why it has no event; else empty
+	Detail   string `json:"detail,omitempty"` // why it is refused, as a sentence
+	Secret   string `json:"secret,omitempty"` // the name of the secret that matched
+	// VouchedBy is "fetch" if the webhook is not signed and the processor's API knows its
+	// object.
+	VouchedBy webhook.VouchedBy   `json:"vouched_by,omitempty"`
+	Fetched   []schemas.Fetched   `json:"fetched,omitempty"` // what the processor's API answered, without bodies
+	Outcome   normalize.Outcome   `json:"outcome"`           // empty if it is refused
+	Response  *Response           `json:"answer,omitempty"`  // what the processor would get
+	Event     *schemas.Event      `json:"event"`             // the first of events, or null
+	Events    []schemas.Event     `json:"events"`            //
+	Kept      []normalize.Skipped `json:"kept,omitempty"`    // the items that gave no event, and why
 }
 
 // Inspect judges a request to the endpoint as the server would, and publishes
-// nothing.
+// nothing. It asks the processor's API if the endpoint has one.
 func Inspect(ctx context.Context, e webhook.Endpoint, k *verify.Keyring, r verify.Request, now time.Time) Report {
 	v := e.Judge(ctx, k, r, now)
 	verified, response := v.Err == nil, responseTo(&e, v)
@@ -55,7 +59,7 @@ func InspectPayload(e webhook.Endpoint, payload []byte, now time.Time) (Report, 
 }
 
 func newReport(v webhook.Verdict) Report {
-	r := Report{Outcome: v.Outcome(), Events: v.Events, Kept: v.Skipped}
+	r := Report{Outcome: v.Outcome(), Events: v.Events, Kept: v.Skipped, VouchedBy: v.VouchedBy(), Fetched: v.Fetched}
 	if len(r.Events) == 0 {
 		r.Events, r.Reason = []schemas.Event{}, v.Reasons()
 	} else {

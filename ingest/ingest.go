@@ -2,6 +2,7 @@
 //
 //	receive    the exact bytes of the body, under limits
 //	verify     is the webhook from its processor?             webhook, verify
+//	fetch      what does it only name?                        webhook, fetch
 //	normalise  which facts does it report?                    webhook, normalize
 //	admit      which events are new, and under which key?     history
 //	publish    the events and the archived webhook, to Kafka  publish
@@ -26,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
@@ -38,6 +40,7 @@ type Config struct {
 	Endpoints []webhook.Endpoint
 	Publisher history.Publisher
 	History   *history.History // nil publishes redeliveries again
+	Fetcher   *fetch.Client    // asks the processors' APIs; nil is a client with default settings
 	Names     kafka.Names
 	Ready     func(context.Context) error // returns nil if the topics exist and Kafka responds; a nil function is always ready
 
@@ -144,8 +147,13 @@ func New(c Config) (*Server, error) {
 		judging:     make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		metrics:     newMetrics(c.Metrics),
 	}
+	if s.Fetcher == nil {
+		s.Fetcher = &fetch.Client{}
+	}
+	s.Fetcher.Observe = s.fetched
 	for i := range c.Endpoints {
 		e := c.Endpoints[i]
+		e.Fetcher = s.Fetcher
 		if err := e.Check(); err != nil {
 			return nil, err
 		}
@@ -156,6 +164,9 @@ func New(c Config) (*Server, error) {
 		s.tallies[e.ID()] = newTally(&e, s.Now())
 		s.metrics.add(&e)
 	}
+	if c.Metrics != nil {
+		c.Metrics.MustRegister(blockedCollector{s})
+	}
 	s.keyring.Failed, s.asked.Failed = s.keyFailed, s.keyFailed
 	s.echo = s.routes()
 	return s, nil
@@ -163,6 +174,16 @@ func New(c Config) (*Server, error) {
 
 func (s *Server) keyFailed(url string, err error) {
 	s.Log.Warn().Str("url", shorten(url)).Err(err).Msg("a processor's key could not be fetched")
+}
+
+// fetched counts a request to a processor's API, and logs a key that it refuses: another
+// key may still work.
+func (s *Server) fetched(call fetch.Call) {
+	s.metrics.countFetch(call)
+	if call.Result == fetch.ResultCredentials && call.Sent {
+		s.Log.Error().Str("connector", call.Connector).Str("key", call.Key).
+			Msg("the processor's API refuses the key: replace it in api.keys, or give it the rights that `tollbridge connectors` lists")
+	}
 }
 
 func (s *Server) routes() *echo.Echo {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/webhook"
 )
@@ -29,6 +30,9 @@ type metrics struct {
 
 	connections        prometheus.Gauge
 	connectionsRefused prometheus.Counter
+
+	fetches      *prometheus.CounterVec
+	fetchSeconds *prometheus.HistogramVec
 
 	questions       *prometheus.CounterVec
 	questionSeconds prometheus.Histogram
@@ -94,6 +98,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tollbridge_connections_refused_total",
 			Help: "Connections that were closed at once because max_connections were open, or because their address had used its share.",
 		}),
+		fetches: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollbridge_fetch_total",
+			Help: "Requests to processors' APIs by result: ok, unknown (no such object), credentials (the key is refused), limited, unavailable. sent is false if a limit, a refused key or an outage kept the request from being sent.",
+		}, []string{"connector", "result", "sent"}),
+		fetchSeconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tollbridge_fetch_duration_seconds",
+			Help:    "Time of a request to a processor's API.",
+			Buckets: seconds,
+		}, []string{"connector"}),
 		questions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_handle_event_total",
 			Help: "Requests to /v1/handle_event. The reason is empty for verified webhooks.",
@@ -141,6 +154,39 @@ func (m *metrics) add(e *webhook.Endpoint) {
 		for _, result := range []string{resultEvent, resultDuplicate, resultElsewhere, resultIgnored, resultMalformed} {
 			m.types.WithLabelValues(connector, endpoint, event, result)
 		}
+	}
+}
+
+// countFetch counts a request to a processor's API.
+func (m *metrics) countFetch(call fetch.Call) {
+	m.fetches.WithLabelValues(call.Connector, string(call.Result), strconv.FormatBool(call.Sent)).Inc()
+	if call.Sent {
+		m.fetchSeconds.WithLabelValues(call.Connector).Observe(call.Took.Seconds())
+	}
+}
+
+// blockedCollector reports for each endpoint with an API whether requests to it are held
+// back.
+type blockedCollector struct{ s *Server }
+
+var blockedMetric = prometheus.NewDesc("tollbridge_fetch_blocked",
+	"1 while no request is sent to the processor's API: it refuses the keys, its limit is used up, or it gives no answer. Webhooks that need it are answered 503.",
+	[]string{"connector", "endpoint"}, nil)
+
+// Describe implements [prometheus.Collector].
+func (b blockedCollector) Describe(to chan<- *prometheus.Desc) { to <- blockedMetric }
+
+// Collect implements [prometheus.Collector].
+func (b blockedCollector) Collect(to chan<- prometheus.Metric) {
+	for _, e := range b.s.endpoints {
+		if e.API == nil {
+			continue
+		}
+		blocked := 0.0
+		if b.s.Fetcher.Blocked(e.Connector, *e.API) != nil {
+			blocked = 1
+		}
+		to <- prometheus.MustNewConstMetric(blockedMetric, prometheus.GaugeValue, blocked, e.Connector, e.NameOrDefault())
 	}
 }
 

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
@@ -130,6 +132,13 @@ var refusals = []struct {
 	{verify.ErrSetting, string(verify.ErrSetting), http.StatusServiceUnavailable},
 	{verify.ErrKeyNotThere, string(verify.ErrKeyNotThere), http.StatusServiceUnavailable},
 
+	// The processor's API gives no usable answer: the webhook is genuine, as far as we
+	// know, and must come again.
+	{fetch.ErrUnknownObject, "object_not_visible", http.StatusServiceUnavailable},
+	{fetch.ErrCredentials, "api_credentials", http.StatusServiceUnavailable},
+	{fetch.ErrLimited, "api_limited", http.StatusServiceUnavailable},
+	{fetch.ErrUnavailable, "api_unavailable", http.StatusServiceUnavailable},
+
 	{kafka.ErrRefused, "kafka_refuses", http.StatusServiceUnavailable},
 	{kafka.ErrUnavailable, "kafka_unavailable", http.StatusServiceUnavailable},
 	{kafka.ErrClosed, "shutting_down", http.StatusServiceUnavailable},
@@ -160,6 +169,9 @@ var errInternal = errors.New("internal error")
 func (p responsePolicy) refusal(err error) (Response, string) {
 	status, word, body := p.refuse(err)
 	r := statusResponse(status)
+	if limited := (*fetch.LimitedError)(nil); errors.As(err, &limited) {
+		r.Headers["Retry-After"] = strconv.Itoa(int(math.Ceil(limited.RetryAfter.Seconds())))
+	}
 	if body != "" {
 		r.Body, r.Headers["Content-Type"] = body, contentType(body)
 	}

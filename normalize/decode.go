@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -263,4 +264,15 @@ func (o Options) fetchedOf(kind string) (all []schemas.Fetched) {
 		}
 	}
 	return all
+}
+
+// remembered is how long published events are remembered, so that they are not published
+// again: see README.md.
+const remembered = 31 * 24 * time.Hour
+
+// tooOld reports whether a fact in a fetched object happened so long before the webhook
+// that it may be published and no longer remembered: a refund of an old payment fetches
+// the payment with all that ever happened to it.
+func (o Options) tooOld(happened time.Time) bool {
+	return !happened.IsZero() && o.ReceivedAt.Sub(happened) > remembered-24*time.Hour
 }

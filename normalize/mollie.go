@@ -16,7 +16,11 @@ import (
 // mollie reads one event for each next-gen webhook, {"resource": "event", "id", "type",
 // "entityId", "createdAt"}. The entity at the time of the event is in _embedded, under
 // the name "entity" or, in older webhooks, its type; a webhook that is set up without it
-// has none. A classic webhook, id=<id>, has no state: it must be fetched.
+// has none: the fetched payment or event then takes its place.
+//
+// A classic webhook, id=<id>, has no state. Its facts are those of the fetched payment:
+// its status, and each refund, chargeback and capture in it. They have the identities that
+// next-gen webhooks give them, so that both kinds can come for one payment.
 //
 // The identity is the entity and its new state. Several events can report the same
 // money without a common id: payment-link.paid has the link and not its payments, and
@@ -175,6 +179,8 @@ type mollieEvent struct {
 	EntityID  text `json:"entityId"`
 	CreatedAt text `json:"createdAt"`
 	Embedded  part `json:"_embedded"` // an empty array if there is none
+	fetched   part // the entity as it is now, of a webhook without one
+	state     part // the entity with the state that the event reports, of a classic webhook
 }
 
 type mollieAmount struct {
@@ -198,6 +204,10 @@ type mollieEntity struct {
 		Code    text `json:"code"`
 		Message text `json:"message"`
 	} `json:"statusReason"`
+	Details struct { // of payments
+		FailureReason  text `json:"failureReason"`
+		FailureMessage text `json:"failureMessage"`
+	} `json:"details"`
 	Reason         mollieReason    `json:"reason"`
 	CaptureMode    text            `json:"captureMode"`
 	Reusable       *bool           `json:"reusable"`       // of payment links
@@ -265,6 +275,14 @@ func (r *mollieReason) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 // entity returns the entity of the event. All its fields are empty if the webhook has
 // no entity.
 func (e mollieEvent) entity() (d mollieEntity, err error) {
+	if e.fetched != nil {
+		err = redecode(e.fetched, &d)
+		d.Status = "" // of a later time than the event
+		return d, err
+	}
+	if e.state != nil {
+		return d, redecode(e.state, &d)
+	}
 	if e.Embedded.kind() != '{' {
 		return d, nil
 	}
@@ -283,7 +301,15 @@ func (e mollieEvent) entity() (d mollieEntity, err error) {
 
 func mollieNormalize(payload []byte, o Options) ([]fact, error) {
 	if bytes.HasPrefix(payload, []byte("id=")) {
-		return []fact{ignored("", "a classic webhook has an id and no state: fetch the object")}, nil
+		payments := o.fetchedOf("payment")
+		if len(payments) == 0 {
+			return []fact{ignored("", "a classic webhook has an id and no state: fetch the object")}, nil
+		}
+		facts, err := mollieState(payments[0].Body, o)
+		if err != nil {
+			return nil, fmt.Errorf("the fetched %s: %w", payments[0].Name, err)
+		}
+		return facts, nil
 	}
 	var e mollieEvent
 	if err := decode(payload, &e); err != nil {
@@ -296,6 +322,9 @@ func mollieNormalize(payload []byte, o Options) ([]fact, error) {
 	typ, ok := mollieTypes[event]
 	if !ok {
 		return []fact{notUnified(event)}, nil
+	}
+	if err := e.complete(o); err != nil {
+		return nil, err
 	}
 	f, err := e.fact(typ, o)
 	f.Formerly = []string{cmp.Or(string(e.ID), payloadIdentity(payload))}
@@ -333,7 +362,7 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	switch typ.Family() {
 	case "payment":
 		f.ConnectorTransactionID = first(d.PaymentID, e.EntityID)
-		f.Error = failure(d.StatusReason.Code, d.StatusReason.Message, "")
+		f.Error = failure(first(d.StatusReason.Code, d.Details.FailureReason), first(d.StatusReason.Message, d.Details.FailureMessage), "")
 		if d.PaymentID != "" && f.MerchantTransactionID != "" { // a capture
 			f.KeySource = schemas.KeyFromRequest
 		}
@@ -421,4 +450,156 @@ func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 		return f
 	}
 	return f.reportedBy(string(e.Type), other)
+}
+
+// complete adds the fetched entity to an event that has none.
+func (e *mollieEvent) complete(o Options) error {
+	if e.Embedded.kind() == '{' {
+		return nil
+	}
+	if body, ok := o.fetched("event/" + string(e.ID)); ok { // the same event, with its entity
+		var again mollieEvent
+		if err := decode(body, &again); err != nil {
+			return fmt.Errorf("the fetched event/%s: %w", e.ID, err)
+		}
+		if again.ID != e.ID || again.Type != e.Type || again.EntityID != e.EntityID {
+			return fmt.Errorf("%w: the fetched event/%s is another event", ErrMalformed, e.ID)
+		}
+		e.Embedded = again.Embedded
+	}
+	if body, ok := o.fetched("payment/" + string(e.EntityID)); ok {
+		var p molliePaymentState
+		if err := decode(body, &p); err != nil {
+			return fmt.Errorf("the fetched payment/%s: %w", e.EntityID, err)
+		}
+		if p.ID != e.EntityID {
+			return fmt.Errorf("%w: the fetched payment/%s has the id %q", ErrMalformed, e.EntityID, p.ID)
+		}
+		e.fetched = body
+	}
+	return nil
+}
+
+// molliePaymentState is a payment as the API returns it.
+//
+// https://docs.mollie.com/reference/get-payment
+type molliePaymentState struct {
+	ID           text           `json:"id"`
+	Mode         text           `json:"mode"`
+	Status       text           `json:"status"`
+	Metadata     mollieMetadata `json:"metadata"`
+	CaptureMode  text           `json:"captureMode"`
+	CreatedAt    text           `json:"createdAt"`
+	AuthorizedAt text           `json:"authorizedAt"`
+	PaidAt       text           `json:"paidAt"`
+	CanceledAt   text           `json:"canceledAt"`
+	ExpiredAt    text           `json:"expiredAt"`
+	FailedAt     text           `json:"failedAt"`
+	Embedded     part           `json:"_embedded"`
+}
+
+// molliePart is a refund, a chargeback or a capture of a payment.
+type molliePart struct {
+	ID         text `json:"id"`
+	Status     text `json:"status"`
+	CreatedAt  text `json:"createdAt"`
+	ReversedAt text `json:"reversedAt"` // of chargebacks; null while they are not reversed
+}
+
+// mollieState returns the facts of a fetched payment: one for each state that it shows.
+// It reads them as the next-gen events that report them.
+func mollieState(body []byte, o Options) ([]fact, error) {
+	var p molliePaymentState
+	if err := decode(body, &p); err != nil {
+		return nil, err
+	}
+	if p.ID == "" || p.Status == "" {
+		return nil, fmt.Errorf("%w: it has the id %q and the status %q", ErrMalformed, p.ID, p.Status)
+	}
+	var embedded struct {
+		Refunds     []part `json:"refunds"`
+		Chargebacks []part `json:"chargebacks"`
+		Captures    []part `json:"captures"`
+	}
+	if p.Embedded.kind() == '{' {
+		if err := redecode(p.Embedded, &embedded); err != nil {
+			return nil, err
+		}
+	}
+	var facts []fact
+	add := func(event string, id, at text, entity part) {
+		facts = append(facts, p.fact(event, id, at, entity, o))
+	}
+	if p.AuthorizedAt != "" && p.Status != "authorized" {
+		add("payment.authorized", p.ID, p.AuthorizedAt, body)
+	}
+	if at, ok := map[text]text{
+		"pending": p.CreatedAt, "authorized": p.AuthorizedAt, "paid": p.PaidAt, "canceled": p.CanceledAt, "expired": p.ExpiredAt, "failed": p.FailedAt,
+	}[p.Status]; ok {
+		add("payment."+string(p.Status), p.ID, at, body)
+	} else if p.Status == "open" {
+		facts = append(facts, ignored("payment.open", "the payer has not chosen how to pay yet"))
+	} else {
+		facts = append(facts, unknownStatus("payment", "the payment's status", p.Status))
+	}
+	for _, capture := range embedded.Captures {
+		var c molliePart
+		if err := redecode(capture, &c); err != nil {
+			return nil, err
+		}
+		// With other values of the setting, the payment's sum reports the captures.
+		if c.Status == "failed" || c.Status == "succeeded" && o.Settings[mollieTells.Name] == "captures" && p.CaptureMode == "manual" {
+			add("capture."+string(c.Status), c.ID, c.CreatedAt, capture)
+		}
+	}
+	for _, refund := range embedded.Refunds {
+		var r molliePart
+		if err := redecode(refund, &r); err != nil {
+			return nil, err
+		}
+		at := r.CreatedAt
+		if r.Status == "refunded" || r.Status == "failed" || r.Status == "canceled" {
+			at = "" // the API does not say when
+		}
+		add("refund."+string(r.Status), r.ID, at, refund)
+	}
+	for _, chargeback := range embedded.Chargebacks {
+		var c molliePart
+		if err := redecode(chargeback, &c); err != nil {
+			return nil, err
+		}
+		add("chargeback.received", c.ID, c.CreatedAt, chargeback)
+		if c.ReversedAt != "" {
+			add("chargeback.reversed", c.ID, c.ReversedAt, chargeback)
+		}
+	}
+	return facts, nil
+}
+
+// fact returns the fact that a next-gen event of that type reports. The entity is the
+// payment itself, or the part of it with the id.
+func (p molliePaymentState) fact(event string, id, at text, entity part, o Options) fact {
+	typ, known := mollieTypes[event]
+	if !known {
+		return unknownStatus(event, "the status", strings.TrimPrefix(event[strings.Index(event, "."):], "."))
+	}
+	e := mollieEvent{Type: text(event), EntityID: id, CreatedAt: at, state: entity}
+	f, err := e.fact(typ, o)
+	if err != nil {
+		return malformed(event, err)
+	}
+	if f.Type == "" {
+		return f
+	}
+	if f.Mode == modeUnknown && p.Mode != "" {
+		f.Mode = modeOf(p.Mode != "test")
+	}
+	f.ConnectorTransactionID = string(p.ID)
+	if key := o.merchantID(metadata(p.Metadata)); key != "" {
+		f.MerchantTransactionID, f.KeySource = key, ""
+	}
+	if typ.Family() == "payment" && o.tooOld(f.Time) {
+		return ignored(event, "it happened so long ago that its webhook was published before, and is no longer remembered")
+	}
+	return f
 }

@@ -56,6 +56,14 @@ type VouchedBy string
 // names. The answer is in [Archived.Fetched].
 const VouchedByFetch VouchedBy = "fetch"
 
+// VouchedBy returns who vouches for the webhook; empty if it is signed.
+func (v Verdict) VouchedBy() VouchedBy {
+	if v.Unsigned {
+		return VouchedByFetch
+	}
+	return ""
+}
+
 // HeaderHandles is the header of a record in webhooks.dead that says what was
 // done about a dead letter: see [Archived.Handles].
 const HeaderHandles = "handles"

@@ -191,7 +191,7 @@ func (e Endpoint) conclude(v verify.Verified, documents []schemas.Fetched, err e
 	known := func(d schemas.Fetched) bool { return d.Status == http.StatusOK }
 	switch {
 	case v.Unsigned && (errors.Is(err, fetch.ErrUnknownObject) || errors.Is(err, fetch.ErrAccount) || errors.Is(err, fetch.ErrNothingToAsk)):
-		return Verdict{Err: fmt.Errorf("%s: %w: %w", e.Connector, verify.ErrObject, err)}
+		return Verdict{Err: fmt.Errorf("%s: %w: %v", e.Connector, verify.ErrObject, err)}
 	case errors.Is(err, fetch.ErrAccount):
 		verdict.Skipped = []normalize.Skipped{{Outcome: normalize.OutcomeIgnored, Reason: err.Error()}}
 		return verdict

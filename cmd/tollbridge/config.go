@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -96,6 +97,15 @@ type endpointConfig struct {
 	Secrets        map[string]secretConfig `yaml:"secrets"`
 	Settings       map[string]any          `yaml:"settings"`
 	MerchantIDKeys []string                `yaml:"merchant_id_keys"`
+	API            *apiConfig              `yaml:"api"` // nil asks no API
+}
+
+// apiConfig is the processor's API, which is asked for what webhooks only name.
+type apiConfig struct {
+	Keys        map[string]secretConfig `yaml:"keys"`        // by name, like secrets
+	ClientID    string                  `yaml:"client_id"`   // the public half of a pair, where the processor has one
+	Environment string                  `yaml:"environment"` // live or sandbox; empty is live, or sandbox for an endpoint with live: false
+	Host        string                  `yaml:"host"`        // only where each merchant has a host
 }
 
 // secretConfig is the source of a secret. Exactly one field is set.
@@ -366,6 +376,9 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 		if e.Keys.Secrets, err = readSecrets(from.Secrets); err != nil {
 			return err
 		}
+		if e.API, err = from.API.read(e.Connector, e.Live); err != nil {
+			return err
+		}
 		return e.Check()
 	})
 }
@@ -409,6 +422,25 @@ func settingWarnings(endpoints []webhook.Endpoint) []string {
 		all = append(all, e.Warnings()...)
 	}
 	return all
+}
+
+// read returns the API with its keys; nil if there is none.
+func (a *apiConfig) read(connector string, live bool) (*fetch.API, error) {
+	if a == nil {
+		return nil, nil
+	}
+	keys, err := readSecrets(a.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	api := &fetch.API{ClientID: a.ClientID, Environment: fetch.Environment(a.Environment), Host: a.Host}
+	if c, ok := fetch.Lookup(connector); a.Environment == "" && !live && ok && (c.Hosts == nil || c.Hosts[fetch.Sandbox] != "") {
+		api.Environment = fetch.Sandbox
+	}
+	for _, k := range keys {
+		api.Keys = append(api.Keys, fetch.Key{Name: k.Name, Value: k.Value})
+	}
+	return api, nil
 }
 
 // readSecrets reads the secrets and returns them sorted by name.

@@ -29,6 +29,13 @@ func (c config) permissionWarnings() []string {
 			file(e.Secrets[name])
 			inline = inline || e.Secrets[name].Value != ""
 		}
+		if e.API == nil {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(e.API.Keys)) {
+			file(e.API.Keys[name])
+			inline = inline || e.API.Keys[name].Value != ""
+		}
 	}
 	if a := c.Kafka.SASL; a != nil {
 		file(a.Password)

@@ -262,7 +262,15 @@ func printWebhook(out io.Writer, w *webhook.Archived, at string) {
 	if w.Secret != "" {
 		fmt.Fprintf(out, "secret        %s\n", oneLine(w.Secret))
 	}
-	fmt.Fprintf(out, "verified      %s\n", v.Signs)
+	switch w.VouchedBy {
+	case "":
+		fmt.Fprintf(out, "verified      %s\n", v.Signs)
+	default:
+		fmt.Fprintf(out, "verified      not signed; vouched by %s\n", oneLine(string(w.VouchedBy)))
+	}
+	for _, d := range w.Fetched {
+		fmt.Fprintf(out, "fetched       %s from %s%s: status %d, %d bytes, %s\n", oneLine(d.Name), oneLine(d.Host), oneLine(d.Path), d.Status, len(d.Body), timestamp(d.At))
+	}
 	for _, name := range slices.Sorted(maps.Keys(w.Header)) {
 		for _, value := range w.Header[name] {
 			fmt.Fprintf(out, "header        %s: %s\n", oneLine(name), oneLine(value))
