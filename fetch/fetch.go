@@ -175,8 +175,8 @@ func (e *LimitedError) Error() string {
 	return fmt.Sprintf("%s: %s allows no more requests for %s", e.Host, e.By, e.RetryAfter.Round(time.Second))
 }
 
-// Unwrap returns [ErrLimited].
-func (e *LimitedError) Unwrap() error { return ErrLimited }
+// Unwrap returns [ErrLimited] and [ErrUnavailable].
+func (e *LimitedError) Unwrap() []error { return []error{ErrLimited, ErrUnavailable} }
 
 // Connectors returns the names of the connectors with an API, sorted.
 func Connectors() []string { return slices.Sorted(maps.Keys(connectors)) }
