@@ -41,14 +41,21 @@ type webhookCase struct {
 
 // apis has the API of each connector.
 var apis = map[string]api{
-	"billplz":    billplzAPI,
-	"btcpay":     btcpayAPI,
-	"gocardless": gocardlessAPI,
-	"portone":    portoneAPI,
-	"recurly":    recurlyAPI,
-	"stripe":     stripeAPI,
-	"truelayer":  truelayerAPI,
-	"wallee":     walleeAPI,
+	"billplz":     billplzAPI,
+	"btcpay":      btcpayAPI,
+	"flutterwave": flutterwaveAPI,
+	"gocardless":  gocardlessAPI,
+	"midtrans":    midtransAPI,
+	"paddle":      paddleAPI,
+	"paypal":      paypalAPI,
+	"portone":     portoneAPI,
+	"razorpay":    razorpayAPI,
+	"recurly":     recurlyAPI,
+	"square":      squareAPI,
+	"stripe":      stripeAPI,
+	"truelayer":   truelayerAPI,
+	"wallee":      walleeAPI,
+	"xendit":      xenditAPI,
 }
 
 // secretText is in each key, query and answer of the tests, and in no error.

@@ -36,15 +36,22 @@ import (
 // connectors are the connectors whose processor has an API to ask, by name. Each has
 // one line here and a file of its own.
 var connectors = map[string]Connector{
-	"billplz":    billplz,
-	"btcpay":     btcpay,
-	"gocardless": gocardless,
-	"mollie":     mollie,
-	"portone":    portone,
-	"recurly":    recurly,
-	"stripe":     stripe,
-	"truelayer":  truelayer,
-	"wallee":     wallee,
+	"billplz":     billplz,
+	"btcpay":      btcpay,
+	"flutterwave": flutterwave,
+	"gocardless":  gocardless,
+	"midtrans":    midtrans,
+	"mollie":      mollie,
+	"paddle":      paddle,
+	"paypal":      paypal,
+	"portone":     portone,
+	"razorpay":    razorpay,
+	"recurly":     recurly,
+	"square":      square,
+	"stripe":      stripe,
+	"truelayer":   truelayer,
+	"wallee":      wallee,
+	"xendit":      xendit,
 }
 
 // Connector describes how the API of a processor is asked.

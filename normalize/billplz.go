@@ -86,6 +86,9 @@ func billplzNormalize(payload []byte, o Options) ([]fact, error) {
 // fillFromBillplz adds the merchant's reference from the bill. The amounts are in the
 // form.
 func (f *fact) fillFromBillplz(o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	var d struct {
 		Label1     text `json:"reference_1_label"`
 		Reference1 text `json:"reference_1"`

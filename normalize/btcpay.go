@@ -164,6 +164,9 @@ func btcpayInvoice(e btcpayEvent, typ schemas.Type, o Options) (f fact, err erro
 // price (type TopUp) has the amount 0 until it is paid. An invoice that somebody marked
 // as settled by hand (additionalStatus Marked) may have received nothing.
 func (f *fact) fillFromBtcpayInvoice(o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	var d struct {
 		Amount           text     `json:"amount"`
 		Paid             text     `json:"paidAmount"`

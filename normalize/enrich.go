@@ -11,6 +11,9 @@ import (
 // events of webhooks that lack it. The webhook alone says what happened and when: the
 // type, the identity and the time of a fact never come from a fetched document, because
 // the object may have changed since. Nor does a document replace what the webhook says.
+//
+// The connectors' functions return at once if nothing was fetched, which is so for most
+// webhooks, before they allocate what they read a document into.
 
 // document reads the document of that name, KIND/ID, into v. It reports whether there is
 // one. Its errors are those of [decode].

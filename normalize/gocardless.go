@@ -152,6 +152,9 @@ type gocardlessResources struct {
 
 // gocardlessFetched returns the resources of all fetched documents.
 func gocardlessFetched(o Options) (all gocardlessResources) {
+	if len(o.Fetched) == 0 {
+		return all
+	}
 	all.byID = map[text]part{}
 	for _, d := range o.Fetched {
 		if _, ok := o.fetched(d.Name); !ok {

@@ -26,7 +26,7 @@ import (
 // https://developer.paddle.com/webhooks/overview
 var paddle = Connector{
 	Docs:      "https://developer.paddle.com/webhooks/overview",
-	Key:       "data.custom_data.<merchant_id_keys> of transactions; adjustments name only the transaction",
+	Key:       "data.custom_data.<merchant_id_keys> of transactions, which for adjustments is fetched",
 	Tellers:   paddleTellers,
 	normalize: paddleNormalize,
 }
@@ -219,7 +219,7 @@ func paddlePastDue(d paddleData, typ schemas.Type, o Options) (fact, error) {
 }
 
 // paddleAdjustment reads an adjustment: a refund or a chargeback.
-func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f fact, err error) {
+func paddleAdjustment(d paddleData, _ schemas.Type, o Options) (f fact, err error) {
 	typ, ok := paddleAdjustmentTypes[[2]text{d.Action, d.Status}]
 	if !ok {
 		return ignored("", fmt.Sprintf("the adjustment has the action %q and the status %q: it moves no money, or another adjustment reports it", d.Action, d.Status)), nil
@@ -238,8 +238,19 @@ func paddleAdjustment(d paddleData, _ schemas.Type, _ Options) (f fact, err erro
 	case "chargeback_warning_reverse":
 		f.Stage = schemas.StagePreDispute
 	}
-	f.Amount, err = minorText(d.Totals.Total, d.CurrencyCode, nil)
-	return f, err
+	if f.Amount, err = minorText(d.Totals.Total, d.CurrencyCode, nil); err != nil || len(o.Fetched) == 0 {
+		return f, err
+	}
+	var transaction struct {
+		Data struct {
+			CustomData metadata `json:"custom_data"`
+		} `json:"data"`
+	}
+	if _, err := o.document("transaction/"+f.ConnectorTransactionID, &transaction); err != nil {
+		return f, err
+	}
+	f.MerchantTransactionID = o.merchantID(transaction.Data.CustomData)
+	return f, nil
 }
 
 // paddlePayout reads a payout to the merchant.

@@ -189,7 +189,7 @@ func paypalSingle(read func(event string, resource part) (fact, error)) paypalRe
 	}
 }
 
-func paypalNormalize(payload []byte, _ Options) ([]fact, error) {
+func paypalNormalize(payload []byte, o Options) ([]fact, error) {
 	var e struct {
 		ID         text `json:"id"`
 		EventType  text `json:"event_type"`
@@ -230,8 +230,33 @@ func paypalNormalize(payload []byte, _ Options) ([]fact, error) {
 			f.Formerly = []string{string(e.ID)}
 		}
 		f.ConnectorEventID, f.ConnectorEventType = string(e.ID), event
+		if err := f.fillFromPaypal(o); err != nil {
+			return oneMalformed(event, err)
+		}
 	}
 	return facts, nil
+}
+
+// fillFromPaypal adds the merchant's reference of the captured payment of a refund, and
+// the transaction of a dispute, which were fetched because the webhook lacks them.
+func (f *fact) fillFromPaypal(o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
+	var capture paypalReference
+	if _, err := o.document("capture/"+f.ConnectorTransactionID, &capture); err != nil {
+		return err
+	}
+	fill(&f.MerchantTransactionID, capture.id())
+	var dispute paypalDisputeObject
+	if _, err := o.document("dispute/"+f.ConnectorDisputeID, &dispute); err != nil {
+		return err
+	}
+	if len(dispute.Transactions) > 0 {
+		fill(&f.MerchantTransactionID, dispute.Transactions[0].id())
+		fill(&f.ConnectorTransactionID, dispute.Transactions[0].SellerTransactionID)
+	}
+	return nil
 }
 
 // paypalLinks are the links to related objects. For some of them, a webhook has

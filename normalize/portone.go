@@ -182,6 +182,9 @@ func portoneAttemptOf(payment, transaction string, o Options) (a portoneAttempt,
 // fillFromPortone adds what the API says of the payment, and reports whether it says
 // anything.
 func (f *fact) fillFromPortone(o Options) (bool, error) {
+	if len(o.Fetched) == 0 {
+		return false, nil
+	}
 	a, ok, err := portoneAttemptOf(f.MerchantTransactionID, f.ConnectorTransactionID, o)
 	if !ok {
 		return false, err

@@ -35,7 +35,7 @@ import (
 // https://razorpay.com/docs/webhooks/all/
 var razorpay = Connector{
 	Docs: "https://razorpay.com/docs/webhooks/all/",
-	Key: "<merchant_id_keys> in the notes of the payment, refund, order, payment_link or invoice, else the order's receipt, the payment_link's reference_id, the invoice's receipt, " +
+	Key: "<merchant_id_keys> in the notes of the payment, refund, order, payment_link or invoice, else the order's receipt, which is fetched if the webhook lacks the order, the payment_link's reference_id, the invoice's receipt, " +
 		"else <merchant_id_keys> in the notes of the subscription, virtual_account or qr_code; reference_id of payouts, receipt of payout links",
 	Tellers:   razorpayTellers(),
 	normalize: razorpayNormalize,
@@ -197,7 +197,24 @@ func razorpayNormalize(payload []byte, o Options) ([]fact, error) {
 	}
 	f, err := event.read(e, event.typ, o)
 	f.Time, f.Account = e.at(), string(e.AccountID)
+	if err == nil {
+		err = f.fillFromRazorpay(e.Payload.Payment.Entity.OrderID, o)
+	}
 	return oneFact(name, f, err)
+}
+
+// fillFromRazorpay adds the merchant's reference of the order, which was fetched for a
+// payment whose webhook has none.
+func (f *fact) fillFromRazorpay(order text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
+	var r razorpayRequestData
+	if ok, err := o.document("order/"+string(order), &r); !ok {
+		return err
+	}
+	fill(&f.MerchantTransactionID, first(o.merchantID(r.Notes), string(r.Receipt)))
+	return nil
 }
 
 // at returns when the fact happened. In the created_at of a payment link's

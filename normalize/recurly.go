@@ -165,6 +165,9 @@ func recurlyNormalize(payload []byte, o Options) ([]fact, error) {
 // reports whether the transaction only verifies a payment method.
 // https://recurly.com/developers/api/v2021-02-25/index.html#operation/get_transaction
 func (f *fact) fillFromRecurlyTransaction(id text, o Options) (verification bool, err error) {
+	if len(o.Fetched) == 0 {
+		return false, nil
+	}
 	var t struct {
 		ID       text `json:"id"`
 		UUID     text `json:"uuid"`
@@ -215,6 +218,9 @@ func (f *fact) fillFromRecurlyTransaction(id text, o Options) (verification bool
 // fillFromRecurlyInvoice adds what the API says of the invoice with the id.
 // https://recurly.com/developers/api/v2021-02-25/index.html#operation/get_invoice
 func (f *fact) fillFromRecurlyInvoice(id text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	var i struct {
 		ID       text `json:"id"`
 		Number   text `json:"number"`

@@ -31,7 +31,7 @@ import (
 // https://developer.squareup.com/reference/square/webhooks
 var square = Connector{
 	Docs:      "https://developer.squareup.com/reference/square/webhooks",
-	Key:       "data.object.payment.reference_id, else that of its terminal checkout, else the invoice_number of its order's invoice; data.object.card.reference_id of stored cards",
+	Key:       "data.object.payment.reference_id, of refunds and disputes (fetched) that of their payment, else that of its terminal checkout, else the invoice_number of its order's invoice; data.object.card.reference_id of stored cards",
 	Settings:  []Setting{squareTells},
 	Tellers:   squareTellers(),
 	normalize: squareNormalize,
@@ -170,9 +170,32 @@ func squareNormalize(payload []byte, o Options) ([]fact, error) {
 		f = f.applySquareTells(event, o.Settings[squareTells.Name])
 		f.Time, f.Account = when, string(e.MerchantID)
 		f.ConnectorEventID, f.ConnectorEventType = string(e.EventID), event
+		if err := f.fillFromSquare(o); err != nil {
+			return oneMalformed(event, err)
+		}
 		facts[i] = f
 	}
 	return facts, nil
+}
+
+// fillFromSquare adds the merchant's reference of the payment, which was fetched for a
+// refund or a dispute.
+func (f *fact) fillFromSquare(o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
+	var d struct {
+		Payment struct {
+			ReferenceID text `json:"reference_id"`
+			OrderID     text `json:"order_id"`
+		} `json:"payment"`
+	}
+	if ok, err := o.document("payment/"+f.ConnectorTransactionID, &d); !ok {
+		return err
+	}
+	fill(&f.MerchantTransactionID, d.Payment.ReferenceID)
+	f.ConnectorReferences = others(f.ConnectorTransactionID, append(f.ConnectorReferences, string(d.Payment.OrderID))...)
+	return nil
 }
 
 // applySquareTells applies the setting tells to the fact: if another event type makes

@@ -173,6 +173,9 @@ func (e truelayerEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 // fillFromTruelayer adds what the API says of the payment, refund or payout with the id.
 // A dispute is about a payment. Mandates are not fetched.
 func (f *fact) fillFromTruelayer(kind string, id text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	if kind == "dispute" {
 		kind = "payment"
 	}

@@ -163,6 +163,9 @@ func (t walleeTransaction) mode() mode {
 // payment can be captured later, so a captured amount is what was captured when the
 // transaction was fetched.
 func (f *fact) fillFromWalleeTransaction(id text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	var t walleeTransaction
 	name := "transaction/" + string(id)
 	if ok, err := o.document(name, &t); !ok {
@@ -190,6 +193,9 @@ func (f *fact) fillFromWalleeTransaction(id text, o Options) error {
 //
 // https://github.com/wallee-payment/typescript-sdk, src/models/Refund.ts
 func (f *fact) fillFromWalleeRefund(id text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
 	var r struct {
 		Amount        text              `json:"amount"`
 		Reference     text              `json:"merchantReference"`
