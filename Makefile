@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race mutations libraries rivals fuzz golden docs faults bench compose build clean
+.PHONY: help run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -17,7 +17,7 @@ build: ## bin/tollbridge
 	$(GO) build -o bin/tollbridge ./cmd/tollbridge
 
 test: FUZZ = 20000x
-test: lint race mutations libraries rivals fuzz ## all checks, with a real Kafka where one can be had
+test: lint race mutations libraries rivals alerts fuzz ## all checks, with a real Kafka where one can be had
 	@echo; cat $(REPORT)
 
 check: test ## the same
@@ -44,6 +44,10 @@ libraries: ## the verification of webhooks against that of the processors' and t
 rivals: ## what make bench measures, for a moment each, so that it does not rot
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 	cd bench/bento && $(GO) vet ./...
+
+alerts: ## the unit tests of the alerts, where promtool is installed (Debian: prometheus)
+	@if command -v promtool >/dev/null; then promtool check rules deploy/prometheus/rules.yml && promtool test rules deploy/prometheus/rules_test.yml; \
+	else echo "NOT TESTED: deploy/prometheus/rules.yml (no promtool)"; fi
 
 fuzz: ## every fuzz target for FUZZ (60s; a number of runs is 20000x)
 	@$(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./... | tr ' ' '\n' | grep . | \

@@ -163,6 +163,7 @@ func New(c Config) (*Server, error) {
 		s.endpoints[e.ID()] = &e
 		s.tallies[e.ID()] = newTally(&e, s.Now())
 		s.metrics.add(&e)
+		c.History.CountEndpoint(e.Connector, e.NameOrDefault())
 	}
 	if c.Metrics != nil {
 		c.Metrics.MustRegister(blockedCollector{s})

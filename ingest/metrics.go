@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -43,6 +44,10 @@ var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tollbridge_time_seconds",
+		Help: "Unix time by this replica's clock. Compared with the time of the scrape, it shows a clock that is wrong: signed timestamps are then refused.",
+	}, func() float64 { return float64(time.Now().UnixMilli()) / 1000 })
 	return &metrics{
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_webhooks_total",

@@ -222,7 +222,30 @@ func (k *cluster) applyMetadata(m *metadata.Response, names []string) (whole boo
 		}
 		whole = k.applyTopic(topics[name], &m.Topics[i], here) && whole
 	}
+	k.countReplicas(m, topics)
 	return whole
+}
+
+// countReplicas counts the partitions that lack in-sync replicas.
+func (k *cluster) countReplicas(m *metadata.Response, topics map[string]*topic) {
+	underMinISR, underReplicated := 0, 0
+	for i := range m.Topics {
+		t := topics[m.Topics[i].Name]
+		if t == nil {
+			continue
+		}
+		for j := range m.Topics[i].Partitions {
+			q := &m.Topics[i].Partitions[j]
+			if len(q.IsrNodes) < len(q.ReplicaNodes) {
+				underReplicated++
+			}
+			if int64(len(q.IsrNodes)) < t.minISR.Load() {
+				underMinISR++
+			}
+		}
+	}
+	k.metrics.underMinISR.Set(float64(underMinISR))
+	k.metrics.underReplicated.Set(float64(underReplicated))
 }
 
 // broker returns the broker with an id, and sets its address. It starts the sender of
@@ -289,13 +312,14 @@ func checkTopic(m *metadata.ResponseTopic) error {
 	return kafka.CheckPartitions(m.Name, all)
 }
 
-// readLimits reads the topics' max.message.bytes. If that is not permitted, Kafka's
-// default is used, and the broker decides about larger records.
+// readLimits reads the topics' max.message.bytes and min.insync.replicas. If that is not
+// permitted, Kafka's default of max.message.bytes is used, and the broker decides about
+// larger records.
 func (k *cluster) readLimits(topics []string) {
 	q := &describeconfigs.Request{}
 	for _, name := range topics {
 		q.Resources = append(q.Resources, describeconfigs.RequestResource{
-			ResourceType: int8(kafkago.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes"},
+			ResourceType: int8(kafkago.ResourceTypeTopic), ResourceName: name, ConfigNames: []string{"max.message.bytes", "min.insync.replicas"},
 		})
 	}
 	m, err := k.control.RoundTrip(k.ctx, q)
@@ -304,11 +328,18 @@ func (k *cluster) readLimits(topics []string) {
 	}
 	known := *k.topics.Load()
 	for _, r := range m.(*describeconfigs.Response).Resources {
+		t := known[r.ResourceName]
 		for _, e := range r.ConfigEntries {
 			n, err := strconv.Atoi(e.ConfigValue)
-			if t := known[r.ResourceName]; t != nil && e.ConfigName == "max.message.bytes" && err == nil && n > 0 {
+			if t == nil || err != nil || n <= 0 {
+				continue
+			}
+			switch e.ConfigName {
+			case "max.message.bytes":
 				t.limit.Store(int64(n))
 				t.limitKnown.Store(true)
+			case "min.insync.replicas":
+				t.minISR.Store(int64(n))
 			}
 		}
 	}

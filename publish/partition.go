@@ -16,6 +16,7 @@ type topic struct {
 	name       string
 	limit      atomic.Int64                 // the topic's max.message.bytes, or Kafka's default if that is not known
 	limitKnown atomic.Bool                  // limit was read from the topic
+	minISR     atomic.Int64                 // the topic's min.insync.replicas; 0 if that is not known
 	parts      atomic.Pointer[[]*partition] // nil: not known yet
 	everSeen   []*partition                 // all partitions that were ever in the metadata; the cluster's lock guards it
 	err        atomic.Pointer[error]        // why the last metadata of the topic could not be used; nil if it could

@@ -134,7 +134,7 @@ func (b *writeBatch) record(record consume.Record) error {
 	e.Data.KeySource = schemas.KeySource(record.Header(schemas.HeaderKeySource))
 	e.Data.Corrects = record.Header(schemas.HeaderCorrects)
 	fields := schemas.ParseFields(record.Header(schemas.HeaderFields))
-	if _, ok := contradictions[e.Type]; ok || fields == 0 || e.Data.Corrects != "" || hasFallbackKey(e) {
+	if _, ok := contradictions[e.Type]; ok || fields == 0 || e.Data.Corrects != "" || hasFallbackKey(e) || e.Type.Family() == "dispute" {
 		var parsed schemas.Event
 		if json.Unmarshal(record.Value, &parsed) == nil { // otherwise another program wrote it
 			e, fields = parsed, parsed.Fields()
@@ -159,6 +159,7 @@ func (b *writeBatch) event(e schemas.Event, fields schemas.Fields, at kafka.Rece
 		one := terminalStates{}.with(terminalStateOf(e))
 		err = errors.Join(err, b.mergeFiltered(rowTerminal+key, one.encode()))
 	}
+	err = errors.Join(err, b.dispute(e))
 	row.id = e.ID
 	for _, id := range e.Also {
 		exists, failed := b.exists(rowEvent + id) // another replica published it as an event of its own

@@ -60,13 +60,16 @@ type History struct {
 	ready     atomic.Bool
 	follower  atomic.Pointer[follower] // nil until the topics' partitions are known
 	closed    atomic.Bool
-	freeBytes atomic.Int64 // on the state directory's disk; negative if unknown
-	errorLog  atomic.Int64 // when the last error of the follower was logged, Unix nanoseconds
+	freeBytes atomic.Int64                          // on the state directory's disk; negative if unknown
+	disputes  atomic.Pointer[map[disputeSeries]int] // the last count of open disputes; nil before the first
+	errorLog  atomic.Int64                          // when the last error of the follower was logged, Unix nanoseconds
 
 	mu       sync.Mutex            // guards the fields below; store, ready and follower change only while it is held
 	restored chan struct{}         // closed when the state is ready
 	pending  map[string]*Admission // admissions whose events are not published yet, by each id of their events
 	local    local
+	// endpoints have metric series from the start: connector and name.
+	endpoints map[[2]string]bool
 
 	// Caches of rows of the store.
 	cachedNewest     cache[newest]
@@ -104,7 +107,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h := &History{
 		Config: c, reader: consume.New(c.Kafka), stop: stop, restored: make(chan struct{}),
-		pending: map[string]*Admission{}, local: newLocal(),
+		pending: map[string]*Admission{}, local: newLocal(), endpoints: map[[2]string]bool{},
 		contents: cache[schemas.Event]{most: generationEvents},
 	}
 	h.store.Store(db)
@@ -147,6 +150,7 @@ func (h *History) maintain(ctx context.Context, db *store) {
 	tasks.Go(func() { h.follow(ctx) })
 	tasks.Go(func() { h.publishCorrections(ctx) })
 	tasks.Go(func() { h.forgetOldEvents(ctx) })
+	tasks.Go(func() { h.watchDisputes(ctx, db) })
 	select {
 	case <-db.failed:
 	case <-ctx.Done():

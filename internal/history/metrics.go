@@ -36,6 +36,10 @@ func newMetrics(r prometheus.Registerer, h *History) *metrics {
 		defer h.mu.Unlock()
 		return float64(len(h.local.events))
 	})
+	gaugeFunc("disk_min_free_bytes", "The setting state_min_free: with fewer free bytes on the state directory's disk, /readyz warns.", func() float64 { return float64(h.MinFree) })
+	if r != nil {
+		r.MustRegister(disputeCollector{h})
+	}
 	return &metrics{
 		hits: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_state_duplicates_total", Help: "Events that were published before, and so not again.",

@@ -35,6 +35,7 @@ const (
 	rowTerminal  = "s/" // terminalKey -> terminalStates; merged
 	rowWaiting   = "w/" // connector:account:id, NUL, event id -> event with a fallback key that waits for its reference, JSON
 	rowDue       = "d/" // event id -> correction to publish, JSON
+	rowDispute   = "o/" // connector:account:dispute id -> dispute, JSON
 	rowCorrected = "c/" // event id -> version: its last correction, which may be stored before the event
 )
 
@@ -47,7 +48,7 @@ type origin struct {
 
 // storeVersion changes when the meaning of a row does. A store of another version
 // is rebuilt.
-const storeVersion = 4
+const storeVersion = 5
 
 // identify returns the origin of a store for a cluster and its topics.
 func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (origin, error) {
@@ -331,6 +332,14 @@ func (s *store) forget(ctx context.Context, before time.Time) error {
 		rowEvent: readMillis, rowKey: readMillis, rowCorrected: readMillis,
 		rowNewest:   func(value []byte) (time.Time, error) { n, err := readNewest(value); return n.Time, err },
 		rowTerminal: func(value []byte) (time.Time, error) { s, err := readTerminal(value); return s.Time, err },
+		rowDispute: func(value []byte) (time.Time, error) {
+			var d dispute
+			err := json.Unmarshal(value, &d)
+			if !d.over(before, time.Now()) {
+				return time.Now(), err // keep it
+			}
+			return d.Time, err
+		},
 		rowWaiting: func(value []byte) (time.Time, error) {
 			var e schemas.Event
 			err := json.Unmarshal(value, &e)
