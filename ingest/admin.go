@@ -101,10 +101,14 @@ func checkHosts(hosts []string) error {
 
 // where responds with the receipts of the events of the ids in the query.
 func (s *Server) where(c echo.Context) error {
-	if s.History == nil {
+	h, err := s.currentHistory()
+	switch {
+	case err != nil:
+		return c.String(http.StatusServiceUnavailable, err.Error()+"\n")
+	case h == nil:
 		return c.String(http.StatusNotFound, "this server keeps no history\n")
 	}
-	place, err := s.History.Where(c.QueryParams()["id"]...)
+	place, err := h.Where(c.QueryParams()["id"]...)
 	if err != nil {
 		s.Log.Warn().Err(err).Msg("lookup of an id failed")
 		return c.String(http.StatusServiceUnavailable, err.Error()+"\n")
@@ -113,8 +117,9 @@ func (s *Server) where(c echo.Context) error {
 }
 
 func (s *Server) readyz(c echo.Context) error {
+	const stopping = "not ready: the server is stopping\n"
 	if s.stopping.Load() {
-		return c.String(http.StatusServiceUnavailable, "not ready: the server is stopping\n")
+		return c.String(http.StatusServiceUnavailable, stopping)
 	}
 	if s.Ready != nil {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
@@ -124,9 +129,12 @@ func (s *Server) readyz(c echo.Context) error {
 			return c.String(http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
 		}
 	}
+	if s.stopping.Load() { // Ready can take long, and a late 200 would attract webhooks
+		return c.String(http.StatusServiceUnavailable, stopping)
+	}
 	text := "ready\n"
-	if s.History != nil {
-		for _, w := range s.History.Warnings() {
+	if h := s.history.Load(); h != nil {
+		for _, w := range h.Warnings() {
 			text += "warning: " + w + "\n"
 		}
 	}

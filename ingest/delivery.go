@@ -22,7 +22,8 @@ import (
 // delivery is one request with a webhook, from its headers to its response.
 type delivery struct {
 	s          *Server
-	endpoint   *webhook.Endpoint // nil if the path has none
+	route      *route            // nil if the path has no endpoint
+	endpoint   *webhook.Endpoint // of the route
 	start      time.Time
 	trace      string     // W3C traceparent
 	from       netip.Addr // the sender: see [Server.client]
@@ -76,9 +77,10 @@ func (d *delivery) process(c echo.Context) (err error) {
 	if name == "" {
 		name = "default"
 	}
-	if d.endpoint = s.endpoints[c.Param("connector")+"/"+name]; d.endpoint == nil {
+	if d.route = s.currentRoutes()[c.Param("connector")+"/"+name]; d.route == nil {
 		return errEndpoint
 	}
+	d.endpoint = d.route.endpoint
 	policy := policies[d.endpoint.Connector]
 	get := r.Method == http.MethodGet && (policy.handshake || policy.query)
 	if r.Method != http.MethodPost && !get {
@@ -101,7 +103,11 @@ func (d *delivery) process(c echo.Context) (err error) {
 	}
 	d.bytes = len(body)
 	request := verify.Request{Method: r.Method, URL: d.endpoint.Address(r.URL), Header: r.Header, Body: body}
-	if d.judge(ctx, request); d.verdict.Err != nil || d.verdict.Handshake {
+	d.judge(ctx, request)
+	if d.verdict.Err == nil {
+		d.countSecret()
+	}
+	if d.verdict.Err != nil || d.verdict.Handshake {
 		return d.verdict.Err
 	}
 	for {
@@ -132,8 +138,12 @@ func (d *delivery) judge(ctx context.Context, request verify.Request) {
 // Events whose records are too large become malformed: they would be refused at
 // each redelivery. Publish returns retry then, to write the rest.
 func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (retry bool, err error) {
+	published, err := d.s.currentHistory()
+	if err != nil {
+		return false, err
+	}
 	admitting := d.begin(stageAdmit)
-	admission, err := d.s.History.Admit(ctx, d.verdict.Events, d.verdict.References...)
+	admission, err := published.Admit(ctx, d.verdict.Events, d.verdict.References...)
 	admitting.end()
 	if err != nil {
 		return false, err

@@ -98,8 +98,8 @@ func (s *Server) handleEvent(c echo.Context, allowed func(connector string) erro
 
 // configured returns an error for connectors that have no endpoint.
 func (s *Server) configured(connector string) error {
-	for _, e := range s.endpoints {
-		if e.Connector == connector {
+	for _, r := range s.currentRoutes() {
+		if r.endpoint.Connector == connector {
 			return nil
 		}
 	}

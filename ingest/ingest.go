@@ -42,7 +42,10 @@ type Config struct {
 	History   *history.History // nil publishes redeliveries again
 	Fetcher   *fetch.Client    // asks the processors' APIs; nil is a client with default settings
 	Names     kafka.Names
-	Ready     func(context.Context) error // returns nil if the topics exist and Kafka responds; a nil function is always ready
+	// Starting makes the server refuse webhooks with 503 until [Server.Start] sets its
+	// history. History is nil then.
+	Starting bool
+	Ready    func(context.Context) error // returns nil if the topics exist and Kafka responds; a nil function is always ready
 
 	MaxBody        int64         // bytes of one body; 0 is [DefaultMaxBody]
 	MaxInFlight    int64         // bytes of all bodies in flight; 0 is [DefaultMaxInFlight]
@@ -90,8 +93,8 @@ const (
 // Server serves webhooks. Make one with [New].
 type Server struct {
 	Config
-	endpoints   map[string]*webhook.Endpoint // by connector/name
-	tallies     map[string]*tally            // by connector/name
+	endpoints   atomic.Pointer[routes]
+	history     atomic.Pointer[history.History]
 	keyring     verify.Keyring
 	inFlight    *shares        // of MaxInFlight
 	connections *shares        // of MaxConnections: open connections
@@ -139,8 +142,6 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		Config:      c,
-		endpoints:   map[string]*webhook.Endpoint{},
-		tallies:     map[string]*tally{},
 		inFlight:    newShares(c.MaxInFlight),
 		connections: newShares(c.MaxConnections),
 		webhooks:    newShares(c.MaxConnections),
@@ -151,19 +152,9 @@ func New(c Config) (*Server, error) {
 		s.Fetcher = &fetch.Client{}
 	}
 	s.Fetcher.Observe = s.fetched
-	for i := range c.Endpoints {
-		e := c.Endpoints[i]
-		e.Fetcher = s.Fetcher
-		if err := e.Check(); err != nil {
-			return nil, err
-		}
-		if s.endpoints[e.ID()] != nil {
-			return nil, fmt.Errorf("endpoint %s is configured twice", e.ID())
-		}
-		s.endpoints[e.ID()] = &e
-		s.tallies[e.ID()] = newTally(&e, s.Now())
-		s.metrics.add(&e)
-		c.History.CountEndpoint(e.Connector, e.NameOrDefault())
+	s.history.Store(c.History)
+	if _, err := s.SetEndpoints(c.Endpoints); err != nil {
+		return nil, err
 	}
 	if c.Metrics != nil {
 		c.Metrics.MustRegister(blockedCollector{s})
@@ -220,7 +211,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// net/http reads the rest of an unread body before it responds. This must not
 	// take longer than reading a body.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Deadline))
+	if s.stopping.Load() { // the sender's next webhook then goes to another replica
+		w.Header().Set("Connection", "close")
+	}
 	s.echo.ServeHTTP(w, r)
+}
+
+// errStarting is the error of webhooks before [Server.Start].
+var errStarting = fmt.Errorf("%w: the server is starting: it has not reached Kafka yet", kafka.ErrUnavailable)
+
+// Start sets the history of a server that was made with [Config.Starting]. The server
+// accepts webhooks from then on.
+func (s *Server) Start(h *history.History) {
+	s.history.Store(h)
+	for _, r := range s.currentRoutes() {
+		h.CountEndpoint(r.endpoint.Connector, r.endpoint.NameOrDefault())
+	}
+}
+
+// currentHistory returns the history, which is nil if the server has none. It returns
+// errStarting before [Server.Start].
+func (s *Server) currentHistory() (*history.History, error) {
+	h := s.history.Load()
+	if h == nil && s.Starting {
+		return nil, errStarting
+	}
+	return h, nil
 }
 
 // Stop makes /readyz return 503, so that load balancers send no new webhooks.

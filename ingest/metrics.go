@@ -21,6 +21,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	dead     *prometheus.CounterVec
 	types    *prometheus.CounterVec
+	secrets  *prometheus.GaugeVec
 	seconds  *prometheus.HistogramVec
 	stages   *prometheus.HistogramVec
 	last     *prometheus.GaugeVec
@@ -65,6 +66,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tollbridge_event_types_total",
 			Help: "Items of webhooks by the processor's event type (\"other\" if the connector does not read it) and result: event, duplicate, elsewhere (another event type makes the event), ignored, malformed.",
 		}, []string{"connector", "endpoint", "event_type", "result"}),
+		secrets: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tollbridge_secret_matched_timestamp_seconds",
+			Help: "Unix time at which the secret last verified a webhook; 0 if it did not since the start.",
+		}, []string{"connector", "endpoint", "secret"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tollbridge_webhook_duration_seconds",
 			Help:    "Time from the request's headers to the response.",
@@ -183,7 +188,8 @@ func (b blockedCollector) Describe(to chan<- *prometheus.Desc) { to <- blockedMe
 
 // Collect implements [prometheus.Collector].
 func (b blockedCollector) Collect(to chan<- prometheus.Metric) {
-	for _, e := range b.s.endpoints {
+	for _, r := range b.s.currentRoutes() {
+		e := r.endpoint
 		if e.API == nil {
 			continue
 		}
@@ -192,6 +198,18 @@ func (b blockedCollector) Collect(to chan<- prometheus.Metric) {
 			blocked = 1
 		}
 		to <- prometheus.MustNewConstMetric(blockedMetric, prometheus.GaugeValue, blocked, e.Connector, e.NameOrDefault())
+	}
+}
+
+// remove removes the series of an endpoint that is no longer configured: no alert may
+// wait for its webhooks.
+func (m *metrics) remove(e *webhook.Endpoint) {
+	of := prometheus.Labels{"connector": e.Connector, "endpoint": e.NameOrDefault()}
+	for _, v := range []*prometheus.CounterVec{m.webhooks, m.events, m.dead, m.types} {
+		v.DeletePartialMatch(of)
+	}
+	for _, v := range []*prometheus.GaugeVec{m.last, m.lastDone, m.secrets} {
+		v.DeletePartialMatch(of)
 	}
 }
 

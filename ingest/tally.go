@@ -32,13 +32,13 @@ const otherType = "other"
 // tally counts the processor's event types that an endpoint received within the last
 // day, by result.
 type tally struct {
-	endpoint *webhook.Endpoint
-	tellers  []normalize.Teller
-	labels   map[string]bool // the event types of tellers
-	start    time.Time
+	tellers []normalize.Teller
+	labels  map[string]bool // the event types of tellers
+	start   time.Time
 
-	mu    sync.Mutex
-	hours [tallyHours]struct {
+	mu       sync.Mutex
+	endpoint *webhook.Endpoint
+	hours    [tallyHours]struct {
 		hour   int64 // since 1970
 		counts map[tallyKey]int
 	}
@@ -62,6 +62,13 @@ func newTally(e *webhook.Endpoint, now time.Time) *tally {
 		t.labels[teller.Event] = true
 	}
 	return t
+}
+
+// setEndpoint replaces the endpoint by one with the same connector and name.
+func (t *tally) setEndpoint(e *webhook.Endpoint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endpoint = e
 }
 
 // label returns an event type if the connector names it, else [otherType].
@@ -291,7 +298,7 @@ func hours(d time.Duration) string {
 
 // countEventTypes counts the items of a webhook that was acknowledged.
 func (d *delivery) countEventTypes() {
-	t := d.s.tallies[d.endpoint.ID()]
+	t := d.route.tally
 	count := func(label, result string) {
 		d.s.metrics.types.WithLabelValues(d.endpoint.Connector, d.endpoint.NameOrDefault(), label, result).Inc()
 	}
@@ -310,8 +317,8 @@ func (d *delivery) countEventTypes() {
 // EventTypes returns the counts of each endpoint, sorted by endpoint.
 func (s *Server) EventTypes() []EventTypes {
 	var all []EventTypes
-	for _, t := range s.tallies {
-		all = append(all, t.report(s.Now()))
+	for _, r := range s.currentRoutes() {
+		all = append(all, r.tally.report(s.Now()))
 	}
 	slices.SortFunc(all, func(a, b EventTypes) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	return all

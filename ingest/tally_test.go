@@ -51,7 +51,9 @@ func TestSilence(t *testing.T) {
 			now := start
 			endpoint := webhook.Endpoint{Connector: tt.connector, Keys: verify.Keys{Settings: tt.settings}}
 			s := &Server{Config: Config{Log: zerolog.New(&log), Now: func() time.Time { return now }},
-				tallies: map[string]*tally{endpoint.ID(): newTally(&endpoint, start)}, metrics: newMetrics(prometheus.NewRegistry())}
+				metrics: newMetrics(prometheus.NewRegistry())}
+			with := &route{endpoint: &endpoint, tally: newTally(&endpoint, start)}
+			s.endpoints.Store(&routes{endpoint.ID(): with})
 			items := 0
 			for name, times := range tt.came {
 				payload, err := os.ReadFile(filepath.Join("../normalize/samples", tt.connector, name))
@@ -63,7 +65,7 @@ func TestSilence(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i := range times {
-					d := delivery{s: s, endpoint: &endpoint, start: start, verdict: webhook.Verdict{Result: r}}
+					d := delivery{s: s, route: with, endpoint: &endpoint, start: start, verdict: webhook.Verdict{Result: r}}
 					for _, e := range r.Events {
 						d.entries = append(d.entries, entry{id: e.ID, published: tt.duplicates && i%2 == 0})
 					}

@@ -51,6 +51,7 @@ type config struct {
 	PublicURL      string   `yaml:"public_url"`       // the base of the URLs that processors call; the endpoint's path follows
 	MerchantIDKeys []string `yaml:"merchant_id_keys"` // metadata names that have the merchant's id, first match wins
 
+	ShutdownDelay  time.Duration `yaml:"shutdown_delay"`  // from SIGTERM, when /readyz says 503, to the close of listen
 	Deadline       time.Duration `yaml:"deadline"`        // from the end of a request's headers to its answer
 	MaxBody        int64         `yaml:"max_body"`        // bytes of one webhook
 	MaxInFlight    int64         `yaml:"max_in_flight"`   // bytes of all webhooks in progress
@@ -279,6 +280,9 @@ func (c config) check() error {
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}
+	if c.ShutdownDelay < 0 || c.ShutdownDelay > longestShutdownDelay {
+		wrong("shutdown_delay: %s is not between 0s and %s", c.ShutdownDelay, longestShutdownDelay)
+	}
 	if c.StateMinFree < 0 {
 		wrong("state_min_free is %d; want a number of bytes, or 0 for %d", c.StateMinFree, history.DefaultMinFree)
 	}
@@ -369,6 +373,9 @@ const (
 	shortestDeadline = 100 * time.Millisecond
 	longestDeadline  = 30 * time.Second
 )
+
+// longestShutdownDelay is the limit of shutdown_delay.
+const longestShutdownDelay = 5 * time.Minute
 
 // endpoints returns the endpoints, and reads their secrets.
 func (c config) endpoints() ([]webhook.Endpoint, error) {

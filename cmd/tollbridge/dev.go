@@ -61,7 +61,7 @@ Kafka has it.`,
 			}
 			p := &printer{out: c.OutOrStdout()}
 			p.welcome(cfg)
-			return serve(c.Context(), cfg, cfg.layout().Names, l, log, p.tap)
+			return serve(c.Context(), cfg, l, log, p.tap, nil)
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that receives webhooks; port 0 chooses a free one")

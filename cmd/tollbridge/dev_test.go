@@ -7,12 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -136,10 +134,10 @@ func TestStop(t *testing.T) {
 	ended := make(chan error, 1)
 	var logs screen
 	go func() {
-		ended <- serve(ctx, cfg, cfg.layout().Names, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
+		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
 			held.next = next
 			return held
-		})
+		}, nil)
 	}()
 	client := &http.Client{Transport: &http.Transport{}}
 	ready := func() string {
@@ -198,23 +196,6 @@ func TestStop(t *testing.T) {
 	client.CloseIdleConnections()
 	cluster.Close()
 	until(t, fmt.Sprintf("the %d goroutines that there were before", before), func() bool { return runtime.NumGoroutine() <= before })
-}
-
-// TestHangup: SIGHUP is logged, and stops nothing.
-func TestHangup(t *testing.T) {
-	var logs screen
-	end := ignoreHangup(zerolog.New(&logs))
-	defer end()
-	for n := range 3 {
-		self, err := os.FindProcess(os.Getpid())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := self.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "a line about each", func() bool { return strings.Count(logs.String(), "SIGHUP ignored") == n+1 })
-	}
 }
 
 // deliver sends a signed webhook and returns the status of the response.

@@ -149,6 +149,13 @@ func level(name string) (zerolog.Level, error) {
 	return 0, fmt.Errorf("log_level: %q is not debug, info, warn or error", name)
 }
 
+// setLogLevel sets the least level of all loggers of the process, also while they are in
+// use. It overrides a lower level of a logger.
+func setLogLevel(name string) {
+	l, _ := level(name) // checked with the configuration
+	zerolog.SetGlobalLevel(l)
+}
+
 // logger returns a logger that writes columns to a terminal, and JSON lines
 // elsewhere.
 func logger(out io.Writer, name string) zerolog.Logger {

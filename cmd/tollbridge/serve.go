@@ -7,10 +7,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
-	"syscall"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,27 +32,38 @@ func serveCommand() *cobra.Command {
 		Long: `Run the server: receive webhooks, verify and normalise them, and publish their
 events to Kafka.
 
-The topics of the events that the endpoints can report must exist: see
-'tollbridge topics apply'. The server does not start if one is missing, or if
+The server waits until Kafka can be reached; /readyz and webhooks are answered
+503 meanwhile. The topics of the events that the endpoints can report must
+exist: see 'tollbridge topics apply'. The server exits if one is missing, or if
 the topics have different numbers of partitions or not the configured one. It
 warns if a topic is less durable than configured.
 
-SIGTERM or Ctrl-C stops the server in this order: /readyz answers 503; the
-webhook listener closes, and requests in progress are answered; the producer
-waits for the answers to its requests; the admin listener closes. SIGHUP is
-ignored.`,
+The configuration is read again at SIGHUP, and when one of its files changes:
+the configuration file, files with secrets, certificates and keys. Endpoints,
+public_url, merchant_id_keys, log_level, kafka.tls and kafka.sasl are replaced
+at once. The log says which other changes need a restart, and when a removed
+secret last matched. A wrong configuration is refused, and the former one stays
+in use.
+
+SIGTERM or Ctrl-C stops the server in this order: /readyz answers 503, and
+webhooks are accepted for shutdown_delay more; the webhook listener closes, and
+requests in progress are answered; the producer waits for the answers to its
+requests; the admin listener closes.`,
 		Example: `  tollbridge topics apply --config tollbridge.yaml
   tollbridge serve --config tollbridge.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(c)
+			read := func() (config, error) { return loadConfig(c) }
+			cfg, seen, err := readStable(read)
 			if err != nil {
 				return err
 			}
 			if len(cfg.Endpoints) == 0 {
 				return usage("there are no endpoints: add at least one to the configuration file (--config)")
 			}
-			log := logger(c.ErrOrStderr(), cfg.LogLevel)
-			defer ignoreHangup(log)()
+			setLogLevel(cfg.LogLevel)
+			log := logger(c.ErrOrStderr(), "debug")
+			hangup, restore := notifyHangup()
+			defer restore()
 			endpoints, err := cfg.endpoints()
 			if err != nil {
 				return err
@@ -59,15 +71,11 @@ ignored.`,
 			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
 				log.Warn().Msg(warning)
 			}
-			names, err := checkTopics(c.Context(), cfg, log)
-			if err != nil {
-				return err
-			}
 			l, err := cfg.open()
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, names, l, log, nil)
+			return serve(c.Context(), cfg, l, log, nil, &reloader{read: read, hangup: hangup, applied: cfg, seen: seen})
 		},
 	}
 	configFlags(c)
@@ -76,18 +84,14 @@ ignored.`,
 
 // checkTopics returns the names of the topics, with the event types whose topics exist.
 // It returns an error if a topic is missing or events could be lost in it, and logs a
-// warning if its settings differ from the configuration.
-func checkTopics(ctx context.Context, cfg config, log zerolog.Logger) (kafka.Names, error) {
+// warning if its settings differ from the layout. The error wraps [kafka.ErrUnavailable]
+// if Kafka cannot be asked.
+func checkTopics(ctx context.Context, layout kafka.Layout, to kafka.Config, log zerolog.Logger) (kafka.Names, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	layout := cfg.layout()
-	producer, err := cfg.producer()
+	findings, err := layout.Plan(ctx, to)
 	if err != nil {
-		return layout.Names, err
-	}
-	findings, err := layout.Plan(ctx, producer.Kafka)
-	if err != nil {
-		return layout.Names, fmt.Errorf("checking the topics: %w", err)
+		return layout.Names, fmt.Errorf("%w: checking the topics: %w", kafka.ErrUnavailable, err)
 	}
 	var errs []error
 	var missing []string
@@ -129,15 +133,15 @@ func (l listeners) close() {
 	_ = l.admin.Close()
 }
 
-// serve runs the server until ctx is done. It starts the parts in the order of
-// their dependencies:
+// serve runs the server until ctx is done. It starts the parts in this order:
 //
-//	producer ──▶ history ──▶ ingest ──▶ admin listener ──▶ webhook listener
+//	producer ──▶ ingest ──▶ admin listener ──▶ history ──▶ webhook listener
 //
-// and stops them in reverse, except that the admin listener closes last: probes and
-// metrics work until then. Names are those of existing topics. Tap wraps the producer, if
-// it is not nil.
-func serve(ctx context.Context, cfg config, names kafka.Names, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher) (err error) {
+// The history needs Kafka. If it has none after [restoreTime], the webhook listener is
+// opened, and webhooks are answered 503. The parts are stopped in reverse, except that
+// the admin listener closes last: probes and metrics work until then. Tap wraps the
+// producer, and the reloader changes the configuration; both may be nil.
+func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher, reload *reloader) (err error) {
 	defer l.close()
 	settings, err := cfg.server()
 	if err != nil {
@@ -153,6 +157,7 @@ func serve(ctx context.Context, cfg config, names kafka.Names, l listeners, log 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), readBuild().metric())
 	writing.Metrics, writing.Log = metrics, log
+	writing.Kafka.Renewed = new(atomic.Pointer[kafka.Security])
 	var admin *httpServer
 	defer func() {
 		_ = admin.end(ctx, adminDrainTime) // aborts a profile in progress
@@ -165,54 +170,162 @@ func serve(ctx context.Context, cfg config, names kafka.Names, l listeners, log 
 		publisher = tap(producer)
 	}
 
-	published, err := history.Open(ctx, history.Config{Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Names: names, Publisher: publisher, Log: log, Metrics: metrics})
-	if err != nil {
-		return err
-	}
-	defer published.Close()
-	producer.SetLogReader(published)
-	published.Await(ctx, restoreTime)
-	settings.Publisher, settings.History, settings.Names = publisher, published, names
-	settings.Ready = func(ctx context.Context) error {
-		return errors.Join(published.Ready(), producer.Ready(ctx, names.All()))
-	}
+	opening := &opening{layout: cfg.layout(), producer: producer, log: log, config: history.Config{
+		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Log: log, Metrics: metrics,
+	}}
+	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
 	settings.Log, settings.Metrics = log, metrics
 	server, err := ingest.New(settings)
 	if err != nil {
 		return err
 	}
+	defer opening.close()
+	background, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer func() { stop(); running.Wait() }()
+	if reload != nil {
+		reload.server, reload.topics, reload.renewed, reload.log = server, opening.setTopics, writing.Kafka.Renewed, log
+		reload.register(metrics)
+		running.Go(func() { reload.run(background) })
+	}
+	running.Go(func() { server.WarnOfSilence(background) })
+	admin = listen(l.admin, server.Admin(metrics), log)
+	opened := make(chan error, 1)
+	running.Go(func() { opened <- opening.open(background, server) })
+	select {
+	case err = <-opened:
+	case <-time.After(restoreTime):
+	case err = <-admin.failed:
+	case <-ctx.Done():
+	}
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	webhooks := listen(server.Listener(l.webhooks), server, log)
 	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(settings.Endpoints)).
 		Strs("brokers", cfg.Kafka.Brokers).Stringer("version", readBuild()).Msg("serving")
-	go server.WarnOfSilence(ctx)
-	admin = listen(l.admin, server.Admin(metrics), log)
-	webhooks := listen(server.Listener(l.webhooks), server, log)
-	select {
-	case <-ctx.Done():
-		log.Info().Msg("stopping: /readyz answers 503, finishing the requests in progress")
-	case err = <-webhooks.failed:
-	case err = <-admin.failed:
+	for err == nil && ctx.Err() == nil {
+		select {
+		case err = <-opened:
+		case err = <-webhooks.failed:
+		case err = <-admin.failed:
+		case <-ctx.Done():
+		}
 	}
 	server.Stop()
+	if err == nil {
+		log.Info().Stringer("shutdown_delay", cfg.ShutdownDelay).Msg("stopping: /readyz answers 503, finishing the requests in progress")
+		select {
+		case <-time.After(cfg.ShutdownDelay):
+		case err = <-webhooks.failed:
+		}
+	}
 	err = errors.Join(err, webhooks.end(ctx, drainTime))
 	log.Info().Msg("requests finished; waiting for Kafka's answers")
 	return err
 }
 
-// ignoreHangup logs and ignores SIGHUP, which is sent to ask for a reload, or by a
-// terminal that closes. It returns a function that restores the default.
-func ignoreHangup(log zerolog.Logger) (restore func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	go func() {
-		for range hangup {
-			log.Warn().Msg("SIGHUP ignored: the configuration is only read at the start; restart to apply changes")
+// opening opens the history of a server that is starting.
+type opening struct {
+	layout   kafka.Layout
+	config   history.Config
+	producer *publish.Producer
+	log      zerolog.Logger
+
+	mu      sync.Mutex
+	reason  error            // why the last attempt failed
+	history *history.History // nil until an attempt succeeded
+}
+
+// open tries until Kafka answers, and then starts the server. It waits until the state is
+// restored, at most for [restoreTime]. It returns nil when ctx is done, and an error that
+// no further attempt can solve.
+func (o *opening) open(ctx context.Context, server *ingest.Server) error {
+	for ctx.Err() == nil {
+		err := o.openHistory(ctx)
+		switch {
+		case err == nil:
+			server.Start(o.history)
+			o.history.Await(ctx, restoreTime)
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, kafka.ErrUnavailable):
+			return err
 		}
-	}()
-	return func() {
-		signal.Stop(hangup)
-		close(hangup)
+		o.log.Warn().Err(err).Msg("waiting for Kafka; webhooks and /readyz are answered 503")
+		o.mu.Lock()
+		o.reason = err
+		o.mu.Unlock()
+		select {
+		case <-time.After(openingInterval):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// openHistory checks the topics and opens the history.
+func (o *opening) openHistory(ctx context.Context) (err error) {
+	o.mu.Lock()
+	layout, config := o.layout, o.config
+	o.mu.Unlock()
+	if config.Names, err = checkTopics(ctx, layout, config.Kafka, o.log); err != nil {
+		return err
+	}
+	h, err := history.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !slices.Equal(o.layout.Events(), layout.Events()) {
+		return errors.Join(fmt.Errorf("%w: the endpoints changed meanwhile", kafka.ErrUnavailable), h.Close())
+	}
+	o.producer.SetLogReader(h)
+	o.config, o.history = config, h
+	return nil
+}
+
+// setTopics sets the topics that a changed configuration needs. Once the history is open,
+// it returns an error if one of them is not followed.
+func (o *opening) setTopics(names kafka.Names) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.history == nil {
+		o.layout.Names = names
+		return nil
+	}
+	followed := o.config.Names.Events()
+	if more := slices.DeleteFunc(names.Events(), func(topic string) bool { return slices.Contains(followed, topic) }); len(more) > 0 {
+		return fmt.Errorf("its endpoints can report events for topics that did not exist at the start: %s; create them with 'tollbridge topics apply' and restart", strings.Join(more, ", "))
+	}
+	return nil
+}
+
+// ready returns why webhooks cannot be acknowledged; nil if they can.
+func (o *opening) ready(ctx context.Context) error {
+	o.mu.Lock()
+	h, reason, names := o.history, o.reason, o.config.Names
+	o.mu.Unlock()
+	switch {
+	case h != nil:
+		return errors.Join(h.Ready(), o.producer.Ready(ctx, names.All()))
+	case reason != nil:
+		return reason
+	}
+	return fmt.Errorf("%w: the topics have not been checked yet", kafka.ErrUnavailable)
+}
+
+// close closes the history, if it was opened. Open must have returned.
+func (o *opening) close() {
+	if o.history != nil {
+		_ = o.history.Close()
 	}
 }
+
+// openingInterval is the time between two attempts to reach Kafka at the start.
+const openingInterval = 3 * time.Second
 
 // gcPercent is the value of GOGC if the environment does not set it. A webhook leaves
 // hardly anything on the heap, so less frequent collections cost little memory.

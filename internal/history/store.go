@@ -54,7 +54,7 @@ const storeVersion = 5
 func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (origin, error) {
 	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{names.References()}})
 	if err != nil {
-		return origin{}, fmt.Errorf("asking %s for the cluster id: %w", client.Addr, err)
+		return origin{}, fmt.Errorf("%w: asking %s for the cluster id: %w", kafka.ErrUnavailable, client.Addr, err)
 	}
 	return origin{storeVersion, m.ClusterID, names.Prefix}, nil
 }

@@ -42,29 +42,66 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 	}
 	deadline := time.Now().Add(HandshakeTimeout)
 	_ = raw.SetDeadline(deadline)
-	secure := raw
-	if c.TLS != nil {
-		t := c.TLS
-		if t.ServerName == "" {
-			t = t.Clone()
-			t.ServerName, _, _ = net.SplitHostPort(address)
-		}
-		secured := tls.Client(raw, t)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return giveUp(fmt.Errorf("tls: %w", err))
-		}
-		secure = secured
+	security := c.security()
+	secure, err := security.handshake(ctx, raw, address)
+	if err != nil {
+		return giveUp(err)
 	}
 	n := &Conn{conn: protocol.NewConn(secure, c.clientID()), stopWatching: stop}
 	if err := n.negotiateVersions(); err != nil {
 		return giveUp(err)
 	}
-	if c.SASL != nil {
-		if err := n.authenticate(ctx, c.SASL, address); err != nil {
-			return giveUp(fmt.Errorf("sasl %s: %w", c.SASL.Name(), err))
+	if m := security.SASL; m != nil {
+		if err := n.authenticate(ctx, m, address); err != nil {
+			return giveUp(fmt.Errorf("sasl %s: %w", m.Name(), err))
 		}
 	}
 	return n, nil
+}
+
+// handshake returns the connection with TLS, if TLS is configured.
+func (s Security) handshake(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
+	if s.TLS == nil {
+		return raw, nil
+	}
+	t := s.TLS
+	if t.ServerName == "" {
+		t = t.Clone()
+		t.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	secured := tls.Client(raw, t)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return secured, nil
+}
+
+// dialSecure opens a connection with TLS, if TLS is configured, for a kafka-go transport.
+func (c Config) dialSecure(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: DialTimeout}
+	raw, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
+	defer cancel()
+	secure, err := c.security().handshake(ctx, raw, address)
+	if err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return secure, nil
+}
+
+// renewedMechanism is the SASL mechanism that the configuration has when a connection
+// starts.
+type renewedMechanism struct{ Config }
+
+// Name returns the name of the mechanism.
+func (m renewedMechanism) Name() string { return m.security().SASL.Name() }
+
+// Start starts an authentication.
+func (m renewedMechanism) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	return m.security().SASL.Start(ctx)
 }
 
 // negotiateVersions selects the version of each kind of request.

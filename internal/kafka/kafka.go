@@ -10,6 +10,7 @@ package kafka
 import (
 	"crypto/tls"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -22,6 +23,25 @@ type Config struct {
 	ClientID string         // for the brokers' logs and quotas; empty is "tollbridge"
 	TLS      *tls.Config    // nil is no TLS; see [TLS]
 	SASL     sasl.Mechanism // nil is no authentication; see [SASL]
+	// Renewed, if it is not nil, has the values that replace TLS and SASL in new
+	// connections. They can be stored while the configuration is in use.
+	Renewed *atomic.Pointer[Security]
+}
+
+// Security is how connections are secured: see the fields of [Config].
+type Security struct {
+	TLS  *tls.Config
+	SASL sasl.Mechanism
+}
+
+// security returns how a new connection is secured.
+func (c Config) security() Security {
+	if c.Renewed != nil {
+		if s := c.Renewed.Load(); s != nil {
+			return *s
+		}
+	}
+	return Security{c.TLS, c.SASL}
 }
 
 func (c Config) clientID() string {
@@ -35,6 +55,12 @@ func (c Config) clientID() string {
 // not implement, and a function that closes its connections.
 func (c Config) Client() (*kafkago.Client, func()) {
 	t := &kafkago.Transport{ClientID: c.clientID(), DialTimeout: DialTimeout, MetadataTTL: time.Second, TLS: c.TLS, SASL: c.SASL}
+	if c.Renewed != nil { // the transport's own fields cannot change
+		t.TLS, t.Dial = nil, c.dialSecure
+		if c.SASL != nil {
+			t.SASL = renewedMechanism{c}
+		}
+	}
 	return &kafkago.Client{Addr: kafkago.TCP(c.Brokers...), Timeout: 30 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 
