@@ -37,6 +37,7 @@ func TestReal(t *testing.T) {
 		user, password string // the user name is the mechanism
 		codec          kafkago.Compression
 		refused        string // part of the error; empty: no error
+		hint           string // what the error of [kafka.Config.Check] says to change
 	}{
 		{name: "plain"},
 		{name: "gzip", codec: kafkago.Gzip},
@@ -49,12 +50,14 @@ func TestReal(t *testing.T) {
 		{name: "SCRAM-SHA-256", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "secret", codec: kafkago.Snappy},
 		{name: "SCRAM-SHA-512", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "secret"},
 
-		{name: "wrong authority", listener: "OPEN", ca: other.file("ca"), refused: "unknown authority"},
-		{name: "no certificate", listener: "MUTUAL", ca: a.file("ca"), refused: "certificate"},
-		{name: "a stranger's certificate", listener: "MUTUAL", ca: a.file("ca"), cert: other.file("client"), refused: "certificate"},
-		{name: "TLS where there is none", ca: a.file("ca"), refused: "tls"},
-		{name: "no kafka.TLS where there is", listener: "OPEN", refused: "requesting its API versions"},
-		{name: "PLAIN, wrong password", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "wrong", refused: "sasl PLAIN: "},
+		{name: "wrong authority", listener: "OPEN", ca: other.file("ca"), refused: "unknown authority", hint: "set kafka.tls.ca"},
+		{name: "no certificate", listener: "MUTUAL", ca: a.file("ca"), refused: "certificate", hint: "kafka.tls.cert"},
+		{name: "a stranger's certificate", listener: "MUTUAL", ca: a.file("ca"), cert: other.file("client"), refused: "certificate", hint: "kafka.tls.cert"},
+		{name: "TLS where there is none", ca: a.file("ca"), refused: "tls", hint: "remove kafka.tls"},
+		{name: "no kafka.TLS where there is", listener: "OPEN", refused: "requesting its API versions", hint: "the port speaks TLS: set kafka.tls"},
+		{name: "no SASL where there is", listener: "USERS", ca: a.file("ca"), refused: "broker", hint: "the port wants SASL: set kafka.sasl"},
+		{name: "SASL where there is none", listener: "OPEN", ca: a.file("ca"), user: "PLAIN", password: "secret", refused: "sasl PLAIN: ", hint: "remove kafka.sasl"},
+		{name: "PLAIN, wrong password", listener: "USERS", ca: a.file("ca"), user: "PLAIN", password: "wrong", refused: "sasl PLAIN: ", hint: "check kafka.sasl"},
 		{name: "SCRAM-SHA-256, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-256", password: "wrong", refused: "sasl SCRAM-SHA-256: "},
 		{name: "SCRAM-SHA-512, wrong password", listener: "USERS", ca: a.file("ca"), user: "SCRAM-SHA-512", password: "wrong", refused: "sasl SCRAM-SHA-512: "},
 	} {
@@ -75,6 +78,9 @@ func TestReal(t *testing.T) {
 			if test.user != "" {
 				c.Kafka.SASL, err = kafka.SASL(test.user, "bridge", test.password)
 				a.must(err)
+			}
+			if err := c.Kafka.Check(kafkatest.Within(t, 10*time.Second)); (err != nil) != (test.hint+test.refused != "") || err != nil && !strings.Contains(err.Error(), test.hint) {
+				t.Errorf("Check: %v, want %q", err, test.hint)
 			}
 			ctx := kafkatest.Within(t, 5*time.Second)
 			r := kafka.Record{Topic: "a", Key: []byte(test.name), Value: bytes.Repeat([]byte(test.name), 100)}

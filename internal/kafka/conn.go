@@ -3,8 +3,10 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -47,7 +49,7 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 	if err != nil {
 		return giveUp(err)
 	}
-	n := &Conn{conn: protocol.NewConn(secure, c.clientID()), stopWatching: stop}
+	n := &Conn{conn: protocol.NewConn(&firstAnswer{Conn: secure}, c.clientID()), stopWatching: stop}
 	if err := n.negotiateVersions(); err != nil {
 		return giveUp(err)
 	}
@@ -57,6 +59,37 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 		}
 	}
 	return n, nil
+}
+
+// firstAnswer is a connection whose first answer must have the size of one of Kafka's.
+// The answer of another server, such as HTTP's, would be read as a size of a gigabyte, and
+// kafka-go would reserve it.
+type firstAnswer struct {
+	net.Conn
+	checked bool
+	rest    []byte // of the size, which was read to be checked
+}
+
+// maxFirstAnswer is more than the bytes of any answer about API versions.
+const maxFirstAnswer = 1 << 20
+
+// Read reads from the connection.
+func (f *firstAnswer) Read(b []byte) (int, error) {
+	if !f.checked {
+		f.checked, f.rest = true, make([]byte, 4)
+		if _, err := io.ReadFull(f.Conn, f.rest); err != nil {
+			return 0, err
+		}
+		if binary.BigEndian.Uint32(f.rest) > maxFirstAnswer {
+			return 0, fmt.Errorf("the answer is not one of a Kafka broker: it starts with %q", f.rest)
+		}
+	}
+	if len(f.rest) > 0 {
+		n := copy(b, f.rest)
+		f.rest = f.rest[n:]
+		return n, nil
+	}
+	return f.Conn.Read(b)
 }
 
 // handshake returns the connection with TLS, if TLS is configured.

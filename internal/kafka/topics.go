@@ -115,6 +115,9 @@ type TopicStatus struct {
 
 // Existing returns the names with only those event types whose topics exist.
 func (n Names) Existing(ctx context.Context, c Config) (Names, error) {
+	if err := c.Check(ctx); err != nil {
+		return n, err
+	}
 	client, hangUp := c.Client()
 	defer hangUp()
 	all := Names{Prefix: n.Prefix}
@@ -153,6 +156,9 @@ func (l Layout) all() []string { return Names{Prefix: l.Prefix}.All() }
 // Plan compares the cluster's topics with the layout. It returns the status of each topic
 // that exists or is missing.
 func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
+	if err := c.Check(ctx); err != nil {
+		return nil, err
+	}
 	client, hangUp := c.Client()
 	defer hangUp()
 	findings, _, err := l.plan(ctx, client)
@@ -199,6 +205,10 @@ func (l Layout) plan(ctx context.Context, client *kafkago.Client) ([]TopicStatus
 	}
 	for i := range findings {
 		findings[i].Partitions = l.Partitions
+	}
+	if len(findings) > 0 && len(m.Brokers) < l.Replication {
+		return nil, l, fmt.Errorf("topics are missing and cannot be created: kafka.replication is %d, and the cluster has %d brokers: start more brokers, or for a trial set kafka.replication: %[2]d",
+			l.Replication, len(m.Brokers))
 	}
 	for _, t := range existing {
 		findings = append(findings, l.compare(t, configs[t.Name]))
@@ -294,6 +304,9 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 // topic is created, a broker may take seconds to become leader, and refuses records
 // until then.
 func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
+	if err := c.Check(ctx); err != nil {
+		return nil, err
+	}
 	client, hangUp := c.Client()
 	defer hangUp()
 	before, l, err := l.plan(ctx, client)
