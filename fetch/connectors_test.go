@@ -124,6 +124,9 @@ func (c webhookCase) webhook() fetch.Webhook {
 func TestAPIs(t *testing.T) {
 	for _, connector := range fetch.Connectors() {
 		a, ok := apis[connector]
+		if c, _ := fetch.Lookup(connector); c.Lost == "" { // webhooks have everything: see the lists
+			continue
+		}
 		if !ok && connector != "mollie" && connector != "mercadopago" {
 			t.Errorf("%s has no API in apis", connector)
 			continue

@@ -222,13 +222,8 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 	outcome := ""
 	if d.err == nil {
 		outcome = string(d.verdict.Outcome())
-		if d.verdict.Has(normalize.OutcomeMalformed) {
-			m.dead.WithLabelValues(connector, endpoint).Inc()
-		}
-		for i := range d.verdict.Events {
-			m.events.WithLabelValues(connector, endpoint, string(d.verdict.Events[i].Type)).Inc()
-		}
 		if d.endpoint != nil {
+			m.countPublished(d)
 			d.countEventTypes()
 		}
 	}
@@ -242,4 +237,15 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(connector).Observe(d.s.Now().Sub(d.start).Seconds())
 	m.bytes.Add(float64(d.bytes))
+}
+
+// countPublished counts the events and the dead letter of a webhook that Kafka has.
+func (m *metrics) countPublished(d *delivery) {
+	connector, endpoint := d.endpoint.Connector, d.endpoint.NameOrDefault()
+	if d.verdict.Has(normalize.OutcomeMalformed) {
+		m.dead.WithLabelValues(connector, endpoint).Inc()
+	}
+	for i := range d.verdict.Events {
+		m.events.WithLabelValues(connector, endpoint, string(d.verdict.Events[i].Type)).Inc()
+	}
 }

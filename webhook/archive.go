@@ -58,7 +58,10 @@ const VouchedByFetch VouchedBy = "fetch"
 
 // VouchedBy returns who vouches for the webhook; empty if it is signed.
 func (v Verdict) VouchedBy() VouchedBy {
-	if v.Unsigned {
+	switch {
+	case v.Listed:
+		return VouchedByGaps
+	case v.Unsigned:
 		return VouchedByFetch
 	}
 	return ""
@@ -194,6 +197,9 @@ func (a Archived) Is(e Endpoint) bool {
 // of the time when it was received. It reads what the processor's API answered then from
 // the archive, and asks nobody.
 func (e Endpoint) JudgeArchived(ctx context.Context, k *verify.Keyring, a Archived) Verdict {
+	if a.VouchedBy == VouchedByGaps {
+		return e.JudgeListed(ctx, a.Body, a.Fetched, false, a.ReceivedAt)
+	}
 	address := &url.URL{Path: a.Path, RawQuery: a.Query}
 	r := verify.Request{Method: a.Method, URL: e.Address(address), Header: a.Header, Body: a.Body, Archived: true}
 	keys := e.Keys

@@ -72,6 +72,7 @@ type Verdict struct {
 	verify.Verified
 	normalize.Result
 	Fetched []schemas.Fetched // what the processor's API answered for the webhook
+	Listed  bool              // the webhook never came: see [Endpoint.JudgeListed]
 	Err     error             // the reason for a refusal; nil if the webhook is verified
 
 	fetchErr error // of [Endpoint.Fetch], for [Endpoint.Conclude]

@@ -14,8 +14,9 @@ import (
 )
 
 // lockHelp is the help of the commands that take the lock.
-const lockHelp = `Only one 'dead retry', 'dead discard' or 'replay' may write to the topics at a
-time: a second one fails and names the command that is running, and its host.
+const lockHelp = `Only one 'dead retry', 'dead discard', 'replay' or 'gaps --publish' may write to
+the topics at a time: a second one fails and names the command that is running,
+and its host.
 The lock needs rights on a consumer group and on a transactional id, which are
 both named PREFIXtollbridge-lock.`
 
