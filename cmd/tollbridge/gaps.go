@@ -31,8 +31,9 @@ func gapsCommand() *cobra.Command {
 		Use:   "gaps --connector NAME",
 		Short: "Find the events that the processor lists and that never came",
 		Long: `Page through what the processor's API lists, and compare it with the events in
-Kafka: webhooks can get lost before they reach tollbridge, at a firewall, or while
-the endpoint was disabled. The endpoint needs api in the configuration file.
+Kafka: webhooks can get lost before they reach tollbridge, at a firewall, or
+while the endpoint was disabled. The endpoint needs api in the configuration
+file.
 
 Without --publish and --resend, the command only prints the plan:
 
@@ -46,9 +47,9 @@ Without --publish and --resend, the command only prints the plan:
 
 --publish publishes what is missing or late in the same way as a webhook: the
 item is archived, vouched for by "gaps", and events that are known are not
-published again. --resend asks the processor to deliver the webhooks again, which
-is better where it is possible: they come back signed. It needs a key that may
-do that, which the server never has: --write-key-file.
+published again. --resend asks the processor to deliver the webhooks again,
+which is better where it is possible: they come back signed. It needs a key that
+may do that, which the server never has: --write-key-file.
 
 ` + "`tollbridge connectors`" + ` says what each processor lists. A list of payments and
 refunds shows their present state, not what happened before.
