@@ -246,9 +246,13 @@ func (b *tollbridge) read(t *testing.T, topics ...string) (all []record) {
 	defer fresh.CloseIdleConnections()
 	client := &kafkago.Client{Addr: kafkago.TCP(b.brokers...), Timeout: 10 * time.Second, Transport: fresh}
 	ask := map[string][]kafkago.OffsetRequest{}
-	for _, topic := range topics {
-		for p := range partitions {
-			ask[topic] = append(ask[topic], kafkago.LastOffsetOf(p))
+	m, err := client.Metadata(t.Context(), &kafkago.MetadataRequest{Topics: topics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range m.Topics {
+		for _, p := range topic.Partitions {
+			ask[topic.Name] = append(ask[topic.Name], kafkago.LastOffsetOf(p.ID))
 		}
 	}
 	ends, err := client.ListOffsets(t.Context(), &kafkago.ListOffsetsRequest{Topics: ask})

@@ -57,7 +57,7 @@ func TestReplay(t *testing.T) {
 
 	again := b.names
 	again.Prefix += "again."
-	b.command(t, "topics", "apply", "--prefix", again.Prefix)
+	b.command(t, "topics", "apply", "--prefix", again.Prefix, "--partitions", "6") // the procedure of docs/operating.md for another number
 	args := []string{"replay", "--to-prefix", again.Prefix, "--publish", "--json"}
 	first := exec.Command(b.binary, append(args, "--config", b.config, "--rate", "150")...)
 	if err := first.Start(); err != nil {
