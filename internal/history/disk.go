@@ -165,7 +165,14 @@ func openInMemory(from origin, cause error, log zerolog.Logger) (*store, error) 
 // not from the disk.
 func isUnreadable(err error) bool {
 	var disk syscall.Errno
-	return err != nil && (!errors.As(err, &disk) || errors.Is(err, fs.ErrNotExist))
+	if !errors.As(err, &disk) {
+		return err != nil
+	}
+	switch disk {
+	case syscall.ENOENT, syscall.EISDIR, syscall.ENOTDIR, syscall.ELOOP: // a file is missing, or something else has its name
+		return true
+	}
+	return false
 }
 
 var errInUse = errors.New("another tollbridge process uses it; give each a state directory of its own")

@@ -296,6 +296,8 @@ func TestCorrupt(t *testing.T) {
 			"garbage":   func(b []byte) []byte { return bytes.Repeat([]byte("garbage "), len(b)/8+1) },
 			"one byte":  func(b []byte) []byte { b[len(b)/2] ^= 0x55; return b },
 			"no longer": nil,
+			"a folder":  nil,
+			"a link":    nil,
 		} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				dir := t.TempDir()
@@ -307,7 +309,12 @@ func TestCorrupt(t *testing.T) {
 				switch {
 				case err != nil:
 				case spoil == nil:
-					err = os.Remove(path)
+					if err = os.Remove(path); err == nil && how == "a folder" {
+						err = os.Mkdir(path, 0o700)
+					}
+					if err == nil && how == "a link" {
+						err = os.Symlink(name, path) // to itself
+					}
 				case len(b) > 0:
 					err = os.WriteFile(path, spoil(b), 0o600)
 				}
