@@ -179,13 +179,15 @@ func writeSchemas(c *cobra.Command, dir, prefix string) error {
 }
 
 func configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Check the configuration"}
+	c := &cobra.Command{Use: "config", Short: "Print and check a configuration"}
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without connecting to Kafka",
 		Long: `Check the configuration without connecting to Kafka, and print the path of each
-endpoint. The command warns about settings that should be set, such as capture
-for Adyen, and about secrets that other users of this computer can read.
+endpoint. The command warns about what cannot work or is unsafe: an API key as
+webhook secret, white space around a secret, no endpoints, listen and admin with
+one address, settings that should be set, such as capture for Adyen, and secrets
+that other users of this computer can read.
 
 Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -200,7 +202,7 @@ Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 			for _, e := range endpoints {
 				fmt.Fprintln(c.OutOrStdout(), e.Path())
 			}
-			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
+			for _, warning := range cfg.warnings(endpoints) {
 				fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))
@@ -208,6 +210,6 @@ Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 		},
 	}
 	configFlags(check)
-	c.AddCommand(check)
+	c.AddCommand(check, configInitCommand())
 	return c
 }

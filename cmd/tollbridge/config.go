@@ -421,16 +421,6 @@ func (c config) eachEndpoint(complete func(*webhook.Endpoint, endpointConfig) er
 	return all, errors.Join(errs...)
 }
 
-// settingWarnings returns a warning for each setting that an endpoint should have but
-// does not have.
-func settingWarnings(endpoints []webhook.Endpoint) []string {
-	var all []string
-	for _, e := range endpoints {
-		all = append(all, e.Warnings()...)
-	}
-	return all
-}
-
 // read returns the API with its keys; nil if there is none.
 func (a *apiConfig) read(connector string, live bool) (*fetch.API, error) {
 	if a == nil {

@@ -153,6 +153,7 @@ func TestHostile(t *testing.T) {
 		"connectors":            {nil, {"stripe"}, {hostile}},
 		"schemas":               {nil, {hostile}},
 		"config check":          none,
+		"config init":           {{"stripe"}, {hostile}},
 		"soak":                  {{"--count", "1", "--rate", "100"}},
 		"version":               none,
 		"healthcheck":           {nil, {"--admin", server.Addr}},

@@ -177,7 +177,7 @@ func (r *reloader) apply(next config) error {
 	}
 	r.renewed.Store(&kafka.Security{TLS: producer.Kafka.TLS, SASL: producer.Kafka.SASL})
 	r.applied = applied
-	for _, warning := range append(next.permissionWarnings(), settingWarnings(settings.Endpoints)...) {
+	for _, warning := range next.warnings(settings.Endpoints) {
 		r.log.Warn().Msg(warning)
 	}
 	for _, s := range removed {

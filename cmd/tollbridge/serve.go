@@ -68,7 +68,7 @@ requests; the admin listener closes.`,
 			if err != nil {
 				return err
 			}
-			for _, warning := range append(cfg.permissionWarnings(), settingWarnings(endpoints)...) {
+			for _, warning := range cfg.warnings(endpoints) {
 				log.Warn().Msg(warning)
 			}
 			l, err := cfg.open()
