@@ -27,7 +27,7 @@ func TestExposedFiles(t *testing.T) {
 	paths["config"] = filepath.Join(dir, "tollbridge.yaml")
 	text := "state: " + paths["state"] + "\n" +
 		"kafka: {sasl: {mechanism: PLAIN, username: u, password: {file: " + paths["password"] + "}}}\n" +
-		"endpoints:\n  - connector: stripe\n    secrets: {main: {file: " + paths["stripe"] + "}, old: {value: whsec_inline}}\n"
+		"endpoints:\n  - connector: paystack\n    secrets: {main: {file: " + paths["stripe"] + "}, old: {value: whsec_inline}}\n"
 	if err := os.WriteFile(paths["config"], []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
