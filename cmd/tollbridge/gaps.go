@@ -183,6 +183,7 @@ func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) err
 	defer end()
 	caller := &fetch.Caller{}
 	connectGaps(&run, caller, published, w.names)
+	askSubscriptions(c, &run, caller)
 	if q.publish {
 		server, err := ingest.New(ingest.Config{Endpoints: []webhook.Endpoint{run.Endpoint}, Publisher: to, History: published, Names: w.names})
 		if err != nil {
@@ -229,6 +230,25 @@ func connectGaps(run *gaps.Config, caller *fetch.Caller, published *history.Hist
 		place, err := published.Where(f.ID)
 		topic := names.Event(f.Type)
 		return slices.ContainsFunc(place.Events, func(l history.Located) bool { return l.Topic == topic }), err
+	}
+}
+
+// askSubscriptions asks the processor which event types the endpoint is subscribed to, if
+// its API has that. Without an answer, the run does not tell what is not subscribed.
+func askSubscriptions(c *cobra.Command, run *gaps.Config, caller *fetch.Caller) {
+	e := run.Endpoint
+	if _, ok := fetch.EndpointKeys(e.Connector); !ok || addressOf(e) == "" {
+		return
+	}
+	hooks, err := caller.Hooks(c.Context(), e.Connector, *e.API)
+	if err == nil {
+		var ours *fetch.Hook
+		if ours, _, err = fetch.CheckHooks(hooks, addressOf(e), nil); ours != nil {
+			run.Subscribed = ours.SubscribedTo
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "the processor does not say which event types the endpoint is subscribed to:", err)
 	}
 }
 

@@ -92,7 +92,7 @@ variable overrides the configuration file.`,
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(), healthcheckCommand(),
 		tailCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
-		deadCommand(), replayCommand(), rewindCommand(), gapsCommand(),
+		deadCommand(), replayCommand(), rewindCommand(), gapsCommand(), endpointsCommand(),
 	)
 	for _, c := range root.Commands() {
 		usageArgs(c)

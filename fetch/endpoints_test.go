@@ -1,0 +1,164 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/fetch"
+	"github.com/tollbridge/tollbridge/internal/fetchtest"
+)
+
+const hookAddress = "https://pay.example.com/webhooks/x/default"
+
+// hookAPIs has what each processor answers, by path and query, after its documentation. Each
+// has an endpoint of somebody else, a disabled one with our address (where there is such a
+// state), and an enabled one with our address, which is subscribed to "wanted" alone, on the
+// last of two pages (where there are pages).
+var hookAPIs = map[string]struct {
+	config  fetch.API
+	answers map[string]string
+	cursor  map[string]string // X-After-Cursor by path
+}{
+	// https://docs.stripe.com/api/webhook_endpoints/list
+	"stripe": {answers: map[string]string{
+		"/v1/webhook_endpoints?limit=100":                     `{"object":"list","has_more":true,"data":[{"id":"we_0","url":"https://other.example.com","status":"enabled","enabled_events":["*"]},{"id":"we_1","url":"` + hookAddress + `","status":"disabled","enabled_events":["*"]}]}`,
+		"/v1/webhook_endpoints?limit=100&starting_after=we_1": `{"object":"list","has_more":false,"data":[{"id":"we_2","url":"` + hookAddress + `/","status":"enabled","enabled_events":["wanted"],"api_version":"2025-03-31.basil"}]}`,
+	}},
+	// https://developer.paypal.com/docs/api/webhooks/v1/#webhooks_list
+	"paypal": {config: fetch.API{ClientID: "client-71"}, answers: map[string]string{
+		"/v1/oauth2/token":            `{"access_token":"key-71demo71","token_type":"Bearer","expires_in":3600}`,
+		"/v1/notifications/webhooks?": `{"webhooks":[{"id":"0","url":"https://other.example.com","event_types":[{"name":"*"}]},{"id":"1","url":"` + hookAddress + `","event_types":[{"name":"wanted"}]}]}`,
+	}},
+	// https://developer.squareup.com/reference/square/webhook-subscriptions-api/list-webhook-subscriptions
+	"square": {answers: map[string]string{
+		"/v2/webhooks/subscriptions?include_disabled=true":           `{"subscriptions":[{"id":"wbhk_1","enabled":false,"event_types":["wanted"],"notification_url":"` + hookAddress + `"}],"cursor":"c1"}`,
+		"/v2/webhooks/subscriptions?cursor=c1&include_disabled=true": `{"subscriptions":[{"id":"wbhk_2","enabled":true,"event_types":["wanted"],"notification_url":"` + hookAddress + `","api_version":"2025-01-23"}]}`,
+	}},
+	// https://developer.paddle.com/api-reference/notification-settings/list-notification-settings
+	"paddle": {answers: map[string]string{
+		"/notification-settings?per_page=200":                `{"data":[{"id":"ntfset_0","type":"email","destination":"a@example.com","active":true},{"id":"ntfset_1","type":"url","destination":"` + hookAddress + `","active":false,"subscribed_events":[]}],"meta":{"pagination":{"has_more":true}}}`,
+		"/notification-settings?after=ntfset_1&per_page=200": `{"data":[{"id":"ntfset_2","type":"url","destination":"` + hookAddress + `","active":true,"api_version":1,"traffic_source":"all","subscribed_events":[{"name":"wanted"}]}],"meta":{"pagination":{"has_more":false}}}`,
+	}},
+	// https://docs.lithic.com/reference/geteventsubscriptions
+	"lithic": {answers: map[string]string{
+		"/v1/event_subscriptions?page_size=100":                     `{"has_more":true,"data":[{"token":"ep_1","url":"` + hookAddress + `","disabled":true,"event_types":null}]}`,
+		"/v1/event_subscriptions?page_size=100&starting_after=ep_1": `{"has_more":false,"data":[{"token":"ep_2","url":"` + hookAddress + `","disabled":false,"event_types":["wanted"]}]}`,
+	}},
+	// https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Webhooks_GetWebhooks
+	"btcpay": {config: fetch.API{Host: "btcpay.example.com"}, answers: map[string]string{
+		"/api/v1/api-keys/current?":        `{"permissions":["btcpay.store.webhooks.canmodifywebhooks:store71"]}`,
+		"/api/v1/stores/store71/webhooks?": `[{"id":"1","enabled":false,"url":"` + hookAddress + `"},{"id":"2","enabled":true,"automaticRedelivery":true,"url":"` + hookAddress + `","authorizedEvents":{"everything":false,"specificEvents":["wanted"]}}]`,
+	}},
+	// https://docs.moderntreasury.com/platform/reference/webhooks
+	"modern-treasury": {config: fetch.API{ClientID: "org-71"}, cursor: map[string]string{"/api/webhook_endpoints?per_page=100": "c1"}, answers: map[string]string{
+		"/api/webhook_endpoints?per_page=100":                 `[{"id":"0","url":"https://other.example.com"}]`,
+		"/api/webhook_endpoints?after_cursor=c1&per_page=100": `[{"id":"2","url":"` + hookAddress + `"}]`,
+	}},
+}
+
+// TestHooks: the enabled endpoint with our address is found on any page, and what is to be
+// changed is reported.
+func TestHooks(t *testing.T) {
+	for _, connector := range fetch.ChecksEndpoints() {
+		t.Run(connector, func(t *testing.T) {
+			api, ok := hookAPIs[connector]
+			if !ok {
+				t.Fatal("there is no server for it")
+			}
+			s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
+				path := r.URL.Path + "?" + r.URL.Query().Encode()
+				body, ok := api.answers[path]
+				if r.URL.Path == "/v1/oauth2/token" {
+					w.Header().Set("Content-Type", "application/json")
+					body, ok = api.answers[r.URL.Path]
+				}
+				if !ok {
+					t.Errorf("unexpected request %s %s", r.Method, path)
+				}
+				if cursor := api.cursor[path]; cursor != "" {
+					w.Header().Set("X-After-Cursor", cursor)
+				}
+				_, _ = w.Write([]byte(body))
+			})
+			caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+			api.config.Keys = []fetch.Key{{Name: "main", Value: "key-71demo71"}}
+			all, err := caller.Hooks(t.Context(), connector, api.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, change, err := fetch.CheckHooks(all, hookAddress, []string{"wanted"})
+			if err != nil || ours == nil || !ours.Enabled || len(change) > 0 || !ours.SubscribedTo("wanted") {
+				t.Errorf("%+v, %q, %v; want the enabled endpoint, and nothing to change", ours, change, err)
+			}
+			_, change, _ = fetch.CheckHooks(all, hookAddress, []string{"wanted", "further"})
+			if !ours.AllTypes && (len(change) != 1 || !strings.HasSuffix(change[0], "is not subscribed to further")) {
+				t.Errorf("%q, want that a type is missing", change)
+			}
+			if ours, change, _ := fetch.CheckHooks(all, "https://pay.example.com/other", nil); ours != nil || len(change) != 1 || !strings.Contains(change[0], "no webhook endpoint with this address") {
+				t.Errorf("%+v, %q; want that there is none with the address", ours, change)
+			}
+			disabled := slices.Clone(all)
+			for n := range disabled {
+				disabled[n].Enabled = false
+			}
+			if _, change, _ := fetch.CheckHooks(disabled, hookAddress, nil); len(change) != 1 || !strings.Contains(change[0], "is disabled") {
+				t.Errorf("%q, want that it is disabled", change)
+			}
+		})
+	}
+}
+
+// TestCallerFaults: what a caller does about each answer.
+func TestCallerFaults(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, n int)
+		want   error
+		calls  int
+	}{
+		"an outage that ends": {func(w http.ResponseWriter, n int) {
+			if n < 3 {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			_, _ = w.Write([]byte(`{"data":[],"has_more":false}`))
+		}, nil, 3},
+		"an outage":       {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusInternalServerError) }, fetch.ErrUnavailable, 6},
+		"a limit":         {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusTooManyRequests) }, fetch.ErrUnavailable, 6},
+		"a refused key":   {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusUnauthorized) }, fetch.ErrCredentials, 1},
+		"no right":        {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusForbidden) }, fetch.ErrCredentials, 1},
+		"not there":       {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusNotFound) }, fetch.ErrUnknownObject, 1},
+		"a wrong request": {func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusBadRequest) }, fetch.ErrRequest, 1},
+		"a redirect": {func(w http.ResponseWriter, _ int) {
+			w.Header().Set("Location", "https://evil.example.com/")
+			w.WriteHeader(http.StatusFound)
+		}, fetch.ErrRequest, 1},
+		"half an answer": {func(w http.ResponseWriter, _ int) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = w.Write([]byte(`{"data"`))
+		}, fetch.ErrUnavailable, 6},
+		"not JSON":           {func(w http.ResponseWriter, _ int) { _, _ = w.Write([]byte(`<html>`)) }, fetch.ErrUnavailable, 6},
+		"an answer of 40 MB": {func(w http.ResponseWriter, _ int) { _, _ = w.Write(make([]byte, 40<<20)) }, fetch.ErrRequest, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			s := fetchtest.New(t, func(w http.ResponseWriter, _ *http.Request) {
+				n++
+				tt.answer(w, n)
+			})
+			caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+			_, err := caller.Hooks(t.Context(), "stripe", fetch.API{Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}})
+			if !errors.Is(err, tt.want) || len(s.Calls()) != tt.calls {
+				t.Errorf("%v after %d requests, want %v after %d", err, len(s.Calls()), tt.want, tt.calls)
+			}
+			if err != nil && strings.Contains(err.Error(), "key-71demo71") {
+				t.Errorf("the error has the key: %v", err)
+			}
+		})
+	}
+}
+
+func noSleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
