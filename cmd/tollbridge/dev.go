@@ -1,27 +1,34 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/doctor"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func devCommand() *cobra.Command {
 	var listen, admin, broker, data string
+	var secrets []string
 	var logs bool
 	c := &cobra.Command{
 		Use:   "dev",
@@ -32,8 +39,12 @@ files.
 
 The built-in Kafka is a fake for trials and tests. It keeps its records in
 memory, or in the folder that --data names. The command prints each event when
-Kafka has it.`,
+Kafka has it, and why a webhook was refused.
+
+With --secret, a connector has your secret in place of the made-up one, so that
+the processor's own tools can send webhooks.`,
 		Example: `  tollbridge dev
+  tollbridge dev --secret stripe=whsec_…   # as 'stripe listen' prints it
   tollbridge dev --data ./devdata --broker 127.0.0.1:9092`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cluster, address, err := fakeKafka(broker, data)
@@ -42,6 +53,9 @@ Kafka has it.`,
 			}
 			defer cluster.Close()
 			cfg := devConfig(listen, admin, address)
+			if err := cfg.setDevSecrets(secrets); err != nil {
+				return err
+			}
 			producer, err := cfg.producer()
 			if err != nil {
 				return err
@@ -59,15 +73,21 @@ Kafka has it.`,
 			if logs {
 				log = logger(c.ErrOrStderr(), "info")
 			}
-			p := &printer{out: c.OutOrStdout()}
+			endpoints, err := cfg.endpoints()
+			if err != nil {
+				l.close()
+				return usageError{err}
+			}
+			p := &printer{out: c.OutOrStdout(), endpoints: endpoints}
 			p.welcome(cfg)
-			return serve(c.Context(), cfg, l, log, p.tap, nil)
+			return serve(c.Context(), cfg, l, log, hooks{publisher: p.tap, handler: p.refusals}, nil)
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that receives webhooks; port 0 chooses a free one")
 	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of the admin listener: /metrics, /healthz, /readyz, /v1/event_types, /v1/handle_event")
 	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the built-in Kafka; port 0 chooses a free one")
 	c.Flags().StringVar(&data, "data", "", "folder that keeps the events")
+	c.Flags().StringArrayVar(&secrets, "secret", nil, "CONNECTOR=SECRET: your secret in place of the made-up one; repeatable")
 	c.Flags().BoolVar(&logs, "logs", false, "also print the server's log")
 	return c
 }
@@ -120,10 +140,84 @@ func devConfig(listen, admin, broker string) config {
 	return cfg
 }
 
-// printer prints each record once Kafka has it.
+// setDevSecrets replaces the secrets of connectors, given as CONNECTOR=SECRET.
+func (c *config) setDevSecrets(all []string) error {
+	for _, text := range all {
+		connector, secret, ok := strings.Cut(text, "=")
+		if !ok || secret == "" {
+			return usage("--secret: expected CONNECTOR=SECRET, such as stripe=whsec_…")
+		}
+		i := slices.IndexFunc(c.Endpoints, func(e endpointConfig) bool { return e.Connector == connector })
+		if i < 0 {
+			return unknownConnector("--secret", connector)
+		}
+		c.Endpoints[i].Secrets = map[string]secretConfig{"yours": {Value: secret}}
+	}
+	return nil
+}
+
+// printer prints each record once Kafka has it, and why a webhook was refused.
 type printer struct {
-	mu  sync.Mutex
-	out io.Writer
+	mu        sync.Mutex
+	out       io.Writer
+	endpoints []webhook.Endpoint
+}
+
+// maxDiagnosed is the most bytes of a body that a refusal is diagnosed for.
+const maxDiagnosed = ingest.DefaultMaxBody
+
+// refusals returns a handler that prints the cause and the fix if a webhook to one of the
+// endpoints was not verified.
+func (p *printer) refusals(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(r.Body, &body), r.Body}
+		status := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(status, r)
+		if status.code/100 != 2 && body.Len() <= maxDiagnosed {
+			p.diagnose(r, body.Bytes(), status.code)
+		}
+	})
+}
+
+// statusWriter remembers the status of a response.
+type statusWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader sends the status.
+func (s *statusWriter) WriteHeader(code int) { s.code = code; s.ResponseWriter.WriteHeader(code) }
+
+// Unwrap returns the writer for [http.ResponseController].
+func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// diagnose prints why a request was refused.
+func (p *printer) diagnose(r *http.Request, body []byte, status int) {
+	at := slices.IndexFunc(p.endpoints, func(e webhook.Endpoint) bool {
+		return r.URL.Path == e.Path() || r.URL.Path == strings.TrimSuffix(e.Path(), "/default")
+	})
+	if at < 0 {
+		p.print("refused: %d  %s: no endpoint has this path; use /webhooks/CONNECTOR\n\n", status, oneLine(r.URL.Path))
+		return
+	}
+	e := p.endpoints[at]
+	request := verify.Request{Method: r.Method, URL: e.Address(r.URL), Header: r.Header, Body: body}
+	d := doctor.Case{Endpoint: e, Request: request, Now: time.Now()}.Diagnose()
+	if d == nil {
+		p.print("refused: %d  %s; --logs shows why\n\n", status, oneLine(r.URL.Path))
+		return
+	}
+	p.print("refused: %d  %s  %s\n  %s\n  %s\n\n", status, oneLine(r.URL.Path), d.Cause, oneLine(d.Mistake), oneLine(d.Fix))
+}
+
+func (p *printer) print(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, format, args...)
 }
 
 func (p *printer) welcome(cfg config) {
@@ -133,22 +227,33 @@ In another terminal:
   go run ./cmd/tollbridge send stripe payment_intent.succeeded --to http://%[1]s/webhooks/stripe/default
   kcat -b %[2]s -t payment.captured -C -f '%%k %%s\n'
 
-%d connectors ('go run ./cmd/tollbridge connectors'). Events are printed here when Kafka has them; Ctrl-C stops.
+%d connectors ('go run ./cmd/tollbridge connectors'). Events are printed here when
+Kafka has them, and why a webhook was refused; Ctrl-C stops.
 
 `, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints))
+	for _, e := range cfg.Endpoints {
+		switch {
+		case e.Secrets["yours"].Value != "":
+			fmt.Fprintf(p.out, "%s has your secret; 'send' needs it too: --secret SECRET\n\n", e.Connector)
+		case e.Connector == "stripe":
+			for _, s := range e.Secrets {
+				fmt.Fprintf(p.out, "The secret of stripe is %s; --secret stripe=SECRET sets yours.\n\n", s.Value)
+			}
+		}
+	}
 }
 
 func (p *printer) tap(next history.Publisher) history.Publisher {
 	return tap(func(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
 		receipts, err := next.Publish(ctx, records)
 		if err == nil {
-			p.print(records, receipts)
+			p.records(records, receipts)
 		}
 		return receipts, err
 	})
 }
 
-func (p *printer) print(records []kafka.Record, receipts []kafka.Receipt) {
+func (p *printer) records(records []kafka.Record, receipts []kafka.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {

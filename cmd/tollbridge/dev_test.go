@@ -134,10 +134,10 @@ func TestStop(t *testing.T) {
 	ended := make(chan error, 1)
 	var logs screen
 	go func() {
-		ended <- serve(ctx, cfg, l, zerolog.New(&logs), func(next history.Publisher) history.Publisher {
+		ended <- serve(ctx, cfg, l, zerolog.New(&logs), hooks{publisher: func(next history.Publisher) history.Publisher {
 			held.next = next
 			return held
-		}, nil)
+		}}, nil)
 	}()
 	client := &http.Client{Transport: &http.Transport{}}
 	ready := func() string {
@@ -220,4 +220,44 @@ func deliver(client *http.Client, url, secret string, number int) string {
 	}
 	a.Body.Close()
 	return a.Status
+}
+
+// TestDevSecret: dev accepts webhooks that are signed with the secret of --secret, and
+// prints why it refuses another.
+func TestDevSecret(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out, errOut screen
+	ended := make(chan int, 1)
+	go func() {
+		args := []string{"dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--broker", "127.0.0.1:0", "--secret", "stripe=whsec_a8Fk3LqP9zXw2"}
+		ended <- run(ctx, args, strings.NewReader(""), &out, &errOut)
+	}()
+	defer func() { interrupt(); <-ended }()
+	at := regexp.MustCompile(`--to (http://127\.0\.0\.1:[1-9]\d*)/webhooks/stripe/default`)
+	until(t, "dev to listen", func() bool { return at.MatchString(out.String()) })
+	url := at.FindStringSubmatch(out.String())[1] + "/webhooks/stripe"
+	if !strings.Contains(out.String(), "stripe has your secret") {
+		t.Errorf("the output does not say whose secret is used: %s", out.String())
+	}
+	send := func(to string, args ...string) result {
+		return tollbridge(t, "", append([]string{"send", "stripe", "payment_intent.succeeded", "--to", to}, args...)...)
+	}
+	if got := send(url, "--secret", "whsec_a8Fk3LqP9zXw2"); got.code != 0 {
+		t.Errorf("signed with the secret: exit %d, %s%s", got.code, got.out, got.err)
+	}
+	if got := send(url, "--secret", "whsec_a8Fk3LqP9zXw2 "); got.code != 1 {
+		t.Errorf("signed with another secret: exit %d, %s%s", got.code, got.out, got.err)
+	}
+	until(t, "the cause of the refusal", func() bool { return strings.Contains(out.String(), "refused: 401  /webhooks/stripe  ") })
+	if got := send(strings.Replace(url, "stripe", "strype", 1), "--secret", "whsec_a8Fk3LqP9zXw2"); got.code != 1 {
+		t.Errorf("an unknown path: exit %d", got.code)
+	}
+	until(t, "the refusal of the path", func() bool {
+		return strings.Contains(out.String(), "refused: 404  /webhooks/strype: no endpoint has this path")
+	})
+	for _, wrong := range []string{"stripe", "stripe=", "nobody=x"} {
+		if got := tollbridge(t, "", "dev", "--broker", "127.0.0.1:0", "--secret", wrong); got.code != 2 || !strings.Contains(got.err, "--secret") {
+			t.Errorf("--secret %s: exit %d, %s", wrong, got.code, got.err)
+		}
+	}
 }

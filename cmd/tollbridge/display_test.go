@@ -253,7 +253,7 @@ func TestDevHostile(t *testing.T) {
 	var out bytes.Buffer
 	d := newSafeWriter(&out)
 	p := &printer{out: d}
-	p.print([]kafka.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []kafka.Receipt{{Topic: "payment.captured"}})
+	p.records([]kafka.Record{{Topic: "payment.captured", Key: []byte(hostile), Value: []byte("{\"a\":\"" + "\u202e\u009b\x7f\x9b" + "\"}")}}, []kafka.Receipt{{Topic: "payment.captured"}})
 	if found := append(controlCharacters(out.String()), forged(out.String())...); len(found) > 0 {
 		t.Errorf("%q", found)
 	}

@@ -75,7 +75,7 @@ requests; the admin listener closes.`,
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, l, log, nil, &reloader{read: read, hangup: hangup, applied: cfg, seen: seen})
+			return serve(c.Context(), cfg, l, log, hooks{}, &reloader{read: read, hangup: hangup, applied: cfg, seen: seen})
 		},
 	}
 	configFlags(c)
@@ -139,9 +139,9 @@ func (l listeners) close() {
 //
 // The history needs Kafka. If it has none after [restoreTime], the webhook listener is
 // opened, and webhooks are answered 503. The parts are stopped in reverse, except that
-// the admin listener closes last: probes and metrics work until then. Tap wraps the
-// producer, and the reloader changes the configuration; both may be nil.
-func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap func(history.Publisher) history.Publisher, reload *reloader) (err error) {
+// the admin listener closes last: probes and metrics work until then. The reloader
+// changes the configuration; nil changes nothing.
+func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev hooks, reload *reloader) (err error) {
 	defer l.close()
 	settings, err := cfg.server()
 	if err != nil {
@@ -166,8 +166,8 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	producer := publish.NewProducer(writing)
 	defer producer.Close()
 	var publisher history.Publisher = producer
-	if tap != nil {
-		publisher = tap(producer)
+	if dev.publisher != nil {
+		publisher = dev.publisher(producer)
 	}
 
 	opening := &opening{layout: cfg.layout(), producer: producer, log: log, config: history.Config{
@@ -201,7 +201,11 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	webhooks := listen(server.Listener(l.webhooks), server, log)
+	var handler http.Handler = server
+	if dev.handler != nil {
+		handler = dev.handler(server)
+	}
+	webhooks := listen(server.Listener(l.webhooks), handler, log)
 	log.Info().Stringer("listen", l.webhooks.Addr()).Stringer("admin", l.admin.Addr()).Int("endpoints", len(settings.Endpoints)).
 		Strs("brokers", cfg.Kafka.Brokers).Stringer("version", readBuild()).Msg("serving")
 	for err == nil && ctx.Err() == nil {
@@ -223,6 +227,12 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, tap
 	err = errors.Join(err, webhooks.end(ctx, drainTime))
 	log.Info().Msg("requests finished; waiting for Kafka's answers")
 	return err
+}
+
+// hooks wrap parts of a server, to show what happens. Nil functions wrap nothing.
+type hooks struct {
+	publisher func(history.Publisher) history.Publisher // the producer
+	handler   func(http.Handler) http.Handler           // of the webhooks' listener
 }
 
 // opening opens the history of a server that is starting.
