@@ -5,10 +5,10 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench compose build clean
+.PHONY: help run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick compose build clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 run: ## try it: everything in one process, Kafka included
 	$(GO) run ./cmd/tollbridge dev
@@ -68,6 +68,9 @@ faults: ## every fault, against a real Kafka: half an hour
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)
+
+bench-quick: ## what a webhook costs, in three ratios: two minutes; BEFORE=FILE also compares with another build of tollbridge
+	cd bench && $(GO) test -run '^TestQuick$$' -count=1 -timeout 10m -v . -args -quick $(if $(BEFORE),-before $(abspath $(BEFORE)))
 
 compose: ## docker-compose.yml up, a webhook in, its event out, down
 	.ci/compose

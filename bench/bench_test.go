@@ -99,7 +99,7 @@ func TestRivals(t *testing.T) {
 	defer stop()
 	began := time.Now()
 	b := &bench{ctx: ctx, bin: t.TempDir()}
-	if err := build(ctx, b.bin); err != nil {
+	if err := build(ctx, b.bin, builds(b.bin)); err != nil {
 		t.Fatal(err)
 	}
 	rounds, places := *repeats, settings
@@ -358,22 +358,36 @@ func deleteTopics(ctx context.Context, p place) error {
 	return errors.Join(errs...)
 }
 
-// build builds the programs. tollbridge is built with the module versions in its own
-// go.mod, and Bento with those of its release.
-func build(ctx context.Context, bin string) error {
-	without, err := withoutArchive(bin)
-	if err != nil {
+// built is a build of programs: a folder with a go.mod, and the arguments of go build.
+type built struct {
+	dir  string
+	args []string
+}
+
+// builds returns the builds of all contestants. tollbridge is built with the module
+// versions in its own go.mod, and Bento with those of its release.
+func builds(bin string) []built {
+	return append(quickBuilds(bin),
+		built{"..", []string{"-o", filepath.Join(bin, "tollbridge-no-archive"), "-overlay", filepath.Join(bin, "overlay.json"), "./cmd/tollbridge"}},
+		built{".", []string{"-o", bin + "/", "./watermill"}},
+		built{"bento", []string{"-o", bin + "/", "."}},
+	)
+}
+
+// quickBuilds returns the builds of the contestants of [TestQuick].
+func quickBuilds(bin string) []built {
+	return []built{
+		{"..", []string{"-o", filepath.Join(bin, "tollbridge"), "./cmd/tollbridge"}},
+		{".", []string{"-o", bin + "/", "./echo"}},
+	}
+}
+
+// build builds the programs.
+func build(ctx context.Context, bin string, all []built) error {
+	if err := withoutArchive(bin); err != nil {
 		return err
 	}
-	for _, b := range []struct {
-		dir  string
-		args []string
-	}{
-		{"..", []string{"-o", filepath.Join(bin, "tollbridge"), "./cmd/tollbridge"}},
-		{"..", []string{"-o", filepath.Join(bin, "tollbridge-no-archive"), "-overlay", without, "./cmd/tollbridge"}},
-		{".", []string{"-o", bin + "/", "./echo", "./watermill"}},
-		{"bento", []string{"-o", bin + "/", "."}},
-	} {
+	for _, b := range all {
 		c := exec.CommandContext(ctx, "go", append([]string{"build"}, b.args...)...)
 		c.Dir = b.dir
 		if out, err := c.CombinedOutput(); err != nil {
@@ -390,28 +404,27 @@ const (
 	notArchiving = "return entries, nil\n"
 )
 
-// withoutArchive writes a build overlay for a tollbridge that does not archive
-// webhooks, which no configuration allows.
-func withoutArchive(bin string) (string, error) {
+// withoutArchive writes overlay.json, a build overlay for a tollbridge that does not
+// archive webhooks, which no configuration allows.
+func withoutArchive(bin string) error {
 	source, err := filepath.Abs("../ingest/delivery.go")
 	if err != nil {
-		return "", err
+		return err
 	}
 	text, err := os.ReadFile(source)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if n := strings.Count(string(text), archiving); n != 1 {
-		return "", fmt.Errorf("%s: want the line %q once, it is there %d times: see what keeps webhooks now", source, archiving, n)
+		return fmt.Errorf("%s: want the line %q once, it is there %d times: see what keeps webhooks now", source, archiving, n)
 	}
 	changed := filepath.Join(bin, "delivery.go")
 	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), archiving, notArchiving, 1)), 0o600); err != nil {
-		return "", err
+		return err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})
 	if err != nil {
-		return "", err
+		return err
 	}
-	name := filepath.Join(bin, "overlay.json")
-	return name, os.WriteFile(name, overlay, 0o600)
+	return os.WriteFile(filepath.Join(bin, "overlay.json"), overlay, 0o600)
 }
