@@ -300,6 +300,11 @@ func (f *fact) fillFromGocardless(id text, resources gocardlessResources, o Opti
 		fill(&f.MandateID, r.Links.Mandate)
 	case "refund":
 		fill(&f.ConnectorTransactionID, r.Links.Payment)
+		payment, err := resources.read(text(f.ConnectorTransactionID)) // often in the same webhook
+		if err != nil {
+			return err
+		}
+		fill(&f.MerchantTransactionID, o.merchantID(payment.Metadata))
 	}
 	return nil
 }

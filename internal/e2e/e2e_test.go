@@ -56,6 +56,7 @@ type tollbridge struct {
 type endpoint struct {
 	connector, name string
 	settings        map[string]string
+	api             map[string]any // as in the configuration; nil is none
 }
 
 // start builds the program, creates the topics and serves, also with more endpoints.
@@ -97,7 +98,7 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 	t.Helper()
 	var all []endpoint
 	for _, connector := range verify.Connectors() {
-		all = append(all, endpoint{connector, "default", nil})
+		all = append(all, endpoint{connector: connector, name: "default"})
 	}
 	var endpoints []map[string]any
 	for _, e := range append(all, b.more...) {
@@ -106,9 +107,13 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 		for _, s := range keys.Secrets {
 			secrets[s.Name] = map[string]string{"value": s.Value}
 		}
-		endpoints = append(endpoints, map[string]any{
+		configured := map[string]any{
 			"connector": e.connector, "name": e.name, "live": false, "secrets": secrets, "settings": keys.Settings,
-		})
+		}
+		if e.api != nil {
+			configured["api"] = e.api
+		}
+		endpoints = append(endpoints, configured)
 	}
 	file, err := json.Marshal(map[string]any{
 		"listen": strings.TrimPrefix(b.url, "http://"), "admin": strings.TrimPrefix(b.admin, "http://"),

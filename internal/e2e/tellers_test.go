@@ -147,7 +147,7 @@ func (g tellerGroup) endpoint(connector string) endpoint {
 	for _, setting := range slices.Sorted(maps.Keys(g.Settings)) {
 		name += "-" + setting + "-" + g.Settings[setting]
 	}
-	return endpoint{connector, name, g.Settings}
+	return endpoint{connector: connector, name: name, settings: g.Settings}
 }
 
 // tellerOrders returns every order of every subset of up to three tellers; of more each
