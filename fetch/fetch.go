@@ -47,6 +47,7 @@ var connectors = map[string]Connector{
 	"modern-treasury":   modernTreasury,
 	"mollie":            mollie,
 	"paddle":            paddle,
+	"paystack":          paystack,
 	"paypal":            paypal,
 	"portone":           portone,
 	"razorpay":          razorpay,

@@ -31,6 +31,9 @@ var lists = map[string]List{
 	"modern-treasury":   modernTreasuryList,
 	"paddle":            paddleList,
 	"paypal":            paypalList,
+	"mollie":            mollieList,
+	"paystack":          paystackList,
+	"razorpay":          razorpayList,
 	"square":            squareList,
 	"stripe":            stripeList,
 }
@@ -116,7 +119,8 @@ type Fact struct {
 
 // Answer is an answer of a processor's API.
 type Answer struct {
-	Path   string // of the request
+	Path   string     // of the request
+	Query  url.Values // of the request
 	Header http.Header
 	Body   []byte
 }
@@ -348,7 +352,7 @@ func (c *Caller) send(ctx context.Context, h *http.Client, spec Connector, conne
 	case status >= 200 && status < 300 && len(body) > 0 && !jsontext.Value(body).IsValid():
 		return Answer{}, fmt.Errorf("%s: %w: status %d with a body that is not JSON", host, ErrUnavailable, status)
 	case status >= 200 && status < 300:
-		return Answer{Path: r.Path, Header: response.Header, Body: body}, nil
+		return Answer{Path: r.Path, Query: r.Query, Header: response.Header, Body: body}, nil
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return Answer{}, refused(host, key, status)
 	case status == http.StatusNotFound, status == http.StatusGone:
