@@ -43,6 +43,7 @@ var connectors = map[string]Connector{
 	"flutterwave":       flutterwave,
 	"gocardless":        gocardless,
 	"lithic":            lithic,
+	"mercadopago":       mercadopago,
 	"midtrans":          midtrans,
 	"modern-treasury":   modernTreasury,
 	"mollie":            mollie,

@@ -11,6 +11,21 @@ import (
 	"github.com/tollbridge/tollbridge/internal/fetchtest"
 )
 
+// mollieAPI is the API as in https://docs.mollie.com/reference/get-payment.
+var mollieAPI = api{
+	config: key("live_" + secretText),
+	header: "Authorization", want: "Bearer live_" + secretText,
+	answers: map[string]string{
+		"GET /v2/payments/tr_Demo7Kq2?embed=refunds%2Cchargebacks%2Ccaptures": `{"id":"tr_Demo7Kq2","mode":"live","status":"paid"}`,
+	},
+	webhooks: []webhookCase{
+		{name: "next-gen, simple", payload: `{"id":"event_Demo1","type":"payment.paid","entityId":"tr_Demo7Kq2"}`,
+			requests: []string{"GET /v2/payments/tr_Demo7Kq2?embed=refunds%2Cchargebacks%2Ccaptures"}, documents: []string{"payment/tr_Demo7Kq2"}},
+		{name: "classic", payload: "id=tr_Demo7Kq2", unsigned: true,
+			requests: []string{"GET /v2/payments/tr_Demo7Kq2?embed=refunds%2Cchargebacks%2Ccaptures"}, documents: []string{"payment/tr_Demo7Kq2"}},
+	},
+}
+
 // TestMollie: what is asked for each form of webhook.
 // https://docs.mollie.com/reference/get-payment
 func TestMollie(t *testing.T) {
