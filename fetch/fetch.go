@@ -17,6 +17,7 @@
 package fetch
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ import (
 // connectors are the connectors whose processor has an API to ask, by name. Each has
 // one line here and a file of its own.
 var connectors = map[string]Connector{
+	"authorizenet":      authorizenet,
 	"billplz":           billplz,
 	"btcpay":            btcpay,
 	"checkout":          checkout,
@@ -312,7 +314,7 @@ func segment(id string) string {
 
 // decode reads JSON. An error wraps [ErrUnavailable]: the API would answer JSON.
 func decode(body []byte, v any) error {
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(body, byteOrderMark), v); err != nil {
 		return fmt.Errorf("%w: it is not the JSON that the API documents", ErrUnavailable)
 	}
 	return nil

@@ -91,7 +91,7 @@ type authorizenetEvent struct {
 	} `json:"payload"`
 }
 
-func authorizenetNormalize(payload []byte, _ Options) ([]fact, error) {
+func authorizenetNormalize(payload []byte, o Options) ([]fact, error) {
 	var n struct {
 		EventType text `json:"eventType"`
 	}
@@ -121,6 +121,9 @@ func authorizenetNormalize(payload []byte, _ Options) ([]fact, error) {
 	if err == nil {
 		f.Time, err = timestamp(e.EventDate, time.RFC3339)
 	}
+	if err == nil {
+		err = f.fillFromAuthorizenet(e.Payload.ID, o)
+	}
 	f.ConnectorEventID = e.NotificationID
 	if state := e.state(f.Type, types.refused); state != "" {
 		f.Identity, f.Formerly = string(e.Payload.ID)+":"+state, []string{e.NotificationID}
@@ -128,6 +131,33 @@ func authorizenetNormalize(payload []byte, _ Options) ([]fact, error) {
 		f.Identity = e.NotificationID
 	}
 	return oneFact(event, f, err)
+}
+
+// fillFromAuthorizenet adds what the API says of the transaction with the id: for a refund,
+// the payment, and the merchant's reference.
+func (f *fact) fillFromAuthorizenet(id text, o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
+	var d struct {
+		Transaction struct {
+			Refunded text `json:"refTransId"`
+			Order    struct {
+				InvoiceNumber text `json:"invoiceNumber"`
+			} `json:"order"`
+		} `json:"transaction"`
+	}
+	if ok, err := o.document("transaction/"+string(id), &d); !ok {
+		return err
+	}
+	fill(&f.MerchantTransactionID, d.Transaction.Order.InvoiceNumber)
+	if f.Type.Family() == "refund" {
+		fill(&f.ConnectorTransactionID, d.Transaction.Refunded)
+		if f.MerchantTransactionID != "" {
+			f.KeySource = schemas.KeyFromRequest
+		}
+	}
+	return nil
 }
 
 // state returns the state that the object of the event can have only once; "" if it
