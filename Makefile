@@ -34,8 +34,8 @@ race: ## the tests, with the race detector
 	$(GO) test -race -run '^$$' ./... >/dev/null # compiles with all cores; brokers under test want them, one package at a time
 	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race -p 1 ./...
 
-mutations: ## changed webhooks and the worst bodies, without the race detector, with which these tests do little
-	$(GO) test -count=1 ./internal/mutation ./internal/worst
+mutations: ## changed webhooks, the worst bodies, all orders of claims: without the race detector, with which these tests do little
+	$(GO) test -count=1 ./internal/mutation ./internal/worst ./internal/once
 	$(GO) test -count=1 ./verify -run '^TestSplits$$'
 
 libraries: ## the verification of webhooks against that of the processors' and the standards' own libraries

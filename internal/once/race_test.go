@@ -1,0 +1,5 @@
+//go:build race
+
+package once_test
+
+func init() { raceDetector = true }
