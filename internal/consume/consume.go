@@ -61,7 +61,9 @@ type Chunk struct {
 	Next    int64    // the offset after the last record
 	End     int64    // the partition's end offset at the time of the fetch
 
-	reset bool // continue at Next, even if that is an earlier offset
+	// Reset is set if the log no longer had the offset to read: records may have been
+	// skipped, or come again. Reading continues at Next.
+	Reset bool
 }
 
 // Reader reads from one cluster. It is safe for concurrent use.
@@ -74,6 +76,10 @@ type Reader struct {
 	// [kafka.MinPollInterval]. A slow broker is polled less often: see
 	// [kafka.PollFactor].
 	PollInterval time.Duration
+	// LongPoll makes the brokers hold every fetch until they have a record for it, so that
+	// records come as soon as they are committed. It is for a topic or two: see
+	// [kafka.FetchMaxWait]. It leaves [Consumer.FreshAsOf] without an answer.
+	LongPoll bool
 	// GiveUpAfter is how long Read continues while no broker answers; 0 means for ever.
 	GiveUpAfter time.Duration
 }

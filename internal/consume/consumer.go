@@ -208,7 +208,7 @@ func (s *Consumer) deliver(l *leader, chunks []Chunk) error {
 		if q == nil || q.leader != l {
 			continue // the partition has another leader now
 		}
-		if c.reset {
+		if c.Reset {
 			q.next, q.known, q.endAskedAt = c.Next, nil, time.Time{}
 		} else if c.Next <= q.next {
 			continue // the records were skipped meanwhile
@@ -248,7 +248,7 @@ func (s *Consumer) callHandler(chunks []Chunk) error {
 		for offset := q.next; len(q.known) > 0 && offset < c.Next; offset++ {
 			delete(q.known, offset)
 		}
-		if c.reset {
+		if c.Reset {
 			q.logEnd = c.End
 		}
 		q.logEnd = max(q.logEnd, c.End)

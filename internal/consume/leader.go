@@ -89,7 +89,7 @@ func (l *leader) fetchLoop(ctx context.Context) (err error) {
 			}
 			l.leadersCheckedAt = time.Now()
 		}
-		if l.consumer.follows && time.Since(l.endsReadAt) > kafka.EndOffsetsInterval {
+		if l.consumer.follows && !l.consumer.reader.LongPoll && time.Since(l.endsReadAt) > kafka.EndOffsetsInterval {
 			if err := l.consumer.readEndOffsets(l, parts); err != nil {
 				return fmt.Errorf("broker %d: %w", l.id, err)
 			}
@@ -229,7 +229,7 @@ func (l *leader) fetchRequest(from map[Partition]position) *fetch.Request {
 		ReplicaID: consumerReplica, SessionID: l.session.id, SessionEpoch: l.session.epoch,
 		MinBytes: 1, MaxBytes: maxFetchBytes, IsolationLevel: int8(kafkago.ReadCommitted),
 	}
-	if time.Since(l.lastRecords) > kafka.FetchIdleTime {
+	if l.consumer.reader.LongPoll || time.Since(l.lastRecords) > kafka.FetchIdleTime {
 		r.MaxWaitTime = int32(kafka.FetchMaxWait.Milliseconds())
 	}
 	if !l.consumer.follows {
@@ -330,7 +330,7 @@ func (l *leader) decodeChunk(p Partition, g position, a *fetch.ResponsePartition
 			return c, err
 		}
 		end, err := l.offsetOf(p, g.epoch, kafkago.LastOffset)
-		c.Next, c.End, c.reset = first, end, true
+		c.Next, c.End, c.Reset = first, end, true
 		return c, err
 	case a.ErrorCode != 0:
 		return c, err

@@ -36,6 +36,11 @@ func (c Config) Dial(ctx context.Context, address string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		// Closing the connection drops what is not sent yet, and so does the timeout while
+		// this process is suspended: no request may reach the broker much later.
+		_ = errors.Join(tcp.SetLinger(0), setUserTimeout(tcp, ProduceTimeout))
+	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	giveUp := func(err error) (*Conn, error) {
 		stop()

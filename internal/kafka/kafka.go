@@ -72,6 +72,9 @@ var (
 	// ErrRefused is wrapped if Kafka would refuse a record at every attempt: the record is
 	// too large, its topic does not exist, or tollbridge is not permitted to write to it.
 	ErrRefused = errors.New("kafka refuses the record")
+	// ErrMaybeWritten is wrapped, beside one of the others, if a record with a time limit
+	// ([Record.NotAfter]) was sent and may be written.
+	ErrMaybeWritten = errors.New("the record may have been written")
 	// ErrClosed is wrapped if the producer is closed.
 	ErrClosed = errors.New("the producer is closed")
 )

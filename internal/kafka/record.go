@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -15,6 +16,9 @@ type Record struct {
 	Key     []byte // not empty: it selects the partition
 	Value   []byte
 	Headers []schemas.Header
+	// NotAfter is the time of [Clock] after which the record must not be sent; 0 is no
+	// limit. An event has one: after it another replica may publish the event.
+	NotAfter time.Duration
 }
 
 // EventRecord returns the record of an event: see [schemas.Event.Record]. It returns a

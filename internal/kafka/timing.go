@@ -37,6 +37,37 @@ const (
 	QuietPeriod = time.Second
 )
 
+// Claims. Before a replica publishes an event, it writes a claim: see package
+// internal/once. A replica that may publish an event by its claim sends it within
+// ClaimSendTime of the moment before it wrote the claim; another replica may publish the
+// same event ClaimLifetime after it has read that claim. Each counts on its own [Clock].
+const (
+	// ClaimSendTime is longer than Patience, so that it ends no attempt that the producer
+	// still makes for a caller, and short, so that ClaimLifetime can be.
+	ClaimSendTime = 5 * time.Second
+
+	// ClaimLifetime is longer than ClaimSendTime, by the time after which the connection of
+	// an unanswered request is reset (ProduceTimeout), and by the longest time that a
+	// request of which the leader has all bytes may wait there. If a replica ends without
+	// having published what it claimed, the event's redeliveries get a 503 for so long.
+	ClaimLifetime = 30 * time.Second
+
+	// ClaimRestore is how old the claims are that a replica reads when it starts. It is
+	// longer than ClaimLifetime by what the clocks of the replicas and of the brokers may differ.
+	ClaimRestore = 10 * time.Minute
+
+	// ClaimRetention is how long Kafka keeps claims. It is longer than a replica that is
+	// suspended or cut off may take to read on and still see every claim.
+	ClaimRetention = time.Hour
+
+	// ClaimPollInterval is the least time between two fetches of claims, so that one
+	// brings the claims of many webhooks when many come in. Each webhook waits for it.
+	ClaimPollInterval = 2 * time.Millisecond
+
+	// ClaimForgetInterval is how often claims that have become useless are forgotten.
+	ClaimForgetInterval = time.Second
+)
+
 // Connections.
 const (
 	// DialTimeout bounds a TCP connection. It is shorter than Patience, so that one

@@ -36,6 +36,10 @@ func (n Names) Dead() string { return n.Prefix + "webhooks.dead" }
 // the value its merchant_transaction_id.
 func (n Names) References() string { return n.Prefix + "webhooks.references" }
 
+// Claims returns the topic of claims: before a process publishes a new event it writes
+// there that it will. The key is the event's id. See package internal/once.
+func (n Names) Claims() string { return n.Prefix + "webhooks.claims" }
+
 // Events returns the event topics, one for each type.
 func (n Names) Events() []string {
 	types := n.Types
@@ -54,7 +58,10 @@ func (n Names) Events() []string {
 func (n Names) LockName() string { return n.Prefix + "tollbridge-lock" }
 
 // All returns every topic.
-func (n Names) All() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
+func (n Names) All() []string { return append(n.Kept(), n.Claims()) }
+
+// Kept returns every topic but the claims, which are of no use after a minute.
+func (n Names) Kept() []string { return append(n.Events(), n.Received(), n.Dead(), n.References()) }
 
 // Layout says which topics there should be, with which settings. The event topics are
 // those of [Names.Types]. Other event topics may exist, too: an endpoint that is no longer
@@ -66,7 +73,7 @@ type Layout struct {
 	Partitions  int
 	Replication int // copies of each partition
 	// Retention is how long records are kept, except references, which are kept for
-	// ever; 0 leaves it to the brokers' default.
+	// ever, and claims ([ClaimRetention]); 0 leaves it to the brokers' default.
 	Retention time.Duration
 	MinInSync int // min.insync.replicas; 0 is one fewer than Replication, at least 1
 }
@@ -91,9 +98,17 @@ func (l Layout) configs(topic string) map[string]string {
 	if topic == l.Received() || topic == l.Dead() {
 		c["max.message.bytes"] = strconv.Itoa(ArchiveMaxMessageBytes)
 	}
-	if topic == l.References() {
+	c["unclean.leader.election.enable"] = "false"
+	switch {
+	case topic == l.References():
 		c["cleanup.policy"] = "compact"
-	} else if l.Retention > 0 {
+	case topic == l.Claims():
+		// Compaction would remove the claim of one replica when another claims the same event.
+		c["cleanup.policy"] = "delete"
+		c["message.timestamp.type"] = "LogAppendTime" // a restart finds the recent claims by the brokers' clocks
+		c["retention.ms"] = strconv.FormatInt(ClaimRetention.Milliseconds(), 10)
+		c["segment.ms"] = c["retention.ms"] // Kafka deletes whole segments only
+	case l.Retention > 0:
 		c["retention.ms"] = strconv.FormatInt(l.Retention.Milliseconds(), 10)
 	}
 	return c
@@ -251,15 +266,28 @@ func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus 
 	case minISR < l.minInSync():
 		f.Drift = fmt.Sprintf("min.insync.replicas is %d, want %d: weaker than asked for; `tollbridge topics apply` sets it", minISR, l.minInSync())
 	}
-	if want := l.configs(t.Name)["retention.ms"]; f.Drift == "" && want != "" && configs["retention.ms"] != want {
-		f.Drift = fmt.Sprintf("retention.ms is %s, want %s: records that Kafka has deleted can neither be replayed nor recognised as duplicates; `tollbridge topics apply` sets it", configs["retention.ms"], want)
+	if f.Drift != "" {
+		return f
 	}
-	if want := l.configs(t.Name)["cleanup.policy"]; f.Drift == "" && want != "" && configs["cleanup.policy"] != want {
-		f.Drift = fmt.Sprintf("cleanup.policy is %s, want %s: references would be forgotten; `tollbridge topics apply` sets it", configs["cleanup.policy"], want)
+	want := l.configs(t.Name)
+	for _, c := range []struct{ name, harm string }{
+		{"cleanup.policy", "references would be forgotten"},
+		{"retention.ms", "records that Kafka has deleted can neither be replayed nor recognised as duplicates"},
+		{"max.message.bytes", "a large webhook could not be archived"},
+		{"unclean.leader.election.enable", "a new leader may lack acknowledged records"},
+		{"message.timestamp.type", ""}, // of claims only
+	} {
+		is, known := configs[c.name]
+		if want[c.name] == "" || is == want[c.name] || c.name == "unclean.leader.election.enable" && !known { // not every Kafka reports it
+			continue
+		}
+		if t.Name == l.Claims() {
+			c.harm = "two replicas could publish the same event"
+		}
+		f.Drift = fmt.Sprintf("%s is %s, want %s: %s; `tollbridge topics apply` sets it", c.name, is, want[c.name], c.harm)
+		break
 	}
-	if want := l.configs(t.Name)["max.message.bytes"]; f.Drift == "" && want != "" && configs["max.message.bytes"] != want {
-		f.Drift = fmt.Sprintf("max.message.bytes is %s, want %s: a large webhook could not be archived; `tollbridge topics apply` sets it", configs["max.message.bytes"], want)
-	}
+	f.Wrong = t.Name == l.Claims() && configs["cleanup.policy"] != want["cleanup.policy"]
 	return f
 }
 
@@ -271,7 +299,7 @@ func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []k
 		if t.Error == nil {
 			resources = append(resources, kafkago.DescribeConfigRequestResource{
 				ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.Name,
-				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms"},
+				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms", "unclean.leader.election.enable", "message.timestamp.type"},
 			})
 		}
 	}

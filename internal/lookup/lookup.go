@@ -203,7 +203,7 @@ func (s *search) askServer(ctx context.Context, ids []string) error {
 // scan reads the records whose key is one of ids, in the keys' partitions of every
 // topic.
 func (s *search) scan(ctx context.Context, ids []string) error {
-	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
+	all, err := s.Reader.Partitions(ctx, s.Names.Kept()...)
 	if err != nil {
 		return err
 	}
@@ -272,7 +272,7 @@ func hasID(i *Item, id string) bool {
 // each calls f with the records of the wanted partitions, from [Finder.From] to their
 // present ends. It reads references from their beginning.
 func (s *search) each(ctx context.Context, want func(consume.Partition) bool, f func(consume.Record)) error {
-	all, err := s.Reader.Partitions(ctx, s.Names.All()...)
+	all, err := s.Reader.Partitions(ctx, s.Names.Kept()...)
 	if err != nil {
 		return err
 	}
