@@ -39,8 +39,9 @@ type batch struct {
 	unknown     bool
 	sealed      bool // no more records may be added
 	attempts    int
-	lastAttempt time.Time // when the last attempt ended
-	openedAt    time.Time // when its first record was added
+	lastAttempt time.Time     // when the last attempt ended
+	openedAt    time.Time     // when its first record was added
+	notAfter    time.Duration // the earliest [kafka.Record.NotAfter]; 0: none
 }
 
 var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}
@@ -66,9 +67,19 @@ func (b *batch) add(r *kafka.Record, now int64, s *slot) {
 	}
 	b.last = max(b.last, now)
 	b.buf = appendRecord(b.buf, r, now-b.first, len(b.slots))
+	b.addSlot(s)
+}
+
+func (b *batch) addSlot(s *slot) {
 	s.batch, s.index = b, len(b.slots)
 	b.slots = append(b.slots, s)
+	if s.notAfter > 0 && (b.notAfter == 0 || s.notAfter < b.notAfter) {
+		b.notAfter = s.notAfter
+	}
 }
+
+// isLate reports whether a record of the batch must not be sent any more.
+func (b *batch) isLate() bool { return b.notAfter > 0 && kafka.Clock() > b.notAfter }
 
 func appendRecord(to []byte, r *kafka.Record, age int64, index int) []byte {
 	to = binary.AppendVarint(to, int64(recordSize(r, age, index)))
@@ -177,8 +188,7 @@ func (b *batch) appendEncoded(body []byte, first int64, s *slot) {
 	b.buf = binary.AppendVarint(b.buf, when-b.first)
 	b.buf = binary.AppendVarint(b.buf, int64(index))
 	b.buf = append(b.buf, fields...)
-	s.batch, s.index = b, index
-	b.slots = append(b.slots, s)
+	b.addSlot(s)
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,10 @@ type slot struct {
 	receipt kafka.Receipt
 	err     error
 	entry   *entry // the record's entry in the ledger, once the caller was refused
+
+	notAfter time.Duration // [kafka.Record.NotAfter]
+	// maybeWritten is set once the caller was refused while the outcome was unknown.
+	maybeWritten bool
 }
 
 // call is one call of [Producer.Publish]. It ends when the outcome of every record is
@@ -68,6 +73,9 @@ func newCall(records []kafka.Record) *call {
 func (s *slot) finish(f fate, err error) {
 	was := s.fate
 	s.fate, s.err = f, err
+	if f == abandoned || f == indeterminate {
+		s.maybeWritten = true
+	}
 	if f != stored {
 		s.call.failed.Store(true)
 	}
@@ -103,7 +111,7 @@ func (c *call) abandon(err error) {
 		if s.fate == waiting {
 			s.fate, s.err = unwritten, err
 			if s.batch.inFlight || s.batch.unknown {
-				s.fate = abandoned
+				s.fate, s.maybeWritten = abandoned, true
 			}
 		}
 		s.part.mu.Unlock()
@@ -135,6 +143,12 @@ func (c *call) result(l *ledger) ([]kafka.Receipt, error) {
 		return receipts, nil
 	}
 	for i := range c.slots {
+		if c.slots[i].part != nil && c.slots[i].notAfter > 0 && c.slots[i].isMaybeWritten() {
+			err = fmt.Errorf("%w: %w", kafka.ErrMaybeWritten, err)
+			break
+		}
+	}
+	for i := range c.slots {
 		if s := &c.slots[i]; s.part != nil {
 			l.remember(ledgerKey(&c.records[i]), s)
 		}
@@ -151,6 +165,13 @@ func (s *slot) outcome() (fate, kafka.Receipt, error) {
 		defer s.part.mu.Unlock()
 	}
 	return s.fate, s.receipt, s.err
+}
+
+// isMaybeWritten returns maybeWritten. It takes the lock.
+func (s *slot) isMaybeWritten() bool {
+	s.part.mu.Lock()
+	defer s.part.mu.Unlock()
+	return s.maybeWritten
 }
 
 // ledgerKey returns a key that identifies a record; redeliveries of the record have the
@@ -198,5 +219,6 @@ func (s *slot) checkLedger(ctx context.Context, l *ledger, p *partition, r *kafk
 
 var (
 	errIndeterminate = errors.New("an earlier attempt to write the record was given up: it is unknown whether the record was written")
+	errTooLate       = errors.New("the record is not sent: another replica may write it now")
 	errPending       = errors.New("an earlier attempt to write the record has not been answered yet")
 )

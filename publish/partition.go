@@ -106,7 +106,7 @@ func (p *partition) addRecord(r *kafka.Record, s *slot, now time.Time) error {
 		b.openedAt = now
 		p.queue = append(p.queue, b)
 	}
-	s.part, s.id = p, r.ID
+	s.part, s.id, s.notAfter = p, r.ID, r.NotAfter
 	b.add(r, now.UnixMilli(), s)
 	b.reservedBytes += s.size
 	p.enqueue()
@@ -140,6 +140,10 @@ func (p *partition) nextBatch(to *broker, room int) *batch {
 	}
 	for len(p.queue) > 0 && !p.queue[0].inFlight {
 		b := p.queue[0]
+		late := b.isLate()
+		if late {
+			p.refuseLate(b)
+		}
 		if !b.unknown && !p.removeAbandoned() {
 			continue
 		}
@@ -148,6 +152,15 @@ func (p *partition) nextBatch(to *broker, room int) *batch {
 				return nil
 			}
 			continue
+		}
+		if late && b.unknown {
+			if p.cluster.logReader.Load() == nil {
+				p.discardProducerID()
+				p.finishIndeterminate(b, errTooLate)
+				continue
+			}
+			p.pause(kafka.LogReadInterval) // until the reader follows the topic
+			return nil
 		}
 		if b = p.queue[0]; len(b.buf) > room {
 			p.enqueued = true
@@ -158,6 +171,22 @@ func (p *partition) nextBatch(to *broker, room int) *batch {
 		return b
 	}
 	return nil
+}
+
+// refuseLate refuses the callers of the records that must not be sent any more. If the
+// batch may be in the log, its bytes cannot change, so it is not sent again at all, and
+// all callers are refused.
+func (p *partition) refuseLate(b *batch) {
+	now := kafka.Clock()
+	for _, s := range b.slots {
+		switch {
+		case s.fate != waiting:
+		case b.unknown:
+			s.finish(abandoned, unavailable(p, errTooLate))
+		case s.notAfter > 0 && now > s.notAfter:
+			p.finishSlot(s, unwritten, unavailable(p, errTooLate))
+		}
+	}
 }
 
 // removeAbandoned removes the records whose callers have left from the first batch, which

@@ -33,6 +33,9 @@
 //     once. If a log reader is set ([Producer.SetLogReader]), a batch whose callers
 //     have all left is not sent again: the producer reads the log to see whether it
 //     was written, since its redelivery may have gone to another replica.
+//   - It has a time limit ([kafka.Record.NotAfter]) and was not acknowledged by then: it
+//     is not sent any more. If it was sent before, the error also wraps
+//     [kafka.ErrMaybeWritten].
 //   - The broker refuses the batch for good after an attempt without an answer (the
 //     producer id is fenced, or a permission was withdrawn): the outcome can never be
 //     known. The record is counted in tollbridge_kafka_unknown_records_total, and its
@@ -348,6 +351,21 @@ func (p *partition) checkLeader() error {
 	defer p.mu.Unlock()
 	if p.leader == nil {
 		return unavailable(p, p.lastError)
+	}
+	return nil
+}
+
+// Available returns an error that wraps [kafka.ErrUnavailable] if Publish would refuse a
+// record with this key at once because its partition is not available. It asks no broker.
+func (p *Producer) Available(topic string, key []byte) error {
+	t := (*p.cluster.topics.Load())[topic]
+	if t == nil || t.parts.Load() == nil {
+		return nil // Publish asks for the topic's metadata
+	}
+	parts := *t.parts.Load()
+	q := parts[kafka.PartitionOf(key, len(parts))]
+	if err := q.checkAvailable(time.Now()); err != nil {
+		return unavailable(q, err)
 	}
 	return nil
 }

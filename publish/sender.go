@@ -150,6 +150,9 @@ func (b *broker) send(ctx context.Context) bool {
 		return false
 	}
 	b.buildRequest(current)
+	if b.returnLate() {
+		return true
+	}
 	start := time.Now()
 	b.requestSentAt.set(start)
 	m, err := b.conn.RoundTrip(&b.request, kafka.ProduceTimeout)
@@ -164,6 +167,20 @@ func (b *broker) send(ctx context.Context) bool {
 	answer := m.(*produce.Response)
 	b.throttle(time.Duration(answer.ThrottleTimeMs) * time.Millisecond)
 	b.handleResponse(answer, nil)
+	return true
+}
+
+// returnLate returns all batches to their partitions if one of them must not be sent any
+// more, and reports whether there was one. This process may have been suspended since it
+// collected them.
+func (b *broker) returnLate() bool {
+	if !slices.ContainsFunc(b.sent, func(f sentBatch) bool { return f.batch.isLate() }) {
+		return false
+	}
+	for _, f := range b.sent {
+		f.part.returnUnsent(f.batch, 0)
+	}
+	b.sent = b.sent[:0]
 	return true
 }
 
