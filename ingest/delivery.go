@@ -164,6 +164,7 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 		if errors.As(err, &large) {
 			return d.dropTooLarge(admission, large), err
 		}
+		admission.Fail(err)
 		return false, err
 	}
 	admission.Done(receipts[:len(admission.Events)], receipts[len(receipts)-len(admission.References):])
@@ -247,6 +248,7 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 		if next == len(entries) { // a correction
 			entries = append(entries, entry{id: a.Events[n].ID})
 		}
+		record.NotAfter = a.NotAfter
 		entries[next].record = record
 		next++
 	}

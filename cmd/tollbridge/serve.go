@@ -171,7 +171,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	}
 
 	opening := &opening{layout: cfg.layout(), producer: producer, log: log, config: history.Config{
-		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Log: log, Metrics: metrics,
+		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Available: producer.Available, Log: log, Metrics: metrics,
 	}}
 	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
 	settings.Log, settings.Metrics = log, metrics

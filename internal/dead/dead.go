@@ -153,7 +153,7 @@ func (d *Handler) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 	if err != nil || len(v.Result.Events) == 0 {
 		return v, err
 	}
-	a, err := d.History.AdmitWhenFresh(ctx, v.Result.Events)
+	a, err := d.History.LookUpWhenFresh(ctx, v.Result.Events)
 	if err != nil {
 		return v, err
 	}

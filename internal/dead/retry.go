@@ -167,6 +167,7 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 		case err != nil:
 			return false, err
 		}
+		r.NotAfter = a.NotAfter
 		records = append(records, r)
 	}
 	if left || len(records)+len(a.References) == 0 {
@@ -188,6 +189,7 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 		}
 	}
 	if err != nil {
+		a.Fail(err)
 		return false, fmt.Errorf("publishing the events of %d dead letters, the first of them %s, failed; run the same command again, it publishes nothing twice: %w", len(batch), batch[0].ID, err)
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])

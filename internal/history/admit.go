@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // Admission says which events of a webhook are new, and reserves those for its caller.
-// Publish Events and References, then call [Admission.Done], or [Admission.Forget] if
+// Publish Events and References, then call [Admission.Done], or [Admission.Fail] if
 // publishing failed. References may be missing although no event is new: publish them
 // too.
 type Admission struct {
@@ -27,54 +28,108 @@ type Admission struct {
 	// Known has the events that were published before, by the id of the event that was
 	// looked up. An event may have been published under another of its ids.
 	Known map[string]Located
+	// NotAfter is the time of [kafka.Clock] after which Events must not be sent, because
+	// another replica may publish them then. Set it in their records.
+	NotAfter time.Duration
 
-	done  chan struct{} // closed by Done and Forget
-	ended bool
+	claims   held
+	reserved []string      // ids, in pending
+	done     chan struct{} // closed when the admission ends
+	ended    bool
 }
 
 // Admit looks events up and returns which are new. An event is known if any of its ids
 // was published. Further references, of items without an event, are added to those of
-// the events. It waits while another webhook of this process publishes one of the
-// events, until ctx is done. On a nil History every event is new.
+// the events. On a nil History every event is new.
 //
-// The error wraps [kafka.ErrUnavailable] if the state is not restored yet, or if
-// another replica may have published an event that this one has not read.
+// Admit claims the events to publish, so that no other replica publishes them before
+// [Admission.NotAfter]. While another webhook of this process, or another replica,
+// publishes one of the events, Admit waits until ctx is done.
+//
+// The error wraps [kafka.ErrUnavailable] if the state is not restored yet, if the events
+// cannot be claimed, or if another replica may have published an event that this one has
+// not read.
 func (h *History) Admit(ctx context.Context, events []schemas.Event, references ...schemas.Reference) (*Admission, error) {
 	if h == nil {
 		return &Admission{Events: events}, nil
 	}
+	var a *Admission
+	claims := held{}
+	for {
+		var waited bool
+		var err error
+		if a, waited, err = h.lookUp(ctx, events, references, a); err != nil {
+			return nil, err
+		}
+		if waited { // another webhook of this process may have sent one of the events since the claims were read
+			clear(claims)
+		}
+		// Look up again after claiming: what other replicas published before is known then.
+		again, err := h.claim(ctx, a, claims)
+		if err != nil {
+			a.Forget()
+			return nil, err
+		}
+		if !again {
+			break
+		}
+	}
+	a.claims, a.NotAfter = claims, claims.notAfter(a.Events, h.claims.rules)
+	for _, e := range a.Events {
+		if len(claims[e.ID].check) > 0 {
+			h.metrics.claimsTakenOver.Inc()
+		}
+	}
+	for _, e := range events {
+		if _, known := a.Known[e.ID]; known && e.Data.Corrects == "" { // no webhook gives a correction
+			h.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
+		}
+	}
+	return a, nil
+}
+
+// lookUp is Admit without claims. It ends an earlier look-up of the same events, if
+// there is one, and reports whether it waited for another webhook of this process.
+func (h *History) lookUp(ctx context.Context, events []schemas.Event, references []schemas.Reference, before *Admission) (a *Admission, waited bool, err error) {
 	if err := h.Ready(); err != nil {
-		return nil, err
+		before.Forget()
+		return nil, false, err
 	}
 	events = merge(events)
 	contents := map[kafka.Receipt]schemas.Event{}
 	for {
-		a, busy, err := h.tryAdmit(events, references, contents)
+		a, busy, err := h.tryAdmit(events, references, contents, before)
 		var needed needsEvent
 		if errors.As(err, &needed) {
 			if contents[needed.Receipt], err = h.readContent(ctx, known(needed)); err != nil {
-				return nil, err
+				return nil, waited, err
 			}
+			waited = true
 			continue
 		}
 		if busy == nil || err != nil {
-			return a, err
+			return a, waited, err
 		}
+		waited = true
 		h.metrics.waits.Inc()
 		select {
 		case <-busy:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: another webhook with the same event is still being published: %w", kafka.ErrUnavailable, ctx.Err())
+			return nil, waited, fmt.Errorf("%w: another webhook with the same event is still being published: %w", kafka.ErrUnavailable, ctx.Err())
 		}
 	}
 }
 
 // tryAdmit reserves all new events, or none: if another admission has one of them, it
 // returns a channel that is closed when that admission ends. A waiting caller holds no
-// reservation, so callers cannot deadlock.
-func (h *History) tryAdmit(events []schemas.Event, references []schemas.Reference, contents map[kafka.Receipt]schemas.Event) (*Admission, <-chan struct{}, error) {
+// reservation, so callers cannot deadlock. tryAdmit ends an earlier admission of the same
+// events, if there is one.
+func (h *History) tryAdmit(events []schemas.Event, references []schemas.Reference, contents map[kafka.Receipt]schemas.Event, before *Admission) (*Admission, <-chan struct{}, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if before != nil && !before.ended {
+		before.end()
+	}
 	if err := h.Ready(); err != nil { // the store may have been replaced meanwhile
 		return nil, nil, err
 	}
@@ -93,9 +148,6 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 		if !ok {
 			fresh = append(fresh, e)
 			continue
-		}
-		if e.Data.Corrects == "" { // no webhook gives a correction
-			h.metrics.hits.WithLabelValues(e.Data.Connector).Inc()
 		}
 		a.Known[e.ID] = Located{k.id, k.Receipt}
 		// The published event may lack a reference or an id that e has.
@@ -133,6 +185,7 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 	for _, e := range a.Events {
 		for _, id := range e.IDs() {
 			h.pending[id] = a
+			a.reserved = append(a.reserved, id)
 		}
 	}
 	return a, nil, nil
@@ -168,7 +221,6 @@ func (h *History) enrich(e schemas.Event) (schemas.Event, error) {
 	}
 	if n.Time.After(e.Time) {
 		e.Data.Late, e.Data.NewestEventID = true, n.ID
-		h.metrics.late.Inc()
 	}
 	states, err := h.terminalStatesOf(terminalKey(e))
 	if err != nil {
@@ -217,6 +269,9 @@ func (a *Admission) Done(events, references []kafka.Receipt) {
 		if e.Data.Corrects != "" {
 			h.metrics.corrections.Inc()
 		}
+		if e.Data.Late {
+			h.metrics.late.Inc()
+		}
 	}
 	a.end()
 }
@@ -232,22 +287,34 @@ func (h *History) addEarlier(e schemas.Event, at kafka.Receipt) {
 	h.local.addIDs(e, localEvent{known: known{e.ID, e.Fields(), at}})
 }
 
-// Forget ends an admission whose events may not be in Kafka. A redelivery then finds
-// them new. Forget has no effect after Done.
+// Fail ends an admission after publishing failed. If the error says that an event may have
+// been written, this process, too, publishes it only once its claim has expired. Fail has
+// no effect after Done.
+func (a *Admission) Fail(err error) {
+	if a.h != nil && !a.ended && errors.Is(err, kafka.ErrMaybeWritten) {
+		a.h.claims.keepOwn(a)
+	}
+	a.Forget()
+}
+
+// Forget ends an admission whose events were not sent: a redelivery finds them new. It has
+// no effect after Done.
 func (a *Admission) Forget() {
-	if a.h == nil || a.ended {
+	if a == nil || a.h == nil {
 		return
 	}
 	a.h.mu.Lock()
 	defer a.h.mu.Unlock()
-	a.end()
+	if !a.ended {
+		a.end()
+	}
 }
 
 // end releases the reserved events. The caller must hold the lock.
 func (a *Admission) end() {
 	a.ended = true
-	for _, e := range a.Events {
-		for _, id := range e.IDs() {
+	for _, id := range a.reserved {
+		if a.h.pending[id] == a {
 			delete(a.h.pending, id)
 		}
 	}

@@ -60,11 +60,12 @@ func (h *History) publishCorrection(ctx context.Context, e schemas.Event) error 
 			a.Forget()
 			return errors.Join(err, h.currentStore().dropCorrection(e)) // a retry would fail again
 		}
+		r.NotAfter = a.NotAfter
 		records = append(records, r)
 	}
 	receipts, err := h.Publisher.Publish(ctx, append(records, a.References...))
 	if err != nil {
-		a.Forget()
+		a.Fail(err)
 		if errors.As(err, new(*kafka.TooLarge)) {
 			return errors.Join(err, h.currentStore().dropCorrection(e)) // a retry would fail again
 		}

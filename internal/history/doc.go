@@ -15,8 +15,13 @@
 //
 // An event whose id was published is not published again for [Config.Remember]:
 // not by this process, not by an earlier process, however that one ended, and not
-// by another replica once it has read the record. [History.Ready] reports whether
+// by another replica: each claims an event before it publishes it, by the rules of
+// package once ([History.Admit], claims.go). [History.Ready] reports whether
 // everything that was in the topics at the start has been read.
+//
+// Claims are needed for the moments in which one replica has not read what another has
+// published. For older events the event topics are the only source: a claim is of no use
+// once its place has been read.
 //
 // A replica that has not been in sync with a partition for [kafka.MaxStaleness]
 // admits no new event to it: another replica may have sent that event, and have
@@ -26,16 +31,8 @@
 // after the partition's leader answers again: by then every produce request that
 // was sent before has reached the leader.
 //
-// An event is published twice, with the same id, in three cases:
-//
-//   - Two replicas get the same webhook before either has read the other's
-//     record. Reading it takes about [consume.Reader.PollInterval], more if Kafka is
-//     busy, after Kafka has made the record visible to consumers.
-//   - The last produce request of a killed process reaches its broker only after
-//     the next process has read that broker's log to the end.
-//   - The last produce request that a replica sent before a partition's leader
-//     stopped answering reaches the leader later than [kafka.QuietPeriod] after the
-//     leader answers again.
+// An event is published twice, with the same id, only where an assumption of claims
+// does not hold: docs/once.md lists them.
 //
 // Consumers handle an id once. Two records with the same id
 //

@@ -142,10 +142,9 @@ func (p *restoreProgress) check() {
 	case left == 0:
 		p.follower.caughtUp.Store(true)
 		p.h.mu.Lock()
-		if !p.h.ready.Swap(true) {
-			close(p.h.restored)
-		}
+		p.h.ready.Store(true)
 		p.h.mu.Unlock()
+		p.h.announceReady()
 		p.h.Log.Info().Msg("state restored")
 	case time.Since(p.logged) > 2*time.Second:
 		p.logged = time.Now()

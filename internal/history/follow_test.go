@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -39,9 +40,6 @@ func TestLag(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s := r.openWith(t, Config{Publisher: r.producer, Metrics: registry})
 	defer s.Close()
-	other := r.open(t, "")
-	defer other.Close()
-
 	var empty atomic.Bool
 	empty.Store(true)
 	r.cluster.ControlKey(int16(kmsg.Fetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
@@ -54,11 +52,15 @@ func TestLag(t *testing.T) {
 	})
 	const events = 7
 	for n := range events {
-		if _, err := r.put(t.Context(), other, event(fmt.Sprint("e", n), "pi_1", "order-1", schemas.PaymentCaptured, n)); err != nil {
+		record, err := kafka.EventRecord(r.names, event(fmt.Sprint("e", n), "pi_1", "order-1", schemas.PaymentCaptured, n), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.producer.Publish(t.Context(), []kafka.Record{record}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const records = events + 1 // the events and one reference
+	const records = events
 	lag := func() float64 { return gauge(t, registry, "tollbridge_state_lag_records") }
 	within(t, "every record counts", func() bool { return lag() == records })
 	within(t, "the state is stale", func() bool { return gauge(t, registry, "tollbridge_state_stale_seconds") > 1.2 })

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/once"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -41,6 +42,13 @@ type Config struct {
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil registers nowhere
 
+	// ClaimRules are the times of claims. The zero value is the default,
+	// [kafka.ClaimSendTime] and [kafka.ClaimLifetime]: all replicas need the same.
+	ClaimRules once.Rules
+	// Available returns an error if records with a key cannot be written to a topic now: such
+	// an event is refused before it is claimed. nil means that this is not known.
+	Available func(topic string, key []byte) error
+
 	disk vfs.FS // the file system of Dir; nil means the operating system's
 }
 
@@ -54,6 +62,7 @@ type History struct {
 	Config
 	store     atomic.Pointer[store]
 	reader    *consume.Reader
+	claims    *claims
 	metrics   *metrics
 	stop      context.CancelFunc
 	running   sync.WaitGroup
@@ -64,10 +73,11 @@ type History struct {
 	disputes  atomic.Pointer[map[disputeSeries]int] // the last count of open disputes; nil before the first
 	errorLog  atomic.Int64                          // when the last error of the follower was logged, Unix nanoseconds
 
-	mu       sync.Mutex            // guards the fields below; store, ready and follower change only while it is held
-	restored chan struct{}         // closed when the state is ready
-	pending  map[string]*Admission // admissions whose events are not published yet, by each id of their events
-	local    local
+	mu        sync.Mutex            // guards the fields below; store, ready and follower change only while it is held
+	restored  chan struct{}         // closed, and replaced, when the state becomes ready
+	confirmed chan struct{}         // closed, and replaced, when the store gets further events
+	pending   map[string]*Admission // admissions whose events are not published yet, by each id of their events
+	local     local
 	// endpoints have metric series from the start: connector and name.
 	endpoints map[[2]string]bool
 
@@ -106,8 +116,8 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h := &History{
-		Config: c, reader: consume.New(c.Kafka), stop: stop, restored: make(chan struct{}),
-		pending: map[string]*Admission{}, local: newLocal(), endpoints: map[[2]string]bool{},
+		Config: c, reader: consume.New(c.Kafka), stop: stop, claims: newClaims(c.Kafka, c.ClaimRules),
+		restored: make(chan struct{}), confirmed: make(chan struct{}), pending: map[string]*Admission{}, local: newLocal(), endpoints: map[[2]string]bool{},
 		contents: cache[schemas.Event]{most: generationEvents},
 	}
 	h.store.Store(db)
@@ -115,6 +125,8 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h.metrics = newMetrics(c.Metrics, h)
 	h.running.Go(func() { h.run(ctx) })
 	h.running.Go(func() { h.watchDisk(ctx) })
+	h.running.Go(func() { h.followClaims(ctx) })
+	h.running.Go(func() { h.forgetClaims(ctx) })
 	return h, nil
 }
 
@@ -180,9 +192,7 @@ func (h *History) replaceStore(ctx context.Context, failed *store) {
 		db.lock = failed.lock
 		h.store.Store(db)
 		h.follower.Store(nil)
-		if h.ready.Swap(false) {
-			h.restored = make(chan struct{})
-		}
+		h.ready.Store(false)
 		h.mu.Unlock()
 		return
 	}
@@ -194,16 +204,28 @@ func (h *History) Close() error {
 	h.stop()
 	h.running.Wait()
 	h.reader.Close()
+	h.claims.reader.Close()
 	return h.currentStore().Close()
 }
 
 // Ready returns nil once everything that was in the topics at the start has been
 // read, and [ErrNotReady] before.
 func (h *History) Ready() error {
-	if !h.ready.Load() {
+	if !h.ready.Load() || !h.claims.ready.Load() {
 		return ErrNotReady
 	}
 	return nil
+}
+
+// announceReady ends the calls of [History.Await] if the state is ready.
+func (h *History) announceReady() {
+	if h.Ready() != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.restored)
+	h.restored = make(chan struct{})
 }
 
 // Await waits until the state is ready, atMost has passed, or ctx is done.
@@ -211,6 +233,9 @@ func (h *History) Await(ctx context.Context, atMost time.Duration) {
 	h.mu.Lock()
 	restored := h.restored
 	h.mu.Unlock()
+	if h.Ready() == nil {
+		return
+	}
 	select {
 	case <-restored:
 	case <-time.After(atMost):

@@ -98,6 +98,7 @@ func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Ad
 			a.Forget()
 			return nil, err
 		}
+		record.NotAfter = a.NotAfter
 		records = append(records, record)
 	}
 	receipts, err := s.Publisher.Publish(ctx, append(records, a.References...))
@@ -373,7 +374,7 @@ func TestRebuild(t *testing.T) {
 			t.Fatal(err)
 		}
 		s = r.open(t, dir)
-		a, err := s.AdmitWhenFresh(t.Context(), []schemas.Event{e, event("two", "pi_1", "", schemas.RefundSucceeded, 2)})
+		a, err := s.LookUpWhenFresh(t.Context(), []schemas.Event{e, event("two", "pi_1", "", schemas.RefundSucceeded, 2)})
 		if err != nil || len(a.Events) != 1 || a.Events[0].Subject != "order-1" || a.Known["one"].Topic == "" {
 			t.Fatalf("%v, %+v: want the first event known, and the second with the key order-1", err, a)
 		}

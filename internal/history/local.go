@@ -138,4 +138,8 @@ func (h *History) confirm(events []schemas.Event, references []string) {
 		delete(h.local.references, key)
 		h.cachedReferences.remove(key)
 	}
+	if len(events) > 0 {
+		close(h.confirmed)
+		h.confirmed = make(chan struct{})
+	}
 }

@@ -9,7 +9,9 @@ type metrics struct {
 	hits                     *prometheus.CounterVec
 	waits, corrections, late prometheus.Counter
 	errors                   prometheus.Counter
-	bytes, free              prometheus.Gauge
+
+	claimsLost, claimsUnresolved, claimsExpired, claimsTakenOver prometheus.Counter
+	bytes, free                                                  prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, h *History) *metrics {
@@ -40,7 +42,14 @@ func newMetrics(r prometheus.Registerer, h *History) *metrics {
 	if r != nil {
 		r.MustRegister(disputeCollector{h})
 	}
+	claims := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "tollbridge_claims_" + name + "_total", Help: help})
+	}
 	return &metrics{
+		claimsLost:       claims("lost", "Events of a webhook that another replica had claimed first."),
+		claimsUnresolved: claims("unresolved", "Webhooks refused because another replica had claimed an event and did not publish it in time."),
+		claimsExpired:    claims("expired", "Events that a command waited for, and that were not published while their claim was valid."),
+		claimsTakenOver:  claims("taken_over", "Events published after the claim of another replica that did not publish them had expired."),
 		hits: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollbridge_state_duplicates_total", Help: "Events that were published before, and so not again.",
 		}, []string{"connector"}),

@@ -682,7 +682,11 @@ func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event
 	for i, c := range w.batch {
 		events[i] = c.Event
 	}
-	a, err := r.History.AdmitWhenFresh(ctx, append(events, w.adding...))
+	admit := r.History.AdmitWhenFresh
+	if r.Publisher == nil {
+		admit = r.History.LookUpWhenFresh
+	}
+	a, err := admit(ctx, append(events, w.adding...))
 	if err != nil {
 		return nil, err
 	}
@@ -705,6 +709,7 @@ func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event
 		case err != nil:
 			return nil, err
 		}
+		record.NotAfter = a.NotAfter
 		record.Headers = append(record.Headers, schemas.Header{Name: "replay-id", Value: r.ID})
 		records = append(records, record)
 		bytes += len(record.Key) + len(record.Value)
@@ -738,6 +743,7 @@ func (r *run) tryPublish(ctx context.Context, w *work) (rejected []schemas.Event
 		}
 	}
 	if err != nil {
+		a.Fail(err)
 		return nil, fmt.Errorf("%d events are published; run the same command again, it recognises them: %w", r.Published, err)
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])

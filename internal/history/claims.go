@@ -1,0 +1,486 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/once"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// claims has the claims that this process has read, and writes its own: see package once
+// for the rules.
+//
+// A record of the topic has the claims of all events of a webhook, with all ids of each
+// event. Its key is the webhook's endpoint, because two webhooks can report one fact
+// under different ids only at one endpoint. So the claims of a fact are in one partition,
+// and the claims of two webhooks have one order there, also if they have several facts in
+// common: the later one waits for the earlier one, never each for the other.
+type claims struct {
+	rules   once.Rules
+	process uint64
+	reader  *consume.Reader
+	ready   atomic.Bool                 // the claims that were in the topic at the start are read
+	next    map[consume.Partition]int64 // where to continue; only the follower uses it
+
+	mu     sync.Mutex
+	number uint64               // of the last claim record of this process
+	read   map[string][]foreign // by each id of the claimed event, in the order of the log
+	own    map[uint64]*ownClaim // by number: records of this process that are not read yet
+}
+
+// foreign is another process' claim of one event.
+type foreign struct {
+	once.Read
+	at time.Time // the same as Read.At
+}
+
+// ownClaim is a claim record of this process.
+type ownClaim struct {
+	number uint64
+	events []*claimed
+	read   chan struct{} // closed when the record is read and its claims are decided
+}
+
+// claimed is this process' claim of one event.
+type claimed struct {
+	key   string   // of its record
+	ids   []string // of the event
+	place once.Place
+	start time.Duration // of [kafka.Clock], before the claim was appended
+	owns  bool          // otherwise another process may be publishing the event
+	check []once.Place  // where other processes may have written the event before
+}
+
+// held has the claims of an admission, by the event's id.
+type held map[string]*claimed
+
+// notAfter returns the time after which the events must not be sent, or 0 if there are
+// none.
+func (h held) notAfter(events []schemas.Event, rules once.Rules) (end time.Duration) {
+	for _, e := range events {
+		if t := h[e.ID].start + rules.SendTime; end == 0 || t < end {
+			end = t
+		}
+	}
+	return end
+}
+
+func newClaims(c kafka.Config, rules once.Rules) *claims {
+	if rules == (once.Rules{}) {
+		rules = once.Rules{SendTime: kafka.ClaimSendTime, Lifetime: kafka.ClaimLifetime}
+	}
+	reader := consume.New(c)
+	reader.LongPoll, reader.PollInterval = true, kafka.ClaimPollInterval
+	return &claims{
+		rules: rules, process: rand.Uint64(), reader: reader,
+		read: map[string][]foreign{}, own: map[uint64]*ownClaim{},
+	}
+}
+
+// claimRecord is the value of a record in the topic of claims.
+type claimRecord struct {
+	Process string       `json:"process"` // 16 hex digits
+	Number  uint64       `json:"number"`
+	Events  []claimEvent `json:"events"`
+}
+
+type claimEvent struct {
+	IDs       []string `json:"ids"`
+	Topic     string   `json:"topic"`
+	Partition int32    `json:"partition"`
+}
+
+// record returns the record of a claim.
+func (c *claims) record(names kafka.Names, key string, o *ownClaim) (kafka.Record, error) {
+	r := claimRecord{Process: fmt.Sprintf("%016x", c.process), Number: o.number}
+	for _, e := range o.events {
+		r.Events = append(r.Events, claimEvent{e.ids, e.place.Topic, e.place.Partition})
+	}
+	value, err := json.Marshal(r)
+	return kafka.Record{Topic: names.Claims(), ID: fmt.Sprintf("%s-%d", r.Process, r.Number), Key: []byte(key), Value: value}, err
+}
+
+// readsOf returns the claims that have one of the ids, in the order of the log. The
+// caller holds the lock.
+func (c *claims) readsOf(ids []string) (all []once.Read) {
+	for _, id := range ids {
+		for _, f := range c.read[id] {
+			all = append(all, f.Read)
+		}
+	}
+	return all
+}
+
+// apply adds claims that were read, in the order of the log. It decides a claim of this
+// process by the claims before it. Records that are no claims are skipped.
+func (c *claims) apply(records []consume.Record) {
+	clock, now := kafka.Clock(), time.Now() // after the answer of Kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, record := range records {
+		var r claimRecord
+		if json.Unmarshal(record.Value, &r) != nil {
+			continue
+		}
+		process, err := strconv.ParseUint(r.Process, 16, 64)
+		if err != nil {
+			continue
+		}
+		if process == c.process {
+			c.decide(r.Number)
+			continue
+		}
+		for _, e := range r.Events {
+			claim := once.Claim{Process: process, Number: r.Number, Place: once.Place{Topic: e.Topic, Partition: e.Partition}}
+			for _, id := range e.IDs {
+				c.read[id] = append(c.read[id], foreign{once.Read{Claim: claim, At: clock}, now})
+			}
+		}
+	}
+}
+
+// decide decides the claims of a record of this process that was read. The caller holds
+// the lock.
+func (c *claims) decide(number uint64) {
+	o := c.own[number]
+	if o == nil { // its webhook has given up, or this is a second copy
+		return
+	}
+	for _, e := range o.events {
+		e.owns, e.check = c.rules.Decide(c.readsOf(e.ids), e.start)
+	}
+	delete(c.own, number)
+	close(o.read)
+}
+
+// forget forgets claims that have become useless. inSync returns the time as of which
+// everything in a place's log has been read.
+func (c *claims) forget(inSync func(once.Place) time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, all := range c.read {
+		kept := all[:0]
+		for _, f := range all {
+			// The monotonic clock stands still while the machine sleeps, so this time is
+			// the true one or earlier.
+			if !c.rules.Forgettable(f.Read, f.At+inSync(f.Place).Sub(f.at)) {
+				kept = append(kept, f)
+			}
+		}
+		if c.read[id] = kept; len(kept) == 0 {
+			delete(c.read, id)
+		}
+	}
+}
+
+// followClaims reads the claims until ctx is done. It starts again after an error.
+func (h *History) followClaims(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := h.readClaims(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		h.recordError(err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// errClaimsSkipped is the error after which the claims are read again.
+var errClaimsSkipped = errors.New("the topic of claims no longer has the next claim to read")
+
+// readClaims reads on from the last position or, if there is none, from the claims of
+// [kafka.ClaimRestore] ago.
+func (h *History) readClaims(ctx context.Context) error {
+	c := h.claims
+	partitions, err := c.reader.Partitions(ctx, h.Names.Claims())
+	if err != nil {
+		return err
+	}
+	bounds, err := c.reader.Since(ctx, partitions, time.Now().Add(-kafka.ClaimRestore))
+	if err != nil {
+		return err
+	}
+	if c.next == nil {
+		c.next = map[consume.Partition]int64{}
+		for p, b := range bounds {
+			c.next[p] = b.From
+		}
+	}
+	ranges := map[consume.Partition]consume.Range{}
+	for p, next := range c.next {
+		ranges[p] = consume.Range{From: next, To: consume.Forever}
+	}
+	checkReady := func() {
+		if c.ready.Load() {
+			return
+		}
+		for p, b := range bounds {
+			if c.next[p] < b.To {
+				return
+			}
+		}
+		c.ready.Store(true)
+		h.announceReady()
+	}
+	checkReady()
+	consumer := c.reader.NewConsumer(ranges, func(chunks []consume.Chunk) error {
+		for _, chunk := range chunks {
+			if chunk.Reset {
+				c.next = nil
+				c.ready.Store(false)
+				return fmt.Errorf("%w: partition %d", errClaimsSkipped, chunk.Number)
+			}
+			c.apply(chunk.Records)
+			c.next[chunk.Partition] = chunk.Next
+		}
+		checkReady()
+		return nil
+	})
+	consumer.OnError = h.recordError
+	return consumer.Run(ctx)
+}
+
+// forgetClaims forgets useless claims until ctx is done.
+func (h *History) forgetClaims(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(kafka.ClaimForgetInterval):
+		case <-ctx.Done():
+			return
+		}
+		f := h.follower.Load()
+		if f == nil {
+			continue
+		}
+		topics := h.Names.Events()
+		h.claims.forget(func(p once.Place) time.Time {
+			if !slices.Contains(topics, p.Topic) {
+				return time.Now() // the topic did not exist at the start: this process publishes no event to it
+			}
+			return f.inSyncAt(consume.Partition{Topic: p.Topic, Number: int(p.Partition)})
+		})
+	}
+}
+
+// errClaimed is wrapped by the error for an event that another process has claimed and not
+// published in time.
+var errClaimed = fmt.Errorf("%w: another replica is publishing the event, and has not published it yet", kafka.ErrUnavailable)
+
+// claim claims the events to publish of an admission, and adds the claims to held. If
+// another process may be publishing one of the events, claim waits until that event is
+// known. It returns true if the events must be looked up again, and false if all are
+// claimed already.
+func (h *History) claim(ctx context.Context, a *Admission, held held) (again bool, err error) {
+	unclaimed, err := h.unclaimed(a, held)
+	if err != nil {
+		return false, err
+	}
+	if len(unclaimed) > 0 {
+		if err := h.appendClaims(ctx, unclaimed); err != nil {
+			return false, err
+		}
+		for _, c := range unclaimed {
+			held[c.ids[0]] = c
+		}
+		return true, nil
+	}
+	for _, e := range a.Events {
+		if held[e.ID].owns {
+			continue
+		}
+		h.metrics.claimsLost.Inc()
+		if err := h.awaitPublished(ctx, e); err != nil {
+			return false, err
+		}
+		delete(held, e.ID)
+		again = true
+	}
+	return again, nil
+}
+
+// unclaimed returns a new claim for each event to publish that held has no usable claim
+// of: the event's key may have changed since, or the time to send it may be over.
+func (h *History) unclaimed(a *Admission, held held) (all []*claimed, err error) {
+	now := kafka.Clock()
+	for _, e := range a.Events {
+		p, err := h.placeOf(e)
+		if err != nil {
+			return nil, err
+		}
+		if h.Available != nil {
+			if err := h.Available(p.Topic, []byte(e.Subject)); err != nil {
+				return nil, err
+			}
+		}
+		c := held[e.ID]
+		if c == nil || c.owns && (c.place != p || !h.claims.rules.MaySend(c.start, now)) {
+			all = append(all, &claimed{key: claimKey(e), ids: ownIDs(e), place: p})
+		}
+	}
+	return all, nil
+}
+
+// claimKey returns the key of an event's claims.
+func claimKey(e schemas.Event) string { return e.Data.Connector + "/" + e.Data.Endpoint }
+
+// placeOf returns where an event is to be written.
+func (h *History) placeOf(e schemas.Event) (once.Place, error) {
+	topic := h.Names.Event(e.Type)
+	if f := h.follower.Load(); f != nil {
+		if p, ok := f.partitionOf(topic, e.Subject); ok {
+			return once.Place{Topic: p.Topic, Partition: int32(p.Number)}, nil
+		}
+	}
+	return once.Place{}, fmt.Errorf("%w: topic %s is not read", errBehind, topic)
+}
+
+// maxClaims limits the events of a claim record, so that it is far smaller than Kafka's
+// limit. Only a webhook with more events has several records.
+const maxClaims = 1000
+
+// appendClaims appends claims and waits until they are read back and decided. It appends
+// none for an event that another process may be publishing: that claim does not own the
+// event.
+func (h *History) appendClaims(ctx context.Context, all []*claimed) error {
+	c := h.claims
+	began, start := time.Now(), kafka.Clock() // before the claims are appended
+	var own []*ownClaim
+	var records []kafka.Record
+	defer func() { c.forgetOwn(own) }()
+	for key, some := range c.begin(all, start) {
+		for part := range slices.Chunk(some, maxClaims) {
+			o := c.add(part)
+			own = append(own, o)
+			record, err := c.record(h.Names, key, o)
+			if err != nil {
+				return err
+			}
+			records = append(records, record)
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	if _, err := h.Publisher.Publish(ctx, records); err != nil {
+		return fmt.Errorf("claiming the event: %w", err)
+	}
+	for _, o := range own {
+		select {
+		case <-o.read:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the claim of the event is not read back in time: %w", kafka.ErrUnavailable, ctx.Err())
+		}
+		for _, e := range o.events {
+			if err := h.awaitInSync(ctx, e.check, began); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin sets the start of claims and returns those to append, by their key: without those
+// of events that another process may be publishing.
+func (c *claims) begin(all []*claimed, start time.Duration) map[string][]*claimed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	free := map[string][]*claimed{}
+	for _, e := range all {
+		e.start = start
+		if !c.rules.Blocked(c.readsOf(e.ids), start) {
+			free[e.key] = append(free[e.key], e)
+		}
+	}
+	return free
+}
+
+// add returns a new claim record of this process.
+func (c *claims) add(events []*claimed) *ownClaim {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.number++
+	o := &ownClaim{number: c.number, events: events, read: make(chan struct{})}
+	c.own[o.number] = o
+	return o
+}
+
+// forgetOwn forgets claim records for which no webhook waits any more.
+func (c *claims) forgetOwn(own []*ownClaim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range own {
+		delete(c.own, o.number)
+	}
+}
+
+// keepOwn adds the claims of an admission whose events may have been written to the claims
+// of other processes, because their outcome is just as unknown. The events may be sent
+// until NotAfter.
+func (c *claims) keepOwn(a *Admission) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := time.Now().Add(a.NotAfter - kafka.Clock())
+	for _, e := range a.Events {
+		read := once.Read{Claim: once.Claim{Process: c.process, Place: a.claims[e.ID].place}, At: a.NotAfter}
+		for _, id := range a.claims[e.ID].ids {
+			c.read[id] = append(c.read[id], foreign{read, at})
+		}
+	}
+}
+
+// awaitInSync waits until everything that was in the places' logs at a time is read.
+func (h *History) awaitInSync(ctx context.Context, places []once.Place, at time.Time) error {
+	for _, p := range places {
+		for {
+			f := h.follower.Load()
+			if f != nil && f.inSyncAt(consume.Partition{Topic: p.Topic, Number: int(p.Partition)}).After(at) {
+				break
+			}
+			select {
+			case <-time.After(retryInterval):
+			case <-ctx.Done():
+				return fmt.Errorf("%w: partition %s/%d, where another replica may have written the event", errBehind, p.Topic, p.Partition)
+			}
+		}
+	}
+	return nil
+}
+
+// awaitPublished waits until an event is known that another process may be publishing. It
+// returns [errClaimed] if ctx is done, or if the claims that were read before have expired.
+func (h *History) awaitPublished(ctx context.Context, e schemas.Event) error {
+	expired := time.NewTimer(h.claims.rules.Lifetime)
+	defer expired.Stop()
+	for {
+		h.mu.Lock()
+		_, published, err := h.find(e)
+		confirmed := h.confirmed
+		h.mu.Unlock()
+		if published || err != nil {
+			return err
+		}
+		select {
+		case <-confirmed:
+		case <-expired.C:
+			h.metrics.claimsExpired.Inc()
+			return errClaimed
+		case <-ctx.Done():
+			h.metrics.claimsUnresolved.Inc()
+			return fmt.Errorf("%w: %w", errClaimed, ctx.Err())
+		}
+	}
+}
