@@ -31,9 +31,9 @@ count:
 With --redeliver, a share of the webhooks is sent again after its 2xx: the
 answer must be 2xx with the receipt of the first, and nothing more is written.
 With several --url, one for each replica of the server, each request goes to a
-random one. With --twice, a share of the webhooks is sent to two replicas at the
-same moment. Both may write the event, with the same id: these duplicates are
-counted separately.
+random one. With --twice, a share of the webhooks is sent to two or more
+replicas at the same moment, or up to --apart later. Only one of them may write
+the event.
 
 Disturb the cluster during the test: restart brokers, move leaders, cut the
 network, kill replicas.
@@ -54,7 +54,7 @@ without a 2xx; 1 a count is not 0, or there is no report.`,
     --secret whsec_… --brokers kafka-1:9092 --count 100000
   tollbridge soak --url http://10.0.0.1:8080/webhooks/stripe \
     --url http://10.0.0.2:8080/webhooks/stripe --secret whsec_… \
-    --brokers kafka-1:9092 --redeliver 0.2 --twice 0.01`,
+    --brokers kafka-1:9092 --redeliver 0.2 --twice 0.1 --apart 500ms`,
 		RunE: func(c *cobra.Command, _ []string) error { return s.run(c) },
 	}
 	f := c.Flags()
@@ -72,7 +72,8 @@ without a 2xx; 1 a count is not 0, or there is no report.`,
 	f.DurationVar(&s.Patience, "patience", time.Minute, "how long to retry after the last new webhook")
 	f.Float64Var(&s.Redeliver, "redeliver", 0, "share of the webhooks to send again after their 2xx, 0 to 1")
 	f.DurationVar(&s.Within, "within", 10*time.Second, "redeliver at most this long after the 2xx")
-	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks to send to two replicas at the same moment, or twice to the only one, 0 to 1")
+	f.Float64Var(&s.Twice, "twice", 0, "share of the webhooks to send to two or more replicas, or twice to the only one, 0 to 1")
+	f.DurationVar(&s.Apart, "apart", 0, "longest time between the deliveries of one webhook to several replicas")
 	f.BoolVar(&s.json, "json", false, "print the report as one line of JSON")
 	return c
 }
@@ -89,8 +90,8 @@ func (s soakFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if s.Rate <= 0 || s.Count < 0 || s.For < 0 || s.Callers < 1 || s.Keys < 1 || s.Patience <= 0 || s.Within <= 0 {
-		return usage("--rate, --callers, --keys, --patience and --within must be positive, --count and --for not negative")
+	if s.Rate <= 0 || s.Count < 0 || s.For < 0 || s.Callers < 1 || s.Keys < 1 || s.Patience <= 0 || s.Within <= 0 || s.Apart < 0 {
+		return usage("--rate, --callers, --keys, --patience and --within must be positive, --count, --for and --apart not negative")
 	}
 	if s.Redeliver < 0 || s.Redeliver > 1 || s.Twice < 0 || s.Twice > 1 {
 		return usage("--redeliver and --twice: expected a share from 0 to 1, got %v and %v", s.Redeliver, s.Twice)
@@ -193,7 +194,7 @@ func table(c *cobra.Command, r soak.Report) error {
 		{"ORDER", r.Order, "written after a later event of the same payment"},
 		{"wrong receipts", r.WrongReceipts, "named another record than the event's"},
 		{"redelivered", r.Redelivered, fmt.Sprintf("after their 2xx; %d of them were not answered 2xx again", r.Unconfirmed)},
-		{"twice at once", r.Twice, fmt.Sprintf("to two replicas; %d of them are in Kafka twice", r.Twins)},
+		{"twice at once", r.Twice, fmt.Sprintf("to several replicas; %d of them are in Kafka more than once", r.Twins)},
 		{"given up", r.GivenUp, fmt.Sprintf("never answered 2xx; %d of them are in Kafka", r.UnackedWritten)},
 		{"refused", r.Refused, fmt.Sprintf("answers that were not 2xx; the slowest 503 took %v", r.Max503.Round(time.Millisecond))},
 		{"unanswered", r.Unanswered, "requests"},

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 )
 
@@ -21,6 +23,7 @@ const (
 	halfSent            // only the first half of a produce request is sent
 	slow                // every request and every reply is delayed
 	noID                // requests for a producer id are refused
+	noClaims            // fetches of claims get no reply; the connection is closed
 )
 
 // proxies forward requests between tollbridge and the brokers. They change only replies
@@ -89,6 +92,7 @@ func (p *proxies) serve(client net.Conn, address string) {
 // API keys.
 const (
 	produce        = 0
+	fetch          = 1
 	initProducerID = 22
 )
 
@@ -120,6 +124,10 @@ func (p *proxies) forward(client, broker net.Conn) error {
 	if chosen && m == halfSent {
 		p.affected.Add(1)
 		_, _ = broker.Write(request[:len(request)/2])
+		return net.ErrClosed
+	}
+	if m == noClaims && key == fetch && bytes.Contains(request, []byte(kafka.Names{}.Claims())) {
+		p.affected.Add(1)
 		return net.ErrClosed
 	}
 	if _, err := broker.Write(request); err != nil {

@@ -21,8 +21,8 @@ type Report struct {
 	WrongReceipts  int // answers with 2xx whose receipt is not that of the record
 	Redelivered    int // webhooks that were delivered again after their 2xx
 	Unconfirmed    int // of those, not answered with 2xx then
-	Twice          int // webhooks that two replicas got at once
-	Twins          int // of those, written by both
+	Twice          int // webhooks that several replicas got at once
+	Twins          int // of those, in Kafka more than once
 	GivenUp        int // webhooks that were never answered with 2xx
 	UnackedWritten int // of those, in Kafka: a processor would send them again
 	Others         int // records of other programs in the same topics
@@ -142,7 +142,6 @@ func judge(sent []webhook, found []record, alone bool) Report {
 func (r *Report) doubled(n int, w webhook, where []position) {
 	if w.twin && len(where) == 2 {
 		r.Twins++
-		return
 	}
 	r.Dup++
 	r.detail("DUP: webhook %d (%s) is at %v", n, w.story(), where)

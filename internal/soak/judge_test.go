@@ -87,11 +87,11 @@ func TestJudge(t *testing.T) {
 			(*sent)[4].twin = true
 			(*sent)[4].answered(position{"t", 0, 90})
 			*found = append(*found, record{4, "a", position{"t", 0, 90}})
-		}, want: Report{Twice: 1, Twins: 1}},
+		}, want: Report{Twice: 1, Twins: 1, Dup: 1}},
 		"triplets": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].twin = true
 			*found = append(*found, record{4, "a", position{"t", 0, 90}}, record{4, "a", position{"t", 0, 91}})
-		}, want: Report{Twice: 1, Twins: 1, Dup: 1}},
+		}, want: Report{Twice: 1, Twins: 1, Dup: 2}},
 		"a lost twin": {plant: func(sent *[]webhook, found *[]record) {
 			(*sent)[4].twin, *found = true, slices.Delete(*found, 4, 5)
 		}, want: Report{Twice: 1, Lost: 1}},

@@ -23,7 +23,7 @@ type webhook struct {
 	kind        int    // index in kinds
 	tries       []try
 	receipts    []position // of its answers with 2xx, in their order
-	twin        bool       // two replicas got it at once
+	twin        bool       // several replicas got it at once
 	unconfirmed bool       // delivered again, and not answered with 2xx since
 	excused     bool       // its topic was deleted after its 2xx
 }
@@ -172,22 +172,29 @@ func (r *Run) attempt(d delivery) {
 	}
 }
 
-// targets returns the replicas to which a delivery is sent now.
+// targets returns the replicas to which a delivery is sent now: one or, of a twin, any
+// number of them.
 func (r *Run) targets(d delivery) []int {
 	n := len(r.cfg.URLs)
-	one := rand.IntN(n)
 	if d.again || d.tries > 0 || rand.Float64() >= r.cfg.Twice {
-		return []int{one}
+		return []int{rand.IntN(n)}
 	}
-	return []int{one, (one + 1 + rand.IntN(max(n-1, 1))) % n}
+	if n == 1 {
+		return []int{0, 0}
+	}
+	return rand.Perm(n)[:2+rand.IntN(n-1)]
 }
 
-// deliver sends a body to replicas at the same time.
+// deliver sends a body to replicas: to the first at once, to the others up to
+// [Config.Apart] later.
 func (r *Run) deliver(body []byte, replicas []int) []try {
 	tries := make([]try, len(replicas))
 	var answers sync.WaitGroup
 	for i, replica := range replicas {
 		answers.Go(func() {
+			if i > 0 && r.cfg.Apart > 0 {
+				time.Sleep(rand.N(r.cfg.Apart))
+			}
 			t := try{at: time.Since(r.began), replica: replica}
 			r.inFlight.Add(1)
 			t.status, t.receipt = r.post(body, r.cfg.URLs[replica])

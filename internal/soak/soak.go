@@ -9,8 +9,8 @@
 //
 // Each delivery goes to a random replica. A share of the webhooks that were answered with
 // 2xx is delivered again some time later: the answer must have the receipt of the first
-// one, and nothing may be written. Another share is delivered to two replicas at once. If
-// both write it, that is counted apart, as twins.
+// one, and nothing may be written. Another share is delivered to several replicas at once
+// or shortly after each other: twins. Only one of the replicas may write those.
 //
 // The webhooks are Stripe's, in test mode, of several event types, so that they go to
 // several topics. The webhooks of one key are sent one after the other, each after the one
@@ -49,7 +49,8 @@ type Config struct {
 	Redeliver float64       // share of the webhooks that is delivered again after its 2xx
 	After     time.Duration // the least time between the 2xx and that delivery; 0 is 50 ms
 	Within    time.Duration // the longest random time in addition to After; 0 is 10 s
-	Twice     float64       // share of the webhooks that is delivered to two replicas at once, or twice to the only one
+	Twice     float64       // share of the webhooks that is delivered to two or more replicas, or twice to the only one
+	Apart     time.Duration // the longest random time between the first and the other deliveries of those; 0 is at once
 
 	Timeout  time.Duration // of one request; 0 is 10 s
 	Patience time.Duration // how long webhooks are sent again after the last new one; 0 is 1 min
