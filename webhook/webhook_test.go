@@ -1,7 +1,9 @@
 package webhook_test
 
 import (
+	"bytes"
 	"errors"
+	"net/http"
 	"os/exec"
 	"reflect"
 	"slices"
@@ -217,5 +219,22 @@ func TestImports(t *testing.T) {
 	}
 	if want := map[string]bool{"webhook": true, "verify": true, "fetch": true, "normalize": true, "schemas": true}; !reflect.DeepEqual(ours, want) {
 		t.Errorf("webhook imports our packages %v, want %v", ours, want)
+	}
+}
+
+// BenchmarkArchive measures making the record of an archived webhook of 2 KiB, and its id.
+func BenchmarkArchive(b *testing.B) {
+	a := webhook.Archived{
+		Connector: "stripe", Endpoint: "default", Method: http.MethodPost, Path: "/webhooks/stripe", Secret: "main",
+		Header:     http.Header{"Content-Type": {"application/json"}, "Stripe-Signature": {"t=1767225600,v1=" + strings.Repeat("0", 64)}},
+		Body:       bytes.Repeat([]byte("x"), 2<<10),
+		ReceivedAt: time.Date(2026, 1, 1, 0, 0, 0, 1e6, time.UTC), Outcome: normalize.OutcomeEvents,
+		EventIDs: []string{"cd01f084-1219-5017-8f58-b43519f68c77"}, Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := a.Record("order-43"); len(r.Headers) == 0 || a.ID() == "" {
+			b.Fatal(r)
+		}
 	}
 }
