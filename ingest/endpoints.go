@@ -18,6 +18,7 @@ type route struct {
 	endpoint *webhook.Endpoint
 	tally    *tally
 	secrets  []*secretUse
+	metrics  endpointMetrics
 }
 
 // routes are the endpoints of a server by connector/name. They never change: see
@@ -90,8 +91,7 @@ func (s *Server) SetEndpoints(all []webhook.Endpoint) ([]RemovedSecret, error) {
 // former route, which may be nil.
 func (s *Server) newRoute(e webhook.Endpoint, former *route) *route {
 	e.Fetcher = s.Fetcher
-	r := &route{endpoint: &e}
-	s.metrics.add(&e)
+	r := &route{endpoint: &e, metrics: s.metrics.add(&e)}
 	s.history.Load().CountEndpoint(e.Connector, e.NameOrDefault())
 	if former == nil {
 		r.tally = newTally(&e, s.Now())

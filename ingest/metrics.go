@@ -129,9 +129,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
+// endpointMetrics are the series of an endpoint that each of its webhooks changes, so
+// that they are not looked up for each.
+type endpointMetrics struct {
+	seconds        prometheus.Observer
+	stages         [len(stageNames)]prometheus.Observer // nil for stages that the endpoint does not have
+	last, lastDone prometheus.Gauge
+}
+
 // add creates the series of an endpoint at 0, so that the first webhook of a kind is an
 // increase: increase() of a series that begins at 1 is 0, and no alert would fire.
-func (m *metrics) add(e *webhook.Endpoint) {
+func (m *metrics) add(e *webhook.Endpoint) (own endpointMetrics) {
 	connector, endpoint, policy := e.Connector, e.NameOrDefault(), policies[e.Connector]
 	webhooks := m.webhooks.MustCurryWith(prometheus.Labels{"connector": connector, "endpoint": endpoint})
 	for _, o := range []normalize.Outcome{normalize.OutcomeEvents, normalize.OutcomeIgnored, normalize.OutcomeMalformed} {
@@ -143,12 +151,12 @@ func (m *metrics) add(e *webhook.Endpoint) {
 		webhooks.WithLabelValues("", reason, strconv.Itoa(status))
 	}
 	m.dead.WithLabelValues(connector, endpoint)
-	m.last.WithLabelValues(connector, endpoint)
-	m.lastDone.WithLabelValues(connector, endpoint)
-	m.seconds.WithLabelValues(connector)
+	own.last = m.last.WithLabelValues(connector, endpoint)
+	own.lastDone = m.lastDone.WithLabelValues(connector, endpoint)
+	own.seconds = m.seconds.WithLabelValues(connector)
 	for s, name := range stageNames {
 		if stage(s) != stageFetch || e.API != nil {
-			m.stages.WithLabelValues(connector, name)
+			own.stages[s] = m.stages.WithLabelValues(connector, name)
 		}
 	}
 	m.questions.WithLabelValues(connector, "", strconv.Itoa(http.StatusOK))
@@ -165,6 +173,7 @@ func (m *metrics) add(e *webhook.Endpoint) {
 			m.types.WithLabelValues(connector, endpoint, event, result)
 		}
 	}
+	return own
 }
 
 // countFetch counts a request to a processor's API.
@@ -227,15 +236,19 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 			d.countEventTypes()
 		}
 	}
-	if d.endpoint != nil {
-		now := float64(d.s.Now().UnixMilli()) / 1000
-		m.last.WithLabelValues(connector, endpoint).Set(now)
+	now := d.s.Now()
+	took := now.Sub(d.start).Seconds()
+	if d.route != nil {
+		seconds := float64(now.UnixMilli()) / 1000
+		d.route.metrics.last.Set(seconds)
 		if status < http.StatusMultipleChoices {
-			m.lastDone.WithLabelValues(connector, endpoint).Set(now)
+			d.route.metrics.lastDone.Set(seconds)
 		}
+		d.route.metrics.seconds.Observe(took)
+	} else {
+		m.seconds.WithLabelValues(connector).Observe(took)
 	}
 	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(connector).Observe(d.s.Now().Sub(d.start).Seconds())
 	m.bytes.Add(float64(d.bytes))
 }
 

@@ -28,11 +28,10 @@ type running struct {
 	start time.Time
 }
 
-// begin begins a stage of the delivery. The endpoint must be known.
+// begin begins a stage of the delivery. The route must be known.
 func (d *delivery) begin(s stage) running { return running{d, s, d.s.Now()} }
 
 // end records how long the stage took.
 func (r running) end() {
-	m := r.d.s.metrics
-	m.stages.WithLabelValues(r.d.endpoint.Connector, stageNames[r.stage]).Observe(r.d.s.Now().Sub(r.start).Seconds())
+	r.d.route.metrics.stages[r.stage].Observe(r.d.s.Now().Sub(r.start).Seconds())
 }
