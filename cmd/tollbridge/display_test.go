@@ -168,6 +168,8 @@ func TestHostile(t *testing.T) {
 		"dead retry":            {nil, {letter}},
 		"dead discard":          {{letter, "--note", hostile}, {"--connector", "stripe", "--note", hostile, "--apply"}},
 		"replay":                none,
+		"gaps":                  {{"--connector", "stripe"}, {"--connector", hostile}},
+		"endpoints check":       {nil, {"--connector", hostile}},
 		"rewind":                {{hostile, "--to", "earliest"}, {"nobody", "--to", "earliest", "--topics", hostile}},
 		"completion bash":       none,
 		"completion zsh":        none,

@@ -161,9 +161,9 @@ func (s kafkaSession) endpointOf(connector, name string) (webhook.Endpoint, erro
 	})
 	switch {
 	case len(all) == 0:
-		return webhook.Endpoint{}, usage("the configuration has no endpoint %s/%s", connector, cmp.Or(name, "*"))
+		return webhook.Endpoint{}, usage("the configuration has no endpoint of the connector %q with that name", connector)
 	case len(all) > 1:
-		return webhook.Endpoint{}, usage("--endpoint: %s has several endpoints: name one", connector)
+		return webhook.Endpoint{}, usage("--endpoint: %q has several endpoints: name one", connector)
 	}
 	return all[0], nil
 }

@@ -136,7 +136,7 @@ func Check(connector string, a Action) error {
 	l, ok := fetch.ListOf(connector)
 	switch {
 	case !ok:
-		return fmt.Errorf("%w: tollbridge reads no list of %s", ErrAction, connector)
+		return fmt.Errorf("%w: tollbridge reads no list of %q", ErrAction, connector)
 	case a == Publish && !l.Publish:
 		return fmt.Errorf("%w: %s lists no ids that its webhooks have, so that a webhook that comes later would be a second event; without --publish the gaps are reported", ErrAction, connector)
 	case a == Resend && !l.Resends():
