@@ -22,6 +22,15 @@ func topicsCommand() *cobra.Command {
 		topicsSubcommand(&cobra.Command{
 			Use:   "plan",
 			Short: "Show which topics are missing or differ from the configuration",
+			Long: `Show which topics are missing or differ from the configuration.
+
+With --output strimzi or terraform, print all topics as KafkaTopic resources, or
+as kafka_topic resources of the provider Mongey/kafka, for clusters where these
+create the topics; the command does not connect to Kafka then. Neither can say
+which brokers get a partition. 'topics apply' creates partitions with the same
+number on the same brokers, so that the records of a webhook go to few brokers.`,
+			Example: `  tollbridge topics plan --config tollbridge.yaml
+  tollbridge topics plan --config tollbridge.yaml --output strimzi > topics.yaml`,
 		}, kafka.Layout.Plan, "would be created"),
 		topicsSubcommand(&cobra.Command{
 			Use:   "apply",
@@ -38,6 +47,7 @@ Partitions with the same number are created on the same brokers in all topics,
 so that the records of one webhook go to few brokers: make kafka.partitions a
 multiple of the number of brokers.`,
 		}, kafka.Layout.Apply, "created"),
+		aclsCommand(),
 	)
 	return topics
 }
@@ -46,18 +56,28 @@ multiple of the number of brokers.`,
 // prints the findings. missing is the word for a topic that did not exist.
 func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
 	var asJSON, allTypes bool
+	var output, cluster string
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadKafkaConfig(c)
-		if err != nil {
-			return err
-		}
-		producer, err := cfg.producer()
 		if err != nil {
 			return err
 		}
 		layout := cfg.layout()
 		if allTypes {
 			layout.Types = nil
+		}
+		switch output {
+		case "":
+		case "strimzi":
+			return writeStrimziTopics(c.OutOrStdout(), layout, cluster)
+		case "terraform":
+			return writeTerraformTopics(c.OutOrStdout(), layout)
+		default:
+			return usage("--output: expected strimzi or terraform, got %q", output)
+		}
+		producer, err := cfg.producer()
+		if err != nil {
+			return err
 		}
 		findings, err := do(layout, c.Context(), producer.Kafka)
 		if err != nil {
@@ -68,6 +88,10 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 	configFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	c.Flags().BoolVar(&allTypes, "all-types", false, "the topics of all event types, not only of those that the configured endpoints can report")
+	if c.Name() == "plan" {
+		c.Flags().StringVar(&output, "output", "", "print the topics for strimzi or terraform instead")
+		c.Flags().StringVar(&cluster, "strimzi-cluster", "my-cluster", "name of Strimzi's Kafka resource, for its label")
+	}
 	return c
 }
 

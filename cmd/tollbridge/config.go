@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/segmentio/kafka-go/sasl"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -85,9 +86,21 @@ type tlsConfig struct {
 }
 
 type saslConfig struct {
-	Mechanism string       `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-	Username  string       `yaml:"username"`
-	Password  secretConfig `yaml:"password"`
+	Mechanism string       `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER
+	Username  string       `yaml:"username"`  // not of OAUTHBEARER
+	Password  secretConfig `yaml:"password"`  // not of OAUTHBEARER
+	OAuth     *oauthConfig `yaml:"oauth"`     // of OAUTHBEARER only
+}
+
+// oauthConfig is [kafka.OAuth].
+type oauthConfig struct {
+	TokenURL     string            `yaml:"token_url"`
+	ClientID     string            `yaml:"client_id"`
+	ClientSecret secretConfig      `yaml:"client_secret"`
+	Scopes       []string          `yaml:"scopes"`
+	Audience     string            `yaml:"audience"`
+	Extensions   map[string]string `yaml:"extensions"`
+	CA           string            `yaml:"ca"`
 }
 
 type endpointConfig struct {
@@ -539,17 +552,45 @@ func (c config) producer() (publish.Config, error) {
 			errs = append(errs, fmt.Errorf("kafka.tls: %w", err))
 		}
 	}
-	if a := k.SASL; a != nil {
-		password, err := a.Password.read()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("kafka.sasl.password: %w", err))
-		}
-		if a.Username == "" {
-			errs = append(errs, errors.New("kafka.sasl.username: it is empty"))
-		}
-		if to.Kafka.SASL, err = kafka.SASL(a.Mechanism, a.Username, password); err != nil {
+	if k.SASL != nil {
+		var err error
+		if to.Kafka.SASL, err = k.SASL.authentication(); err != nil {
 			errs = append(errs, fmt.Errorf("kafka.sasl: %w", err))
 		}
 	}
 	return to, errors.Join(errs...)
+}
+
+// authentication returns the SASL mechanism. It reads the password or the client's secret.
+func (a saslConfig) authentication() (sasl.Mechanism, error) {
+	noUser := a.Username == "" && a.Password == secretConfig{}
+	switch {
+	case a.Mechanism == "OAUTHBEARER" && (a.OAuth == nil || !noUser):
+		return nil, errors.New("OAUTHBEARER wants oauth: {token_url: …, client_id: …, client_secret: …}, and no username and password")
+	case a.Mechanism != "OAUTHBEARER" && a.OAuth != nil:
+		return nil, fmt.Errorf("oauth belongs to the mechanism OAUTHBEARER, got %q", a.Mechanism)
+	case a.Mechanism == "OAUTHBEARER":
+		secret, err := a.OAuth.ClientSecret.read()
+		if err != nil {
+			return nil, fmt.Errorf("oauth.client_secret: %w", err)
+		}
+		m, err := kafka.OAuthBearer(kafka.OAuth{
+			TokenURL: a.OAuth.TokenURL, ClientID: a.OAuth.ClientID, ClientSecret: secret, Scopes: a.OAuth.Scopes,
+			Audience: a.OAuth.Audience, Extensions: a.OAuth.Extensions, CA: a.OAuth.CA,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("oauth: %w", err)
+		}
+		return m, nil
+	}
+	var errs []error
+	if a.Username == "" {
+		errs = append(errs, errors.New("username: it is empty"))
+	}
+	password, err := a.Password.read()
+	if err != nil {
+		errs = append(errs, fmt.Errorf("password: %w", err))
+	}
+	m, err := kafka.SASL(a.Mechanism, a.Username, password)
+	return m, errors.Join(append(errs, err)...)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // configFile creates the secret files that the tests' configurations name, and returns the
@@ -143,5 +144,79 @@ func TestStructuredSettings(t *testing.T) {
 		if got[name] != want {
 			t.Errorf("%s: %s, want %s", name, got[name], want)
 		}
+	}
+}
+
+// TestSASLConfiguration: each mechanism wants its own keys, and the error names the one
+// that is missing or does not belong to it.
+func TestSASLConfiguration(t *testing.T) {
+	t.Setenv("A_SECRET", "secret-of-the-client")
+	oauth := `oauth: {token_url: "https://sso.example.com/token", client_id: a, client_secret: {env: A_SECRET}, scopes: [kafka]}`
+	for sasl, want := range map[string]string{
+		`{mechanism: OAUTHBEARER, ` + oauth + `}`:                     "",
+		`{mechanism: PLAIN, username: a, password: {env: A_SECRET}}`:  "",
+		`{mechanism: OAUTHBEARER}`:                                    "OAUTHBEARER wants oauth",
+		`{mechanism: OAUTHBEARER, username: a, ` + oauth + `}`:        "no username",
+		`{mechanism: PLAIN, ` + oauth + `}`:                           "oauth belongs to the mechanism OAUTHBEARER",
+		`{mechanism: PLAIN, password: {env: A_SECRET}}`:               "username: it is empty",
+		`{mechanism: PLAIN, username: a}`:                             "password: want exactly one of value, env and file",
+		`{mechanism: GSSAPI, username: a, password: {env: A_SECRET}}`: `got "GSSAPI"`,
+		`{mechanism: OAUTHBEARER, oauth: {token_url: "https://a.example.com", client_id: a, client_secret: {env: NOT_SET}}}`: "oauth.client_secret: the environment variable NOT_SET",
+		`{mechanism: OAUTHBEARER, oauth: {token_url: "http://a.example.com", client_id: a, client_secret: {env: A_SECRET}}}`: "expected https",
+	} {
+		file := filepath.Join(t.TempDir(), "tollbridge.yaml")
+		if err := os.WriteFile(file, []byte("kafka: {sasl: "+sasl+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := tollbridge(t, "", "config", "check", "--config", file)
+		if (got.code == 0) != (want == "") || !strings.Contains(got.err, want) || strings.Contains(got.err, "secret-of-the-client") {
+			t.Errorf("%s: exit %d, %s; want %q", sasl, got.code, got.err, want)
+		}
+	}
+}
+
+// TestProvision: the ACLs and the topics for other tools have every topic of the layout,
+// and a principal or a name that the tool cannot have is refused.
+func TestProvision(t *testing.T) {
+	topics := kafka.Names{Prefix: "shop."}.All()
+	for _, args := range []string{
+		"topics acls serve --principal User:a", "topics acls tools --principal User:a --output strimzi", "topics acls view --principal User:a --output terraform",
+		"topics plan --output strimzi", "topics plan --output terraform",
+	} {
+		got := tollbridge(t, "", append(strings.Fields(args), "--prefix", "shop.")...)
+		if got.code != 0 || got.err != "" {
+			t.Errorf("%s: exit %d: %s", args, got.code, got.err)
+		}
+		for _, topic := range topics {
+			if !strings.Contains(got.out, topic) {
+				t.Errorf("%s: the topic %s is missing", args, topic)
+			}
+		}
+	}
+	for args, want := range map[string]string{
+		"acls serve":                                                        "--principal: expected a principal of Kafka",
+		"acls serve --principal tollbridge":                                 "such as User:tollbridge",
+		"acls owner --principal User:a":                                     "expected serve, apply, view, tools or consumer",
+		"acls consumer --principal User:a":                                  "needs the name of its consumer group",
+		"acls serve --principal User:a --group g":                           "uses no consumer group",
+		"acls view --principal User:a --topics x":                           "only those of a consumer",
+		"acls consumer --principal User:a --group g --topics webhooks.dead": "neither an event type nor its topic",
+		"acls serve --principal User:a --output xml":                        "--output",
+		"acls serve --principal User:A_b --output strimzi":                  "Strimzi names its users",
+		"plan --output xml":                                                 "--output",
+		"plan --output strimzi --prefix _a":                                 "kafka.prefix",
+	} {
+		got := tollbridge(t, "", append([]string{"topics"}, strings.Fields(args)...)...)
+		if got.code != 2 || !strings.Contains(got.err, want) {
+			t.Errorf("topics %s: exit %d, %s; want 2 and %q", args, got.code, got.err, want)
+		}
+	}
+	got := tollbridge(t, "", "topics", "acls", "consumer", "--principal", "User:it's ${a}", "--group", "g", "--topics", "payment.captured")
+	if want := `--allow-principal 'User:it'\''s ${a}'`; !strings.Contains(got.out, want) || strings.Count(got.out, "--topic ") != 1 {
+		t.Errorf("got %s, want %s and one topic", got.out, want)
+	}
+	got = tollbridge(t, "", "topics", "acls", "consumer", "--principal", "User:CN=it", "--group", "g", "--output", "strimzi")
+	if !strings.Contains(got.out, "type: tls") || !strings.Contains(got.out, "name: it\n") {
+		t.Errorf("got %s, want a user with a client certificate", got.out)
 	}
 }

@@ -6,12 +6,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -107,9 +109,18 @@ func knownCommand(c *cobra.Command, args []string) error {
 	}
 	c.SuggestionsMinimumDistance = 2
 	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
-		return usage("unknown command %q; is it '%s %s'?", args[0], c.CommandPath(), like[0])
+		best := slices.MaxFunc(like, func(a, b string) int { return cmp.Compare(commonPrefix(a, args[0]), commonPrefix(b, args[0])) })
+		return usage("unknown command %q; is it '%s %s'?", args[0], c.CommandPath(), best)
 	}
 	return usage("unknown command %q; see '%s --help'", args[0], c.CommandPath())
+}
+
+// commonPrefix returns how many bytes a and b have in common at their beginning.
+func commonPrefix(a, b string) (n int) {
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // usageArgs turns errors about the arguments of a command, and of its subcommands,

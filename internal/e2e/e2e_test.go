@@ -48,6 +48,7 @@ type tollbridge struct {
 	brokers        []string
 	names          kafka.Names
 	more           []endpoint // beside those of start
+	sasl           any        // kafka.sasl of the configuration; nil: none
 	process        *exec.Cmd
 	log            *lockedBuffer
 }
@@ -62,20 +63,8 @@ type endpoint struct {
 // start builds the program, creates the topics and serves, also with more endpoints.
 func start(t *testing.T, more ...endpoint) *tollbridge {
 	t.Helper()
-	dir := t.TempDir()
-	b := &tollbridge{
-		binary:  filepath.Join(dir, "tollbridge"),
-		config:  filepath.Join(dir, "tollbridge.yaml"),
-		url:     "http://" + freeAddress(t),
-		admin:   "http://" + freeAddress(t),
-		brokers: kafkatest.Bootstrap(t),
-		names:   kafka.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
-		more:    more,
-		log:     &lockedBuffer{},
-	}
-	if out, err := exec.Command("go", "build", "-o", b.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	b := build(t, kafkatest.Bootstrap(t))
+	b.more = more
 	if err := os.WriteFile(b.config, b.yaml(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +79,25 @@ func start(t *testing.T, more ...endpoint) *tollbridge {
 		t.Fatal(err)
 	}
 	b.serve(t)
+	return b
+}
+
+// build builds the program, for topics and listeners of its own.
+func build(t *testing.T, brokers []string) *tollbridge {
+	t.Helper()
+	dir := t.TempDir()
+	b := &tollbridge{
+		binary:  filepath.Join(dir, "tollbridge"),
+		config:  filepath.Join(dir, "tollbridge.yaml"),
+		url:     "http://" + freeAddress(t),
+		admin:   "http://" + freeAddress(t),
+		brokers: brokers,
+		names:   kafka.Names{Prefix: fmt.Sprintf("e2e%d.", time.Now().UnixNano())},
+		log:     &lockedBuffer{},
+	}
+	if out, err := exec.Command("go", "build", "-o", b.binary, "../../cmd/tollbridge").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 	return b
 }
 
@@ -115,9 +123,13 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 		}
 		endpoints = append(endpoints, configured)
 	}
+	cluster := map[string]any{"brokers": b.brokers, "prefix": b.names.Prefix, "partitions": partitions, "replication": 1}
+	if b.sasl != nil {
+		cluster["sasl"] = b.sasl
+	}
 	file, err := json.Marshal(map[string]any{
 		"listen": strings.TrimPrefix(b.url, "http://"), "admin": strings.TrimPrefix(b.admin, "http://"),
-		"kafka":     map[string]any{"brokers": b.brokers, "prefix": b.names.Prefix, "partitions": partitions, "replication": 1},
+		"kafka":     cluster,
 		"endpoints": endpoints, "public_url": b.url, "state": filepath.Join(filepath.Dir(b.config), "state"),
 	})
 	if err != nil {

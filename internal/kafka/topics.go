@@ -92,8 +92,8 @@ func (l Layout) minInSync() int {
 	return max(1, l.Replication-1)
 }
 
-// configs returns the settings of a topic that differ from the brokers' defaults.
-func (l Layout) configs(topic string) map[string]string {
+// Settings returns the settings of a topic that differ from the brokers' defaults.
+func (l Layout) Settings(topic string) map[string]string {
 	c := map[string]string{"min.insync.replicas": strconv.Itoa(l.minInSync())}
 	if topic == l.Received() || topic == l.Dead() {
 		c["max.message.bytes"] = strconv.Itoa(ArchiveMaxMessageBytes)
@@ -269,7 +269,7 @@ func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus 
 	if f.Drift != "" {
 		return f
 	}
-	want := l.configs(t.Name)
+	want := l.Settings(t.Name)
 	for _, c := range []struct{ name, harm string }{
 		{"cleanup.policy", "references would be forgotten"},
 		{"retention.ms", "records that Kafka has deleted can neither be replayed nor recognised as duplicates"},
@@ -433,7 +433,7 @@ func (l Layout) createWith(ctx context.Context, client *kafkago.Client, places [
 		if places != nil {
 			t.NumPartitions, t.ReplicationFactor, t.ReplicaAssignments = -1, -1, places
 		}
-		for name, value := range l.configs(topic) {
+		for name, value := range l.Settings(topic) {
 			t.ConfigEntries = append(t.ConfigEntries, kafkago.ConfigEntry{ConfigName: name, ConfigValue: value})
 		}
 		r.Topics = append(r.Topics, t)
@@ -499,7 +499,7 @@ func firstError(r *kafkago.ListOffsetsResponse, err error) error {
 // alteration returns the request that sets a topic's settings.
 func (l Layout) alteration(topic string) kafkago.IncrementalAlterConfigsRequestResource {
 	r := kafkago.IncrementalAlterConfigsRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic}
-	for name, value := range l.configs(topic) {
+	for name, value := range l.Settings(topic) {
 		r.Configs = append(r.Configs, kafkago.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafkago.ConfigOperationSet})
 	}
 	return r

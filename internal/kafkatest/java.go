@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -131,6 +132,9 @@ func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
 		s["listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,CONTROLLER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(controller[i]), loopback(behind[i]))
 		s["advertised.listeners"] = fmt.Sprintf("CLIENT://%s,PEER://%s,VIA://%s", loopback(client[i]), loopback(peer[i]), loopback(front[i]))
 		c.listen(s, o.Listeners)
+		if o.Authorizer {
+			s["authorizer.class.name"], s["super.users"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "User:ANONYMOUS"
+		}
 		s["log.dirs"] = filepath.ToSlash(filepath.Join(home, "data"))
 		run := func(args ...string) []string { return args }
 		if i == 0 && c.disk == nil {
@@ -140,7 +144,7 @@ func configure(c *Cluster, dir, jars string, o Options) ([]*process, error) {
 		}
 		properties := filepath.Join(home, "server.properties")
 		processes[i] = &process{
-			args:   run("java", "-Xmx512m", "-cp", filepath.Join(jars, "*"), "kafka.Kafka", properties),
+			args:   run(slices.Concat([]string{"java", "-Xmx512m"}, o.JavaOptions, []string{"-cp", filepath.Join(jars, "*"), "kafka.Kafka", properties})...),
 			output: filepath.Join(home, "broker.log"),
 		}
 		formats.Go(func() { errs[i] = format(properties, jars, s, o.Users, run) })

@@ -56,12 +56,21 @@ type Options struct {
 	// Users are passwords by user name, for SCRAM-SHA-256 and SCRAM-SHA-512. Only the
 	// java way supports them.
 	Users map[string]string
+	// Authorizer makes the brokers refuse what no ACL permits. The addresses of Bootstrap
+	// permit everything: there, nobody is authenticated, and ANONYMOUS is a super user.
+	// Only the java way supports it.
+	Authorizer bool
+	// JavaOptions are options of the brokers' java, such as -Dname=value. Only the java way
+	// supports them.
+	JavaOptions []string
 
 	only string // tries only this way, for this package's tests
 }
 
 // java reports whether the options need the java way.
-func (o Options) java() bool { return o.Faults || o.Disk || len(o.Listeners) > 0 || len(o.Users) > 0 }
+func (o Options) java() bool {
+	return o.Faults || o.Disk || len(o.Listeners) > 0 || len(o.Users) > 0 || o.Authorizer || len(o.JavaOptions) > 0
+}
 
 // Listener is an additional listener of every broker, such as one with TLS.
 type Listener struct {
