@@ -55,8 +55,9 @@ func TestACLs(t *testing.T) {
 	g.admin, hangUp = kafka.Config{Brokers: cluster.Bootstrap()}.Client()
 	defer hangUp()
 
-	// The order matters: apply creates the topics of all, and serve fills them.
-	for _, role := range []kafka.Role{kafka.RoleApply, kafka.RoleServe, kafka.RoleView, kafka.RoleTools, kafka.RoleConsumer} {
+	// The order matters: apply creates the topics of all, serve fills them, and the consumer
+	// makes Kafka create its topic of offsets, which takes a while.
+	for _, role := range []kafka.Role{kafka.RoleApply, kafka.RoleServe, kafka.RoleConsumer, kafka.RoleView, kafka.RoleTools} {
 		t.Run(string(role), func(t *testing.T) {
 			work := map[kafka.Role]func(*testing.T, context.Context) error{
 				kafka.RoleApply: g.apply, kafka.RoleServe: g.serveAndDeliver, kafka.RoleView: g.view, kafka.RoleTools: g.tools, kafka.RoleConsumer: g.consume,
