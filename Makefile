@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick compose build clean
+.PHONY: help kubernetes packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -17,7 +17,7 @@ build: ## bin/tollbridge
 	$(GO) build -o bin/tollbridge ./cmd/tollbridge
 
 test: FUZZ = 20000x
-test: lint race mutations libraries rivals alerts fuzz ## all checks, with a real Kafka where one can be had
+test: lint race mutations libraries rivals alerts fuzz packaging ## all checks, with a real Kafka where one can be had
 	@echo; cat $(REPORT)
 
 check: test ## the same
@@ -66,6 +66,12 @@ docs: ## write docs/connectors.md and docs/metrics.md anew
 
 faults: ## every fault, against a real Kafka: half an hour
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 60m
+
+kubernetes: ## write deploy/kubernetes/tollbridge.yaml and the chart's alerts anew
+	cd deploy && $(GO) test -count=1 . -args -update
+
+packaging: ## the chart, the manifests and the systemd unit
+	cd deploy && $(GO) vet ./... && $(GO) test ./...
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)

@@ -322,6 +322,14 @@ func checkHostPort(name, address string, least uint64) error {
 	return nil
 }
 
+// checkPrefix returns an error if no topic's name can begin with the prefix.
+func (k kafkaConfig) checkPrefix() error {
+	if strings.Trim(k.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+		return fmt.Errorf("kafka.prefix: %q has characters that a topic's name cannot have", k.Prefix)
+	}
+	return nil
+}
+
 // checkKafka returns all errors of the Kafka part of the configuration that can be
 // found without a network.
 func (c config) checkKafka() error {
@@ -333,9 +341,7 @@ func (c config) checkKafka() error {
 	for _, b := range c.Kafka.Brokers {
 		errs = append(errs, checkHostPort("kafka.brokers", b, 1))
 	}
-	if strings.Trim(c.Kafka.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
-		wrong("kafka.prefix: %q has characters that a topic's name cannot have", c.Kafka.Prefix)
-	}
+	errs = append(errs, c.Kafka.checkPrefix())
 	if c.Kafka.Partitions < 0 || c.Kafka.Replication < 1 || c.Kafka.MinInSync < 0 || c.Kafka.MinInSync > c.Kafka.Replication {
 		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 0, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}

@@ -171,6 +171,8 @@ func TestHostile(t *testing.T) {
 		"gaps":                  {{"--connector", "stripe"}, {"--connector", hostile}},
 		"endpoints check":       {nil, {"--connector", hostile}},
 		"rewind":                {{hostile, "--to", "earliest"}, {"nobody", "--to", "earliest", "--topics", hostile}},
+		"topics acls":           {{"serve", "--principal", "User:a"}, {"serve", "--principal", hostile}, {hostile, "--principal", "User:a"}, {"view", "--principal", "User:a", "--group", hostile}, {"view", "--principal", "User:a", "--prefix", hostile}},
+		"man":                   {{t.TempDir()}},
 		"completion bash":       none,
 		"completion zsh":        none,
 		"completion fish":       none,

@@ -94,7 +94,7 @@ variable overrides the configuration file.`,
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(), healthcheckCommand(),
 		tailCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
-		deadCommand(), replayCommand(), rewindCommand(), gapsCommand(), endpointsCommand(),
+		deadCommand(), replayCommand(), rewindCommand(), gapsCommand(), endpointsCommand(), manCommand(),
 	)
 	for _, c := range root.Commands() {
 		usageArgs(c)

@@ -62,6 +62,9 @@ operation IdempotentWrite on the cluster, for serve and tools.`,
 			if err != nil {
 				return err
 			}
+			if err := cfg.Kafka.checkPrefix(); err != nil {
+				return usageError{err}
+			}
 			kind, name, ok := strings.Cut(g.principal, ":")
 			if !ok || kind == "" || name == "" || strings.ContainsFunc(g.principal, notPrintable) {
 				return usage("--principal: expected a principal of Kafka, such as User:tollbridge, got %q", g.principal)

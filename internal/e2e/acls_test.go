@@ -77,7 +77,9 @@ func TestACLs(t *testing.T) {
 					t.Errorf("%s works also without %s: the list of its ACLs is not minimal", role, less.what)
 				}
 				cancel()
-				if err != nil && !strings.Contains(strings.ToLower(err.Error()), "authoriz") && !errors.Is(err, context.DeadlineExceeded) {
+				// To a principal that may not describe a topic, Kafka lists the topics without it.
+				why := strings.ToLower(fmt.Sprint(err))
+				if err != nil && !strings.Contains(why, "authoriz") && !strings.Contains(why, "unknown topic") && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("without %s: %v; want an error about the authorization, or none in time", less.what, err)
 				}
 			}

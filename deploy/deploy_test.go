@@ -1,0 +1,416 @@
+// Package deploy_test checks the chart, the plain manifests and the systemd unit: it renders
+// the chart with Helm's own library, and decodes each resource strictly into the types of
+// Kubernetes' own client, as an API server with strict field validation does. It is a module of its own, so that tollbridge does not depend on these.
+package deploy_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write kubernetes/tollbridge.yaml anew")
+
+// kubernetes is the oldest version that the chart supports.
+const kubernetes = "1.30"
+
+// minimal are the values that every installation must set.
+const minimal = `
+config:
+  public_url: https://pay.example.com
+  kafka: {brokers: ["kafka-0.kafka:9092", "kafka-1.kafka:9092", "kafka-2.kafka:9092"], partitions: 12, replication: 3}
+  endpoints:
+    - connector: stripe
+      secrets: {main: {file: /run/secrets/tollbridge/stripe}}
+`
+
+// render returns the chart's resources by file and position.
+func render(t *testing.T, release, values string) (map[string]map[string]any, error) {
+	t.Helper()
+	chart, err := loader.Load("helm/tollbridge")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v map[string]any
+	if err := yaml.Unmarshal([]byte(values), &v); err != nil {
+		t.Fatal(err)
+	}
+	capabilities := common.DefaultCapabilities.Copy()
+	capabilities.KubeVersion = common.KubeVersion{Version: "v" + kubernetes + ".0", Major: "1", Minor: "30"}
+	all, err := util.ToRenderValues(chart, v, common.ReleaseOptions{Name: release, Namespace: "payments", IsInstall: true}, capabilities)
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Engine{Strict: true}.Render(chart, all)
+	if err != nil {
+		return nil, err
+	}
+	resources := map[string]map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Ext(name) != ".yaml" {
+			continue
+		}
+		for i, text := range documents(files[name]) {
+			var r map[string]any
+			if err := yaml.UnmarshalStrict([]byte(text), &r); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, text)
+			}
+			resources[path.Base(name)+"#"+strconv.Itoa(i)] = r
+		}
+	}
+	return resources, nil
+}
+
+// documents splits a YAML file, and leaves out documents with only comments.
+func documents(file string) (all []string) {
+	for _, text := range regexp.MustCompile(`(?m)^---$`).Split(file, -1) {
+		if strings.TrimSpace(regexp.MustCompile(`(?m)^\s*#.*$`).ReplaceAllString(text, "")) != "" {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// everything are values that switch all resources on.
+const everything = minimal + `
+applyTopics: true
+secret: {existing: payments-secrets}
+externalSecret:
+  enabled: true
+  store: {kind: ClusterSecretStore, name: vault}
+  data: [{key: stripe, remote: payments/stripe, property: webhook_secret}]
+image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
+imagePullSecrets: [{name: registry}]
+state: {size: 20Gi, storageClass: fast, minFree: 1073741824}
+service: {type: LoadBalancer, port: 443, annotations: {a: b}}
+ingress: {enabled: true, className: nginx, host: pay.example.com, annotations: {a: b}, tlsSecret: pay-tls}
+networkPolicy: {webhooksFrom: [{ipBlock: {cidr: 203.0.113.0/24}}], kafkaTo: [{podSelector: {matchLabels: {app: kafka}}}]}
+serviceMonitor: {enabled: true, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
+nodeSelector: {kubernetes.io/arch: amd64}
+tolerations: [{key: payments, operator: Exists}]
+affinity: {nodeAffinity: {}}
+podAnnotations: {a: b}
+podLabels: {team: payments}
+priorityClassName: high
+extraEnv: [{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://collector:4318"}]
+`
+
+// TestChart renders the chart with few values and with all of them. Each resource is valid
+// for Kubernetes or, where it is a custom resource, for the Go types of its operator.
+func TestChart(t *testing.T) {
+	check := schemas(t)
+	for name, values := range map[string]string{"minimal": minimal, "everything": everything, "one replica": minimal + "replicas: 1\n"} {
+		t.Run(name, func(t *testing.T) {
+			resources, err := render(t, "payments", values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds := map[string]bool{}
+			for file, r := range resources {
+				kinds[fmt.Sprint(r["kind"])] = true
+				if err := check(r); err != nil {
+					t.Errorf("%s: %v", file, err)
+				}
+			}
+			want := []string{"ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Service", "StatefulSet"}
+			switch name {
+			case "everything":
+				want = []string{"ConfigMap", "ExternalSecret", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "PrometheusRule", "Service", "ServiceMonitor", "StatefulSet"}
+			case "one replica": // a budget would block every drain
+				want = []string{"ConfigMap", "NetworkPolicy", "Service", "StatefulSet"}
+			}
+			if got := slices.Sorted(maps.Keys(kinds)); !slices.Equal(got, want) {
+				t.Errorf("kinds %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// schemas returns a function that decodes a resource: an unknown kind, an unknown or repeated
+// field and a value of a wrong type are errors.
+func schemas(t *testing.T) func(map[string]any) error {
+	t.Helper()
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	return func(r map[string]any) error {
+		text, err := yaml.Marshal(r)
+		if err != nil {
+			return err
+		}
+		switch r["kind"] {
+		case "ServiceMonitor":
+			return yaml.UnmarshalStrict(text, new(monitoring.ServiceMonitor))
+		case "PrometheusRule":
+			return yaml.UnmarshalStrict(text, new(monitoring.PrometheusRule))
+		case "ExternalSecret":
+			return yaml.UnmarshalStrict(text, new(externalSecret))
+		}
+		_, _, err = decoder.Decode(text, nil, nil)
+		return err
+	}
+}
+
+// externalSecret has the fields of an ExternalSecret that the chart uses.
+// https://external-secrets.io/latest/api/externalsecret/
+type externalSecret struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Metadata   map[string]any `json:"metadata"`
+	Spec       struct {
+		RefreshInterval string                      `json:"refreshInterval"`
+		SecretStoreRef  struct{ Kind, Name string } `json:"secretStoreRef"`
+		Target          struct{ Name string }       `json:"target"`
+		Data            []struct {
+			SecretKey string                         `json:"secretKey"`
+			RemoteRef struct{ Key, Property string } `json:"remoteRef"`
+		} `json:"data"`
+	} `json:"spec"`
+}
+
+// TestValidatorRefuses: the check finds a field that does not exist and a value of a wrong
+// type.
+func TestValidatorRefuses(t *testing.T) {
+	check := schemas(t)
+	for name, change := range map[string]func(spec map[string]any){
+		"unknown field": func(s map[string]any) { s["replica"] = 2 },
+		"wrong type":    func(s map[string]any) { s["replicas"] = "two" },
+	} {
+		resources, err := render(t, "payments", minimal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := resources["statefulset.yaml#0"]
+		change(r["spec"].(map[string]any))
+		if check(r) == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestValues: values that cannot work are refused with an error that names them.
+func TestValues(t *testing.T) {
+	for values, want := range map[string]string{
+		"":                                       "brokers",
+		minimal + "replicas: 0\n":                "replicas",
+		strings.ReplaceAll(minimal, ":9092", ""): "brokers",
+		minimal + "externalSecret: {enabled: true}\n":                                   "name",
+		minimal + "ingress: {enabled: true}\n":                                          "ingress.host",
+		minimal + "networkPolicy: {metricsFrom: []}\n":                                  "metricsFrom",
+		strings.Replace(minimal, "config:\n", "config:\n  listen: 127.0.0.1:8080\n", 1): "not",
+	} {
+		if _, err := render(t, "payments", values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngot %v, want an error that names %q", values, err, want)
+		}
+	}
+}
+
+// TestLint runs Helm's own checks.
+func TestLint(t *testing.T) {
+	var v map[string]any
+	if err := yaml.Unmarshal([]byte(everything), &v); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range lint.RunAll("helm/tollbridge", v, "payments").Messages {
+		if m.Severity >= support.WarningSev {
+			t.Error(m)
+		}
+	}
+}
+
+// TestSecurity: the containers run without any privilege.
+func TestSecurity(t *testing.T) {
+	resources, err := render(t, "payments", everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := at(t, resources["statefulset.yaml#0"], "spec", "template", "spec").(map[string]any)
+	if at(t, pod, "securityContext", "runAsNonRoot") != true || pod["automountServiceAccountToken"] != false {
+		t.Error("the pod may run as root, or has a token of the cluster")
+	}
+	containers := slices.Concat(pod["containers"].([]any), pod["initContainers"].([]any))
+	if len(containers) != 2 {
+		t.Fatalf("%d containers, want 2", len(containers))
+	}
+	for _, c := range containers {
+		s := at(t, c, "securityContext").(map[string]any)
+		if s["allowPrivilegeEscalation"] != false || s["readOnlyRootFilesystem"] != true || fmt.Sprint(at(t, s, "capabilities", "drop")) != "[ALL]" {
+			t.Errorf("%v", s)
+		}
+	}
+}
+
+func at(t *testing.T, v any, keys ...string) any {
+	t.Helper()
+	for _, k := range keys {
+		v = v.(map[string]any)[k]
+	}
+	if v == nil {
+		t.Fatalf("no %s", strings.Join(keys, "."))
+	}
+	return v
+}
+
+// TestConfiguration: tollbridge itself accepts the configuration that the chart makes.
+func TestConfiguration(t *testing.T) {
+	resources, err := render(t, "payments", minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "stripe")
+	if err := os.WriteFile(secret, []byte("whsec_chart_test"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := at(t, resources["configmap.yaml#0"], "data").(map[string]any)["tollbridge.yaml"].(string)
+	text = strings.ReplaceAll(text, "/run/secrets/tollbridge/stripe", secret)
+	file := filepath.Join(dir, "tollbridge.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "tollbridge")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/tollbridge")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command(binary, "config", "check", "--config", file).CombinedOutput(); err != nil || !strings.Contains(string(out), "/webhooks/stripe") {
+		t.Errorf("config check: %v: %s\n%s", err, out, text)
+	}
+}
+
+// TestManifests: kubernetes/tollbridge.yaml is what the chart makes of kubernetes/values.yaml.
+func TestManifests(t *testing.T) {
+	values, err := os.ReadFile("kubernetes/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resources, err := render(t, "tollbridge", string(values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	b.WriteString("# Made from the chart in ../helm/tollbridge and values.yaml by `make kubernetes`.\n")
+	check := schemas(t)
+	for _, name := range slices.Sorted(maps.Keys(resources)) {
+		r := resources[name]
+		if err := check(r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		text, err := yaml.Marshal(withoutHelm(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "---\n%s", text)
+	}
+	if *update {
+		if err := os.WriteFile("kubernetes/tollbridge.yaml", b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile("kubernetes/tollbridge.yaml"); err != nil || !bytes.Equal(got, b.Bytes()) {
+		t.Errorf("kubernetes/tollbridge.yaml is not what the chart makes (%v): run `make kubernetes`", err)
+	}
+}
+
+// TestRules: the chart has the alerts of prometheus/rules.yml. A chart cannot read files
+// outside of its folder.
+func TestRules(t *testing.T) {
+	want, err := os.ReadFile("prometheus/rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "helm/tollbridge/files/rules.yml"
+	if *update {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is not prometheus/rules.yml (%v): run `make kubernetes`", file, err)
+	}
+	resources, err := render(t, "payments", everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules, chart struct {
+		Groups []struct{ Rules []map[string]any }
+	}
+	if err := yaml.Unmarshal(want, &rules); err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(resources["prometheusrule.yaml#0"]["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &chart); err != nil {
+		t.Fatal(err)
+	}
+	if len(rules.Groups) == 0 || fmt.Sprint(chart) != fmt.Sprint(rules) {
+		t.Errorf("the chart's alerts are not those of prometheus/rules.yml")
+	}
+}
+
+// withoutHelm removes the labels that say that Helm manages a resource.
+func withoutHelm(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		delete(v, "helm.sh/chart")
+		delete(v, "app.kubernetes.io/managed-by")
+		for _, inner := range v {
+			withoutHelm(inner)
+		}
+	case []any:
+		for _, inner := range v {
+			withoutHelm(inner)
+		}
+	}
+	return v
+}
+
+// TestUnit: systemd accepts the unit, and finds it well protected.
+func TestUnit(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("no systemd-analyze")
+	}
+	text, err := os.ReadFile("systemd/tollbridge.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(t.TempDir(), "tollbridge.service")
+	program, err := exec.LookPath("true") // the program is not installed here
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(unit, bytes.ReplaceAll(text, []byte("/usr/bin/tollbridge"), []byte(program)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput(); err != nil || bytes.Contains(out, []byte("tollbridge.service:")) {
+		t.Errorf("systemd-analyze verify: %v: %s", err, out)
+	}
+	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=15", unit).CombinedOutput()
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v: %s", err, out)
+	}
+	t.Log(string(out[max(0, len(out)-120):]))
+}
