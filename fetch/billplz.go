@@ -2,11 +2,7 @@ package fetch
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
-	"time"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // billplz fetches the bill of a callback for the merchant's reference. The callback of a
@@ -16,16 +12,14 @@ import (
 //
 // https://www.billplz.com/api#get-a-bill
 var billplz = Connector{
-	Docs:  "https://www.billplz.com/api#get-a-bill",
-	Lost:  "events of bills do not have the merchant's reference",
-	Must:  true,
-	Keys:  "the secret key of the account: Settings; Billplz has no read-only ones",
-	Hosts: map[Environment]string{Live: "www.billplz.com", Sandbox: "www.billplz-sandbox.com"},
-	plan:  billplzPlan,
-	authorize: func(r *http.Request, _ API, key Key, _ time.Time) error {
-		return basicUser(r, key)
-	},
-	check: billplzCheck,
+	Docs:      "https://www.billplz.com/api#get-a-bill",
+	Lost:      "events of bills do not have the merchant's reference",
+	Must:      true,
+	Keys:      "the secret key of the account: Settings; Billplz has no read-only ones",
+	Hosts:     map[Environment]string{Live: "www.billplz.com", Sandbox: "www.billplz-sandbox.com"},
+	plan:      billplzPlan,
+	authorize: basicUser,
+	check:     checkIDAt("id"),
 }
 
 func billplzPlan(w Webhook, _ API) ([]Request, error) {
@@ -38,12 +32,4 @@ func billplzPlan(w Webhook, _ API) ([]Request, error) {
 		return nil, nil
 	}
 	return []Request{{Name: "bill/" + id, Path: "/api/v3/bills/" + segment(id)}}, nil
-}
-
-func billplzCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("id"))
 }

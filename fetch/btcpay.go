@@ -1,11 +1,7 @@
 package fetch
 
 import (
-	"net/http"
 	"strings"
-	"time"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // btcpay fetches the invoice of an event. Each merchant has a server of its own, which can
@@ -20,8 +16,8 @@ var btcpay = Connector{
 	Keys:      "an API key of the store with btcpay.store.canviewinvoices alone: Account, API keys",
 	HostHint:  "btcpay.example.com, the host of the BTCPay Server",
 	plan:      btcpayPlan,
-	authorize: btcpayAuthorize,
-	check:     btcpayCheck,
+	authorize: authorization("token "),
+	check:     checkIDAnd("storeId", "storeId"),
 }
 
 func btcpayPlan(w Webhook, _ API) ([]Request, error) {
@@ -36,23 +32,4 @@ func btcpayPlan(w Webhook, _ API) ([]Request, error) {
 		return nil, nil
 	}
 	return []Request{{Name: "invoice/" + invoice, Path: "/api/v1/stores/" + segment(store) + "/invoices/" + segment(invoice)}}, nil
-}
-
-func btcpayAuthorize(r *http.Request, _ API, key Key, _ time.Time) error {
-	r.Header.Set("Authorization", "token "+key.Value)
-	return nil
-}
-
-func btcpayCheck(w Webhook, _ API, f schemas.Fetched) error {
-	var e, d object
-	if err := decode(w.Payload, &e); err != nil {
-		return err
-	}
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	if err := checkID(f, d.text("id")); err != nil {
-		return err
-	}
-	return checkSame("storeId", d.text("storeId"), e.text("storeId"))
 }

@@ -1,10 +1,5 @@
 package fetch
 
-import (
-	"net/http"
-	"time"
-)
-
 // lithic is asked only for its list of events and its event subscriptions: webhooks have
 // everything. Lithic allows 30 requests a second for one resource.
 //
@@ -14,11 +9,5 @@ var lithic = Connector{
 	Keys:      "the program's API key",
 	Hosts:     map[Environment]string{Live: "api.lithic.com", Sandbox: "sandbox.lithic.com"},
 	Rate:      15,
-	authorize: lithicAuthorize,
-}
-
-// lithicAuthorize sends the key itself.
-func lithicAuthorize(r *http.Request, _ API, key Key, _ time.Time) error {
-	r.Header.Set("Authorization", key.Value)
-	return nil
+	authorize: authorization(""),
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 	"unicode"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -22,15 +21,13 @@ import (
 // https://docs.midtrans.com/reference/get-transaction-status
 // https://docs.midtrans.com/docs/get-status-api-requests
 var midtrans = Connector{
-	Docs:  "https://docs.midtrans.com/reference/get-transaction-status",
-	Lost:  "the transaction_status and the amounts of refunds are not proved",
-	Keys:  "the server key; Midtrans has no read-only ones",
-	Hosts: map[Environment]string{Live: "api.midtrans.com", Sandbox: "api.sandbox.midtrans.com"},
-	plan:  midtransPlan,
-	authorize: func(r *http.Request, _ API, key Key, _ time.Time) error {
-		return basicUser(r, key)
-	},
-	check: midtransCheck,
+	Docs:      "https://docs.midtrans.com/reference/get-transaction-status",
+	Lost:      "the transaction_status and the amounts of refunds are not proved",
+	Keys:      "the server key; Midtrans has no read-only ones",
+	Hosts:     map[Environment]string{Live: "api.midtrans.com", Sandbox: "api.sandbox.midtrans.com"},
+	plan:      midtransPlan,
+	authorize: basicUser,
+	check:     midtransCheck,
 	unknown: func(status int, body []byte) bool {
 		var d object
 		return status == http.StatusOK && decode(body, &d) == nil && d.text("status_code") == "404"

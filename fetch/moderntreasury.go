@@ -1,10 +1,5 @@
 package fetch
 
-import (
-	"net/http"
-	"time"
-)
-
 // modernTreasury is asked only for its list of events and its webhook endpoints. Modern
 // Treasury publishes no rate limit. A sandbox has keys of its own on the same host.
 //
@@ -14,11 +9,5 @@ var modernTreasury = Connector{
 	Keys:      "a read-only API key",
 	ClientID:  "the organization id",
 	Hosts:     map[Environment]string{Live: "app.moderntreasury.com", Sandbox: "app.moderntreasury.com"},
-	authorize: modernTreasuryAuthorize,
-}
-
-// modernTreasuryAuthorize sends the organization id and the key.
-func modernTreasuryAuthorize(r *http.Request, a API, key Key, _ time.Time) error {
-	r.SetBasicAuth(a.ClientID, key.Value)
-	return nil
+	authorize: basicPair,
 }

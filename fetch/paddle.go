@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // paddle fetches the transaction of an adjustment, which is a refund or a chargeback, for
@@ -22,7 +20,7 @@ var paddle = Connector{
 	Hosts: map[Environment]string{Live: "api.paddle.com", Sandbox: "sandbox-api.paddle.com"},
 	Rate:  240. / 60 / 2,
 	plan:  paddlePlan,
-	check: paddleCheck,
+	check: checkIDAt("data.id"),
 }
 
 var paddleTransactionID = regexp.MustCompile(`^txn_[a-z0-9]{1,64}$`)
@@ -37,12 +35,4 @@ func paddlePlan(w Webhook, _ API) ([]Request, error) {
 		return nil, nil
 	}
 	return []Request{{Name: "transaction/" + id, Path: "/transactions/" + segment(id), Header: http.Header{"Paddle-Version": {"1"}}}}, nil
-}
-
-func paddleCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("data.id"))
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -26,7 +25,7 @@ var portone = Connector{
 	Hosts:     map[Environment]string{Live: "api.portone.io", Sandbox: "api.portone.io"},
 	plan:      portonePlan,
 	then:      portoneThen,
-	authorize: portoneAuthorize,
+	authorize: authorization("PortOne "),
 	check:     portoneCheck,
 }
 
@@ -74,11 +73,6 @@ func portoneThen(w Webhook, _ API, answers []schemas.Fetched) ([]Request, error)
 		return nil, nil
 	}
 	return portoneRequest(data, "transactions", "/transactions"), nil
-}
-
-func portoneAuthorize(r *http.Request, _ API, key Key, _ time.Time) error {
-	r.Header.Set("Authorization", "PortOne "+key.Value)
-	return nil
 }
 
 func portoneCheck(w Webhook, _ API, f schemas.Fetched) error {

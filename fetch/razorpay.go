@@ -4,9 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // razorpay fetches the order of a payment for its receipt, if the webhook has neither the
@@ -20,18 +17,15 @@ import (
 //
 // https://razorpay.com/docs/api/orders/fetch-with-id/
 var razorpay = Connector{
-	Docs:     "https://razorpay.com/docs/api/orders/fetch-with-id/",
-	Lost:     "payments of orders whose merchant's id is only the order's receipt do not have it, except in order.paid",
-	Keys:     "the key secret of an API key; Razorpay has no read-only ones",
-	ClientID: "the key id, rzp_live_… or rzp_test_…",
-	Hosts:    map[Environment]string{Live: "api.razorpay.com", Sandbox: "api.razorpay.com"},
-	plan:     razorpayPlan,
-	authorize: func(r *http.Request, a API, key Key, _ time.Time) error {
-		r.SetBasicAuth(a.ClientID, key.Value)
-		return nil
-	},
-	check:   razorpayCheck,
-	unknown: razorpayUnknown,
+	Docs:      "https://razorpay.com/docs/api/orders/fetch-with-id/",
+	Lost:      "payments of orders whose merchant's id is only the order's receipt do not have it, except in order.paid",
+	Keys:      "the key secret of an API key; Razorpay has no read-only ones",
+	ClientID:  "the key id, rzp_live_… or rzp_test_…",
+	Hosts:     map[Environment]string{Live: "api.razorpay.com", Sandbox: "api.razorpay.com"},
+	plan:      razorpayPlan,
+	authorize: basicPair,
+	check:     checkIDAt("id"),
+	unknown:   razorpayUnknown,
 }
 
 var razorpayOrderID = regexp.MustCompile(`^order_[A-Za-z0-9]{1,64}$`)
@@ -60,12 +54,4 @@ func razorpayUnknown(status int, body []byte) bool {
 		return false
 	}
 	return strings.Contains(d.text("error.description"), "does not exist")
-}
-
-func razorpayCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("id"))
 }

@@ -2,9 +2,6 @@ package fetch
 
 import (
 	"net/http"
-	"time"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // recurly fetches the transaction or the invoice of an event. A sandbox is a site of its
@@ -24,10 +21,8 @@ var recurly = Connector{
 	OtherHosts: []string{"v3.eu.recurly.com"},
 	Rate:       400. / 60 / 2,
 	plan:       recurlyPlan,
-	authorize: func(r *http.Request, _ API, key Key, _ time.Time) error {
-		return basicUser(r, key)
-	},
-	check: recurlyCheck,
+	authorize:  basicUser,
+	check:      checkIDAt("id"),
 }
 
 // recurlyAccept selects the version of the API: Recurly refuses requests without it.
@@ -63,12 +58,4 @@ func recurlyPlan(w Webhook, _ API) ([]Request, error) {
 
 func recurlyRequest(name, path string) Request {
 	return Request{Name: name, Path: path, Header: http.Header{"Accept": {recurlyAccept}}}
-}
-
-func recurlyCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("id"))
 }

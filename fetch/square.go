@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // square fetches the payment of a refund or a dispute for the merchant's reference. The
@@ -21,7 +19,7 @@ var square = Connector{
 	Keys:  "an access token with PAYMENTS_READ alone",
 	Hosts: map[Environment]string{Live: "connect.squareup.com", Sandbox: "connect.squareupsandbox.com"},
 	plan:  squarePlan,
-	check: squareCheck,
+	check: checkIDAt("payment.id"),
 }
 
 // squareVersion is the version of the API.
@@ -45,12 +43,4 @@ func squarePlan(w Webhook, _ API) ([]Request, error) {
 		return nil, nil
 	}
 	return []Request{{Name: "payment/" + id, Path: "/v2/payments/" + segment(id), Header: http.Header{"Square-Version": {squareVersion}}}}, nil
-}
-
-func squareCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("payment.id"))
 }

@@ -30,7 +30,7 @@ var stripe = Connector{
 	Rate:  20,
 	plan:  stripePlan,
 	then:  stripeThen,
-	check: stripeCheck,
+	check: checkIDAnd("livemode", "livemode"),
 }
 
 // stripeVersion is the version of the API. It decides which fields an object has, and
@@ -148,18 +148,4 @@ func stripeRequest(e object, name, path string) Request {
 		h.Set("Stripe-Context", context)
 	}
 	return Request{Name: name, Path: path, Header: h, Query: url.Values{}}
-}
-
-func stripeCheck(w Webhook, _ API, f schemas.Fetched) error {
-	var e, d object
-	if err := decode(w.Payload, &e); err != nil {
-		return err
-	}
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	if err := checkID(f, d.text("id")); err != nil {
-		return err
-	}
-	return checkSame("livemode", d.text("livemode"), e.text("livemode"))
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -98,9 +99,54 @@ func checkID(f schemas.Fetched, got string) error {
 	return nil
 }
 
-// basicUser sends the key as the user of Basic authentication, with
-// no password.
-func basicUser(r *http.Request, key Key) error {
+// checkIDAt returns a [Connector.check] of the id at a path of the answer.
+func checkIDAt(path string) func(Webhook, API, schemas.Fetched) error {
+	return func(_ Webhook, _ API, f schemas.Fetched) error {
+		var d object
+		if err := decode(f.Body, &d); err != nil {
+			return err
+		}
+		return checkID(f, d.text(path))
+	}
+}
+
+// checkIDAnd returns a [Connector.check] of the answer's id and of one more field, which
+// must be the same as the field asked of the webhook.
+func checkIDAnd(field, asked string) func(Webhook, API, schemas.Fetched) error {
+	return func(w Webhook, _ API, f schemas.Fetched) error {
+		var e, d object
+		if err := decode(w.Payload, &e); err != nil {
+			return err
+		}
+		if err := decode(f.Body, &d); err != nil {
+			return err
+		}
+		if err := checkID(f, d.text("id")); err != nil {
+			return err
+		}
+		return checkSame(field, d.text(field), e.text(asked))
+	}
+}
+
+// basicUser is a [Connector.authorize]: it sends the key as the user of Basic
+// authentication, with no password.
+func basicUser(r *http.Request, _ API, key Key, _ time.Time) error {
 	r.SetBasicAuth(key.Value, "")
 	return nil
+}
+
+// basicPair is a [Connector.authorize]: it sends the client id as the user of Basic
+// authentication, and the key as the password.
+func basicPair(r *http.Request, a API, key Key, _ time.Time) error {
+	r.SetBasicAuth(a.ClientID, key.Value)
+	return nil
+}
+
+// authorization returns a [Connector.authorize] that sends the key in the header
+// Authorization, after a scheme such as "token ".
+func authorization(scheme string) func(*http.Request, API, Key, time.Time) error {
+	return func(r *http.Request, _ API, key Key, _ time.Time) error {
+		r.Header.Set("Authorization", scheme+key.Value)
+		return nil
+	}
 }

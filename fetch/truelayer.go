@@ -2,8 +2,6 @@ package fetch
 
 import (
 	"strings"
-
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // truelayer fetches the payment, refund or payout of an event, with an access token that
@@ -25,7 +23,7 @@ var truelayer = Connector{
 	Hosts:    map[Environment]string{Live: "api.truelayer.com", Sandbox: "api.truelayer-sandbox.com"},
 	plan:     truelayerPlan,
 	token:    truelayerToken,
-	check:    truelayerCheck,
+	check:    checkIDAt("id"),
 }
 
 func truelayerToken(a API, key Key) Token {
@@ -51,12 +49,4 @@ func truelayerPlan(w Webhook, _ API) ([]Request, error) {
 		return []Request{{Name: "payout/" + payout, Path: "/v3/payouts/" + segment(payout)}}, nil
 	}
 	return nil, nil
-}
-
-func truelayerCheck(_ Webhook, _ API, f schemas.Fetched) error {
-	var d object
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	return checkID(f, d.text("id"))
 }

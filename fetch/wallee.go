@@ -36,7 +36,7 @@ var wallee = Connector{
 	plan:      walleePlan,
 	then:      walleeThen,
 	authorize: walleeAuthorize,
-	check:     walleeCheck,
+	check:     checkIDAnd("linkedSpaceId", "spaceId"),
 }
 
 func walleePlan(w Webhook, _ API) ([]Request, error) {
@@ -100,18 +100,4 @@ func walleeAuthorize(r *http.Request, a API, key Key, now time.Time) error {
 	mac.Write([]byte(signed))
 	r.Header.Set("Authorization", "Bearer "+signed+"."+encoding.EncodeToString(mac.Sum(nil)))
 	return nil
-}
-
-func walleeCheck(w Webhook, _ API, f schemas.Fetched) error {
-	var e, d object
-	if err := decode(w.Payload, &e); err != nil {
-		return err
-	}
-	if err := decode(f.Body, &d); err != nil {
-		return err
-	}
-	if err := checkID(f, d.text("id")); err != nil {
-		return err
-	}
-	return checkSame("linkedSpaceId", d.text("linkedSpaceId"), e.text("spaceId"))
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -19,16 +18,14 @@ import (
 // https://docs.xendit.co/apidocs/get-payment
 // https://docs.xendit.co/apidocs/rate-limits
 var xendit = Connector{
-	Docs:  "https://docs.xendit.co/apidocs/get-payment",
-	Lost:  "the amount, status and reference of payments and invoices are not proved",
-	Keys:  "a secret API key with Money-in: Read alone",
-	Hosts: map[Environment]string{Live: "api.xendit.co", Sandbox: "api.xendit.co"},
-	Rate:  600. / 60 / 2,
-	plan:  xenditPlan,
-	authorize: func(r *http.Request, _ API, key Key, _ time.Time) error {
-		return basicUser(r, key)
-	},
-	check: xenditCheck,
+	Docs:      "https://docs.xendit.co/apidocs/get-payment",
+	Lost:      "the amount, status and reference of payments and invoices are not proved",
+	Keys:      "a secret API key with Money-in: Read alone",
+	Hosts:     map[Environment]string{Live: "api.xendit.co", Sandbox: "api.xendit.co"},
+	Rate:      600. / 60 / 2,
+	plan:      xenditPlan,
+	authorize: basicUser,
+	check:     xenditCheck,
 }
 
 var (
