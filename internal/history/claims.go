@@ -184,21 +184,6 @@ func (c *claims) forget(inSync func(once.Place) time.Time) {
 	}
 }
 
-// followClaims reads the claims until ctx is done. It starts again after an error.
-func (h *History) followClaims(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := h.readClaims(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		h.recordError(err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
-}
-
 // errClaimsSkipped is the error after which the claims are read again.
 var errClaimsSkipped = errors.New("the topic of claims no longer has the next claim to read")
 
@@ -345,7 +330,7 @@ func (h *History) placeOf(e schemas.Event) (once.Place, error) {
 			return once.Place{Topic: p.Topic, Partition: int32(p.Number)}, nil
 		}
 	}
-	return once.Place{}, fmt.Errorf("%w: topic %s is not read", errBehind, topic)
+	return once.Place{}, fmt.Errorf("%w: consumer lag: topic %s was not read yet", errBehind, topic)
 }
 
 // maxClaims limits the events of a claim record, so that it is far smaller than Kafka's
@@ -382,7 +367,7 @@ func (h *History) appendClaims(ctx context.Context, all []*claimed) error {
 		select {
 		case <-o.read:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: the claim of the event is not read back in time: %w", kafka.ErrUnavailable, ctx.Err())
+			return fmt.Errorf("%w: the claim of the event did not come back from Kafka in time: %w", kafka.ErrUnavailable, ctx.Err())
 		}
 		for _, e := range o.events {
 			if err := h.awaitInSync(ctx, e.check, began); err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// follow copies the topics into the store until ctx is done. It starts again one
-// second after an error.
-func (h *History) follow(ctx context.Context) {
+// keepReading calls read, which reads topics until ctx is done or an error. It calls read
+// again one second after an error.
+func (h *History) keepReading(ctx context.Context, read func(context.Context) error) {
 	for ctx.Err() == nil {
-		err := h.runFollower(ctx)
+		err := read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -50,7 +50,8 @@ type follower struct {
 	unapplied  []localWrite   // local writes that are no longer in memory and not yet in the store
 }
 
-// runFollower reads on from the store's positions until ctx is done or an error.
+// runFollower copies the topics into the store. It reads on from the store's positions
+// until ctx is done or an error.
 func (h *History) runFollower(ctx context.Context) error {
 	f := &follower{partitions: map[string]int{}, started: time.Now()}
 	ranges, bounds, err := h.ranges(ctx)

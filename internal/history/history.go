@@ -125,7 +125,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h.metrics = newMetrics(c.Metrics, h)
 	h.running.Go(func() { h.run(ctx) })
 	h.running.Go(func() { h.watchDisk(ctx) })
-	h.running.Go(func() { h.followClaims(ctx) })
+	h.running.Go(func() { h.keepReading(ctx, h.readClaims) })
 	h.running.Go(func() { h.forgetClaims(ctx) })
 	return h, nil
 }
@@ -159,7 +159,7 @@ func (h *History) maintain(ctx context.Context, db *store) {
 			h.Log.Warn().Err(err).Msg("Bloom filter unavailable; lookups read the store")
 		}
 	})
-	tasks.Go(func() { h.follow(ctx) })
+	tasks.Go(func() { h.keepReading(ctx, h.runFollower) })
 	tasks.Go(func() { h.publishCorrections(ctx) })
 	tasks.Go(func() { h.forgetOldEvents(ctx) })
 	tasks.Go(func() { h.watchDisputes(ctx, db) })
