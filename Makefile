@@ -5,10 +5,10 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help kubernetes packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick compose build clean
+.PHONY: help kubernetes packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick bench-replicas compose build clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 run: ## try it: everything in one process, Kafka included
 	$(GO) run ./cmd/tollbridge dev
@@ -37,6 +37,7 @@ race: ## the tests, with the race detector
 mutations: ## changed webhooks, the worst bodies, all orders of claims: without the race detector, with which these tests do little
 	$(GO) test -count=1 ./internal/mutation ./internal/worst ./internal/once
 	$(GO) test -count=1 ./verify -run '^TestSplits$$'
+	$(GO) test -count=1 ./normalize -run '^TestTypes$$'
 
 libraries: ## the verification of webhooks against that of the processors' and the standards' own libraries
 	cd internal/differential && $(GO) vet ./... && $(GO) test ./...
@@ -78,6 +79,9 @@ bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repe
 
 bench-quick: ## what a webhook costs, in three ratios: two minutes; BEFORE=FILE also compares with another build of tollbridge
 	cd bench && $(GO) test -run '^TestQuick$$' -count=1 -timeout 10m -v . -args -quick $(if $(BEFORE),-before $(abspath $(BEFORE)))
+
+bench-replicas: ## what replicas cost on three brokers, under load, idle and at the start: a quarter of an hour; BEFORE=FILE as above
+	cd bench && $(GO) test -run '^TestReplicas$$' -count=1 -timeout 30m -v . -args -replicas $(if $(BEFORE),-before $(abspath $(BEFORE)))
 
 compose: ## docker-compose.yml up, a webhook in, its event out, down
 	.ci/compose

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollbridge/tollbridge/internal/race"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -271,6 +272,9 @@ func TestTellersNamed(t *testing.T) {
 // list, because there are no topics for them. Each text of a sample that is a word in the
 // connector's source, such as a status, is replaced by each other such word.
 func TestTypes(t *testing.T) {
+	if race.Enabled {
+		t.Skip("nothing here is concurrent, and it takes minutes: make mutations runs it")
+	}
 	literal, quoted := regexp.MustCompile(`"[A-Za-z0-9_.:-]{2,60}"`), regexp.MustCompile(`"[^"\\]*"`)
 	words := map[string][]string{} // by connector, in quotes
 	sources, err := filepath.Glob("*.go")

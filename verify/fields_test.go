@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tollbridge/tollbridge/internal/race"
 )
 
 // TestSplits attacks each genuine request whose fields are signed as one joined text. It uses
@@ -28,7 +30,7 @@ import (
 // test tries only the fields as they are; `make mutations` tries all.
 func TestSplits(t *testing.T) {
 	additions := []string{"", "1", "2001", "A"}
-	if raceDetector {
+	if race.Enabled {
 		additions = additions[:1]
 	}
 	tried, seen := map[string]int{}, map[string]bool{}
@@ -53,9 +55,6 @@ func TestSplits(t *testing.T) {
 		}
 	}
 }
-
-// raceDetector reports whether the tests run with the race detector.
-var raceDetector bool
 
 // signedAs returns the fields, the message and the secret of a genuine request.
 func signedAs(j joinedScheme, v vector) (form, message, string, bool) {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tollbridge/tollbridge/internal/race"
 )
 
 // encodedKeys has an RSA key in every encoding that the package parses.
@@ -95,7 +97,7 @@ func TestLongRSAKeys(t *testing.T) {
 			}
 		}
 		limit := time.Second
-		if raceDetector { // it slows the parsing of large numbers down several times
+		if race.Enabled { // it slows the parsing of large numbers down several times
 			limit = 10 * time.Second
 		}
 		if took := time.Since(start); took > limit {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/tollbridge/tollbridge/internal/race"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/normalize/samples"
@@ -373,7 +374,7 @@ func learns(a, b []schemas.Event) bool {
 // leaves allows the difference. With -short or the race detector, each leaf is only
 // changed and dropped.
 func TestMutations(t *testing.T) {
-	thorough := !raceDetector && !testing.Short()
+	thorough := !race.Enabled && !testing.Short()
 	for _, connector := range verify.Connectors() {
 		t.Run(connector, func(t *testing.T) {
 			t.Parallel()

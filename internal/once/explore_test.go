@@ -6,10 +6,9 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
-)
 
-// raceDetector is whether the tests run with the race detector.
-var raceDetector bool
+	"github.com/tollbridge/tollbridge/internal/race"
+)
 
 // origin is how a state was reached first.
 type origin struct {
@@ -240,7 +239,7 @@ func TestOnce(t *testing.T) {
 		{"two events", times, two.with(func(l *limits) { l.events, l.total = 2, 3 }), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.long && (raceDetector || testing.Short()) {
+			if c.long && (race.Enabled || testing.Short()) {
 				t.Skip("a long search: make test does it without the race detector")
 			}
 			m := &model{rules: c.rules, limits: c.limits}

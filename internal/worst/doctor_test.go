@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/doctor"
+	"github.com/tollbridge/tollbridge/internal/race"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
@@ -27,7 +28,7 @@ var diagnosed = map[bool][]string{
 // TestWorstDiagnoses: the diagnosis of a large body takes a bounded time even if no
 // change explains it, and says that it stopped before it had tried every change.
 func TestWorstDiagnoses(t *testing.T) {
-	if raceDetector {
+	if race.Enabled {
 		t.Skip("the race detector slows some code down twentyfold, and nothing here is concurrent")
 	}
 	byTime := map[string]time.Duration{}

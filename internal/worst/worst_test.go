@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/race"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
@@ -270,7 +271,7 @@ func (s subject) requests(of shape) (all []verify.Request) {
 // TestWorstBodies: no body of 1 MiB makes verification and normalisation work
 // for longer than the limit, whether its signature is right or not.
 func TestWorstBodies(t *testing.T) {
-	if raceDetector {
+	if race.Enabled {
 		t.Skip("the race detector slows some code down twentyfold, and nothing here is concurrent")
 	}
 	byTime := map[string]time.Duration{}

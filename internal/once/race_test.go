@@ -1,5 +1,0 @@
-//go:build race
-
-package once_test
-
-func init() { raceDetector = true }
