@@ -249,9 +249,9 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 	}
 	for i, cell := range c.cells() {
 		l := load{
-			URL: c.url(p), Secret: secret, Run: fmt.Sprintf("%d%02d", b.visits, i),
+			URLs: []string{c.url(p)}, Secret: secret, Run: fmt.Sprintf("%d%02d", b.visits, i),
 			Connections: cell.Connections, Size: cell.Size, Warm: *lasting / 5, For: *lasting * 4 / 5,
-			Process: running.cmd.Process.Pid, Brokers: at.processes, Mallocs: c.mallocs(p),
+			Processes: []int{running.cmd.Process.Pid}, Brokers: at.processes, Mallocs: []string{c.mallocs(p)},
 		}
 		m, err := l.start(ctx)
 		if err != nil {

@@ -25,14 +25,15 @@ import (
 // load configures the load generator, which is a process of its own. Each connection
 // has one request in flight: it sends the next when the answer arrives.
 type load struct {
-	URL, Secret string
+	URLs        []string // the replicas of the contestant; the connections are spread over them
+	Secret      string
 	Run         string // makes the ids of the webhooks unique to a run
 	Connections int
 	Size        int // bytes of a body
 	Warm, For   time.Duration
-	Process     int    // the contestant's process id
-	Brokers     []int  // the brokers' process ids
-	Mallocs     string // where the contestant reports its number of allocations
+	Processes   []int    // the process ids of the replicas
+	Brokers     []int    // the brokers' process ids
+	Mallocs     []string // where the replicas report their numbers of allocations
 }
 
 // measured is the result of a load. The figures leave out the warm-up; CPU, BrokerCPU
@@ -40,7 +41,7 @@ type load struct {
 type measured struct {
 	Rate      float64 // webhooks answered 2xx per second
 	P50, P99  float64 // milliseconds from the request to its answer
-	CPU       float64 // microseconds of the contestant's process
+	CPU       float64 // microseconds of the contestant's processes
 	BrokerCPU float64 // microseconds of the brokers' processes
 	Mallocs   float64
 	Acked     int // answered 2xx, including the warm-up
@@ -69,9 +70,7 @@ func generate(in io.Reader, out io.Writer) error {
 }
 
 func (l load) run() (measured, error) {
-	address := strings.TrimPrefix(l.URL, "http://")
-	host, _, _ := strings.Cut(address, "/")
-	client := &fasthttp.HostClient{Addr: host, MaxConns: l.Connections, ReadTimeout: 10 * time.Second, RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
+	client := &fasthttp.Client{MaxConnsPerHost: l.Connections, ReadTimeout: 10 * time.Second, RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false }}
 	var counts, over atomic.Bool
 	all := make([]answers, l.Connections)
 	var running sync.WaitGroup
@@ -93,13 +92,13 @@ func (l load) run() (measured, error) {
 }
 
 // connection sends webhooks until the time is over.
-func (l load) connection(client *fasthttp.HostClient, number int, counts, over *atomic.Bool) (a answers) {
-	w := newWriter(fmt.Sprintf("%s%04d", l.Run, number), l.Size)
+func (l load) connection(client *fasthttp.Client, number int, counts, over *atomic.Bool) (a answers) {
+	w, url := newWriter(fmt.Sprintf("%s%04d", l.Run, number), l.Size), l.URLs[number%len(l.URLs)]
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	for !over.Load() {
-		signed, err := sign.Request("stripe", w.next(), l.Secret, nil, l.URL, time.Now())
+		signed, err := sign.Request("stripe", w.next(), l.Secret, nil, url, time.Now())
 		if err == nil {
-			request.SetRequestURI(l.URL)
+			request.SetRequestURI(url)
 			request.Header.SetMethod(http.MethodPost)
 			for name := range signed.Header {
 				request.Header.Set(name, signed.Header.Get(name))
@@ -127,21 +126,25 @@ func (l load) connection(client *fasthttp.HostClient, number int, counts, over *
 
 // spent is what the processes had used at one time.
 type spent struct {
-	at               time.Time
-	process, brokers time.Duration
-	mallocs          float64
+	at                 time.Time
+	processes, brokers time.Duration
+	mallocs            float64
 }
 
 // spent reads the counters in the same order before and after the load, so that the
 // cost of reading them is the same.
 func (l load) spent() (s spent, err error) {
-	if s.mallocs, err = mallocs(l.Mallocs); err != nil {
-		return s, err
+	for _, address := range l.Mallocs {
+		n, err := mallocs(address)
+		if err != nil {
+			return s, err
+		}
+		s.mallocs += n
 	}
 	if s.brokers, err = cpu(l.Brokers...); err != nil {
 		return s, err
 	}
-	s.process, err = cpu(l.Process)
+	s.processes, err = cpu(l.Processes...)
 	s.at = time.Now()
 	return s, err
 }
@@ -160,6 +163,16 @@ func cpu(pids ...int) (used time.Duration, err error) {
 		used += time.Duration(stat.CPUTime() * float64(time.Second))
 	}
 	return used, nil
+}
+
+// memory returns how many bytes of memory a process has now, and had at most.
+func memory(pid int) (now, most uint64, err error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, 0, err
+	}
+	s, err := p.NewStatus()
+	return s.VmRSS, s.VmHWM, err
 }
 
 // mallocsForm matches the number of allocations in the formats of expvar and
@@ -199,7 +212,7 @@ func sum(all []answers, before, after spent) measured {
 	milliseconds := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	m.Rate = n / after.at.Sub(before.at).Seconds()
 	m.P50, m.P99 = milliseconds(took[len(took)/2]), milliseconds(took[len(took)*99/100])
-	m.CPU = float64((after.process - before.process).Microseconds()) / n
+	m.CPU = float64((after.processes - before.processes).Microseconds()) / n
 	m.BrokerCPU = float64((after.brokers - before.brokers).Microseconds()) / n
 	m.Mallocs = (after.mallocs - before.mallocs) / n
 	return m

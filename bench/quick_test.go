@@ -37,14 +37,7 @@ func TestQuick(t *testing.T) {
 	}
 	names := []string{"tollbridge", base, "franz-go-equal"}
 	if *before != "" {
-		binary, err := filepath.Abs(*before)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(binary, filepath.Join(b.bin, "before")); err != nil {
-			t.Fatal(err)
-		}
-		contestants = append(contestants, contestant{name: "before", says: *before, ours: true, path: "/webhooks/stripe", command: tollbridge("before")})
+		contestants = append(contestants, b.contestantBefore(t))
 		names = append(names, "before")
 	}
 	*only, cells, sparse, *lasting = strings.Join(names, ","), []cell{middle}, []cell{middle}, 4*time.Second
@@ -69,6 +62,18 @@ func TestQuick(t *testing.T) {
 	for _, name := range names {
 		t.Logf("%4.0f objects a webhook, %3.0f us of CPU, %5.0f webhooks a second: %s", b.median(name, objects), b.median(name, cpuOf), b.median(name, rate), name)
 	}
+}
+
+// contestantBefore returns the build of -before.
+func (b *bench) contestantBefore(t *testing.T) contestant {
+	binary, err := filepath.Abs(*before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, filepath.Join(b.bin, "before")); err != nil {
+		t.Fatal(err)
+	}
+	return contestant{name: "before", says: *before, ours: true, path: "/webhooks/stripe", command: tollbridge("before")}
 }
 
 // ratio returns the median, over the rounds, of a figure of one contestant in times of
