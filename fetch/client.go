@@ -312,7 +312,11 @@ func (c *Client) accessToken(spec Connector, a API, key Key, s *keyState) (strin
 		config := clientcredentials.Config{
 			ClientID: t.ClientID, ClientSecret: t.ClientSecret, Scopes: t.Scopes, TokenURL: "https://" + host + t.Path, AuthStyle: style,
 		}
-		s.token = config.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, c.client()))
+		if t.Read == nil {
+			s.token = config.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, c.client()))
+		} else {
+			s.token = oauth2.ReuseTokenSource(nil, login{c, config.TokenURL, t})
+		}
 	}
 	source := s.token
 	s.mu.Unlock()
@@ -332,6 +336,41 @@ func (c *Client) accessToken(spec Connector, a API, key Key, s *keyState) (strin
 		}
 	}
 	return "", fmt.Errorf("%s: %w: no access token", host, ErrUnavailable)
+}
+
+// login gets access tokens from a token endpoint that is not one of OAuth 2.0: see
+// [Token.Read].
+type login struct {
+	c   *Client
+	url string
+	t   Token
+}
+
+// Token implements [oauth2.TokenSource]. The error for an answer with another status than
+// 200 is that of the library.
+func (l login) Token() (*oauth2.Token, error) {
+	request, err := http.NewRequest(http.MethodPost, l.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/json")
+	request.SetBasicAuth(l.t.ClientID, l.t.ClientSecret)
+	status, header, body, err := l.c.send(request)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, &oauth2.RetrieveError{Response: &http.Response{StatusCode: status, Header: header}}
+	}
+	var answer object
+	if err := decode(body, &answer); err != nil {
+		return nil, err
+	}
+	token, lifetime := l.t.Read(answer)
+	if token == "" {
+		return nil, fmt.Errorf("%w: no access token in the answer", ErrUnavailable)
+	}
+	return &oauth2.Token{AccessToken: token, TokenType: "Bearer", Expiry: time.Now().Add(lifetime)}, nil
 }
 
 // send sends a request and reads the answer.

@@ -39,6 +39,7 @@ import (
 var connectors = map[string]Connector{
 	"authorizenet":      authorizenet,
 	"billplz":           billplz,
+	"braintree":         braintree,
 	"btcpay":            btcpay,
 	"checkout":          checkout,
 	"coinbase-commerce": coinbaseCommerce,
@@ -49,12 +50,14 @@ var connectors = map[string]Connector{
 	"midtrans":          midtrans,
 	"modern-treasury":   modernTreasury,
 	"mollie":            mollie,
+	"monnify":           monnify,
 	"paddle":            paddle,
 	"paystack":          paystack,
 	"paypal":            paypal,
 	"portone":           portone,
 	"razorpay":          razorpay,
 	"recurly":           recurly,
+	"shopify":           shopify,
 	"square":            square,
 	"stripe":            stripe,
 	"truelayer":         truelayer,
@@ -72,6 +75,9 @@ type Connector struct {
 	// host, which [API.Host] configures.
 	Hosts    map[Environment]string
 	HostHint string // what to write as [API.Host], if Hosts is nil
+	// HostForm is the form of [API.Host] if Hosts is nil; nil is any DNS name with an
+	// optional port. The key is sent to that host.
+	HostForm *regexp.Regexp
 	// OtherHosts are the hosts of other regions, which [API.Host] may name instead of
 	// those in Hosts.
 	OtherHosts []string
@@ -134,6 +140,9 @@ type Token struct {
 	ClientSecret string
 	Scopes       []string
 	Basic        bool // the credentials are sent as Basic authentication, not in the form
+	// Read reads the answer of a token endpoint that is not one of OAuth 2.0: it gets the
+	// credentials as Basic authentication and no form. Nil is for one of OAuth 2.0.
+	Read func(answer object) (token string, lifetime time.Duration)
 }
 
 // Webhook is a verified webhook, or one that its processor does not sign.
@@ -224,7 +233,7 @@ func Check(connector string, a API) error {
 		return fmt.Errorf("api.environment is %q, want live or sandbox", a.Environment)
 	case c.Hosts != nil && c.host(a) == "":
 		return fmt.Errorf("api.environment is %q: %s has only %s", a.Environment, connector, joinedEnvironments(c.Hosts))
-	case c.Hosts == nil && !hostPattern.MatchString(a.Host):
+	case c.Hosts == nil && !cmp.Or(c.HostForm, hostPattern).MatchString(a.Host):
 		return fmt.Errorf("api.host is %q, want a host without https:// and path, such as %s", a.Host, c.HostHint)
 	}
 	for _, k := range a.Keys {

@@ -23,19 +23,29 @@ import (
 // lists are the lists of events or payments that processors offer, by connector. Each
 // connector has one line here and its lists in a file NAME_list.go.
 var lists = map[string]List{
+	"braintree":         braintreeList,
 	"btcpay":            btcpayList,
 	"checkout":          checkoutList,
 	"coinbase-commerce": coinbaseCommerceList,
+	"flutterwave":       flutterwaveList,
 	"gocardless":        gocardlessList,
 	"lithic":            lithicList,
+	"mercadopago":       mercadopagoList,
 	"modern-treasury":   modernTreasuryList,
 	"paddle":            paddleList,
 	"paypal":            paypalList,
 	"mollie":            mollieList,
+	"monnify":           monnifyList,
 	"paystack":          paystackList,
+	"portone":           portoneList,
 	"razorpay":          razorpayList,
+	"recurly":           recurlyList,
+	"shopify":           shopifyList,
 	"square":            squareList,
 	"stripe":            stripeList,
+	"truelayer":         truelayerList,
+	"wallee":            walleeList,
+	"xendit":            xenditList,
 }
 
 // List describes what a processor lists: its events, as its webhooks have them, or its
@@ -119,6 +129,7 @@ type Fact struct {
 
 // Answer is an answer of a processor's API.
 type Answer struct {
+	Cursor string     // of the page, if it is one of a list
 	Path   string     // of the request
 	Query  url.Values // of the request
 	Header http.Header
@@ -163,6 +174,7 @@ func (c *Caller) Page(ctx context.Context, connector string, q ListQuery, at Pos
 	if err != nil {
 		return Page{}, err
 	}
+	answer.Cursor = at.Cursor
 	items, next, err := p.read(q, answer)
 	if err != nil {
 		return Page{}, fmt.Errorf("%s: the list of %s: %w", connectors[connector].host(q.API), p.name, err)
@@ -440,4 +452,9 @@ var jsonBody = http.Header{"Content-Type": {"application/json"}}
 func rawQuery(link string) string {
 	_, query, _ := strings.Cut(link, "?")
 	return query
+}
+
+// listedDocument returns a part of a list as the answer to the request for it alone.
+func listedDocument(r Request, host string, body []byte) schemas.Fetched {
+	return schemas.Fetched{Name: r.Name, Host: host, Path: r.Path, Status: http.StatusOK, At: time.Now().UTC().Truncate(time.Millisecond), Body: body}
 }

@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"net/http"
 	"net/url"
 	"time"
 
@@ -103,8 +102,6 @@ func mollieItem(q ListQuery, i Item, o object) Item {
 func mollieListed(q ListQuery, i Item, payment string, body []byte) Item {
 	r := molliePayment(payment, q.API)
 	i.Payload = []byte(url.Values{"id": {payment}}.Encode())
-	i.Fetched = []schemas.Fetched{{
-		Name: r.Name, Host: mollie.host(q.API), Path: r.Path, Status: http.StatusOK, At: time.Now().UTC().Truncate(time.Millisecond), Body: body,
-	}}
+	i.Fetched = []schemas.Fetched{listedDocument(r, mollie.host(q.API), body)}
 	return i
 }

@@ -138,7 +138,7 @@ func Check(connector string, a Action) error {
 	case !ok:
 		return fmt.Errorf("%w: tollbridge reads no list of %q", ErrAction, connector)
 	case a == Publish && !l.Publish:
-		return fmt.Errorf("%w: %s lists no ids that its webhooks have, so that a webhook that comes later would be a second event; without --publish the gaps are reported", ErrAction, connector)
+		return fmt.Errorf("%w: the list of %s does not have all that its webhooks have, so that a webhook that comes later would be a second event; without --publish the gaps are reported", ErrAction, connector)
 	case a == Resend && !l.Resends():
 		return fmt.Errorf("%w: %s cannot be asked to deliver a webhook again", ErrAction, connector)
 	}
@@ -267,7 +267,8 @@ func (r *run) compare(ctx context.Context, i fetch.Item) error {
 			return err
 		}
 	}
-	if r.c.Action == Plan || f.Status == Unsubscribed || r.c.Action == Publish && f.Status == Old {
+	cannotPublish := f.Status == Old || len(i.Payload) == 0
+	if r.c.Action == Plan || f.Status == Unsubscribed || r.c.Action == Publish && cannotPublish {
 		return nil
 	}
 	return r.c.Journal.add(i)
