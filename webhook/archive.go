@@ -109,7 +109,16 @@ func (a *Archived) ID() string {
 
 // Record returns the record of the archived webhook. It has the request headers
 // that [Archived.Header] describes, with tokens as digests.
-func (a *Archived) Record(key string) schemas.Record {
+func (a *Archived) Record(key string) schemas.Record { return a.record(key, verify.Digest) }
+
+// RecordAgain is [Archived.Record] of a webhook that [ReadArchived] returned: its tokens are
+// digests already.
+func (a *Archived) RecordAgain(key string) schemas.Record {
+	return a.record(key, func(digest string) string { return digest })
+}
+
+// record is [Archived.Record]; redact returns what stands for a token.
+func (a *Archived) record(key string, redact func(token string) string) schemas.Record {
 	headers := make([]schemas.Header, 0, 16) // enough for most
 	headers = append(headers,
 		schemas.Header{Name: headerReceivedAt, Value: a.ReceivedAt.UTC().Format(time.RFC3339Nano)},
@@ -122,7 +131,7 @@ func (a *Archived) Record(key string) schemas.Record {
 	for _, kept := range keptHeaders[a.Connector] {
 		for _, value := range a.Header.Values(kept.name) {
 			if kept.token {
-				value = verify.Digest(value) // the archive holds no secrets
+				value = redact(value) // the archive holds no secrets
 			}
 			headers = append(headers, schemas.Header{Name: kept.header, Value: value})
 		}
@@ -200,16 +209,9 @@ func (e Endpoint) JudgeArchived(ctx context.Context, k *verify.Keyring, a Archiv
 	if a.VouchedBy == VouchedByGaps {
 		return e.JudgeListed(ctx, a.Body, a.Fetched, false, a.ReceivedAt)
 	}
-	address := &url.URL{Path: a.Path, RawQuery: a.Query}
-	r := verify.Request{Method: a.Method, URL: e.Address(address), Header: a.Header, Body: a.Body, Archived: true}
-	keys := e.Keys
-	keys.API = a.VouchedBy == VouchedByFetch
-	v, err := k.Verify(ctx, e.Connector, r, keys, a.ReceivedAt)
-	if err != nil {
-		return Verdict{Err: err}
-	}
-	if v.Handshake {
-		return Verdict{Verified: v}
+	v, r := e.verifyArchived(ctx, k, a)
+	if v.Err != nil || v.Handshake {
+		return v
 	}
 	if err := ctx.Err(); err != nil {
 		return Verdict{Err: err}
@@ -218,6 +220,37 @@ func (e Endpoint) JudgeArchived(ctx context.Context, k *verify.Keyring, a Archiv
 	if e.API != nil {
 		api = *e.API
 	}
-	err = fetch.Belongs(e.Connector, e.fetchable(v, r), api, a.Fetched)
-	return e.conclude(v, a.Fetched, err, a.ReceivedAt)
+	err := fetch.Belongs(e.Connector, e.fetchable(v.Verified, r), api, a.Fetched)
+	return e.conclude(v.Verified, a.Fetched, err, a.ReceivedAt)
+}
+
+// FetchArchived is [Endpoint.JudgeArchived] with what the processor's API answers now. ok is
+// false, and there is no verdict, if the endpoint has no API or the webhook has everything.
+func (e Endpoint) FetchArchived(ctx context.Context, k *verify.Keyring, a Archived) (v Verdict, ok bool) {
+	if e.API == nil || a.VouchedBy == VouchedByGaps {
+		return Verdict{}, false
+	}
+	v, r := e.verifyArchived(ctx, k, a)
+	if v.Err != nil || v.Handshake || !fetch.Needs(e.Connector, e.fetchable(v.Verified, r), *e.API) {
+		return Verdict{}, false
+	}
+	v = e.Fetch(ctx, r, v)
+	if v.Err == nil {
+		v = e.conclude(v.Verified, v.Fetched, v.fetchErr, a.ReceivedAt)
+	}
+	return v, true
+}
+
+// verifyArchived verifies an archived webhook, and returns its request. The verdict has no
+// events.
+func (e Endpoint) verifyArchived(ctx context.Context, k *verify.Keyring, a Archived) (Verdict, verify.Request) {
+	address := &url.URL{Path: a.Path, RawQuery: a.Query}
+	r := verify.Request{Method: a.Method, URL: e.Address(address), Header: a.Header, Body: a.Body, Archived: true}
+	keys := e.Keys
+	keys.API = a.VouchedBy == VouchedByFetch
+	v, err := k.Verify(ctx, e.Connector, r, keys, a.ReceivedAt)
+	if err != nil {
+		return Verdict{Err: err}, r
+	}
+	return Verdict{Verified: v}, r
 }

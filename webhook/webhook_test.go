@@ -180,6 +180,9 @@ func TestArchived(t *testing.T) {
 				t.Errorf("read   %+v\nwanted %+v", got, a)
 			}
 			again, _ := webhook.ReadArchived(record.Headers, record.Value)
+			if same := again.RecordAgain("order-43"); !reflect.DeepEqual(same, record) {
+				t.Errorf("archived again as %v, want %v", same.Headers, record.Headers)
+			}
 			after := e.JudgeArchived(t.Context(), new(verify.Keyring), again)
 			if after.Err != nil || !reflect.DeepEqual(after.Events, before.Events) {
 				t.Errorf("JudgeArchived: %v, %d events, want %d", after.Err, len(after.Events), len(before.Events))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -141,13 +142,18 @@ type Verdict struct {
 	Unresolved string `json:"stays,omitempty"`
 
 	tooLarge bool // an event is too large for Kafka
+	// fetched says that Result has what the processor's API answers now, and not what the
+	// archive has. It is archived with the webhook's new events.
+	fetched bool
 }
 
 // Resolved reports whether the letter is handled once its new events are published.
 func (v Verdict) Resolved() bool { return v.Unresolved == "" }
 
 // Judge verifies and normalises a letter again, with today's code and configuration,
-// and looks up which of its events were published. It writes nothing.
+// and looks up which of its events were published. It writes nothing. If the letter cannot
+// be read with what the archive has, it asks the processor's API for what the webhook only
+// names.
 func (d *Handler) Judge(ctx context.Context, l *Letter) (Verdict, error) {
 	v, err := d.verify(ctx, l)
 	if err != nil || len(v.Result.Events) == 0 {
@@ -170,18 +176,57 @@ func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
 		v.Unresolved = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
 		return v, nil
 	}
-	v.Result = d.Endpoints[at].JudgeArchived(ctx, &d.keyring, *l.Webhook)
+	e := d.Endpoints[at]
+	v.Result = e.JudgeArchived(ctx, &d.keyring, *l.Webhook)
 	if v.Result.Err != nil {
 		v.Unresolved = "verification fails today: " + v.Result.Err.Error()
 		return v, ctx.Err()
 	}
-	for _, k := range v.Result.Skipped {
-		if k.Outcome == normalize.OutcomeMalformed {
-			v.Unresolved = fmt.Sprintf("item %d: %s", k.Item, k.Reason)
-			break
-		}
+	if v.Unresolved = malformed(v.Result); v.Unresolved == "" {
+		return v, nil
+	}
+	switch again, ok, err := d.fetch(ctx, e, l); {
+	case err != nil:
+		return v, err
+	case ok && again.Err != nil:
+		v.Unresolved += "; asked again: " + again.Err.Error()
+	case ok:
+		v.Result, v.Unresolved, v.fetched = again, malformed(again), true
 	}
 	return v, nil
+}
+
+// malformed returns why an item of the webhook cannot be read; empty if all can.
+func malformed(v webhook.Verdict) string {
+	for _, k := range v.Skipped {
+		if k.Outcome == normalize.OutcomeMalformed {
+			return fmt.Sprintf("item %d: %s", k.Item, k.Reason)
+		}
+	}
+	return ""
+}
+
+// The limits of a processor's API that is asked for many letters.
+const (
+	fetchAttempts = 5           // for one letter
+	longestWait   = time.Minute // before the next attempt
+)
+
+// fetch asks the processor's API again for what a letter only names: the API may know an
+// object today that it did not know then. It waits as long as a limit says. ok is false if
+// there is nothing to ask.
+func (d *Handler) fetch(ctx context.Context, e webhook.Endpoint, l *Letter) (v webhook.Verdict, ok bool, err error) {
+	for attempt := 1; ; attempt++ {
+		v, ok = e.FetchArchived(ctx, &d.keyring, *l.Webhook)
+		var limited *fetch.LimitedError
+		if ctx.Err() != nil || !errors.As(v.Err, &limited) || attempt == fetchAttempts {
+			return v, ok, ctx.Err()
+		}
+		select {
+		case <-time.After(min(limited.RetryAfter, longestWait)):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // split sets New and Known. The argument known has the published events.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +15,13 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/fetchtest"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/internal/once"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
@@ -204,9 +209,12 @@ func (r *rig) add(t *testing.T, payload string) {
 	letter := kafka.Record{Topic: r.names.Dead(), Key: []byte(r.endpoint.Connector), Value: v.Body}
 	for _, h := range [][2]string{
 		{"connector", r.endpoint.Connector}, {"endpoint", "default"}, {"method", v.Method}, {"received-at", now.Format(time.RFC3339Nano)},
-		{"outcome", "malformed"}, {"reason", "by a test"}, {"http-stripe-signature", v.Header.Get("Stripe-Signature")},
+		{"outcome", "malformed"}, {"reason", "by a test"},
 	} {
 		letter.Headers = append(letter.Headers, schemas.Header{Name: h[0], Value: h[1]})
+	}
+	for name := range v.Header {
+		letter.Headers = append(letter.Headers, schemas.Header{Name: "http-" + strings.ToLower(name), Value: v.Header.Get(name)})
 	}
 	if _, err := r.producer.Publish(t.Context(), []kafka.Record{letter}); err != nil {
 		t.Fatal(err)
@@ -407,5 +415,99 @@ func TestDiscard(t *testing.T) {
 		if all, err := dead.List(t.Context(), reader, r.names, dead.Filter{IDs: []string{id}}, nil); err == nil {
 			t.Errorf("%q selects %+v, want an error", id, all)
 		}
+	}
+}
+
+// portonePaid is a webhook that only names a payment.
+const portonePaid = `{"type":"Transaction.Paid","timestamp":"2026-01-01T01:00:00.000Z","data":{"paymentId":"order-71","transactionId":"t-71","storeId":"store-demo"}}`
+
+// fetchRig is a rig with a dead letter whose payment the API did not know when the webhook
+// came.
+func fetchRig(t *testing.T, api http.HandlerFunc) *rig {
+	t.Helper()
+	r := newRig(t, "portone", portonePaid)
+	r.endpoint.API = &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}}
+	r.endpoint.Fetcher = fetchtest.New(t, api).Client
+	letters := r.letters(t, dead.Filter{})
+	unknown := *letters[0].Webhook
+	unknown.Fetched = []schemas.Fetched{{Name: "payment/order-71", Host: "api.portone.io", Path: "/payments/order-71", Status: schemas.StatusUnknown, At: time.Now().UTC()}}
+	d := dead.Handler{Names: r.names, Publisher: r.producer, By: "a test", Note: "replaced by one that was not fetched"}
+	if err := d.Discard(t.Context(), letters); err != nil {
+		t.Fatal(err)
+	}
+	record := unknown.Record("portone")
+	if _, err := r.producer.Publish(t.Context(), []kafka.Record{{Topic: r.names.Dead(), Key: record.Key, Value: record.Value, Headers: record.Headers}}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// received returns the webhooks in webhooks.received.
+func (r *rig) received(t *testing.T) (all []webhook.Archived) {
+	t.Helper()
+	reader := consume.New(r.kafka)
+	defer reader.Close()
+	ranges, err := reader.TopicBounds(t.Context(), r.names.Received())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lookup.Each(t.Context(), reader, ranges, nil, func(rec consume.Record) {
+		all = append(all, *lookup.Read(r.names, rec).Webhook)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestFetchAgain: a letter whose payment the API did not know is asked for again. The event
+// has what the API says now, and the webhook is archived with the answer, so that a replay
+// needs no network. While the API does not know the payment or gives no answer, the letter
+// stays, and nothing is archived.
+func TestFetchAgain(t *testing.T) {
+	answer := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }
+	calls := 0
+	r := fetchRig(t, func(w http.ResponseWriter, _ *http.Request) { calls++; answer(w) })
+	if n, err := r.retry(t, r.producer); n != 1 || err != nil || calls != 1 {
+		t.Fatalf("%d letters, %v, %d calls", n, err, calls)
+	}
+	answer = func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }
+	if n, err := r.retry(t, r.producer); n != 1 || err != nil || len(r.received(t)) != 0 {
+		t.Fatalf("an outage: %d letters, %v, %d webhooks are archived", n, err, len(r.received(t)))
+	}
+	limited := false
+	answer = func(w http.ResponseWriter) {
+		if !limited {
+			limited = true
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		_, _ = io.WriteString(w, `{"status":"PAID","id":"order-71","transactionId":"t-71","storeId":"store-demo","channel":{"type":"LIVE"},"currency":"KRW","amount":{"total":30000,"paid":30000}}`)
+	}
+	if n, err := r.retry(t, r.producer); n != 1 || err != nil {
+		t.Fatalf("%d letters, %v", n, err)
+	}
+	if n, err := r.retry(t, r.producer); n != 0 || err != nil {
+		t.Errorf("%d letters are left, %v", n, err)
+	}
+	archived := r.received(t)
+	if len(archived) != 1 || len(archived[0].EventIDs) != 1 || archived[0].By != "a test" || len(archived[0].Fetched) != 1 || archived[0].Fetched[0].Status != http.StatusOK {
+		t.Fatalf("archived %+v", archived)
+	}
+	r.endpoint.Fetcher = fetchtest.New(t, func(_ http.ResponseWriter, q *http.Request) { t.Errorf("a replay asked %s", q.URL) }).Client
+	v := r.endpoint.JudgeArchived(t.Context(), new(verify.Keyring), archived[0])
+	if v.Err != nil || len(v.Events) != 1 || v.Events[0].ID != archived[0].EventIDs[0] || v.Events[0].Data.Amount == nil || v.Events[0].Data.Amount.Value != 30000 {
+		t.Errorf("a replay gives %+v, %v", v.Events, v.Err)
+	}
+}
+
+// TestNotFetchedAgain: a letter that can be read with what the archive has is not asked for.
+func TestNotFetchedAgain(t *testing.T) {
+	r := newRig(t, "portone", portonePaid)
+	r.endpoint.API = &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}}
+	r.endpoint.Fetcher = fetchtest.New(t, func(_ http.ResponseWriter, q *http.Request) { t.Errorf("asked %s", q.URL) }).Client
+	if n, err := r.retry(t, r.producer); n != 1 || err != nil || r.events(t) != 1 || len(r.received(t)) != 0 {
+		t.Errorf("%d letters, %v", n, err)
 	}
 }

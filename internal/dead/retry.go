@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -170,8 +171,17 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 		r.NotAfter = a.NotAfter
 		records = append(records, r)
 	}
-	if left || len(records)+len(a.References) == 0 {
-		return left, nil
+	if left {
+		return true, nil
+	}
+	var archived []int // the letters whose webhooks are archived anew
+	for i, v := range batch {
+		if v.fetched && v.Resolved() && len(v.Result.Events) > 0 {
+			records, archived = append(records, d.archiveRecord(v)), append(archived, i)
+		}
+	}
+	if len(records)+len(a.References) == 0 {
+		return false, nil
 	}
 	receipts, err := d.Publisher.Publish(ctx, append(records, a.References...))
 	var large *kafka.TooLarge
@@ -182,6 +192,8 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 			} else if i < len(a.Events) {
 				batch[letterOf[a.Events[i].ID]].setTooLarge(large)
 				left = true
+			} else if i < len(a.Events)+len(archived) { // what the API answered is too large
+				batch[archived[i-len(a.Events)]].fetched, left = false, true
 			}
 		}
 		if left {
@@ -194,6 +206,17 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 	}
 	a.Done(receipts[:len(a.Events)], receipts[len(receipts)-len(a.References):])
 	return false, nil
+}
+
+// archiveRecord returns the record of a letter's webhook for webhooks.received, with what
+// the processor's API answered now. A replay reads it from there, as it does for a webhook
+// that came with that answer. The record has the time at which the webhook was received.
+func (d *Handler) archiveRecord(v Verdict) kafka.Record {
+	a := *v.Webhook
+	a.Fetched, a.VouchedBy, a.Outcome, a.Reason = v.Result.Fetched, v.Result.VouchedBy(), v.Result.Outcome(), v.Result.Reasons()
+	a.EventIDs, a.By = append(slices.Clone(v.Known), v.New...), d.By
+	r := a.RecordAgain(v.Result.Events[0].Subject)
+	return kafka.Record{Topic: d.Names.Received(), ID: a.ID(), Key: r.Key, Value: r.Value, Headers: r.Headers}
 }
 
 func (v *Verdict) setTooLarge(err error) { v.tooLarge, v.Unresolved = true, err.Error() }
