@@ -202,10 +202,10 @@ server's configuration, and print the result. With --publish, publish the events
 that are not published yet, as the server would have, and mark a letter as
 handled if nothing in it is malformed any more.
 
-If the processor's API did not know what a webhook names, or its answer could not
-be read, the command asks again, with the endpoint's api keys. With --publish it
-writes the webhook and the new answer to webhooks.received, so that a replay
-reads them there.
+If the processor's API did not know what a webhook names, or its answer could
+not be read, the command asks again, with the endpoint's api keys. With
+--publish it writes the webhook and the new answer to webhooks.received, so that
+a replay reads them there.
 
 First the command reads all event topics, like a server that starts without its
 state, so that it publishes no event twice. A million events take about a
