@@ -1,5 +1,5 @@
-// Package differential_test compares verify with libraries of other hands: the
-// processors' own and those of the standards. It is a module of its own, so
+// Package differential_test compares verify and fetch with libraries of other hands:
+// the processors' own and those of the standards. It is a module of its own, so
 // that none of them is a dependency of tollbridge.
 package differential_test
 

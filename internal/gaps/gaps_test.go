@@ -42,44 +42,6 @@ func event(n int, minutes time.Duration) string {
 		n, now.Add(-minutes*time.Minute).Unix(), n, n, n)
 }
 
-// stripeAPI answers as GET /v1/events does: newest first, in pages of at most limit
-// events, after the event that starting_after names.
-// https://docs.stripe.com/api/events/list and https://docs.stripe.com/api/pagination
-func stripeAPI(t testing.TB, events []string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		if r.Method != http.MethodGet || r.URL.Path != "/v1/events" || r.Header.Get("Authorization") != "Bearer rk_test_71demo71" {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		limit, _ := strconv.Atoi(q.Get("limit"))
-		gte, err1 := strconv.ParseInt(q.Get("created[gte]"), 10, 64)
-		lte, err2 := strconv.ParseInt(q.Get("created[lte]"), 10, 64)
-		if limit < 1 || limit > 100 || err1 != nil || err2 != nil {
-			t.Errorf("bad request %s", r.URL)
-		}
-		var selected []json.RawMessage
-		after := q.Get("starting_after")
-		found := after == ""
-		for _, e := range events {
-			var x struct {
-				ID      string
-				Created int64
-			}
-			_ = json.Unmarshal([]byte(e), &x)
-			if found && x.Created >= gte && x.Created <= lte {
-				selected = append(selected, json.RawMessage(e))
-			}
-			found = found || x.ID == after
-			if len(selected) > limit {
-				break
-			}
-		}
-		more := len(selected) > limit
-		_ = json.NewEncoder(w).Encode(map[string]any{"object": "list", "url": "/v1/events", "has_more": more, "data": selected[:min(limit, len(selected))]})
-	}
-}
-
 // rig is a Kafka, and a server that publishes to it.
 type rig struct {
 	kafka    kafka.Config
@@ -169,7 +131,7 @@ func (r *rig) withheld(t *testing.T, n int) (events, missing []string) {
 func testWithheld(t *testing.T, brokers []string) {
 	r := newRig(t, brokers)
 	events, missing := r.withheld(t, 250)
-	s := fetchtest.New(t, stripeAPI(t, events))
+	s := fetchtest.New(t, fetchtest.Stripe(t, events))
 	var found []string
 	each := func(f gaps.Finding) error {
 		if f.Status == gaps.Missing {

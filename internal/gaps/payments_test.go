@@ -29,6 +29,7 @@ type paymentList struct {
 	key            string // "" is key-71demo71
 	settings       map[string]string
 	serve          func(r *http.Request) (body string, header http.Header)
+	handler        func(t testing.TB) http.HandlerFunc // instead of serve
 	webhooks       []listedWebhook
 	reported       bool // events are only reported, and cannot be published
 	facts          []fetch.Fact
@@ -92,20 +93,13 @@ func shopifyPages(r *http.Request, first, second string) (string, http.Header) {
 var paymentLists = map[string]paymentList{
 	// https://www.mercadopago.com.br/developers/en/reference/payments/_payments_search/get
 	"mercadopago": {
-		serve: func(r *http.Request) (string, http.Header) {
-			q := r.URL.Query()
-			refunds := `,"transaction_amount_refunded":5,"refunds":[{"id":71,"payment_id":9100000003,"amount":5,"status":"approved","date_created":"` + stamp(1) + `"}]`
-			switch {
-			case r.URL.Path == "/v1/payments/9100000003":
-				return mercadopagoPayment(9100000003, "approved", refunds), nil
-			case r.URL.Path != "/v1/payments/search" || q.Get("range") != "date_last_updated" || q.Get("sort") != "date_last_updated" || q.Get("criteria") != "desc" || q.Get("begin_date") == "" || q.Get("end_date") == "":
-				return "", nil
-			case q.Get("offset") == "0":
-				return `{"paging":{"total":4,"limit":100,"offset":0},"results":[` + mercadopagoPayment(9100000001, "approved", "") + `,` + mercadopagoPayment(9100000002, "rejected", "") + `]}`, nil
-			case q.Get("offset") == "2": // the search leaves the refunds out; one payment is of an order, with another id
-				return `{"paging":{"total":4,"limit":100,"offset":2},"results":[` + mercadopagoPayment(9100000003, "approved", `,"transaction_amount_refunded":5`) + `,` + mercadopagoPayment(9100000004, "approved", `,"order":{"id":"ORD71","type":"order"}`) + `]}`, nil
-			}
-			return "", nil
+		key: fetchtest.Key,
+		handler: func(t testing.TB) http.HandlerFunc {
+			return fetchtest.MercadoPago(t, []string{ // the search leaves the refunds out; one payment is of an order, with another id
+				mercadopagoPayment(9100000001, "approved", ""), mercadopagoPayment(9100000002, "rejected", ""),
+				mercadopagoPayment(9100000003, "approved", `,"transaction_amount_refunded":5,"refunds":[{"id":71,"payment_id":9100000003,"amount":5,"status":"approved","date_created":"`+stamp(1)+`"}]`),
+				mercadopagoPayment(9100000004, "approved", `,"order":{"id":"ORD71","type":"order"}`),
+			})
 		},
 		webhooks: []listedWebhook{
 			{`{"type":"payment"}`, "payment/9100000001", mercadopagoPayment(9100000001, "approved", "")},
@@ -348,6 +342,22 @@ var paymentLists = map[string]paymentList{
 	},
 }
 
+// answers returns the handler of the list's API.
+func (l paymentList) answers(t testing.TB) http.HandlerFunc {
+	if l.handler != nil {
+		return l.handler(t)
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, header := l.serve(r)
+		if body == "" {
+			t.Errorf("unexpected request %s %s", r.Method, r.URL)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		maps.Copy(w.Header(), header)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
 // endpoint returns the endpoint of a list's connector.
 func (l paymentList) endpoint(t *testing.T, connector string) webhook.Endpoint {
 	t.Helper()
@@ -372,8 +382,8 @@ func TestPaymentLists(t *testing.T) {
 			connector, _, _ := strings.Cut(name, " ")
 			e := l.endpoint(t, connector)
 			failures := []int{http.StatusOK, http.StatusTooManyRequests, http.StatusBadGateway}
+			handler := l.answers(t)
 			s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
-				body, header := l.serve(r)
 				isToken := strings.Contains(r.URL.Path, "token") || strings.Contains(r.URL.Path, "login")
 				if len(failures) > 0 && !isToken {
 					status := failures[0]
@@ -383,12 +393,7 @@ func TestPaymentLists(t *testing.T) {
 						return
 					}
 				}
-				if body == "" {
-					t.Errorf("unexpected request %s %s", r.Method, r.URL)
-				}
-				w.Header().Set("Content-Type", "application/json")
-				maps.Copy(w.Header(), header)
-				_, _ = io.WriteString(w, body)
+				handler(w, r)
 			})
 			want := map[string]bool{}
 			for _, h := range l.webhooks {
@@ -424,7 +429,7 @@ func TestPaymentLists(t *testing.T) {
 			var facts []fetch.Fact
 			cfg.Has = func(f fetch.Fact) (bool, error) { facts = append(facts, f); return true, nil }
 			n, err := gaps.Run(t.Context(), cfg)
-			if err != nil || n.Unreadable > 0 || n.Missing > 0 || n.Pages < 2 {
+			if err != nil || n.Unreadable > 0 || n.Missing > 0 || l.handler == nil && n.Pages < 2 {
 				t.Errorf("%+v, %v", n, err)
 			}
 			if len(want) > 0 {
@@ -455,10 +460,7 @@ func TestPaymentLists(t *testing.T) {
 func TestPaymentsThatCannotBePublished(t *testing.T) {
 	l := paymentLists["monnify"]
 	e := l.endpoint(t, "monnify")
-	s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := l.serve(r)
-		_, _ = io.WriteString(w, body)
-	})
+	s := fetchtest.New(t, l.answers(t))
 	cfg := (&rig{endpoint: e}).config(s, gaps.Publish)
 	caller := callerOf(s)
 	cfg.List = func(ctx context.Context, q fetch.ListQuery, at fetch.Position) (fetch.Page, error) {
@@ -495,31 +497,14 @@ func TestSettingsOfLists(t *testing.T) {
 func TestMercadoPagoOffsets(t *testing.T) {
 	const all = 2300
 	e := paymentLists["mercadopago"].endpoint(t, "mercadopago")
-	sameTime := false
-	s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		end, err := time.Parse(time.RFC3339, q.Get("end_date"))
-		var offset int
-		if _, bad := fmt.Sscan(q.Get("offset"), &offset); err != nil || bad != nil || offset > 1000 {
-			t.Errorf("bad request %s", r.URL)
-		}
-		var results []string
-		total := 0
-		for n := range all {
-			changed := now.Add(-time.Duration(24*60+n) * time.Minute)
-			if sameTime {
-				changed = now.Add(-24 * time.Hour)
-			}
-			if changed.After(end) {
-				continue
-			}
-			if total++; total > offset && len(results) < 100 {
-				results = append(results, fmt.Sprintf(`{"id":%d,"status":"approved","transaction_amount":1,"currency_id":"BRL","date_last_updated":"%s"}`, 1000+n, changed.Format(time.RFC3339)))
-			}
-		}
-		fmt.Fprintf(w, `{"paging":{"total":%d,"limit":100,"offset":%d},"results":[%s]}`, total, offset, strings.Join(results, ","))
-	})
-	list := func() (map[string]bool, error) {
+	var payments, sameTime []string
+	for n := range all {
+		p := `{"id":%d,"status":"approved","transaction_amount":1,"currency_id":"BRL","date_last_updated":"%s"}`
+		payments = append(payments, fmt.Sprintf(p, 1000+n, now.Add(-time.Duration(24*60+n)*time.Minute).Format(time.RFC3339)))
+		sameTime = append(sameTime, fmt.Sprintf(p, 1000+n, now.Add(-24*time.Hour).Format(time.RFC3339)))
+	}
+	list := func(payments []string) (map[string]bool, error) {
+		s := fetchtest.New(t, fetchtest.MercadoPago(t, payments))
 		caller, ids := callerOf(s), map[string]bool{}
 		q := fetch.ListQuery{From: now.Add(-10 * 24 * time.Hour), To: now, API: *e.API}
 		for at := (fetch.Position{}); !at.End; {
@@ -534,11 +519,10 @@ func TestMercadoPagoOffsets(t *testing.T) {
 		}
 		return ids, nil
 	}
-	if ids, err := list(); err != nil || len(ids) != all {
+	if ids, err := list(payments); err != nil || len(ids) != all {
 		t.Errorf("%d payments, %v; want %d", len(ids), err, all)
 	}
-	sameTime = true
-	if ids, err := list(); !errors.Is(err, fetch.ErrUnavailable) {
+	if ids, err := list(sameTime); !errors.Is(err, fetch.ErrUnavailable) {
 		t.Errorf("%d payments, %v; want an error", len(ids), err)
 	}
 }
