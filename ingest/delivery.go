@@ -228,7 +228,7 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 	}
 	bytes, next := 0, 0
 	for n := range a.Events {
-		record, err := kafka.EventRecord(d.s.Names, a.Events[n], d.trace)
+		record, err := kafka.EventRecord(d.s.names(), a.Events[n], d.trace)
 		if err != nil {
 			var large *kafka.TooLarge
 			if !errors.As(err, &large) {
@@ -279,9 +279,9 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 		ReceivedAt: d.start, Secret: v.Secret, Outcome: outcome, Reason: v.Reasons(), EventIDs: ids, Trace: d.trace,
 		VouchedBy: v.VouchedBy(), Fetched: v.Fetched,
 	}
-	topic := d.s.Names.Received()
+	topic := d.s.names().Received()
 	if v.Has(normalize.OutcomeMalformed) {
-		topic = d.s.Names.Dead()
+		topic = d.s.names().Dead()
 	}
 	record := archived.Record(key)
 	return kafka.Record{Topic: topic, ID: archived.ID(), Key: record.Key, Value: record.Value, Headers: record.Headers}

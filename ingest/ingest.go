@@ -239,6 +239,15 @@ func (s *Server) currentHistory() (*history.History, error) {
 	return h, nil
 }
 
+// names returns the names of the topics. Those of the history also have the ids of the
+// events' schemas, which are not known before it was opened.
+func (s *Server) names() kafka.Names {
+	if h := s.history.Load(); h != nil {
+		return h.Names
+	}
+	return s.Names
+}
+
 // Stop makes /readyz return 503, so that load balancers send no new webhooks.
 // Webhooks are still accepted.
 func (s *Server) Stop() { s.stopping.Store(true) }

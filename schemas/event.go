@@ -2,8 +2,7 @@
 // their types, money, and the JSON Schema of each type. A consumer decodes a
 // record's value into an [Event]:
 //
-//	var event schemas.Event
-//	err := json.Unmarshal(record.Value, &event)
+//	event, err := schemas.Decode(record.Value) // or json.Unmarshal, if there is no Schema Registry
 //	// event.Type == schemas.PaymentCaptured
 //	// event.Data.MerchantTransactionID == "order-43"
 //

@@ -68,8 +68,26 @@ func TestJSONSchema(t *testing.T) {
 			conform(t, typ, open, false)
 			strict := compile(t, document(t, schemas.StrictJSONSchema(typ)), typ.Schema(), "")
 			conform(t, typ, strict, true)
+			conform(t, typ, registrySchema(t, typ), true)
 		})
 	}
+}
+
+// registrySchema returns the compiled schema for registries. It checks that the metaschema of
+// draft-07 accepts it, and that it has no keyword that registries do not compare.
+func registrySchema(t *testing.T, typ schemas.Type) *jsonschema.Schema {
+	t.Helper()
+	b := schemas.RegistrySchema(typ)
+	for _, keyword := range []string{"$ref", "$defs", "allOf", "unevaluatedProperties"} {
+		if bytes.Contains(b, []byte(`"`+keyword+`"`)) {
+			t.Errorf("the registry's schema has %s", keyword)
+		}
+	}
+	doc := document(t, b)
+	if err := jsonschema.NewCompiler().MustCompile("http://json-schema.org/draft-07/schema").Validate(doc); err != nil {
+		t.Errorf("the metaschema refuses the registry's schema: %v", err)
+	}
+	return compile(t, doc, typ.Schema(), "")
 }
 
 // conform checks that a schema accepts the events of its type and refuses

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/registry"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -31,7 +33,7 @@ which brokers get a partition. 'topics apply' creates partitions with the same
 number on the same brokers, so that the records of a webhook go to few brokers.`,
 			Example: `  tollbridge topics plan --config tollbridge.yaml
   tollbridge topics plan --config tollbridge.yaml --output strimzi > topics.yaml`,
-		}, kafka.Layout.Plan, "would be created"),
+		}, false),
 		topicsSubcommand(&cobra.Command{
 			Use:   "apply",
 			Short: "Create missing topics, and set the settings of existing ones",
@@ -43,18 +45,24 @@ configured endpoints can report: run the command again after adding an endpoint.
 Choose kafka.partitions once: it is for good. Without it, new topics get as many
 partitions as the existing ones have, or 6.
 
+With kafka.schema_registry, the command also registers the JSON Schemas of the
+events that are not registered yet, and sets the compatibility of their subjects
+to BACKWARD. Run it after an upgrade: 'serve' does not start without the schemas
+of its version.
+
 Partitions with the same number are created on the same brokers in all topics,
 so that the records of one webhook go to few brokers: make kafka.partitions a
 multiple of the number of brokers.`,
-		}, kafka.Layout.Apply, "created"),
+		}, true),
 		aclsCommand(),
 	)
 	return topics
 }
 
-// topicsSubcommand completes a command that calls do with the configured topics and
-// prints the findings. missing is the word for a topic that did not exist.
-func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, kafka.Config) ([]kafka.TopicStatus, error), missing string) *cobra.Command {
+// topicsSubcommand completes a command that compares the topics, and with a Schema
+// Registry the schemas, with the configuration, and prints the findings. If apply is set,
+// it creates what is missing.
+func topicsSubcommand(c *cobra.Command, apply bool) *cobra.Command {
 	var asJSON, allTypes bool
 	var output, cluster string
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -79,11 +87,19 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 		if err != nil {
 			return err
 		}
+		do := kafka.Layout.Plan
+		if apply {
+			do = kafka.Layout.Apply
+		}
 		findings, err := do(layout, c.Context(), producer.Kafka)
 		if err != nil {
 			return err
 		}
-		return printTopics(c, cfg, findings, asJSON, missing)
+		topics, err := cfg.withSchemas(c.Context(), layout, findings, apply)
+		if err != nil {
+			return err
+		}
+		return printTopics(c, cfg, topics, asJSON, apply)
 	}
 	configFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
@@ -95,33 +111,82 @@ func topicsSubcommand(c *cobra.Command, do func(kafka.Layout, context.Context, k
 	return c
 }
 
-// printTopics prints the findings. It returns errRefused if events could be lost in
-// a topic.
-func printTopics(c *cobra.Command, cfg config, findings []kafka.TopicStatus, asJSON bool, missing string) error {
+// topicLine is what plan and apply print of a topic.
+type topicLine struct {
+	kafka.TopicStatus
+	Schema *registry.Subject `json:"schema,omitempty"` // of an event topic, if there is a Schema Registry
+}
+
+// withSchemas returns the topics, and the schemas of those that have events. If apply is
+// set, it registers the schemas that are not registered.
+func (c config) withSchemas(ctx context.Context, l kafka.Layout, topics []kafka.TopicStatus, apply bool) ([]topicLine, error) {
+	lines := make([]topicLine, len(topics))
+	for i, t := range topics {
+		lines[i].TopicStatus = t
+	}
+	client, err := c.Kafka.SchemaRegistry.client()
+	if client == nil || err != nil {
+		return lines, err
+	}
+	names, do := kafka.Names{Prefix: l.Prefix, Types: []schemas.Type{}}, client.Plan
+	for _, t := range schemas.Types() {
+		if slices.ContainsFunc(topics, func(s kafka.TopicStatus) bool { return s.Topic == names.Event(t) }) {
+			names.Types = append(names.Types, t)
+		}
+	}
+	if apply {
+		do = client.Register
+	}
+	subjects, err := do(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for t, s := range subjects {
+		i := slices.IndexFunc(lines, func(l topicLine) bool { return l.Topic == names.Event(t) })
+		lines[i].Schema = &s
+	}
+	return lines, nil
+}
+
+// printTopics prints the topics. It returns errRefused if events could be lost in one.
+func printTopics(c *cobra.Command, cfg config, topics []topicLine, asJSON, applied bool) error {
 	var wrong error
-	for _, f := range findings {
-		if f.Wrong {
+	for _, t := range topics {
+		if t.Wrong {
 			wrong = errRefused
 		}
 	}
 	if asJSON {
-		if err := writeJSON(c.OutOrStdout(), findings); err != nil {
+		if err := writeJSON(c.OutOrStdout(), topics); err != nil {
 			return err
 		}
 		return wrong
 	}
+	would := "would be "
+	if applied {
+		would = ""
+	}
 	w := columns(c)
-	for _, f := range findings {
+	for _, t := range topics {
 		state := "right"
 		switch {
-		case !f.Exists:
-			state = fmt.Sprintf("%s: %d partitions, %d replicas", missing, f.Partitions, cfg.Kafka.Replication)
-		case f.Wrong:
-			state = "WRONG: " + f.Drift
-		case f.Drift != "":
-			state = "differs: " + f.Drift
+		case !t.Exists:
+			state = fmt.Sprintf("%screated: %d partitions, %d replicas", would, t.Partitions, cfg.Kafka.Replication)
+		case t.Wrong:
+			state = "WRONG: " + t.Drift
+		case t.Drift != "":
+			state = "differs: " + t.Drift
 		}
-		fmt.Fprintf(w, "%s\t%s\n", f.Topic, state)
+		switch s := t.Schema; {
+		case s == nil:
+		case s.ID == 0:
+			state += "; its schema would be registered"
+		case s.Registered:
+			state += fmt.Sprintf("; its schema was registered, id %d", s.ID)
+		default:
+			state += fmt.Sprintf("; schema id %d", s.ID)
+		}
+		fmt.Fprintf(w, "%s\t%s\n", t.Topic, state)
 	}
 	if err := w.Flush(); err != nil {
 		return err

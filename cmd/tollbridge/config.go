@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/registry"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -75,6 +77,22 @@ type kafkaConfig struct {
 	Compression string      `yaml:"compression"` // none, gzip, snappy, lz4 or zstd
 	TLS         *tlsConfig  `yaml:"tls"`         // nil: no TLS; {}: TLS with the system's certificate authorities
 	SASL        *saslConfig `yaml:"sasl"`        // nil: no authentication
+
+	SchemaRegistry *registryConfig `yaml:"schema_registry"` // nil: values are JSON without the id of a schema
+}
+
+// registryConfig is [registry.Config].
+type registryConfig struct {
+	URL  string        `yaml:"url"`
+	Auth *registryAuth `yaml:"auth"` // nil: no authentication, or only that of tls
+	TLS  *tlsConfig    `yaml:"tls"`  // nil: the system's certificate authorities
+}
+
+// registryAuth is a username with a password, or a bearer token.
+type registryAuth struct {
+	Username string       `yaml:"username"`
+	Password secretConfig `yaml:"password"`
+	Token    secretConfig `yaml:"token"`
 }
 
 // tlsConfig has the paths of PEM files.
@@ -346,7 +364,63 @@ func (c config) checkKafka() error {
 		wrong("kafka: partitions is %d, replication %d, min_insync %d; want at least 0, 1, and 0 to replication", c.Kafka.Partitions, c.Kafka.Replication, c.Kafka.MinInSync)
 	}
 	_, err := c.producer()
-	return errors.Join(append(errs, err)...)
+	_, noRegistry := c.Kafka.SchemaRegistry.client()
+	return errors.Join(append(errs, err, noRegistry)...)
+}
+
+// client returns a client of the Schema Registry; nil if none is configured. It reads the
+// files with certificates, and the password or token.
+func (r *registryConfig) client() (*registry.Client, error) {
+	if r == nil {
+		return nil, nil
+	}
+	c := registry.Config{URL: r.URL}
+	var errs []error
+	if a := r.Auth; a != nil {
+		c.Username = a.Username
+		for _, s := range []struct {
+			name string
+			from secretConfig
+			to   *string
+		}{{"password", a.Password, &c.Password}, {"token", a.Token, &c.Token}} {
+			if s.from == (secretConfig{}) {
+				continue
+			}
+			value, err := s.from.read()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("kafka.schema_registry.auth.%s: %w", s.name, err))
+			}
+			*s.to = value
+		}
+		if *a == (registryAuth{}) {
+			errs = append(errs, errors.New("kafka.schema_registry.auth: expected username and password, or token"))
+		}
+	}
+	if t := r.TLS; t != nil {
+		var err error
+		if c.TLS, err = kafka.TLS(t.CA, t.Cert, t.Key, t.ServerName); err != nil {
+			errs = append(errs, fmt.Errorf("kafka.schema_registry.tls: %w", err))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	client, err := registry.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("kafka.schema_registry.%w", err)
+	}
+	return client, nil
+}
+
+// withSchemaIDs returns the names with the ids of the events' schemas, if there is a
+// Schema Registry: what writes events needs them.
+func (c config) withSchemaIDs(ctx context.Context, n kafka.Names) (kafka.Names, error) {
+	client, err := c.Kafka.SchemaRegistry.client()
+	if client == nil || err != nil {
+		return n, err
+	}
+	n.SchemaIDs, err = client.IDs(ctx, n)
+	return n, err
 }
 
 // server returns the configuration of the HTTP server.

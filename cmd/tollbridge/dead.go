@@ -257,7 +257,12 @@ func (q *letterFilter) retry(c *cobra.Command, ids []string, how retryFlags) err
 	}
 	defer w.reader.Close()
 	if how.publish {
-		return w.withLock(c, w.names, func(w kafkaSession) error { return q.retryIn(c, w, ids, how) })
+		return w.withLock(c, w.names, func(w kafkaSession) (err error) {
+			if w.names, err = w.withSchemaIDs(c.Context(), w.names); err != nil {
+				return err
+			}
+			return q.retryIn(c, w, ids, how)
+		})
 	}
 	return q.retryIn(c, w, ids, how)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
@@ -261,7 +262,7 @@ func (p *printer) records(records []kafka.Record, receipts []kafka.Receipt) {
 		if strings.Contains(r.Topic, "webhooks.") {
 			continue // skip the archived webhook and references
 		}
-		fmt.Fprintf(p.out, "%s\n\n", records[i].Value)
+		fmt.Fprintf(p.out, "%s\n\n", schemas.Unframe(records[i].Value))
 	}
 }
 

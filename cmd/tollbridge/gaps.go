@@ -144,7 +144,12 @@ func (q *gapsFlags) run(c *cobra.Command) error {
 		return usage("endpoint %s has no api in the configuration file: add api: {keys: {main: {env: …}}}", run.Endpoint.ID())
 	}
 	if q.publish {
-		return w.withLock(c, w.names, func(w kafkaSession) error { return q.runIn(c, w, run) })
+		return w.withLock(c, w.names, func(w kafkaSession) (err error) {
+			if w.names, err = w.withSchemaIDs(c.Context(), w.names); err != nil {
+				return err
+			}
+			return q.runIn(c, w, run)
+		})
 	}
 	return q.runIn(c, w, run)
 }

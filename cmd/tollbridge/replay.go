@@ -185,7 +185,12 @@ func (q *replayFlags) run(c *cobra.Command) error {
 		}
 	}
 	if q.publish {
-		return w.withLock(c, to, func(w kafkaSession) error { return q.runIn(c, w, to) })
+		return w.withLock(c, to, func(w kafkaSession) (err error) {
+			if to, err = w.withSchemaIDs(c.Context(), to); err != nil {
+				return err
+			}
+			return q.runIn(c, w, to)
+		})
 	}
 	return q.runIn(c, w, to)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/registry"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -32,8 +33,8 @@ func serveCommand() *cobra.Command {
 		Long: `Run the server: receive webhooks, verify and normalise them, and publish their
 events to Kafka.
 
-The server waits until Kafka can be reached; /readyz and webhooks are answered
-503 meanwhile. The topics of the events that the endpoints can report must
+The server waits until Kafka and, if one is configured, the Schema Registry can
+be reached; /readyz and webhooks are answered 503 meanwhile. The topics of the events that the endpoints can report must
 exist: see 'tollbridge topics apply'. The server exits if one is missing, or if
 the topics have different numbers of partitions or not the configured one. It
 warns if a topic is less durable than configured.
@@ -170,7 +171,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		publisher = dev.publisher(producer)
 	}
 
-	opening := &opening{layout: cfg.layout(), producer: producer, log: log, config: history.Config{
+	opening := &opening{layout: cfg.layout(), schemaIDs: cfg.withSchemaIDs, producer: producer, log: log, config: history.Config{
 		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Available: producer.Available, Log: log, Metrics: metrics,
 	}}
 	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
@@ -237,17 +238,18 @@ type hooks struct {
 
 // opening opens the history of a server that is starting.
 type opening struct {
-	layout   kafka.Layout
-	config   history.Config
-	producer *publish.Producer
-	log      zerolog.Logger
+	layout    kafka.Layout
+	schemaIDs func(context.Context, kafka.Names) (kafka.Names, error) // adds the ids of the events' schemas
+	config    history.Config
+	producer  *publish.Producer
+	log       zerolog.Logger
 
 	mu      sync.Mutex
 	reason  error            // why the last attempt failed
 	history *history.History // nil until an attempt succeeded
 }
 
-// open tries until Kafka answers, and then starts the server. It waits until the state is
+// open tries until Kafka and the Schema Registry answer, and then starts the server. It waits until the state is
 // restored, at most for [restoreTime]. It returns nil when ctx is done, and an error that
 // no further attempt can solve.
 func (o *opening) open(ctx context.Context, server *ingest.Server) error {
@@ -260,10 +262,14 @@ func (o *opening) open(ctx context.Context, server *ingest.Server) error {
 			return nil
 		case ctx.Err() != nil:
 			return nil
-		case !errors.Is(err, kafka.ErrUnavailable):
+		case !errors.Is(err, kafka.ErrUnavailable) && !errors.Is(err, registry.ErrUnavailable):
 			return err
 		}
-		o.log.Warn().Err(err).Msg("waiting for Kafka; webhooks and /readyz are answered 503")
+		waiting := "Kafka"
+		if errors.Is(err, registry.ErrUnavailable) {
+			waiting = "the schema registry"
+		}
+		o.log.Warn().Err(err).Msgf("waiting for %s; webhooks and /readyz are answered 503", waiting)
 		o.mu.Lock()
 		o.reason = err
 		o.mu.Unlock()
@@ -275,12 +281,15 @@ func (o *opening) open(ctx context.Context, server *ingest.Server) error {
 	return nil
 }
 
-// openHistory checks the topics and opens the history.
+// openHistory checks the topics, looks up the events' schemas, and opens the history.
 func (o *opening) openHistory(ctx context.Context) (err error) {
 	o.mu.Lock()
 	layout, config := o.layout, o.config
 	o.mu.Unlock()
 	if config.Names, err = checkTopics(ctx, layout, config.Kafka, o.log); err != nil {
+		return err
+	}
+	if config.Names, err = o.schemaIDs(ctx, config.Names); err != nil {
 		return err
 	}
 	h, err := history.Open(ctx, config)

@@ -162,7 +162,7 @@ func (f tailFlags) write(b *bytes.Buffer, style style, names kafka.Names, r cons
 	}
 	switch {
 	case f.json && i.Event != nil:
-		if err := json.Compact(b, r.Value); err != nil {
+		if err := json.Compact(b, schemas.Unframe(r.Value)); err != nil {
 			return err
 		}
 		return b.WriteByte('\n')

@@ -86,6 +86,9 @@ func run(ctx context.Context) error {
 // handle does the work for one event and stores the event's id, both in one transaction. It returns a line that says
 // what was done, or "" for an id that was handled or held before.
 func handle(db *sql.DB, value []byte) (string, error) {
+	if len(value) > 5 && value[0] == 0 {
+		value = value[5:] // the id of its schema, if tollbridge has a Schema Registry
+	}
 	var e event
 	if err := json.Unmarshal(value, &e); err != nil {
 		return "", err

@@ -1,5 +1,6 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -10,6 +11,7 @@ import java.util.Map;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.errors.WakeupException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /** An example consumer that ships every paid order exactly once: see ../README.md. */
@@ -83,13 +85,13 @@ public class Fulfilment {
         Map<String, String> env = System.getenv();
         String prefix = env.getOrDefault("TOPIC_PREFIX", "");
         try (Connection db = DriverManager.getConnection("jdbc:sqlite:" + env.getOrDefault("DATABASE", "fulfilment.db"));
-             KafkaConsumer<String, String> consumer = new KafkaConsumer<>(Map.of(
+             KafkaConsumer<String, byte[]> consumer = new KafkaConsumer<>(Map.of(
                  "bootstrap.servers", env.getOrDefault("KAFKA_BROKERS", "127.0.0.1:9092"),
                  "group.id", env.getOrDefault("GROUP", "fulfilment"),
                  "auto.offset.reset", "earliest", // where a new group begins
                  "enable.auto.commit", "false",
                  "session.timeout.ms", "10000"), // after a kill, the partitions go to another consumer this much later
-                 new StringDeserializer(), new StringDeserializer())) {
+                 new StringDeserializer(), new ByteArrayDeserializer())) {
             db.setAutoCommit(false);
             for (String table : TABLES) execute(db, table);
             db.commit();
@@ -100,8 +102,10 @@ public class Fulfilment {
             }));
             consumer.subscribe(List.of(prefix + "payment.captured", prefix + "refund.succeeded"));
             while (true) {
-                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
-                    String line = handle(db, record.value()); // an exception ends the program: nothing is committed, and Kafka delivers it again
+                for (ConsumerRecord<String, byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
+                    byte[] value = record.value();
+                    int start = value[0] == 0 ? 5 : 0; // after the id of its schema, if tollbridge has a Schema Registry
+                    String line = handle(db, new String(value, start, value.length - start, StandardCharsets.UTF_8)); // an exception ends the program: nothing is committed, and Kafka delivers it again
                     db.commit();
                     if (line != null) System.out.println(line);
                 }

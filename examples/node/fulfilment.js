@@ -74,7 +74,8 @@ const messages = await consumer.consume({
 })
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => messages.close())
 for await (const message of messages) {
-  const line = transaction(() => handle(message.value.toString()))
+  const start = message.value[0] === 0 ? 5 : 0 // after the id of its schema, if tollbridge has a Schema Registry
+  const line = transaction(() => handle(message.value.toString('utf8', start)))
   if (line) console.log(line)
   await message.commit() // after the work: Kafka delivers again what is not committed
 }

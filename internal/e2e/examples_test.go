@@ -165,8 +165,15 @@ func (b *tollbridge) oddities(t *testing.T) []string {
 	original.value = encode(t, o)
 	o.ID, o.Data.Corrects, o.Data.Contradicts = "corrects-held", "original-held", "cancelled-held"
 	correction.value = encode(t, o)
-	b.write(t, first, early, corrected, early, correction, original)
+	b.write(t, framed(first), early, framed(corrected), framed(early), correction, framed(original))
 	return []string{"held corrects-held", "payment.captured order-early 100 EUR", "refund.succeeded order-refund 400 EUR", "held " + contradicts, "held " + e.ID}
+}
+
+// framed returns a record as tollbridge writes it with a Schema Registry. The id of the
+// schema has bytes that are not UTF-8.
+func framed(r record) record {
+	r.value = string(schemas.Frame(0x7f0080ff, []byte(r.value)))
+	return r
 }
 
 // another returns a payload of another event type, of the payment that captured makes.

@@ -135,8 +135,7 @@ func (b *writeBatch) record(record consume.Record) error {
 	e.Data.Corrects = record.Header(schemas.HeaderCorrects)
 	fields := schemas.ParseFields(record.Header(schemas.HeaderFields))
 	if _, ok := contradictions[e.Type]; ok || fields == 0 || e.Data.Corrects != "" || hasFallbackKey(e) || e.Type.Family() == "dispute" {
-		var parsed schemas.Event
-		if json.Unmarshal(record.Value, &parsed) == nil { // otherwise another program wrote it
+		if parsed, err := schemas.Decode(record.Value); err == nil { // otherwise another program wrote it
 			e, fields = parsed, parsed.Fields()
 		}
 	}

@@ -3,7 +3,6 @@ package history
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -198,8 +197,8 @@ func (h *History) readContent(ctx context.Context, k known) (e schemas.Event, er
 	if err != nil {
 		return e, fmt.Errorf("%w: reading event %s, to which another webhook adds: %w", kafka.ErrUnavailable, k.id, err)
 	}
-	if json.Unmarshal(records[at].Value, &e) != nil {
-		return schemas.Event{}, nil
+	if e, err = schemas.Decode(records[at].Value); err != nil {
+		return schemas.Event{}, nil // another program wrote it, or it is no longer there
 	}
 	return e, nil
 }

@@ -21,8 +21,9 @@ type Record struct {
 	NotAfter time.Duration
 }
 
-// EventRecord returns the record of an event: see [schemas.Event.Record]. It returns a
-// [TooLarge] error if the record's value is longer than [schemas.MostBytes].
+// EventRecord returns the record of an event: see [schemas.Event.Record]. With a Schema
+// Registry its value is framed: see [schemas.Frame]. It returns a [TooLarge] error if the
+// event's JSON is longer than [schemas.MostBytes].
 func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	r, err := e.Record(traceparent)
 	if err == nil && len(r.Value) > schemas.MostBytes {
@@ -30,6 +31,13 @@ func EventRecord(n Names, e schemas.Event, traceparent string) (Record, error) {
 	}
 	if err != nil {
 		return Record{}, err
+	}
+	if n.SchemaIDs != nil {
+		id, ok := n.SchemaIDs[e.Type]
+		if !ok {
+			return Record{}, fmt.Errorf("%w: event %s: the id of the schema of %s is not known: run 'tollbridge topics apply', and restart", ErrUnavailable, e.ID, e.Type)
+		}
+		r.Value = schemas.Frame(id, r.Value)
 	}
 	return Record{Topic: n.Event(e.Type), ID: e.ID, Key: r.Key, Value: r.Value, Headers: r.Headers}, nil
 }

@@ -21,6 +21,9 @@ type Names struct {
 	// Types are the event types that have a topic; nil means all. See
 	// [Names.Existing].
 	Types []schemas.Type
+	// SchemaIDs are the ids of the event types' schemas in the Schema Registry, which
+	// [EventRecord] writes before each event; nil if there is no registry.
+	SchemaIDs map[schemas.Type]uint32
 }
 
 // Event returns the topic for events of a type.
@@ -40,12 +43,17 @@ func (n Names) References() string { return n.Prefix + "webhooks.references" }
 // there that it will. The key is the event's id. See package internal/once.
 func (n Names) Claims() string { return n.Prefix + "webhooks.claims" }
 
+// EventTypes returns the event types that have a topic.
+func (n Names) EventTypes() []schemas.Type {
+	if n.Types == nil {
+		return schemas.Types()
+	}
+	return n.Types
+}
+
 // Events returns the event topics, one for each type.
 func (n Names) Events() []string {
-	types := n.Types
-	if types == nil {
-		types = schemas.Types()
-	}
+	types := n.EventTypes()
 	all := make([]string, len(types))
 	for i, t := range types {
 		all[i] = n.Event(t)

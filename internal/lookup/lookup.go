@@ -66,9 +66,11 @@ func Read(names kafka.Names, r consume.Record) *Item {
 		}
 		i.Webhook = &a
 	default:
-		if json.Unmarshal(r.Value, &i.Event) != nil || i.Event == nil || i.Event.ID == "" {
+		e, err := schemas.Decode(r.Value)
+		if err != nil || e.ID == "" {
 			return nil
 		}
+		i.Event = &e
 	}
 	return i
 }

@@ -220,8 +220,8 @@ func (r *run) readPublished(ctx context.Context) error {
 		return err
 	}
 	return r.read(ctx, "events", ranges, func(record consume.Record) error {
-		var e schemas.Event
-		if json.Unmarshal(record.Value, &e) != nil || e.ID == "" {
+		e, err := schemas.Decode(record.Value)
+		if err != nil || e.ID == "" {
 			return nil // written by another program
 		}
 		content, _, err := contentOf(e)
@@ -594,8 +594,8 @@ func (r *run) compareCorrected(ctx context.Context) error {
 		e := c.Event
 		was := r.published[digestOf([]byte(e.ID))]
 		if record, ok := records[at[i]]; ok {
-			var correction schemas.Event
-			if err := json.Unmarshal(record.Value, &correction); err != nil {
+			correction, err := schemas.Decode(record.Value)
+			if err != nil {
 				return err
 			}
 			e, _ = e.Fill(correction)
@@ -810,11 +810,10 @@ func (r *run) report(ctx context.Context, batch []Change, admitted []schemas.Eve
 		}
 		c.Event = admitted[i]
 		if record, ok := before[c.old]; ok {
-			var was schemas.Event
-			if err := json.Unmarshal(record.Value, &was); err != nil {
+			was, err := schemas.Decode(record.Value)
+			if err != nil {
 				return err
 			}
-			var err error
 			if c.Diff, err = difference(was, c.Event); err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // reader reads the records that a run wrote to the event topics.
@@ -134,7 +135,7 @@ func (r reader) parse(from consume.Record) record {
 			ID string `json:"connector_event_id"`
 		} `json:"data"`
 	}
-	if json.Unmarshal(from.Value, &e) != nil {
+	if json.Unmarshal(schemas.Unframe(from.Value), &e) != nil {
 		return one // written by another program
 	}
 	if number, ok := strings.CutPrefix(e.Data.ID, r.prefix); ok {
