@@ -26,7 +26,9 @@ type api struct {
 	tokenPath    string                      // of the token endpoint, if there is one
 	tokenForm    url.Values                  // what the token endpoint wants
 	// answers has the body by method and path with query.
-	answers  map[string]string
+	answers map[string]string
+	// answer returns the body for the body of a request, where all requests have one path.
+	answer   func(body []byte) (string, bool)
 	webhooks []webhookCase
 }
 
@@ -42,24 +44,26 @@ type webhookCase struct {
 
 // apis has the API of each connector.
 var apis = map[string]api{
-	"authorizenet": authorizenetAPI,
-	"billplz":      billplzAPI,
-	"btcpay":       btcpayAPI,
-	"flutterwave":  flutterwaveAPI,
-	"gocardless":   gocardlessAPI,
-	"mercadopago":  mercadopagoAPI,
-	"midtrans":     midtransAPI,
-	"mollie":       mollieAPI,
-	"paddle":       paddleAPI,
-	"paypal":       paypalAPI,
-	"portone":      portoneAPI,
-	"razorpay":     razorpayAPI,
-	"recurly":      recurlyAPI,
-	"square":       squareAPI,
-	"stripe":       stripeAPI,
-	"truelayer":    truelayerAPI,
-	"wallee":       walleeAPI,
-	"xendit":       xenditAPI,
+	"authorizenet":      authorizenetAPI,
+	"billplz":           billplzAPI,
+	"braintree":         braintreeAPI,
+	"btcpay":            btcpayAPI,
+	"flutterwave":       flutterwaveAPI,
+	"gocardless":        gocardlessAPI,
+	"mercadopago":       mercadopagoAPI,
+	"midtrans":          midtransAPI,
+	"mollie":            mollieAPI,
+	"paddle":            paddleAPI,
+	"paypal":            paypalAPI,
+	"portone":           portoneAPI,
+	"razorpay":          razorpayAPI,
+	"recurly":           recurlyAPI,
+	"square":            squareAPI,
+	"stripe":            stripeAPI,
+	"truelayer":         truelayerAPI,
+	"wallee":            walleeAPI,
+	"worldline-connect": worldlineConnectAPI,
+	"xendit":            xenditAPI,
 }
 
 // secretText is in each key, query and answer of the tests, and in no error.
@@ -89,6 +93,10 @@ func (a api) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	body, ok := a.answers[r.Method+" "+r.URL.RequestURI()]
+	if a.answer != nil {
+		sent, _ := io.ReadAll(r.Body)
+		body, ok = a.answer(sent)
+	}
 	if !ok {
 		http.Error(w, `{"error":"not found"}`, http.StatusNotFound)
 		return

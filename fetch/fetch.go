@@ -62,6 +62,7 @@ var connectors = map[string]Connector{
 	"stripe":            stripe,
 	"truelayer":         truelayer,
 	"wallee":            wallee,
+	"worldline-connect": worldlineConnect,
 	"xendit":            xendit,
 }
 

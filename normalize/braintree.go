@@ -17,7 +17,7 @@ import (
 //
 // For card payments, Braintree sends only disbursements, which list the ids of their
 // transactions. Each id becomes a captured payment without an amount or an order id; a
-// notification with the transaction adds these. Braintree does not say whether the list
+// notification with the transaction, or the fetched transaction, adds these. Braintree does not say whether the list
 // includes refunds, and an id does not show it: see the setting tells.
 //
 // A refund can have an order id of its own:
@@ -29,7 +29,7 @@ import (
 // https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview
 var braintree = Connector{
 	Docs:      "https://developer.paypal.com/braintree/docs/reference/general/webhooks/overview",
-	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes; none of disbursements",
+	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes; (fetched) orderId of the transactions of disbursements",
 	Settings:  []Setting{braintreeTells},
 	Tellers:   braintreeTellers,
 	normalize: braintreeNormalize,
@@ -39,7 +39,7 @@ var braintree = Connector{
 // transactions as captured.
 var braintreeTells = Setting{
 	Name: "tells",
-	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount, or transactions, if only notifications that have the transaction do; " +
+	Description: "disbursements, if a disbursement makes payment.captured for each of its transactions, without an amount unless api is configured, or transactions, if only notifications that have the transaction do; " +
 		"disbursements if it is not set, as Braintree sends nothing else about a captured card payment. The ids can be those of refunds, too: look the transaction up before you book it",
 	Values: []string{"disbursements", "transactions"},
 	Unset: "each transaction of a disbursement is payment.captured without an amount, and refunds may be among them: set tells to disbursements if your consumer looks a transaction up before it books it, " +
@@ -188,7 +188,7 @@ func braintreeNormalize(payload []byte, o Options) ([]fact, error) {
 	f.Account = n.Account
 	facts, _ := oneFact(n.Kind, f, err)
 	if f.Type == schemas.PayoutSucceeded && err == nil && o.Settings[braintreeTells.Name] != "transactions" {
-		facts = append(facts, n.disbursed(f)...)
+		facts = append(facts, n.disbursed(f, o)...)
 	}
 	return facts, nil
 }
@@ -461,11 +461,16 @@ type braintreeDisbursement struct {
 }
 
 // disbursed returns a captured payment for each transaction of a disbursement. payout
-// is the fact of the disbursement itself.
-func (n braintreeNotification) disbursed(payout fact) (facts []fact) {
+// is the fact of the disbursement itself. A fetched document that cannot be read adds a
+// malformed fact, beside the payments that it would have completed.
+func (n braintreeNotification) disbursed(payout fact, o Options) (facts []fact) {
 	d := n.Subject.Disbursement
 	if d.Success == "false" {
 		return nil // it is tried again, with the same transactions
+	}
+	fetched, err := braintreeFetched(o)
+	if err != nil {
+		facts = append(facts, malformed(n.Kind, err))
 	}
 	for _, id := range d.Transactions {
 		if id == "" {
@@ -473,9 +478,54 @@ func (n braintreeNotification) disbursed(payout fact) (facts []fact) {
 		}
 		f := fact{Type: schemas.PaymentCaptured, Identity: id, Time: payout.Time}
 		f.Account, f.ConnectorEventType, f.ConnectorTransactionID = n.Account, n.Kind, id
+		t := fetched[id]
+		amount, err := major(t.Amount.Value, t.Amount.Currency)
+		if err != nil {
+			facts = append(facts, malformed(n.Kind, fmt.Errorf("the fetched transaction %s: %w", id, err)))
+		}
+		f.fillAmount(amount)
+		f.MerchantTransactionID = string(t.OrderID)
 		facts = append(facts, f)
 	}
 	return facts
+}
+
+// braintreeFetchedTransaction is a transaction in the GraphQL API:
+// https://developer.paypal.com/braintree/graphql/reference/types/transaction
+type braintreeFetchedTransaction struct {
+	ID      text `json:"legacyId"`
+	OrderID text `json:"orderId"`
+	Amount  struct {
+		Value    text `json:"value"`
+		Currency text `json:"currencyCode"`
+	} `json:"amount"`
+}
+
+// braintreeFetched returns the fetched transactions by their ids.
+func braintreeFetched(o Options) (all map[string]braintreeFetchedTransaction, err error) {
+	for _, d := range o.fetchedOf("transactions") {
+		var answer struct {
+			Data struct {
+				Search struct {
+					Transactions struct {
+						Edges []struct {
+							Node braintreeFetchedTransaction `json:"node"`
+						} `json:"edges"`
+					} `json:"transactions"`
+				} `json:"search"`
+			} `json:"data"`
+		}
+		if err := decodeDocument(d.Body, &answer); err != nil {
+			return all, fmt.Errorf("the fetched %s: %w", d.Name, err)
+		}
+		for _, e := range answer.Data.Search.Transactions.Edges {
+			if all == nil {
+				all = map[string]braintreeFetchedTransaction{}
+			}
+			all[string(e.Node.ID)] = e.Node
+		}
+	}
+	return all, nil
 }
 
 // braintreeDisbursed reads a disbursement.

@@ -27,7 +27,7 @@ import (
 // https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/
 var worldlineConnect = Connector{
 	Docs:      "https://docs.connect.worldline-solutions.com/documentation/webhooks/event-types/",
-	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs",
+	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs; (fetched) that of the payment of a dispute",
 	Settings:  []Setting{worldlineConnectTells},
 	Tellers:   worldlineConnectTellers,
 	normalize: worldlineConnectNormalize,
@@ -250,6 +250,9 @@ func worldlineConnectNormalize(payload []byte, o Options) ([]fact, error) {
 		f.Time, err = timestamp(e.Created, "2006-01-02T15:04:05Z0700", time.RFC3339)
 	}
 	f.ConnectorEventID, f.Account = string(e.ID), string(e.MerchantID)
+	if err == nil && f.Type.Family() == "dispute" {
+		err = f.fillFromWorldlineConnectPayment(o)
+	}
 	if err == nil && f.Type == schemas.RefundSucceeded {
 		kind, _, _ := strings.Cut(event, ".")
 		other := map[string]string{"payment": "refund.refunded", "refund": "payment.refunded"}[kind]
@@ -389,4 +392,20 @@ func (t worldlineConnectObject) dispute(f fact) (_ fact, err error) {
 func (t worldlineConnectObject) token(f fact) (fact, error) {
 	f.ConnectorMandateID = string(t.ID)
 	return f, nil
+}
+
+// fillFromWorldlineConnectPayment adds the merchant's reference of the payment of a dispute,
+// and how it was paid.
+// https://apireference.connect.worldline-solutions.com/s2sapi/v1/en_US/java/payments/get.html
+func (f *fact) fillFromWorldlineConnectPayment(o Options) error {
+	if len(o.Fetched) == 0 {
+		return nil
+	}
+	var t worldlineConnectObject
+	if ok, err := o.document("payment/"+f.ConnectorTransactionID, &t); !ok {
+		return err
+	}
+	fill(&f.MerchantTransactionID, t.PaymentOutput.reference())
+	f.fillMethod(method(t.PaymentOutput.PaymentMethod, ""))
+	return nil
 }
