@@ -104,10 +104,17 @@ type tlsConfig struct {
 }
 
 type saslConfig struct {
-	Mechanism string       `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER
-	Username  string       `yaml:"username"`  // not of OAUTHBEARER
-	Password  secretConfig `yaml:"password"`  // not of OAUTHBEARER
+	Mechanism string       `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM
+	Username  string       `yaml:"username"`  // of PLAIN and SCRAM only
+	Password  secretConfig `yaml:"password"`  // of PLAIN and SCRAM only
 	OAuth     *oauthConfig `yaml:"oauth"`     // of OAUTHBEARER only
+	AWS       *awsConfig   `yaml:"aws"`       // of AWS_MSK_IAM only; nil: what AWS's SDK finds by itself
+}
+
+// awsConfig is [kafka.AWS].
+type awsConfig struct {
+	Region  string `yaml:"region"`
+	Profile string `yaml:"profile"`
 }
 
 // oauthConfig is [kafka.OAuth].
@@ -634,6 +641,9 @@ func (c config) producer() (publish.Config, error) {
 	}
 	if k.SASL != nil {
 		var err error
+		if k.SASL.Mechanism == mechanismMSK && k.TLS == nil {
+			errs = append(errs, errors.New("kafka.sasl: AWS_MSK_IAM wants kafka.tls: {}: Amazon MSK offers it only with TLS, at port 9098 or 9198"))
+		}
 		if to.Kafka.SASL, err = k.SASL.authentication(); err != nil {
 			errs = append(errs, fmt.Errorf("kafka.sasl: %w", err))
 		}
@@ -641,10 +651,27 @@ func (c config) producer() (publish.Config, error) {
 	return to, errors.Join(errs...)
 }
 
+// mechanismMSK is the mechanism of Amazon MSK with IAM.
+const mechanismMSK = "AWS_MSK_IAM"
+
 // authentication returns the SASL mechanism. It reads the password or the client's secret.
 func (a saslConfig) authentication() (sasl.Mechanism, error) {
 	noUser := a.Username == "" && a.Password == secretConfig{}
 	switch {
+	case a.Mechanism != mechanismMSK && a.AWS != nil:
+		return nil, fmt.Errorf("aws belongs to the mechanism AWS_MSK_IAM, got %q", a.Mechanism)
+	case a.Mechanism == mechanismMSK && (a.OAuth != nil || !noUser):
+		return nil, errors.New("AWS_MSK_IAM wants no username, password and oauth: AWS's SDK finds the credentials; aws: {region: …, profile: …} may help it")
+	case a.Mechanism == mechanismMSK:
+		var from kafka.AWS
+		if a.AWS != nil {
+			from = kafka.AWS(*a.AWS)
+		}
+		m, err := kafka.AWSMSKIAM(context.Background(), from)
+		if err != nil {
+			return nil, fmt.Errorf("aws: %w", err)
+		}
+		return m, nil
 	case a.Mechanism == "OAUTHBEARER" && (a.OAuth == nil || !noUser):
 		return nil, errors.New("OAUTHBEARER wants oauth: {token_url: …, client_id: …, client_secret: …}, and no username and password")
 	case a.Mechanism != "OAUTHBEARER" && a.OAuth != nil:

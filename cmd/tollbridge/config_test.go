@@ -151,16 +151,28 @@ func TestStructuredSettings(t *testing.T) {
 // that is missing or does not belong to it.
 func TestSASLConfiguration(t *testing.T) {
 	t.Setenv("A_SECRET", "secret-of-the-client")
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", "/none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
 	oauth := `oauth: {token_url: "https://sso.example.com/token", client_id: a, client_secret: {env: A_SECRET}, scopes: [kafka]}`
 	for sasl, want := range map[string]string{
-		`{mechanism: OAUTHBEARER, ` + oauth + `}`:                     "",
-		`{mechanism: PLAIN, username: a, password: {env: A_SECRET}}`:  "",
-		`{mechanism: OAUTHBEARER}`:                                    "OAUTHBEARER wants oauth",
-		`{mechanism: OAUTHBEARER, username: a, ` + oauth + `}`:        "no username",
-		`{mechanism: PLAIN, ` + oauth + `}`:                           "oauth belongs to the mechanism OAUTHBEARER",
-		`{mechanism: PLAIN, password: {env: A_SECRET}}`:               "username: it is empty",
-		`{mechanism: PLAIN, username: a}`:                             "password: want exactly one of value, env and file",
-		`{mechanism: GSSAPI, username: a, password: {env: A_SECRET}}`: `got "GSSAPI"`,
+		`{mechanism: OAUTHBEARER, ` + oauth + `}`:                            "",
+		`{mechanism: PLAIN, username: a, password: {env: A_SECRET}}`:         "",
+		`{mechanism: OAUTHBEARER}`:                                           "OAUTHBEARER wants oauth",
+		`{mechanism: OAUTHBEARER, username: a, ` + oauth + `}`:               "no username",
+		`{mechanism: PLAIN, ` + oauth + `}`:                                  "oauth belongs to the mechanism OAUTHBEARER",
+		`{mechanism: PLAIN, password: {env: A_SECRET}}`:                      "username: it is empty",
+		`{mechanism: PLAIN, username: a}`:                                    "password: want exactly one of value, env and file",
+		`{mechanism: AWS_MSK_IAM, aws: {region: eu-central-1}}`:              "AWS_MSK_IAM wants kafka.tls",
+		`{mechanism: AWS_MSK_IAM, aws: {region: eu-central-1}}, tls: {}`:     "",
+		`{mechanism: AWS_MSK_IAM}, tls: {}`:                                  "region: expected the cluster's region",
+		`{mechanism: AWS_MSK_IAM, username: a}, tls: {}`:                     "wants no username",
+		`{mechanism: AWS_MSK_IAM, ` + oauth + `}, tls: {}`:                   "wants no username",
+		`{mechanism: AWS_MSK_IAM, aws: {region: a, profile: none}}, tls: {}`: "failed to get shared config profile, none",
+		`{mechanism: PLAIN, username: a, aws: {}}`:                           "aws belongs to the mechanism AWS_MSK_IAM",
+		`{mechanism: GSSAPI, username: a, password: {env: A_SECRET}}`:        `got "GSSAPI"`,
 		`{mechanism: OAUTHBEARER, oauth: {token_url: "https://a.example.com", client_id: a, client_secret: {env: NOT_SET}}}`: "oauth.client_secret: the environment variable NOT_SET",
 		`{mechanism: OAUTHBEARER, oauth: {token_url: "http://a.example.com", client_id: a, client_secret: {env: A_SECRET}}}`: "expected https",
 	} {

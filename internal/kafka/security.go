@@ -42,7 +42,7 @@ func TLS(ca, cert, key, serverName string) (*tls.Config, error) {
 }
 
 // SASL returns the authentication mechanism with a name: PLAIN, SCRAM-SHA-256 or
-// SCRAM-SHA-512. [OAuthBearer] returns OAUTHBEARER.
+// SCRAM-SHA-512. [OAuthBearer] returns OAUTHBEARER, and [AWSMSKIAM] AWS_MSK_IAM.
 func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
 	switch mechanism {
 	case "PLAIN":
@@ -52,5 +52,5 @@ func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
 	case "SCRAM-SHA-512":
 		return scram.Mechanism(scram.SHA512, username, password)
 	}
-	return nil, fmt.Errorf("mechanism: expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER, got %q", mechanism)
+	return nil, fmt.Errorf("mechanism: expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM, got %q", mechanism)
 }
