@@ -5,10 +5,10 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help kubernetes packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick bench-replicas compose build clean
+.PHONY: help kubernetes dashboard packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick bench-replicas compose build clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+)[a-z -]*:.*## /\1\t/' | expand -t 16
 
 run: ## try it: everything in one process, Kafka included
 	$(GO) run ./cmd/tollbridge dev
@@ -68,10 +68,10 @@ docs: ## write docs/connectors.md and docs/metrics.md anew
 faults: ## every fault, against a real Kafka: half an hour
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 60m
 
-kubernetes: ## write deploy/kubernetes/tollbridge.yaml and the chart's alerts anew
+kubernetes dashboard: ## write deploy/kubernetes/tollbridge.yaml, the chart's alerts and deploy/grafana/tollbridge.json anew
 	cd deploy && $(GO) test -count=1 . -args -update
 
-packaging: ## the chart, the manifests and the systemd unit
+packaging: ## the chart, the manifests, the systemd unit and the dashboard
 	cd deploy && $(GO) vet ./... && $(GO) test ./...
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'

@@ -159,6 +159,12 @@ func (m *metrics) add(e *webhook.Endpoint) (own endpointMetrics) {
 			own.stages[s] = m.stages.WithLabelValues(connector, name)
 		}
 	}
+	if e.API != nil {
+		m.fetchSeconds.WithLabelValues(connector)
+		for _, result := range []fetch.Result{fetch.ResultOK, fetch.ResultUnknown, fetch.ResultCredentials, fetch.ResultLimited, fetch.ResultUnavailable} {
+			m.fetches.WithLabelValues(connector, string(result), "true")
+		}
+	}
 	m.questions.WithLabelValues(connector, "", strconv.Itoa(http.StatusOK))
 	c, _ := normalize.Lookup(connector)
 	events := []string{otherType}

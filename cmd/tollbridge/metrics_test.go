@@ -25,7 +25,7 @@ func TestMetricsPage(t *testing.T) {
 	t.Cleanup(cluster.Close)
 	config, listen, admin := filepath.Join(t.TempDir(), "tollbridge.yaml"), freePort(t), freePort(t)
 	writeFile(t, config, fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], partitions: 3, replication: 1},
-endpoints: [{connector: stripe, secrets: {main: {value: whsec_of_default}}}]}`, listen, admin, cluster.ListenAddrs()[0]))
+endpoints: [{connector: stripe, secrets: {main: {value: whsec_of_default}}}, {connector: mollie, api: {keys: {main: {value: test_key_of_mollie_1234567890}}}}]}`, listen, admin, cluster.ListenAddrs()[0]))
 	createTopics(t, config)
 	s := startServe(t, config, listen, admin)
 	until(t, "serve to be ready", s.ready)
@@ -79,8 +79,8 @@ func metricsPage(text string) string {
 	slices.Sort(names)
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nThe admin listener serves these metrics at `/metrics`, and those of the Go runtime and the process (`go_…`, `process_…`). This page is generated: `make docs`.\n\n" +
-		"The series of every configured endpoint exist from the start, at 0, so that the first event of a kind is an increase. Series that only some endpoints have are not shown,\n" +
-		"such as the stage `fetch` of an endpoint with an API.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
+		"The series of every configured endpoint exist from the start, at 0, so that the first event of a kind is an increase. Only endpoints\n" +
+		"with `api` have the metrics `tollbridge_fetch_…` and the stage `fetch`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, kind[name], strings.Join(labels[name], " "), help[name])
 	}
