@@ -17,6 +17,9 @@ import (
 // becomes events, and it is read with the merchant's own access token. The setting
 // collector_id also compares the account.
 //
+// A notification of the older form, IPN, is not signed, and has the topic and the id in its
+// query. The API's answer is what vouches for it.
+//
 // The notification of a chargeback names its payment in the body. Its own object is not
 // read: Mercado Pago documents no fields of it.
 //
@@ -52,6 +55,9 @@ func mercadopagoPlan(w Webhook, _ API) ([]Request, error) {
 	_ = decode(w.Payload, &n) // the body is not signed, and may have any form
 	topic := cmp.Or(string(n.Type), string(n.Topic), w.Query.Get("type"), w.Query.Get("topic"))
 	id := w.Query.Get("data.id") // the signed one
+	if w.Unsigned {
+		topic, id = w.Query.Get("topic"), w.Query.Get("id")
+	}
 	switch topic {
 	case "payment":
 		return mercadopagoRequest("payment", "/v1/payments/", id, mercadopagoNumber), nil
@@ -59,7 +65,7 @@ func mercadopagoPlan(w Webhook, _ API) ([]Request, error) {
 		return mercadopagoRequest("order", "/v1/orders/", id, mercadopagoOrderID), nil
 	case "merchant_order", "topic_merchant_order_wh":
 		return mercadopagoRequest("merchant_order", "/merchant_orders/", id, mercadopagoNumber), nil
-	case "topic_chargebacks_wh", "chargebacks":
+	case "topic_chargebacks_wh", "chargebacks": // of IPN it does not name the payment
 		return mercadopagoRequest("payment", "/v1/payments/", string(n.Data.PaymentID), mercadopagoNumber), nil
 	}
 	return nil, nil

@@ -11,7 +11,7 @@ import (
 // mercadopago reads a notification, {"type", "action", "data": {"id"}}, that a resource
 // has changed. Mercado Pago does not sign the body, so nothing in it is used for an
 // event: the resource must be fetched, by the id in the query. The archive keeps the
-// whole webhook, with its query.
+// whole webhook, with its query. The older form, IPN, is {"resource", "topic"}, or empty.
 //
 // The facts are those of the fetched payments and orders: the status of each payment, and
 // each refund in it. The identity is the object and its state, so that many notifications

@@ -22,15 +22,34 @@ import (
 // documents no maximum age, so a request is refused for its age only if the endpoint sets a
 // tolerance.
 //
+// The older notifications, IPN, have the topic and the id in the query, and no data.id. Some
+// have an x-signature, which cannot be verified: Mercado Pago does not say what it signs. They
+// are refused unless the endpoint has an API, which knows whether the id is one of the
+// merchant's payments.
+//
 // https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks
+// https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/ipn
 var mercadopago = Connector{
 	Docs:     "https://www.mercadopago.com.mx/developers/en/docs/your-integrations/notifications/webhooks",
-	Signs:    `HMAC-SHA256 of "id:<data.id of the query>;request-id:<x-request-id>;ts:<ts>;", hex, in x-signature (ts=, v1=)`,
+	Signs:    `HMAC-SHA256 of "id:<data.id of the query>;request-id:<x-request-id>;ts:<ts>;", hex, in x-signature (ts=, v1=); IPN (topic and id in the query) is not signed, and refused unless api is configured`,
 	Covers:   CoversNothing,
 	Weakness: "the body is not signed: anyone who captured one webhook can send any other body with it; any age is accepted unless tolerance_seconds is set",
 	Headers:  []string{"X-Signature", "X-Request-Id"},
 	Settings: []Setting{tolerance},
 	verify:   mercadopagoVerify,
+	unsigned: mercadopagoUnsigned,
+}
+
+// mercadopagoUnsigned reads a notification of the older form, IPN: its query has one topic
+// and one id, and no data.id.
+func mercadopagoUnsigned(r Request) ([]byte, bool) {
+	address, err := url.Parse(r.URL)
+	if err != nil {
+		return nil, false
+	}
+	q, err := url.ParseQuery(address.RawQuery)
+	one := func(name string) bool { return len(q[name]) == 1 && q.Get(name) != "" }
+	return r.Body, err == nil && one("topic") && one("id") && len(q["data.id"]) == 0
 }
 
 func mercadopagoVerify(r Request, secret string, k Keys, now time.Time) (Verified, error) {
