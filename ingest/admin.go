@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
 )
 
 // Admin returns the handler of the admin listener, which must not be reachable from
@@ -26,6 +27,7 @@ import (
 //	/v1/event_types     which event types came to each endpoint: [EventTypes]
 //	/v1/handle_event    if [Config.HandleEvent] says so
 //	/debug/pprof/       Go's profiles
+//	/console/           [Config.Console], if it is set
 //
 // It accepts the Host headers localhost, loopback addresses, the address of the
 // connection and [Config.AdminHosts], and responds 421 to others. Otherwise a web
@@ -33,7 +35,14 @@ import (
 func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(s.knownHost)
+	e.Pre(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if text := refusedHost(c.Request(), s.AdminHosts, s.Log); text != "" {
+				return c.String(http.StatusMisdirectedRequest, text)
+			}
+			return next(c)
+		}
+	})
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(g, promhttp.HandlerOpts{})))
 	for _, path := range []string{"/healthz", "/livez"} {
 		e.GET(path, func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
@@ -46,24 +55,37 @@ func (s *Server) Admin(g prometheus.Gatherer) http.Handler {
 	}
 	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
 	e.GET("/debug/pprof/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)))
+	if s.Console != nil {
+		e.Any("/console", echo.WrapHandler(s.Console))
+		e.Any("/console/*", echo.WrapHandler(s.Console))
+	}
 	return e
 }
 
-// knownHost responds 421 to a request with another host.
-func (s *Server) knownHost(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		if s.answersTo(r) {
-			return next(c)
+// KnownHosts returns a handler that passes on requests whose Host header [Server.Admin]
+// would accept with these [Config.AdminHosts], and responds 421 to others.
+func KnownHosts(hosts []string, log zerolog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := refusedHost(r, hosts, log); text != "" {
+			http.Error(w, strings.TrimSuffix(text, "\n"), http.StatusMisdirectedRequest)
+			return
 		}
-		s.Log.Warn().Str("host", shorten(r.Host)).Str("path", shorten(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin request refused: its host is not in admin_hosts")
-		return c.String(http.StatusMisdirectedRequest, fmt.Sprintf(
-			"the Host header is %q, want localhost, the listener's own address or a name in admin_hosts\n", shorten(r.Host)))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refusedHost logs a request with another host and returns the text of the response; it
+// returns "" if the host is accepted.
+func refusedHost(r *http.Request, hosts []string, log zerolog.Logger) string {
+	if answersTo(r, hosts) {
+		return ""
 	}
+	log.Warn().Str("host", shorten(r.Host)).Str("path", shorten(r.URL.Path)).Str("remote", r.RemoteAddr).Msg("admin request refused: its host is not in admin_hosts")
+	return fmt.Sprintf("the Host header is %q, want localhost, the listener's own address or a name in admin_hosts\n", shorten(r.Host))
 }
 
 // answersTo reports whether a request's host is accepted.
-func (s *Server) answersTo(r *http.Request) bool {
+func answersTo(r *http.Request, hosts []string) bool {
 	host := hostname(r.Host)
 	if a, err := netip.ParseAddr(host); err == nil {
 		a = a.Unmap()
@@ -75,7 +97,7 @@ func (s *Server) answersTo(r *http.Request) bool {
 		}
 	}
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") ||
-		slices.ContainsFunc(s.AdminHosts, func(h string) bool { return hostname(h) == host })
+		slices.ContainsFunc(hosts, func(h string) bool { return hostname(h) == host })
 }
 
 // hostname returns the host of a Host header in lower case, without the port, the

@@ -153,3 +153,12 @@ func (s *Server) currentRoutes() routes {
 	}
 	return nil
 }
+
+// CurrentEndpoints returns the endpoints that are configured now.
+func (s *Server) CurrentEndpoints() []webhook.Endpoint {
+	var all []webhook.Endpoint
+	for _, r := range s.currentRoutes() {
+		all = append(all, *r.endpoint)
+	}
+	return all
+}

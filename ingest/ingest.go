@@ -61,6 +61,7 @@ type Config struct {
 	// AdminHosts are the Host headers that [Server.Admin] accepts beside localhost
 	// and its own address.
 	AdminHosts []string
+	Console    http.Handler // answers /console/ of the admin listener; nil is none
 
 	Log     zerolog.Logger        // one line per request; the zero Logger writes nothing
 	Metrics prometheus.Registerer // nil registers nowhere

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"os/user"
-	"regexp"
 	"slices"
 	"time"
 
@@ -106,11 +105,11 @@ func listLetters(c *cobra.Command, all []*dead.Letter) error {
 	w := columns(c)
 	count := map[string]int{}
 	for _, l := range all {
-		state := oneLine(shorten(l.Webhook.Reason))
+		state := oneLine(dead.Shorten(l.Webhook.Reason))
 		if l.Handled != nil {
 			state = oneLine(string(l.Handled.Outcome)) + " by " + oneLine(l.Handled.By) + "\t" + state
 		} else {
-			count[oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint)+"\t"+reasonKind(l.Webhook.Reason)]++
+			count[oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint)+"\t"+oneLine(dead.ReasonKind(l.Webhook.Reason))]++
 			state = "\t" + state
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d bytes\t%s\n", l.ID, timestamp(l.Webhook.ReceivedAt), oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint), l.Bytes, state)
@@ -125,24 +124,6 @@ func listLetters(c *cobra.Command, all []*dead.Letter) error {
 	}
 	fmt.Fprintf(w, "%d\tnot handled\n", total)
 	return w.Flush()
-}
-
-// shorten returns the first 100 characters of a reason.
-func shorten(s string) string {
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:100]) + "…"
-	}
-	return s
-}
-
-// values matches the parts that differ between reasons of one kind: numbers, and quoted
-// texts other than JSON pointers.
-var values = regexp.MustCompile(`"(?:[^/"\\]|\\.)(?:[^"\\]|\\.)*"|\b\d+\b`)
-
-// reasonKind returns a reason without the values that come from its webhook, so that
-// letters with the same problem are counted together.
-func reasonKind(reason string) string {
-	return oneLine(shorten(values.ReplaceAllString(reason, "…")))
 }
 
 func deadShowCommand() *cobra.Command {
@@ -351,7 +332,7 @@ func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each
 		state := "would be retried"
 		switch {
 		case !v.Resolved():
-			state, failed, says = "stays", errRefused, oneLine(shorten(v.Unresolved))
+			state, failed, says = "stays", errRefused, oneLine(dead.Shorten(v.Unresolved))
 		case v.Handled != nil:
 			state = oneLine(string(v.Handled.Outcome))
 		}
@@ -437,7 +418,7 @@ func (q *letterFilter) discardIn(c *cobra.Command, w kafkaSession, ids []string,
 		if l.Handled != nil {
 			state = oneLine(string(l.Handled.Outcome))
 		}
-		fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", l.ID, oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint), state, oneLine(shorten(l.Webhook.Reason)))
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", l.ID, oneLine(l.Webhook.Connector+"/"+l.Webhook.Endpoint), state, oneLine(dead.Shorten(l.Webhook.Reason)))
 	}
 	fmt.Fprintf(out, "%d letters\n", len(all))
 	return out.Flush()

@@ -109,8 +109,8 @@ func (f *explainFlags) run(c *cobra.Command, args []string) error {
 
 // published returns the published event with an id.
 func (f *explainFlags) published(c *cobra.Command, id string) ([]schemas.Event, error) {
-	items, _, err := f.find(c, id)
-	for _, i := range items {
+	p, err := f.find(c, id)
+	for _, i := range p.Items {
 		if i.Event != nil && i.Event.ID == id {
 			return []schemas.Event{*i.Event}, nil
 		}

@@ -69,6 +69,7 @@ the processor's own tools can send webhooks.`,
 				return usage("%w; is 'tollbridge dev' running already? see --listen and --admin", err)
 			}
 			cfg.Listen = l.webhooks.Addr().String() // the real port if the flag has port 0
+			cfg.Admin = l.admin.Addr().String()
 			cfg.PublicURL = "http://" + cfg.Listen
 			log := zerolog.New(io.Discard)
 			if logs {
@@ -81,11 +82,11 @@ the processor's own tools can send webhooks.`,
 			}
 			p := &printer{out: c.OutOrStdout(), endpoints: endpoints}
 			p.welcome(cfg)
-			return serve(c.Context(), cfg, l, log, hooks{publisher: p.tap, handler: p.refusals}, nil)
+			return serve(c.Context(), cfg, l, log, hooks{publisher: p.tap, handler: p.refusals, send: firstWebhooks(cfg)}, nil)
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address that receives webhooks; port 0 chooses a free one")
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of the admin listener: /metrics, /healthz, /readyz, /v1/event_types, /v1/handle_event")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "address of the admin listener: /metrics, /healthz, /readyz, /v1/event_types, /v1/handle_event, /console/")
 	c.Flags().StringVar(&broker, "broker", "127.0.0.1:9092", "address of the built-in Kafka; port 0 chooses a free one")
 	c.Flags().StringVar(&data, "data", "", "folder that keeps the events")
 	c.Flags().StringArrayVar(&secrets, "secret", nil, "CONNECTOR=SECRET: your secret in place of the made-up one; repeatable")
@@ -221,17 +222,27 @@ func (p *printer) print(format string, args ...any) {
 	fmt.Fprintf(p.out, format, args...)
 }
 
+// firstWebhooks returns command lines that send webhooks of one payment.
+func firstWebhooks(cfg config) (lines []string) {
+	for _, event := range []string{"payment_intent.succeeded", "refund.created", "charge.dispute.created"} {
+		lines = append(lines, fmt.Sprintf("go run ./cmd/tollbridge send stripe %s --to http://%s/webhooks/stripe/default", event, cfg.Listen))
+	}
+	return lines
+}
+
 func (p *printer) welcome(cfg config) {
 	fmt.Fprintf(p.out, `tollbridge dev: webhooks at http://%s/webhooks/{connector}, Kafka at %s
 In another terminal:
 
-  go run ./cmd/tollbridge send stripe payment_intent.succeeded --to http://%[1]s/webhooks/stripe/default
+  %[4]s
   kcat -b %[2]s -t payment.captured -C -f '%%k %%s\n'
 
-%d connectors ('go run ./cmd/tollbridge connectors'). Events are printed here when
+The payments are at http://%[5]s/console/
+
+%[3]d connectors ('go run ./cmd/tollbridge connectors'). Events are printed here when
 Kafka has them, and why a webhook was refused; Ctrl-C stops.
 
-`, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints))
+`, cfg.Listen, cfg.Kafka.Brokers[0], len(cfg.Endpoints), firstWebhooks(cfg)[0], cfg.Admin)
 	for _, e := range cfg.Endpoints {
 		switch {
 		case e.Secrets["yours"].Value != "":

@@ -6,9 +6,10 @@ import (
 	"os"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/internal/display"
 )
 
 // safeWriter escapes control characters as \uXXXX. What commands print has text
@@ -50,53 +51,14 @@ func (s *safeWriter) Write(b []byte) (int, error) {
 	if len(s.rest) > 0 {
 		b, s.rest = append(s.rest, b...), nil
 	}
-	var out []byte // nil until a character is escaped
-	for i := 0; i < len(b); {
-		r, size := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && size == 1 {
-			if !utf8.FullRune(b[i:]) {
-				s.rest = append([]byte(nil), b[i:]...)
-				b = b[:i]
-				break
-			}
-			r = rune(b[i]) // not UTF-8: a terminal with another encoding may read a control character
-		} else if !isControl(r) {
-			if out != nil {
-				out = append(out, b[i:i+size]...)
-			}
-			i += size
-			continue
-		}
-		if out == nil {
-			out = append(make([]byte, 0, len(b)+32), b[:i]...)
-		}
-		out = fmt.Appendf(out, `\u%04x`, r)
-		i += size
-	}
-	if out == nil {
-		out = b
-	}
+	out, rest := display.Escape(b)
+	s.rest = append([]byte(nil), rest...)
 	if len(out) > 0 {
 		if _, err := s.to.Write(out); err != nil {
 			return 0, err
 		}
 	}
 	return n, nil
-}
-
-// isControl reports whether a character can control a terminal or change the order
-// in which it shows text: the control characters of C0 except newline and tab, DEL,
-// those of C1, and Unicode's bidirectional controls.
-func isControl(r rune) bool {
-	switch {
-	case r < 0x20:
-		return r != '\n' && r != '\t'
-	case r < 0x7f:
-		return false
-	case r <= 0x9f:
-		return true
-	}
-	return r == 0x061c || r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // end writes the bytes of an incomplete character.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -38,7 +39,7 @@ func controlCharacters(out string) (found []string) {
 		found = append(found, "not UTF-8")
 	}
 	for i, r := range out {
-		if isControl(r) {
+		if display.IsControl(r) {
 			found = append(found, out[max(0, i-40):min(len(out), i+20)])
 		}
 	}
@@ -157,6 +158,7 @@ func TestHostile(t *testing.T) {
 		"soak":                  {{"--count", "1", "--rate", "100"}},
 		"version":               none,
 		"healthcheck":           {nil, {"--admin", server.Addr}},
+		"console":               {{"--listen", "127.0.0.1:0"}, {"--listen", hostile}},
 		"tail":                  {{"--exit", "--from", "1h"}, {"--exit", "--from", "1h", "--received"}},
 		"timeline":              {{"known", "--scan"}, {hostile, "--scan"}, {hostile}, {event}},
 		"show":                  {{event, "--scan"}, {planted, "--scan"}, {event, "--scan", "--raw"}, {hostile}},
@@ -220,7 +222,7 @@ func hostileRun(t *testing.T, args []string, terminal, asJSON bool) {
 	defer func() { isTerminal = was }()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if args[0] == "dev" {
+	if args[0] == "dev" || args[0] == "console" {
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -79,25 +80,6 @@ func receiptText(r kafka.Receipt) string {
 // timestamp returns a time in UTC with milliseconds.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// amountText returns an amount in major units, such as 10.99 EUR; in minor units
-// if the currency is unknown; "" for nil.
-func amountText(a *schemas.Amount) string {
-	if a == nil {
-		return ""
-	}
-	exponent, ok := schemas.Exponent(a.Currency)
-	digits := strconv.FormatInt(a.Value, 10)
-	if ok && exponent > 0 {
-		sign := ""
-		if digits, ok = strings.CutPrefix(digits, "-"); ok {
-			sign = "-"
-		}
-		digits = strings.Repeat("0", max(0, exponent+1-len(digits))) + digits
-		digits = sign + digits[:len(digits)-exponent] + "." + digits[len(digits)-exponent:]
-	}
-	return digits + " " + a.Currency
-}
-
 // colourOf returns the colour of an event type: red for failures and money taken
 // back, green for money received, yellow for refunds.
 func colourOf(t schemas.Type) string {
@@ -138,12 +120,6 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 			notes = append(notes, n.text+" "+n.id)
 		}
 	}
-	return colourOf(e.Type), []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(amountText(e.Data.Amount)), oneLine(e.Subject),
+	return colourOf(e.Type), []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(display.Amount(e.Data.Amount)), oneLine(e.Subject),
 		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), receiptText(i.Receipt)}
-}
-
-// itemWithBody adds a webhook's body to its JSON.
-type itemWithBody struct {
-	*lookup.Item
-	Body []byte `json:"body"` // base64
 }

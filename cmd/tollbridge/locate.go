@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,13 +11,11 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 )
 
-// errNoServer reports that no running server said where the events are.
-var errNoServer = errors.New("no server said where the events are")
-
 // locateAt returns a function that asks the server with this admin address for the
-// receipts of the events of ids: see /v1/where. Its errors wrap [errNoServer].
+// receipts of the events of ids: see /v1/where. Its errors wrap [lookup.ErrNoServer].
 func locateAt(admin string) func(context.Context, []string) (history.Place, error) {
 	client := http.Client{Timeout: 5 * time.Second}
 	return func(ctx context.Context, ids []string) (p history.Place, err error) {
@@ -28,15 +25,15 @@ func locateAt(admin string) func(context.Context, []string) (history.Place, erro
 		}
 		a, err := client.Do(r)
 		if err != nil {
-			return p, fmt.Errorf("%w: %w", errNoServer, err)
+			return p, fmt.Errorf("%w: %w", lookup.ErrNoServer, err)
 		}
 		defer a.Body.Close()
 		if a.StatusCode != http.StatusOK {
 			text, _ := io.ReadAll(io.LimitReader(a.Body, 200))
-			return p, fmt.Errorf("%w: %s answers %s: %s", errNoServer, admin, a.Status, bytes.TrimSpace(text))
+			return p, fmt.Errorf("%w: %s answers %s: %s", lookup.ErrNoServer, admin, a.Status, bytes.TrimSpace(text))
 		}
 		if err := json.NewDecoder(a.Body).Decode(&p); err != nil {
-			return p, fmt.Errorf("%w: %s: %w", errNoServer, admin, err)
+			return p, fmt.Errorf("%w: %s: %w", lookup.ErrNoServer, admin, err)
 		}
 		return p, nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
@@ -32,6 +33,7 @@ import (
 // bridge is a server with one Stripe endpoint, and a fake Kafka.
 type bridge struct {
 	config, url, secret string
+	admin               string // the admin address
 	kafka               kafka.Config
 	names               kafka.Names
 }
@@ -46,7 +48,7 @@ func startBridge(t *testing.T) *bridge {
 	_, secret, _ := sign.Dev("stripe")
 	listen, admin := freePort(t), freePort(t)
 	b := &bridge{
-		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret,
+		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret, admin: admin,
 		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."},
 	}
 	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
@@ -476,7 +478,7 @@ func TestLine(t *testing.T) {
 		"10.99 EUR": {Value: 1099, Currency: "EUR"}, "-0.05 EUR": {Value: -5, Currency: "EUR"}, "5 JPY": {Value: 5, Currency: "JPY"},
 		"0.005 KWD": {Value: 5, Currency: "KWD"}, "1099 XXX": {Value: 1099, Currency: "XXX"},
 	} {
-		if got := amountText(&a); got != want {
+		if got := display.Amount(&a); got != want {
 			t.Errorf("%v is %q, want %q", a, got, want)
 		}
 	}

@@ -93,7 +93,7 @@ variable overrides the configuration file.`,
 	root.AddCommand(
 		devCommand(), serveCommand(), inspectCommand(), sendCommand(),
 		topicsCommand(), connectorsCommand(), schemasCommand(), configCommand(), soakCommand(), versionCommand(), healthcheckCommand(),
-		tailCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
+		tailCommand(), consoleCommand(), timelineCommand(), showCommand(), referencesCommand(), dedupeCommand(),
 		deadCommand(), replayCommand(), rewindCommand(), gapsCommand(), endpointsCommand(), manCommand(),
 	)
 	for _, c := range root.Commands() {

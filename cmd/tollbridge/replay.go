@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
@@ -237,7 +239,7 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 		if e.Data.Corrects != "" {
 			what = "changed " + e.Data.Corrects
 		}
-		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", timestamp(e.Time), e.Type, oneLine(e.Subject), oneLine(amountText(e.Data.Amount)), oneLine(what))
+		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", timestamp(e.Time), e.Type, oneLine(e.Subject), oneLine(display.Amount(e.Data.Amount)), oneLine(what))
 		for _, d := range x.Diff {
 			_, e := fmt.Fprintf(out, "    %s\n", oneLine(d))
 			err = errors.Join(err, e)
@@ -246,7 +248,7 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 	}
 	var tooLarge []string
 	run.TooLarge = func(e schemas.Event, reason string) error {
-		tooLarge = append(tooLarge, fmt.Sprintf("%s  %s  %s: %s", timestamp(e.Time), e.Type, oneLine(shorten(e.Subject)), oneLine(reason)))
+		tooLarge = append(tooLarge, fmt.Sprintf("%s  %s  %s: %s", timestamp(e.Time), e.Type, oneLine(dead.Shorten(e.Subject)), oneLine(reason)))
 		return nil
 	}
 	var end func()

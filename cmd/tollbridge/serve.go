@@ -20,10 +20,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/registry"
 	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 func serveCommand() *cobra.Command {
@@ -176,8 +179,15 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	}}
 	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
 	settings.Log, settings.Metrics = log, metrics
-	server, err := ingest.New(settings)
-	if err != nil {
+	reader := consume.New(writing.Kafka)
+	reader.GiveUpAfter = kafkaTimeout
+	defer reader.Close()
+	var server *ingest.Server
+	settings.Console = console.New(console.Config{
+		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
+		Where: opening.where, Topics: opening.topics, Metrics: metrics, Send: dev.send, Log: log,
+	})
+	if server, err = ingest.New(settings); err != nil {
 		return err
 	}
 	defer opening.close()
@@ -234,6 +244,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 type hooks struct {
 	publisher func(history.Publisher) history.Publisher // the producer
 	handler   func(http.Handler) http.Handler           // of the webhooks' listener
+	send      []string                                  // command lines that send webhooks, for the console
 }
 
 // opening opens the history of a server that is starting.
@@ -324,16 +335,50 @@ func (o *opening) setTopics(names kafka.Names) error {
 
 // ready returns why webhooks cannot be acknowledged; nil if they can.
 func (o *opening) ready(ctx context.Context) error {
-	o.mu.Lock()
-	h, reason, names := o.history, o.reason, o.config.Names
-	o.mu.Unlock()
-	switch {
-	case h != nil:
-		return errors.Join(h.Ready(), o.producer.Ready(ctx, names.All()))
-	case reason != nil:
-		return reason
+	h, names, err := o.current()
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: the topics have not been checked yet", kafka.ErrUnavailable)
+	return errors.Join(h.Ready(), o.producer.Ready(ctx, names.All()))
+}
+
+// current returns the history and the names of the topics, or why they are not known yet.
+func (o *opening) current() (*history.History, kafka.Names, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.history != nil:
+		return o.history, o.config.Names, nil
+	case o.reason != nil:
+		return nil, o.config.Names, o.reason
+	}
+	return nil, o.config.Names, errNotChecked
+}
+
+// errNotChecked is the reason until the first attempt to reach Kafka ends.
+var errNotChecked = fmt.Errorf("%w: the topics have not been checked yet", kafka.ErrUnavailable)
+
+// names returns the names of the topics, or why they are not known yet.
+func (o *opening) names() (kafka.Names, error) {
+	_, names, err := o.current()
+	return names, err
+}
+
+// where is [history.History.Where].
+func (o *opening) where(_ context.Context, ids []string) (history.Place, error) {
+	h, _, err := o.current()
+	if err != nil {
+		return history.Place{}, err
+	}
+	return h.Where(ids...)
+}
+
+// topics compares the topics with the configuration.
+func (o *opening) topics(ctx context.Context) ([]kafka.TopicStatus, error) {
+	o.mu.Lock()
+	layout, to := o.layout, o.config.Kafka
+	o.mu.Unlock()
+	return layout.Plan(ctx, to)
 }
 
 // close closes the history, if it was opened. Open must have returned.

@@ -167,7 +167,7 @@ func (f tailFlags) write(b *bytes.Buffer, style style, names kafka.Names, r cons
 		}
 		return b.WriteByte('\n')
 	case f.json:
-		return json.NewEncoder(b).Encode(itemWithBody{i, i.Webhook.Body})
+		return json.NewEncoder(b).Encode(lookup.ItemWithBody{Item: i, Body: i.Webhook.Body})
 	}
 	colour, fields := describe(i)
 	_, err := fmt.Fprintln(b, style.line(colour, fields...))

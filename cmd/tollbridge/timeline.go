@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -43,16 +41,16 @@ func (f *lookupFlags) add(c *cobra.Command) {
 	flags.BoolVar(&f.json, "json", false, "print as JSON")
 }
 
-// find returns the records of a payment, at least one, and whether it read the topics
-// for them. The id may be the merchant's, an event's or the processor's.
-func (f lookupFlags) find(c *cobra.Command, id string) (all []*lookup.Item, scanned bool, err error) {
+// find returns a payment with at least one record. The id may be the merchant's, an
+// event's or the processor's.
+func (f lookupFlags) find(c *cobra.Command, id string) (p lookup.Payment, err error) {
 	from, err := parseTimeOrAge("--from", f.from, time.Now())
 	if err != nil {
-		return nil, false, err
+		return p, err
 	}
 	s, err := openKafkaSession(c)
 	if err != nil {
-		return nil, false, err
+		return p, err
 	}
 	defer s.reader.Close()
 	report, clear := readProgress(c)
@@ -60,23 +58,16 @@ func (f lookupFlags) find(c *cobra.Command, id string) (all []*lookup.Item, scan
 	finder := lookup.Finder{Reader: s.reader, Names: s.names, From: from, Progress: report}
 	if !f.scan {
 		finder.Where = locateAt(s.Admin)
-		all, err = finder.Payment(c.Context(), id)
-		if errors.Is(err, errNoServer) {
-			fmt.Fprintf(c.ErrOrStderr(), "reading the topics, since %s\n", err)
-			finder.Where = nil
-		}
 	}
-	if finder.Where == nil {
-		all, err = finder.Payment(c.Context(), id)
-	}
-	if err == nil && len(all) == 0 {
+	p, err = finder.Find(c.Context(), id, func(err error) { fmt.Fprintf(c.ErrOrStderr(), "reading the topics, since %s\n", err) })
+	if err == nil && len(p.Items) == 0 {
 		searched := "all that the topics keep"
 		if f.from != "" {
 			searched = "what was written since --from " + f.from
 		}
 		err = fmt.Errorf("nothing is known of %q in %s", id, searched)
 	}
-	return all, finder.Where == nil, err
+	return p, err
 }
 
 func timelineCommand() *cobra.Command {
@@ -96,24 +87,24 @@ processor's id of the payment, of a refund or of a dispute.
   tollbridge timeline order-43 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			all, scanned, err := f.find(c, args[0])
+			p, err := f.find(c, args[0])
 			if err != nil {
 				return err
 			}
 			if f.json {
-				return writeJSON(c.OutOrStdout(), map[string]any{"id": args[0], "scanned": scanned, "items": all})
+				return writeJSON(c.OutOrStdout(), p)
 			}
-			return printTimeline(c, all, scanned)
+			return printTimeline(c, p)
 		},
 	}
 	f.add(c)
 	return c
 }
 
-func printTimeline(c *cobra.Command, all []*lookup.Item, scanned bool) error {
+func printTimeline(c *cobra.Command, p lookup.Payment) error {
 	s := styleOf(c.OutOrStdout())
 	printed := map[string]bool{} // events by id
-	for _, i := range all {
+	for _, i := range p.Items {
 		colour, fields := describe(i)
 		if e := i.Event; e != nil {
 			if printed[e.ID] {
@@ -126,7 +117,7 @@ func printTimeline(c *cobra.Command, all []*lookup.Item, scanned bool) error {
 			return err
 		}
 	}
-	if !scanned {
+	if !p.Scanned {
 		fmt.Fprintln(c.ErrOrStderr(), "use --scan to find redeliveries, webhooks without an event, and dead letters, too")
 	}
 	return nil
@@ -148,11 +139,11 @@ the webhook that gave it: how it was verified, its headers and its body.
   tollbridge show cd01f084-1219-5017-8f58-b43519f68c77 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			all, _, err := f.find(c, args[0])
+			p, err := f.find(c, args[0])
 			if err != nil {
 				return err
 			}
-			e, err := detailsOf(all, args[0])
+			e, err := p.Details(args[0])
 			switch {
 			case err != nil:
 				return err
@@ -163,7 +154,7 @@ the webhook that gave it: how it was verified, its headers and its body.
 			case f.json:
 				return writeJSON(c.OutOrStdout(), e)
 			}
-			return e.print(c.OutOrStdout())
+			return printDetails(c.OutOrStdout(), e)
 		},
 	}
 	f.add(c)
@@ -171,50 +162,7 @@ the webhook that gave it: how it was verified, its headers and its body.
 	return c
 }
 
-// eventDetails is an event with the records that belong to it.
-type eventDetails struct {
-	Event       *lookup.Item   `json:"event"`
-	Again       []*lookup.Item `json:"again,omitempty"`        // further records with the event's id
-	CorrectedBy []*lookup.Item `json:"corrected_by,omitempty"` // its corrections
-	Webhooks    []itemWithBody `json:"webhooks"`               // the webhook that gave it, then redeliveries
-	Handled     []*lookup.Item `json:"handled,omitempty"`      // how its webhook was handled, if that was a dead letter
-}
-
-// detailsOf returns the details of the event with an id, from the records of its
-// payment.
-func detailsOf(all []*lookup.Item, id string) (x eventDetails, err error) {
-	origin := id // the id of the event that a correction corrects, because no webhook gives a correction
-	for _, i := range all {
-		switch {
-		case i.Event == nil:
-		case i.Event.ID == id && x.Event == nil:
-			x.Event, origin = i, cmp.Or(i.Event.Data.Corrects, id)
-		case i.Event.ID == id:
-			x.Again = append(x.Again, i)
-		case i.Event.Data.Corrects == id:
-			x.CorrectedBy = append(x.CorrectedBy, i)
-		}
-	}
-	if x.Event == nil {
-		return x, fmt.Errorf("%q is not the id of an event; 'tollbridge timeline' takes other ids, too", id)
-	}
-	letters := map[string]bool{} // by the receipt
-	for _, i := range all {
-		if w := i.Webhook; w != nil && w.Handles != "" && slices.Contains(w.EventIDs, origin) {
-			x.Handled = append(x.Handled, i)
-			letters[i.Topic+"-"+w.Handles] = true
-		}
-	}
-	for _, i := range all {
-		w := i.Webhook
-		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[receiptText(i.Receipt)]) {
-			x.Webhooks = append(x.Webhooks, itemWithBody{i, w.Body})
-		}
-	}
-	return x, nil
-}
-
-func (x eventDetails) print(out io.Writer) error {
+func printDetails(out io.Writer, x lookup.Details) error {
 	if err := writeJSON(out, x.Event.Event); err != nil {
 		return err
 	}

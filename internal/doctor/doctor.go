@@ -7,8 +7,8 @@
 // and the Signs line that package verify has for it.
 //
 // A sender could use such answers to find a request that is accepted. So only the
-// commands may import this package, which `internal/layers` enforces: whoever runs
-// them has the secrets. A diagnosis never contains a secret or a correct signature.
+// commands and the console may import this package, which `internal/layers` enforces:
+// no sender can reach them. A diagnosis never contains a secret or a correct signature.
 package doctor
 
 import (

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+func consoleCommand() *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use:   "console",
+		Short: "Show payments, webhooks and dead letters in a browser",
+		Long: `Show payments, webhooks and dead letters in a browser. Type the merchant's id,
+an event's id, or the processor's id of a payment, refund or dispute, and see
+what every processor said about the payment, in order.
+
+'serve' and 'dev' have the same console at /console/ of their admin address.
+This command needs only Kafka. It asks the server at --admin where the events
+are; if none answers, it reads the topics, which takes longer.
+
+The console changes nothing. It has no login yet: it listens only on a loopback
+address. Use 'ssh -L' or 'kubectl port-forward' to reach it from another
+machine.`,
+		Example: `  tollbridge console --config tollbridge.yaml
+  tollbridge console --brokers 127.0.0.1:9092 --listen 127.0.0.1:8300`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runConsole(c, listen) },
+	}
+	sessionFlags(c)
+	f := c.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:9095", "loopback address of the console; port 0 chooses a free one")
+	f.String("admin", "", "the server's admin address (default: admin of the configuration, or 127.0.0.1:9090)")
+	return c
+}
+
+// checkLoopback returns an error if an address to listen at can be reached from another
+// machine.
+func checkLoopback(flag, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("%s: expected host:port, got %q", flag, address)
+	}
+	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.Unmap().IsLoopback()) {
+		return usage("%s: the console has no login yet, so it listens only on a loopback address, such as 127.0.0.1:9095; got %q. Use 'ssh -L 9095:127.0.0.1:9095 HOST' to reach it from another machine", flag, address)
+	}
+	return nil
+}
+
+func runConsole(c *cobra.Command, address string) error {
+	if err := checkLoopback("--listen", address); err != nil {
+		return err
+	}
+	s, err := openKafkaSession(c)
+	if err != nil {
+		return err
+	}
+	defer s.reader.Close()
+	endpoints, err := s.endpoints()
+	if err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "archived webhooks cannot be verified again, since the secrets of the endpoints cannot be read: %s\n", err)
+		if endpoints, err = s.endpointsWithoutSecrets(); err != nil {
+			return usageError{err}
+		}
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	log := logger(c.ErrOrStderr(), "warn")
+	server := listen(l, ingest.KnownHosts(nil, log, console.New(console.Config{
+		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
+		Where: locateAt(s.Admin), Log: log,
+		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
+	})), log)
+	fmt.Fprintf(c.OutOrStdout(), "open http://%s/console/ ; Ctrl-C stops\n", l.Addr())
+	select {
+	case <-c.Context().Done():
+		return server.end(c.Context(), time.Second)
+	case err := <-server.failed:
+		return err
+	}
+}

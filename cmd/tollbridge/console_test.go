@@ -1,0 +1,424 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/publish"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// console returns the address of the console of a bridge's server.
+func (b *bridge) console() string { return "http://" + b.admin + "/console/" }
+
+// get returns the response to a request for a page, as JSON or as HTML.
+func get(t *testing.T, address, accept string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", accept)
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	body, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.StatusCode, string(body)
+}
+
+const asJSON, asHTML = "application/json", "text/html,application/xhtml+xml"
+
+// sameJSON reports whether two texts are the same JSON.
+func sameJSON(t *testing.T, a, b string) bool {
+	t.Helper()
+	var x, y any
+	if err := json.Unmarshal([]byte(a), &x); err != nil {
+		t.Fatalf("%v: %s", err, a)
+	}
+	if err := json.Unmarshal([]byte(b), &y); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	p, _ := json.Marshal(x)
+	q, _ := json.Marshal(y)
+	return bytes.Equal(p, q)
+}
+
+// TestConsole: each page shows a payment that its URL names, and answers the JSON of the
+// command.
+func TestConsole(t *testing.T) {
+	b := startBridge(t)
+	b.send(t, paid("4711", 0))
+	b.writeLetter(t, paid("buried", 0))
+	at := b.console()
+	event := ""
+	until(t, "the payment to be in the server's history", func() bool {
+		var p struct {
+			Items []struct{ Event *schemas.Event }
+		}
+		_, body := get(t, at+"payment?id=4711", asJSON)
+		_ = json.Unmarshal([]byte(body), &p)
+		for _, i := range p.Items {
+			if i.Event != nil {
+				event = i.Event.ID
+			}
+		}
+		return event != ""
+	})
+	for page, command := range map[string][]string{
+		"payment?id=4711":        {"timeline", "4711"},
+		"payment?id=4711&scan=1": {"timeline", "4711", "--scan"},
+		"payment?id=pi_4711":     {"timeline", "pi_4711"},
+		"dead":                   {"dead", "list"},
+		"topics":                 {"topics", "plan"},
+	} {
+		status, got := get(t, at+page, asJSON)
+		if want := b.run(t, 0, append(command, "--json")...); status != http.StatusOK || !sameJSON(t, got, want) {
+			t.Errorf("%s: %d %s\nwant the output of %q: %s", page, status, got, command, want)
+		}
+	}
+	var shown, details struct {
+		Event    any
+		Webhooks []struct {
+			Topic             string
+			Partition, Offset int
+		}
+	}
+	_, body := get(t, at+"event?id="+event, asJSON)
+	_ = json.Unmarshal([]byte(body), &shown)
+	_ = json.Unmarshal([]byte(b.run(t, 0, "show", event, "--json")), &details)
+	if fmt.Sprint(shown) != fmt.Sprint(details) || len(shown.Webhooks) != 1 {
+		t.Fatalf("event: %v, want what show prints: %v", shown, details)
+	}
+	w := shown.Webhooks[0]
+	for page, want := range map[string][]string{
+		"":                     {"stripe/default", "Last webhook"},
+		"payment?id=4711":      {"payment.captured", "Captured", "test mode", "webhooks.received-"},
+		"event?id=" + event:    {"payment.captured", event, "pi_4711"},
+		"payment?id=unknown-1": {"Nothing is known of unknown-1", "Read the topics"},
+		fmt.Sprintf("webhook?at=%s-%d-%d", w.Topic, w.Partition, w.Offset): {"Stripe-Signature", "verified", "payment.captured", "How it was verified"},
+		"dead":   {"by reason", "stripe/default"},
+		"topics": {"shop.payment.captured", "right"},
+	} {
+		status, got := get(t, at+page, asHTML)
+		for _, text := range want {
+			if status != http.StatusOK || !strings.Contains(strings.ToLower(got), strings.ToLower(text)) {
+				t.Errorf("%s: status %d, want 200 and %q:\n%s", page, status, text, got)
+			}
+		}
+	}
+	for page, want := range map[string]int{
+		"payment": http.StatusBadRequest, "payment?id=%20": http.StatusBadRequest, "webhook?at=x": http.StatusBadRequest, "webhook?at=shop.payment.captured-0-0": http.StatusBadRequest,
+		"webhook?at=shop.webhooks.received-0-999": http.StatusNotFound, "event?id=4711": http.StatusNotFound, "nothing": http.StatusNotFound, "../console/nothing": http.StatusNotFound,
+	} {
+		for _, accept := range []string{asJSON, asHTML} {
+			status, got := get(t, at+page, accept)
+			if status != want || accept == asJSON && !strings.Contains(got, `"error"`) {
+				t.Errorf("%s: status %d, want %d: %s", page, status, want, got)
+			}
+		}
+	}
+}
+
+// TestConsoleHostile: hostile text in every field that an outsider can write is shown as
+// text, on every page.
+func TestConsoleHostile(t *testing.T) {
+	b := startBridge(t)
+	event, letter := b.writeHostile(t)
+	const tag = `<img src=x onerror=alert(1)><script>alert(2)</script>`
+	b.writeEvent(t, tag, strings.Repeat("A", 900_000)+tag)
+	at := b.console()
+	pages := []string{"", "dead", "dead?all=1", "topics", "webhook?at=" + url.QueryEscape("shop.webhooks.dead-"+letter), "event?scan=1&id=" + event}
+	for _, id := range []string{"known", hostile, event, tag, "stripe::pi_known"} {
+		pages = append(pages, "payment?scan=1&id="+url.QueryEscape(id), "payment?id="+url.QueryEscape(id))
+	}
+	for p := range 3 {
+		for offset := range 4 {
+			for _, topic := range []string{"received", "dead"} {
+				pages = append(pages, fmt.Sprintf("webhook?at=shop.webhooks.%s-%d-%d", topic, p, offset))
+			}
+		}
+	}
+	known := 0
+	for _, page := range pages {
+		for _, accept := range []string{asHTML, asJSON} {
+			status, got := get(t, at+page, accept)
+			if status == http.StatusOK {
+				known++
+			}
+			if status >= 500 {
+				t.Errorf("%s: status %d: %.300s", page, status, got)
+			}
+			if found := controlCharacters(got); len(found) > 0 {
+				t.Errorf("%s has control characters: %q", page, found[0])
+			}
+			if accept == asHTML && (strings.Contains(got, "<img src=x") || strings.Contains(got, "<script>")) {
+				t.Errorf("%s has the sender's HTML", page)
+			}
+			if accept == asHTML && len(got) > 800_000 {
+				t.Errorf("%s has %d bytes: a long field is not cut", page, len(got))
+			}
+			if accept == asJSON && !json.Valid([]byte(got)) {
+				t.Errorf("%s: invalid JSON: %.300s", page, got)
+			}
+		}
+	}
+	if known < 30 {
+		t.Errorf("only %d pages were found", known)
+	}
+}
+
+// writeEvent publishes an event with a key and an error message, as another program could.
+func (b *bridge) writeEvent(t *testing.T, key, message string) {
+	t.Helper()
+	now := time.Now().UTC()
+	value, err := json.Marshal(schemas.Event{SpecVersion: "1.0", ID: key, Type: schemas.PaymentFailed, Subject: key, Time: now, Data: schemas.Data{
+		MerchantTransactionID: key, Connector: key, Endpoint: key, ConnectorEventType: key, Error: &schemas.Error{Code: key, Message: message}, Amount: &schemas.Amount{Value: 1, Currency: key}, ReceivedAt: now,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := publish.NewProducer(publish.Config{Kafka: b.kafka})
+	defer p.Close()
+	headers := []schemas.Header{{Name: schemas.HeaderEventID, Value: key}, {Name: schemas.HeaderEventTime, Value: now.Format(time.RFC3339Nano)}}
+	if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: b.names.Event(schemas.PaymentFailed), Key: []byte(key), Value: value, Headers: headers}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestConsoleCommand: the command serves the console without a server, and refuses
+// addresses that others can reach.
+func TestConsoleCommand(t *testing.T) {
+	b := startBridge(t)
+	b.send(t, paid("4712", 0))
+	ctx, stop := context.WithCancel(t.Context())
+	var out screen
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"console", "--config", b.config, "--listen", "127.0.0.1:0", "--admin", freePort(t)}, strings.NewReader(""), &out, &out)
+	}()
+	until(t, "the command to print its address", func() bool { return strings.Contains(out.String(), "/console/") })
+	address := strings.Fields(out.String())[1]
+	status, got := get(t, address+"payment?id=4712", asHTML)
+	if status != http.StatusOK || !strings.Contains(got, "payment.captured") || !strings.Contains(got, "read from the topics") {
+		t.Errorf("status %d: %s", status, got)
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	r.Host = "evil.example"
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if a.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("with another Host header: status %d, want 421", a.StatusCode)
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d: %s", code, out.String())
+	}
+	for _, listen := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "example.com:0", "127.0.0.1"} {
+		if got := tollbridge(t, "", "console", "--config", b.config, "--listen", listen); got.code != 2 || !strings.Contains(got.err, "loopback") && !strings.Contains(got.err, "host:port") {
+			t.Errorf("--listen %s: exit %d, %s", listen, got.code, got.err)
+		}
+	}
+}
+
+// chromium returns the path of a headless browser.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("NOT TESTED: the console in a browser, since Chromium is not installed (Debian: apt-get install chromium)")
+	return ""
+}
+
+// TestConsoleInBrowser uses the console of dev as a person does: nothing violates the
+// content security policy, and no script fails. With CONSOLE_SCREENSHOTS=FOLDER it also
+// writes a picture of each page, light and dark, for a phone and a desktop.
+func TestConsoleInBrowser(t *testing.T) {
+	path := chromium(t)
+	b := startBridge(t)
+	at := b.console()
+	b.writeHostile(t)
+	const tag = `<img src=x onerror=alert(1)><b style="color:red">bold</b>`
+	b.writeEvent(t, tag, tag)
+	for _, sample := range []string{"payment_intent.amount_capturable_updated", "payment_intent.succeeded", "refund.created", "charge.dispute.created", "payment_intent.succeeded", "payment_intent.canceled", "malformed-amount-a-string"} {
+		if got := tollbridge(t, "", "send", "stripe", sample, "--to", b.url, "--secret", b.secret); got.code != 0 {
+			t.Fatalf("send %s: %s%s", sample, got.out, got.err)
+		}
+	}
+	until(t, "the payment to be in the server's history", func() bool {
+		_, body := get(t, at+"payment?id=order-43", asHTML)
+		return strings.Contains(body, "payment.cancelled")
+	})
+	w := openWindow(t, path)
+	w.do("the first page", chromedp.Navigate(at), chromedp.WaitVisible(chromedp.CSS("main h1")))
+	w.do("the key /", chromedp.KeyEvent("/"))
+	if id := value[string](w, `document.activeElement.id`); id != "id" {
+		t.Errorf("after / the element %q has the focus, want the search field", id)
+	}
+	w.do("search", chromedp.Evaluate[chromedp.Void](`document.activeElement.value = ""`), chromedp.KeyEvent("order-43\r"), chromedp.WaitVisible(chromedp.CSS("ol.line")))
+	if heading, zone := value[string](w, `document.querySelector("main h1").textContent`), value[bool](w, `[...document.querySelectorAll("time")].every(t => t.title.endsWith("(UTC)"))`); heading != "order-43" || !zone {
+		t.Errorf("the page of the payment: heading %q, times in the viewer's zone: %t", heading, zone)
+	}
+	types := value[[]string](w, `[...document.querySelectorAll("ol.line li:not(.aside) strong")].map(s => s.textContent.trim())`)
+	if want := []string{"payment.authorized", "payment.captured", "refund.succeeded", "dispute.opened", "payment.cancelled"}; !slices.Equal(types, want) {
+		t.Errorf("the time line has %q, want %q", types, want)
+	}
+	w.do("the keys", chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`), chromedp.KeyEvent("j"), chromedp.KeyEvent("j"))
+	if at := value[int](w, `[...document.querySelectorAll("[data-row]")].indexOf(document.activeElement)`); at != 1 {
+		t.Errorf("after j j the row %d has the focus, want 1", at)
+	}
+	w.do("an event", chromedp.Click(chromedp.CSS("ol.line li strong a")), chromedp.WaitVisible(chromedp.CSS("#json")))
+	var e schemas.Event
+	if text := value[string](w, `document.querySelector("#json").textContent`); json.Unmarshal([]byte(text), &e) != nil || e.Subject != "order-43" {
+		t.Errorf("the event is shown as %s", text)
+	}
+	for _, id := range []string{tag, hostile} {
+		w.do("hostile text", chromedp.Navigate(at+"payment?scan=1&id="+url.QueryEscape(id)), chromedp.WaitVisible(chromedp.CSS("ol.line")))
+		if n := value[int](w, `document.querySelectorAll("main b, main img").length`); n != 0 {
+			t.Errorf("%d elements of a sender are in the page", n)
+		}
+	}
+	pages := map[string]string{
+		"overview": "", "payment": "payment?id=order-43", "event": "event?id=" + e.ID, "dead": "dead", "topics": "topics", "unknown": "payment?id=order-44",
+	}
+	for name, from := range map[string]string{"webhook": "payment?id=order-43", "letter": "dead"} {
+		w.do(name, chromedp.Navigate(at+from))
+		pages[name] = strings.TrimPrefix(value[string](w, `[...document.querySelectorAll('main a[href*="/console/webhook"]')].at(-1).getAttribute("href")`), "/console/")
+	}
+	for name, page := range pages {
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{360, 1280, 3840} {
+				w.picture(name, at+page, scheme, width)
+			}
+		}
+	}
+	w.check()
+}
+
+// window is a tab of a headless browser.
+type window struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu         sync.Mutex
+	complaints []string // errors that the browser reported
+}
+
+func openWindow(t *testing.T, path string) *window {
+	t.Helper()
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1280, 900))
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	w := &window{t: t, ctx: ctx}
+	if err := chromedp.Listen(ctx, w.hear); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// hear keeps what the browser complains about.
+func (w *window) hear(event any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Source == log.EntrySourceSecurity {
+			w.complaints = append(w.complaints, e.Entry.Text+" "+e.Entry.URL)
+		}
+	case *runtime.EventExceptionThrown:
+		w.complaints = append(w.complaints, e.ExceptionDetails.Text)
+	case *page.EventJavascriptDialogOpening:
+		w.complaints = append(w.complaints, "a script of a sender ran: "+e.Message)
+	}
+}
+
+// check reports the complaints.
+func (w *window) check() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.complaints {
+		w.t.Error("the browser complains: " + c)
+	}
+}
+
+// do runs actions within 20 s.
+func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		w.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// value returns the value of a JavaScript expression.
+func value[T any](w *window, expression string) T {
+	w.t.Helper()
+	v, err := chromedp.Run(w.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		w.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// picture opens a page in a window of a width and checks that it fits. It writes a
+// picture of it to the folder CONSOLE_SCREENSHOTS, if that is set.
+func (w *window) picture(name, address, scheme string, width int64) {
+	w.t.Helper()
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	if _, err := chromedp.Call(w.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		w.t.Fatal(err)
+	}
+	w.do(name, chromedp.EmulateViewport(width, 900), chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS("main h1")))
+	if value[bool](w, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+		w.t.Errorf("%s is wider than a window of %d pixels", name, width)
+	}
+	folder := os.Getenv("CONSOLE_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	b, err := chromedp.Run(w.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), b, 0o600)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}

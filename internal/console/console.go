@@ -1,0 +1,307 @@
+// Package console is a web page for people who ask what happened to a payment: support,
+// finance, engineers on call. It draws what the commands print, from the same packages:
+// a payment in all topics, a webhook and how it was verified, dead letters, topics.
+//
+// Every page is a URL of its own and works without JavaScript. With the header Accept:
+// application/json it is the JSON that the command prints with --json.
+//
+// It changes nothing. It has no login yet, so it answers only requests that come over
+// the loopback interface and not through a proxy. Card numbers, secrets and personal
+// fields are masked: see [masker]. All text from outside goes through html/template and
+// then through [display.Escape], so no page can forget it.
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/display"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+// Config configures the console. Reader, Names and Endpoints must be set.
+type Config struct {
+	Reader *consume.Reader
+	// Names returns the topics that exist, or why they are not known yet.
+	Names func() (kafka.Names, error)
+	// Endpoints returns the endpoints that are configured now. Their secrets verify
+	// archived webhooks again, and are masked wherever they appear.
+	Endpoints func() []webhook.Endpoint
+	// Where is [lookup.Finder.Where]; nil always reads the topics.
+	Where func(ctx context.Context, ids []string) (history.Place, error)
+	// Topics compares the topics with the configuration.
+	Topics func(ctx context.Context) ([]kafka.TopicStatus, error)
+	// Metrics has the server's counters; nil shows none.
+	Metrics prometheus.Gatherer
+	// Send are the lines that send a first webhook to this server, for its empty pages.
+	Send []string
+	Log  zerolog.Logger
+}
+
+// Handler serves the console below /console/. Create it with [New].
+type Handler struct {
+	Config
+	mux *http.ServeMux
+}
+
+// New returns the handler of the console.
+func New(c Config) *Handler {
+	h := &Handler{Config: c, mux: http.NewServeMux()}
+	for path, page := range map[string]func(*http.Request) (view, error){
+		"/console/{$}": h.overview, "/console/payment": h.payment, "/console/event": h.event, "/console/webhook": h.webhook,
+		"/console/dead": h.dead, "/console/topics": h.topics,
+	} {
+		h.mux.HandleFunc("GET "+path, h.page(page))
+	}
+	h.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusPermanentRedirect))
+	h.mux.HandleFunc("GET /console/assets/{name}", asset)
+	h.mux.HandleFunc("GET /console/", h.page(func(r *http.Request) (view, error) {
+		return view{}, problem{http.StatusNotFound, "The console has no such page.", "Look for a payment, or choose a page above."}
+	}))
+	return h
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("X-Frame-Options", "DENY")        // for browsers that do not know frame-ancestors
+	head.Set("Referrer-Policy", "no-referrer") // ids of payments are in the URLs
+	head.Set("Cross-Origin-Opener-Policy", "same-origin")
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	head.Set("Cache-Control", "no-store")
+	if text := refusal(r); text != "" {
+		h.Log.Warn().Str("remote", r.RemoteAddr).Str("path", cut(r.URL.Path, 100)).Msg("console request refused: " + text)
+		http.Error(w, "tollbridge console: "+text, http.StatusForbidden)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// refusal returns why a request may not see the console; "" if it may.
+func refusal(r *http.Request) string {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return "it has no login yet and is not for users behind a proxy (the request has the header " + name + "); " + tunnel
+		}
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil || !loopback(local.String()) || !loopback(r.RemoteAddr) {
+		return "it has no login yet and answers only on the loopback interface; " + tunnel
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		return "another site asks for it"
+	}
+	return ""
+}
+
+// tunnel says how to reach the console from another machine.
+const tunnel = "use 'kubectl port-forward' or 'ssh -L 9090:127.0.0.1:9090 HOST', and open http://127.0.0.1:9090/console/"
+
+// loopback reports whether an address and port is of the loopback interface.
+func loopback(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// view is what a page shows: as HTML by the template with its name, and as JSON.
+type view struct {
+	template string
+	Title    string
+	Query    string // what the search field shows
+	Here     string // the path of the page in the navigation
+	Data     any
+	JSON     any
+}
+
+// write writes the page as HTML.
+func (v view) write(out *bytes.Buffer) error {
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, v.template, v.Data); err != nil {
+		return err
+	}
+	return templates.ExecuteTemplate(out, "page", struct {
+		view
+		Body template.HTML // written by a template
+	}{v, template.HTML(body.String())})
+}
+
+// problem is an error that the page tells its reader.
+type problem struct {
+	status     int
+	Text, Next string // what is wrong, and what to do next
+}
+
+func (p problem) Error() string { return p.Text + " " + p.Next }
+
+// pageTime is how long a page may read from Kafka.
+const pageTime = 30 * time.Second
+
+// page returns the handler of a page.
+func (h *Handler) page(of func(*http.Request) (view, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+		defer cancel()
+		v, err := of(r.WithContext(ctx))
+		status := http.StatusOK
+		if err != nil {
+			var p problem
+			if !errors.As(err, &p) {
+				p = problem{http.StatusServiceUnavailable, "This cannot be read now: " + err.Error(), "Try again. If it stays, look at /readyz and at the server's log."}
+				h.Log.Warn().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console failed")
+			}
+			status = p.status
+			v = view{template: "problem", Title: "Not found", Here: v.Here, Query: v.Query, Data: p, JSON: map[string]string{"error": p.Error()}}
+			if status != http.StatusNotFound {
+				v.Title = "Not available"
+			}
+		}
+		var out bytes.Buffer
+		if wantsJSON(r) {
+			w.Header().Set("Content-Type", "application/json")
+			e := json.NewEncoder(&out)
+			e.SetIndent("", "  ")
+			err = e.Encode(v.JSON)
+		} else {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			err = v.write(&out)
+		}
+		if err != nil {
+			h.Log.Error().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console could not be written")
+			http.Error(w, "the page could not be written; the server's log says why", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Vary", "Accept")
+		w.WriteHeader(status)
+		text, rest := display.Escape(out.Bytes())
+		_, _ = w.Write(text) // the browser went away
+		for _, b := range rest {
+			_, _ = fmt.Fprintf(w, `\u%04x`, b)
+		}
+	}
+}
+
+// wantsJSON reports whether a client asks for JSON and not for HTML.
+func wantsJSON(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	return strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+}
+
+//go:embed assets
+var assetFiles embed.FS
+
+//go:embed pages
+var pageFiles embed.FS
+
+// version is part of the URLs of the assets, so that a browser never uses those of
+// another version.
+var version = func() string {
+	digest := sha256.New()
+	_ = fs.WalkDir(assetFiles, ".", func(path string, d fs.DirEntry, err error) error {
+		if b, err := assetFiles.ReadFile(path); err == nil {
+			digest.Write(b)
+		}
+		return err
+	})
+	return hex.EncodeToString(digest.Sum(nil))[:12]
+}()
+
+// asset serves an embedded file.
+func asset(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	b, err := assetFiles.ReadFile("assets/" + name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	if r.URL.Query().Get("v") == version {
+		w.Header().Set("Cache-Control", "max-age=31536000, immutable")
+	}
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(b))
+}
+
+// templates are the pages. The functions are those that they share.
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"version": func() string { return version },
+	"cut":     func(s string) string { return cut(s, maxShown) },
+	"amount":  display.Amount,
+	"tone":    tone,
+	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
+	"receipt": receiptText,
+	"count":   count,
+	"link": func(current, page, url, text string) navigation {
+		return navigation{url, text, current == page}
+	},
+}).ParseFS(pageFiles, "pages/*.html"))
+
+// navigation is a link of the page's head.
+type navigation struct {
+	URL, Text string
+	Current   bool // it is this page
+}
+
+// maxShown is how many characters of one field a list shows.
+const maxShown = 200
+
+// cut returns the first characters of a text.
+func cut(s string, most int) string {
+	n := 0
+	for i := range s {
+		if n == most {
+			return s[:i] + "…"
+		}
+		n++
+	}
+	return s
+}
+
+// count returns a number with its noun: 1 webhook, 2 webhooks.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// receiptText returns a receipt as TOPIC-PARTITION-OFFSET.
+func receiptText(r kafka.Receipt) string {
+	return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset)
+}
+
+// finder returns what finds payments. With scan it reads the topics.
+func (h *Handler) finder(scan bool) (lookup.Finder, error) {
+	names, err := h.Names()
+	f := lookup.Finder{Reader: h.Reader, Names: names}
+	if !scan {
+		f.Where = h.Where
+	}
+	return f, err
+}
+
+// sorted returns the endpoints by name.
+func sorted(all []webhook.Endpoint) []webhook.Endpoint {
+	return slices.SortedFunc(slices.Values(all), func(a, b webhook.Endpoint) int { return cmp.Compare(a.ID(), b.ID()) })
+}

@@ -1,0 +1,206 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+// starting returns the handler of a server that does not know its topics yet.
+func starting() *Handler {
+	return New(Config{
+		Names:     func() (kafka.Names, error) { return kafka.Names{}, errors.New("no broker answers") },
+		Endpoints: func() []webhook.Endpoint { return []webhook.Endpoint{{Connector: "stripe"}} },
+		Topics:    func(context.Context) ([]kafka.TopicStatus, error) { return nil, errors.New("no broker answers") },
+	})
+}
+
+// ask returns the response to a request from one address to another.
+func ask(h http.Handler, method, path, from, to string, header map[string]string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	r.RemoteAddr = from
+	local, _ := net.ResolveTCPAddr("tcp", to)
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// TestOnlyLoopback: without a login, only requests over the loopback interface and
+// without a proxy are answered, and a page of another site cannot read the console.
+func TestOnlyLoopback(t *testing.T) {
+	h := starting()
+	for _, c := range []struct {
+		from, to string
+		header   map[string]string
+		want     int
+	}{
+		{"127.0.0.1:5", "127.0.0.1:9090", nil, 200},
+		{"[::1]:5", "[::1]:9090", nil, 200},
+		{"127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200},
+		{"127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403},
+		{"192.0.2.1:5", "192.0.2.2:9090", nil, 403},
+		{"192.0.2.1:5", "127.0.0.1:9090", nil, 403},
+		{"127.0.0.1:5", "192.0.2.2:9090", nil, 403},
+		{"nonsense", "127.0.0.1:9090", nil, 403},
+		{"127.0.0.1:5", "127.0.0.1:9090", map[string]string{"X-Forwarded-For": "192.0.2.1"}, 403},
+		{"127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Forwarded": "for=192.0.2.1"}, 403},
+	} {
+		w := ask(h, "GET", "/console/", c.from, c.to, c.header)
+		if w.Code != c.want {
+			t.Errorf("from %s to %s with %v: status %d, want %d: %s", c.from, c.to, c.header, w.Code, c.want, w.Body)
+		}
+		if c.want == 403 && c.header["Sec-Fetch-Site"] == "" && !strings.Contains(w.Body.String(), "ssh -L") {
+			t.Errorf("the refusal does not say what to do: %s", w.Body)
+		}
+	}
+	if w := httptest.NewRecorder(); true {
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/console/", nil)) // without the address of the listener
+		if w.Code != 403 {
+			t.Errorf("without the address of the connection: status %d, want 403", w.Code)
+		}
+	}
+}
+
+// TestHeaders: every response forbids frames, other origins, scripts and styles that are
+// not the console's own, and caches.
+func TestHeaders(t *testing.T) {
+	h := starting()
+	for _, path := range []string{"/console/", "/console", "/console/nothing", "/console/payment?id=1", "/console/topics", "/console/assets/console.js", "/console/assets/nothing"} {
+		for _, accept := range []string{"text/html", "application/json"} {
+			w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept})
+			policy := w.Header().Get("Content-Security-Policy")
+			for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'"} {
+				if !strings.Contains(policy, want) || strings.Contains(policy, "unsafe") {
+					t.Errorf("%s: policy %q, want %s", path, policy, want)
+				}
+			}
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin"} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+				}
+			}
+			if body := w.Body.String(); strings.Contains(body, " style=") || strings.Contains(body, "<style") || strings.Contains(body, " onclick=") {
+				t.Errorf("%s has styles or scripts that the policy forbids", path)
+			}
+		}
+	}
+	w := ask(h, "GET", "/console/assets/console.css?v="+version, "127.0.0.1:5", "127.0.0.1:9090", nil)
+	if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/css") || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
+		t.Errorf("the style sheet: %v", w.Header())
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
+		if w := ask(h, method, "/console/dead", "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("%s: status %d, want 405", method, w.Code)
+		}
+	}
+}
+
+// TestStarting: while Kafka is not reached, the pages say so, and what to do.
+func TestStarting(t *testing.T) {
+	h := starting()
+	for path, status := range map[string]int{"/console/": 200, "/console/payment?id=1": 503, "/console/event?id=1": 503, "/console/dead": 503, "/console/topics": 503, "/console/webhook?at=a-0-0": 503} {
+		for _, accept := range []string{"text/html", "application/json"} {
+			w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept})
+			if w.Code != status || accept == "text/html" && !strings.Contains(w.Body.String(), "no broker answers") {
+				t.Errorf("%s: status %d, want %d and the reason: %s", path, w.Code, status, w.Body)
+			}
+		}
+	}
+}
+
+// manyItems returns an event, its webhook, and redeliveries.
+func manyItems(n int) []*lookup.Item {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	items := []*lookup.Item{{Time: at, Receipt: kafka.Receipt{Topic: "payment.captured"}, Event: &schemas.Event{ID: "e", Type: schemas.PaymentCaptured, Subject: "order", Time: at}}}
+	for i := range n - 1 {
+		items = append(items, &lookup.Item{Time: at.Add(time.Duration(i) * time.Second), Receipt: kafka.Receipt{Topic: "webhooks.received", Offset: int64(i)},
+			Webhook: &webhook.Archived{Connector: "stripe", Endpoint: "default", Outcome: "ignored", Reason: "reason", EventIDs: []string{"other"}}})
+	}
+	return items
+}
+
+// TestManyRows: a page of a payment with 100,000 records shows some of them, is small
+// and is written quickly.
+func TestManyRows(t *testing.T) {
+	const n = 100_000
+	items := manyItems(n)
+	start := time.Now()
+	r := httptest.NewRequest("GET", "/console/payment?id=order&page=7", nil)
+	p := newPages(r, n)
+	steps := newSteps(items, p.from, p.to)
+	var out bytes.Buffer
+	v := view{template: "payment", Data: paymentPage{ID: "order", Records: n, Pages: p, Steps: steps}}
+	if err := v.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 5*time.Second || out.Len() > 300_000 || len(steps) != pageSize {
+		t.Errorf("%v, %d bytes, %d steps; want at most 5 s, 300,000 bytes and %d steps", took, out.Len(), len(steps), pageSize)
+	}
+	for _, want := range []string{"601 to 700 of 100000", "page=6", "page=8", "webhooks.received-0-599"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	for query, want := range map[string]string{"": "1 to 100", "page=0": "1 to 100", "page=-5": "1 to 100", "page=x": "1 to 100", "page=99999999": "99901 to 100000", "page=1000": "99901 to 100000"} {
+		p := newPages(httptest.NewRequest("GET", "/console/dead?"+query, nil), n)
+		if got := fmt.Sprintf("%d to %d", p.First, p.Through); got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// TestMarks: a step says what is odd about its event, and names the other event.
+func TestMarks(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	item := func(id string, n int, d schemas.Data) *lookup.Item {
+		return &lookup.Item{Time: at.Add(time.Duration(n) * time.Hour * 24), Event: &schemas.Event{ID: id, Type: schemas.PaymentCaptured, Time: at, Data: d}}
+	}
+	hook := func(n int, outcome string, ids ...string) *lookup.Item {
+		return &lookup.Item{Time: at.Add(time.Duration(n) * time.Hour * 24), Receipt: kafka.Receipt{Topic: "webhooks.received", Offset: int64(n)},
+			Webhook: &webhook.Archived{Connector: "stripe", Outcome: "events", Secret: "main", EventIDs: ids, Reason: outcome}}
+	}
+	steps := newSteps([]*lookup.Item{
+		hook(0, "", "a"), item("a", 0, schemas.Data{}), hook(1, "", "a"), item("a", 3, schemas.Data{Live: true}),
+		item("b", 3, schemas.Data{Live: true, Late: true, NewestEventID: "a", Contradicts: "a", KeySource: schemas.KeyFromConnector}),
+		item("c", 6, schemas.Data{Live: true, Corrects: "a"}), hook(6, "", "unknown"),
+	}, 0, 7)
+	var got []string
+	for _, s := range steps {
+		text := s.What
+		for _, m := range s.Marks {
+			text += "|" + m.Text
+			if m.EventID != "" {
+				text += "=" + m.EventID
+			}
+		}
+		got = append(got, fmt.Sprintf("%s %s %t %t", text, s.After, s.Listed, s.Superseded))
+	}
+	want := []string{
+		"webhook: events  true false",
+		"payment.captured|corrected=c|test mode|+1 webhook  false true",
+		"webhook: events 24 hours later true false",
+		"payment.captured|corrected=c|same id again|+1 webhook 2 days later false true",
+		"payment.captured|late=a|contradicts=a|fallback key  false false",
+		"payment.captured|correction=a 3 days later false false",
+		"webhook: events  false false",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

@@ -1,0 +1,91 @@
+package console
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/normalize/samples"
+	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+var testMasker = newMasker([]webhook.Endpoint{{Connector: "stripe", Keys: verify.Keys{Secrets: []verify.Secret{{Name: "main", Value: "whsec_a/b c+d="}}}}})
+
+// TestMask: card numbers, secrets and personal fields are masked in each format, and
+// everything else is left as it is.
+func TestMask(t *testing.T) {
+	const hidden = "Erika Mustermann"
+	payload := base64.RawURLEncoding.EncodeToString([]byte(`{"customer":{"name":"` + hidden + `","email":"erika@example.com"},"id":"pi_1"}`))
+	for body, want := range map[string]string{
+		"":                            "",
+		`{"id":"pi_1","amount":1099}`: `{"id":"pi_1","amount":1099}`,
+		`{ "id" : "pi_1", "n" : 1.0e3 ,"live":true, "x":null}` + "\n":                          `{ "id" : "pi_1", "n" : 1.0e3 ,"live":true, "x":null}` + "\n",
+		`{"customer":{"name":"` + hidden + `"},"id":"1"}`:                                      `{"customer":{"name":"•••"},"id":"1"}`,
+		`{"billing_address":{"any":["` + hidden + `",{"x":7}]},"id":"1"}`:                      `{"billing_address":{"any":["•••",{"x":"•••"}]},"id":"1"}`,
+		`{"address":null,"email":"","phone":false}`:                                            `{"address":null,"email":"","phone":false}`,
+		`[{"first-name":"Erika"},{"Card_Number":4242}]`:                                        `[{"first-name":"•••"},{"Card_Number":"•••"}]`,
+		`{"x":"4242 4242 4242 4242","y":4242424242424242,"z":4242424242424241}`:                `{"x":"•••4242","y":"•••4242","z":4242424242424241}`,
+		`{"created":1767225600000,"id":"4242424242424242a"}`:                                   `{"created":1767225600000,"id":"4242424242424242a"}`,
+		`{"x":"to erika@example.com, DE89 3704 0044 0532 0130 00"}`:                            `{"x":"to •••, •••"}`,
+		`{"x":"whsec_a/b c+d=","y":"whsec_a%2Fb+c%2Bd%3D"}`:                                    `{"x":"•••","y":"•••"}`,
+		`{"password":"1234","client_secret":"x","hmacSignature":"x","signature":{"name":"n"}}`: `{"password":"•••","client_secret":"•••","hmacSignature":"x","signature":{"name":"•••"}}`,
+		`{"payload":"{\"email\":\"a@b.cc\",\"id\":1}"}`:                                        `{"payload":"{\"email\":\"•••\",\"id\":1}"}`,
+		`{"id":1,"email":"a@b.cc","email":"b@c.dd"}`:                                           `{"id":1,"email":"•••","email":"•••"}`,
+		`{"customer_name": "` + hidden + `", "email`:                                           `{"customer_name": "•••", "email`, // no JSON
+		"id=1&amount=5&email=a%40b.cc&customer_name=Erika+M&card=4242424242424242":             "id=1&amount=5&email=•••&customer_name=•••&card=•••4242",
+		"data=%7B%22phone%22%3A%22123%22%7D&id=1":                                              `data={"phone":"•••"}&id=1`,
+		"<a><first-name>Erika</first-name><id>1</id><c:email x=\"1\">a</c:email></a>":          "<a><first-name>•••</first-name><id>1</id><c:email x=\"1\">•••</c:email></a>",
+		`<card number="4242424242424242" holder='` + hidden + `' id="1"/>`:                     `<card number="•••4242" holder='•••' id="1"/>`,
+		"eyJhbGciOiJIUzI1NiJ9." + payload + ".c2lnbmF0dXJl":                                    "eyJhbGciOiJIUzI1NiJ9.•••.c2lnbmF0dXJl",
+		"bt_payload=" + payload:                                                                "bt_payload=•••",
+		"\xff\xfe\x00binary":                                                                   "•••",
+	} {
+		if got := string(testMasker.body([]byte(body))); got != want {
+			t.Errorf("%q is shown as %q, want %q", body, got, want)
+		}
+	}
+}
+
+// TestMaskSamples: a sample of any connector in JSON stays valid JSON with the same
+// fields, and has no e-mail address and no card number.
+func TestMaskSamples(t *testing.T) {
+	n := 0
+	for _, connector := range normalize.Connectors() {
+		for _, name := range samples.Names(connector) {
+			body, _ := samples.Payload(connector, name)
+			got := testMasker.body(body)
+			if json.Valid(body) {
+				n++
+				if !json.Valid(got) || strings.Count(string(body), `":`) > strings.Count(string(got), `":`)+strings.Count(string(body), `\":`) {
+					t.Errorf("%s %s: the masked body is %s", connector, name, got)
+				}
+			}
+			if emails.Match(got) {
+				t.Errorf("%s %s: an e-mail address is left: %s", connector, name, emails.Find(got))
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("%d samples in JSON, want at least 100", n)
+	}
+}
+
+// TestMaskHeaders: signatures are shown; a secret or a personal value in the query or a
+// header is not.
+func TestMaskHeaders(t *testing.T) {
+	w := testMasker.webhook(&webhook.Archived{
+		Query:  "secret=abc&order=1&mail=a%40b.cc",
+		Header: http.Header{"Stripe-Signature": {"t=1,v1=" + strings.Repeat("0a", 32)}, "X-Odd": {"whsec_a/b c+d="}},
+	})
+	if w.Query != "secret=•••&order=1&mail=•••" || w.Header.Get("X-Odd") != masked || !strings.HasSuffix(w.Header.Get("Stripe-Signature"), "0a0a") {
+		t.Errorf("query %q, headers %v", w.Query, w.Header)
+	}
+	if !slices.Equal(testMasker.secrets, []string{"whsec_a/b c+d="}) {
+		t.Errorf("secrets %q", testMasker.secrets)
+	}
+}

@@ -1,0 +1,439 @@
+package console
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// pageSize is how many records a page lists.
+const pageSize = 100
+
+// paymentPage is the data of the page of a payment.
+type paymentPage struct {
+	ID       string
+	Scanned  bool
+	CanScan  bool // reading the topics can find more
+	Merchant []string
+	Amounts  []amountsShown
+	Steps    []step // of this page
+	Records  int    // of all pages
+	Pages    pages
+	Send     []string
+}
+
+// payment shows what is known of a payment.
+func (h *Handler) payment(r *http.Request) (view, error) {
+	v := view{template: "payment", Here: "payment", Query: r.URL.Query().Get("id")}
+	id := strings.TrimSpace(v.Query)
+	if id == "" {
+		return v, problem{http.StatusBadRequest, "No id was given.", "Type the merchant's id, or the processor's id of a payment, refund or dispute, into the search field."}
+	}
+	p, err := h.find(r, id)
+	if err != nil {
+		return v, err
+	}
+	m := newMasker(h.Endpoints())
+	for n, i := range p.Items {
+		p.Items[n] = m.item(i)
+	}
+	data := paymentPage{ID: id, Scanned: p.Scanned, CanScan: !p.Scanned, Records: len(p.Items), Send: h.Send}
+	for _, a := range p.Amounts {
+		data.Amounts = append(data.Amounts, newAmountsShown(a))
+	}
+	for _, e := range lookup.Current(p.Items) {
+		if !slices.Contains(data.Merchant, e.Subject) && len(data.Merchant) < 5 {
+			data.Merchant = append(data.Merchant, e.Subject)
+		}
+	}
+	data.Pages = newPages(r, len(p.Items))
+	data.Steps = newSteps(p.Items, data.Pages.from, data.Pages.to)
+	v.Title, v.Data, v.JSON = cut(id, 60), data, p
+	return v, nil
+}
+
+// find finds a payment by the id of a request.
+func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
+	scan := r.URL.Query().Get("scan") == "1"
+	f, err := h.finder(scan)
+	if err != nil {
+		return lookup.Payment{}, notReady(err)
+	}
+	p, err := f.Find(r.Context(), id, nil)
+	if errors.Is(err, history.ErrNotReady) {
+		return p, notReady(err)
+	}
+	return p, err
+}
+
+// notReady returns the problem of a server that does not know its topics or its history
+// yet.
+func notReady(err error) error {
+	return problem{http.StatusServiceUnavailable, "The server is still starting: " + err.Error() + ".", "Reload the page in a moment."}
+}
+
+// item returns a copy of a record with its webhook masked.
+func (m masker) item(i *lookup.Item) *lookup.Item {
+	if i.Webhook == nil {
+		return i
+	}
+	to := *i
+	to.Webhook = m.webhook(i.Webhook)
+	return &to
+}
+
+// step is a record of a payment's time line.
+type step struct {
+	*lookup.Item
+	What, Means string // event type or outcome, and what it means
+	Tone        string // see tone
+	Marks       []mark
+	After       string // the time since the step before, if it is long
+	// Happened is when the fact happened at the processor; of an event.
+	Happened   time.Time
+	Verified   string    // how the webhook of the event was verified
+	Webhooks   []sibling // the webhooks of an event, or the events of a webhook
+	Superseded bool      // a correction of this event follows
+	Listed     bool      // only in the table: a webhook whose event is in the time line
+}
+
+// mark is something to know about a step.
+type mark struct {
+	Text, Title string
+	Tone        string
+	EventID     string // the other event, if there is one
+}
+
+// sibling is a record that belongs to a step.
+type sibling struct {
+	Text, URL string
+}
+
+// newSteps returns the steps of the records from one index to another.
+func newSteps(items []*lookup.Item, from, to int) []step {
+	webhooks, corrected, seen, known := map[string][]*lookup.Item{}, map[string]string{}, map[string]bool{}, map[string]bool{}
+	for _, i := range items {
+		if e := i.Event; e != nil {
+			known[e.ID] = true
+			if of := e.Data.Corrects; of != "" {
+				corrected[of] = e.ID // the latest counts
+			}
+			continue
+		}
+		for _, id := range i.Webhook.EventIDs {
+			webhooks[id] = append(webhooks[id], i)
+		}
+	}
+	var all []step
+	for n, i := range items[:to] {
+		var s step
+		if i.Event != nil {
+			again := seen[i.Event.ID]
+			seen[i.Event.ID] = true
+			if n < from {
+				continue
+			}
+			s = eventStep(i, webhooks, corrected, again)
+		} else {
+			if n < from {
+				continue
+			}
+			s = webhookStep(i, known)
+		}
+		if n > 0 {
+			if gap := i.Time.Sub(items[n-1].Time); gap >= time.Minute {
+				s.After = age(gap) + " later"
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func eventStep(i *lookup.Item, webhooks map[string][]*lookup.Item, corrected map[string]string, again bool) step {
+	e := i.Event
+	s := step{Item: i, What: string(e.Type), Means: e.Type.Description(), Tone: tone(e.Type), Happened: e.Time}
+	add := func(text, title, tone, id string) { s.Marks = append(s.Marks, mark{text, title, tone, id}) }
+	d := e.Data
+	if d.Corrects != "" {
+		add("correction", "It replaces the event "+d.Corrects+".", "info", d.Corrects)
+	}
+	if by := corrected[cmp.Or(d.Corrects, e.ID)]; by != "" && by != e.ID {
+		s.Superseded = true
+		add("corrected", "The event "+by+" replaces it.", "muted", by)
+	}
+	if d.Late {
+		add("late", "An event that happened after it was published before it.", "warn", d.NewestEventID)
+	}
+	if d.Contradicts != "" {
+		add("contradicts", "It and the event "+d.Contradicts+" exclude each other.", "bad", d.Contradicts)
+	}
+	if again {
+		add("same id again", "The event was written twice: consumers process each id once.", "warn", "")
+	}
+	if !d.Live {
+		add("test mode", "The processor sent it in its test mode.", "muted", "")
+	}
+	if d.KeySource == schemas.KeyFromConnector {
+		add("fallback key", "The merchant's id was not known when it was published.", "warn", "")
+	}
+	for _, w := range webhooks[cmp.Or(d.Corrects, e.ID)] {
+		text := string(w.Webhook.Outcome)
+		switch {
+		case w.Webhook.Handles != "":
+			text = "dead letter " + text
+			add(text, "Its webhook was a dead letter, and was handled by "+w.Webhook.By+".", "info", "")
+		case len(s.Webhooks) == 0:
+			s.Verified = verifiedBy(w)
+			text = "webhook"
+		case text == "duplicate":
+			text = "redelivery"
+		}
+		s.Webhooks = append(s.Webhooks, sibling{text, webhookURL(w)})
+	}
+	if n := len(s.Webhooks) - 1; n > 0 && d.Corrects == "" {
+		add("+"+count(n, "webhook"), "Redeliveries and other webhooks that report the same fact; they made no further event.", "muted", "")
+	}
+	return s
+}
+
+func webhookStep(i *lookup.Item, known map[string]bool) step {
+	w := i.Webhook
+	s := step{Item: i, What: "webhook: " + string(w.Outcome), Tone: "muted", Means: w.Reason, Verified: verifiedBy(i)}
+	switch {
+	case w.Handles != "":
+		s.What, s.Means, s.Verified = "dead letter "+string(w.Outcome), "By "+w.By+": "+w.Reason, ""
+	case w.Outcome == "duplicate":
+		s.Means = cmp.Or(s.Means, "A redelivery, or another webhook about a fact that was published before.")
+	case w.Outcome == "events":
+		s.Means = "Verified; its events are published."
+	}
+	if strings.HasSuffix(i.Topic, "webhooks.dead") && w.Handles == "" {
+		s.What, s.Tone = "dead letter", "bad"
+	}
+	s.Webhooks = append(s.Webhooks, sibling{"webhook", webhookURL(i)})
+	for _, id := range w.EventIDs {
+		if known[id] && w.Handles == "" {
+			s.Listed = true
+		}
+		if known[id] && len(s.Webhooks) < 10 {
+			s.Webhooks = append(s.Webhooks, sibling{"event", "/console/event?" + url.Values{"id": {id}}.Encode()})
+		}
+	}
+	return s
+}
+
+// webhookURL returns the URL of the page of a webhook.
+func webhookURL(i *lookup.Item) string {
+	return "/console/webhook?" + url.Values{"at": {receiptText(i.Receipt)}}.Encode()
+}
+
+// verifiedBy says in a few words how a webhook was verified. The page of the webhook
+// tells what is signed.
+func verifiedBy(i *lookup.Item) string {
+	w := i.Webhook
+	switch {
+	case w.VouchedBy != "":
+		return "not signed; vouched for by " + string(w.VouchedBy)
+	case w.Secret != "":
+		return "signed with the secret " + w.Secret
+	}
+	return "signed"
+}
+
+// tone returns the colour of an event type: bad for failures and money taken back, good
+// for money received, warn for refunds.
+func tone(t schemas.Type) string {
+	switch {
+	case t == schemas.PaymentCaptured || t == schemas.DisputeWon || t == schemas.PayoutSucceeded:
+		return "good"
+	case t.Family() == "dispute" || t.Family() == "fraud" || strings.HasSuffix(t.Status(), "failed") || t == schemas.PaymentReversed:
+		return "bad"
+	case t.Family() == "refund":
+		return "warn"
+	}
+	return "info"
+}
+
+// age returns a duration in its largest unit: 3 days, 20 minutes.
+func age(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return count(int(d.Hours()/24), "day")
+	case d >= 2*time.Hour:
+		return count(int(d.Hours()), "hour")
+	case d >= time.Minute:
+		return count(int(d.Minutes()), "minute")
+	}
+	return count(int(d.Seconds()), "second")
+}
+
+// amountsShown are the amounts of a payment in one currency, and their bar.
+type amountsShown struct {
+	lookup.Amounts
+	Parts []amountPart
+}
+
+// amountPart is a part of the bar. From and Width are thousandths of the bar.
+type amountPart struct {
+	Name, Tone  string
+	Value       *schemas.Amount
+	From, Width int
+}
+
+func newAmountsShown(a lookup.Amounts) amountsShown {
+	s := amountsShown{Amounts: a}
+	whole := max(a.Authorized, a.Captured)
+	from := 0
+	add := func(name, tone string, value int64) {
+		width := 0
+		if whole > 0 && value > 0 {
+			width = min(int(float64(value)/float64(whole)*1000), 1000-from)
+		}
+		s.Parts = append(s.Parts, amountPart{name, tone, &schemas.Amount{Value: value, Currency: a.Currency}, from, width})
+		from += width
+	}
+	add("left", "good", a.Left)
+	add("refunded", "warn", a.Refunded)
+	add("disputed", "bad", a.Disputed)
+	return s
+}
+
+// Of returns one of the amounts by name.
+func (a amountsShown) Of(name string) *schemas.Amount {
+	values := map[string]int64{"authorized": a.Authorized, "captured": a.Captured, "left": a.Left}
+	return &schemas.Amount{Value: values[name], Currency: a.Currency}
+}
+
+// pages are the pages of a list. Numbers begin at 1.
+type pages struct {
+	Number, Last   int
+	First, Through int // the numbers of the entries of this page
+	All            int
+	Former, Next   string // URLs; empty if there is none
+	from, to       int
+}
+
+// newPages returns the page of a request, of a list with n entries.
+func newPages(r *http.Request, n int) pages {
+	p := pages{Number: 1, Last: max(1, (n+pageSize-1)/pageSize), All: n}
+	query := r.URL.Query()
+	if number, err := strconv.Atoi(query.Get("page")); err == nil {
+		p.Number = min(max(1, number), p.Last)
+	}
+	p.from, p.to = (p.Number-1)*pageSize, min(p.Number*pageSize, n)
+	p.First, p.Through = p.from+1, p.to
+	link := func(number int) string {
+		query.Set("page", strconv.Itoa(number))
+		return "?" + query.Encode()
+	}
+	if p.Number > 1 {
+		p.Former = link(p.Number - 1)
+	}
+	if p.Number < p.Last {
+		p.Next = link(p.Number + 1)
+	}
+	return p
+}
+
+// eventPage is the data of the page of an event.
+type eventPage struct {
+	lookup.Details
+	Step step
+	Text string // the event as JSON
+}
+
+// event shows one event and the webhooks that report it.
+func (h *Handler) event(r *http.Request) (view, error) {
+	v := view{template: "event", Here: "payment", Query: r.URL.Query().Get("id")}
+	id := strings.TrimSpace(v.Query)
+	p, err := h.find(r, id)
+	if err != nil {
+		return v, err
+	}
+	m := newMasker(h.Endpoints())
+	for n, i := range p.Items {
+		p.Items[n] = m.item(i)
+	}
+	d, err := p.Details(id)
+	if err != nil {
+		return v, problem{http.StatusNotFound, fmt.Sprintf("Nothing is known of an event with the id %q.", cut(id, 100)), "Look for the payment by another id of it."}
+	}
+	data := eventPage{Details: d, Text: pretty(mustJSON(d.Event.Event))}
+	for _, s := range newSteps(p.Items, 0, len(p.Items)) {
+		if s.Receipt == d.Event.Receipt {
+			data.Step = s
+		}
+	}
+	v.Title, v.Data, v.JSON = string(d.Event.Event.Type), data, d
+	return v, nil
+}
+
+// letterPage is the data of the page of dead letters.
+type letterPage struct {
+	All     bool // also those that were handled
+	Groups  []letterGroup
+	Letters []*dead.Letter // of this page
+	Pages   pages
+}
+
+// letterGroup counts the letters that were not handled and have one kind of reason.
+type letterGroup struct {
+	Endpoint, Reason string
+	Count            int
+}
+
+// dead lists the dead letters.
+func (h *Handler) dead(r *http.Request) (view, error) {
+	v := view{template: "dead", Here: "dead", Title: "Dead letters"}
+	names, err := h.Names()
+	if err != nil {
+		return v, notReady(err)
+	}
+	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector")}
+	all, err := dead.List(r.Context(), h.Reader, names, f, nil)
+	if err != nil {
+		return v, err
+	}
+	m := newMasker(h.Endpoints())
+	groups := map[letterGroup]int{}
+	for _, l := range all {
+		l.Webhook = m.webhook(l.Webhook)
+		if l.Handled == nil {
+			groups[letterGroup{Endpoint: l.Webhook.Connector + "/" + l.Webhook.Endpoint, Reason: dead.ReasonKind(l.Webhook.Reason)}]++
+		}
+	}
+	data := letterPage{All: f.Handled, Pages: newPages(r, len(all))}
+	for g, n := range groups {
+		g.Count = n
+		data.Groups = append(data.Groups, g)
+	}
+	slices.SortFunc(data.Groups, func(a, b letterGroup) int {
+		return cmp.Or(b.Count-a.Count, cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Reason, b.Reason))
+	})
+	v.JSON = all
+	newest := slices.Clone(all)
+	slices.Reverse(newest)
+	data.Letters = newest[data.Pages.from:data.Pages.to]
+	v.Data = data
+	return v, nil
+}
+
+// topics compares the topics with the configuration.
+func (h *Handler) topics(r *http.Request) (view, error) {
+	v := view{template: "topics", Here: "topics", Title: "Topics"}
+	all, err := h.Topics(r.Context())
+	v.Data, v.JSON = all, all
+	return v, err
+}

@@ -1,0 +1,36 @@
+package display_test
+
+import (
+	"testing"
+
+	"github.com/tollbridge/tollbridge/internal/display"
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// TestEscape: control characters are escaped, other text stays.
+func TestEscape(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"":                           {"", ""},
+		"order-43 \n\té 日本 🎉":        {"order-43 \n\té 日本 🎉", ""},
+		"a\x1b[2J\u202eb\u009bc\x7f": {`a\u001b[2J\u202eb\u009bc\u007f`, ""},
+		"a\xffb\r":                   {`a\u00ffb\u000d`, ""},
+		"a\xf0\x9f":                  {"a", "\xf0\x9f"},
+		"\x07\xe6\x97":               {`\u0007`, "\xe6\x97"},
+	} {
+		if got, rest := display.Escape([]byte(text)); string(got) != want[0] || string(rest) != want[1] {
+			t.Errorf("%q: got %q and the rest %q, want %q and %q", text, got, rest, want[0], want[1])
+		}
+	}
+}
+
+// TestAmount: amounts are shown in major units if the currency is known.
+func TestAmount(t *testing.T) {
+	for want, a := range map[string]*schemas.Amount{
+		"": nil, "10.99 EUR": {Value: 1099, Currency: "EUR"}, "-0.05 EUR": {Value: -5, Currency: "EUR"}, "500 JPY": {Value: 500, Currency: "JPY"},
+		"1.234 KWD": {Value: 1234, Currency: "KWD"}, "7 XXX": {Value: 7, Currency: "XXX"}, "7 <b>": {Value: 7, Currency: "<b>"},
+	} {
+		if got := display.Amount(a); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package lookup
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/tollbridge/tollbridge/schemas"
+)
+
+// Amounts are the amounts of a payment in one currency, in minor units, as its events
+// report them. An event counts once, as its latest correction has it.
+type Amounts struct {
+	Currency   string `json:"currency"`
+	Authorized int64  `json:"authorized"`
+	Captured   int64  `json:"captured"`
+	Refunded   int64  `json:"refunded"` // refunds that succeeded and did not fail later, and reversed payments
+	Disputed   int64  `json:"disputed"` // disputes that moved money and were not won or withdrawn
+	// Left is what the merchant has: captured less refunded and disputed.
+	Left int64 `json:"left"`
+	// Unclear says why the amounts may be wrong; empty if nothing speaks against them.
+	Unclear []string `json:"unclear,omitempty"`
+}
+
+// AmountsOf returns the amounts of a payment by currency, from its records.
+func AmountsOf(items []*Item) []Amounts {
+	objects := map[object][]schemas.Event{}
+	for _, e := range Current(items) {
+		of := objectOf(e)
+		objects[of] = append(objects[of], e)
+	}
+	s := sums{}
+	var order []object
+	for of, events := range objects {
+		slices.SortStableFunc(events, func(a, b schemas.Event) int { return a.Time.Compare(b.Time) }) // of the same time: as they were written
+		order = append(order, of)
+	}
+	slices.SortFunc(order, func(a, b object) int { return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.id, b.id)) })
+	for _, of := range order {
+		switch of.family {
+		case "payment":
+			s.addPayment(objects[of])
+		case "refund":
+			s.addRefund(objects[of])
+		case "dispute":
+			s.addDispute(objects[of])
+		}
+	}
+	all := []Amounts{}
+	for _, currency := range slices.Sorted(maps.Keys(s)) {
+		a := s[currency]
+		a.Left = sum(a.Captured, -a.Refunded, -a.Disputed)
+		if currency == schemas.NoCurrency {
+			a.unclear("the processor sends no currency")
+		}
+		all = append(all, *a)
+	}
+	return all
+}
+
+// Current returns the events among the records, each once, as its latest correction has
+// it and in the order in which they were first written.
+func Current(items []*Item) []schemas.Event {
+	var order []string
+	latest := map[string]schemas.Event{}
+	for _, i := range items {
+		if i.Event == nil {
+			continue
+		}
+		origin := cmp.Or(i.Event.Data.Corrects, i.Event.ID)
+		if _, known := latest[origin]; !known {
+			order = append(order, origin)
+		} else if i.Event.Data.Corrects == "" {
+			continue // the same event again, or an event that was read after its correction
+		}
+		latest[origin] = *i.Event
+	}
+	all := make([]schemas.Event, len(order))
+	for n, origin := range order {
+		all[n] = latest[origin]
+	}
+	return all
+}
+
+// object is what an event is about: a payment, a refund, a dispute.
+type object struct{ family, id string }
+
+// objectOf returns what an event is about. An event without the processor's id is an
+// object of its own, except one of a payment: that is the payment that the merchant's
+// id names.
+func objectOf(e schemas.Event) object {
+	d, family := e.Data, e.Type.Family()
+	id := ""
+	switch family {
+	case "payment":
+		id = cmp.Or(d.ConnectorTransactionID, e.Subject)
+	case "refund":
+		id = cmp.Or(d.ConnectorRefundID, d.MerchantRefundID, e.ID)
+	case "dispute":
+		id = cmp.Or(d.ConnectorDisputeID, e.ID)
+	}
+	return object{family, strings.Join([]string{d.Connector, d.Account, id}, ":")}
+}
+
+// sums are the amounts so far, by currency.
+type sums map[string]*Amounts
+
+func (s sums) of(currency string) *Amounts {
+	if s[currency] == nil {
+		s[currency] = &Amounts{Currency: currency}
+	}
+	return s[currency]
+}
+
+func (a *Amounts) unclear(why string) {
+	if !slices.Contains(a.Unclear, why) {
+		a.Unclear = append(a.Unclear, why)
+	}
+}
+
+// sum adds amounts. The result is at most the largest and at least the smallest int64.
+func sum(all ...int64) (total int64) {
+	for _, n := range all {
+		switch {
+		case n > 0 && total > math.MaxInt64-n:
+			return math.MaxInt64
+		case n < 0 && total < math.MinInt64-n:
+			return math.MinInt64
+		}
+		total += n
+	}
+	return total
+}
+
+// addPayment adds the events of one payment of a processor, oldest first.
+func (s sums) addPayment(events []schemas.Event) {
+	type captures struct {
+		n                int
+		sum, most, total int64
+	}
+	captured, authorized := map[string]*captures{}, map[string]int64{}
+	for _, e := range events {
+		d := e.Data
+		if a := d.AuthorizedAmount; a != nil {
+			authorized[a.Currency] = max(authorized[a.Currency], a.Value)
+			if e.Type == schemas.PaymentAuthorizationAdjusted && d.Error == nil {
+				authorized[a.Currency] = a.Value // it can be less than before
+			}
+		}
+		switch e.Type {
+		case schemas.PaymentFailed, schemas.PaymentCaptureFailed, schemas.PaymentCancelled:
+			for currency := range captured {
+				s.of(currency).unclear("the payment was reported as captured, and later as " + string(e.Type) + ": the money may not have been taken")
+			}
+		case schemas.PaymentAuthorized:
+			if a := d.Amount; a != nil && d.AuthorizedAmount == nil {
+				authorized[a.Currency] = max(authorized[a.Currency], a.Value)
+			}
+		case schemas.PaymentCaptured:
+			a := cmp.Or(d.Amount, d.CapturedAmount)
+			if a == nil {
+				s.of(schemas.NoCurrency).unclear("an event payment.captured has no amount")
+				continue
+			}
+			c := captured[a.Currency]
+			if c == nil {
+				c = &captures{}
+				captured[a.Currency] = c
+			}
+			c.n++
+			c.sum, c.most = sum(c.sum, a.Value), max(c.most, a.Value)
+			if t := d.CapturedAmount; t != nil && t.Currency == a.Currency {
+				c.total = max(c.total, t.Value)
+			}
+		case schemas.PaymentReversed:
+			if d.Amount == nil {
+				s.of(schemas.NoCurrency).unclear("an event payment.reversed has no amount")
+				continue
+			}
+			a := s.of(d.Amount.Currency)
+			a.Refunded = sum(a.Refunded, d.Amount.Value)
+		}
+	}
+	for currency, value := range authorized {
+		a := s.of(currency)
+		a.Authorized = sum(a.Authorized, value)
+	}
+	for currency, c := range captured {
+		a := s.of(currency)
+		switch {
+		case c.total > c.most: // a total of several captures
+			a.Captured = sum(a.Captured, c.total)
+		default:
+			a.Captured = sum(a.Captured, c.sum)
+			if c.n > 1 {
+				a.unclear("a payment was captured several times: the captures are added up, but some processors send the total of all captures with each")
+			}
+		}
+	}
+}
+
+// addRefund adds the events of one refund, oldest first.
+func (s sums) addRefund(events []schemas.Event) {
+	var value *schemas.Amount
+	succeeded := false
+	for _, e := range events {
+		switch e.Type {
+		case schemas.RefundSucceeded:
+			succeeded = true
+		case schemas.RefundFailed, schemas.RefundCancelled:
+			succeeded = false
+		}
+		value = cmp.Or(e.Data.Amount, value)
+	}
+	switch {
+	case !succeeded:
+	case value == nil:
+		s.of(schemas.NoCurrency).unclear("a refund has no amount")
+	default:
+		a := s.of(value.Currency)
+		a.Refunded = sum(a.Refunded, value.Value)
+	}
+}
+
+// addDispute adds the events of one dispute, oldest first.
+func (s sums) addDispute(events []schemas.Event) {
+	var value *schemas.Amount
+	taken := false
+	for _, e := range events {
+		switch {
+		case e.Type == schemas.DisputeWon, e.Type == schemas.DisputeCancelled:
+			taken = false
+		case e.Data.Stage != schemas.StagePreDispute: // an inquiry moves no money
+			taken = true
+		}
+		value = cmp.Or(e.Data.Amount, value)
+	}
+	switch {
+	case !taken:
+	case value == nil:
+		s.of(schemas.NoCurrency).unclear("a dispute has no amount")
+	default:
+		a := s.of(value.Currency)
+		a.Disputed = sum(a.Disputed, value.Value)
+	}
+}
