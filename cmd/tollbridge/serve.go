@@ -37,10 +37,11 @@ func serveCommand() *cobra.Command {
 events to Kafka.
 
 The server waits until Kafka and, if one is configured, the Schema Registry can
-be reached; /readyz and webhooks are answered 503 meanwhile. The topics of the events that the endpoints can report must
-exist: see 'tollbridge topics apply'. The server exits if one is missing, or if
-the topics have different numbers of partitions or not the configured one. It
-warns if a topic is less durable than configured.
+be reached; /readyz and webhooks are answered 503 meanwhile. The topics of the
+events that the endpoints can report must exist: see 'tollbridge topics apply'.
+The server exits if one is missing, or if the topics have different numbers of
+partitions or not the configured one. It warns if a topic is less durable than
+configured.
 
 The configuration is read again at SIGHUP, and when one of its files changes:
 the configuration file, files with secrets, certificates and keys. Endpoints,
