@@ -88,6 +88,8 @@ const (
 	ResultUnavailable Result = "unavailable" // no usable answer
 )
 
+}
+
 // resultOf returns the result of an error.
 func resultOf(err error) Result {
 	switch {

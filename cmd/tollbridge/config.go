@@ -136,7 +136,8 @@ type endpointConfig struct {
 	Secrets        map[string]secretConfig `yaml:"secrets"`
 	Settings       map[string]any          `yaml:"settings"`
 	MerchantIDKeys []string                `yaml:"merchant_id_keys"`
-	API            *apiConfig              `yaml:"api"` // nil asks no API
+	API            *apiConfig              `yaml:"api"`  // nil asks no API
+	Gaps           *gapsConfig             `yaml:"gaps"` // nil never looks for webhooks that did not come
 }
 
 // apiConfig is the processor's API, which is asked for what webhooks only name.
@@ -484,6 +485,9 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 			return err
 		}
 		if e.API, err = from.API.read(e.Connector, e.Live); err != nil {
+			return err
+		}
+		if err := from.Gaps.check(*e); err != nil {
 			return err
 		}
 		return e.Check()

@@ -188,7 +188,9 @@ func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) err
 	defer end()
 	caller := &fetch.Caller{}
 	connectGaps(&run, caller, published, w.names)
-	askSubscriptions(c, &run, caller)
+	if err := askSubscriptions(c.Context(), &run, caller); err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "the processor does not say which event types the endpoint is subscribed to:", err)
+	}
 	if q.publish {
 		server, err := ingest.New(ingest.Config{Endpoints: []webhook.Endpoint{run.Endpoint}, Publisher: to, History: published, Names: w.names})
 		if err != nil {
@@ -239,22 +241,22 @@ func connectGaps(run *gaps.Config, caller *fetch.Caller, published *history.Hist
 }
 
 // askSubscriptions asks the processor which event types the endpoint is subscribed to, if
-// its API has that. Without an answer, the run does not tell what is not subscribed.
-func askSubscriptions(c *cobra.Command, run *gaps.Config, caller *fetch.Caller) {
+// its API has that. Without an answer, it returns an error, and the run does not tell what
+// is not subscribed.
+func askSubscriptions(ctx context.Context, run *gaps.Config, caller *fetch.Caller) error {
 	e := run.Endpoint
 	if _, ok := fetch.EndpointKeys(e.Connector); !ok || addressOf(e) == "" {
-		return
+		return nil
 	}
-	hooks, err := caller.Hooks(c.Context(), e.Connector, *e.API)
-	if err == nil {
-		var ours *fetch.Hook
-		if ours, _, err = fetch.CheckHooks(hooks, addressOf(e), nil); ours != nil {
-			run.Subscribed = ours.SubscribedTo
-		}
-	}
+	hooks, err := caller.Hooks(ctx, e.Connector, *e.API)
 	if err != nil {
-		fmt.Fprintln(c.ErrOrStderr(), "the processor does not say which event types the endpoint is subscribed to:", err)
+		return err
 	}
+	ours, _, err := fetch.CheckHooks(hooks, addressOf(e), nil)
+	if ours != nil {
+		run.Subscribed = ours.SubscribedTo
+	}
+	return err
 }
 
 // readKey reads a key from a file, or from standard input if its name is "-".

@@ -25,7 +25,7 @@ func TestMetricsPage(t *testing.T) {
 	t.Cleanup(cluster.Close)
 	config, listen, admin := filepath.Join(t.TempDir(), "tollbridge.yaml"), freePort(t), freePort(t)
 	writeFile(t, config, fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], partitions: 3, replication: 1},
-endpoints: [{connector: stripe, secrets: {main: {value: whsec_of_default}}}, {connector: mollie, api: {keys: {main: {value: test_key_of_mollie_1234567890}}}}]}`, listen, admin, cluster.ListenAddrs()[0]))
+endpoints: [{connector: stripe, secrets: {main: {value: whsec_of_default}}}, {connector: mollie, api: {keys: {main: {value: test_key_of_mollie_1234567890}}}, gaps: {every: 1h}}]}`, listen, admin, cluster.ListenAddrs()[0]))
 	createTopics(t, config)
 	s := startServe(t, config, listen, admin)
 	until(t, "serve to be ready", s.ready)

@@ -30,13 +30,14 @@ import (
 // secrets and settings, the log level, and how connections to Kafka are secured. It reads
 // the configuration again at SIGHUP, and when one of the files that it names changes.
 type reloader struct {
-	read    func() (config, error) // reads and checks the configuration
-	hangup  <-chan os.Signal       // receives SIGHUP
-	applied config                 // the configuration in use
-	server  *ingest.Server
-	topics  func(kafka.Names) error         // returns an error if the server cannot use topics
-	renewed *atomic.Pointer[kafka.Security] // of the connections to Kafka
-	log     zerolog.Logger
+	read     func() (config, error) // reads and checks the configuration
+	hangup   <-chan os.Signal       // receives SIGHUP
+	applied  config                 // the configuration in use
+	server   *ingest.Server
+	schedule *gapsSchedule
+	topics   func(kafka.Names) error         // returns an error if the server cannot use topics
+	renewed  *atomic.Pointer[kafka.Security] // of the connections to Kafka
+	log      zerolog.Logger
 
 	seen    [sha256.Size]byte // the content of the files when they were last read
 	results *prometheus.CounterVec
@@ -177,6 +178,7 @@ func (r *reloader) apply(next config) error {
 	}
 	r.renewed.Store(&kafka.Security{TLS: producer.Kafka.TLS, SASL: producer.Kafka.SASL})
 	r.applied = applied
+	r.schedule.set(next.gapsJobs(settings.Endpoints))
 	for _, warning := range next.warnings(settings.Endpoints) {
 		r.log.Warn().Msg(warning)
 	}

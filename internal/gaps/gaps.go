@@ -60,7 +60,7 @@ type Config struct {
 	// event types. Nil means that nobody knows.
 	Subscribed func(eventType string) bool
 
-	Journal *Journal // nil is a temporary one
+	Journal *Journal // nil is a temporary one, or none for a plan
 	// Each is called with every missing, late or unsubscribed item; it may be nil. After
 	// a run was killed, it is called again for the items of the last page.
 	Each func(Finding) error
@@ -170,7 +170,7 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Journal == nil {
+	if c.Journal == nil && c.Action != Plan {
 		j, err := openTemporary()
 		if err != nil {
 			return Counts{}, err
