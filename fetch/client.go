@@ -88,8 +88,6 @@ const (
 	ResultUnavailable Result = "unavailable" // no usable answer
 )
 
-}
-
 // resultOf returns the result of an error.
 func resultOf(err error) Result {
 	switch {
