@@ -113,6 +113,9 @@ var rows = []row{
 		{title: "Requests to processors' APIs", unit: "reqps", queries: []legend{{"{{connector}} {{result}}", rate("tollbridge_fetch_total", replicas+`, connector=~"$connector"`, "connector, result")}}},
 		{title: "Time of processors' APIs", unit: "s", queries: quantiles("tollbridge_fetch_duration_seconds", "connector", replicas+`, connector=~"$connector"`)},
 		{title: "APIs that are not asked", text: "1 while no request is sent: the keys are refused, the limit is used up, or there is no answer. Webhooks that need the API get 503.", queries: []legend{{"{{connector}}/{{endpoint}}", `max by (connector, endpoint) (tollbridge_fetch_blocked{` + endpoints + `})`}}},
+		{title: "Webhooks that never came", text: "What the last run of gaps found in the processor's list and not in Kafka, for endpoints with a schedule.", queries: []legend{{"{{connector}}/{{endpoint}} {{status}}", `max by (connector, endpoint, status) (tollbridge_gaps_items{` + endpoints + `})`}}},
+		{title: "Runs of gaps", queries: []legend{{"{{connector}}/{{endpoint}} {{result}}", `sum by (connector, endpoint, result) (increase(tollbridge_gaps_runs_total{` + endpoints + `}[$__rate_interval]))`}}},
+		{title: "Time since the last complete run of gaps", text: "Of any replica.", unit: "s", queries: []legend{{"{{connector}}/{{endpoint}}", `time() - max by (connector, endpoint) (tollbridge_gaps_last_success_timestamp_seconds{` + endpoints + `} > 0)`}}},
 	}},
 	{"Kafka", []panel{
 		{title: "Time of a produce request", unit: "s", queries: quantiles("tollbridge_kafka_request_seconds", "", replicas)},
