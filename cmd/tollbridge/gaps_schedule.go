@@ -77,10 +77,9 @@ func (c config) gapsJobs(endpoints []webhook.Endpoint) (all []gapsJob) {
 // One run is in progress at a time. It publishes nothing and writes nothing, so that
 // replicas can have the same schedule.
 type gapsSchedule struct {
-	log   zerolog.Logger
-	names func() kafka.Names
-	// history returns the history; nil until the server has one.
-	history func() *history.History
+	log zerolog.Logger
+	// opened returns the history and the names of the topics, or why there is none yet.
+	opened func() (*history.History, kafka.Names, error)
 	// run does a run; it is [gapsSchedule.compare] except in tests.
 	run func(context.Context, gapsJob) (gaps.Counts, error)
 	// first is the longest time until the first run of an endpoint.
@@ -269,13 +268,13 @@ func (s *gapsSchedule) report(job gapsJob, n gaps.Counts, err error) {
 // compare does a run. It returns an error that wraps [kafka.ErrUnavailable] if the server
 // has not started or is behind.
 func (s *gapsSchedule) compare(ctx context.Context, job gapsJob) (gaps.Counts, error) {
-	published := s.history()
-	if published == nil {
-		return gaps.Counts{}, fmt.Errorf("%w: the server is starting", kafka.ErrUnavailable)
+	published, names, err := s.opened()
+	if err != nil {
+		return gaps.Counts{}, err
 	}
 	now := time.Now()
 	run := gaps.Config{Endpoint: job.endpoint, Action: gaps.Plan, From: now.Add(-job.from), To: now.Add(-gapsTo)}
-	connectGaps(&run, &s.caller, published, s.names())
+	connectGaps(&run, &s.caller, published, names)
 	if err := askSubscriptions(ctx, &run, &s.caller); err != nil {
 		s.log.Debug().Err(err).Str("endpoint", job.endpoint.ID()).Msg("gaps: the event types of the endpoint are unknown")
 	}

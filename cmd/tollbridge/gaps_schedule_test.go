@@ -193,12 +193,11 @@ func TestGapsCompare(t *testing.T) {
 	job := gapsJobOf("", time.Hour)
 	job.endpoint.Live, job.endpoint.API = true, &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}}
 	job.from = defaultGapsFrom
-	s.names = func() kafka.Names { return kafka.Names{} }
-	s.history = func() *history.History { return nil }
+	s.opened = func() (*history.History, kafka.Names, error) { return nil, kafka.Names{}, errNotChecked }
 	if _, err := s.compare(t.Context(), job); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Errorf("before the server has started: %v, want %v", err, kafka.ErrUnavailable)
 	}
-	s.history = func() *history.History { return published }
+	s.opened = func() (*history.History, kafka.Names, error) { return published, kafka.Names{}, nil }
 	n, err := s.compare(t.Context(), job)
 	if err != nil || n.Listed != 2 || n.Missing != 1 || n.Late != 1 || n.Published != 0 {
 		t.Errorf("%+v, %v; want that one of 2 is missing and one is late", n, err)

@@ -196,7 +196,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	var running sync.WaitGroup
 	defer func() { stop(); running.Wait() }()
 	schedule := newGapsSchedule(metrics, log)
-	schedule.history, schedule.names = opening.current, opening.names
+	schedule.opened = opening.current
 	schedule.set(cfg.gapsJobs(settings.Endpoints))
 	running.Go(func() { schedule.keepRunning(background) })
 	if reload != nil {
@@ -337,20 +337,6 @@ func (o *opening) setTopics(names kafka.Names) error {
 		return fmt.Errorf("its endpoints can report events for topics that did not exist at the start: %s; create them with 'tollbridge topics apply' and restart", strings.Join(more, ", "))
 	}
 	return nil
-}
-
-// current returns the history; nil until it is open.
-func (o *opening) current() *history.History {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.history
-}
-
-// names returns the names of the topics.
-func (o *opening) names() kafka.Names {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.config.Names
 }
 
 // ready returns why webhooks cannot be acknowledged; nil if they can.
