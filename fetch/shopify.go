@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// shopify is asked only for its list of orders. Its webhooks have what their events need:
-// Shopify allows one second for the connection and five for the answer, which leaves no
-// room for a request.
+// shopify is asked only for its list of orders. Its webhooks have what their events need, and
+// Shopify allows only one second for the connection and five for the answer.
 //
 // The host is the shop's own, under myshopify.com. A shop allows two requests a second with
 // one token; shops on other plans allow more.
