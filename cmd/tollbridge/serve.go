@@ -184,10 +184,11 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	reader.GiveUpAfter = kafkaTimeout
 	defer reader.Close()
 	var server *ingest.Server
-	settings.Console = console.New(console.Config{
+	pages := console.New(console.Config{
 		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
-		Where: opening.where, Topics: opening.topics, Metrics: metrics, Send: dev.send, Log: log,
+		Where: opening.where, Topics: opening.topics, Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
 	})
+	settings.Console = pages
 	if server, err = ingest.New(settings); err != nil {
 		return err
 	}
@@ -206,6 +207,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		running.Go(func() { reload.run(background) })
 	}
 	running.Go(func() { server.WarnOfSilence(background) })
+	running.Go(func() { pages.Sample(background) })
 	admin = listen(l.admin, server.Admin(metrics), log)
 	opened := make(chan error, 1)
 	running.Go(func() { opened <- opening.open(background, server) })
@@ -377,6 +379,15 @@ func (o *opening) where(_ context.Context, ids []string) (history.Place, error) 
 		return history.Place{}, err
 	}
 	return h.Where(ids...)
+}
+
+// warnings are those of the history; none until it is open.
+func (o *opening) warnings() []string {
+	h, _, err := o.current()
+	if err != nil {
+		return nil
+	}
+	return h.Warnings()
 }
 
 // topics compares the topics with the configuration.

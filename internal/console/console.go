@@ -28,6 +28,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,10 @@ type Config struct {
 	Topics func(ctx context.Context) ([]kafka.TopicStatus, error)
 	// Metrics has the server's counters; nil shows none.
 	Metrics prometheus.Gatherer
+	// Ready returns why webhooks cannot be acknowledged; a nil function is not asked.
+	Ready func(ctx context.Context) error
+	// Warnings are those of /readyz; a nil function has none.
+	Warnings func() []string
 	// Send are the lines that send a first webhook to this server, for its empty pages.
 	Send []string
 	Log  zerolog.Logger
@@ -64,6 +69,9 @@ type Config struct {
 type Handler struct {
 	Config
 	mux *http.ServeMux
+
+	mu      sync.Mutex
+	samples []sample // one a minute, the latest last
 }
 
 // New returns the handler of the console.

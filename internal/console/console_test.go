@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
@@ -202,5 +206,74 @@ func TestMarks(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestOverview: the first page shows the server's counters, and the chart has a bar for
+// each minute.
+func TestOverview(t *testing.T) {
+	r := prometheus.NewRegistry()
+	f := promauto.With(r)
+	webhooks := f.NewCounterVec(prometheus.CounterOpts{Name: "tollbridge_webhooks_total"}, []string{"connector", "endpoint", "outcome", "reason", "status"})
+	lag := f.NewGauge(prometheus.GaugeOpts{Name: "tollbridge_state_lag_records"})
+	under := f.NewGauge(prometheus.GaugeOpts{Name: "tollbridge_kafka_under_min_insync_partitions"})
+	open := f.NewGaugeVec(prometheus.GaugeOpts{Name: "tollbridge_open_disputes"}, []string{"connector", "endpoint", "days_left"})
+	last := f.NewGaugeVec(prometheus.GaugeOpts{Name: "tollbridge_last_webhook_timestamp_seconds"}, []string{"connector", "endpoint"})
+	var ready error
+	h := New(Config{
+		Names: func() (kafka.Names, error) { return kafka.Names{}, nil }, Endpoints: func() []webhook.Endpoint { return []webhook.Endpoint{{Connector: "stripe"}, {Connector: "adyen"}} },
+		Metrics: r, Ready: func(context.Context) error { return ready }, Warnings: func() []string { return []string{"the disk is nearly full"} }, Send: []string{"tollbridge send stripe x"},
+	})
+	page := func(accept string) string {
+		w := ask(h, "GET", "/console/", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept})
+		if w.Code != 200 {
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	if got := page("text/html"); !strings.Contains(got, "No webhook has come yet") || !strings.Contains(got, "tollbridge send stripe x") {
+		t.Errorf("before the first webhook: %s", got)
+	}
+	h.addSample(sample{})
+	webhooks.WithLabelValues("stripe", "default", "events", "", "200").Add(30)
+	webhooks.WithLabelValues("stripe", "default", "", "wrong_signature", "401").Add(10)
+	h.addSample(sample{40, 10})
+	webhooks.WithLabelValues("stripe", "default", "events", "", "200").Add(5)
+	webhooks.WithLabelValues("adyen", "gone", "events", "", "200").Add(2)
+	lag.Set(7)
+	under.Set(3)
+	last.WithLabelValues("stripe", "default").Set(1767225600.5)
+	for days, n := range map[string]float64{"unknown": 1, "7+": 1, "2": 4, "overdue": 1, "3": 0} {
+		open.WithLabelValues("stripe", "default", days).Set(n)
+	}
+	ready = errors.New("no leader")
+	got := page("text/html")
+	for _, want := range []string{"answered 503: no leader", "the disk is nearly full", "3 partitions cannot be written", "7 records behind", "10 wrong_signature", "1 dispute overdue", "4 disputes with 2 days left", "1 dispute without a deadline", "2026-01-01T00:00:00.500Z", "35 of 45 accepted", "at most 40 a minute",
+		`<rect class="good" x="580" y="15" width="8" height="45">`, `<rect class="bad" x="580" y="0" width="8" height="15">`, `<rect class="good" x="590" y="50"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page has no %s:\n%s", want, got)
+		}
+	}
+	var v struct {
+		Health    health
+		Endpoints []endpointCounts
+	}
+	if err := json.Unmarshal([]byte(page("application/json")), &v); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(v.Health.Disputes) != "[{overdue 1} {2 4} {7+ 1} {unknown 1}]" || v.Health.Waiting != "no leader" || len(v.Endpoints) != 2 || v.Endpoints[1].Webhooks != 45 || v.Endpoints[0].Webhooks != 0 {
+		t.Errorf("JSON: %+v", v)
+	}
+	for range 2 * chartMinutes {
+		h.addSample(sample{1000, 10}) // more than the server has counted: an endpoint was removed
+	}
+	if bars, most := h.chart(sample{50, 10}); len(bars) != chartMinutes || bars[0].X != 0 || most != 0 {
+		t.Errorf("%d bars, the first at %d, at most %d", len(bars), bars[0].X, most)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	h.Sample(ctx) // returns
+	if got := h.samples[len(h.samples)-1]; got != (sample{47, 10}) {
+		t.Errorf("the last sample is %v", got)
 	}
 }

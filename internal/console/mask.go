@@ -326,12 +326,14 @@ func (m masker) markup(s string) string {
 	})
 }
 
-// webhook returns a copy of an archived webhook with its headers and its query masked.
+// webhook returns a copy of an archived webhook with its headers, query, body and reason
+// masked.
 // Signatures are shown: without the secret they are of no use. The archive has a token
 // that is the secret itself only as a digest.
 func (m masker) webhook(w *webhook.Archived) *webhook.Archived {
 	to := *w
 	to.Query = m.form(w.Query)
+	to.Reason = m.text(w.Reason) // it can quote the body
 	to.Body = m.body(w.Body)
 	to.Header = http.Header{}
 	for name, values := range w.Header {

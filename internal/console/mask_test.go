@@ -79,10 +79,11 @@ func TestMaskSamples(t *testing.T) {
 // header is not.
 func TestMaskHeaders(t *testing.T) {
 	w := testMasker.webhook(&webhook.Archived{
+		Reason: `"erika@example.com" is no amount`,
 		Query:  "secret=abc&order=1&mail=a%40b.cc",
 		Header: http.Header{"Stripe-Signature": {"t=1,v1=" + strings.Repeat("0a", 32)}, "X-Odd": {"whsec_a/b c+d="}},
 	})
-	if w.Query != "secret=•••&order=1&mail=•••" || w.Header.Get("X-Odd") != masked || !strings.HasSuffix(w.Header.Get("Stripe-Signature"), "0a0a") {
+	if w.Reason != `"•••" is no amount` || w.Query != "secret=•••&order=1&mail=•••" || w.Header.Get("X-Odd") != masked || !strings.HasSuffix(w.Header.Get("Stripe-Signature"), "0a0a") {
 		t.Errorf("query %q, headers %v", w.Query, w.Header)
 	}
 	if !slices.Equal(testMasker.secrets, []string{"whsec_a/b c+d="}) {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -15,10 +16,168 @@ import (
 type overviewPage struct {
 	Endpoints []*endpointCounts
 	Counted   bool // the server's counters are known
-	Waiting   string
-	Warnings  []string
+	Health    health
+	Chart     []minute
+	Most      int // the most webhooks of a minute of the chart
 	Send      []string
 	Webhooks  int
+}
+
+// health says whether the server can acknowledge webhooks, and what may keep it from that.
+type health struct {
+	Waiting         string     `json:"not_ready,omitempty"` // why webhooks are answered 503; empty if they are not
+	Warnings        []string   `json:"warnings,omitempty"`
+	Lag             int        `json:"state_lag_records"`               // records of the topics that the server has not read yet
+	UnderReplicated int        `json:"under_replicated_partitions"`     // fewer in-sync replicas than replicas
+	UnderMinInSync  int        `json:"under_min_insync_partitions"`     // fewer in-sync replicas than min.insync.replicas: nothing can be written
+	Disputes        []disputes `json:"open_disputes_by_days,omitempty"` // open disputes by their deadline
+}
+
+// disputes counts the open disputes of one value of the label days_left of the metric
+// tollbridge_open_disputes.
+type disputes struct {
+	DaysLeft string `json:"days_left"`
+	Count    int    `json:"count"`
+}
+
+// addGauges adds the server's gauges.
+func (h *health) addGauges(families []*dto.MetricFamily) {
+	byDays := map[string]int{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			n := int(m.GetGauge().GetValue())
+			switch f.GetName() {
+			case "tollbridge_state_lag_records":
+				h.Lag = n
+			case "tollbridge_kafka_under_replicated_partitions":
+				h.UnderReplicated = n
+			case "tollbridge_kafka_under_min_insync_partitions":
+				h.UnderMinInSync = n
+			case "tollbridge_open_disputes":
+				for _, l := range m.GetLabel() {
+					if l.GetName() == "days_left" {
+						byDays[l.GetValue()] += n
+					}
+				}
+			}
+		}
+	}
+	for days, n := range byDays {
+		if n > 0 {
+			h.Disputes = append(h.Disputes, disputes{days, n})
+		}
+	}
+	slices.SortFunc(h.Disputes, func(a, b disputes) int { return cmp.Compare(a.order(), b.order()) })
+}
+
+// order is a text by which the labels are sorted: overdue, 0 to 6, 7+, unknown.
+func (d disputes) order() string {
+	if d.DaysLeft == "overdue" {
+		return ""
+	}
+	return d.DaysLeft
+}
+
+// Text says when the disputes have to be responded to.
+func (d disputes) Text() string {
+	switch d.DaysLeft {
+	case "overdue":
+		return count(d.Count, "dispute") + " overdue"
+	case "unknown":
+		return count(d.Count, "dispute") + " without a deadline"
+	case "1":
+		return count(d.Count, "dispute") + " with 1 day left"
+	}
+	return count(d.Count, "dispute") + " with " + d.DaysLeft + " days left"
+}
+
+// minute is a bar of the chart of the last hour. Heights and Y are in units of the chart,
+// which is [chartHeight] high.
+type minute struct {
+	X                         int
+	Accepted, Refused         int
+	AcceptedHeight, AcceptedY int
+	RefusedHeight, RefusedY   int
+}
+
+// chartMinutes and chartHeight are the size of the chart.
+const chartMinutes, chartHeight = 60, 60
+
+// sample is how many webhooks the server had counted at a time.
+type sample struct{ webhooks, refused int }
+
+// Sample counts the webhooks of each minute for the chart of the first page, until ctx is
+// done. Without metrics it returns at once.
+func (h *Handler) Sample(ctx context.Context) {
+	if h.Metrics == nil {
+		return
+	}
+	for tick := time.NewTicker(time.Minute); ; {
+		if families, err := h.Metrics.Gather(); err == nil {
+			h.addSample(sampleOf(families))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+	}
+}
+
+func (h *Handler) addSample(s sample) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.samples = append(h.samples, s)
+	if len(h.samples) > chartMinutes {
+		h.samples = h.samples[1:]
+	}
+}
+
+// sampleOf returns how many webhooks the server has counted.
+func sampleOf(families []*dto.MetricFamily) (s sample) {
+	for _, f := range families {
+		if f.GetName() != "tollbridge_webhooks_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			n := int(m.GetCounter().GetValue())
+			s.webhooks += n
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "reason" && l.GetValue() != "" {
+					s.refused += n
+				}
+			}
+		}
+	}
+	return s
+}
+
+// chart returns the bars of the last hour, oldest first, and the most webhooks of a
+// minute. The last bar is the minute that is not over yet.
+func (h *Handler) chart(now sample) (bars []minute, most int) {
+	h.mu.Lock()
+	all := append(slices.Clone(h.samples), now)
+	h.mu.Unlock()
+	for n := range all[1:] {
+		// A removed endpoint takes its counters along, so a count can be less than before.
+		webhooks, refused := max(0, all[n+1].webhooks-all[n].webhooks), max(0, all[n+1].refused-all[n].refused)
+		bars = append(bars, minute{X: (chartMinutes - len(all) + 1 + n) * 10, Accepted: max(0, webhooks-refused), Refused: refused})
+		most = max(most, webhooks, refused)
+	}
+	height := func(n int) int {
+		if n == 0 {
+			return 0
+		}
+		return max(1, int(float64(n)/float64(most)*chartHeight))
+	}
+	for n := range bars {
+		b := &bars[n]
+		b.AcceptedHeight, b.RefusedHeight = height(b.Accepted), height(b.Refused)
+		b.AcceptedY = chartHeight - b.AcceptedHeight
+		b.RefusedY = max(0, b.AcceptedY-b.RefusedHeight)
+	}
+	return bars, most
 }
 
 // endpointCounts are the server's counters of one endpoint, since its start.
@@ -62,11 +221,18 @@ type reasonCount struct {
 	Count  int
 }
 
-// overview shows the endpoints.
+// overview shows the server's health and its endpoints.
 func (h *Handler) overview(r *http.Request) (view, error) {
 	data := overviewPage{Counted: h.Metrics != nil, Send: h.Send}
 	if _, err := h.Names(); err != nil {
-		data.Waiting = err.Error()
+		data.Health.Waiting = err.Error()
+	} else if h.Ready != nil {
+		if err := h.Ready(r.Context()); err != nil {
+			data.Health.Waiting = err.Error()
+		}
+	}
+	if h.Warnings != nil {
+		data.Health.Warnings = h.Warnings()
 	}
 	for _, e := range sorted(h.Endpoints()) {
 		data.Endpoints = append(data.Endpoints, newEndpointCounts(e))
@@ -77,6 +243,8 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 			h.Log.Warn().Err(err).Msg("some counters could not be read for the console")
 		}
 		addCounts(data.Endpoints, families)
+		data.Health.addGauges(families)
+		data.Chart, data.Most = h.chart(sampleOf(families))
 	}
 	for _, e := range data.Endpoints {
 		data.Webhooks += e.Webhooks
@@ -85,7 +253,8 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 	if data.Webhooks > 0 && len(all) > maxIdle { // dev has an endpoint for every connector
 		data.Endpoints = slices.DeleteFunc(slices.Clone(all), func(e *endpointCounts) bool { return e.Webhooks == 0 })
 	}
-	return view{template: "overview", Here: "overview", Title: "Overview", Data: data, JSON: map[string]any{"endpoints": all}}, nil
+	asJSON := map[string]any{"health": data.Health, "endpoints": all}
+	return view{template: "overview", Here: "overview", Title: "Overview", Data: data, JSON: asJSON}, nil
 }
 
 // maxIdle is from how many endpoints on only those with webhooks are listed.

@@ -120,10 +120,13 @@ func (h *Handler) judge(r *http.Request, endpoints []webhook.Endpoint, w webhook
 	}
 	verdict := e.JudgeArchived(r.Context(), new(verify.Keyring), w)
 	t.Secret, t.Events, t.Skipped = verdict.Secret, verdict.Events, verdict.Skipped
+	m := newMasker(endpoints)
+	for n := range t.Skipped {
+		t.Skipped[n].Reason = m.text(t.Skipped[n].Reason)
+	}
 	if verdict.Err == nil {
 		return t
 	}
-	m := newMasker(endpoints)
 	t.Error = m.text(verdict.Err.Error())
 	others := slices.DeleteFunc(slices.Clone(endpoints), func(o webhook.Endpoint) bool { return o.Path() == e.Path() })
 	address := &url.URL{Path: w.Path, RawQuery: w.Query}
