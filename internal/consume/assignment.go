@@ -112,7 +112,7 @@ func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, aske
 func (s *Consumer) leader(ctx context.Context, id int32, address string) *leader {
 	l := s.leaders[id]
 	if l == nil || l.address != address {
-		l = &leader{consumer: s, id: id, address: address, replicaID: debuggingReplica, leadersCheckedAt: time.Now()}
+		l = &leader{consumer: s, id: id, address: address, wakeup: make(chan struct{}, 1), replicaID: debuggingReplica, leadersCheckedAt: time.Now()}
 		s.leaders[id] = l
 		s.running.Go(func() { l.run(ctx) })
 	}

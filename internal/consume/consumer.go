@@ -1,7 +1,9 @@
 package consume
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -54,15 +56,17 @@ type Consumer struct {
 	leaders      map[int32]*leader
 	lastResponse time.Time // when a broker last answered a request
 	lastError    error     // the last error of a request
-	handlerErr   error     // the error of the handler
+	handlerErr   error     // the error of the handler; errEnded after Run
 }
+
+var errEnded = errors.New("the consumer has ended")
 
 // partitionState says how far a partition is read, and how fresh that is. The consumer's
 // lock guards it.
 type partitionState struct {
 	Partition
 	next, end int64
-	known     map[int64]struct{} // offsets from next on that can be skipped: see [Consumer.KnownOffsets]
+	known     map[int64]struct{} // offsets from next on that can be skipped: see [Consumer.KnownOffsets] and [Consumer.Skip]
 	leader    *leader            // nil: Run looks it up
 
 	epoch     int32     // the leader epoch for requests; -1: not known
@@ -95,6 +99,7 @@ func (r *Reader) NewConsumer(ranges map[Partition]Range, f func([]Chunk) error) 
 // Run reads the ranges as [Reader.Read] does.
 func (s *Consumer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer s.end()
 	defer s.running.Wait()
 	defer cancel()
 	defer s.metadata.Close()
@@ -130,6 +135,15 @@ func (s *Consumer) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// end ends the calls of the handler.
+func (s *Consumer) end() {
+	s.handlerMu.Lock()
+	defer s.handlerMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlerErr = cmp.Or(s.handlerErr, errEnded)
 }
 
 // signal makes Run check the state again.
@@ -169,31 +183,68 @@ func (s *Consumer) skipKnown() (some bool, err error) {
 		if q == nil {
 			continue
 		}
-		if q.known == nil {
-			q.known = map[int64]struct{}{}
-		}
 		for _, offset := range offsets {
-			if offset >= q.next {
-				q.known[offset] = struct{}{}
-			}
+			q.addKnown(offset)
 		}
-		if next := q.firstUnknown(q.next); next > q.next {
-			chunks = append(chunks, Chunk{Partition: p, Next: next, End: next})
-		}
+		chunks = q.skipped(chunks)
 	}
 	s.mu.Unlock()
 	return true, s.callHandler(chunks)
 }
 
-// firstUnknown returns the first offset from next on that the caller does not know.
-func (q *partitionState) firstUnknown(next int64) int64 {
+// Skip tells the consumer that the caller knows the record at an offset, because it has
+// published the record. Once all earlier records of the partition are read, the handler
+// gets a chunk without records that ends after the offset. If they are read already, Skip
+// calls the handler itself; otherwise it ends the pause before the next fetch, which has
+// them. It does nothing if Run has ended or the record is read already.
+func (s *Consumer) Skip(p Partition, offset int64) {
+	s.handlerMu.Lock()
+	defer s.handlerMu.Unlock()
+	s.mu.Lock()
+	q := s.states[p]
+	if q == nil {
+		s.mu.Unlock()
+		return
+	}
+	q.addKnown(offset)
+	chunks := q.skipped(nil)
+	if l := q.leader; l != nil && len(chunks) == 0 && len(q.known) > 0 {
+		select {
+		case l.wakeup <- struct{}{}:
+		default:
+		}
+	}
+	s.mu.Unlock()
+	if len(chunks) > 0 {
+		_ = s.callHandler(chunks) // Run returns the error
+	}
+}
+
+// addKnown adds an offset that the caller knows, unless it is read already.
+func (q *partitionState) addKnown(offset int64) {
+	if offset < q.next {
+		return
+	}
+	if q.known == nil {
+		q.known = map[int64]struct{}{}
+	}
+	q.known[offset] = struct{}{}
+}
+
+// skipped appends to chunks the chunk of the next offsets that the caller knows, if it
+// knows the next one.
+func (q *partitionState) skipped(chunks []Chunk) []Chunk {
+	next := q.next
 	for len(q.known) > 0 {
 		if _, ok := q.known[next]; !ok {
 			break
 		}
 		next++
 	}
-	return next
+	if next == q.next {
+		return chunks
+	}
+	return append(chunks, Chunk{Partition: q.Partition, Next: next, End: next})
 }
 
 // deliver passes chunks from a leader to the handler, without records that were skipped
@@ -225,20 +276,31 @@ func (s *Consumer) deliver(l *leader, chunks []Chunk) error {
 	return s.callHandler(fresh)
 }
 
-// callHandler calls the handler, and then records how far the partitions are read.
+// callHandler calls the handler, and then records how far the partitions are read. It
+// calls the handler again if the caller knows the offsets that follow.
 func (s *Consumer) callHandler(chunks []Chunk) error {
-	s.mu.Lock()
-	failed := s.handlerErr
-	s.mu.Unlock()
-	if failed != nil {
-		return failed
+	for {
+		s.mu.Lock()
+		failed := s.handlerErr
+		s.mu.Unlock()
+		if failed != nil {
+			return failed
+		}
+		err := s.handler(chunks)
+		if chunks, err = s.handled(chunks, err); err != nil || len(chunks) == 0 {
+			return err
+		}
 	}
-	err := s.handler(chunks)
+}
+
+// handled records that the handler has got chunks and returned an error. It returns the
+// chunks of the offsets that follow and that the caller knows.
+func (s *Consumer) handled(chunks []Chunk, err error) (more []Chunk, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.handlerErr = err; err != nil {
 		s.signal()
-		return err
+		return nil, err
 	}
 	for _, c := range chunks {
 		q := s.states[c.Partition]
@@ -255,7 +317,9 @@ func (s *Consumer) callHandler(chunks []Chunk) error {
 		if q.next = c.Next; q.end != Forever && q.next >= q.end {
 			delete(s.states, c.Partition)
 			s.signal()
+			continue
 		}
+		more = q.skipped(more)
 	}
-	return nil
+	return more, nil
 }

@@ -3,6 +3,7 @@ package consume_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -162,6 +163,75 @@ func TestKnown(t *testing.T) {
 		if got[fmt.Sprint(i)] != 0 {
 			t.Errorf("record %d was read, though the caller knows it", i)
 		}
+	}
+}
+
+// TestSkip: a record that the caller has published counts as read at once if all records
+// before it are read. Otherwise those are fetched at once.
+func TestSkip(t *testing.T) {
+	_, c := rig(t, 0)
+	p := publish.NewProducer(publish.Config{Kafka: c})
+	defer p.Close()
+	write := func(value string) kafka.Receipt {
+		at, err := p.Publish(t.Context(), []kafka.Record{{Topic: topic, Key: []byte("order-1"), Value: []byte(value)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at[0]
+	}
+	r := consume.New(c)
+	defer r.Close()
+	r.PollInterval = time.Hour // the next fetch does not come by itself
+	var mu sync.Mutex
+	var read []string
+	var next int64
+	partition := consume.Partition{Topic: topic, Number: write("first").Partition}
+	reading := r.NewConsumer(everything(t, r), func(chunks []consume.Chunk) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range chunks {
+			for _, record := range c.Records {
+				read = append(read, string(record.Value))
+			}
+			if c.Partition == partition {
+				next = max(next, c.Next)
+			}
+		}
+		return nil
+	})
+	isRead := func(upTo int64, want ...string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return next == upTo && slices.Equal(read, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = reading.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	eventually(t, 10*time.Second, "the first record is read", func() bool { return isRead(1, "first") })
+
+	for range 3 {
+		reading.Skip(partition, write("own").Offset)
+	}
+	if !isRead(4, "first") {
+		t.Errorf("read up to %d: %q; want up to 4, without the own records", next, read)
+	}
+	write("another's")
+	a, b := write("own").Offset, write("own").Offset
+	reading.Skip(partition, b) // acknowledgements may come in any order
+	reading.Skip(partition, a)
+	eventually(t, 10*time.Second, "the record before the own ones is read", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return next == 7 && slices.Contains(read, "another's")
+	})
+	reading.Skip(partition, a) // has no effect
+	cancel()
+	running.Wait()
+	reading.Skip(partition, 7)
+	if next != 7 {
+		t.Errorf("the handler was called after the end")
 	}
 }
 

@@ -24,6 +24,7 @@ type leader struct {
 	id       int32
 	address  string
 
+	wakeup           chan struct{} // buffered, size 1: ends the pause before the next fetch
 	conn             *kafka.Conn
 	replicaID        int32         // for requests of end offsets
 	endsReadAt       time.Time     // when the end offsets were last read
@@ -101,8 +102,11 @@ func (l *leader) fetchLoop(ctx context.Context) (err error) {
 		if behind {
 			continue
 		}
-		if err := sleep(ctx, l.pollInterval/2); err != nil {
-			return err
+		select {
+		case <-time.After(l.pollInterval / 2):
+		case <-l.wakeup:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -349,7 +353,7 @@ func (l *leader) decodeChunk(p Partition, g position, a *fetch.ResponsePartition
 		if err != nil {
 			return c, err
 		}
-		record, err := decodeRecord(p, m)
+		record, err := decodeRecord(p, m) // also of a record that is dropped: it returns kafka-go's buffers
 		if err != nil {
 			return c, err
 		}

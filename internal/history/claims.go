@@ -1,6 +1,8 @@
 package history
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -31,12 +35,22 @@ type claims struct {
 	process uint64
 	reader  *consume.Reader
 	ready   atomic.Bool                 // the claims that were in the topic at the start are read
-	next    map[consume.Partition]int64 // where to continue; only the follower uses it
+	next    map[consume.Partition]int64 // where to continue; only the consumer's handler uses it
+	prefix  string                      // of the values of this process' records, up to their number
 
 	mu     sync.Mutex
 	number uint64               // of the last claim record of this process
 	read   map[string][]foreign // by each id of the claimed event, in the order of the log
 	own    map[uint64]*ownClaim // by number: records of this process that are not read yet
+	acked  map[offset]uint64    // their numbers, once Kafka has them
+
+	consumer *consume.Consumer // nil before the first
+}
+
+// offset is the place of a claim record in the topic.
+type offset struct {
+	partition int
+	number    int64
 }
 
 // foreign is another process' claim of one event.
@@ -82,9 +96,11 @@ func newClaims(c kafka.Config, rules once.Rules) *claims {
 	}
 	reader := consume.New(c)
 	reader.LongPoll, reader.PollInterval = true, kafka.ClaimPollInterval
+	process := rand.Uint64()
 	return &claims{
-		rules: rules, process: rand.Uint64(), reader: reader,
-		read: map[string][]foreign{}, own: map[uint64]*ownClaim{},
+		rules: rules, process: process, reader: reader,
+		prefix: fmt.Sprintf(`{"process":"%016x","number":`, process),
+		read:   map[string][]foreign{}, own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
 	}
 }
 
@@ -101,14 +117,45 @@ type claimEvent struct {
 	Partition int32    `json:"partition"`
 }
 
-// record returns the record of a claim.
+// record returns the record of a claim. Its value is the JSON of a [claimRecord].
 func (c *claims) record(names kafka.Names, key string, o *ownClaim) (kafka.Record, error) {
-	r := claimRecord{Process: fmt.Sprintf("%016x", c.process), Number: o.number}
-	for _, e := range o.events {
-		r.Events = append(r.Events, claimEvent{e.ids, e.place.Topic, e.place.Partition})
+	value := strconv.AppendUint(append(make([]byte, 0, 256), c.prefix...), o.number, 10)
+	id := string(value) // process and number identify the record
+	value = append(value, `,"events":[`...)
+	var err error
+	quote := func(s string) {
+		var failed error
+		value, failed = jsontext.AppendQuote(value, s)
+		err = cmp.Or(err, failed)
 	}
-	value, err := json.Marshal(r)
-	return kafka.Record{Topic: names.Claims(), ID: fmt.Sprintf("%s-%d", r.Process, r.Number), Key: []byte(key), Value: value}, err
+	for i, e := range o.events {
+		if i > 0 {
+			value = append(value, ',')
+		}
+		value = append(value, `{"ids":`...)
+		for i, id := range e.ids {
+			value = append(value, "[,"[min(i, 1)])
+			quote(id)
+		}
+		value = append(value, `],"topic":`...)
+		quote(e.place.Topic)
+		value = append(value, `,"partition":`...)
+		value = strconv.AppendInt(value, int64(e.place.Partition), 10)
+		value = append(value, '}')
+	}
+	value = append(value, "]}"...)
+	return kafka.Record{Topic: names.Claims(), ID: id, Key: []byte(key), Value: value}, err
+}
+
+// ownNumber returns the number of a record of this process, or false if the value is not
+// of this process.
+func (c *claims) ownNumber(value []byte) (uint64, bool) {
+	if len(value) < len(c.prefix) || string(value[:len(c.prefix)]) != c.prefix {
+		return 0, false
+	}
+	digits, _, _ := bytes.Cut(value[len(c.prefix):], []byte{','})
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	return n, err == nil
 }
 
 // readsOf returns the claims that have one of the ids, in the order of the log. The
@@ -123,22 +170,32 @@ func (c *claims) readsOf(ids []string) (all []once.Read) {
 }
 
 // apply adds claims that were read, in the order of the log. It decides a claim of this
-// process by the claims before it. Records that are no claims are skipped.
-func (c *claims) apply(records []consume.Record) {
+// process by the claims before it. Records that are no claims are skipped. A chunk without
+// records has the offsets of claims of this process, from the parameter on.
+func (c *claims) apply(chunk consume.Chunk, from int64) {
 	clock, now := kafka.Clock(), time.Now() // after the answer of Kafka
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, record := range records {
+	if len(chunk.Records) == 0 {
+		for o := from; o < chunk.Next && len(c.acked) > 0; o++ {
+			if number, ok := c.acked[offset{chunk.Number, o}]; ok {
+				c.decide(number)
+				delete(c.acked, offset{chunk.Number, o})
+			}
+		}
+	}
+	for _, record := range chunk.Records {
+		if number, ok := c.ownNumber(record.Value); ok {
+			c.decide(number)
+			delete(c.acked, offset{chunk.Number, record.Offset})
+			continue
+		}
 		var r claimRecord
 		if json.Unmarshal(record.Value, &r) != nil {
 			continue
 		}
 		process, err := strconv.ParseUint(r.Process, 16, 64)
 		if err != nil {
-			continue
-		}
-		if process == c.process {
-			c.decide(r.Number)
 			continue
 		}
 		for _, e := range r.Events {
@@ -229,13 +286,14 @@ func (h *History) readClaims(ctx context.Context) error {
 				c.ready.Store(false)
 				return fmt.Errorf("%w: partition %d", errClaimsSkipped, chunk.Number)
 			}
-			c.apply(chunk.Records)
+			c.apply(chunk, c.next[chunk.Partition])
 			c.next[chunk.Partition] = chunk.Next
 		}
 		checkReady()
 		return nil
 	})
 	consumer.OnError = h.recordError
+	c.setConsumer(consumer)
 	return consumer.Run(ctx)
 }
 
@@ -343,25 +401,25 @@ const maxClaims = 1000
 func (h *History) appendClaims(ctx context.Context, all []*claimed) error {
 	c := h.claims
 	began, start := time.Now(), kafka.Clock() // before the claims are appended
-	var own []*ownClaim
-	var records []kafka.Record
-	defer func() { c.forgetOwn(own) }()
-	for key, some := range c.begin(all, start) {
-		for part := range slices.Chunk(some, maxClaims) {
-			o := c.add(part)
-			own = append(own, o)
-			record, err := c.record(h.Names, key, o)
-			if err != nil {
-				return err
-			}
-			records = append(records, record)
-		}
-	}
-	if len(records) == 0 {
+	own := c.begin(all, start)
+	if len(own) == 0 {
 		return nil
 	}
-	if _, err := h.Publisher.Publish(ctx, records); err != nil {
+	defer c.forgetOwn(own)
+	records := make([]kafka.Record, len(own))
+	for i, o := range own {
+		var err error
+		if records[i], err = c.record(h.Names, o.events[0].key, o); err != nil {
+			return err
+		}
+	}
+	consumer := c.currentConsumer() // before: an offset may be of a log that the next one does not read
+	receipts, err := h.Publisher.Publish(ctx, records)
+	if err != nil {
 		return fmt.Errorf("claiming the event: %w", err)
+	}
+	for i, o := range own {
+		c.appended(o, receipts[i], consumer)
 	}
 	for _, o := range own {
 		select {
@@ -378,29 +436,62 @@ func (h *History) appendClaims(ctx context.Context, all []*claimed) error {
 	return nil
 }
 
-// begin sets the start of claims and returns those to append, by their key: without those
-// of events that another process may be publishing.
-func (c *claims) begin(all []*claimed, start time.Duration) map[string][]*claimed {
+// begin sets the start of claims and returns the claim records to append: without the
+// claims of events that another process may be publishing. The claims of a record have
+// one key.
+func (c *claims) begin(all []*claimed, start time.Duration) (records []*ownClaim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	free := map[string][]*claimed{}
+	free := make([]*claimed, 0, len(all))
 	for _, e := range all {
 		e.start = start
 		if !c.rules.Blocked(c.readsOf(e.ids), start) {
-			free[e.key] = append(free[e.key], e)
+			free = append(free, e)
 		}
 	}
-	return free
+	slices.SortStableFunc(free, func(a, b *claimed) int { return cmp.Compare(a.key, b.key) })
+	for len(free) > 0 {
+		n := 1
+		for n < min(len(free), maxClaims) && free[n].key == free[0].key {
+			n++
+		}
+		c.number++
+		o := &ownClaim{number: c.number, events: free[:n], read: make(chan struct{})}
+		c.own[o.number] = o
+		records, free = append(records, o), free[n:]
+	}
+	return records
 }
 
-// add returns a new claim record of this process.
-func (c *claims) add(events []*claimed) *ownClaim {
+// appended is called when Kafka has acknowledged a claim record. If all records before it
+// are read, the record counts as read: its content is known. Otherwise those are fetched.
+// The consumer is that of before the record was sent.
+func (c *claims) appended(o *ownClaim, at kafka.Receipt, consumer *consume.Consumer) {
+	c.mu.Lock()
+	_, unread := c.own[o.number]
+	skip := unread && at.Offset >= 0 && consumer != nil && consumer == c.consumer
+	if skip {
+		c.acked[offset{at.Partition, at.Offset}] = o.number
+	}
+	c.mu.Unlock()
+	if skip { // otherwise it is fetched
+		consumer.Skip(consume.Partition{Topic: at.Topic, Number: at.Partition}, at.Offset)
+	}
+}
+
+func (c *claims) currentConsumer() *consume.Consumer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.number++
-	o := &ownClaim{number: c.number, events: events, read: make(chan struct{})}
-	c.own[o.number] = o
-	return o
+	return c.consumer
+}
+
+// setConsumer sets the consumer of the topic. It forgets the offsets that the one before
+// was to skip.
+func (c *claims) setConsumer(consumer *consume.Consumer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.acked)
+	c.consumer = consumer
 }
 
 // forgetOwn forgets claim records for which no webhook waits any more.

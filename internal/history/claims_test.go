@@ -2,8 +2,10 @@ package history
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -281,4 +283,38 @@ func TestClaimsAreForgotten(t *testing.T) {
 	}
 	within(t, "the other replica has read the claims", func() bool { return size() == 20 })
 	within(t, "the claims are forgotten", func() bool { return size() == 0 })
+}
+
+// TestClaimRecord: the value of a claim record is the JSON of claimRecord, and a process
+// recognises its own records.
+func TestClaimRecord(t *testing.T) {
+	c, other := newClaims(kafka.Config{}, shortClaims), newClaims(kafka.Config{}, shortClaims)
+	defer c.reader.Close()
+	defer other.reader.Close()
+	var all []*claimed
+	want := claimRecord{Process: fmt.Sprintf("%016x", c.process), Number: 12}
+	for _, e := range []claimEvent{{[]string{"a"}, "webhooks.payment.captured", 0}, {[]string{"b", "c\"\n"}, "webhooks.refund.failed", 11}} {
+		want.Events = append(want.Events, e)
+		all = append(all, &claimed{key: "stripe/default", ids: e.IDs, place: once.Place{Topic: e.Topic, Partition: e.Partition}})
+	}
+	record, err := c.record(kafka.Names{}, "stripe/default", &ownClaim{number: 12, events: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got claimRecord
+	if err := json.Unmarshal(record.Value, &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: %v, want %+v", record.Value, err, want)
+	}
+	if n, ok := c.ownNumber(record.Value); !ok || n != 12 {
+		t.Errorf("number %d, %t of an own record, want 12", n, ok)
+	}
+	for _, value := range []string{string(record.Value), "", "{}", c.prefix[:10]} {
+		if n, ok := other.ownNumber([]byte(value)); ok {
+			t.Errorf("%s: the process takes the record for its own: number %d", value, n)
+		}
+	}
+	all[0].ids[0] = "\xff"
+	if _, err := c.record(kafka.Names{}, "stripe/default", &ownClaim{events: all}); err == nil {
+		t.Error("no error for an id that is not UTF-8")
+	}
 }

@@ -60,9 +60,9 @@ const (
 	// suspended or cut off may take to read on and still see every claim.
 	ClaimRetention = time.Hour
 
-	// ClaimPollInterval is the least time between two fetches of claims, so that one
-	// brings the claims of many webhooks when many come in. Each webhook waits for it.
-	ClaimPollInterval = 2 * time.Millisecond
+	// ClaimPollInterval is the least time between two fetches of claims that no webhook
+	// waits for. A replica fetches at once if it lacks a claim before one of its own.
+	ClaimPollInterval = 20 * time.Millisecond
 
 	// ClaimForgetInterval is how often claims that have become useless are forgotten.
 	ClaimForgetInterval = time.Second
