@@ -115,7 +115,7 @@ func TestFetchedKeepsEvents(t *testing.T) {
 			return
 		}
 		for _, e := range without.Events {
-			i := slices.IndexFunc(with.Events, func(w schemas.Event) bool { return slices.Contains(w.IDs(), e.ID) })
+			i := slices.IndexFunc(with.Events, func(w schemas.Event) bool { return slices.Contains(slices.Collect(w.IDs()), e.ID) })
 			switch {
 			case i < 0 && with.Has(OutcomeIgnored):
 			case i < 0:

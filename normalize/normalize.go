@@ -309,7 +309,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 		f := &facts[i]
 		e, skipped := f.event(connector, payload, o)
 		if skipped == nil && positions != nil {
-			for _, id := range e.IDs() {
+			for id := range e.IDs() {
 				if first, ok := positions[id]; ok {
 					skipped = r.merge(first.event, first.item, e)
 					break
@@ -325,7 +325,7 @@ func Normalize(connector string, payload []byte, o Options) (Result, error) {
 			r.Skipped = append(r.Skipped, *skipped)
 		default:
 			if positions != nil {
-				for _, id := range e.IDs() {
+				for id := range e.IDs() {
 					positions[id] = position{i, len(r.Events)}
 				}
 			}

@@ -162,7 +162,7 @@ func (h *factHistory) add(r Result) {
 	}
 	for _, e := range r.Events {
 		index := -1
-		for _, id := range e.IDs() {
+		for id := range e.IDs() {
 			if i, ok := h.known[id]; ok && index < 0 {
 				index = i
 			}

@@ -21,7 +21,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"iter"
 	"strings"
 	"time"
 	"unicode"
@@ -66,7 +66,20 @@ type Event struct {
 
 // IDs returns the ids under which the fact may have been published: ID, Also and
 // Formerly.
-func (e *Event) IDs() []string { return slices.Concat([]string{e.ID}, e.Also, e.Formerly) }
+func (e *Event) IDs() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(e.ID) {
+			return
+		}
+		for _, ids := range [2][]string{e.Also, e.Formerly} {
+			for _, id := range ids {
+				if !yield(id) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Data holds the details of an event. Fields that the processor did not send
 // are absent.

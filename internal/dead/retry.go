@@ -85,7 +85,7 @@ func (b *batch) add(v Verdict, keys []string) {
 // event ids, the key and the processor's ids.
 func paymentKeys(events []schemas.Event) (keys []string) {
 	for _, e := range events {
-		for _, id := range e.IDs() {
+		for id := range e.IDs() {
 			keys = append(keys, "id:"+id)
 		}
 		keys = append(keys, "key:"+e.Subject)

@@ -384,7 +384,7 @@ func TestEverySample(t *testing.T) {
 			receipts := member.FindAllStringSubmatch(a.Header.Get("Tollbridge-Receipt"), -1)
 			for i, e := range r.Events {
 				want := e.ID // some samples are of one fact: it is published once, with the first one's id
-				for _, id := range e.IDs() {
+				for id := range e.IDs() {
 					if first := known[id]; first != "" {
 						want = first
 						break

@@ -101,7 +101,7 @@ func newFacts(t *testing.T, seen map[string]bool, connector string, payload []by
 	}
 	var ids []string
 	for _, e := range result.Events {
-		ids = append(ids, e.IDs()...)
+		ids = slices.AppendSeq(ids, e.IDs())
 	}
 	known := slices.ContainsFunc(ids, func(id string) bool { return seen[id] })
 	for _, id := range ids {

@@ -32,10 +32,19 @@ type Admission struct {
 	// another replica may publish them then. Set it in their records.
 	NotAfter time.Duration
 
-	claims   held
-	reserved []string      // ids, in pending
-	done     chan struct{} // closed when the admission ends
-	ended    bool
+	claims held
+	asOf   uint64        // [History.reads] at the look-up
+	done   chan struct{} // closed when the admission ends; nil if nobody waits for that
+	ended  bool
+}
+
+// waitDone returns a channel that is closed when the admission ends. The caller holds
+// the lock.
+func (a *Admission) waitDone() <-chan struct{} {
+	if a.done == nil {
+		a.done = make(chan struct{})
+	}
+	return a.done
 }
 
 // Admit looks events up and returns which are new. An event is known if any of its ids
@@ -56,15 +65,17 @@ func (h *History) Admit(ctx context.Context, events []schemas.Event, references 
 	var a *Admission
 	claims := held{}
 	for {
-		var waited bool
-		var err error
-		if a, waited, err = h.lookUp(ctx, events, references, a); err != nil {
-			return nil, err
-		}
-		if waited { // another webhook of this process may have sent one of the events since the claims were read
-			clear(claims)
-		}
 		// Look up again after claiming: what other replicas published before is known then.
+		if a == nil || !h.markAgain(a) {
+			var waited bool
+			var err error
+			if a, waited, err = h.lookUp(ctx, events, references, a); err != nil {
+				return nil, err
+			}
+			if waited { // another webhook of this process may have sent one of the events since the claims were read
+				clear(claims)
+			}
+		}
 		again, err := h.claim(ctx, a, claims)
 		if err != nil {
 			a.Forget()
@@ -88,6 +99,27 @@ func (h *History) Admit(ctx context.Context, events []schemas.Event, references 
 	return a, nil
 }
 
+// markAgain marks the events of an admission that has just been claimed, as they may be
+// late now. It returns false if everything must be looked up again: records were read
+// since the look-up, or one of the events is known or may get another key.
+func (h *History) markAgain(a *Admission) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if a.ended || h.Ready() != nil || a.asOf != h.reads.Load() || len(a.Known) > 0 {
+		return false
+	}
+	for i := range a.Events {
+		e := &a.Events[i]
+		if _, known, err := h.find(e); known || err != nil || hasFallbackKey(*e) {
+			return false
+		}
+		if h.mark(e) != nil || h.checkFresh(e) != nil {
+			return false // the look-up returns the error
+		}
+	}
+	return true
+}
+
 // lookUp is Admit without claims. It ends an earlier look-up of the same events, if
 // there is one, and reports whether it waited for another webhook of this process.
 func (h *History) lookUp(ctx context.Context, events []schemas.Event, references []schemas.Reference, before *Admission) (a *Admission, waited bool, err error) {
@@ -96,14 +128,19 @@ func (h *History) lookUp(ctx context.Context, events []schemas.Event, references
 		return nil, false, err
 	}
 	events = merge(events)
-	contents := map[kafka.Receipt]schemas.Event{}
+	var contents map[kafka.Receipt]schemas.Event
 	for {
 		a, busy, err := h.tryAdmit(events, references, contents, before)
 		var needed needsEvent
 		if errors.As(err, &needed) {
-			if contents[needed.Receipt], err = h.readContent(ctx, known(needed)); err != nil {
+			content, err := h.readContent(ctx, known(needed))
+			if err != nil {
 				return nil, waited, err
 			}
+			if contents == nil {
+				contents = map[kafka.Receipt]schemas.Event{}
+			}
+			contents[needed.Receipt] = content
 			waited = true
 			continue
 		}
@@ -133,21 +170,26 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 	if err := h.Ready(); err != nil { // the store may have been replaced meanwhile
 		return nil, nil, err
 	}
-	for _, e := range events {
-		if other := h.pendingWith(e); other != nil {
-			return nil, other.done, nil
+	for i := range events {
+		if other := h.pendingWith(&events[i]); other != nil {
+			return nil, other.waitDone(), nil
 		}
 	}
-	a := &Admission{h: h, Known: map[string]Located{}, done: make(chan struct{})}
-	var fresh, corrections []schemas.Event
-	for _, e := range events {
-		k, ok, err := h.find(e)
+	a := &Admission{h: h, asOf: h.reads.Load()}
+	a.Events = make([]schemas.Event, 0, len(events))
+	var corrections []schemas.Event
+	for i := range events {
+		e := events[i]
+		k, ok, err := h.find(&events[i])
 		if err != nil {
 			return nil, nil, err
 		}
 		if !ok {
-			fresh = append(fresh, e)
+			a.Events = append(a.Events, e)
 			continue
+		}
+		if a.Known == nil {
+			a.Known = map[string]Located{}
 		}
 		a.Known[e.ID] = Located{k.id, k.Receipt}
 		// The published event may lack a reference or an id that e has.
@@ -161,31 +203,30 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 		if !ok {
 			continue
 		}
-		if other := h.pendingWith(c); other != nil {
-			return nil, other.done, nil
+		if other := h.pendingWith(&c); other != nil {
+			return nil, other.waitDone(), nil
 		}
 		corrections = append(corrections, c)
 	}
-	for _, e := range append(fresh, corrections...) {
-		e, err := h.enrich(e)
-		if err != nil {
+	a.Events = append(a.Events, corrections...)
+	for i := range a.Events {
+		e := &a.Events[i]
+		if err := h.enrich(e); err != nil {
 			return nil, nil, err
 		}
 		if err := h.checkFresh(e); err != nil {
 			return nil, nil, err
 		}
-		if err := h.addReferences(a, e); err != nil {
+		if err := h.addReferences(a, *e); err != nil {
 			return nil, nil, err
 		}
-		a.Events = append(a.Events, e)
 	}
 	if err := h.addFurtherReferences(a, references); err != nil {
 		return nil, nil, err
 	}
-	for _, e := range a.Events {
-		for _, id := range e.IDs() {
+	for i := range a.Events {
+		for id := range a.Events[i].IDs() {
 			h.pending[id] = a
-			a.reserved = append(a.reserved, id)
 		}
 	}
 	return a, nil, nil
@@ -193,8 +234,8 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 
 // pendingWith returns the admission of another webhook that has one of the ids of e, or
 // nil if there is none.
-func (h *History) pendingWith(e schemas.Event) *Admission {
-	for _, id := range e.IDs() {
+func (h *History) pendingWith(e *schemas.Event) *Admission {
+	for id := range e.IDs() {
 		if a, ok := h.pending[id]; ok {
 			return a
 		}
@@ -208,26 +249,30 @@ func (h *History) receiptOf(id string) (kafka.Receipt, bool, error) {
 	return k.Receipt, ok, err
 }
 
-// enrich returns a new event with the merchant's id as its key if a reference has it,
-// and with its marks late and contradicts.
-func (h *History) enrich(e schemas.Event) (schemas.Event, error) {
-	e, err := h.resolveKey(e)
-	if err != nil {
-		return e, err
+// enrich gives a new event the merchant's id as its key if a reference has it, and its
+// marks.
+func (h *History) enrich(e *schemas.Event) (err error) {
+	if *e, err = h.resolveKey(*e); err != nil {
+		return err
 	}
+	return h.mark(e)
+}
+
+// mark gives a new event its marks late and contradicts.
+func (h *History) mark(e *schemas.Event) error {
 	n, err := h.newestOf(e.Subject)
 	if err != nil {
-		return e, err
+		return err
 	}
 	if n.Time.After(e.Time) {
 		e.Data.Late, e.Data.NewestEventID = true, n.ID
 	}
-	states, err := h.terminalStatesOf(terminalKey(e))
+	states, err := h.terminalStatesOf(terminalKey(*e))
 	if err != nil {
-		return e, err
+		return err
 	}
-	e.Data.Contradicts = states.contradictedBy(e)
-	return e, nil
+	e.Data.Contradicts = states.contradictedBy(*e)
+	return nil
 }
 
 // DropCorrections removes the corrections from Events. Call it if Kafka refuses one of
@@ -259,7 +304,8 @@ func (a *Admission) Done(events, references []kafka.Receipt) {
 	for i, r := range a.References {
 		h.local.addReference(string(r.Key), string(r.Value), references[i])
 	}
-	for i, e := range a.Events {
+	for i := range a.Events {
+		e := &a.Events[i]
 		if events[i].Earlier {
 			h.addEarlier(e, events[i])
 		} else {
@@ -279,12 +325,12 @@ func (a *Admission) Done(events, references []kafka.Receipt) {
 // addEarlier records the receipt of an event that an earlier attempt wrote, after
 // that attempt's webhook was refused. The content and key of that record are those
 // of the earlier attempt, so the follower fetches it from Kafka.
-func (h *History) addEarlier(e schemas.Event, at kafka.Receipt) {
+func (h *History) addEarlier(e *schemas.Event, at kafka.Receipt) {
 	if _, stored, err := h.currentStore().event(e.ID); err == nil && stored {
 		return
 	}
 	at.Earlier = false
-	h.local.addIDs(e, localEvent{known: known{e.ID, e.Fields(), at}})
+	h.local.addIDs(e, &localEvent{known: known{e.ID, e.Fields(), at}})
 }
 
 // Fail ends an admission after publishing failed. If the error says that an event may have
@@ -313,10 +359,14 @@ func (a *Admission) Forget() {
 // end releases the reserved events. The caller must hold the lock.
 func (a *Admission) end() {
 	a.ended = true
-	for _, id := range a.reserved {
-		if a.h.pending[id] == a {
-			delete(a.h.pending, id)
+	for i := range a.Events {
+		for id := range a.Events[i].IDs() {
+			if a.h.pending[id] == a {
+				delete(a.h.pending, id)
+			}
 		}
 	}
-	close(a.done)
+	if a.done != nil {
+		close(a.done)
+	}
 }

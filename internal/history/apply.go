@@ -27,20 +27,28 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 			return err
 		}
 	}
+	someRead := false
 	for _, c := range chunks {
+		someRead = someRead || len(c.Records) > 0
 		for _, record := range c.Records {
 			if err := b.record(record); err != nil {
 				return err
 			}
 		}
-		if err := b.put(positionKey(c.Partition), appendNumber(nil, c.Next)); err != nil {
+		if err := b.putPosition(c.Partition, c.Next); err != nil {
 			return err
 		}
+	}
+	if someRead {
+		h.reads.Add(1)
 	}
 	if err := db.commit(b.batch); err != nil {
 		return err
 	}
 	h.confirm(b.events, b.references)
+	if someRead {
+		h.reads.Add(1)
+	}
 	return b.batch.Close()
 }
 
@@ -49,12 +57,30 @@ type writeBatch struct {
 	names      kafka.Names
 	db         *store
 	batch      *pebble.Batch // reads from it include its own writes
-	events     []schemas.Event
+	events     []*schemas.Event
 	references []string // keys of the references in it
+	key, value []byte   // memory for the next row
+}
+
+// keyOf returns the key with the parts, which is valid until the next call.
+func (b *writeBatch) keyOf(parts ...string) []byte {
+	b.key = b.key[:0]
+	for _, part := range parts {
+		b.key = append(b.key, part...)
+	}
+	return b.key
 }
 
 // put writes a row.
-func (b *writeBatch) put(key string, value []byte) error { return b.batch.Set([]byte(key), value, nil) }
+func (b *writeBatch) put(key string, value []byte) error {
+	return b.batch.Set(b.keyOf(key), value, nil)
+}
+
+// putPosition writes the next offset to read of a partition.
+func (b *writeBatch) putPosition(p consume.Partition, next int64) error {
+	b.value = appendNumber(b.value[:0], next)
+	return b.put(positionKey(p), b.value)
+}
 
 // putJSON writes a row with a JSON value.
 func (b *writeBatch) putJSON(key string, value any) error {
@@ -67,24 +93,26 @@ func (b *writeBatch) putJSON(key string, value any) error {
 
 // putFiltered writes a row whose key has one of [filteredPrefixes], and adds the key to
 // the Bloom filter.
-func (b *writeBatch) putFiltered(key string, value []byte) error {
-	b.db.filter.add(key)
-	return b.put(key, value)
+func (b *writeBatch) putFiltered(prefix, key string, value []byte) error {
+	k := b.keyOf(prefix, key)
+	b.db.filter.add(k)
+	return b.batch.Set(k, value, nil)
 }
 
 // mergeFiltered is putFiltered for a row whose values are merged.
-func (b *writeBatch) mergeFiltered(key string, value []byte) error {
-	b.db.filter.add(key)
-	return b.batch.Merge([]byte(key), value, nil)
+func (b *writeBatch) mergeFiltered(prefix, key string, value []byte) error {
+	k := b.keyOf(prefix, key)
+	b.db.filter.add(k)
+	return b.batch.Merge(k, value, nil)
 }
 
 // exists reports whether the store has a row with one of [filteredPrefixes], as the
 // batch changes it.
-func (b *writeBatch) exists(key string) (bool, error) {
-	if !b.db.filter.mayContain(key) {
+func (b *writeBatch) exists(prefix, key string) (bool, error) {
+	if !b.db.filter.mayContain(prefix, key) {
 		return false, nil
 	}
-	_, closer, err := b.batch.Get([]byte(key))
+	_, closer, err := b.batch.Get(b.keyOf(prefix, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
@@ -97,10 +125,10 @@ func (b *writeBatch) exists(key string) (bool, error) {
 // merchantOf returns the merchant's id that a reference key maps to, as the batch
 // changes it; empty if there is no reference.
 func (b *writeBatch) merchantOf(key string) (string, error) {
-	if !b.db.filter.mayContain(rowReference + key) {
+	if !b.db.filter.mayContain(rowReference, key) {
 		return "", nil
 	}
-	value, closer, err := b.batch.Get([]byte(rowReference + key))
+	value, closer, err := b.batch.Get(b.keyOf(rowReference, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return "", nil
 	}
@@ -112,7 +140,7 @@ func (b *writeBatch) merchantOf(key string) (string, error) {
 }
 
 func (b *writeBatch) localWrite(w *localWrite, now time.Time) error {
-	if w.referenceKey != "" {
+	if w.event == nil {
 		return b.reference(w.referenceKey, w.reference)
 	}
 	return b.event(w.event, w.event.Fields(), w.at, now)
@@ -142,35 +170,38 @@ func (b *writeBatch) record(record consume.Record) error {
 	if ids := record.Header(schemas.HeaderAlso); ids != "" {
 		e.Also = strings.Split(ids, ",")
 	}
-	return b.event(e, fields, record.Receipt(), record.Time)
+	return b.event(&e, fields, record.Receipt(), record.Time)
 }
 
 // event writes the rows of an event, with its fields, that was published at a time.
-func (b *writeBatch) event(e schemas.Event, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
+func (b *writeBatch) event(e *schemas.Event, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
 	b.events = append(b.events, e)
 	row := version{known{"", fields, at}, published.UnixMilli()}
-	err := errors.Join(
-		b.putFiltered(rowEvent+e.ID, row.encode()),
-		b.put(keyRow(e.Subject)+e.ID, appendNumber(nil, published.UnixMilli())),
-		b.mergeFiltered(rowNewest+e.Subject, newest{e.Time, e.ID}.encode()),
-	)
-	if key := terminalKey(e); key != "" {
-		one := terminalStates{}.with(terminalStateOf(e))
-		err = errors.Join(err, b.mergeFiltered(rowTerminal+key, one.encode()))
+	b.value = row.append(b.value[:0])
+	err := b.putFiltered(rowEvent, e.ID, b.value)
+	b.value = appendNumber(b.value[:0], published.UnixMilli())
+	err = errors.Join(err, b.batch.Set(b.keyOf(rowKey, e.Subject, "\x00", e.ID), b.value, nil))
+	b.value = newest{e.Time, e.ID}.append(b.value[:0])
+	err = errors.Join(err, b.mergeFiltered(rowNewest, e.Subject, b.value))
+	if key := terminalKey(*e); key != "" {
+		one := terminalStates{}.with(terminalStateOf(*e))
+		b.value = one.append(b.value[:0])
+		err = errors.Join(err, b.mergeFiltered(rowTerminal, key, b.value))
 	}
-	err = errors.Join(err, b.dispute(e))
+	err = errors.Join(err, b.dispute(*e))
 	row.id = e.ID
 	for _, id := range e.Also {
-		exists, failed := b.exists(rowEvent + id) // another replica published it as an event of its own
+		exists, failed := b.exists(rowEvent, id) // another replica published it as an event of its own
 		if err = errors.Join(err, failed); !exists && err == nil {
-			err = b.putFiltered(rowEvent+id, row.encode())
+			b.value = row.append(b.value[:0])
+			err = b.putFiltered(rowEvent, id, b.value)
 		}
 	}
 	if e.Data.Corrects != "" {
-		err = errors.Join(err, b.corrected(e, row))
+		err = errors.Join(err, b.corrected(*e, row))
 	}
-	if hasFallbackKey(e) {
-		err = errors.Join(err, b.awaitReference(e))
+	if hasFallbackKey(*e) {
+		err = errors.Join(err, b.awaitReference(*e))
 	}
 	return err
 }
@@ -188,7 +219,7 @@ func (b *writeBatch) corrected(by schemas.Event, row version) error {
 	if newer(by, last, row).id != by.ID {
 		return nil
 	}
-	if err := b.put(rowCorrected+id, row.encode()); err != nil {
+	if err := b.put(rowCorrected+id, row.append(nil)); err != nil {
 		return err
 	}
 	var drop []string
@@ -238,7 +269,7 @@ func (b *writeBatch) referencesExist(e schemas.Event) (bool, error) {
 		return true, nil
 	}
 	for _, key := range ReferenceKeys(e) {
-		if ok, err := b.exists(rowReference + key); err != nil || !ok {
+		if ok, err := b.exists(rowReference, key); err != nil || !ok {
 			return false, err
 		}
 	}
@@ -266,7 +297,7 @@ func (b *writeBatch) awaitReference(e schemas.Event) error {
 		return err
 	}
 	for _, key := range ReferenceKeys(e) {
-		b.db.filter.add(rowWaiting + key)
+		b.db.filter.add([]byte(rowWaiting + key))
 		if err := b.put(rowWaiting+key+"\x00"+e.ID, value); err != nil {
 			return err
 		}
@@ -292,13 +323,14 @@ func (b *writeBatch) reference(key, merchant string) error {
 	if merchant == "" {
 		return b.batch.Delete([]byte(rowReference+key), nil)
 	}
-	if exists, err := b.exists(rowReference + key); err != nil || exists {
+	if exists, err := b.exists(rowReference, key); err != nil || exists {
 		return err
 	}
-	if err := b.putFiltered(rowReference+key, []byte(merchant)); err != nil {
+	b.value = append(b.value[:0], merchant...)
+	if err := b.putFiltered(rowReference, key, b.value); err != nil {
 		return err
 	}
-	if !b.db.filter.mayContain(rowWaiting + key) {
+	if !b.db.filter.mayContain(rowWaiting, key) {
 		return nil
 	}
 	prefix := []byte(rowWaiting + key + "\x00")

@@ -47,13 +47,19 @@ func newBloomFilter(maxBytes int64) *bloomFilter {
 	return &bloomFilter{seed: maphash.MakeSeed(), maxBytes: maxBytes}
 }
 
-// mayContain returns false only if the store does not have the key.
-func (f *bloomFilter) mayContain(key string) bool {
+// mayContain returns false only if the store does not have the key, which may be given
+// in parts.
+func (f *bloomFilter) mayContain(parts ...string) bool {
 	layers := f.visible.Load()
 	if layers == nil {
 		return true
 	}
-	h := maphash.String(f.seed, key)
+	var room [128]byte // most keys are shorter
+	key := room[:0]
+	for _, part := range parts {
+		key = append(key, part...)
+	}
+	h := maphash.Bytes(f.seed, key)
 	for _, l := range *layers {
 		if l.mayContain(h) {
 			return true
@@ -63,7 +69,7 @@ func (f *bloomFilter) mayContain(key string) bool {
 }
 
 // add adds a key that is in the store or is about to be written to it.
-func (f *bloomFilter) add(key string) {
+func (f *bloomFilter) add(key []byte) {
 	f.adding.Lock()
 	defer f.adding.Unlock()
 	if len(f.layers) == 0 || f.layers[len(f.layers)-1].room == 0 {
@@ -71,7 +77,7 @@ func (f *bloomFilter) add(key string) {
 			return
 		}
 	}
-	h := maphash.String(f.seed, key)
+	h := maphash.Bytes(f.seed, key)
 	last := len(f.layers) - 1
 	for _, l := range f.layers[:last] {
 		if l.mayContain(h) {

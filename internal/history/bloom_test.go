@@ -15,7 +15,7 @@ func TestBloomFilter(t *testing.T) {
 	}
 	const n = 400_000
 	for i := range n {
-		f.add(fmt.Sprint("e/", i))
+		f.add([]byte(fmt.Sprint("e/", i)))
 	}
 	f.setComplete()
 	if got := len(f.layers); got < 3 {
@@ -41,13 +41,13 @@ func TestBloomFilter(t *testing.T) {
 func TestBloomFilterTooLarge(t *testing.T) {
 	f := newBloomFilter(firstBlocks * blockBytes)
 	for i := range firstBlocks * keysPerBlock {
-		f.add(fmt.Sprint(i))
+		f.add([]byte(fmt.Sprint(i)))
 	}
 	f.setComplete()
 	if f.mayContain("another") {
 		t.Error("a key that was not added is a false positive")
 	}
-	f.add("another")
+	f.add([]byte("another"))
 	f.setComplete()
 	if !f.mayContain("anything") || len(f.layers) != 0 {
 		t.Error("a disabled filter rules a key out, or holds memory")
@@ -59,7 +59,7 @@ func TestBloomFilterTooLarge(t *testing.T) {
 func TestBloomFilterGrowsDuringLookup(t *testing.T) {
 	key := strings.Repeat("k", 64<<20) // hashing it takes longer than disabling the filter
 	f := newBloomFilter(3 * firstBlocks * blockBytes)
-	f.add(key)
+	f.add([]byte(key))
 	f.setComplete()
 	if !f.mayContain(key) {
 		t.Fatal("a key that was added is ruled out")
@@ -77,7 +77,7 @@ func TestBloomFilterGrowsDuringLookup(t *testing.T) {
 	}()
 	time.Sleep(5 * time.Millisecond)
 	for i := range 4 * firstBlocks * keysPerBlock {
-		f.add(fmt.Sprint(i))
+		f.add([]byte(fmt.Sprint(i)))
 	}
 	if !<-result {
 		t.Error("a key that was added is ruled out: its event would be published twice")

@@ -543,7 +543,7 @@ func (h *History) awaitPublished(ctx context.Context, e schemas.Event) error {
 	defer expired.Stop()
 	for {
 		h.mu.Lock()
-		_, published, err := h.find(e)
+		_, published, err := h.find(&e)
 		confirmed := h.confirmed
 		h.mu.Unlock()
 		if published || err != nil {

@@ -69,6 +69,7 @@ type History struct {
 	ready     atomic.Bool
 	follower  atomic.Pointer[follower] // nil until the topics' partitions are known
 	closed    atomic.Bool
+	reads     atomic.Uint64                         // changes before and after records that were read get into the store
 	freeBytes atomic.Int64                          // on the state directory's disk; negative if unknown
 	disputes  atomic.Pointer[map[disputeSeries]int] // the last count of open disputes; nil before the first
 	errorLog  atomic.Int64                          // when the last error of the follower was logged, Unix nanoseconds
@@ -84,8 +85,8 @@ type History struct {
 	// Caches of rows of the store.
 	cachedNewest     cache[newest]
 	cachedTerminal   cache[terminalStates]
-	cachedReferences cache[string]        // references that exist
-	contents         cache[schemas.Event] // by event id: what was published last
+	cachedReferences cache[string]         // references that exist
+	contents         cache[*schemas.Event] // by event id: what was published last
 }
 
 // Open opens the store and starts to follow the topics. Call [History.Close] at
@@ -118,7 +119,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h := &History{
 		Config: c, reader: consume.New(c.Kafka), stop: stop, claims: newClaims(c.Kafka, c.ClaimRules),
 		restored: make(chan struct{}), confirmed: make(chan struct{}), pending: map[string]*Admission{}, local: newLocal(), endpoints: map[[2]string]bool{},
-		contents: cache[schemas.Event]{most: generationEvents},
+		contents: cache[*schemas.Event]{most: generationEvents},
 	}
 	h.store.Store(db)
 	h.freeBytes.Store(-1)

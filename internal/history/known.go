@@ -29,8 +29,8 @@ type known struct {
 
 // find returns the published event that has one of the ids of e, or false if there is
 // none.
-func (h *History) find(e schemas.Event) (k known, ok bool, err error) {
-	for _, id := range e.IDs() {
+func (h *History) find(e *schemas.Event) (k known, ok bool, err error) {
+	for id := range e.IDs() {
 		if k, ok, err = h.findID(id); ok || err != nil {
 			return k, ok, err
 		}
@@ -46,7 +46,7 @@ func (h *History) Published(e schemas.Event) (Located, bool, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	k, ok, err := h.find(e)
+	k, ok, err := h.find(&e)
 	return Located{k.id, k.Receipt}, ok, err
 }
 
@@ -57,6 +57,9 @@ func (h *History) findID(id string) (known, bool, error) {
 	}
 	if k, ok, err := h.currentStore().event(id); ok || err != nil {
 		return k, ok, err
+	}
+	if h.local.otherIDs == 0 && !h.currentStore().filter.mayContain(rowReference, otherIDPrefix, id) {
+		return known{}, false, nil // nearly every webhook
 	}
 	first, err := h.merchantOf(otherIDKey(id))
 	if first == "" || err != nil {
@@ -72,7 +75,9 @@ func (h *History) findID(id string) (known, bool, error) {
 // id of a fact to the id of its event. Such a record is written if a webhook with both
 // ids comes after the event; the event's own record has the further ids of the event's
 // own webhook.
-func otherIDKey(id string) string { return "event:id:" + id }
+func otherIDKey(id string) string { return otherIDPrefix + id }
+
+const otherIDPrefix = "event:id:"
 
 // addOtherIDs adds to the admission the ids of e that are not known as ids of the
 // published event k.
@@ -160,15 +165,17 @@ func (h *History) fill(e schemas.Event, k known, contents map[kafka.Receipt]sche
 	if err != nil || e.Fields()&^last.fields == 0 {
 		return c, false, err
 	}
-	content, ok := h.contents.get(last.id)
-	if !ok {
+	var content schemas.Event
+	if published, ok := h.contents.get(last.id); ok {
+		content = *published
+	} else {
 		if content, ok = contents[last.Receipt]; !ok {
 			return c, false, needsEvent(last)
 		}
 		if content.ID != last.id {
 			return c, false, nil // the record is no longer in the topic
 		}
-		h.contents.put(last.id, content)
+		h.contents.put(last.id, &content)
 	}
 	if content, err = h.resolveKey(content); err != nil { // the payment's first reference counts, not the reference of e
 		return c, false, err
@@ -212,7 +219,7 @@ func merge(events []schemas.Event) []schemas.Event {
 	indexes := map[string]int{} // by id
 	for _, e := range events {
 		i := len(all)
-		for _, id := range e.IDs() {
+		for id := range e.IDs() {
 			if first, ok := indexes[id]; ok {
 				i = first
 				break
@@ -226,7 +233,7 @@ func merge(events []schemas.Event) []schemas.Event {
 			one.Formerly = append(slices.Clone(one.Formerly), e.Formerly...)
 			all[i] = one
 		}
-		for _, id := range e.IDs() {
+		for id := range e.IDs() {
 			indexes[id] = i
 		}
 	}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
@@ -11,17 +12,18 @@ import (
 
 // local holds what this process published until the store has it.
 type local struct {
-	events      map[string]localEvent // by each id of the event
-	corrections map[string]version    // the last correction, by the id of the first event
-	references  map[string]string     // reference key -> merchant_transaction_id
-	newest      localRows[newest]     // by merchant_transaction_id
+	events      map[string]*localEvent // by each id of the event
+	corrections map[string]version     // the last correction, by the id of the first event
+	references  map[string]string      // reference key -> merchant_transaction_id
+	otherIDs    int                    // how many of the references map an id of an event: see [otherIDKey]
+	newest      localRows[newest]      // by merchant_transaction_id
 	terminal    localRows[terminalStates]
 	writes      []localWrite // not yet passed to the follower
 }
 
 func newLocal() local {
 	return local{
-		events: map[string]localEvent{}, corrections: map[string]version{}, references: map[string]string{},
+		events: map[string]*localEvent{}, corrections: map[string]version{}, references: map[string]string{},
 		newest: localRows[newest]{}, terminal: localRows[terminalStates]{},
 	}
 }
@@ -34,9 +36,9 @@ type localEvent struct {
 }
 
 // localWrite is a record that this process published, so that the follower need not
-// fetch it: an event or, if the event has no id, a reference.
+// fetch it: an event or a reference.
 type localWrite struct {
-	event                   schemas.Event
+	event                   *schemas.Event // nil for a reference
 	referenceKey, reference string
 	at                      kafka.Receipt
 }
@@ -68,23 +70,36 @@ func (l localRows[T]) release(key string) {
 }
 
 func (l *local) addReference(key, merchant string, at kafka.Receipt) {
+	if _, ok := l.references[key]; !ok && strings.HasPrefix(key, otherIDPrefix) {
+		l.otherIDs++
+	}
 	l.references[key] = merchant
 	l.writes = append(l.writes, localWrite{referenceKey: key, reference: merchant, at: at})
 }
 
-func (l *local) addEvent(e schemas.Event, at kafka.Receipt) {
-	key := terminalKey(e)
-	l.addIDs(e, localEvent{known{e.ID, e.Fields(), at}, e.Subject, key})
+// removeReference removes a reference that the store has.
+func (l *local) removeReference(key string) {
+	if _, ok := l.references[key]; ok && strings.HasPrefix(key, otherIDPrefix) {
+		l.otherIDs--
+	}
+	delete(l.references, key)
+}
+
+// addEvent adds an event that was published. The caller must not change it any more.
+func (l *local) addEvent(e *schemas.Event, at kafka.Receipt) {
+	key := terminalKey(*e)
+	l.addIDs(e, &localEvent{known{e.ID, e.Fields(), at}, e.Subject, key})
 	l.writes = append(l.writes, localWrite{event: e, at: at})
-	l.newest.add(e.Subject, l.newest[e.Subject].row.after(e))
+	l.newest.add(e.Subject, l.newest[e.Subject].row.after(*e))
 	if key != "" {
-		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(e)))
+		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(*e)))
 	}
 }
 
 // addIDs adds an event under each of its ids.
-func (l *local) addIDs(e schemas.Event, own localEvent) {
-	for _, id := range ownIDs(e) {
+func (l *local) addIDs(e *schemas.Event, own *localEvent) {
+	l.events[e.ID] = own
+	for _, id := range e.Also {
 		l.events[id] = own
 	}
 	if first := e.Data.Corrects; first != "" {
@@ -96,7 +111,7 @@ func (l *local) addIDs(e schemas.Event, own localEvent) {
 // have yet, and their offsets.
 func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
 	writes := slices.DeleteFunc(l.writes, func(w localWrite) bool {
-		if w.referenceKey != "" {
+		if w.event == nil {
 			_, unconfirmed := l.references[w.referenceKey]
 			return !unconfirmed
 		}
@@ -113,17 +128,18 @@ func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
 }
 
 // confirm drops from memory what the store has now, and updates the caches.
-func (h *History) confirm(events []schemas.Event, references []string) {
+func (h *History) confirm(events []*schemas.Event, references []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range events {
-		h.cachedNewest.update(e.Subject, func(n newest) newest { return n.after(e) })
-		if key := terminalKey(e); key != "" {
-			h.cachedTerminal.update(key, func(s terminalStates) terminalStates { return s.with(terminalStateOf(e)) })
+		h.cachedNewest.update(e.Subject, func(n newest) newest { return n.after(*e) })
+		if key := terminalKey(*e); key != "" {
+			h.cachedTerminal.update(key, func(s terminalStates) terminalStates { return s.with(terminalStateOf(*e)) })
 		}
 		if own, ok := h.local.events[e.ID]; ok && own.id == e.ID {
-			for _, id := range ownIDs(e) {
-				if h.local.events[id].id == e.ID {
+			delete(h.local.events, e.ID)
+			for _, id := range e.Also {
+				if also, ok := h.local.events[id]; ok && also.id == e.ID {
 					delete(h.local.events, id)
 				}
 			}
@@ -135,7 +151,7 @@ func (h *History) confirm(events []schemas.Event, references []string) {
 		}
 	}
 	for _, key := range references {
-		delete(h.local.references, key)
+		h.local.removeReference(key)
 		h.cachedReferences.remove(key)
 	}
 	if len(events) > 0 {

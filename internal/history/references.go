@@ -13,20 +13,21 @@ import (
 // It returns none if the ids are not signed: whoever holds one webhook could
 // otherwise bind another payment's id to a merchant's id of their choice.
 func ReferenceKeys(e schemas.Event) []string {
-	d := e.Data
-	prefix := d.Connector + ":" + d.Account + ":"
-	var keys []string
+	d := &e.Data
 	if d.UnsignedIDs {
 		return nil
 	}
-	for _, id := range append([]string{d.ConnectorTransactionID}, d.ConnectorReferences...) {
+	keys := make([]string, 0, 2+len(d.ConnectorReferences))
+	add := func(id string) {
 		if id != "" {
-			keys = append(keys, prefix+id)
+			keys = append(keys, d.Connector+":"+d.Account+":"+id)
 		}
 	}
-	if object := objectOf(e); object != "" {
-		keys = append(keys, prefix+object)
+	add(d.ConnectorTransactionID)
+	for _, id := range d.ConnectorReferences {
+		add(id)
 	}
+	add(objectOf(e))
 	return keys
 }
 
@@ -115,7 +116,9 @@ func (h *History) addReference(a *Admission, key, merchant, eventID string) {
 	if slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
 		return
 	}
-	r := kafka.Record{Topic: h.Names.References(), ID: key + "=" + merchant, Key: []byte(key), Value: []byte(merchant)}
+	id := key + "=" + merchant
+	both := []byte(id)
+	r := kafka.Record{Topic: h.Names.References(), ID: id, Key: both[:len(key):len(key)], Value: both[len(key)+1:]}
 	if eventID != "" {
 		r.Headers = []schemas.Header{{Name: schemas.HeaderEventID, Value: eventID}}
 	}
@@ -166,7 +169,7 @@ func (a *Admission) Link(events []schemas.Event, references ...schemas.Reference
 		if err := a.h.addReferencesOfKnown(a, e); err != nil {
 			return err
 		}
-		k, ok, err := a.h.find(e)
+		k, ok, err := a.h.find(&e)
 		if ok {
 			err = a.h.addOtherIDs(a, e, k)
 		}

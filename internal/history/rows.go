@@ -62,10 +62,10 @@ func appendReceipt(to []byte, at kafka.Receipt) []byte {
 	return append(appendNumber(appendNumber(to, int64(at.Partition)), at.Offset), at.Topic...)
 }
 
-// encode returns the row of an event or a correction: the time of publication in
+// append appends the row of an event or a correction: the time of publication in
 // milliseconds since 1970, its fields, its id and its receipt.
-func (v version) encode() []byte {
-	return appendReceipt(appendText(appendNumber(appendNumber(nil, v.time), int64(v.fields)), v.id), v.Receipt)
+func (v version) append(to []byte) []byte {
+	return appendReceipt(appendText(appendNumber(appendNumber(to, v.time), int64(v.fields)), v.id), v.Receipt)
 }
 
 func readVersion(from []byte) (v version, err error) {
@@ -90,14 +90,14 @@ func readVersion(from []byte) (v version, err error) {
 	return v, err
 }
 
-func (n newest) encode() []byte { return append(appendTime(nil, n.Time), n.ID...) }
+func (n newest) append(to []byte) []byte { return append(appendTime(to, n.Time), n.ID...) }
 
 func readNewest(from []byte) (newest, error) {
 	t, rest, err := readTime(from)
 	return newest{t, string(rest)}, err
 }
 
-func (s terminalStates) encode() (to []byte) {
+func (s terminalStates) append(to []byte) []byte {
 	for _, e := range s.All {
 		to = appendText(appendText(appendTime(to, e.Time), string(e.Type)), e.ID)
 	}
@@ -156,7 +156,7 @@ func (m *newestMerger) MergeOlder(value []byte) error {
 	return err
 }
 
-func (m *newestMerger) Finish(bool) ([]byte, io.Closer, error) { return m.encode(), nil, nil }
+func (m *newestMerger) Finish(bool) ([]byte, io.Closer, error) { return m.append(nil), nil, nil }
 
 // terminalMerger keeps the latest event of each type.
 type terminalMerger struct{ terminalStates }
@@ -173,4 +173,4 @@ func (m *terminalMerger) MergeOlder(value []byte) error {
 	return err
 }
 
-func (m *terminalMerger) Finish(bool) ([]byte, io.Closer, error) { return m.encode(), nil, nil }
+func (m *terminalMerger) Finish(bool) ([]byte, io.Closer, error) { return m.append(nil), nil, nil }

@@ -1,13 +1,13 @@
 package history
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -154,11 +154,10 @@ func (s *store) Close() error {
 func (s *store) fillFilter(ctx context.Context) error {
 	for _, prefix := range filteredPrefixes {
 		if err := s.each(prefix, func(key, _ []byte) error {
-			row := string(key)
 			if prefix == rowWaiting {
-				row = row[:strings.LastIndexByte(row, 0)]
+				key = key[:bytes.LastIndexByte(key, 0)]
 			}
-			s.filter.add(row)
+			s.filter.add(key)
 			return ctx.Err()
 		}); err != nil {
 			return err
@@ -198,18 +197,18 @@ func (s *store) writeJSON(key string, value any) error {
 	return s.do(func() error { return s.Set([]byte(key), b, pebble.NoSync) })
 }
 
-// readFiltered is read for keys with [filteredPrefixes].
-func (s *store) readFiltered(key string, decode func([]byte) error) (bool, error) {
-	if !s.filter.mayContain(key) {
+// readFiltered is read for keys with a prefix of [filteredPrefixes].
+func (s *store) readFiltered(prefix, key string, decode func([]byte) error) (bool, error) {
+	if !s.filter.mayContain(prefix, key) {
 		return false, nil
 	}
-	return s.read(key, decode)
+	return s.read(prefix+key, decode)
 }
 
 // event returns the event that an id belongs to, or false if the store does not have
 // it.
 func (s *store) event(id string) (k known, ok bool, err error) {
-	ok, err = s.readFiltered(rowEvent+id, func(value []byte) error {
+	ok, err = s.readFiltered(rowEvent, id, func(value []byte) error {
 		v, err := readVersion(value)
 		k = v.known
 		k.id = cmp.Or(k.id, id)
@@ -231,7 +230,7 @@ func (s *store) correction(id string) (v version, err error) {
 // reference returns the merchant's id that a reference key maps to, or "" if there is
 // none.
 func (s *store) reference(key string) (merchant string, err error) {
-	_, err = s.readFiltered(rowReference+key, func(value []byte) error {
+	_, err = s.readFiltered(rowReference, key, func(value []byte) error {
 		merchant = string(value)
 		return nil
 	})
@@ -241,7 +240,7 @@ func (s *store) reference(key string) (merchant string, err error) {
 // newest returns the newest event of a merchant's id, or the zero value if there is
 // none.
 func (s *store) newest(merchant string) (n newest, err error) {
-	_, err = s.readFiltered(rowNewest+merchant, func(value []byte) (err error) {
+	_, err = s.readFiltered(rowNewest, merchant, func(value []byte) (err error) {
 		n, err = readNewest(value)
 		return err
 	})
@@ -250,7 +249,7 @@ func (s *store) newest(merchant string) (n newest, err error) {
 
 // terminal returns the terminal states of a [terminalKey].
 func (s *store) terminal(key string) (states terminalStates, err error) {
-	_, err = s.readFiltered(rowTerminal+key, func(value []byte) (err error) {
+	_, err = s.readFiltered(rowTerminal, key, func(value []byte) (err error) {
 		states, err = readTerminal(value)
 		return err
 	})

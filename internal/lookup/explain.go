@@ -83,7 +83,7 @@ func (x Explainer) Explain(ctx context.Context, events []schemas.Event, verdict 
 	for _, e := range events {
 		one := &Explanation{EventID: e.ID, Type: e.Type, Key: e.Subject, Published: []Found{}, Webhooks: []Found{}, event: e}
 		all, topics = append(all, one), append(topics, x.Names.Event(e.Type))
-		for _, id := range e.IDs() {
+		for id := range e.IDs() {
 			s.byID[id] = one
 		}
 		for _, key := range candidateKeys(e) {

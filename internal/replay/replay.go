@@ -473,7 +473,7 @@ func (r *run) countGone(a webhook.Archived, events []schemas.Event) {
 	}
 	for _, id := range a.EventIDs {
 		was, ok := r.published[digestOf([]byte(id))]
-		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return slices.Contains(e.IDs(), id) }) {
+		if ok && !was.seen && !slices.ContainsFunc(events, func(e schemas.Event) bool { return slices.Contains(slices.Collect(e.IDs()), id) }) {
 			was.seen = true
 			r.published[digestOf([]byte(id))] = was
 			r.Gone++
@@ -484,13 +484,13 @@ func (r *run) countGone(a webhook.Archived, events []schemas.Event) {
 // underItsID returns an event with the id under which it was published, or with its own
 // if it was not.
 func (r *run) underItsID(e schemas.Event) (schemas.Event, error) {
-	for _, id := range e.IDs() {
+	for id := range e.IDs() {
 		if _, ok := r.published[digestOf([]byte(id))]; ok {
 			e.ID = id
 			return e, nil
 		}
 	}
-	for _, id := range e.IDs() {
+	for id := range e.IDs() {
 		if first, ok := r.first[digestOf([]byte(id))]; ok {
 			e.ID = first
 			return e, nil
