@@ -179,11 +179,14 @@ func (l *leader) poll(ctx context.Context, parts []*partitionState, wasBehind bo
 	for _, t := range answer.Topics {
 		for i := range t.Partitions {
 			p := Partition{t.Topic, int(t.Partitions[i].Partition)}
+			records := t.Partitions[i].RecordSet.Records
 			at, ok := from[p]
 			if !ok {
-				continue // the range was read meanwhile
+				discard(records) // the range was read meanwhile
+				continue
 			}
 			c, err := l.decodeChunk(p, at, &t.Partitions[i])
+			discard(records)
 			if err != nil {
 				l.partitionRefused(p, err)
 				continue
@@ -353,12 +356,13 @@ func (l *leader) decodeChunk(p Partition, g position, a *fetch.ResponsePartition
 		if err != nil {
 			return c, err
 		}
-		record, err := decodeRecord(p, m) // also of a record that is dropped: it returns kafka-go's buffers
+		if m.Offset < g.From {
+			release(m) // the batch begins before the requested offset, or this record was skipped meanwhile
+			continue
+		}
+		record, err := decodeRecord(p, m)
 		if err != nil {
 			return c, err
-		}
-		if m.Offset < g.From {
-			continue // the batch begins before the requested offset
 		}
 		c.Next = m.Offset + 1
 		if g.To != Forever && m.Offset >= g.To {
@@ -401,8 +405,28 @@ func decodeRecord(p Partition, m *protocol.Record) (Record, error) {
 	return Record{Partition: p, Offset: m.Offset, Time: m.Time, Key: key, Value: value, Headers: headers}, err
 }
 
-// readBytes copies bytes, and returns their pages of 64 KiB to kafka-go's pool; otherwise
-// kafka-go allocates new pages for each batch.
+// discard releases the records of a response that were not decoded.
+func discard(records protocol.RecordReader) {
+	for records != nil {
+		m, err := records.ReadRecord()
+		if err != nil {
+			return
+		}
+		release(m)
+	}
+}
+
+// release returns a record's pages of 64 KiB to kafka-go's pool. Otherwise kafka-go
+// allocates new pages for each batch.
+func release(m *protocol.Record) {
+	for _, b := range [2]protocol.Bytes{m.Key, m.Value} {
+		if b != nil {
+			_ = b.Close()
+		}
+	}
+}
+
+// readBytes copies bytes, and returns their pages to kafka-go's pool: see [release].
 func readBytes(b protocol.Bytes) ([]byte, error) {
 	if b == nil {
 		return nil, nil

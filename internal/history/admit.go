@@ -131,6 +131,9 @@ func (h *History) lookUp(ctx context.Context, events []schemas.Event, references
 	var contents map[kafka.Receipt]schemas.Event
 	for {
 		a, busy, err := h.tryAdmit(events, references, contents, before)
+		if busy == nil && err == nil {
+			return a, waited, nil
+		}
 		var needed needsEvent
 		if errors.As(err, &needed) {
 			content, err := h.readContent(ctx, known(needed))
@@ -144,8 +147,8 @@ func (h *History) lookUp(ctx context.Context, events []schemas.Event, references
 			waited = true
 			continue
 		}
-		if busy == nil || err != nil {
-			return a, waited, err
+		if err != nil {
+			return nil, waited, err
 		}
 		waited = true
 		h.metrics.waits.Inc()

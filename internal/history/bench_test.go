@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/once"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -90,6 +91,38 @@ func BenchmarkReferences(b *testing.B) {
 				})
 			}
 		})
+	}
+}
+
+// BenchmarkAdmit measures the look-ups of a new event, and what its publication changes in
+// memory: all that an admission does without Kafka.
+func BenchmarkAdmit(b *testing.B) {
+	h, follow := newStore(b)
+	follow(batchRecords, referenceRecord)
+	reader := consume.New(kafka.Config{})
+	defer reader.Close()
+	h.Config.Names, h.claims = kafka.Names{}, newClaims(kafka.Config{}, once.Rules{})
+	defer h.claims.reader.Close()
+	h.pending, h.metrics = map[string]*Admission{}, newMetrics(nil, h)
+	h.contents.most = generationEvents
+	f := &follower{Consumer: reader.NewConsumer(nil, nil), partitions: map[string]int{h.Names.Event(schemas.PaymentCaptured): 6}}
+	f.caughtUp.Store(true)
+	h.follower.Store(f)
+	h.ready.Store(true)
+	h.claims.ready.Store(true)
+	events := make([]schemas.Event, 1)
+	receipts := []kafka.Receipt{{Topic: h.Names.Event(schemas.PaymentCaptured)}}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if f.started = time.Now(); n%batchRecords == 0 {
+			h.local = newLocal() // as if the store had it
+		}
+		events[0] = event(fmt.Sprintf("%08x-0000-5000-8000-%012x", n, n), fmt.Sprint("pi_", n), fmt.Sprint("order-", n), schemas.PaymentCaptured, n)
+		a, _, err := h.lookUp(b.Context(), events, nil, nil)
+		if err != nil || len(a.Events) != 1 || !h.markAgain(a) {
+			b.Fatal(err)
+		}
+		a.Done(receipts, make([]kafka.Receipt, len(a.References)))
 	}
 }
 
