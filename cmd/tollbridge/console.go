@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/console"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -56,6 +58,23 @@ func checkLoopback(flag, address string) error {
 	return nil
 }
 
+// describeConnectors returns what 'tollbridge connectors' says about each connector. It
+// normalises all samples, so it does that once.
+var describeConnectors = sync.OnceValues(func() (all []console.Connector, err error) {
+	for _, name := range verify.Connectors() {
+		i, err := infoOf(name)
+		if err != nil {
+			return nil, err
+		}
+		c := console.Connector{Name: name, Signs: i.Signs, Lines: i.lines(), JSON: i}
+		for _, e := range i.EventTypes {
+			c.EventTypes = append(c.EventTypes, [3]string{e.Type, joined(e.Tells), e.note()})
+		}
+		all = append(all, c)
+	}
+	return all, nil
+})
+
 func runConsole(c *cobra.Command, address string) error {
 	if err := checkLoopback("--listen", address); err != nil {
 		return err
@@ -79,7 +98,7 @@ func runConsole(c *cobra.Command, address string) error {
 	log := logger(c.ErrOrStderr(), "warn")
 	server := listen(l, ingest.KnownHosts(nil, log, console.New(console.Config{
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
-		Where: locateAt(s.Admin), Log: log,
+		Where: locateAt(s.Admin), Connectors: describeConnectors, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
 	})), log)
 	fmt.Fprintf(c.OutOrStdout(), "open http://%s/console/ ; Ctrl-C stops\n", l.Addr())

@@ -96,9 +96,15 @@ func TestConsole(t *testing.T) {
 		"payment?id=pi_4711":     {"timeline", "pi_4711"},
 		"dead":                   {"dead", "list"},
 		"topics":                 {"topics", "plan"},
+		"connectors":             {"connectors"},
+		"connectors?name=adyen":  {"connectors", "adyen"},
 	} {
 		status, got := get(t, at+page, asJSON)
-		if want := b.run(t, 0, append(command, "--json")...); status != http.StatusOK || !sameJSON(t, got, want) {
+		run := b.run
+		if command[0] == "connectors" { // it has no configuration
+			run = func(t *testing.T, _ int, args ...string) string { return tollbridge(t, "", args...).out }
+		}
+		if want := run(t, 0, append(command, "--json")...); status != http.StatusOK || !sameJSON(t, got, want) {
 			t.Errorf("%s: %d %s\nwant the output of %q: %s", page, status, got, command, want)
 		}
 	}
@@ -122,8 +128,10 @@ func TestConsole(t *testing.T) {
 		"event?id=" + event:    {"payment.captured", event, "pi_4711"},
 		"payment?id=unknown-1": {"Nothing is known of unknown-1", "Read the topics"},
 		fmt.Sprintf("webhook?at=%s-%d-%d", w.Topic, w.Partition, w.Offset): {"Stripe-Signature", "verified", "payment.captured", "How it was verified"},
-		"dead":   {"by reason", "stripe/default"},
-		"topics": {"shop.payment.captured", "right"},
+		"dead":                   {"by reason", "stripe/default"},
+		"topics":                 {"shop.payment.captured", "right"},
+		"connectors":             {"With an endpoint in the configuration", "name=stripe", "name=adyen"},
+		"connectors?name=stripe": {"HMAC-SHA256", "payment_intent.succeeded", "subscribe to", "refunds"},
 	} {
 		status, got := get(t, at+page, asHTML)
 		for _, text := range want {
@@ -134,7 +142,7 @@ func TestConsole(t *testing.T) {
 	}
 	for page, want := range map[string]int{
 		"payment": http.StatusBadRequest, "payment?id=%20": http.StatusBadRequest, "webhook?at=x": http.StatusBadRequest, "webhook?at=shop.payment.captured-0-0": http.StatusBadRequest,
-		"webhook?at=shop.webhooks.received-0-999": http.StatusNotFound, "event?id=4711": http.StatusNotFound, "nothing": http.StatusNotFound, "../console/nothing": http.StatusNotFound,
+		"webhook?at=shop.webhooks.received-0-999": http.StatusNotFound, "event?id=4711": http.StatusNotFound, "connectors?name=nothing": http.StatusNotFound, "nothing": http.StatusNotFound, "../console/nothing": http.StatusNotFound,
 	} {
 		for _, accept := range []string{asJSON, asHTML} {
 			status, got := get(t, at+page, accept)
@@ -310,7 +318,7 @@ func TestConsoleInBrowser(t *testing.T) {
 		}
 	}
 	pages := map[string]string{
-		"overview": "", "payment": "payment?id=order-43", "event": "event?id=" + e.ID, "dead": "dead", "topics": "topics", "unknown": "payment?id=order-44",
+		"overview": "", "payment": "payment?id=order-43", "event": "event?id=" + e.ID, "dead": "dead", "topics": "topics", "connectors": "connectors", "connector": "connectors?name=stripe", "unknown": "payment?id=order-44",
 	}
 	for name, from := range map[string]string{"webhook": "payment?id=order-43", "letter": "dead"} {
 		w.do(name, chromedp.Navigate(at+from))

@@ -186,7 +186,8 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	var server *ingest.Server
 	pages := console.New(console.Config{
 		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
-		Where: opening.where, Topics: opening.topics, Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
+		Where: opening.where, Topics: opening.topics, Connectors: describeConnectors,
+		Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
 	})
 	settings.Console = pages
 	if server, err = ingest.New(settings); err != nil {

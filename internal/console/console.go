@@ -54,6 +54,8 @@ type Config struct {
 	Where func(ctx context.Context, ids []string) (history.Place, error)
 	// Topics compares the topics with the configuration.
 	Topics func(ctx context.Context) ([]kafka.TopicStatus, error)
+	// Connectors describes all connectors, in the order in which they are listed.
+	Connectors func() ([]Connector, error)
 	// Metrics has the server's counters; nil shows none.
 	Metrics prometheus.Gatherer
 	// Ready returns why webhooks cannot be acknowledged; a nil function is not asked.
@@ -79,7 +81,7 @@ func New(c Config) *Handler {
 	h := &Handler{Config: c, mux: http.NewServeMux()}
 	for path, page := range map[string]func(*http.Request) (view, error){
 		"/console/{$}": h.overview, "/console/payment": h.payment, "/console/event": h.event, "/console/webhook": h.webhook,
-		"/console/dead": h.dead, "/console/topics": h.topics,
+		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors,
 	} {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
