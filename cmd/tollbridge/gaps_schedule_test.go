@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,16 +56,25 @@ func TestGapsSchedule(t *testing.T) {
 		metrics := prometheus.NewRegistry()
 		s := newGapsSchedule(metrics, zerolog.Nop())
 		start, starts, running := time.Now(), map[string][]time.Duration{}, 0
-		var fail error
+		var mu sync.Mutex // of starts
+		startsOf := func(name string) []time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(starts[name])
+		}
+		var fail atomic.Pointer[error]
+		fail.Store(new(error))
 		s.run = func(ctx context.Context, j gapsJob) (gaps.Counts, error) {
 			if running++; running > 1 {
 				t.Error("two runs at once")
 			}
 			defer func() { running-- }()
+			mu.Lock()
 			starts[j.endpoint.Name] = append(starts[j.endpoint.Name], time.Since(start))
+			mu.Unlock()
 			select {
 			case <-time.After(7 * time.Minute):
-				return gaps.Counts{Missing: 3, Late: 2}, fail
+				return gaps.Counts{Missing: 3, Late: 2}, *fail.Load()
 			case <-ctx.Done():
 				return gaps.Counts{}, ctx.Err()
 			}
@@ -73,7 +85,7 @@ func TestGapsSchedule(t *testing.T) {
 		time.Sleep(6*time.Hour + time.Second)
 		synctest.Wait()
 		for name, every := range map[string]time.Duration{"a": time.Hour, "b": 2 * time.Hour} {
-			all := starts[name]
+			all := startsOf(name)
 			if len(all) == 0 || all[0] < 4*time.Minute || all[0] > gapsFirst+7*time.Minute {
 				t.Errorf("%s: first runs at %v, want the first within %s", name, all, gapsFirst)
 				continue
@@ -89,7 +101,7 @@ func TestGapsSchedule(t *testing.T) {
 		}
 		for series, want := range map[string]float64{
 			"tollbridge_gaps_items stripe a missing": 3, "tollbridge_gaps_items stripe b late": 2, "tollbridge_gaps_items stripe b not_subscribed": 0,
-			"tollbridge_gaps_runs_total stripe a complete": float64(len(starts["a"])), "tollbridge_gaps_runs_total stripe a failed": 0,
+			"tollbridge_gaps_runs_total stripe a complete": float64(len(startsOf("a"))), "tollbridge_gaps_runs_total stripe a failed": 0,
 		} {
 			if got, ok := seriesOf(t, metrics)[series]; !ok || got != want {
 				t.Errorf("%s is %v, want %v", series, got, want)
@@ -97,11 +109,12 @@ func TestGapsSchedule(t *testing.T) {
 		}
 
 		// A run that fails is counted, is repeated sooner, and leaves what was found before.
-		fail = errors.New("no answer")
-		before := len(starts["a"])
+		noAnswer := errors.New("no answer")
+		fail.Store(&noAnswer)
+		before := len(startsOf("a"))
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		if n := len(starts["a"]) - before; n < 4 {
+		if n := len(startsOf("a")) - before; n < 4 {
 			t.Errorf("%d runs in 2 hours of failures, want one each quarter of an hour", n)
 		}
 		if n := seriesOf(t, metrics)["tollbridge_gaps_runs_total stripe a failed"]; n < 3 {
@@ -114,11 +127,11 @@ func TestGapsSchedule(t *testing.T) {
 		// A reload without an endpoint ends its runs and its series.
 		s.set([]gapsJob{gapsJobOf("b", 2*time.Hour)})
 		synctest.Wait()
-		before = len(starts["a"])
+		before = len(startsOf("a"))
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
-		if len(starts["a"]) != before {
-			t.Errorf("the removed endpoint ran %d times more", len(starts["a"])-before)
+		if len(startsOf("a")) != before {
+			t.Errorf("the removed endpoint ran %d times more", len(startsOf("a"))-before)
 		}
 		for series := range seriesOf(t, metrics) {
 			if strings.Contains(series, " a") {
