@@ -34,6 +34,19 @@ var twinScenarios = []scenario{
 		g.suspend(0, kafka.ClaimLifetime+8*time.Second)
 		g.sleep(5)
 	}},
+	{"twins, and a replica stops between its look at the clock and its request", false, heldTrio, func(g *rig) {
+		// This breaks an assumption on purpose, so events are written twice: those of
+		// the requests that are held, one for each broker. If a partition gets another
+		// leader meanwhile, the connection of its held request is closed, and nothing is
+		// written twice: so this comes before the scenarios with brokers that end.
+		g.mayDup, g.mustDup = g.run.InFlight()+1, true
+		hold := g.write(holdFile, "")
+		g.sleep(int(kafka.ClaimLifetime/time.Second) + 8)
+		if err := os.Remove(hold); err != nil {
+			g.Error(err)
+		}
+		g.sleep(5)
+	}},
 	{"twins, and leaders move", false, trio, func(g *rig) {
 		for range 4 {
 			g.moveLeaders()
@@ -66,17 +79,6 @@ var twinScenarios = []scenario{
 		if acked > before {
 			g.Errorf("%d webhooks were answered 2xx, want none: no replica can know whether its claim is the first", acked-before)
 		}
-	}},
-	{"twins, and a replica stops between its look at the clock and its request", false, heldTrio, func(g *rig) {
-		// This breaks an assumption on purpose, so events are written twice: those of
-		// the requests that are held, one for each broker.
-		g.mayDup, g.mustDup = g.run.InFlight()+1, true
-		hold := g.write(holdFile, "")
-		g.sleep(int(kafka.ClaimLifetime/time.Second) + 8)
-		if err := os.Remove(hold); err != nil {
-			g.Error(err)
-		}
-		g.sleep(5)
 	}},
 }
 

@@ -29,7 +29,7 @@ var writingCommands = []struct {
 	outcome string // of the archived webhooks
 	count   int    // number of webhooks: enough that the command is still writing when the test stops it
 }{
-	{"dead retry", []string{"dead", "retry", "--publish"}, kafka.Names.Dead, "malformed", 80},
+	{"dead retry", []string{"dead", "retry", "--publish"}, kafka.Names.Dead, "malformed", 400},
 	{"replay", []string{"replay", "--publish", "--rate", "100"}, kafka.Names.Received, "ignored", 400},
 }
 
