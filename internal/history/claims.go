@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -39,10 +41,11 @@ type claims struct {
 	prefix  string                      // of the values of this process' records, up to their number
 
 	mu     sync.Mutex
-	number uint64               // of the last claim record of this process
-	read   map[string][]foreign // by each id of the claimed event, in the order of the log
-	own    map[uint64]*ownClaim // by number: records of this process that are not read yet
-	acked  map[offset]uint64    // their numbers, once Kafka has them
+	number uint64                     // of the last claim record of this process
+	read   map[eventKey]*foreign      // by each id of the claimed event, the last read first
+	places map[once.Place]*once.Place // of the claims in read
+	own    map[uint64]*ownClaim       // by number: records of this process that are not read yet
+	acked  map[offset]uint64          // their numbers, once Kafka has them
 
 	consumer *consume.Consumer // nil before the first
 }
@@ -53,10 +56,31 @@ type offset struct {
 	number    int64
 }
 
-// foreign is another process' claim of one event.
+// eventKey is the start of the SHA-256 of an event's id: a replica that starts reads the
+// claims of all replicas of ten minutes, which may be millions.
+type eventKey [16]byte
+
+func keyOf(id string) eventKey {
+	sum := sha256.Sum256([]byte(id))
+	return eventKey(sum[:16])
+}
+
+// foreign is another process' claim of one event. It is kept small, too.
 type foreign struct {
-	once.Read
-	at time.Time // the same as Read.At
+	process, number uint64
+	place           *once.Place // in claims.places
+	read            *moment     // when it was read
+	next            *foreign    // the claim of the same id that was read before
+}
+
+// moment is a time by [kafka.Clock] and by the monotonic clock.
+type moment struct {
+	clock time.Duration
+	time  time.Time
+}
+
+func (f *foreign) asRead() once.Read {
+	return once.Read{Claim: once.Claim{Process: f.process, Number: f.number, Place: *f.place}, At: f.read.clock}
 }
 
 // ownClaim is a claim record of this process.
@@ -100,7 +124,8 @@ func newClaims(c kafka.Config, rules once.Rules) *claims {
 	return &claims{
 		rules: rules, process: process, reader: reader,
 		prefix: fmt.Sprintf(`{"process":"%016x","number":`, process),
-		read:   map[string][]foreign{}, own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
+		read:   map[eventKey]*foreign{}, places: map[once.Place]*once.Place{},
+		own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
 	}
 }
 
@@ -158,12 +183,14 @@ func (c *claims) ownNumber(value []byte) (uint64, bool) {
 	return n, err == nil
 }
 
-// readsOf returns the claims that have one of the ids, in the order of the log. The
-// caller holds the lock.
+// readsOf returns the claims that have one of the ids. The caller holds the lock.
 func (c *claims) readsOf(ids []string) (all []once.Read) {
+	if len(c.read) == 0 {
+		return nil
+	}
 	for _, id := range ids {
-		for _, f := range c.read[id] {
-			all = append(all, f.Read)
+		for f := c.read[keyOf(id)]; f != nil; f = f.next {
+			all = append(all, f.asRead())
 		}
 	}
 	return all
@@ -173,7 +200,7 @@ func (c *claims) readsOf(ids []string) (all []once.Read) {
 // process by the claims before it. Records that are no claims are skipped. A chunk without
 // records has the offsets of claims of this process, from the parameter on.
 func (c *claims) apply(chunk consume.Chunk, from int64) {
-	clock, now := kafka.Clock(), time.Now() // after the answer of Kafka
+	now := &moment{kafka.Clock(), time.Now()} // after the answer of Kafka
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(chunk.Records) == 0 {
@@ -199,10 +226,8 @@ func (c *claims) apply(chunk consume.Chunk, from int64) {
 			continue
 		}
 		for _, e := range r.Events {
-			claim := once.Claim{Process: process, Number: r.Number, Place: once.Place{Topic: e.Topic, Partition: e.Partition}}
-			for _, id := range e.IDs {
-				c.read[id] = append(c.read[id], foreign{once.Read{Claim: claim, At: clock}, now})
-			}
+			place := c.sharedPlace(once.Place{Topic: e.Topic, Partition: e.Partition})
+			c.add(e.IDs, foreign{process: process, number: r.Number, place: place, read: now})
 		}
 	}
 }
@@ -221,23 +246,53 @@ func (c *claims) decide(number uint64) {
 	close(o.read)
 }
 
+// add adds a claim of an event with these ids. The caller holds the lock.
+func (c *claims) add(ids []string, claim foreign) {
+	for _, id := range ids {
+		one, key := claim, keyOf(id)
+		one.next = c.read[key]
+		c.read[key] = &one
+	}
+}
+
+// sharedPlace returns the one copy of a place. The caller holds the lock.
+func (c *claims) sharedPlace(p once.Place) *once.Place {
+	shared := c.places[p]
+	if shared == nil {
+		shared = &p
+		c.places[p] = shared
+	}
+	return shared
+}
+
 // forget forgets claims that have become useless. inSync returns the time as of which
 // everything in a place's log has been read.
 func (c *claims) forget(inSync func(once.Place) time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, all := range c.read {
-		kept := all[:0]
-		for _, f := range all {
+	before, kept := len(c.read), 0
+	for key, first := range c.read {
+		link := &first
+		for f := first; f != nil; f = f.next {
 			// The monotonic clock stands still while the machine sleeps, so this time is
 			// the true one or earlier.
-			if !c.rules.Forgettable(f.Read, f.At+inSync(f.Place).Sub(f.at)) {
-				kept = append(kept, f)
+			if c.rules.Forgettable(f.asRead(), f.read.clock+inSync(*f.place).Sub(f.read.time)) {
+				*link = f.next
+			} else {
+				link = &f.next
 			}
 		}
-		if c.read[id] = kept; len(kept) == 0 {
-			delete(c.read, id)
+		if first == nil {
+			delete(c.read, key)
+		} else {
+			c.read[key] = first
+			kept++
 		}
+	}
+	if before > 4*kept { // a map does not give its memory back
+		smaller := make(map[eventKey]*foreign, kept)
+		maps.Copy(smaller, c.read)
+		c.read = smaller
 	}
 }
 
@@ -509,12 +564,10 @@ func (c *claims) forgetOwn(own []*ownClaim) {
 func (c *claims) keepOwn(a *Admission) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := time.Now().Add(a.NotAfter - kafka.Clock())
+	end := &moment{a.NotAfter, time.Now().Add(a.NotAfter - kafka.Clock())}
 	for _, e := range a.Events {
-		read := once.Read{Claim: once.Claim{Process: c.process, Place: a.claims[e.ID].place}, At: a.NotAfter}
-		for _, id := range a.claims[e.ID].ids {
-			c.read[id] = append(c.read[id], foreign{read, at})
-		}
+		own := a.claims[e.ID]
+		c.add(own.ids, foreign{process: c.process, place: c.sharedPlace(own.place), read: end})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -317,4 +318,35 @@ func TestClaimRecord(t *testing.T) {
 	if _, err := c.record(kafka.Names{}, "stripe/default", &ownClaim{events: all}); err == nil {
 		t.Error("no error for an id that is not UTF-8")
 	}
+}
+
+// BenchmarkForeignClaims reads the claims of another replica, and reports the memory that
+// one needs until it is forgotten.
+func BenchmarkForeignClaims(b *testing.B) {
+	c, other := newClaims(kafka.Config{}, shortClaims), newClaims(kafka.Config{}, shortClaims)
+	defer c.reader.Close()
+	defer other.reader.Close()
+	records := make([]consume.Record, b.N)
+	for i := range records {
+		all := []*claimed{{ids: []string{schemas.ID("stripe", "default", fmt.Sprint(i), schemas.PaymentCaptured, 0)}, place: once.Place{Topic: "payment.captured", Partition: int32(i % 6)}}}
+		r, err := other.record(kafka.Names{}, "stripe/default", &ownClaim{number: uint64(i), events: all})
+		if err != nil {
+			b.Fatal(err)
+		}
+		records[i].Value = r.Value
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	b.ReportAllocs()
+	b.ResetTimer()
+	c.apply(consume.Chunk{Records: records}, 0)
+	b.StopTimer()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(b.N), "B-kept/op")
+	if len(c.read) != b.N {
+		b.Fatalf("%d claims are kept, want %d", len(c.read), b.N)
+	}
+	runtime.KeepAlive(records)
 }
