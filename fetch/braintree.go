@@ -165,12 +165,13 @@ func braintreeCheck(w Webhook, _ API, f schemas.Fetched) error {
 // braintreeError returns the error of an answer: one that wraps [ErrCredentials] if the keys
 // are refused, and [ErrUnavailable] for all others.
 func braintreeError(answer object) error {
+	var err error
 	for _, e := range answer.objects("errors") {
 		class := e.text("extensions.errorClass")
 		if class == "AUTHENTICATION" || class == "AUTHORIZATION" {
 			return fmt.Errorf("%w: %s: check the public and the private key, and that their user may search transactions", ErrCredentials, class)
 		}
-		return fmt.Errorf("%w: it answers with the error %q", ErrUnavailable, class)
+		err = fmt.Errorf("%w: it answers with the error %q", ErrUnavailable, class)
 	}
-	return nil
+	return err
 }

@@ -48,12 +48,9 @@ const (
 	shopifyBefore = time.Hour
 )
 
-// shopifyNoTells is the error of a list without the setting tells.
-var shopifyNoTells = errors.New("the setting tells is not set: without it, orders and transactions both report a payment, with two event ids; set it to orders or transactions")
-
 func shopifyRequest(q ListQuery, cursor string) (Request, error) {
 	if tells := q.Settings["tells"]; tells != "orders" && tells != "transactions" {
-		return Request{}, shopifyNoTells
+		return Request{}, errors.New("the setting tells is not set: without it, orders and transactions both report a payment, with two event ids; set it to orders or transactions")
 	}
 	query := url.Values{"limit": {"250"}}
 	if cursor != "" { // the other parameters must not be repeated

@@ -47,9 +47,6 @@ const (
 	walleeBefore = 14 * 24 * time.Hour
 )
 
-// walleeNoSpace is the error of a list without the space that it is of.
-var walleeNoSpace = errors.New("the setting space_id is not set: wallee lists the transactions of one space")
-
 // walleePart is the list of one kind of entities, with the field that has the time of each
 // state.
 func walleePart(path, entity, name string, states map[string]string) part {
@@ -58,7 +55,7 @@ func walleePart(path, entity, name string, states map[string]string) part {
 		request: func(q ListQuery, cursor string) (Request, error) {
 			space := q.Settings["space_id"]
 			if !decimalID.MatchString(space) {
-				return Request{}, walleeNoSpace
+				return Request{}, errors.New("the setting space_id is not set: wallee lists the transactions of one space")
 			}
 			r := walleeRequest(path, "/payment/"+path+"/search", space)
 			r.Query = url.Values{"order": {"createdOn:DESC"}, "limit": {strconv.Itoa(walleePage)}, "offset": {cmp.Or(cursor, "0")}}
