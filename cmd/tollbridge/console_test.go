@@ -25,6 +25,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -262,9 +263,11 @@ func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
+			kafkatest.Report(t, "the console in a browser: %s", name)
 			return path
 		}
 	}
+	kafkatest.Report(t, "NO BROWSER: the console was not tested in one (Debian: apt-get install chromium)")
 	t.Skip("NOT TESTED: the console in a browser, since Chromium is not installed (Debian: apt-get install chromium)")
 	return ""
 }
