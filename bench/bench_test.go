@@ -247,23 +247,8 @@ func (b *bench) measure(ctx context.Context, s setting, at kafkaAt, c contestant
 			return acked, err
 		}
 	}
-	for i, cell := range c.cells() {
-		l := load{
-			URLs: []string{c.url(p)}, Secret: secret, Run: fmt.Sprintf("%d%02d", b.visits, i),
-			Connections: cell.Connections, Size: cell.Size, Warm: *lasting / 5, For: *lasting * 4 / 5,
-			Processes: []int{running.cmd.Process.Pid}, Brokers: at.processes, Mallocs: []string{c.mallocs(p)},
-		}
-		m, err := l.start(ctx)
-		if err != nil {
-			return acked, err
-		}
-		acked += m.Acked
-		if m.Failed > 0 || m.Rate == 0 {
-			return acked, fmt.Errorf("%d connections, %d bytes: %d webhooks were answered 2xx, %d were not: %s", cell.Connections, cell.Size, m.Acked, m.Failed, m.Failure)
-		}
-		b.samples = append(b.samples, sample{s.name, c.name, cell, repeat, m})
-	}
-	return acked, nil
+	more, err := b.load(ctx, group{c, at, []place{p}, []*process{running}}, s.name, repeat)
+	return acked + more, err
 }
 
 // awaitIdle waits until the real brokers have finished the work that creating and deleting

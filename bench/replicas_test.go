@@ -56,7 +56,10 @@ func TestReplicas(t *testing.T) {
 		for _, n := range []int{1, 2} {
 			for i := range builds {
 				c := builds[(i+round)%len(builds)]
-				if err := b.group(c, at, n, func(ctx context.Context, g group) error { return b.load(ctx, g, round) }); err != nil {
+				if err := b.group(c, at, n, func(ctx context.Context, g group) error {
+					_, err := b.load(ctx, g, replicasSetting(n), round)
+					return err
+				}); err != nil {
 					t.Errorf("round %d, %s, %d replicas under load: %v", round+1, c.name, n, err)
 				}
 			}
@@ -161,9 +164,10 @@ func (g group) processes() (ids []int) {
 	return ids
 }
 
-// load measures the replicas in all cells.
-func (b *bench) load(ctx context.Context, g group, round int) error {
-	for i, cell := range cells {
+// load measures the replicas in all cells, and returns how many webhooks were answered
+// 2xx.
+func (b *bench) load(ctx context.Context, g group, setting string, repeat int) (acked int, err error) {
+	for i, cell := range g.cells() {
 		l := load{
 			Secret: secret, Run: fmt.Sprintf("%d%02d", b.visits, i),
 			Connections: cell.Connections, Size: cell.Size, Warm: *lasting / 5, For: *lasting * 4 / 5,
@@ -174,14 +178,15 @@ func (b *bench) load(ctx context.Context, g group, round int) error {
 		}
 		m, err := l.start(ctx)
 		if err != nil {
-			return err
+			return acked, err
 		}
+		acked += m.Acked
 		if m.Failed > 0 || m.Rate == 0 {
-			return fmt.Errorf("%d connections: %d webhooks were answered 2xx, %d were not: %s", cell.Connections, m.Acked, m.Failed, m.Failure)
+			return acked, fmt.Errorf("%d connections, %d bytes: %d webhooks were answered 2xx, %d were not: %s", cell.Connections, cell.Size, m.Acked, m.Failed, m.Failure)
 		}
-		b.samples = append(b.samples, sample{replicasSetting(len(g.places)), g.name, cell, round, m})
+		b.samples = append(b.samples, sample{setting, g.name, cell, repeat, m})
 	}
-	return nil
+	return acked, nil
 }
 
 // idle measures how many cores the replicas together and the brokers use when no webhook
