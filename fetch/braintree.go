@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -56,15 +55,13 @@ func braintreePlan(w Webhook, _ API) (all []Request, err error) {
 	if disbursement == "" || w.Settings["tells"] == "transactions" {
 		return nil, nil
 	}
-	for n, chunk := range slices.Collect(slices.Chunk(ids, braintreeIDs)) {
-		if n == braintreeChunks {
-			break
-		}
+	ids = ids[:min(len(ids), braintreeChunks*braintreeIDs)]
+	for chunk := range slices.Chunk(ids, braintreeIDs) {
 		var input []map[string]string
 		for _, id := range chunk {
 			input = append(input, map[string]string{"legacyId": id, "type": "TRANSACTION"})
 		}
-		r, err := braintreeQuery("ids/"+disbursement+"-"+strconv.Itoa(n), braintreeTranslate, map[string]any{"ids": input})
+		r, err := braintreeQuery(fmt.Sprintf("ids/%s-%d", disbursement, len(all)), braintreeTranslate, map[string]any{"input": map[string]any{"ids": input}})
 		if err != nil {
 			return nil, err
 		}
@@ -87,9 +84,9 @@ func braintreeDisbursed(payload []byte) (disbursement string, ids []string) {
 	return n.ID, slices.DeleteFunc(n.Transactions, func(id string) bool { return !opaqueID.MatchString(id) })
 }
 
-// braintreeQuery returns the request for a query.
-func braintreeQuery(name, query string, input any) (Request, error) {
-	body, err := json.Marshal(map[string]any{"query": query, "variables": map[string]any{"input": input}}, json.Deterministic(true))
+// braintreeQuery returns the request for a query with variables.
+func braintreeQuery(name, query string, variables map[string]any) (Request, error) {
+	body, err := json.Marshal(map[string]any{"query": query, "variables": variables}, json.Deterministic(true))
 	return Request{Name: name, Method: http.MethodPost, Path: "/graphql", Header: jsonBody, Body: body}, err
 }
 
@@ -104,7 +101,7 @@ func braintreeThen(_ Webhook, _ API, answers []schemas.Fetched) (all []Request, 
 		if !ok || len(ids) == 0 {
 			continue
 		}
-		r, err := braintreeQuery("transactions/"+chunk, braintreeSearch, map[string]any{"id": map[string]any{"in": ids}})
+		r, err := braintreeQuery("transactions/"+chunk, braintreeSearch, map[string]any{"input": map[string]any{"id": map[string]any{"in": ids}}})
 		if err != nil {
 			return nil, err
 		}
@@ -115,11 +112,8 @@ func braintreeThen(_ Webhook, _ API, answers []schemas.Fetched) (all []Request, 
 
 // braintreeTranslated returns the ids in an answer.
 func braintreeTranslated(f schemas.Fetched) ([]string, error) {
-	var answer object
-	if err := decode(f.Body, &answer); err != nil {
-		return nil, err
-	}
-	if err := braintreeError(answer); err != nil {
+	answer, err := braintreeAnswer(f.Body)
+	if err != nil {
 		return nil, err
 	}
 	var data struct {
@@ -142,11 +136,8 @@ func braintreeCheck(w Webhook, _ API, f schemas.Fetched) error {
 		_, err := braintreeTranslated(f)
 		return err
 	}
-	var answer object
-	if err := decode(f.Body, &answer); err != nil {
-		return err
-	}
-	if err := braintreeError(answer); err != nil {
+	answer, err := braintreeAnswer(f.Body)
+	if err != nil {
 		return err
 	}
 	found := answer.object("data").object("search").object("transactions")
@@ -162,16 +153,18 @@ func braintreeCheck(w Webhook, _ API, f schemas.Fetched) error {
 	return nil
 }
 
-// braintreeError returns the error of an answer: one that wraps [ErrCredentials] if the keys
-// are refused, and [ErrUnavailable] for all others.
-func braintreeError(answer object) error {
-	var err error
+// braintreeAnswer decodes an answer. The error for one with errors wraps [ErrCredentials]
+// if the keys are refused, and [ErrUnavailable] otherwise.
+func braintreeAnswer(body []byte) (answer object, err error) {
+	if err := decode(body, &answer); err != nil {
+		return nil, err
+	}
 	for _, e := range answer.objects("errors") {
 		class := e.text("extensions.errorClass")
 		if class == "AUTHENTICATION" || class == "AUTHORIZATION" {
-			return fmt.Errorf("%w: %s: check the public and the private key, and that their user may search transactions", ErrCredentials, class)
+			return nil, fmt.Errorf("%w: %s: check the public and the private key, and that their user may search transactions", ErrCredentials, class)
 		}
 		err = fmt.Errorf("%w: it answers with the error %q", ErrUnavailable, class)
 	}
-	return err
+	return answer, err
 }

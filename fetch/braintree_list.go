@@ -1,10 +1,7 @@
 package fetch
 
 import (
-	"net/http"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -44,15 +41,11 @@ func braintreePart(kind, input string, typ schemas.Type) part {
 			if cursor != "" {
 				variables["after"] = cursor
 			}
-			body, err := json.Marshal(map[string]any{"query": query, "variables": variables}, json.Deterministic(true))
-			return Request{Method: http.MethodPost, Path: "/graphql", Header: jsonBody, Body: body}, err
+			return braintreeQuery("", query, variables)
 		},
 		read: func(_ ListQuery, a Answer) (items []Item, next string, err error) {
-			var answer object
-			if err := decode(a.Body, &answer); err != nil {
-				return nil, "", err
-			}
-			if err := braintreeError(answer); err != nil {
+			answer, err := braintreeAnswer(a.Body)
+			if err != nil {
 				return nil, "", err
 			}
 			found := answer.object("data").object("search").object(kind)

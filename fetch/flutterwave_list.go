@@ -1,8 +1,8 @@
 package fetch
 
 import (
+	"cmp"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -25,11 +25,8 @@ var flutterwaveList = List{
 	parts: []part{{
 		name: "transactions",
 		request: func(q ListQuery, cursor string) (Request, error) {
-			if cursor == "" {
-				cursor = "1"
-			}
 			return Request{Path: "/v3/transactions", Query: url.Values{
-				"from": {q.From.UTC().Format(time.DateOnly)}, "to": {q.To.UTC().Format(time.DateOnly)}, "page": {cursor},
+				"from": {q.From.UTC().Format(time.DateOnly)}, "to": {q.To.UTC().Format(time.DateOnly)}, "page": {cmp.Or(cursor, "1")},
 			}}, nil
 		},
 		read: func(_ ListQuery, a Answer) (items []Item, next string, err error) {
@@ -43,11 +40,7 @@ var flutterwaveList = List{
 					items[n].Payload = nil // it has no webhook yet
 				}
 			}
-			number, _ := strconv.Atoi(a.Query.Get("page"))
-			if pages, _ := strconv.Atoi(page.text("meta.page_info.total_pages")); number < pages && len(items) > 0 {
-				next = strconv.Itoa(number + 1)
-			}
-			return items, next, err
+			return items, nextPage(a, page.text("meta.page_info.total_pages"), items), err
 		},
 	}},
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -452,6 +453,16 @@ var jsonBody = http.Header{"Content-Type": {"application/json"}}
 func rawQuery(link string) string {
 	_, query, _ := strings.Cut(link, "?")
 	return query
+}
+
+// nextPage returns the number of the page after an answer's, for a list whose pages are
+// numbered in the query's parameter page; empty if the answer is of the last one.
+func nextPage(a Answer, pages string, items []Item) string {
+	number, _ := strconv.Atoi(a.Query.Get("page"))
+	if last, _ := strconv.Atoi(pages); number < last && len(items) > 0 {
+		return strconv.Itoa(number + 1)
+	}
+	return ""
 }
 
 // listedDocument returns a part of a list as the answer to the request for it alone.

@@ -1,8 +1,8 @@
 package fetch
 
 import (
+	"cmp"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -20,10 +20,7 @@ var paystackList = List{
 	parts: []part{{
 		name: "transactions",
 		request: func(q ListQuery, cursor string) (Request, error) {
-			if cursor == "" {
-				cursor = "1"
-			}
-			return Request{Path: "/transaction", Query: url.Values{"perPage": {"100"}, "page": {cursor}, "from": {rfc3339(q.From)}, "to": {rfc3339(q.To)}}}, nil
+			return Request{Path: "/transaction", Query: url.Values{"perPage": {"100"}, "page": {cmp.Or(cursor, "1")}, "from": {rfc3339(q.From)}, "to": {rfc3339(q.To)}}}, nil
 		},
 		read: func(_ ListQuery, a Answer) (items []Item, next string, err error) {
 			items, page, err := eventItems(a.Body, "data", "id", "status", "created_at")
@@ -35,11 +32,7 @@ var paystackList = List{
 					items[n].Payload = nil
 				}
 			}
-			number, _ := strconv.Atoi(a.Query.Get("page"))
-			if pages, _ := strconv.Atoi(page.text("meta.pageCount")); number < pages && len(items) > 0 {
-				next = strconv.Itoa(number + 1)
-			}
-			return items, next, err
+			return items, nextPage(a, page.text("meta.pageCount"), items), err
 		},
 	}},
 }
