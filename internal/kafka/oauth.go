@@ -64,12 +64,18 @@ const tokenTimeout = 10 * time.Second
 // [Conn.Expired]), so that the new connection has a new token.
 const tokenRenewal = 0.7
 
+// IsLoopback reports whether a host is this machine: localhost, or a loopback address.
+func IsLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 func (o OAuth) check() error {
 	u, err := url.Parse(o.TokenURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fmt.Errorf("token_url: expected a URL such as https://sso.example.com/oauth2/token, got %q", o.TokenURL)
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if u.Scheme == "http" && !IsLoopback(u.Hostname()) {
 		return fmt.Errorf("token_url: expected https, since the request has the client's secret, got %q", o.TokenURL)
 	}
 	if o.ClientID == "" || o.ClientSecret == "" {

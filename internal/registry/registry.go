@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,7 +73,7 @@ func New(c Config) (*Client, error) {
 	case c.Token != "":
 		options = append(options, sr.BearerToken(c.Token))
 	}
-	if (c.Username != "" || c.Token != "") && u.Scheme == "http" && !loopback(u.Hostname()) {
+	if (c.Username != "" || c.Token != "") && u.Scheme == "http" && !kafka.IsLoopback(u.Hostname()) {
 		return nil, fmt.Errorf("url: expected https, since requests have credentials, got %q", c.URL)
 	}
 	client, err := sr.NewClient(append(options, sr.HTTPClient(&http.Client{
@@ -86,11 +85,6 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	return &Client{url: c.URL, client: client}, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Subject is the state of an event type's schema in the registry.
