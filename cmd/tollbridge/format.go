@@ -11,9 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tollbridge/tollbridge/internal/display"
-	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
-	"github.com/tollbridge/tollbridge/schemas"
 )
 
 // style says whether the output is aligned in columns and coloured.
@@ -72,27 +70,11 @@ func oneLine(s string) string {
 	return s
 }
 
-// receiptText returns a receipt as TOPIC-PARTITION-OFFSET.
-func receiptText(r kafka.Receipt) string {
-	return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset)
-}
-
 // timestamp returns a time in UTC with milliseconds.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// colourOf returns the colour of an event type: red for failures and money taken
-// back, green for money received, yellow for refunds.
-func colourOf(t schemas.Type) string {
-	switch {
-	case t == schemas.PaymentCaptured || t == schemas.DisputeWon || t == schemas.PayoutSucceeded:
-		return green
-	case t.Family() == "dispute" || t.Family() == "fraud" || strings.HasSuffix(t.Status(), "failed") || t == schemas.PaymentReversed:
-		return red
-	case t.Family() == "refund":
-		return yellow
-	}
-	return blue
-}
+// colours are the colours of the tones.
+var colours = map[display.Tone]string{display.Good: green, display.Warn: yellow, display.Bad: red, display.Info: blue}
 
 // describe returns a record as the fields of a line: when it was written, the
 // event type or the webhook's outcome, the amount, the key, the connector and
@@ -109,7 +91,7 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 		if w.Reason != "" {
 			notes += ": " + w.Reason
 		}
-		return grey, []string{timestamp(i.Time), what, "", oneLine(i.Key), oneLine(w.Connector + "/" + w.Endpoint), oneLine(notes), receiptText(i.Receipt)}
+		return grey, []string{timestamp(i.Time), what, "", oneLine(i.Key), oneLine(w.Connector + "/" + w.Endpoint), oneLine(notes), lookup.ReceiptText(i.Receipt)}
 	}
 	e := i.Event
 	notes := []string{"happened " + timestamp(e.Time)}
@@ -120,6 +102,6 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 			notes = append(notes, n.text+" "+n.id)
 		}
 	}
-	return colourOf(e.Type), []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(display.Amount(e.Data.Amount)), oneLine(e.Subject),
-		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), receiptText(i.Receipt)}
+	return colours[display.ToneOf(e.Type)], []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(display.Amount(e.Data.Amount)), oneLine(e.Subject),
+		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), lookup.ReceiptText(i.Receipt)}
 }

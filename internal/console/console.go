@@ -258,9 +258,9 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"version": func() string { return version },
 	"cut":     func(s string) string { return cut(s, maxShown) },
 	"amount":  display.Amount,
-	"tone":    tone,
+	"tone":    display.ToneOf,
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
-	"receipt": receiptText,
+	"receipt": lookup.ReceiptText,
 	"count":   count,
 	"link": func(current, page, url, text string) navigation {
 		return navigation{url, text, current == page}
@@ -294,11 +294,6 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// receiptText returns a receipt as TOPIC-PARTITION-OFFSET.
-func receiptText(r kafka.Receipt) string {
-	return fmt.Sprintf("%s-%d-%d", r.Topic, r.Partition, r.Offset)
 }
 
 // finder returns what finds payments. With scan it reads the topics.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -44,10 +45,6 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	if err != nil {
 		return v, err
 	}
-	m := newMasker(h.Endpoints())
-	for n, i := range p.Items {
-		p.Items[n] = m.item(i)
-	}
 	data := paymentPage{ID: id, Scanned: p.Scanned, CanScan: !p.Scanned, Records: len(p.Items), Send: h.Send}
 	for _, a := range p.Amounts {
 		data.Amounts = append(data.Amounts, newAmountsShown(a))
@@ -63,7 +60,7 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	return v, nil
 }
 
-// find finds a payment by the id of a request.
+// find finds a payment by the id of a request, with its webhooks masked.
 func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
 	scan := r.URL.Query().Get("scan") == "1"
 	f, err := h.finder(scan)
@@ -73,6 +70,10 @@ func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
 	p, err := f.Find(r.Context(), id, nil)
 	if errors.Is(err, history.ErrNotReady) {
 		return p, notReady(err)
+	}
+	m := newMasker(h.Endpoints())
+	for n, i := range p.Items {
+		p.Items[n] = m.item(i)
 	}
 	return p, err
 }
@@ -97,7 +98,7 @@ func (m masker) item(i *lookup.Item) *lookup.Item {
 type step struct {
 	*lookup.Item
 	What, Means string // event type or outcome, and what it means
-	Tone        string // see tone
+	Tone        string // see [display.Tone], or muted
 	Marks       []mark
 	After       string // the time since the step before, if it is long
 	// Happened is when the fact happened at the processor; of an event.
@@ -163,7 +164,7 @@ func newSteps(items []*lookup.Item, from, to int) []step {
 
 func eventStep(i *lookup.Item, webhooks map[string][]*lookup.Item, corrected map[string]string, again bool) step {
 	e := i.Event
-	s := step{Item: i, What: string(e.Type), Means: e.Type.Description(), Tone: tone(e.Type), Happened: e.Time}
+	s := step{Item: i, What: string(e.Type), Means: e.Type.Description(), Tone: string(display.ToneOf(e.Type)), Happened: e.Time}
 	add := func(text, title, tone, id string) { s.Marks = append(s.Marks, mark{text, title, tone, id}) }
 	d := e.Data
 	if d.Corrects != "" {
@@ -236,7 +237,7 @@ func webhookStep(i *lookup.Item, known map[string]bool) step {
 
 // webhookURL returns the URL of the page of a webhook.
 func webhookURL(i *lookup.Item) string {
-	return "/console/webhook?" + url.Values{"at": {receiptText(i.Receipt)}}.Encode()
+	return "/console/webhook?" + url.Values{"at": {lookup.ReceiptText(i.Receipt)}}.Encode()
 }
 
 // verifiedBy says in a few words how a webhook was verified. The page of the webhook
@@ -250,20 +251,6 @@ func verifiedBy(i *lookup.Item) string {
 		return "signed with the secret " + w.Secret
 	}
 	return "signed"
-}
-
-// tone returns the colour of an event type: bad for failures and money taken back, good
-// for money received, warn for refunds.
-func tone(t schemas.Type) string {
-	switch {
-	case t == schemas.PaymentCaptured || t == schemas.DisputeWon || t == schemas.PayoutSucceeded:
-		return "good"
-	case t.Family() == "dispute" || t.Family() == "fraud" || strings.HasSuffix(t.Status(), "failed") || t == schemas.PaymentReversed:
-		return "bad"
-	case t.Family() == "refund":
-		return "warn"
-	}
-	return "info"
 }
 
 // age returns a duration in its largest unit: 3 days, 20 minutes.
@@ -361,10 +348,6 @@ func (h *Handler) event(r *http.Request) (view, error) {
 	p, err := h.find(r, id)
 	if err != nil {
 		return v, err
-	}
-	m := newMasker(h.Endpoints())
-	for n, i := range p.Items {
-		p.Items[n] = m.item(i)
 	}
 	d, err := p.Details(id)
 	if err != nil {

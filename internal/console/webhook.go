@@ -81,7 +81,7 @@ func (h *Handler) webhook(r *http.Request) (view, error) {
 	record, ok := records[at]
 	i := lookup.Read(names, record)
 	if !ok || i == nil || i.Webhook == nil {
-		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no webhook at %s.", receiptText(at)), "Kafka keeps archived webhooks for kafka.retention, 35 days if it is not configured."}
+		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no webhook at %s.", lookup.ReceiptText(at)), "Kafka keeps archived webhooks for kafka.retention, 35 days if it is not configured."}
 	}
 	endpoints := h.Endpoints()
 	exact := *i.Webhook

@@ -77,3 +77,26 @@ func Amount(a *schemas.Amount) string {
 	}
 	return digits + " " + a.Currency
 }
+
+// Tone says how an event type is coloured.
+type Tone string
+
+const (
+	Good Tone = "good" // money received
+	Warn Tone = "warn" // refunds
+	Bad  Tone = "bad"  // failures, and money taken back
+	Info Tone = "info" // all others
+)
+
+// ToneOf returns the tone of an event type.
+func ToneOf(t schemas.Type) Tone {
+	switch {
+	case t == schemas.PaymentCaptured || t == schemas.DisputeWon || t == schemas.PayoutSucceeded:
+		return Good
+	case t.Family() == "dispute" || t.Family() == "fraud" || strings.HasSuffix(t.Status(), "failed") || t == schemas.PaymentReversed:
+		return Bad
+	case t.Family() == "refund":
+		return Warn
+	}
+	return Info
+}

@@ -11,6 +11,9 @@ import (
 // LetterID returns the id of a dead letter: PARTITION-OFFSET in webhooks.dead.
 func LetterID(at kafka.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
 
+// ReceiptText returns a receipt as TOPIC-PARTITION-OFFSET.
+func ReceiptText(at kafka.Receipt) string { return at.Topic + "-" + LetterID(at) }
+
 // ParseLetter parses an id that [LetterID] returned. The topic may precede it, as in
 // webhooks.dead-3-17.
 func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {

@@ -70,7 +70,7 @@ func (p Payment) Details(id string) (x Details, err error) {
 	if x.Event == nil {
 		return x, fmt.Errorf("%q is not the id of an event; 'tollbridge timeline' takes other ids, too", id)
 	}
-	letters := map[string]bool{} // by topic and LetterID
+	letters := map[string]bool{} // by [ReceiptText]
 	for _, i := range p.Items {
 		if w := i.Webhook; w != nil && w.Handles != "" && slices.Contains(w.EventIDs, origin) {
 			x.Handled = append(x.Handled, i)
@@ -79,7 +79,7 @@ func (p Payment) Details(id string) (x Details, err error) {
 	}
 	for _, i := range p.Items {
 		w := i.Webhook
-		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[i.Topic+"-"+LetterID(i.Receipt)]) {
+		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[ReceiptText(i.Receipt)]) {
 			x.Webhooks = append(x.Webhooks, ItemWithBody{i, w.Body})
 		}
 	}
