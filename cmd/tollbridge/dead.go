@@ -17,6 +17,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -158,7 +159,7 @@ func deadShowCommand() *cobra.Command {
 				}{l, l.Webhook.Body})
 			}
 			fmt.Fprintf(out, "dead letter   %s, %s\n", l.ID, timestamp(l.Time))
-			printWebhook(out, l.Webhook, receiptText(l.Receipt))
+			printWebhook(out, l.Webhook, lookup.ReceiptText(l.Receipt))
 			fmt.Fprintf(out, "sha256        %s\n", l.SHA256)
 			if h := l.Handled; h != nil {
 				fmt.Fprintf(out, "%-13s by %s, %s %s\n", oneLine(string(h.Outcome)), oneLine(h.By), timestamp(h.ReceivedAt), oneLine(h.Reason))
@@ -238,10 +239,8 @@ func (q *letterFilter) retry(c *cobra.Command, ids []string, how retryFlags) err
 	}
 	defer w.reader.Close()
 	if how.publish {
-		return w.withLock(c, w.names, func(w kafkaSession) (err error) {
-			if w.names, err = w.withSchemaIDs(c.Context(), w.names); err != nil {
-				return err
-			}
+		return w.withLockToPublish(c, w.names, func(w kafkaSession, names kafka.Names) error {
+			w.names = names
 			return q.retryIn(c, w, ids, how)
 		})
 	}

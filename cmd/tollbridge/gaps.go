@@ -144,10 +144,8 @@ func (q *gapsFlags) run(c *cobra.Command) error {
 		return usage("endpoint %s has no api in the configuration file: add api: {keys: {main: {env: …}}}", run.Endpoint.ID())
 	}
 	if q.publish {
-		return w.withLock(c, w.names, func(w kafkaSession) (err error) {
-			if w.names, err = w.withSchemaIDs(c.Context(), w.names); err != nil {
-				return err
-			}
+		return w.withLockToPublish(c, w.names, func(w kafkaSession, names kafka.Names) error {
+			w.names = names
 			return q.runIn(c, w, run)
 		})
 	}

@@ -24,6 +24,18 @@ both named PREFIXtollbridge-lock.`
 // waiting: Kafka takes up to 3 s to form a group.
 const lockNotice = 5 * time.Second
 
+// withLockToPublish is withLock for a command that publishes events: f also gets the names
+// with the ids of the events' schemas, if there is a Schema Registry.
+func (s *kafkaSession) withLockToPublish(c *cobra.Command, names kafka.Names, f func(kafkaSession, kafka.Names) error) error {
+	return s.withLock(c, names, func(w kafkaSession) error {
+		names, err := w.withSchemaIDs(c.Context(), names)
+		if err != nil {
+			return err
+		}
+		return f(w, names)
+	})
+}
+
 // withLock runs f while it holds the lock on the topics, so that no other command
 // writes to them. f gets a session whose producers write as the lock's holder. When the
 // lock is lost, c's context ends and the error is [publish.ErrLockLost].

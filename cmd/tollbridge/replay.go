@@ -187,12 +187,7 @@ func (q *replayFlags) run(c *cobra.Command) error {
 		}
 	}
 	if q.publish {
-		return w.withLock(c, to, func(w kafkaSession) (err error) {
-			if to, err = w.withSchemaIDs(c.Context(), to); err != nil {
-				return err
-			}
-			return q.runIn(c, w, to)
-		})
+		return w.withLockToPublish(c, to, func(w kafkaSession, to kafka.Names) error { return q.runIn(c, w, to) })
 	}
 	return q.runIn(c, w, to)
 }

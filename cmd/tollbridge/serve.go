@@ -269,9 +269,9 @@ type opening struct {
 	history *history.History // nil until an attempt succeeded
 }
 
-// open tries until Kafka and the Schema Registry answer, and then starts the server. It waits until the state is
-// restored, at most for [restoreTime]. It returns nil when ctx is done, and an error that
-// no further attempt can solve.
+// open tries until Kafka and the Schema Registry answer, and then starts the server. It
+// waits until the state is restored, at most for [restoreTime]. It returns nil when ctx is
+// done, and an error that no further attempt can solve.
 func (o *opening) open(ctx context.Context, server *ingest.Server) error {
 	for ctx.Err() == nil {
 		err := o.openHistory(ctx)
