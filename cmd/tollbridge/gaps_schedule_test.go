@@ -56,7 +56,7 @@ func TestGapsSchedule(t *testing.T) {
 		metrics := prometheus.NewRegistry()
 		s := newGapsSchedule(metrics, zerolog.Nop())
 		start, starts, running := time.Now(), map[string][]time.Duration{}, 0
-		var mu sync.Mutex // of starts
+		var mu sync.Mutex         // of starts
 		ended := map[string]int{} // the last run may still be in progress
 		endedOf := func(name string) int {
 			mu.Lock()
