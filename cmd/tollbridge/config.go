@@ -66,13 +66,13 @@ type config struct {
 }
 
 type kafkaConfig struct {
-	Brokers     []string      `yaml:"brokers"`
-	Prefix      string        `yaml:"prefix"` // of every topic's name
-	Partitions  int           `yaml:"partitions"`
-	Replication int           `yaml:"replication"`
-	Retention   time.Duration `yaml:"retention"`  // 0: the brokers' default
-	MinInSync   int           `yaml:"min_insync"` // 0: replication - 1
-	ClientID    string        `yaml:"client_id"`
+	Brokers     []string `yaml:"brokers"`
+	Prefix      string   `yaml:"prefix"` // of every topic's name
+	Partitions  int      `yaml:"partitions"`
+	Replication int      `yaml:"replication"`
+	Retention   duration `yaml:"retention"`  // 0: the brokers' default
+	MinInSync   int      `yaml:"min_insync"` // 0: replication - 1
+	ClientID    string   `yaml:"client_id"`
 
 	Compression string      `yaml:"compression"` // none, gzip, snappy, lz4 or zstd
 	TLS         *tlsConfig  `yaml:"tls"`         // nil: no TLS; {}: TLS with the system's certificate authorities
@@ -161,7 +161,7 @@ func defaultConfig() config {
 		Listen:      "127.0.0.1:8080",
 		Admin:       "127.0.0.1:9090",
 		State:       "./state",
-		Kafka:       kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Replication: 3, Retention: 35 * 24 * time.Hour, ClientID: "tollbridge"},
+		Kafka:       kafkaConfig{Brokers: []string{"127.0.0.1:9092"}, Replication: 3, Retention: duration(35 * 24 * time.Hour), ClientID: "tollbridge"},
 		Deadline:    ingest.DefaultDeadline,
 		HandleEvent: string(ingest.OnAdmin),
 		LogLevel:    "info",
@@ -255,6 +255,7 @@ var (
 var expected = map[string]string{
 	"int": "a whole number", "int64": "a whole number", "bool": "true or false", "string": "text", "[]string": "a list of texts",
 	"time.Duration":     "a time with its unit, such as 4s",
+	"main.duration":     "a time with its unit, such as 90m or 7d",
 	"main.secretConfig": "one of {value: …}, {env: …} and {file: …}",
 }
 
@@ -487,8 +488,10 @@ func (c config) endpoints() ([]webhook.Endpoint, error) {
 		if e.API, err = from.API.read(e.Connector, e.Live); err != nil {
 			return err
 		}
-		if err := from.Gaps.check(*e); err != nil {
-			return err
+		if from.Gaps != nil {
+			if err := from.Gaps.job(*e).Check(); err != nil {
+				return err
+			}
 		}
 		return e.Check()
 	})
@@ -621,7 +624,7 @@ func (c config) layout() kafka.Layout {
 		Names:       kafka.Names{Prefix: c.Kafka.Prefix, Types: types},
 		Partitions:  c.Kafka.Partitions,
 		Replication: c.Kafka.Replication,
-		Retention:   c.Kafka.Retention,
+		Retention:   time.Duration(c.Kafka.Retention),
 		MinInSync:   c.Kafka.MinInSync,
 	}
 }

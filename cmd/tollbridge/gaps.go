@@ -17,6 +17,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/gaps"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -87,6 +88,28 @@ wrong.`,
 	f.StringVar(&q.state, "state", "", stateHelp)
 	f.BoolVar(&q.json, "json", false, "print one line of JSON for each missing item, and one with the counts")
 	return c
+}
+
+// gapsConfig says how often a server looks for webhooks that never came.
+type gapsConfig struct {
+	Every duration `yaml:"every"` // from the start of a run to the start of the next
+	From  duration `yaml:"from"`  // the age of the oldest event that is compared; 0 is [gaps.DefaultFrom]
+}
+
+// job returns the schedule of an endpoint.
+func (g gapsConfig) job(e webhook.Endpoint) gaps.Job {
+	return gaps.Job{Endpoint: e, Every: time.Duration(g.Every), From: cmp.Or(time.Duration(g.From), gaps.DefaultFrom)}
+}
+
+// gapsJobs returns the endpoints with a schedule. The endpoints are those of the
+// configuration, in its order.
+func (c config) gapsJobs(endpoints []webhook.Endpoint) (all []gaps.Job) {
+	for i, e := range c.Endpoints {
+		if e.Gaps != nil {
+			all = append(all, e.Gaps.job(endpoints[i]))
+		}
+	}
+	return all
 }
 
 // gapsFlags are the flags of `tollbridge gaps`.
@@ -185,8 +208,8 @@ func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) err
 	}
 	defer end()
 	caller := &fetch.Caller{}
-	connectGaps(&run, caller, published, w.names)
-	if err := askSubscriptions(c.Context(), &run, caller); err != nil {
+	run.Connect(caller, published, w.names)
+	if err := run.AskSubscriptions(c.Context(), caller); err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), "the processor does not say which event types the endpoint is subscribed to:", err)
 	}
 	if q.publish {
@@ -217,42 +240,6 @@ func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) err
 	err = q.report(c, run)
 	if err == nil && q.publish {
 		err = published.Drain(c.Context())
-	}
-	return err
-}
-
-// connectGaps sets how a run lists, and how it looks up what was published.
-func connectGaps(run *gaps.Config, caller *fetch.Caller, published *history.History, names kafka.Names) {
-	connector := run.Endpoint.Connector
-	run.List = func(ctx context.Context, q fetch.ListQuery, at fetch.Position) (fetch.Page, error) {
-		return caller.Page(ctx, connector, q, at)
-	}
-	run.Published = func(e schemas.Event) (bool, error) {
-		_, ok, err := published.Published(e)
-		return ok, err
-	}
-	run.Has = func(f fetch.Fact) (bool, error) {
-		place, err := published.Where(f.ID)
-		topic := names.Event(f.Type)
-		return slices.ContainsFunc(place.Events, func(l history.Located) bool { return l.Topic == topic }), err
-	}
-}
-
-// askSubscriptions asks the processor which event types the endpoint is subscribed to, if
-// its API has that. Without an answer, it returns an error, and the run does not tell what
-// is not subscribed.
-func askSubscriptions(ctx context.Context, run *gaps.Config, caller *fetch.Caller) error {
-	e := run.Endpoint
-	if _, ok := fetch.EndpointKeys(e.Connector); !ok || addressOf(e) == "" {
-		return nil
-	}
-	hooks, err := caller.Hooks(ctx, e.Connector, *e.API)
-	if err != nil {
-		return err
-	}
-	ours, _, err := fetch.CheckHooks(hooks, addressOf(e), nil)
-	if ours != nil {
-		run.Subscribed = ours.SubscribedTo
 	}
 	return err
 }
@@ -322,7 +309,7 @@ func (q *gapsFlags) summary(c *cobra.Command, run gaps.Config, n gaps.Counts) er
 		what string
 	}{
 		{n.Known, "known"}, {n.Missing, "missing"},
-		{n.Late, fmt.Sprintf("late: younger than %s, the processor may still deliver them", age(list.Redelivers))},
+		{n.Late, fmt.Sprintf("late: younger than %s, the processor may still deliver them", display.Age(list.Redelivers))},
 		{n.Unsubscribed, "not subscribed"}, {n.Old, "old: missing for more than 30 days, not published"},
 		{n.Ignored, "give no event"}, {n.Unreadable, "cannot be read"},
 		{n.Published, "events published"}, {n.Resent, "resent: they come as webhooks"}, {n.Failed, "failed"},
@@ -341,7 +328,7 @@ func (q *gapsFlags) summary(c *cobra.Command, run gaps.Config, n gaps.Counts) er
 		fmt.Fprintf(w, "\tnote: %s\n", list.Note)
 	}
 	if list.Retention > 0 && time.Since(n.From) > list.Retention {
-		fmt.Fprintf(w, "\tnote: %s lists only the last %s\n", n.Connector, age(list.Retention))
+		fmt.Fprintf(w, "\tnote: %s lists only the last %s\n", n.Connector, display.Age(list.Retention))
 	}
 	if run.Action == gaps.Plan && n.Missing+n.Late > 0 {
 		var ways []string
@@ -356,14 +343,6 @@ func (q *gapsFlags) summary(c *cobra.Command, run gaps.Config, n gaps.Counts) er
 		}
 	}
 	return w.Flush()
-}
-
-// age writes a duration in days or hours.
-func age(d time.Duration) string {
-	if d >= 48*time.Hour {
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
-	}
-	return fmt.Sprintf("%d hours", int(d.Hours()))
 }
 
 // gapsProgress returns a function that rewrites a line of the terminal with the progress,

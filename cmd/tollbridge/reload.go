@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/gaps"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
@@ -34,7 +35,7 @@ type reloader struct {
 	hangup   <-chan os.Signal       // receives SIGHUP
 	applied  config                 // the configuration in use
 	server   *ingest.Server
-	schedule *gapsSchedule
+	schedule *gaps.Schedule
 	topics   func(kafka.Names) error         // returns an error if the server cannot use topics
 	renewed  *atomic.Pointer[kafka.Security] // of the connections to Kafka
 	log      zerolog.Logger
@@ -178,7 +179,7 @@ func (r *reloader) apply(next config) error {
 	}
 	r.renewed.Store(&kafka.Security{TLS: producer.Kafka.TLS, SASL: producer.Kafka.SASL})
 	r.applied = applied
-	r.schedule.set(next.gapsJobs(settings.Endpoints))
+	r.schedule.Set(next.gapsJobs(settings.Endpoints))
 	for _, warning := range next.warnings(settings.Endpoints) {
 		r.log.Warn().Msg(warning)
 	}

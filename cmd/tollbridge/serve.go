@@ -22,6 +22,7 @@ import (
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/console"
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/gaps"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/registry"
@@ -197,10 +198,9 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	background, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer func() { stop(); running.Wait() }()
-	schedule := newGapsSchedule(metrics, log)
-	schedule.opened = opening.current
-	schedule.set(cfg.gapsJobs(settings.Endpoints))
-	running.Go(func() { schedule.keepRunning(background) })
+	schedule := gaps.NewSchedule(opening.current, metrics, log)
+	schedule.Set(cfg.gapsJobs(settings.Endpoints))
+	running.Go(func() { schedule.Run(background) })
 	if reload != nil {
 		reload.schedule = schedule
 		reload.server, reload.topics, reload.renewed, reload.log = server, opening.setTopics, writing.Kafka.Renewed, log

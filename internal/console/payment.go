@@ -154,7 +154,7 @@ func newSteps(items []*lookup.Item, from, to int) []step {
 		}
 		if n > 0 {
 			if gap := i.Time.Sub(items[n-1].Time); gap >= time.Minute {
-				s.After = age(gap) + " later"
+				s.After = display.Age(gap) + " later"
 			}
 		}
 		all = append(all, s)
@@ -251,19 +251,6 @@ func verifiedBy(i *lookup.Item) string {
 		return "signed with the secret " + w.Secret
 	}
 	return "signed"
-}
-
-// age returns a duration in its largest unit: 3 days, 20 minutes.
-func age(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return count(int(d.Hours()/24), "day")
-	case d >= 2*time.Hour:
-		return count(int(d.Hours()), "hour")
-	case d >= time.Minute:
-		return count(int(d.Minutes()), "minute")
-	}
-	return count(int(d.Seconds()), "second")
 }
 
 // amountsShown are the amounts of a payment in one currency, and their bar.

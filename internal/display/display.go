@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tollbridge/tollbridge/schemas"
@@ -76,6 +77,24 @@ func Amount(a *schemas.Amount) string {
 		digits = sign + digits[:len(digits)-exponent] + "." + digits[len(digits)-exponent:]
 	}
 	return digits + " " + a.Currency
+}
+
+// Age returns a duration in days, hours, minutes or seconds, rounded down: 3 days, 20
+// minutes. Fewer than 2 days are hours, and fewer than 2 hours are minutes.
+func Age(d time.Duration) string {
+	n, unit := int(d.Seconds()), "second"
+	switch {
+	case d >= 48*time.Hour:
+		n, unit = int(d.Hours()/24), "day"
+	case d >= 2*time.Hour:
+		n, unit = int(d.Hours()), "hour"
+	case d >= time.Minute:
+		n, unit = int(d.Minutes()), "minute"
+	}
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
 }
 
 // Tone says how an event type is coloured.

@@ -2,6 +2,7 @@ package display_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -19,6 +20,18 @@ func TestEscape(t *testing.T) {
 	} {
 		if got, rest := display.Escape([]byte(text)); string(got) != want[0] || string(rest) != want[1] {
 			t.Errorf("%q: got %q and the rest %q, want %q and %q", text, got, rest, want[0], want[1])
+		}
+	}
+}
+
+// TestAge: durations are shown in the unit of which there are at least two, where there is one.
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 seconds", time.Second: "1 second", 59 * time.Second: "59 seconds", 61 * time.Second: "1 minute", 2*time.Hour - 1: "119 minutes",
+		2 * time.Hour: "2 hours", 48*time.Hour - 1: "47 hours", 48 * time.Hour: "2 days", 30 * 24 * time.Hour: "30 days",
+	} {
+		if got := display.Age(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
 		}
 	}
 }

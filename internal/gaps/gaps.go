@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/fetch"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/webhook"
@@ -36,7 +38,8 @@ const (
 	Resend  Action = "resend"  // ask the processor to deliver their webhooks again
 )
 
-// Config configures a run. Endpoint, List, Published and Has must be set.
+// Config configures a run. Endpoint, List, Published and Has must be set: see
+// [Config.Connect].
 type Config struct {
 	Endpoint webhook.Endpoint
 	From, To time.Time // when the events happened: From inclusive, To exclusive
@@ -67,6 +70,44 @@ type Config struct {
 	// Progress is called after each page and each published item; it may be nil. listed
 	// is the number of items so far, and done the part of the time range, 0 to 1.
 	Progress func(stage string, listed int, done float64)
+}
+
+// Connect sets how the run lists and how it looks up what was published: List, Published
+// and Has. The endpoint must be set.
+func (c *Config) Connect(caller *fetch.Caller, published *history.History, names kafka.Names) {
+	connector := c.Endpoint.Connector
+	c.List = func(ctx context.Context, q fetch.ListQuery, at fetch.Position) (fetch.Page, error) {
+		return caller.Page(ctx, connector, q, at)
+	}
+	c.Published = func(e schemas.Event) (bool, error) {
+		_, ok, err := published.Published(e)
+		return ok, err
+	}
+	c.Has = func(f fetch.Fact) (bool, error) {
+		place, err := published.Where(f.ID)
+		topic := names.Event(f.Type)
+		return slices.ContainsFunc(place.Events, func(l history.Located) bool { return l.Topic == topic }), err
+	}
+}
+
+// AskSubscriptions asks the processor which event types the endpoint is subscribed to, if
+// its API has that, and sets Subscribed. After an error Subscribed is nil, and the run does
+// not tell what is not subscribed.
+func (c *Config) AskSubscriptions(ctx context.Context, caller *fetch.Caller) error {
+	e := c.Endpoint
+	address := e.Address(emptyURL(e))
+	if _, ok := fetch.EndpointKeys(e.Connector); !ok || address == "" {
+		return nil
+	}
+	hooks, err := caller.Hooks(ctx, e.Connector, *e.API)
+	if err != nil {
+		return err
+	}
+	ours, _, err := fetch.CheckHooks(hooks, address, nil)
+	if ours != nil {
+		c.Subscribed = ours.SubscribedTo
+	}
+	return err
 }
 
 // Status says what a [Finding] is.

@@ -1,4 +1,4 @@
-package main
+package gaps
 
 import (
 	"context"
@@ -18,15 +18,14 @@ import (
 
 	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/fetchtest"
-	"github.com/tollbridge/tollbridge/internal/gaps"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// gapsJobOf returns a schedule of Stripe's endpoint with a name.
-func gapsJobOf(name string, every time.Duration) gapsJob {
-	return gapsJob{endpoint: webhook.Endpoint{Connector: "stripe", Name: name}, every: every, from: time.Hour}
+// jobOf returns a schedule of Stripe's endpoint with a name.
+func jobOf(name string, every time.Duration) Job {
+	return Job{Endpoint: webhook.Endpoint{Connector: "stripe", Name: name}, Every: every, From: time.Hour}
 }
 
 // seriesOf returns the values of the counters and gauges by their name and label values.
@@ -49,12 +48,12 @@ func seriesOf(t *testing.T, metrics *prometheus.Registry) map[string]float64 {
 	return all
 }
 
-// TestGapsSchedule: each endpoint has its first run within ten minutes and the next ones in
+// TestSchedule: each endpoint has its first run within ten minutes and the next ones in
 // the configured distance; two runs never overlap; the metrics have the last complete run.
-func TestGapsSchedule(t *testing.T) {
+func TestSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := prometheus.NewRegistry()
-		s := newGapsSchedule(metrics, zerolog.Nop())
+		s := NewSchedule(nil, metrics, zerolog.Nop())
 		start, starts, running := time.Now(), map[string][]time.Duration{}, 0
 		var mu sync.Mutex         // of starts
 		ended := map[string]int{} // the last run may still be in progress
@@ -70,33 +69,33 @@ func TestGapsSchedule(t *testing.T) {
 		}
 		var fail atomic.Pointer[error]
 		fail.Store(new(error))
-		s.run = func(ctx context.Context, j gapsJob) (gaps.Counts, error) {
+		s.run = func(ctx context.Context, j Job) (Counts, error) {
 			if running++; running > 1 {
 				t.Error("two runs at once")
 			}
 			defer func() { running-- }()
 			mu.Lock()
-			starts[j.endpoint.Name] = append(starts[j.endpoint.Name], time.Since(start))
+			starts[j.Endpoint.Name] = append(starts[j.Endpoint.Name], time.Since(start))
 			mu.Unlock()
 			select {
 			case <-time.After(7 * time.Minute):
 				mu.Lock()
-				ended[j.endpoint.Name]++
+				ended[j.Endpoint.Name]++
 				mu.Unlock()
-				return gaps.Counts{Missing: 3, Late: 2}, *fail.Load()
+				return Counts{Missing: 3, Late: 2}, *fail.Load()
 			case <-ctx.Done():
-				return gaps.Counts{}, ctx.Err()
+				return Counts{}, ctx.Err()
 			}
 		}
-		s.set([]gapsJob{gapsJobOf("a", time.Hour), gapsJobOf("b", 2*time.Hour)})
+		s.Set([]Job{jobOf("a", time.Hour), jobOf("b", 2*time.Hour)})
 		ctx, cancel := context.WithCancel(t.Context())
-		go s.keepRunning(ctx)
+		go s.Run(ctx)
 		time.Sleep(6*time.Hour + time.Second)
 		synctest.Wait()
 		for name, every := range map[string]time.Duration{"a": time.Hour, "b": 2 * time.Hour} {
 			all := startsOf(name)
-			if len(all) == 0 || all[0] < 4*time.Minute || all[0] > gapsFirst+7*time.Minute {
-				t.Errorf("%s: first runs at %v, want the first within %s", name, all, gapsFirst)
+			if len(all) == 0 || all[0] < 4*time.Minute || all[0] > longestFirst+7*time.Minute {
+				t.Errorf("%s: first runs at %v, want the first within %s", name, all, longestFirst)
 				continue
 			}
 			for i := range all[1:] {
@@ -136,7 +135,7 @@ func TestGapsSchedule(t *testing.T) {
 		}
 
 		// A reload without an endpoint ends its runs and its series.
-		s.set([]gapsJob{gapsJobOf("b", 2*time.Hour)})
+		s.Set([]Job{jobOf("b", 2*time.Hour)})
 		synctest.Wait()
 		before = len(startsOf("a"))
 		time.Sleep(3 * time.Hour)
@@ -154,32 +153,32 @@ func TestGapsSchedule(t *testing.T) {
 	})
 }
 
-// TestGapsScheduleReload: a reload stops the run in progress, and the run starts again
+// TestScheduleReload: a reload stops the run in progress, and the run starts again
 // with the new configuration.
-func TestGapsScheduleReload(t *testing.T) {
+func TestScheduleReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := prometheus.NewRegistry()
-		s := newGapsSchedule(metrics, zerolog.Nop())
+		s := NewSchedule(nil, metrics, zerolog.Nop())
 		var froms []time.Duration
-		s.run = func(ctx context.Context, j gapsJob) (gaps.Counts, error) {
-			if froms = append(froms, j.from); len(froms) == 1 {
+		s.run = func(ctx context.Context, j Job) (Counts, error) {
+			if froms = append(froms, j.From); len(froms) == 1 {
 				<-ctx.Done()
-				return gaps.Counts{}, ctx.Err()
+				return Counts{}, ctx.Err()
 			}
-			return gaps.Counts{}, nil
+			return Counts{}, nil
 		}
-		job := gapsJobOf("a", time.Hour)
-		s.set([]gapsJob{job})
+		job := jobOf("a", time.Hour)
+		s.Set([]Job{job})
 		ctx, cancel := context.WithCancel(t.Context())
-		go s.keepRunning(ctx)
-		time.Sleep(gapsFirst)
+		go s.Run(ctx)
+		time.Sleep(longestFirst)
 		synctest.Wait()
-		job.from = 2 * time.Hour
-		s.set([]gapsJob{job})
+		job.From = 2 * time.Hour
+		s.Set([]Job{job})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(froms) != 2 || froms[1] != job.from {
-			t.Errorf("runs of %v, want a second with %s", froms, job.from)
+		if len(froms) != 2 || froms[1] != job.From {
+			t.Errorf("runs of %v, want a second with %s", froms, job.From)
 		}
 		if n := seriesOf(t, metrics)["tollbridge_gaps_runs_total stripe a failed"]; n != 0 {
 			t.Error("the run that the reload stopped counts as failed")
@@ -189,9 +188,16 @@ func TestGapsScheduleReload(t *testing.T) {
 	})
 }
 
-// TestGapsCompare: a run of the schedule finds what the processor lists and Kafka does not
+// noPublisher is the publisher of a history that publishes nothing.
+type noPublisher struct{}
+
+func (noPublisher) Publish(context.Context, []kafka.Record) ([]kafka.Receipt, error) {
+	return nil, errors.New("a scheduled run publishes")
+}
+
+// TestScheduledRun: a run of the schedule finds what the processor lists and Kafka does not
 // have, and writes nothing.
-func TestGapsCompare(t *testing.T) {
+func TestScheduledRun(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +207,7 @@ func TestGapsCompare(t *testing.T) {
 	if _, err := (kafka.Layout{Partitions: 1, Replication: 1}).Apply(t.Context(), to); err != nil {
 		t.Fatal(err)
 	}
-	published, err := history.Open(t.Context(), history.Config{Kafka: to, Publisher: planPublisher{}, Log: zerolog.Nop()})
+	published, err := history.Open(t.Context(), history.Config{Kafka: to, Publisher: noPublisher{}, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,41 +218,43 @@ func TestGapsCompare(t *testing.T) {
 			id, time.Now().Add(-age).Unix())
 	}
 	listed := fetchtest.New(t, fetchtest.Stripe(t, []string{event("evt_new", time.Minute), event("evt_late", time.Hour), event("evt_lost", 5*24*time.Hour)}))
-	s := newGapsSchedule(prometheus.NewRegistry(), zerolog.Nop())
+	var reason error
+	s := NewSchedule(func() (*history.History, kafka.Names, error) { return published, kafka.Names{}, reason }, prometheus.NewRegistry(), zerolog.Nop())
 	s.caller.Transport = listed.Transport()
-	job := gapsJobOf("", time.Hour)
-	job.endpoint.Live, job.endpoint.API = true, &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}}
-	job.from = defaultGapsFrom
-	s.opened = func() (*history.History, kafka.Names, error) { return nil, kafka.Names{}, errNotChecked }
+	job := jobOf("", time.Hour)
+	job.Endpoint.Live, job.Endpoint.API = true, &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}}
+	job.From = DefaultFrom
+	reason = kafka.ErrUnavailable
 	if _, err := s.compare(t.Context(), job); !errors.Is(err, kafka.ErrUnavailable) {
 		t.Errorf("before the server has started: %v, want %v", err, kafka.ErrUnavailable)
 	}
-	s.opened = func() (*history.History, kafka.Names, error) { return published, kafka.Names{}, nil }
+	reason = nil
 	n, err := s.compare(t.Context(), job)
 	if err != nil || n.Listed != 2 || n.Missing != 1 || n.Late != 1 || n.Published != 0 {
 		t.Errorf("%+v, %v; want that one of 2 is missing and one is late", n, err)
 	}
 }
 
-// TestGapsConfig: a schedule that cannot run is an error of the configuration.
-func TestGapsConfig(t *testing.T) {
+// TestJobCheck: a schedule that cannot run is an error of the configuration.
+func TestJobCheck(t *testing.T) {
 	api := &fetch.API{}
 	for _, test := range []struct {
 		connector, want string
 		api             *fetch.API
-		gaps            *gapsConfig
+		every, from     time.Duration
 	}{
-		{"stripe", "", nil, nil},
-		{"stripe", "", api, &gapsConfig{Every: time.Hour}},
-		{"stripe", "no api", nil, &gapsConfig{Every: time.Hour}},
-		{"adyen", "reads no list", api, &gapsConfig{Every: time.Hour}},
-		{"stripe", "gaps.every: want 15m0s to 24h0m0s, got 0s", api, &gapsConfig{}},
-		{"stripe", "gaps.every", api, &gapsConfig{Every: 25 * time.Hour}},
-		{"stripe", "gaps.from: want 1h0m0s to 720h0m0s, got 1s", api, &gapsConfig{Every: time.Hour, From: time.Second}},
+		{"stripe", "", api, time.Hour, DefaultFrom},
+		{"stripe", "", api, time.Minute, time.Hour},
+		{"stripe", "no api", nil, time.Hour, DefaultFrom},
+		{"adyen", "reads no list", api, time.Hour, DefaultFrom},
+		{"stripe", "gaps.every: want 1 minute to 24 hours, got 0s", api, 0, DefaultFrom},
+		{"stripe", "gaps.every", api, 25 * time.Hour, DefaultFrom},
+		{"stripe", "gaps.from: want 60 minutes to 30 days, got 1s", api, time.Hour, time.Second},
+		{"stripe", "gaps.from", api, time.Hour, 31 * 24 * time.Hour},
 	} {
-		err := test.gaps.check(webhook.Endpoint{Connector: test.connector, API: test.api})
+		err := Job{webhook.Endpoint{Connector: test.connector, API: test.api}, test.every, test.from}.Check()
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s %+v: %v, want %q", test.connector, test.gaps, err, test.want)
+			t.Errorf("%+v: %v, want %q", test, err, test.want)
 		}
 	}
 }
