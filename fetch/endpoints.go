@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,37 @@ import (
 // hooks are the processors whose API has the webhook endpoints, by connector. Each has
 // one line here and a file NAME_endpoints.go.
 var hooks = map[string]hook{
+	"adyen":           adyenHook,
 	"btcpay":          btcpayHook,
+	"checkout":        checkoutHook,
 	"lithic":          lithicHook,
 	"modern-treasury": modernTreasuryHook,
+	"mollie":          mollieHook,
 	"paddle":          paddleHook,
 	"paypal":          paypalHook,
+	"razorpay":        razorpayHook,
+	"shopify":         shopifyHook,
 	"square":          squareHook,
 	"stripe":          stripeHook,
+	"svix":            svixHook,
 }
 
 // hook describes how the webhook endpoints are read that the processor has.
 type hook struct {
 	docs string
 	keys string // which rights the key needs
+	// note says, in one line, when a webhook needs no endpoint at the processor. It may be
+	// empty.
+	note string
+	// unsigned says, in one line, why an endpoint of ours without a secret has none at the
+	// processor. It is empty where it has one all the same.
+	unsigned string
+	// single says that an endpoint of the processor has one event type. Those with one
+	// address are then taken as one endpoint, with the event types of all.
+	single bool
+	// offers reports whether the API offers an event type of the processor. Nil means that
+	// it offers all.
+	offers func(eventType string) bool
 	// request returns the request for a page. The cursor is empty for the first page.
 	request func(a API, cursor string) (Request, error)
 	// read returns the endpoints of a page, and the cursor of the next page.
@@ -38,13 +57,14 @@ type Hook struct {
 	Enabled    bool     `json:"enabled"`
 	Types      []string `json:"types,omitempty"` // the event types, as the processor names them
 	AllTypes   bool     `json:"all_types,omitempty"`
+	Excluded   []string `json:"excluded_types,omitempty"` // the event types that it never gets
 	APIVersion string   `json:"api_version,omitempty"`
 	Trouble    string   `json:"trouble,omitempty"` // what the processor says about it, such as failures
 }
 
 // SubscribedTo reports whether the endpoint gets an event type of the processor.
 func (h Hook) SubscribedTo(eventType string) bool {
-	return h.AllTypes || slices.Contains(h.Types, eventType)
+	return (h.AllTypes || slices.Contains(h.Types, eventType)) && !slices.Contains(h.Excluded, eventType)
 }
 
 // ChecksEndpoints returns the names of the connectors whose endpoints can be checked,
@@ -58,8 +78,35 @@ func EndpointKeys(connector string) (keys string, ok bool) {
 	return h.keys, ok
 }
 
-// maxHookPages bounds how many pages of endpoints are read.
-const maxHookPages = 50
+// HasNoHook says why an endpoint of ours has none at the processor, although the
+// processor's API has endpoints; empty if it should have one. signed says that ours has a
+// secret.
+func HasNoHook(connector string, signed bool) string {
+	if signed {
+		return ""
+	}
+	return hooks[connector].unsigned
+}
+
+// byHand says, in one line, where a webhook endpoint is made at processors whose API cannot
+// make one, or does not document it.
+var byHand = map[string]string{
+	"adyen-platform":  "Adyen's Customer Area, Developers, Webhooks",
+	"braintree":       "Braintree's Control Panel, Settings, Webhooks",
+	"gocardless":      "GoCardless has no API for webhook endpoints; its dashboard has: Developers, Create, Webhook endpoint. You choose the secret there",
+	"mercadopago":     "Mercado Pago, Your integrations, the application, Webhooks, Configure notifications",
+	"modern-treasury": "Modern Treasury's app, Developers, Webhooks",
+	"paystack":        "Paystack's dashboard, Settings, API Keys & Webhooks. It is signed with the secret key",
+	"razorpay":        "Razorpay's dashboard, Account & Settings, Webhooks. You choose the secret there",
+	"recurly":         "Recurly's app, Integrations, Webhooks",
+}
+
+// EndpointByHand says where a person makes the webhook endpoint, in one line; empty if
+// tollbridge does not know.
+func EndpointByHand(connector string) string { return byHand[connector] }
+
+// maxHookPages is how many pages of endpoints are read at most.
+const maxHookPages = 200
 
 // Hooks returns the webhook endpoints that the processor has. Errors are those of a list.
 func (c *Caller) Hooks(ctx context.Context, connector string, a API) (all []Hook, err error) {
@@ -77,23 +124,56 @@ func (c *Caller) Hooks(ctx context.Context, connector string, a API) (all []Hook
 		if err != nil {
 			return nil, err
 		}
+		answer.Cursor = cursor
 		page, next, err := h.read(a, answer)
 		if err != nil {
 			return nil, fmt.Errorf("%s: its webhook endpoints: %w", connectors[connector].host(a), err)
 		}
 		all = append(all, page...)
 		if next == "" || next == cursor {
-			break
+			if h.single {
+				all = joined(all)
+			}
+			return all, nil
 		}
 		cursor = next
 	}
-	return all, nil
+	return nil, fmt.Errorf("%s: it lists its webhook endpoints on more than %d pages: delete those that are not used", connectors[connector].host(a), maxHookPages)
+}
+
+// joined returns the endpoints with each address as one endpoint, which has the event
+// types of all.
+func joined(all []Hook) (byAddress []Hook) {
+	for _, h := range all {
+		n := slices.IndexFunc(byAddress, func(one Hook) bool { return one.URL == h.URL })
+		if n < 0 {
+			h.ID = "the app"
+			byAddress = append(byAddress, h)
+			continue
+		}
+		one := &byAddress[n]
+		one.Types, one.Trouble = append(one.Types, h.Types...), cmp.Or(one.Trouble, h.Trouble)
+	}
+	return byAddress
+}
+
+// OfferedTypes returns the event types that the processor's API offers, and the others.
+func OfferedTypes(connector string, types []string) (offered, others []string) {
+	offers := hooks[connector].offers
+	for _, t := range types {
+		if offers == nil || offers(t) {
+			offered = append(offered, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	return offered, others
 }
 
 // CheckHooks compares the endpoints that the processor has with ours, and returns what to
 // change; nothing if all is well. types are the event types that ours should get, as the
 // processor names them.
-func CheckHooks(all []Hook, address string, types []string) (ours *Hook, findings []string, err error) {
+func CheckHooks(connector string, all []Hook, address string, types []string) (ours *Hook, findings []string, err error) {
 	if address == "" {
 		return nil, nil, errors.New("the endpoint's address is unknown: set url or public_url")
 	}
@@ -117,6 +197,9 @@ func CheckHooks(all []Hook, address string, types []string) (ours *Hook, finding
 		if len(all) > 0 {
 			text += fmt.Sprintf("; it has %d others, such as %s", len(all), all[0].URL)
 		}
+		if note := hooks[connector].note; note != "" {
+			text += "; " + note
+		}
 		return nil, []string{text}, nil
 	}
 	h := same[0]
@@ -126,6 +209,7 @@ func CheckHooks(all []Hook, address string, types []string) (ours *Hook, finding
 	if h.Enabled && len(same) > 1 && same[1].Enabled {
 		findings = append(findings, fmt.Sprintf("%d endpoints have this address: each webhook comes as often; keep one", len(same)))
 	}
+	types, _ = OfferedTypes(connector, types)
 	var missing []string
 	for _, t := range types {
 		if !h.SubscribedTo(t) {

@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,6 +55,36 @@ var hookAPIs = map[string]struct {
 		"/api/v1/api-keys/current?":        `{"permissions":["btcpay.store.webhooks.canmodifywebhooks:store71"]}`,
 		"/api/v1/stores/store71/webhooks?": `[{"id":"1","enabled":false,"url":"` + hookAddress + `"},{"id":"2","enabled":true,"automaticRedelivery":true,"url":"` + hookAddress + `","authorizedEvents":{"everything":false,"specificEvents":["wanted"]}}]`,
 	}},
+	// https://docs.adyen.com/api-explorer/Management/3/get/companies/(companyId)/webhooks
+	"adyen": {config: fetch.API{ClientID: "companies/DemoCompany"}, answers: map[string]string{
+		"/v3/companies/DemoCompany/webhooks?pageNumber=1&pageSize=100": `{"itemsTotal":3,"pagesTotal":2,"data":[{"id":"S2-1","type":"report-notification","url":"` + hookAddress + `","active":true},{"id":"S2-2","type":"standard","url":"` + hookAddress + `","active":false,"communicationFormat":"json"}]}`,
+		"/v3/companies/DemoCompany/webhooks?pageNumber=2&pageSize=100": `{"itemsTotal":3,"pagesTotal":2,"data":[{"id":"S2-3","type":"standard","url":"` + hookAddress + `","active":true,"hasError":false,"communicationFormat":"json","additionalSettings":{"includeEventCodes":["wanted","off"],"excludeEventCodes":["off"],"properties":{}}}]}`,
+	}},
+	// https://api-reference.checkout.com/#operation/getAllWorkflows and #operation/getWorkflow
+	"checkout": {config: fetch.API{Host: "abcd1234.api.checkout.com"}, answers: map[string]string{
+		"/workflows?":      `{"data":[{"id":"wf_1","name":"a","active":true},{"id":"wf_2","name":"b","active":false},{"id":"wf_3","name":"c","active":true}]}`,
+		"/workflows/wf_1?": `{"id":"wf_1","active":true,"conditions":[],"actions":[{"id":"wfa_1","type":"webhook","url":"https://other.example.com"}]}`,
+		"/workflows/wf_2?": `{"id":"wf_2","active":false,"conditions":[],"actions":[{"id":"wfa_2","type":"webhook","url":"` + hookAddress + `"}]}`,
+		"/workflows/wf_3?": `{"id":"wf_3","active":true,"conditions":[{"id":"wfc_1","type":"event","events":{"gateway":["other"],"dispute":["wanted"]}},{"id":"wfc_2","type":"entity","entities":["ent_1"]}],"actions":[{"id":"wfa_3","type":"webhook","url":"` + hookAddress + `","signature":{"method":"HMACSHA256"}}]}`,
+	}},
+	// https://docs.mollie.com/reference/list-webhooks
+	"mollie": {answers: map[string]string{
+		"/v2/webhooks?limit=250":             `{"count":1,"_embedded":{"webhooks":[{"resource":"webhook","id":"hook_1","url":"` + hookAddress + `","status":"disabled","eventTypes":["*"]}]},"_links":{"next":{"href":"https://api.mollie.com/v2/webhooks?from=hook_2&limit=250","type":"application/hal+json"}}}`,
+		"/v2/webhooks?from=hook_2&limit=250": `{"count":1,"_embedded":{"webhooks":[{"resource":"webhook","id":"hook_2","url":"` + hookAddress + `","status":"enabled","eventTypes":["wanted"]}]},"_links":{"next":null}}`,
+	}},
+	// https://razorpay.com/docs/api/partners/webhooks/fetch-all/
+	"razorpay": {config: fetch.API{ClientID: "rzp_live_demo71"}, answers: map[string]string{
+		"/v1/webhooks?count=100": `{"entity":"collection","count":2,"items":[{"id":"HK1","entity":"webhook","url":"` + hookAddress + `","active":false,"events":["wanted"]},{"id":"HK2","entity":"webhook","url":"` + hookAddress + `","active":true,"events":{"wanted":true,"off":false}}]}`,
+	}},
+	// https://shopify.dev/docs/api/admin-rest/latest/resources/webhook
+	"shopify": {config: fetch.API{Host: "example.myshopify.com"}, answers: map[string]string{
+		"/admin/api/2026-07/webhooks.json?limit=250": `{"webhooks":[{"id":4759306,"address":"https://other.example.com","topic":"orders/create","format":"json"},{"id":4759307,"address":"` + hookAddress + `","topic":"orders/create","format":"json","api_version":"2026-07"},{"id":4759308,"address":"` + hookAddress + `","topic":"wanted","format":"json","api_version":"2026-07"}]}`,
+	}},
+	// https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.list
+	"svix": {config: fetch.API{ClientID: "app_71"}, answers: map[string]string{
+		"/api/v1/app/app_71/endpoint?limit=250":               `{"data":[{"id":"ep_1","url":"` + hookAddress + `","disabled":true,"filterTypes":null}],"iterator":"ep_1","done":false}`,
+		"/api/v1/app/app_71/endpoint?iterator=ep_1&limit=250": `{"data":[{"id":"ep_2","url":"` + hookAddress + `","disabled":false,"filterTypes":["wanted"]}],"iterator":"ep_2","done":true}`,
+	}},
 	// https://docs.moderntreasury.com/platform/reference/webhooks
 	"modern-treasury": {config: fetch.API{ClientID: "org-71"}, cursor: map[string]string{"/api/webhook_endpoints?per_page=100": "c1"}, answers: map[string]string{
 		"/api/webhook_endpoints?per_page=100":                 `[{"id":"0","url":"https://other.example.com"}]`,
@@ -91,25 +122,98 @@ func TestHooks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ours, change, err := fetch.CheckHooks(all, hookAddress, []string{"wanted"})
+			ours, change, err := fetch.CheckHooks(connector, all, hookAddress, []string{"wanted"})
 			if err != nil || ours == nil || !ours.Enabled || len(change) > 0 || !ours.SubscribedTo("wanted") {
 				t.Errorf("%+v, %q, %v; want the enabled endpoint, and nothing to change", ours, change, err)
 			}
-			_, change, _ = fetch.CheckHooks(all, hookAddress, []string{"wanted", "further"})
+			_, change, _ = fetch.CheckHooks(connector, all, hookAddress, []string{"wanted", "further"})
 			if !ours.AllTypes && (len(change) != 1 || !strings.HasSuffix(change[0], "is not subscribed to further")) {
 				t.Errorf("%q, want that a type is missing", change)
 			}
-			if ours, change, _ := fetch.CheckHooks(all, "https://pay.example.com/other", nil); ours != nil || len(change) != 1 || !strings.Contains(change[0], "no webhook endpoint with this address") {
+			if ours, change, _ := fetch.CheckHooks(connector, all, "https://pay.example.com/other", nil); ours != nil || len(change) != 1 || !strings.Contains(change[0], "no webhook endpoint with this address") {
 				t.Errorf("%+v, %q; want that there is none with the address", ours, change)
+			}
+			if _, change, _ := fetch.CheckHooks(connector, all, hookAddress, []string{"off"}); !ours.AllTypes && len(change) != 1 {
+				t.Errorf("%q, want that a type is missing that is switched off", change)
 			}
 			disabled := slices.Clone(all)
 			for n := range disabled {
 				disabled[n].Enabled = false
 			}
-			if _, change, _ := fetch.CheckHooks(disabled, hookAddress, nil); len(change) != 1 || !strings.Contains(change[0], "is disabled") {
+			if _, change, _ := fetch.CheckHooks(connector, disabled, hookAddress, nil); len(change) != 1 || !strings.Contains(change[0], "is disabled") {
 				t.Errorf("%q, want that it is disabled", change)
 			}
 		})
+	}
+}
+
+// TestHookTrouble: what the processor says about an endpoint is reported. The sources are those
+// of hookAPIs.
+func TestHookTrouble(t *testing.T) {
+	for name, tt := range map[string]struct{ connector, answer, want string }{
+		"adyen, errors":     {"adyen", `{"pagesTotal":1,"data":[{"id":"S2-1","type":"standard","url":"` + hookAddress + `","active":true,"hasError":true}]}`, "errors of its deliveries"},
+		"adyen, SOAP":       {"adyen", `{"pagesTotal":1,"data":[{"id":"S2-1","type":"standard","url":"` + hookAddress + `","active":true,"communicationFormat":"soap"}]}`, "SOAP"},
+		"mollie, blocked":   {"mollie", `{"_embedded":{"webhooks":[{"id":"hook_1","url":"` + hookAddress + `","status":"blocked","eventTypes":["*"]}]}}`, "hook_1 is disabled: enable it"},
+		"mollie, classic":   {"mollie", `{"_embedded":{"webhooks":[]}}`, "each payment has its own webhookUrl"},
+		"shopify, XML":      {"shopify", `{"webhooks":[{"id":1,"address":"` + hookAddress + `","topic":"orders/create","format":"json"},{"id":2,"address":"` + hookAddress + `","topic":"orders/paid","format":"xml"}]}`, "the format of orders/paid is XML"},
+		"paddle, simulated": {"paddle", `{"data":[{"id":"ntfset_1","type":"url","destination":"` + hookAddress + `","active":true,"traffic_source":"simulation"}],"meta":{"pagination":{"has_more":false}}}`, "simulated events only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fetchtest.New(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tt.answer)) })
+			caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+			config := hookAPIs[tt.connector].config
+			config.Keys = []fetch.Key{{Name: "main", Value: "key-71demo71"}}
+			all, err := caller.Hooks(t.Context(), tt.connector, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, change, err := fetch.CheckHooks(tt.connector, all, hookAddress, nil)
+			if err != nil || !strings.Contains(strings.Join(change, "\n"), tt.want) {
+				t.Errorf("%q, %v; want %s", change, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestHooksWithoutEnd: a list that does not end is an error, not a list without our endpoint.
+func TestHooksWithoutEnd(t *testing.T) {
+	n := 0
+	s := fetchtest.New(t, func(w http.ResponseWriter, _ *http.Request) {
+		n++
+		fmt.Fprintf(w, `{"subscriptions":[],"cursor":"c%d"}`, n)
+	})
+	caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+	if _, err := caller.Hooks(t.Context(), "square", fetch.API{Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}}); err == nil || !strings.Contains(err.Error(), "pages") {
+		t.Errorf("%v after %d pages, want an error", err, n)
+	}
+}
+
+// TestOfferedTypes: what Mollie does not offer is not reported as missing.
+func TestOfferedTypes(t *testing.T) {
+	hook := fetch.Hook{ID: "hook_1", URL: hookAddress, Enabled: true, Types: []string{"payment.paid"}}
+	if _, change, err := fetch.CheckHooks("mollie", []fetch.Hook{hook}, hookAddress, []string{"payment.paid", "dispute.created"}); err != nil || len(change) > 0 {
+		t.Errorf("%q, %v", change, err)
+	}
+	if got := fetch.HasNoHook("mollie", false); !strings.Contains(got, "classic") {
+		t.Errorf("an endpoint of Mollie without a secret: %q", got)
+	}
+	if got := fetch.HasNoHook("mollie", true) + fetch.HasNoHook("stripe", false); got != "" {
+		t.Errorf("an endpoint with a secret, and one of Stripe: %q", got)
+	}
+}
+
+// TestClientIDForm: a client id that would lead to another path is refused.
+func TestClientIDForm(t *testing.T) {
+	for connector, ids := range map[string]map[string]bool{
+		"adyen": {"companies/DemoCompany": true, "merchants/Demo_EU": true, "DemoCompany": false, "companies/a/b": false, "users/a": false, "companies/": false},
+		"svix":  {"app_71": true, "merchant.71": true, "a/b": false, "": false},
+	} {
+		for id, want := range ids {
+			err := fetch.Check(connector, fetch.API{ClientID: id, Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}})
+			if (err == nil) != want {
+				t.Errorf("%s: %q: %v", connector, id, err)
+			}
+		}
 	}
 }
 

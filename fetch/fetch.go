@@ -37,6 +37,7 @@ import (
 // connectors are the connectors whose processor has an API to ask, by name. Each has
 // one line here and a file of its own.
 var connectors = map[string]Connector{
+	"adyen":             adyen,
 	"authorizenet":      authorizenet,
 	"billplz":           billplz,
 	"braintree":         braintree,
@@ -60,6 +61,7 @@ var connectors = map[string]Connector{
 	"shopify":           shopify,
 	"square":            square,
 	"stripe":            stripe,
+	"svix":              svix,
 	"truelayer":         truelayer,
 	"wallee":            wallee,
 	"worldline-connect": worldlineConnect,
@@ -84,6 +86,8 @@ type Connector struct {
 	OtherHosts []string
 	// ClientID says what [API.ClientID] is, in one line. It is empty if there is none.
 	ClientID string
+	// ClientIDForm is the form of [API.ClientID]; nil is any.
+	ClientIDForm *regexp.Regexp
 	// Rate is how many requests a second [Client] sends with one key: at most the
 	// processor's limit. 0 is [defaultRate], for processors that publish no limit.
 	Rate float64
@@ -222,6 +226,8 @@ func Check(connector string, a API) error {
 		return fmt.Errorf("api.keys: there is none; want %s", c.Keys)
 	case c.ClientID != "" && a.ClientID == "":
 		return fmt.Errorf("api.client_id is not set: want %s", c.ClientID)
+	case c.ClientIDForm != nil && !c.ClientIDForm.MatchString(a.ClientID):
+		return fmt.Errorf("api.client_id is %q: want %s", a.ClientID, c.ClientID)
 	case c.ClientID == "" && a.ClientID != "":
 		return fmt.Errorf("api.client_id: %s has none; remove it", connector)
 	case c.Hosts == nil && a.Host == "":

@@ -30,7 +30,7 @@ var lithic = Connector{
 
 // lithicTellers lists the event types.
 var lithicTellers = []Teller{
-	{Event: "payment_transaction", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
+	{Event: "payment_transaction", Subscription: "payment_transaction.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PayoutSucceeded}},
 	{Event: "payment_transaction.created", Facts: []schemas.Type{schemas.PaymentProcessing}},
 	{Event: "payment_transaction.updated", Facts: []schemas.Type{schemas.PaymentCaptured, schemas.PaymentFailed, schemas.PaymentCancelled, schemas.PaymentReversed, schemas.PayoutProcessing, schemas.PayoutSucceeded, schemas.PayoutFailed, schemas.PayoutCancelled, schemas.PayoutReversed}},
 }

@@ -42,6 +42,8 @@ type connectorInfo struct {
 	Gaps       *listInfo       `json:"gaps,omitempty"` // nil if tollbridge reads no list of the processor
 	// EndpointCheck says which rights the key of `tollbridge endpoints check` needs; empty if the processor cannot be asked.
 	EndpointCheck string `json:"endpoint_check,omitempty"`
+	// EndpointByHand says where a person makes the webhook endpoint, where no API makes it; it may be empty.
+	EndpointByHand string `json:"endpoint_by_hand,omitempty"`
 }
 
 // listInfo says what `tollbridge gaps` reads, in the output of `tollbridge connectors`.
@@ -214,6 +216,7 @@ func infoOf(name string) (connectorInfo, error) {
 		Keyless: v.Keyless, Docs: []string{v.Docs, n.Docs}, Samples: samples.Names(name),
 	}
 	i.EndpointCheck, _ = fetch.EndpointKeys(name)
+	i.EndpointByHand = fetch.EndpointByHand(name)
 	for _, s := range v.Settings {
 		i.Settings = append(i.Settings, settingInfo{s.Name, s.Description, s.Required || s.Endpoint})
 	}
@@ -296,7 +299,7 @@ func (i connectorInfo) lines() [][2]string {
 	}
 	all = append(all, i.API.lines()...)
 	all = append(all, i.Gaps.lines()...)
-	all = append(all, [2]string{"endpoint check keys", i.EndpointCheck})
+	all = append(all, [2]string{"endpoint check keys", i.EndpointCheck}, [2]string{"endpoint by hand", i.EndpointByHand})
 	all = append(all, [2]string{"subscribe to", strings.Join(i.Subscribe, ", ")})
 	all = append(all, [2]string{"docs", strings.Join(slices.Compact(slices.Clone(i.Docs)), " ")})
 	return slices.DeleteFunc(all, func(l [2]string) bool { return l[1] == "" })

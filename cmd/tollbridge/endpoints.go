@@ -210,9 +210,16 @@ func checkEndpoints(c *cobra.Command, connector, name string, asJSON bool) error
 func checkEndpoint(c *cobra.Command, caller *fetch.Caller, e webhook.Endpoint) (one endpointCheck, err error) {
 	one = endpointCheck{Endpoint: e.ID(), URL: addressOf(e)}
 	keys, ok := fetch.EndpointKeys(e.Connector)
+	none := fetch.HasNoHook(e.Connector, len(e.Keys.Secrets) > 0)
 	switch {
+	case !ok && fetch.EndpointByHand(e.Connector) != "":
+		one.Skipped = "tollbridge cannot ask the API of " + e.Connector + " for its webhook endpoints; look here: " + fetch.EndpointByHand(e.Connector)
+		return one, nil
 	case !ok:
-		one.Skipped = "tollbridge cannot ask the API of " + e.Connector + " for its webhook endpoints"
+		one.Skipped = "tollbridge cannot ask the API of " + e.Connector + " for its webhook endpoints: look at its dashboard"
+		return one, nil
+	case none != "":
+		one.Skipped = none
 		return one, nil
 	case e.API == nil:
 		one.Skipped = "api is not configured: it needs " + keys
@@ -233,7 +240,7 @@ func checkEndpoint(c *cobra.Command, caller *fetch.Caller, e webhook.Endpoint) (
 	if err != nil {
 		return one, err
 	}
-	one.Ours, one.Change, err = fetch.CheckHooks(hooks, one.URL, i.Subscribe)
+	one.Ours, one.Change, err = fetch.CheckHooks(e.Connector, hooks, one.URL, i.Subscribe)
 	return one, err
 }
 

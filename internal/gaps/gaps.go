@@ -91,19 +91,21 @@ func (c *Config) Connect(caller *fetch.Caller, published *history.History, names
 }
 
 // AskSubscriptions asks the processor which event types the endpoint is subscribed to, if
-// its API has that, and sets Subscribed. After an error Subscribed is nil, and the run does
-// not tell what is not subscribed.
+// its API has that, and sets Subscribed. The items of a list of states have no event types
+// to compare with. After an error Subscribed is nil, and the run does not tell what is not
+// subscribed.
 func (c *Config) AskSubscriptions(ctx context.Context, caller *fetch.Caller) error {
 	e := c.Endpoint
 	address := e.Address(emptyURL(e))
-	if _, ok := fetch.EndpointKeys(e.Connector); !ok || address == "" {
+	list, _ := fetch.ListOf(e.Connector)
+	if _, ok := fetch.EndpointKeys(e.Connector); !ok || address == "" || list.Kind != fetch.ListEvents {
 		return nil
 	}
 	hooks, err := caller.Hooks(ctx, e.Connector, *e.API)
 	if err != nil {
 		return err
 	}
-	ours, _, err := fetch.CheckHooks(hooks, address, nil)
+	ours, _, err := fetch.CheckHooks(e.Connector, hooks, address, nil)
 	if ours != nil {
 		c.Subscribed = ours.SubscribedTo
 	}

@@ -1,0 +1,38 @@
+package fetch
+
+import "net/url"
+
+// svixHook reads the endpoints of the application. An endpoint without filterTypes gets all
+// event types.
+//
+// https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.list
+// https://github.com/svix/svix-webhooks, go/endpoint.go
+var svixHook = hook{
+	docs: "https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.list",
+	keys: "a key for your application in the sender's account at Svix",
+	request: func(a API, cursor string) (Request, error) {
+		query := url.Values{"limit": {"250"}}
+		if cursor != "" {
+			query.Set("iterator", cursor)
+		}
+		return Request{Path: svixEndpoints(a), Query: query}, nil
+	},
+	read: func(_ API, a Answer) (all []Hook, next string, err error) {
+		var page object
+		if err := decode(a.Body, &page); err != nil {
+			return nil, "", err
+		}
+		for _, o := range page.objects("data") {
+			h := Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("filterTypes")}
+			h.AllTypes = len(h.Types) == 0
+			all = append(all, h)
+		}
+		if page.text("done") != "true" {
+			next = page.text("iterator")
+		}
+		return all, next, nil
+	},
+}
+
+// svixEndpoints returns the path of the endpoints of the application.
+func svixEndpoints(a API) string { return "/api/v1/app/" + segment(a.ClientID) + "/endpoint" }
