@@ -19,7 +19,7 @@ const firstBytes = 4 << 10
 // returns its bytes to the server's limit. Reading ends at ctx's deadline. Only
 // bytes that were received count against the limit, not Content-Length.
 func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	h := &holding{s: s, of: addressBlock(s.client(r))}
+	h := &holding{s: s, of: addressBlock(s.Client(r))}
 	if r.ContentLength > s.MaxBody {
 		return nil, h.release, fmt.Errorf("%w: Content-Length is %d, want at most %d bytes", errTooLarge, r.ContentLength, s.MaxBody)
 	}

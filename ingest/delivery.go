@@ -26,7 +26,7 @@ type delivery struct {
 	endpoint   *webhook.Endpoint // of the route
 	start      time.Time
 	trace      string     // W3C traceparent
-	from       netip.Addr // the sender: see [Server.client]
+	from       netip.Addr // the sender: see [Server.Client]
 	bytes      int        // of the body
 	verdict    webhook.Verdict
 	entries    []entry // the records of the webhook, once all of them are in Kafka
@@ -51,7 +51,7 @@ func (s *Server) deliver(c echo.Context) error {
 	d := s.newDelivery(c)
 	s.metrics.underWay.Inc()
 	defer s.metrics.underWay.Dec()
-	d.from = s.client(c.Request())
+	d.from = s.Client(c.Request())
 	if d.err = s.webhooks.take(addressBlock(d.from), 1); d.err == nil {
 		defer s.webhooks.give(addressBlock(d.from), 1)
 		d.err = d.process(c)

@@ -87,7 +87,7 @@ type inspectRequest struct {
 // Allowed, if it is not nil, returns an error for the connectors that must not be
 // asked about.
 func (s *Server) handleEvent(c echo.Context, allowed func(connector string) error) error {
-	q := inspection{s: s, start: s.Now(), from: s.client(c.Request()), allowed: allowed}
+	q := inspection{s: s, start: s.Now(), from: s.Client(c.Request()), allowed: allowed}
 	status, response := q.run(c)
 	q.finish(c, status)
 	if err := c.JSON(status, response); err != nil {

@@ -80,13 +80,13 @@ func (s *Server) trusts(a netip.Addr) bool {
 	return false
 }
 
-// client returns the address of a request's sender. It is the peer's, or, if that
+// Client returns the address of a request's sender. It is the peer's, or, if that
 // is a trusted proxy, the address in X-Forwarded-For or Forwarded (RFC 7239).
-// Proxies append to these headers, so client reads them from the end, up to the
+// Proxies append to these headers, so Client reads them from the end, up to the
 // first address that is not a trusted proxy's: the sender could have written what
 // precedes it. A proxy writes one of the two headers and may pass on the other
 // unchanged; if both are present and differ, neither is trusted.
-func (s *Server) client(r *http.Request) netip.Addr {
+func (s *Server) Client(r *http.Request) netip.Addr {
 	from := peer(r.RemoteAddr)
 	if !s.trusts(from) {
 		return from

@@ -48,6 +48,8 @@ type config struct {
 
 	StateMinFree int64 `yaml:"state_min_free"` // free bytes of the folder's disk, below which the log and /readyz warn
 
+	Console consoleConfig `yaml:"console"`
+
 	Kafka     kafkaConfig      `yaml:"kafka"`
 	Endpoints []endpointConfig `yaml:"endpoints"`
 
@@ -316,7 +318,7 @@ func (c config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	errs = append(errs, checkHostPort("listen", c.Listen, 0), checkHostPort("admin", c.Admin, 0)) // port 0 chooses a free one
-	errs = append(errs, c.checkKafka())
+	errs = append(errs, c.checkKafka(), c.checkConsole())
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}

@@ -56,6 +56,7 @@ func writeInitialConfig(w io.Writer, connectors []string) error {
 
 listen: 127.0.0.1:8080   # webhooks; put a proxy with TLS in front of it
 admin: 127.0.0.1:9090    # /metrics /healthz /readyz; not for the outside
+# console: {write: true}  # the console may change things: docs/console.md
 state: ./state           # what was published; rebuilt from Kafka if it is empty
 
 kafka:

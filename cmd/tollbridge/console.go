@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -30,9 +29,9 @@ what every processor said about the payment, in order.
 This command needs only Kafka. It asks the server at --admin where the events
 are; if none answers, it reads the topics, which takes longer.
 
-The console changes nothing. It has no login yet: it listens only on a loopback
-address. Use 'ssh -L' or 'kubectl port-forward' to reach it from another
-machine.`,
+The section console of the configuration says who may use it, and whether it may
+change something. Without a login it listens only on a loopback address: use
+'ssh -L' or 'kubectl port-forward' to reach it from another machine.`,
 		Example: `  tollbridge console --config tollbridge.yaml
   tollbridge console --brokers 127.0.0.1:9092 --listen 127.0.0.1:8300`,
 		Args: cobra.NoArgs,
@@ -40,22 +39,9 @@ machine.`,
 	}
 	sessionFlags(c)
 	f := c.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:9095", "loopback address of the console; port 0 chooses a free one")
+	f.StringVar(&listen, "listen", "127.0.0.1:9095", "address of the console; without a login a loopback address; port 0 chooses a free one")
 	f.String("admin", "", "the server's admin address (default: admin of the configuration, or 127.0.0.1:9090)")
 	return c
-}
-
-// checkLoopback returns an error if an address to listen at can be reached from another
-// machine.
-func checkLoopback(flag, address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return usage("%s: expected host:port, got %q", flag, address)
-	}
-	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.Unmap().IsLoopback()) {
-		return usage("%s: the console has no login yet, so it listens only on a loopback address, such as 127.0.0.1:9095; got %q. Use 'ssh -L 9095:127.0.0.1:9095 HOST' to reach it from another machine", flag, address)
-	}
-	return nil
 }
 
 // describeConnectors returns what 'tollbridge connectors' says about each connector. It
@@ -76,8 +62,19 @@ var describeConnectors = sync.OnceValues(func() (all []console.Connector, err er
 })
 
 func runConsole(c *cobra.Command, address string) error {
-	if err := checkLoopback("--listen", address); err != nil {
+	cfg, err := loadKafkaConfig(c)
+	if err != nil {
 		return err
+	}
+	login, err := cfg.Console.login()
+	if err == nil {
+		err = checkHostPort("--listen", address, 0)
+	}
+	if err == nil {
+		err = login.CheckListen("--listen", address)
+	}
+	if err != nil {
+		return usageError{err}
 	}
 	s, err := openKafkaSession(c)
 	if err != nil {
@@ -96,11 +93,15 @@ func runConsole(c *cobra.Command, address string) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	log := logger(c.ErrOrStderr(), "warn")
-	server := listen(l, ingest.KnownHosts(nil, log, console.New(console.Config{
+	pages := console.Config{
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
 		Where: locateAt(s.Admin), Connectors: describeConnectors, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
-	})), log)
+	}
+	if err := s.Console.apply(&pages); err != nil {
+		return usageError{err}
+	}
+	server := listen(l, ingest.KnownHosts(s.AdminHosts, log, console.New(pages)), log)
 	fmt.Fprintf(c.OutOrStdout(), "open http://%s/console/ ; Ctrl-C stops\n", l.Addr())
 	select {
 	case <-c.Context().Done():

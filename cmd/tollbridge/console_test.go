@@ -389,6 +389,13 @@ func (w *window) check() {
 	}
 }
 
+// forget removes the complaints that contain a text: those that the test provokes.
+func (w *window) forget(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.complaints = slices.DeleteFunc(w.complaints, func(c string) bool { return strings.Contains(c, text) })
+}
+
 // do runs actions within 20 s.
 func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	w.t.Helper()

@@ -37,6 +37,12 @@ func (c config) permissionWarnings() []string {
 			inline = inline || e.API.Keys[name].Value != ""
 		}
 	}
+	file(c.Console.Password)
+	inline = inline || c.Console.Password.Value != ""
+	if p := c.Console.Proxy; p != nil {
+		file(p.Secret)
+		inline = inline || p.Secret.Value != ""
+	}
 	if a := c.Kafka.SASL; a != nil {
 		file(a.Password)
 		inline = inline || a.Password.Value != ""

@@ -38,7 +38,8 @@ type bridge struct {
 	names               kafka.Names
 }
 
-func startBridge(t *testing.T) *bridge {
+// startBridge starts a bridge. More are further lines of its configuration.
+func startBridge(t *testing.T, more ...string) *bridge {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -51,8 +52,8 @@ func startBridge(t *testing.T) *bridge {
 		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret, admin: admin,
 		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."},
 	}
-	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
-endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, b.kafka.Brokers[0], secret)
+	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", %s kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
+endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, strings.Join(more, " "), b.kafka.Brokers[0], secret)
 	if err := os.WriteFile(b.config, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -185,11 +186,16 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	reader.GiveUpAfter = kafkaTimeout
 	defer reader.Close()
 	var server *ingest.Server
-	pages := console.New(console.Config{
+	shown := console.Config{
 		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
 		Where: opening.where, Topics: opening.topics, Connectors: describeConnectors,
 		Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
-	})
+		Client: func(r *http.Request) netip.Addr { return server.Client(r) },
+	}
+	if err := cfg.Console.apply(&shown); err != nil {
+		return usageError{err}
+	}
+	pages := console.New(shown)
 	settings.Console = pages
 	if server, err = ingest.New(settings); err != nil {
 		return err

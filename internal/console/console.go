@@ -5,9 +5,9 @@
 // Every page is a URL of its own and works without JavaScript. With the header Accept:
 // application/json it is the JSON that the command prints with --json.
 //
-// It changes nothing. It has no login yet, so it answers only requests that come over
-// the loopback interface and not through a proxy. Card numbers, secrets and personal
-// fields are masked: see [masker]. All text from outside goes through html/template and
+// It changes nothing unless Write is set. Without a [Login] it answers only requests that
+// come over the loopback interface and not through a proxy. Card numbers, secrets and
+// personal fields are masked: see [masker]. All text from outside goes through html/template and
 // then through [display.Escape], so no page can forget it.
 package console
 
@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -62,6 +61,12 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Warnings are those of /readyz; a nil function has none.
 	Warnings func() []string
+	Login    Login
+	// Write lets people retry and discard dead letters and replay; Unmask lets them see the
+	// personal fields of a webhook. Both are logged.
+	Write, Unmask bool
+	// Client returns the address of the client of a request; nil is that of the connection.
+	Client func(*http.Request) netip.Addr
 	// Send are the lines that send a first webhook to this server, for its empty pages.
 	Send []string
 	Log  zerolog.Logger
@@ -70,21 +75,31 @@ type Config struct {
 // Handler serves the console below /console/. Create it with [New].
 type Handler struct {
 	Config
-	mux *http.ServeMux
+	mux   *http.ServeMux
+	door  *door
+	inner http.Handler // the mux, for those who may see the console
 
-	mu      sync.Mutex
-	samples []sample // one a minute, the latest last
+	mu       sync.Mutex
+	samples  []sample                                // one a minute, the latest last
+	requests map[string]map[*byte]context.CancelFunc // those in progress, by session
 }
 
 // New returns the handler of the console.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, mux: http.NewServeMux()}
+	h := &Handler{Config: c, mux: http.NewServeMux(), door: newDoor(c.Login), requests: map[string]map[*byte]context.CancelFunc{}}
+	h.inner = h.guard(h.mux)
 	for path, page := range map[string]func(*http.Request) (view, error){
 		"/console/{$}": h.overview, "/console/payment": h.payment, "/console/event": h.event, "/console/webhook": h.webhook,
 		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors,
 	} {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
+	h.mux.HandleFunc("POST /console/webhook", h.post(h.Unmask, "console.unmask", h.unmask))
+	if c.Login.Password != "" {
+		h.mux.HandleFunc("GET /console/login", h.page(h.loginForm))
+		h.mux.HandleFunc("POST /console/login", h.login)
+	}
+	h.mux.HandleFunc("POST /console/logout", h.post(true, "", h.logout))
 	h.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusPermanentRedirect))
 	h.mux.HandleFunc("GET /console/assets/{name}", asset)
 	h.mux.HandleFunc("GET /console/", h.page(func(r *http.Request) (view, error) {
@@ -99,42 +114,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("X-Frame-Options", "DENY")        // for browsers that do not know frame-ancestors
-	head.Set("Referrer-Policy", "no-referrer") // ids of payments are in the URLs
+	head.Set("Referrer-Policy", "same-origin") // ids of payments are in the URLs; with no-referrer, forms would have the Origin null
 	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
-	if text := refusal(r); text != "" {
-		h.Log.Warn().Str("remote", r.RemoteAddr).Str("path", cut(r.URL.Path, 100)).Msg("console request refused: " + text)
-		http.Error(w, "tollbridge console: "+text, http.StatusForbidden)
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		h.Log.Warn().Str("remote", r.RemoteAddr).Str("path", cut(r.URL.Path, 100)).Msg("console request refused: another site asks for it")
+		http.Error(w, "tollbridge console: another site asks for it", http.StatusForbidden)
 		return
 	}
-	h.mux.ServeHTTP(w, r)
-}
-
-// refusal returns why a request may not see the console; "" if it may.
-func refusal(r *http.Request) string {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
-		if r.Header.Get(name) != "" {
-			return "it has no login yet and is not for users behind a proxy (the request has the header " + name + "); " + tunnel
-		}
-	}
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !loopback(local.String()) || !loopback(r.RemoteAddr) {
-		return "it has no login yet and answers only on the loopback interface; " + tunnel
-	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		return "another site asks for it"
-	}
-	return ""
-}
-
-// tunnel says how to reach the console from another machine.
-const tunnel = "use 'kubectl port-forward' or 'ssh -L 9090:127.0.0.1:9090 HOST', and open http://127.0.0.1:9090/console/"
-
-// loopback reports whether an address and port is of the loopback interface.
-func loopback(address string) bool {
-	a, err := netip.ParseAddrPort(address)
-	return err == nil && a.Addr().Unmap().IsLoopback()
+	h.inner.ServeHTTP(w, r)
 }
 
 // view is what a page shows: as HTML by the template with its name, and as JSON.
@@ -145,6 +134,8 @@ type view struct {
 	Here     string // the path of the page in the navigation
 	Data     any
 	JSON     any
+	User     user   // who sees the page
+	Token    string // of the forms that the user may send
 }
 
 // write writes the page as HTML.
@@ -176,41 +167,61 @@ func (h *Handler) page(of func(*http.Request) (view, error)) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 		defer cancel()
 		v, err := of(r.WithContext(ctx))
-		status := http.StatusOK
-		if err != nil {
-			var p problem
-			if !errors.As(err, &p) {
-				p = problem{http.StatusServiceUnavailable, "This cannot be read now: " + err.Error(), "Try again. If it stays, look at /readyz and at the server's log."}
-				h.Log.Warn().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console failed")
-			}
-			status = p.status
-			v = view{template: "problem", Title: "Not found", Here: v.Here, Query: v.Query, Data: p, JSON: map[string]string{"error": p.Error()}}
-			if status != http.StatusNotFound {
-				v.Title = "Not available"
-			}
+		h.show(w, r, v, err)
+	}
+}
+
+// show writes a page, or the page of its error.
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, v view, err error) {
+	if err == nil {
+		h.showStatus(w, r, v, http.StatusOK)
+		return
+	}
+	var p problem
+	if !errors.As(err, &p) {
+		p = problem{http.StatusServiceUnavailable, "This cannot be done now: " + err.Error(), "Try again. If it stays, look at /readyz and at the server's log."}
+		h.Log.Warn().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console failed")
+	}
+	v = view{template: "problem", Title: "Not available", Here: v.Here, Query: v.Query, Data: p, JSON: map[string]string{"error": p.Error()}}
+	switch p.status {
+	case http.StatusNotFound:
+		v.Title = "Not found"
+	case http.StatusForbidden, http.StatusUnauthorized:
+		v.Title = "Not allowed"
+	}
+	h.showStatus(w, r, v, p.status)
+}
+
+// showStatus writes a page with a status.
+func (h *Handler) showStatus(w http.ResponseWriter, r *http.Request, v view, status int) {
+	if v.User = userOf(r); v.User.Login != "" {
+		v.Token = h.door.token(v.User)
+	}
+	var out bytes.Buffer
+	var err error
+	if wantsJSON(r) {
+		w.Header().Set("Content-Type", "application/json")
+		if v.Token != "" && (h.Write || h.Unmask) {
+			w.Header().Set(tokenHeader, v.Token)
 		}
-		var out bytes.Buffer
-		if wantsJSON(r) {
-			w.Header().Set("Content-Type", "application/json")
-			e := json.NewEncoder(&out)
-			e.SetIndent("", "  ")
-			err = e.Encode(v.JSON)
-		} else {
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			err = v.write(&out)
-		}
-		if err != nil {
-			h.Log.Error().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console could not be written")
-			http.Error(w, "the page could not be written; the server's log says why", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Vary", "Accept")
-		w.WriteHeader(status)
-		text, rest := display.Escape(out.Bytes())
-		_, _ = w.Write(text) // the browser went away
-		for _, b := range rest {
-			_, _ = fmt.Fprintf(w, `\u%04x`, b)
-		}
+		e := json.NewEncoder(&out)
+		e.SetIndent("", "  ")
+		err = e.Encode(v.JSON)
+	} else {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		err = v.write(&out)
+	}
+	if err != nil {
+		h.Log.Error().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console could not be written")
+		http.Error(w, "the page could not be written; the server's log says why", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Vary", "Accept")
+	w.WriteHeader(status)
+	text, rest := display.Escape(out.Bytes())
+	_, _ = w.Write(text) // the browser went away
+	for _, b := range rest {
+		_, _ = fmt.Fprintf(w, `\u%04x`, b)
 	}
 }
 

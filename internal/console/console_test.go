@@ -94,7 +94,7 @@ func TestHeaders(t *testing.T) {
 					t.Errorf("%s: policy %q, want %s", path, policy, want)
 				}
 			}
-			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin"} {
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin"} {
 				if got := w.Header().Get(name); got != want {
 					t.Errorf("%s: %s is %q, want %q", path, name, got, want)
 				}

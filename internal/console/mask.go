@@ -24,6 +24,9 @@ import (
 // the configuration are also found in the text of other fields.
 type masker struct {
 	secrets []string // the values of the configured secrets and keys
+	// personal shows personal fields, for those who have the right to see them. Card
+	// numbers, secrets and the fields of both stay masked.
+	personal bool
 }
 
 // newMasker returns a masker that also hides the secrets of endpoints.
@@ -50,34 +53,40 @@ func newMasker(endpoints []webhook.Endpoint) masker {
 // masked stands for a value that is not shown.
 const masked = "•••"
 
-// sensitiveParts are parts of the names of fields that are masked: in lower case, without
-// separators.
-var sensitiveParts = []string{
-	// personal
+// personalParts and secretParts are parts of the names of fields that are masked: in lower
+// case, without separators.
+var personalParts = []string{
 	"email", "phone", "mobile", "msisdn", "address", "street", "postal", "postcode", "zipcode", "firstname", "lastname", "fullname", "middlename",
 	"surname", "givenname", "familyname", "holder", "customername", "shoppername", "payername", "buyername", "billingname", "shippingname", "recipient",
 	"birth", "gender", "nationalid", "taxid", "socialsecurity", "passport", "document", "iban", "accountnumber", "routingnumber", "sortcode", "useragent",
 	"deviceid", "fingerprint",
-	// cards and secrets
+}
+
+var secretParts = []string{
 	"cardnumber", "securitycode", "cvv", "cvc", "expiry", "expiration", "password", "secret", "apikey", "token", "authorization", "privatekey",
 }
 
-// sensitiveNames are whole names of fields that are masked.
-var sensitiveNames = []string{
-	"name", "ip", "city", "zip", "line1", "line2", "pin", "pan", "dob", "vpa", "upi", "contact", "ssn", "cpf", "cnpj", "nationality", "otp", "user", "username",
+// personalNames and secretNames are whole names of fields that are masked.
+var personalNames = []string{
+	"name", "ip", "city", "zip", "line1", "line2", "dob", "vpa", "upi", "contact", "ssn", "cpf", "cnpj", "nationality", "user", "username",
 	"customer_details", "billing", "shipping", "shopper", "payer", "note", "notes", "comment",
 }
+
+var secretNames = []string{"pin", "pan", "otp"}
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "", " ", "", "[", "", "]", "", ":", "")
 
 // sensitive reports whether a field with this name is masked, with all that it contains.
-func sensitive(name string) bool {
+func (m masker) sensitive(name string) bool {
 	name = separators.Replace(strings.ToLower(name))
 	if strings.Contains(name, "signature") {
 		return false
 	}
-	return slices.ContainsFunc(sensitiveNames, func(n string) bool { return separators.Replace(n) == name }) ||
-		slices.ContainsFunc(sensitiveParts, func(p string) bool { return strings.Contains(name, p) })
+	named := func(names, parts []string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return separators.Replace(n) == name }) ||
+			slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
+	}
+	return named(secretNames, secretParts) || !m.personal && named(personalNames, personalParts)
 }
 
 var (
@@ -93,13 +102,15 @@ func (m masker) text(s string) string {
 		s = strings.ReplaceAll(s, secret, masked)
 		s = strings.ReplaceAll(s, url.QueryEscape(secret), masked)
 	}
-	s = emails.ReplaceAllString(s, masked)
-	s = ibans.ReplaceAllStringFunc(s, func(found string) string {
-		if isIBAN(strings.ReplaceAll(found, " ", "")) {
-			return masked
-		}
-		return found
-	})
+	if !m.personal {
+		s = emails.ReplaceAllString(s, masked)
+		s = ibans.ReplaceAllStringFunc(s, func(found string) string {
+			if isIBAN(strings.ReplaceAll(found, " ", "")) {
+				return masked
+			}
+			return found
+		})
+	}
 	s = digitRuns.ReplaceAllStringFunc(s, func(found string) string {
 		digits := strings.NewReplacer(" ", "", "-", "").Replace(found)
 		if isCard(digits) {
@@ -108,7 +119,7 @@ func (m masker) text(s string) string {
 		return found
 	})
 	return base64s.ReplaceAllStringFunc(s, func(found string) string {
-		if decodesToText(found) {
+		if !m.personal && decodesToText(found) {
 			return masked
 		}
 		return found
@@ -170,6 +181,9 @@ func (m masker) body(b []byte) []byte {
 		}
 	}
 	if !utf8.Valid(b) {
+		if m.personal {
+			return []byte(m.text(string(b)))
+		}
 		return []byte(masked)
 	}
 	if trimmed[0] != '<' && bytes.Contains(b, []byte("=")) && !bytes.ContainsAny(trimmed, "\n\"") {
@@ -216,7 +230,7 @@ func (m masker) json(b []byte) ([]byte, bool) {
 			if top >= 0 && levels[top].object && levels[top].name {
 				var name string
 				_ = json.Unmarshal(v, &name) // it was read as a string
-				hide, levels[top].name = sensitive(name), false
+				hide, levels[top].name = m.sensitive(name), false
 				continue
 			}
 			if to := m.scalar(v, hide || top >= 0 && levels[top].masked); to != nil {
@@ -283,7 +297,7 @@ func (m masker) form(s string) string {
 		if err != nil {
 			plain = value
 		}
-		if n, err := url.QueryUnescape(name); err == nil && sensitive(n) && value != "" {
+		if n, err := url.QueryUnescape(name); err == nil && m.sensitive(n) && value != "" {
 			pairs[i] = name + "=" + masked
 		} else if to := string(m.fieldValue(plain)); to != plain {
 			pairs[i] = name + "=" + to
@@ -312,14 +326,14 @@ var (
 func (m masker) markup(s string) string {
 	s = elements.ReplaceAllStringFunc(s, func(found string) string {
 		p := elements.FindStringSubmatch(found)
-		if _, local, ok := strings.Cut(p[2], ":"); !sensitive(cmp.Or(local, p[2])) && (!ok || !sensitive(p[2])) || strings.TrimSpace(p[3]) == "" {
+		if _, local, ok := strings.Cut(p[2], ":"); !m.sensitive(cmp.Or(local, p[2])) && (!ok || !m.sensitive(p[2])) || strings.TrimSpace(p[3]) == "" {
 			return found
 		}
 		return p[1] + masked + p[4]
 	})
 	return attributes.ReplaceAllStringFunc(s, func(found string) string {
 		p := attributes.FindStringSubmatch(found)
-		if !sensitive(p[1]) || len(p[3]) == 2 {
+		if !m.sensitive(p[1]) || len(p[3]) == 2 {
 			return found
 		}
 		return p[1] + p[2] + p[3][:1] + masked + p[3][:1]

@@ -90,3 +90,20 @@ func TestMaskHeaders(t *testing.T) {
 		t.Errorf("secrets %q", testMasker.secrets)
 	}
 }
+
+// TestUnmasked: with the right to see personal fields, card numbers, secrets and the fields
+// of both stay masked.
+func TestUnmasked(t *testing.T) {
+	m := testMasker
+	m.personal = true
+	for body, want := range map[string]string{
+		`{"email":"a@b.cc","name":"Erika","card_number":"4242424242424242","cvc":"123","x":"4242424242424242"}`: `{"email":"a@b.cc","name":"Erika","card_number":"•••","cvc":"•••","x":"•••4242"}`,
+		`{"x":"whsec_a/b c+d=","password":"p","pan":"1"}`:                                                       `{"x":"•••","password":"•••","pan":"•••"}`,
+		"name=Erika&token=t&iban=DE89370400440532013000":                                                        "name=Erika&token=•••&iban=DE89370400440532013000",
+		"\xff\xfewhsec_a/b c+d=": "\xff\xfe•••",
+	} {
+		if got := string(m.body([]byte(body))); got != want {
+			t.Errorf("%q is shown as %q, want %q", body, got, want)
+		}
+	}
+}

@@ -37,6 +37,8 @@ type webhookPage struct {
 	Omitted  int    // the bytes of the body that are not shown
 	Events   []siblingEvent
 	Today    today
+	Unmask   action
+	Unmasked bool // with its personal fields
 }
 
 // header is a header of the archived request.
@@ -85,10 +87,11 @@ func (h *Handler) webhook(r *http.Request) (view, error) {
 	}
 	endpoints := h.Endpoints()
 	exact := *i.Webhook
-	shown := newMasker(endpoints).item(i)
+	shown := h.masker(r, endpoints).item(i)
 	w := shown.Webhook
 	c, _ := verify.Lookup(w.Connector)
 	data := webhookPage{Item: shown, Letter: at.Topic == names.Dead(), URL: w.Path, Signs: c.Signs, Weakness: c.Weakness, Covers: c.Covers}
+	data.Unmask, data.Unmasked = h.action(r, h.Unmask), h.masker(r, nil).personal
 	if w.Query != "" {
 		data.URL += "?" + w.Query
 	}
@@ -120,7 +123,7 @@ func (h *Handler) judge(r *http.Request, endpoints []webhook.Endpoint, w webhook
 	}
 	verdict := e.JudgeArchived(r.Context(), new(verify.Keyring), w)
 	t.Secret, t.Events, t.Skipped = verdict.Secret, verdict.Events, verdict.Skipped
-	m := newMasker(endpoints)
+	m := h.masker(r, endpoints)
 	for n := range t.Skipped {
 		t.Skipped[n].Reason = m.text(t.Skipped[n].Reason)
 	}

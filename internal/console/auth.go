@@ -1,0 +1,497 @@
+package console
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/rs/zerolog"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/time/rate"
+)
+
+// Login says how people log in. The zero value has no login: then the console answers
+// only requests that come over the loopback interface and not through a proxy.
+type Login struct {
+	// Password is the password, or its bcrypt hash as 'htpasswd -nB' prints it; empty is
+	// none.
+	Password string
+	Proxy    *Proxy // nil trusts no proxy
+}
+
+// Proxy is a proxy in front of the console that logs people in, and says who they are in a
+// header. It proves itself by a secret in another header.
+type Proxy struct {
+	Header       string // has the name of the user; empty is [DefaultUserHeader]
+	SecretHeader string // has the secret; empty is [DefaultSecretHeader]
+	Secret       string
+}
+
+// The defaults of [Proxy].
+const (
+	DefaultUserHeader   = "X-Forwarded-User"
+	DefaultSecretHeader = "X-Tollbridge-Proxy-Secret"
+)
+
+// The least lengths of a password and of a proxy's secret, in bytes.
+const (
+	minPassword = 12
+	minSecret   = 16
+)
+
+// Required reports whether people must log in.
+func (l Login) Required() bool { return l.Password != "" || l.Proxy != nil }
+
+// Check returns an error for a login that does not protect. It names no secret.
+func (l Login) Check() error {
+	var errs []error
+	switch {
+	case l.Password == "":
+	case isHash(l.Password):
+		if _, err := bcrypt.Cost([]byte(l.Password)); err != nil {
+			errs = append(errs, fmt.Errorf("console.password: it begins like a bcrypt hash and is none: %w", err))
+		}
+	case len(l.Password) < minPassword:
+		errs = append(errs, fmt.Errorf("console.password: it has %d characters; want at least %d", len(l.Password), minPassword))
+	}
+	if p := l.Proxy; p != nil {
+		if len(p.Secret) < minSecret {
+			errs = append(errs, fmt.Errorf("console.proxy.secret: it has %d characters; want at least %d", len(p.Secret), minSecret))
+		}
+		for name, header := range map[string]string{"header": p.userHeader(), "secret_header": p.secretHeader()} {
+			if strings.Trim(strings.ToLower(header), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+				errs = append(errs, fmt.Errorf("console.proxy.%s: %q is not the name of a header, such as %s", name, header, DefaultUserHeader))
+			}
+		}
+		if strings.EqualFold(p.userHeader(), p.secretHeader()) {
+			errs = append(errs, fmt.Errorf("console.proxy: header and secret_header are both %s; want two headers", p.userHeader()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isHash reports whether a password is given as its bcrypt hash.
+func isHash(password string) bool {
+	return strings.HasPrefix(password, "$2a$") || strings.HasPrefix(password, "$2b$") || strings.HasPrefix(password, "$2y$")
+}
+
+func (p *Proxy) userHeader() string {
+	if p.Header == "" {
+		return DefaultUserHeader
+	}
+	return p.Header
+}
+
+func (p *Proxy) secretHeader() string {
+	if p.SecretHeader == "" {
+		return DefaultSecretHeader
+	}
+	return p.SecretHeader
+}
+
+// LoopbackAddress reports whether an address to listen at, host:port, can only be reached
+// from this machine.
+func LoopbackAddress(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// CheckListen returns an error if the console can be reached at an address from other
+// machines, and needs a login there. key names the address in the error.
+func (l Login) CheckListen(key, address string) error {
+	if l.Required() || LoopbackAddress(address) {
+		return nil
+	}
+	return fmt.Errorf("%s: %s can be reached from other machines, and there the console needs a login: "+
+		"a password (console: {password: {env: TOLLBRIDGE_CONSOLE_PASSWORD}}), or a proxy that logs people in "+
+		"(console: {proxy: {header: %s, secret: {env: TOLLBRIDGE_CONSOLE_PROXY_SECRET}}}). "+
+		"Or use a loopback address, such as 127.0.0.1:9090, and reach it with 'ssh -L' or 'kubectl port-forward'", key, address, DefaultUserHeader)
+}
+
+// user is a person who uses the console.
+type user struct {
+	Name  string // as the audit log and dead letters have it
+	Login string // how they logged in: password, proxy, or loopback for no login
+	// session identifies the session or the user, for the token of forms.
+	session string
+}
+
+// The ways to log in, as the audit log has them.
+const (
+	byPassword = "password"
+	byProxy    = "proxy"
+	byLoopback = "loopback"
+)
+
+// userKey is the key of the user in a request's context.
+type userKey struct{}
+
+// userOf returns who makes a request.
+func userOf(r *http.Request) user {
+	u, _ := r.Context().Value(userKey{}).(user)
+	return u
+}
+
+// The limits of a session.
+const (
+	sessionIdle     = 30 * time.Minute // without a request
+	sessionLifetime = 12 * time.Hour
+)
+
+// cookieName is the name of the session's cookie.
+const cookieName = "tollbridge_console"
+
+// door lets people in. Sessions are those of scs, in memory: a restart ends them, and
+// another replica does not know them.
+type door struct {
+	Login
+	plain, secure *scs.SessionManager // of one store; the second one's cookies are for TLS only
+	guesses       guesses
+	key           [32]byte   // makes the tokens of forms
+	comparing     sync.Mutex // bcrypt is slow on purpose: one comparison at a time
+	origins       *http.CrossOriginProtection
+}
+
+func newDoor(l Login) *door {
+	d := &door{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
+	d.plain.IdleTimeout, d.plain.Lifetime = sessionIdle, sessionLifetime
+	d.plain.Cookie.Name, d.plain.Cookie.Path = cookieName, "/console/"
+	d.plain.Cookie.HttpOnly, d.plain.Cookie.SameSite, d.plain.Cookie.Persist = true, http.SameSiteStrictMode, false
+	secure := *d.plain
+	secure.Cookie.Secure = true
+	d.secure = &secure
+	_, _ = rand.Read(d.key[:]) // never fails
+	return d
+}
+
+// sessions returns the sessions whose cookies suit a request. A client that lies in
+// X-Forwarded-Proto gets a cookie that it does not send back.
+func (d *door) sessions(r *http.Request) *scs.SessionManager {
+	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+		return d.secure
+	}
+	return d.plain
+}
+
+// The keys of a session's data.
+const sessionUser = "user"
+
+// errNoLogin is the error of a request without a valid login.
+var errNoLogin = errors.New("you are not logged in")
+
+// enter returns who makes a request, or why nobody is let in.
+func (d *door) enter(r *http.Request) (user, error) {
+	if !d.Required() {
+		if text := notLocal(r); text != "" {
+			return user{}, problem{http.StatusForbidden, "This is only for people on this machine: " + text, tunnel}
+		}
+		return user{Name: byLoopback, Login: byLoopback, session: byLoopback}, nil
+	}
+	if p := d.Proxy; p != nil {
+		secrets, names := r.Header.Values(p.secretHeader()), r.Header.Values(p.userHeader())
+		switch {
+		case len(secrets) == 0 && d.Password != "": // not through the proxy
+		case len(secrets) != 1 || !equal(secrets[0], p.Secret):
+			return user{}, problem{http.StatusUnauthorized, "The request did not come through the proxy that logs people in.", "Open the console at the proxy's address. If you did, its secret in the header " + p.secretHeader() + " is not that of console.proxy.secret."}
+		case len(names) != 1 || userName(names[0]) == "":
+			return user{}, problem{http.StatusUnauthorized, "The proxy does not say who you are.", "It must send one header " + p.userHeader() + ", and remove those that come from outside."}
+		default:
+			name := userName(names[0])
+			return user{Name: name, Login: byProxy, session: byProxy + ":" + name}, nil
+		}
+	}
+	s := d.sessions(r)
+	name := s.GetString(r.Context(), sessionUser)
+	if name == "" {
+		return user{}, errNoLogin
+	}
+	return user{Name: name, Login: byPassword, session: s.Token(r.Context())}, nil
+}
+
+// maxUserName is how many characters of a user's name are kept.
+const maxUserName = 60
+
+// userName returns a name as the audit log has it: printable characters, and not too many.
+func userName(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
+			return c
+		}
+		return -1
+	}, s)
+	return cut(strings.TrimSpace(s), maxUserName)
+}
+
+// notLocal returns why a request does not come from this machine itself; "" if it does.
+func notLocal(r *http.Request) string {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return "without a login the console is not for users behind a proxy (the request has the header " + name + ")."
+		}
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil || !loopback(local.String()) || !loopback(r.RemoteAddr) {
+		return "without a login the console answers only on the loopback interface."
+	}
+	return ""
+}
+
+// tunnel says how to reach the console from another machine.
+const tunnel = "Configure a login (console.password or console.proxy), or use 'kubectl port-forward' or 'ssh -L 9090:127.0.0.1:9090 HOST' and open http://127.0.0.1:9090/console/"
+
+// loopback reports whether an address and port is of the loopback interface.
+func loopback(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// equal compares secrets in a time that does not depend on where they differ.
+func equal(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// rightPassword reports whether a password is the configured one.
+func (d *door) rightPassword(password string) bool {
+	if !isHash(d.Password) {
+		return equal(password, d.Password)
+	}
+	d.comparing.Lock()
+	defer d.comparing.Unlock()
+	return bcrypt.CompareHashAndPassword([]byte(d.Password), []byte(password)) == nil
+}
+
+// token returns the token that the forms of a user's pages have. Other sites cannot read
+// it, and it is no longer valid after the session.
+func (d *door) token(u user) string {
+	m := hmac.New(sha256.New, d.key[:])
+	m.Write([]byte(u.session))
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// The limits of guesses of the password: from one address (from one /64 of IPv6), and from
+// all. With the second, bcrypt takes at most a part of one CPU.
+const (
+	guessBurst, guessEvery       = 5, 12 * time.Second
+	allGuessBurst, allGuessEvery = 20, 250 * time.Millisecond
+	maxGuessers                  = 4096 // addresses that are remembered
+)
+
+// guesses limits how often passwords are tried.
+type guesses struct {
+	mu  sync.Mutex
+	all *rate.Limiter
+	by  map[netip.Prefix]*rate.Limiter
+}
+
+// allow reports whether an address may try a password now.
+func (g *guesses) allow(from netip.Addr, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.all == nil {
+		g.all = rate.NewLimiter(rate.Every(allGuessEvery), allGuessBurst)
+	}
+	if g.by == nil || len(g.by) >= maxGuessers { // whoever has so many addresses is limited by all
+		g.by = map[netip.Prefix]*rate.Limiter{}
+	}
+	from = from.Unmap().WithZone("")
+	bits := from.BitLen()
+	if from.Is6() {
+		bits = 64
+	}
+	block, _ := from.Prefix(bits) // invalid addresses share the invalid prefix
+	one := g.by[block]
+	if one == nil {
+		one = rate.NewLimiter(rate.Every(guessEvery), guessBurst)
+		g.by[block] = one
+	}
+	return one.AllowN(now, 1) && g.all.AllowN(now, 1)
+}
+
+// client returns the address of the client of a request.
+func (h *Handler) client(r *http.Request) netip.Addr {
+	if h.Client != nil {
+		return h.Client(r)
+	}
+	a, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return a.Addr()
+}
+
+// loginPage is the data of the page with the form.
+type loginPage struct {
+	Next  string // where to go after the login
+	Wrong string // why the last attempt failed
+}
+
+// loginForm shows the form.
+func (h *Handler) loginForm(r *http.Request) (view, error) {
+	return view{template: "login", Title: "Log in", Data: loginPage{Next: local(r.URL.Query().Get("next"))}, JSON: map[string]string{"error": errNoLogin.Error()}}, nil
+}
+
+// local returns the path of a page of the console, as a login goes to it: the first page
+// instead of anything else.
+func local(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/console/") || strings.HasPrefix(u.Path, "/console/log") || strings.Contains(u.Path, "..") || strings.ContainsAny(next, "\\\r\n\t") {
+		return "/console/"
+	}
+	return u.RequestURI()
+}
+
+// login checks the password and begins a session.
+func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
+	const maxForm = 8 << 10
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		h.show(w, r, view{}, problem{http.StatusBadRequest, "The form could not be read.", "Open /console/login and try again."})
+		return
+	}
+	next := local(r.PostForm.Get("next"))
+	again := func(status int, text string) {
+		h.showStatus(w, r, view{template: "login", Title: "Log in", Data: loginPage{next, text}, JSON: map[string]string{"error": text}}, status)
+	}
+	if !h.door.guesses.allow(h.client(r), time.Now()) {
+		w.Header().Set("Retry-After", fmt.Sprint(int(guessEvery.Seconds())))
+		again(http.StatusTooManyRequests, "Too many attempts. Wait a few seconds and try again.")
+		return
+	}
+	name := userName(r.PostForm.Get("name"))
+	if !h.door.rightPassword(r.PostForm.Get("password")) {
+		h.audit(r, user{Name: name, Login: byPassword}, "login_failed").Msg("a login to the console failed: wrong password")
+		again(http.StatusUnauthorized, "The password is wrong.")
+		return
+	}
+	if name == "" {
+		name = "unnamed"
+	}
+	s := h.door.sessions(r)
+	if err := s.RenewToken(r.Context()); err != nil { // nobody knows the new one before
+		h.show(w, r, view{}, err)
+		return
+	}
+	s.Put(r.Context(), sessionUser, name)
+	h.audit(r, user{Name: name, Login: byPassword}, "login").Msg("somebody logged in to the console")
+	h.redirect(w, r, next)
+}
+
+// logout ends the session.
+func (h *Handler) logout(w http.ResponseWriter, r *http.Request) {
+	u := userOf(r)
+	if u.Login != byPassword {
+		h.show(w, r, view{}, problem{http.StatusBadRequest, "There is no session to end.", "You are logged in by " + u.Login + "."})
+		return
+	}
+	h.ended(u)
+	if err := h.door.sessions(r).Destroy(r.Context()); err != nil {
+		h.show(w, r, view{}, err)
+		return
+	}
+	h.audit(r, u, "logout").Msg("somebody logged out of the console")
+	h.redirect(w, r, "/console/login")
+}
+
+// redirect answers a form with the page that shows its result; a client that asks for JSON
+// gets its address.
+func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, to string) {
+	if wantsJSON(r) {
+		w.Header().Set("Location", to)
+		h.showStatus(w, r, view{JSON: map[string]string{"location": to}}, http.StatusOK)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// audit begins a line of the audit log: who does what, from where. It is written at every
+// log level.
+func (h *Handler) audit(r *http.Request, u user, what string) *zerolog.Event {
+	return h.Log.Log().Str("audit", what).Str("who", u.Name).Str("login", u.Login).Stringer("remote", h.client(r))
+}
+
+// guard answers those who may not see the console, and passes on the requests of others
+// with their user.
+func (h *Handler) guard(next http.Handler) http.Handler {
+	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h.door.origins.Check(r); err != nil {
+			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", cut(r.URL.Path, 100)).Err(err).Msg("console request refused: another site sent it")
+			h.show(w, r, view{}, problem{http.StatusForbidden, "Another site sent this form.", "Open the console and send it from there."})
+			return
+		}
+		if r.URL.Path == "/console/login" && h.door.Password != "" || strings.HasPrefix(r.URL.Path, "/console/assets/") && h.door.Required() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		u, err := h.door.enter(r)
+		switch {
+		case errors.Is(err, errNoLogin) && !wantsJSON(r) && r.Method == http.MethodGet:
+			http.Redirect(w, r, "/console/login?"+url.Values{"next": {local(r.URL.RequestURI())}}.Encode(), http.StatusSeeOther)
+			return
+		case errors.Is(err, errNoLogin):
+			err = problem{http.StatusUnauthorized, "You are not logged in.", "Send the password as the field password of a form to /console/login, and keep the cookie."}
+			fallthrough
+		case err != nil:
+			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", cut(r.URL.Path, 100)).Err(err).Msg("console request refused")
+			h.show(w, r, view{}, err)
+			return
+		}
+		ctx, end := h.during(context.WithValue(r.Context(), userKey{}, u), u)
+		defer end()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+	if h.door.Password == "" {
+		return inner
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.door.sessions(r).LoadAndSave(inner).ServeHTTP(w, r)
+	})
+}
+
+// during returns a context that ends when the user logs out, at the latest when the
+// longest session ends: a live view must not outlive its session.
+func (h *Handler) during(ctx context.Context, u user) (context.Context, context.CancelFunc) {
+	if u.Login != byPassword {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithDeadline(ctx, h.door.plain.Deadline(ctx))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := new(byte)
+	if h.requests[u.session] == nil {
+		h.requests[u.session] = map[*byte]context.CancelFunc{}
+	}
+	h.requests[u.session][id] = cancel
+	return ctx, func() {
+		cancel()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if delete(h.requests[u.session], id); len(h.requests[u.session]) == 0 {
+			delete(h.requests, u.session)
+		}
+	}
+}
+
+// ended ends the requests in progress of a session.
+func (h *Handler) ended(u user) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, cancel := range h.requests[u.session] {
+		cancel()
+	}
+}
