@@ -93,18 +93,22 @@ func runConsole(c *cobra.Command, address string) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	log := logger(c.ErrOrStderr(), "warn")
-	pages := console.Config{
+	shown := console.Config{
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
 		Where: locateAt(s.Admin), Connectors: describeConnectors, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
 	}
-	if err := s.Console.apply(&pages); err != nil {
+	if err := s.Console.apply(&shown); err != nil {
 		return usageError{err}
 	}
-	server := listen(l, ingest.KnownHosts(s.AdminHosts, log, console.New(pages)), log)
+	pages := console.New(shown)
+	var running sync.WaitGroup
+	running.Go(func() { pages.Run(c.Context()) })
+	server := listen(l, ingest.KnownHosts(s.AdminHosts, log, pages), log)
 	fmt.Fprintf(c.OutOrStdout(), "open http://%s/console/ ; Ctrl-C stops\n", l.Addr())
 	select {
 	case <-c.Context().Done():
+		running.Wait()
 		return server.end(c.Context(), time.Second)
 	case err := <-server.failed:
 		return err

@@ -320,7 +320,16 @@ func TestConsoleInBrowser(t *testing.T) {
 			t.Errorf("%d elements of a sender are in the page", n)
 		}
 	}
+	w.do("live", chromedp.Navigate(at+"live?connector=stripe"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
+	b.waitForLive(t, w, "order-live-", 1)
+	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
+	b.waitForLive(t, w, "order-live-", 2)
+	w.do("the filter", chromedp.Navigate(at+"live?type=payment.captured&key=order-live-1"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
+	if keys := value[[]string](w, `[...document.querySelectorAll("#live tbody tr td:nth-child(4)")].map(c => c.textContent)`); !slices.Equal(keys, []string{"order-live-1"}) {
+		t.Errorf("filtered by key, the live page has %q", keys)
+	}
 	pages := map[string]string{
+		"live": "live", "live-filtered": "live?type=payment.captured&min=1&key=order-44",
 		"overview": "", "payment": "payment?id=order-43", "event": "event?id=" + e.ID, "dead": "dead", "topics": "topics", "connectors": "connectors", "connector": "connectors?name=stripe", "unknown": "payment?id=order-44",
 	}
 	for name, from := range map[string]string{"webhook": "payment?id=order-43", "letter": "dead"} {
@@ -335,6 +344,24 @@ func TestConsoleInBrowser(t *testing.T) {
 		}
 	}
 	w.check()
+}
+
+// waitForLive sends webhooks of payments, and waits until the live page shows all that
+// have the prefix, each once.
+func (b *bridge) waitForLive(t *testing.T, w *window, prefix string, n int) {
+	t.Helper()
+	b.send(t, paid(fmt.Sprintf("%s%d", prefix, n), 0))
+	var keys []string
+	until(t, "the live page to show the payment", func() bool {
+		keys = value[[]string](w, `[...document.querySelectorAll("#live tbody tr:not(.aside) td:nth-child(4)")].map(c => c.textContent)`)
+		return slices.Contains(keys, fmt.Sprintf("%s%d", prefix, n))
+	})
+	for i := 1; i <= n; i++ {
+		key := fmt.Sprintf("%s%d", prefix, i)
+		if count := len(slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k != key })); count != 1 {
+			t.Errorf("the live page shows %s %d times, want once: %q", key, count, keys)
+		}
+	}
 }
 
 // window is a tab of a headless browser.
@@ -409,11 +436,32 @@ func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 // value returns the value of a JavaScript expression.
 func value[T any](w *window, expression string) T {
 	w.t.Helper()
-	v, err := chromedp.Run(w.ctx, chromedp.Evaluate[T](expression))
+	v, err := chromedp.Run(w.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		w.t.Fatalf("%s: %v", expression, err)
 	}
 	return v
+}
+
+// axe checks the accessibility of a page: see testdata/axe-core.
+var axe = sync.OnceValues(func() (string, error) {
+	b, err := os.ReadFile("testdata/axe-core/axe.min.js")
+	return string(b), err
+})
+
+// accessible reports what axe-core finds serious or critical in the page.
+func (w *window) accessible(what string) {
+	w.t.Helper()
+	script, err := axe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	found := value[[]string](w, script+`;
+		axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.filter(v => v.impact === "serious" || v.impact === "critical")
+			.map(v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary).join(" | ")))`)
+	for _, f := range found {
+		w.t.Errorf("%s: axe-core: %s", what, f)
+	}
 }
 
 // picture opens a page in a window of a width and checks that it fits. It writes a
@@ -427,6 +475,9 @@ func (w *window) picture(name, address, scheme string, width int64) {
 	w.do(name, chromedp.EmulateViewport(width, 900), chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS("main h1")))
 	if value[bool](w, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 		w.t.Errorf("%s is wider than a window of %d pixels", name, width)
+	}
+	if width < 2000 {
+		w.accessible(fmt.Sprintf("%s, %s, %d pixels", name, scheme, width))
 	}
 	folder := os.Getenv("CONSOLE_SCREENSHOTS")
 	if folder == "" {

@@ -214,7 +214,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		running.Go(func() { reload.run(background) })
 	}
 	running.Go(func() { server.WarnOfSilence(background) })
-	running.Go(func() { pages.Sample(background) })
+	running.Go(func() { pages.Run(background) })
 	admin = listen(l.admin, server.Admin(metrics), log)
 	opened := make(chan error, 1)
 	running.Go(func() { opened <- opening.open(background, server) })

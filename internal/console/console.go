@@ -78,6 +78,7 @@ type Handler struct {
 	mux   *http.ServeMux
 	door  *door
 	inner http.Handler // the mux, for those who may see the console
+	feed  *feed
 
 	mu       sync.Mutex
 	samples  []sample                                // one a minute, the latest last
@@ -88,9 +89,10 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, mux: http.NewServeMux(), door: newDoor(c.Login), requests: map[string]map[*byte]context.CancelFunc{}}
 	h.inner = h.guard(h.mux)
+	h.feed = newFeed(func() *consume.Reader { return c.Reader.Slowed(feedInterval) }, c.Names)
 	for path, page := range map[string]func(*http.Request) (view, error){
 		"/console/{$}": h.overview, "/console/payment": h.payment, "/console/event": h.event, "/console/webhook": h.webhook,
-		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors,
+		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors, "/console/live": h.live,
 	} {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
@@ -101,6 +103,7 @@ func New(c Config) *Handler {
 	}
 	h.mux.HandleFunc("POST /console/logout", h.post(true, "", h.logout))
 	h.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusPermanentRedirect))
+	h.mux.HandleFunc("GET /console/live/stream", h.stream)
 	h.mux.HandleFunc("GET /console/assets/{name}", asset)
 	h.mux.HandleFunc("GET /console/", h.page(func(r *http.Request) (view, error) {
 		return view{}, problem{http.StatusNotFound, "The console has no such page.", "Look for a payment, or choose a page above."}
@@ -273,6 +276,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
 	"receipt": lookup.ReceiptText,
 	"count":   count,
+	"kinds":   func() []string { return []string{kindEvents, kindWebhooks, kindLetters} },
 	"link": func(current, page, url, text string) navigation {
 		return navigation{url, text, current == page}
 	},

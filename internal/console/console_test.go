@@ -196,13 +196,13 @@ func TestMarks(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %t %t", text, s.After, s.Listed, s.Superseded))
 	}
 	want := []string{
-		"webhook: events  true false",
+		"webhook  true false",
 		"payment.captured|corrected=c|test mode|+1 webhook  false true",
-		"webhook: events 24 hours later true false",
+		"webhook 24 hours later true false",
 		"payment.captured|corrected=c|same id again|+1 webhook 2 days later false true",
 		"payment.captured|late=a|contradicts=a|fallback key  false false",
 		"payment.captured|correction=a 3 days later false false",
-		"webhook: events  false false",
+		"webhook  false false",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -272,7 +272,7 @@ func TestOverview(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	h.Sample(ctx) // returns
+	h.Run(ctx) // returns
 	if got := h.samples[len(h.samples)-1]; got != (sample{47, 10}) {
 		t.Errorf("the last sample is %v", got)
 	}

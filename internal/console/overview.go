@@ -106,20 +106,21 @@ const chartMinutes, chartHeight = 60, 60
 // sample is how many webhooks the server had counted at a time.
 type sample struct{ webhooks, refused int }
 
-// Sample counts the webhooks of each minute for the chart of the first page, until ctx is
-// done. Without metrics it returns at once.
-func (h *Handler) Sample(ctx context.Context) {
-	if h.Metrics == nil {
-		return
-	}
-	for tick := time.NewTicker(time.Minute); ; {
-		if families, err := h.Metrics.Gather(); err == nil {
-			h.addSample(sampleOf(families))
+// Run counts the webhooks of each minute for the chart of the first page. When ctx is
+// done, it ends the live views and returns.
+func (h *Handler) Run(ctx context.Context) {
+	defer h.feed.close()
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		if h.Metrics != nil {
+			if families, err := h.Metrics.Gather(); err == nil {
+				h.addSample(sampleOf(families))
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			tick.Stop()
 			return
 		}
 	}

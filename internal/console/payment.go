@@ -218,7 +218,7 @@ func webhookStep(i *lookup.Item, known map[string]bool) step {
 	case w.Outcome == "duplicate":
 		s.Means = cmp.Or(s.Means, "A redelivery, or another webhook about a fact that was published before.")
 	case w.Outcome == "events":
-		s.Means = "Verified; its events are published."
+		s.What, s.Means = "webhook", "Verified; its events are published."
 	}
 	if strings.HasSuffix(i.Topic, "webhooks.dead") && w.Handles == "" {
 		s.What, s.Tone = "dead letter", "bad"

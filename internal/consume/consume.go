@@ -90,6 +90,13 @@ func New(c kafka.Config) *Reader {
 	return &Reader{config: c, client: client, hangUp: hangUp}
 }
 
+// Slowed returns a reader with another PollInterval, which uses the same connections.
+func (r *Reader) Slowed(interval time.Duration) *Reader {
+	slowed := *r
+	slowed.PollInterval = interval
+	return &slowed
+}
+
 // Close closes the connections.
 func (r *Reader) Close() { r.hangUp() }
 
