@@ -77,8 +77,8 @@ packaging: ## the chart, the manifests, the systemd unit and the dashboard
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)
 
-bench-quick: ## what a webhook costs, in three ratios: two minutes; BEFORE=FILE also compares with another build of tollbridge
-	cd bench && $(GO) test -run '^TestQuick$$' -count=1 -timeout 10m -v . -args -quick $(if $(BEFORE),-before $(abspath $(BEFORE)))
+bench-quick: ## what a webhook costs, in three ratios: two minutes; BEFORE=FILE also compares with another build of tollbridge, PROFILE=FOLDER writes profiles
+	cd bench && $(GO) test -run '^TestQuick$$' -count=1 -timeout 10m -v . -args -quick $(if $(BEFORE),-before $(abspath $(BEFORE))) $(if $(PROFILE),-profile $(abspath $(PROFILE)))
 
 bench-replicas: ## what replicas cost on three brokers, under load, idle and at the start: a quarter of an hour; BEFORE=FILE as above
 	cd bench && $(GO) test -run '^TestReplicas$$' -count=1 -timeout 30m -v . -args -replicas $(if $(BEFORE),-before $(abspath $(BEFORE)))

@@ -3,7 +3,12 @@
 package bench_test
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,8 +19,9 @@ import (
 )
 
 var (
-	quick  = flag.Bool("quick", false, "measure three ratios, in less than three minutes")
-	before = flag.String("before", "", "a build of tollbridge to compare with, such as that of the commit before; empty compares with none")
+	quick   = flag.Bool("quick", false, "measure three ratios, in less than three minutes")
+	profile = flag.String("profile", "", "a folder for CPU and memory profiles of tollbridge under load; empty takes none")
+	before  = flag.String("before", "", "a build of tollbridge to compare with, such as that of the commit before; empty compares with none")
 )
 
 // quickRounds is how often [TestQuick] measures each contestant.
@@ -74,6 +80,34 @@ func (b *bench) contestantBefore(t *testing.T) contestant {
 		t.Fatal(err)
 	}
 	return contestant{name: "before", says: *before, ours: true, path: "/webhooks/stripe", command: tollbridge("before")}
+}
+
+// takeProfiles writes a CPU profile of tollbridge, for as long as it is measured, and a
+// profile of all that it has allocated.
+func takeProfiles(ctx context.Context, p place) error {
+	for _, c := range []struct{ file, query string }{
+		{"cpu", fmt.Sprintf("profile?seconds=%.0f", lasting.Seconds())}, {"allocs", "allocs"},
+	} {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.debug+"/debug/pprof/"+c.query, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err := errors.Join(err, answer.Body.Close()); err != nil {
+			return err
+		}
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s: %s: %s", r.URL, answer.Status, body)
+		}
+		if err := os.WriteFile(filepath.Join(*profile, c.file), body, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ratio returns the median, over the rounds, of a figure of one contestant in times of

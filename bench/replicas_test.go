@@ -176,8 +176,16 @@ func (b *bench) load(ctx context.Context, g group, setting string, repeat int) (
 		for _, p := range g.places {
 			l.URLs, l.Mallocs = append(l.URLs, g.url(p)), append(l.Mallocs, g.mallocs(p))
 		}
+		profiled := make(chan error, 1)
+		go func() {
+			if *profile == "" || g.name != contestants[0].name {
+				profiled <- nil
+				return
+			}
+			profiled <- takeProfiles(ctx, g.places[0])
+		}()
 		m, err := l.start(ctx)
-		if err != nil {
+		if err := errors.Join(err, <-profiled); err != nil {
 			return acked, err
 		}
 		acked += m.Acked
