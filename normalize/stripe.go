@@ -134,24 +134,25 @@ type stripeEvent struct {
 	Snapshot      text `json:"snapshot_event"` // of thin events: the event with the object, if there is one
 }
 
-// stripeData has the object of an event and, in before, the former values of its changed
+// stripeData has the object of an event and, in Before, the former values of its changed
 // fields. Other is the text of anything but a JSON object, which is an error only if the
 // event name is known.
-type stripeData struct{ object, before, other part }
+type stripeData struct {
+	Object part `json:"object"`
+	Before part `json:"previous_attributes"`
+	other  part
+}
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
 func (s *stripeData) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() != '{' {
 		return s.other.UnmarshalJSONFrom(d)
 	}
-	var data struct {
-		Object             part `json:"object"`
-		PreviousAttributes part `json:"previous_attributes"`
-	}
-	err := json.UnmarshalDecode(d, &data)
-	s.object, s.before = data.Object, data.PreviousAttributes
-	return err
+	type object stripeData
+	return json.UnmarshalDecode(d, (*object)(s))
 }
+
+func (s *stripeData) readsObjects() {}
 
 func stripeNormalize(payload []byte, o Options) ([]fact, error) {
 	var e stripeEvent
@@ -202,12 +203,12 @@ func (e stripeEvent) fact(o Options) (f fact, err error) {
 	if err := redecode(e.Created, &created); err != nil {
 		return f, err
 	}
-	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), e.Data.object, e.Data.before}
+	change := stripeChange{string(e.Type), string(e.APIVersion), unix(created), e.Data.Object, e.Data.Before}
 	if f, err = read(change, o); err != nil {
 		return f, err
 	}
 	f.Time, f.Account = change.created, string(e.Account)
-	return f, stripeCheckID(e.Data.object)
+	return f, stripeCheckID(e.Data.Object)
 }
 
 // increase returns by how much the change raised a sum in a field of the object; nil if
