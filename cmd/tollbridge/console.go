@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
@@ -97,6 +98,11 @@ func runConsole(c *cobra.Command, address string) error {
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
 		Where: locateAt(s.Admin), Connectors: describeConnectors, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
+		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
+			return s.openForConsole(ctx, command, publish, func(ctx context.Context, w kafkaSession, to history.Publisher) (*history.History, func(), error) {
+				return w.openHistory(ctx, c.ErrOrStderr(), "", to)
+			}, f)
+		},
 	}
 	if err := s.Console.apply(&shown); err != nil {
 		return usageError{err}

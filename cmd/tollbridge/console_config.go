@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/publish"
 )
 
 // consoleConfig is who may use the console and what for.
@@ -56,6 +59,44 @@ func (c config) checkConsole() error {
 // apply sets who may use the console and what for.
 func (c consoleConfig) apply(to *console.Config) (err error) {
 	to.Write, to.Unmask = c.Write, c.Unmask
+	to.Process, to.ParseTime = whoami(), parseTimeOrAge
 	to.Login, err = c.login()
 	return err
+}
+
+// maxServerReplay is the most events in the topics with which a replay may run in the
+// server's process: it needs about 170 bytes of memory for each.
+const maxServerReplay = 1_000_000
+
+// jobHistory opens the history for a job of the console, and returns how to close it.
+type jobHistory func(context.Context, kafkaSession, history.Publisher) (h *history.History, end func(), err error)
+
+// openForConsole is [console.Config.Open] for a session: see there.
+func (s kafkaSession) openForConsole(ctx context.Context, command string, publishes bool, open jobHistory, f func(context.Context, console.Session) error) error {
+	run := func(ctx context.Context, w kafkaSession) error {
+		var to history.Publisher = planPublisher{}
+		if publishes {
+			producer := publish.NewProducer(w.producer)
+			defer producer.Close()
+			to = producer
+		}
+		closeHistory := func() {}
+		defer func() { closeHistory() }()
+		return f(ctx, console.Session{Names: w.names, Publisher: to, History: func(ctx context.Context) (h *history.History, err error) {
+			h, end, err := open(ctx, w, to)
+			if err == nil {
+				closeHistory = end
+			}
+			return h, err
+		}})
+	}
+	if !publishes {
+		return run(ctx, s)
+	}
+	return s.locked(ctx, "tollbridge console, "+command, func() {}, s.names, func(ctx context.Context, w kafkaSession) (err error) {
+		if w.names, err = w.withSchemaIDs(ctx, w.names); err != nil {
+			return err
+		}
+		return run(ctx, w)
+	})
 }

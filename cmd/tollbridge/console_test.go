@@ -206,16 +206,22 @@ func TestConsoleHostile(t *testing.T) {
 func (b *bridge) writeEvent(t *testing.T, key, message string) {
 	t.Helper()
 	now := time.Now().UTC()
-	value, err := json.Marshal(schemas.Event{SpecVersion: "1.0", ID: key, Type: schemas.PaymentFailed, Subject: key, Time: now, Data: schemas.Data{
+	b.publishEvent(t, schemas.Event{SpecVersion: "1.0", ID: key, Type: schemas.PaymentFailed, Subject: key, Time: now, Data: schemas.Data{
 		MerchantTransactionID: key, Connector: key, Endpoint: key, ConnectorEventType: key, Error: &schemas.Error{Code: key, Message: message}, Amount: &schemas.Amount{Value: 1, Currency: key}, ReceivedAt: now,
 	}})
+}
+
+// publishEvent publishes an event as another program could.
+func (b *bridge) publishEvent(t *testing.T, e schemas.Event) {
+	t.Helper()
+	value, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := publish.NewProducer(publish.Config{Kafka: b.kafka})
 	defer p.Close()
-	headers := []schemas.Header{{Name: schemas.HeaderEventID, Value: key}, {Name: schemas.HeaderEventTime, Value: now.Format(time.RFC3339Nano)}}
-	if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: b.names.Event(schemas.PaymentFailed), Key: []byte(key), Value: value, Headers: headers}}); err != nil {
+	headers := []schemas.Header{{Name: schemas.HeaderEventID, Value: e.ID}, {Name: schemas.HeaderEventTime, Value: e.Time.Format(time.RFC3339Nano)}}
+	if _, err := p.Publish(t.Context(), []kafka.Record{{Topic: b.names.Event(e.Type), Key: []byte(e.Subject), Value: value, Headers: headers}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/user"
@@ -292,6 +293,11 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 // caught up. An empty dir is a temporary folder. Call end when the history is no
 // longer needed.
 func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publisher) (h *history.History, end func(), err error) {
+	return w.openHistory(c.Context(), c.ErrOrStderr(), dir, to)
+}
+
+// openHistory is the function openHistory. It writes its progress to a log.
+func (s kafkaSession) openHistory(ctx context.Context, log io.Writer, dir string, to history.Publisher) (h *history.History, end func(), err error) {
 	remove := func() {}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "tollbridge-"); err != nil {
@@ -299,19 +305,19 @@ func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publis
 		}
 		remove = func() { _ = os.RemoveAll(dir) }
 	}
-	h, err = history.Open(c.Context(), history.Config{Dir: dir, Kafka: w.producer.Kafka, Names: w.names, Publisher: to, Log: zerolog.Nop()})
+	h, err = history.Open(ctx, history.Config{Dir: dir, Kafka: s.producer.Kafka, Names: s.names, Publisher: to, Log: zerolog.Nop()})
 	if err != nil {
 		remove()
 		return nil, nil, err
 	}
 	end = func() { _ = h.Close(); remove() }
-	for start := time.Now(); h.Ready() != nil; h.Await(c.Context(), time.Minute) {
-		if c.Context().Err() != nil {
+	for start := time.Now(); h.Ready() != nil; h.Await(ctx, time.Minute) {
+		if ctx.Err() != nil {
 			end()
-			return nil, nil, c.Context().Err()
+			return nil, nil, ctx.Err()
 		}
 		if since := time.Since(start); since > time.Second {
-			fmt.Fprintf(c.ErrOrStderr(), "reading the event topics, %s so far\n", since.Round(time.Second))
+			fmt.Fprintf(log, "reading the event topics, %s so far\n", since.Round(time.Second))
 		}
 	}
 	return h, end, nil

@@ -40,25 +40,34 @@ func (s *kafkaSession) withLockToPublish(c *cobra.Command, names kafka.Names, f 
 // writes to them. f gets a session whose producers write as the lock's holder. When the
 // lock is lost, c's context ends and the error is [publish.ErrLockLost].
 func (s *kafkaSession) withLock(c *cobra.Command, names kafka.Names, f func(kafkaSession) error) error {
+	waiting := func() {
+		fmt.Fprintln(c.ErrOrStderr(), "waiting for the lock on the topics: another command was stopped, and Kafka waits some seconds for it")
+	}
+	return s.locked(c.Context(), c.CommandPath(), waiting, names, func(ctx context.Context, w kafkaSession) error {
+		before := c.Context()
+		defer c.SetContext(before)
+		c.SetContext(ctx)
+		return f(w)
+	})
+}
+
+// locked is withLock for a command with a name. f gets the context that ends when the lock
+// is lost. It calls waiting if it waits long for the lock.
+func (s *kafkaSession) locked(ctx context.Context, command string, waiting func(), names kafka.Names, f func(context.Context, kafkaSession) error) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "an unnamed host"
 	}
-	notice := time.AfterFunc(lockNotice, func() {
-		fmt.Fprintln(c.ErrOrStderr(), "waiting for the lock on the topics: another command was stopped, and Kafka waits some seconds for it")
-	})
-	lock, err := publish.AcquireLock(c.Context(), s.producer.Kafka, names, publish.LockHolder{Command: c.CommandPath(), Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
+	notice := time.AfterFunc(lockNotice, waiting)
+	lock, err := publish.AcquireLock(ctx, s.producer.Kafka, names, publish.LockHolder{Command: command, Host: host, PID: os.Getpid(), Since: time.Now().UTC()})
 	notice.Stop()
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	before := c.Context()
-	defer c.SetContext(before)
-	c.SetContext(lock.Context())
 	locked := *s
 	locked.producer.Lock = lock
-	err = f(locked)
+	err = f(lock.Context(), locked)
 	if cause := context.Cause(lock.Context()); err != nil && errors.Is(cause, publish.ErrLockLost) {
 		return cause
 	}

@@ -36,6 +36,7 @@ type bridge struct {
 	admin               string // the admin address
 	kafka               kafka.Config
 	names               kafka.Names
+	log                 *screen // of serve
 }
 
 // startBridge starts a bridge. More are further lines of its configuration.
@@ -50,7 +51,7 @@ func startBridge(t *testing.T, more ...string) *bridge {
 	listen, admin := freePort(t), freePort(t)
 	b := &bridge{
 		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret, admin: admin,
-		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."},
+		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."}, log: new(screen),
 	}
 	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", %s kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
 endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, strings.Join(more, " "), b.kafka.Brokers[0], secret)
@@ -60,12 +61,13 @@ endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, l
 	b.run(t, 0, "topics", "apply")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
-	var log screen
-	go func() { ended <- run(ctx, []string{"serve", "--config", b.config}, strings.NewReader(""), &log, &log) }()
+	go func() {
+		ended <- run(ctx, []string{"serve", "--config", b.config}, strings.NewReader(""), b.log, b.log)
+	}()
 	t.Cleanup(func() {
 		stop()
 		if code := <-ended; code != 0 {
-			t.Errorf("serve: exit %d, %s", code, log.String())
+			t.Errorf("serve: exit %d, %s", code, b.log.String())
 		}
 	})
 	until(t, "serve to be ready", func() bool {

@@ -177,7 +177,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		publisher = dev.publisher(producer)
 	}
 
-	opening := &opening{layout: cfg.layout(), schemaIDs: cfg.withSchemaIDs, producer: producer, log: log, config: history.Config{
+	opening := &opening{layout: cfg.layout(), schemaIDs: cfg.withSchemaIDs, producer: producer, writing: writing, log: log, config: history.Config{
 		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Available: producer.Available, Log: log, Metrics: metrics,
 	}}
 	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
@@ -190,7 +190,10 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
 		Where: opening.where, Topics: opening.topics, Connectors: describeConnectors,
 		Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
-		Client: func(r *http.Request) netip.Addr { return server.Client(r) },
+		Client: func(r *http.Request) netip.Addr { return server.Client(r) }, MaxReplay: maxServerReplay,
+		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
+			return opening.openForConsole(ctx, cfg, reader, command, publish, f)
+		},
 	}
 	if err := cfg.Console.apply(&shown); err != nil {
 		return usageError{err}
@@ -268,6 +271,7 @@ type opening struct {
 	schemaIDs func(context.Context, kafka.Names) (kafka.Names, error) // adds the ids of the events' schemas
 	config    history.Config
 	producer  *publish.Producer
+	writing   publish.Config // of the producer
 	log       zerolog.Logger
 
 	mu      sync.Mutex
@@ -386,6 +390,19 @@ func (o *opening) where(_ context.Context, ids []string) (history.Place, error) 
 		return history.Place{}, err
 	}
 	return h.Where(ids...)
+}
+
+// openForConsole is [console.Config.Open], with the server's history.
+func (o *opening) openForConsole(ctx context.Context, cfg config, reader *consume.Reader, command string, publishes bool, f func(context.Context, console.Session) error) error {
+	h, names, err := o.current()
+	if err != nil {
+		return err
+	}
+	s := kafkaSession{config: cfg, names: names, reader: reader, producer: o.writing}
+	s.producer.Metrics = nil // those of the server's producer are registered
+	return s.openForConsole(ctx, command, publishes, func(context.Context, kafkaSession, history.Publisher) (*history.History, func(), error) {
+		return h, func() {}, nil
+	}, f)
 }
 
 // warnings are those of the history; none until it is open.

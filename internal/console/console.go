@@ -67,6 +67,18 @@ type Config struct {
 	Write, Unmask bool
 	// Client returns the address of the client of a request; nil is that of the connection.
 	Client func(*http.Request) netip.Addr
+	// Open runs f with a session, of which f must not use anything afterwards. With publish, f
+	// holds the lock on the topics, and its context ends when the lock is lost. The command
+	// names the job for others that wait for the lock.
+	Open func(ctx context.Context, command string, publish bool, f func(context.Context, Session) error) error
+	// Process names this process for dead letters that somebody handles without a login:
+	// USER@HOST.
+	Process string
+	// ParseTime parses the time of a field, as the commands parse that of a flag.
+	ParseTime func(field, text string, now time.Time) (time.Time, error)
+	// MaxReplay is the most events in the topics with which a replay may run in this process;
+	// 0 is no limit.
+	MaxReplay int64
 	// Send are the lines that send a first webhook to this server, for its empty pages.
 	Send []string
 	Log  zerolog.Logger
@@ -78,7 +90,11 @@ type Handler struct {
 	mux   *http.ServeMux
 	door  *door
 	inner http.Handler // the mux, for those who may see the console
+<<<<<<< HEAD
 	feed  *feed
+=======
+	jobs  jobs
+>>>>>>> c7bea18 (internal/console: dead letters are retried and discarded, replays planned and published, as the commands do)
 
 	mu       sync.Mutex
 	samples  []sample                                // one a minute, the latest last
@@ -97,6 +113,12 @@ func New(c Config) *Handler {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
 	h.mux.HandleFunc("POST /console/webhook", h.post(h.Unmask, "console.unmask", h.unmask))
+	h.mux.HandleFunc("GET /console/letter", h.page(h.letter))
+	h.mux.HandleFunc("POST /console/dead", h.post(h.canWrite(), "console.write", h.handleLetters))
+	h.mux.HandleFunc("GET /console/replay", h.page(h.replay))
+	h.mux.HandleFunc("POST /console/replay", h.post(h.canWrite(), "console.write", h.runReplay))
+	h.mux.HandleFunc("GET /console/job", h.job)
+	h.mux.HandleFunc("POST /console/job", h.post(h.canWrite(), "console.write", h.cancelJob))
 	if c.Login.Password != "" {
 		h.mux.HandleFunc("GET /console/login", h.page(h.loginForm))
 		h.mux.HandleFunc("POST /console/login", h.login)

@@ -109,7 +109,7 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("the style sheet: %v", w.Header())
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {
-		if w := ask(h, method, "/console/dead", "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != http.StatusMethodNotAllowed {
+		if w := ask(h, method, "/console/topics", "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != http.StatusMethodNotAllowed {
 			t.Errorf("%s: status %d, want 405", method, w.Code)
 		}
 	}

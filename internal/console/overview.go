@@ -110,6 +110,7 @@ type sample struct{ webhooks, refused int }
 // done, it ends the live views and returns.
 func (h *Handler) Run(ctx context.Context) {
 	defer h.feed.close()
+	defer h.stopJobs()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {

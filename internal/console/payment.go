@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/lookup"
@@ -347,56 +346,6 @@ func (h *Handler) event(r *http.Request) (view, error) {
 		}
 	}
 	v.Title, v.Data, v.JSON = string(d.Event.Event.Type), data, d
-	return v, nil
-}
-
-// letterPage is the data of the page of dead letters.
-type letterPage struct {
-	All     bool // also those that were handled
-	Groups  []letterGroup
-	Letters []*dead.Letter // of this page
-	Pages   pages
-}
-
-// letterGroup counts the letters that were not handled and have one kind of reason.
-type letterGroup struct {
-	Endpoint, Reason string
-	Count            int
-}
-
-// dead lists the dead letters.
-func (h *Handler) dead(r *http.Request) (view, error) {
-	v := view{template: "dead", Here: "dead", Title: "Dead letters"}
-	names, err := h.Names()
-	if err != nil {
-		return v, notReady(err)
-	}
-	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector")}
-	all, err := dead.List(r.Context(), h.Reader, names, f, nil)
-	if err != nil {
-		return v, err
-	}
-	m := newMasker(h.Endpoints())
-	groups := map[letterGroup]int{}
-	for _, l := range all {
-		l.Webhook = m.webhook(l.Webhook)
-		if l.Handled == nil {
-			groups[letterGroup{Endpoint: l.Webhook.Connector + "/" + l.Webhook.Endpoint, Reason: dead.ReasonKind(l.Webhook.Reason)}]++
-		}
-	}
-	data := letterPage{All: f.Handled, Pages: newPages(r, len(all))}
-	for g, n := range groups {
-		g.Count = n
-		data.Groups = append(data.Groups, g)
-	}
-	slices.SortFunc(data.Groups, func(a, b letterGroup) int {
-		return cmp.Or(b.Count-a.Count, cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Reason, b.Reason))
-	})
-	v.JSON = all
-	newest := slices.Clone(all)
-	slices.Reverse(newest)
-	data.Letters = newest[data.Pages.from:data.Pages.to]
-	v.Data = data
 	return v, nil
 }
 

@@ -41,6 +41,9 @@ func (h *Handler) post(allowed bool, right string, of http.HandlerFunc) http.Han
 	}
 }
 
+// canWrite reports whether people may change something.
+func (h *Handler) canWrite() bool { return h.Write && h.Open != nil }
+
 // unmaskedKey marks the context of a request whose page shows personal fields.
 type unmaskedKey struct{}
 

@@ -1,0 +1,271 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/replay"
+	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+// replayForm selects what a replay reads, and how fast it publishes.
+type replayForm struct {
+	From     time.Time    `json:"from,omitzero"`
+	To       time.Time    `json:"to,omitzero"`
+	Endpoint string       `json:"endpoint,omitempty"` // connector/name
+	Type     schemas.Type `json:"type,omitempty"`
+	Outcome  string       `json:"outcome,omitempty"`
+	Key      string       `json:"key,omitempty"`
+	Missing  bool         `json:"missing,omitempty"`
+	Rate     float64      `json:"rate,omitempty"`
+}
+
+// replayOutcomes are the outcomes with which webhooks are archived.
+var replayOutcomes = []string{string(normalize.OutcomeEvents), string(webhook.OutcomeDuplicate), string(normalize.OutcomeIgnored), string(normalize.OutcomeMalformed)}
+
+// filter returns the filter of a replay.
+func (f *replayForm) filter() replay.Filter {
+	r := replay.Filter{From: f.From, To: f.To, Outcome: normalize.Outcome(f.Outcome), Missing: f.Missing}
+	r.Connector, r.Endpoint, _ = strings.Cut(f.Endpoint, "/")
+	if f.Type != "" {
+		r.Types = []schemas.Type{f.Type}
+	}
+	if f.Key != "" {
+		r.Keys = []string{f.Key}
+	}
+	return r
+}
+
+// replayPage is the data of the page with the form.
+type replayPage struct {
+	Action    action
+	Endpoints []string
+	Types     []schemas.Type
+	Outcomes  []string
+	Last      *job // the last plan or replay
+}
+
+// replay shows the form of a replay.
+func (h *Handler) replay(r *http.Request) (view, error) {
+	data := replayPage{Action: h.action(r, h.canWrite()), Types: schemas.Types(), Outcomes: replayOutcomes}
+	for _, e := range sorted(h.Endpoints()) {
+		data.Endpoints = append(data.Endpoints, e.ID())
+	}
+	var last any = map[string]any{}
+	if j := h.jobs.current(); j != nil && j.Filter != nil {
+		data.Last, last = j, j
+	}
+	return view{template: "replay", Here: "replay", Title: "Replay", Data: data, JSON: last}, nil
+}
+
+// readReplay reads the form of a plan.
+func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err error) {
+	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
+	f = &replayForm{Endpoint: field("endpoint"), Type: schemas.Type(field("type")), Outcome: field("outcome"), Key: field("key"), Missing: field("missing") != ""}
+	wrong := func(text string) error {
+		return problem{http.StatusBadRequest, text, "Go back and correct the form."}
+	}
+	for name, to := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
+		if *to, err = h.ParseTime(name, field(name), now); err != nil {
+			return nil, wrong(cut(err.Error(), 300) + ".")
+		}
+		*to = to.UTC()
+	}
+	if f.To.IsZero() {
+		f.To = now.UTC() // a publication of the plan reads the same webhooks
+	}
+	if text := field("rate"); text != "" {
+		if f.Rate, err = strconv.ParseFloat(text, 64); err != nil || !(f.Rate >= 0 && f.Rate <= 1e6) {
+			return nil, wrong("The rate is not a number of events a second.")
+		}
+	}
+	switch {
+	case f.Type != "" && !f.Type.Known():
+		return nil, wrong("The event type is unknown.")
+	case f.Outcome != "" && !slices.Contains(replayOutcomes, f.Outcome):
+		return nil, wrong("The outcome is unknown.")
+	case f.Endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == f.Endpoint }):
+		return nil, wrong("There is no such endpoint in the configuration.")
+	case len(f.Key) > 1000:
+		return nil, wrong("The merchant's id is too long.")
+	}
+	return f, nil
+}
+
+// runReplay makes a plan, or publishes the last one.
+func (h *Handler) runReplay(w http.ResponseWriter, r *http.Request) {
+	fail := func(err error) { h.show(w, r, view{Here: "replay"}, err) }
+	j := &job{Kind: jobPlan}
+	switch r.PostForm.Get("action") {
+	case "plan":
+		f, err := h.readReplay(r, time.Now())
+		if err != nil {
+			fail(err)
+			return
+		}
+		j.Filter = f
+	case "publish":
+		last := h.jobs.current()
+		if last == nil || last.ID != r.PostForm.Get("plan") || last.Kind != jobPlan || last.Running() || last.Error != "" {
+			fail(problem{http.StatusConflict, "This plan is not the last one that was made.", "Make a plan again and publish it from its page: what is published must be what you saw."})
+			return
+		}
+		j.Kind, j.Filter = jobReplay, last.Filter
+	default:
+		fail(problem{http.StatusBadRequest, "The form says neither plan nor publish.", "Open the page Replay and send the form from there."})
+		return
+	}
+	if err := h.start(r, j, h.replayJob); err != nil {
+		fail(err)
+		return
+	}
+	h.audit(r, userOf(r), j.Kind).Str("job", j.ID).RawJSON("filter", mustJSON(j.Filter)).Msg("somebody replays webhooks in the console")
+	h.redirect(w, r, jobURL(j))
+}
+
+// The limits of what a job keeps of the changes of a replay.
+const (
+	maxChanges     = 2000
+	maxChangeBytes = 16 << 20
+	maxDiffText    = 300 // characters of one difference
+	maxTooLarge    = 100
+)
+
+// replayJob does the job of [Handler.runReplay], as the command does.
+func (h *Handler) replayJob(ctx context.Context, j *job) error {
+	publish := j.Kind == jobReplay
+	if publish {
+		h.jobs.update(func() { j.Stage = "waiting for the lock on the topics" })
+	}
+	return h.Open(ctx, j.Kind, publish, func(ctx context.Context, s Session) error {
+		h.jobs.update(func() { j.Stage = "reading what is published" })
+		if err := h.checkReplaySize(ctx, s); err != nil {
+			return err
+		}
+		published, err := s.History(ctx)
+		if err != nil {
+			return err
+		}
+		run := replay.Config{
+			Reader: h.Reader, Webhooks: s.Names, Events: s.Names, Endpoints: h.Endpoints(), History: published, Filter: j.Filter.filter(), Rate: j.Filter.Rate,
+			ID: j.ID, Differences: true,
+			Each: func(c replay.Change) error { h.jobs.update(func() { j.addChange(c) }); return nil },
+			TooLarge: func(e schemas.Event, reason string) error {
+				h.jobs.update(func() { j.addTooLarge(e, reason) })
+				return nil
+			},
+			Progress: func(stage string, done, all int64) {
+				h.jobs.update(func() { j.Stage, j.Done, j.All = "reading the "+stage, done, all })
+			},
+		}
+		if publish {
+			run.Publisher = s.Publisher
+		}
+		n, err := replay.Run(ctx, run)
+		h.jobs.update(func() { j.Counts = &n })
+		return err
+	})
+}
+
+// checkReplaySize returns an error if a replay could take too much of this process's memory.
+func (h *Handler) checkReplaySize(ctx context.Context, s Session) error {
+	if h.MaxReplay == 0 {
+		return nil
+	}
+	ranges, err := h.Reader.TopicBounds(ctx, s.Names.Events()...)
+	if err != nil {
+		return err
+	}
+	var n int64
+	for _, g := range ranges {
+		n += g.To - g.From
+	}
+	if n > h.MaxReplay {
+		return fmt.Errorf("the topics have %d events, and a replay needs about 170 bytes of memory for each: in the server's process at most %d are allowed, so that webhooks do not suffer; use 'tollbridge console' beside Kafka, or 'tollbridge replay'", n, h.MaxReplay)
+	}
+	return nil
+}
+
+// addChange keeps a change, if there is room, with its long texts cut.
+func (j *job) addChange(c replay.Change) {
+	b, err := json.Marshal(c)
+	if err != nil || len(j.Changes) == maxChanges || j.bytes+len(b) > maxChangeBytes {
+		j.Omitted++
+		return
+	}
+	for i, d := range c.Diff {
+		c.Diff[i] = cut(d, maxDiffText)
+	}
+	j.bytes += len(b)
+	j.Changes = append(j.Changes, c)
+}
+
+func (j *job) addTooLarge(e schemas.Event, reason string) {
+	if len(j.TooLarge) < maxTooLarge {
+		j.TooLarge = append(j.TooLarge, fmt.Sprintf("%s %s: %s", e.Type, cut(e.Subject, 100), cut(reason, 300)))
+	}
+}
+
+// counted is a count of a replay, with what it counts.
+type counted struct {
+	N    int
+	What string
+}
+
+// Counted returns the counts of a replay that are not 0.
+func (j *job) Counted() (rows []counted) {
+	n := j.Counts
+	if n == nil {
+		return nil
+	}
+	for _, r := range []counted{
+		{n.Read, "webhooks read"}, {n.Same, "events are the same"}, {n.Changed, "events changed"}, {n.New, "events are new"},
+		{n.Gone, "events that today's code does not make; they stay"}, {n.Ignored, "webhooks are ignored"}, {n.Malformed, "webhooks are malformed"},
+		{n.Unverified, "webhooks are not verified with today's configuration"}, {n.References, "references of published events were missing"},
+		{n.TooLarge, "events are too large for their topic; their webhooks are dead letters"}, {n.Published, "events published"},
+	} {
+		if r.N > 0 || r.What == "webhooks read" {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// Todo returns how many events a publication of the plan writes.
+func (j *job) Todo() int {
+	if j.Counts == nil {
+		return 0
+	}
+	if j.Filter.Missing {
+		return j.Counts.New
+	}
+	return j.Counts.New + j.Counts.Changed
+}
+
+// changeRow is a change of a replay, as the page lists it.
+type changeRow struct {
+	schemas.Event
+	Corrects    string // the id of the event that is corrected; empty for a new event
+	Differences []difference
+}
+
+// difference is a field that a replay changes.
+type difference struct{ Field, Before, After string }
+
+func newChangeRow(c replay.Change) changeRow {
+	row := changeRow{Event: c.Event, Corrects: c.Event.Data.Corrects}
+	for _, text := range c.Diff { // field: before → after
+		field, values, _ := strings.Cut(text, ": ")
+		before, after, _ := strings.Cut(values, " → ")
+		row.Differences = append(row.Differences, difference{field, before, after})
+	}
+	return row
+}
