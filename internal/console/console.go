@@ -90,11 +90,8 @@ type Handler struct {
 	mux   *http.ServeMux
 	door  *door
 	inner http.Handler // the mux, for those who may see the console
-<<<<<<< HEAD
 	feed  *feed
-=======
 	jobs  jobs
->>>>>>> c7bea18 (internal/console: dead letters are retried and discarded, replays planned and published, as the commands do)
 
 	mu       sync.Mutex
 	samples  []sample                                // one a minute, the latest last

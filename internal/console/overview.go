@@ -107,7 +107,7 @@ const chartMinutes, chartHeight = 60, 60
 type sample struct{ webhooks, refused int }
 
 // Run counts the webhooks of each minute for the chart of the first page. When ctx is
-// done, it ends the live views and returns.
+// done, it cancels the running job, ends the live views and returns.
 func (h *Handler) Run(ctx context.Context) {
 	defer h.feed.close()
 	defer h.stopJobs()
