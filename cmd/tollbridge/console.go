@@ -11,6 +11,8 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/verify"
@@ -62,6 +64,19 @@ var describeConnectors = sync.OnceValues(func() (all []console.Connector, err er
 	return all, nil
 })
 
+// consumerGroups returns what finds the consumer groups of the topics for the console.
+func consumerGroups(to kafka.Config, reader *consume.Reader, names func() (kafka.Names, error)) func(context.Context) ([]groups.Lag, bool, error) {
+	return func(ctx context.Context) ([]groups.Lag, bool, error) {
+		n, err := names()
+		if err != nil {
+			return nil, false, err
+		}
+		client, hangUp := to.Client()
+		defer hangUp()
+		return groups.Mover{Reader: reader, Client: client, Names: n}.Lags(ctx)
+	}
+}
+
 func runConsole(c *cobra.Command, address string) error {
 	cfg, err := loadKafkaConfig(c)
 	if err != nil {
@@ -103,6 +118,7 @@ func runConsole(c *cobra.Command, address string) error {
 				return w.openHistory(ctx, c.ErrOrStderr(), "", to)
 			}, f)
 		},
+		Groups: consumerGroups(s.producer.Kafka, s.reader, func() (kafka.Names, error) { return s.names, nil }),
 	}
 	if err := s.Console.apply(&shown); err != nil {
 		return usageError{err}

@@ -188,12 +188,13 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	var server *ingest.Server
 	shown := console.Config{
 		Reader: reader, Names: opening.names, Endpoints: func() []webhook.Endpoint { return server.CurrentEndpoints() },
-		Where: opening.where, Topics: opening.topics, Connectors: describeConnectors,
+		Where: opening.where, Topics: opening.topics, OtherReplicas: opening.otherReplicas, Connectors: describeConnectors,
 		Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
 		Client: func(r *http.Request) netip.Addr { return server.Client(r) }, MaxReplay: maxServerReplay,
 		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
 			return opening.openForConsole(ctx, cfg, reader, command, publish, f)
 		},
+		Groups: consumerGroups(writing.Kafka, reader, opening.names),
 	}
 	if err := cfg.Console.apply(&shown); err != nil {
 		return usageError{err}
@@ -412,6 +413,15 @@ func (o *opening) warnings() []string {
 		return nil
 	}
 	return h.Warnings()
+}
+
+// otherReplicas is [history.History.OtherReplicas].
+func (o *opening) otherReplicas() int {
+	h, _, err := o.current()
+	if err != nil {
+		return 0
+	}
+	return h.OtherReplicas()
 }
 
 // topics compares the topics with the configuration.

@@ -35,6 +35,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/display"
+	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
@@ -53,12 +54,18 @@ type Config struct {
 	Where func(ctx context.Context, ids []string) (history.Place, error)
 	// Topics compares the topics with the configuration.
 	Topics func(ctx context.Context) ([]kafka.TopicStatus, error)
+	// Groups returns the consumer groups of the topics, and whether there are more: see
+	// [groups.Mover.Lags].
+	Groups func(ctx context.Context) ([]groups.Lag, bool, error)
 	// Connectors describes all connectors, in the order in which they are listed.
 	Connectors func() ([]Connector, error)
 	// Metrics has the server's counters; nil shows none.
 	Metrics prometheus.Gatherer
 	// Ready returns why webhooks cannot be acknowledged; a nil function is not asked.
 	Ready func(ctx context.Context) error
+	// OtherReplicas returns how many other replicas received webhooks in the last ten
+	// minutes; a nil function is not asked.
+	OtherReplicas func() int
 	// Warnings are those of /readyz; a nil function has none.
 	Warnings func() []string
 	Login    Login
@@ -105,7 +112,7 @@ func New(c Config) *Handler {
 	h.feed = newFeed(func() *consume.Reader { return c.Reader.Slowed(feedInterval) }, c.Names)
 	for path, page := range map[string]func(*http.Request) (view, error){
 		"/console/{$}": h.overview, "/console/payment": h.payment, "/console/event": h.event, "/console/webhook": h.webhook,
-		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors, "/console/live": h.live,
+		"/console/dead": h.dead, "/console/topics": h.topics, "/console/connectors": h.connectors, "/console/live": h.live, "/console/groups": h.groups,
 	} {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
@@ -295,6 +302,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
 	"receipt": lookup.ReceiptText,
 	"count":   count,
+	"count64": func(n int64, noun string) string { return count(int(n), noun) },
 	"kinds":   func() []string { return []string{kindEvents, kindWebhooks, kindLetters} },
 	"link": func(current, page, url, text string) navigation {
 		return navigation{url, text, current == page}

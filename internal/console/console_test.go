@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -209,6 +210,80 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// TestCorrections: a correction says what it changes in the event that it replaces, also in
+// an earlier correction; an event that was published long after its webhook was replayed.
+func TestCorrections(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	item := func(id, corrects string, days int, value int64, reason string) *lookup.Item {
+		d := schemas.Data{Live: true, Corrects: corrects, Amount: &schemas.Amount{Value: value, Currency: "EUR"}, Reason: reason, ReceivedAt: at}
+		return &lookup.Item{Time: at.Add(time.Duration(days) * 24 * time.Hour), Event: &schemas.Event{ID: id, Type: schemas.PaymentCaptured, Subject: "order", Time: at, Data: d}}
+	}
+	items := []*lookup.Item{item("a", "", 0, 1000, ""), item("b", "a", 0, 1099, ""), item("a", "", 1, 1000, ""), item("c", "a", 3, 1099, "<b>why</b>"), item("d", "unknown", 3, 5, "")}
+	var got []string
+	for _, s := range newSteps(items, 1, len(items)) { // the first is on the page before
+		text := fmt.Sprint(s.Event.ID, s.Changes)
+		for _, m := range s.Marks {
+			if m.Text == "replayed" {
+				text += " " + m.Title
+			}
+		}
+		got = append(got, text)
+	}
+	want := []string{"b[{amount 10.00 EUR 10.99 EUR}]", "a[]", "c[{reason  <b>why</b>}] Published 3 days after its webhook was received: by a replay, or the retry of a dead letter.",
+		"d[] Published 3 days after its webhook was received: by a replay, or the retry of a dead letter."}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var out bytes.Buffer
+	v := view{template: "payment", Data: paymentPage{ID: "order", Steps: newSteps(items, 0, len(items)), Pages: pages{}}}
+	if err := v.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"<del>10.00 EUR</del>", "<ins>10.99 EUR</ins>", "&lt;b&gt;why"} {
+		if !strings.Contains(out.String(), text) {
+			t.Errorf("the page has no %q", text)
+		}
+	}
+}
+
+// TestGroups: the page lists the groups by pages, and one group by partition.
+func TestGroups(t *testing.T) {
+	h := starting()
+	many := make([]groups.Lag, 250)
+	for n := range many {
+		many[n] = groups.Lag{Group: fmt.Sprintf("group-%03d <i>", n), State: "Stable", Members: 2, Records: 7,
+			Topics: []groups.TopicLag{{Topic: "payment.captured", Records: 7, Uncommitted: 2, Partitions: []groups.PartitionLag{{Partition: 4, Committed: 3, End: 10, Records: 7, Lost: 1}}}}}
+	}
+	var failure error
+	h.Groups = func(context.Context) ([]groups.Lag, bool, error) { return many, true, failure }
+	for path, want := range map[string][]string{
+		"/console/groups":                               {"1 to 100 of 250", "group-000 &lt;i&gt;", "payment.captured 7", "more groups", "Stable"},
+		"/console/groups?page=3":                        {"201 to 250 of 250", "group-249"},
+		"/console/groups?name=group-007+%3Ci%3E":        {"has not read 7 records", "2 more partitions", "1 record deleted"},
+		"/console/groups?name=none":                     {"No consumer group"},
+		"/console/groups?page=3&name=group-007+%3Ci%3E": {"Stable, 2 members"},
+	} {
+		w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "text/html"})
+		for _, text := range want {
+			if !strings.Contains(w.Body.String(), text) {
+				t.Errorf("%s has no %q:\n%s", path, text, w.Body)
+			}
+		}
+	}
+	var all []groups.Lag
+	if w := ask(h, "GET", "/console/groups", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "application/json"}); json.Unmarshal(w.Body.Bytes(), &all) != nil || len(all) != 250 {
+		t.Errorf("%d groups as JSON, want 250", len(all))
+	}
+	many = nil
+	if w := ask(h, "GET", "/console/groups", "127.0.0.1:5", "127.0.0.1:9090", nil); !strings.Contains(w.Body.String(), "once it has committed an offset") {
+		t.Errorf("without groups: %s", w.Body)
+	}
+	failure = errors.New("not authorized")
+	if w := ask(h, "GET", "/console/groups", "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != 503 || !strings.Contains(w.Body.String(), "not authorized") {
+		t.Errorf("without the right: %d %s", w.Code, w.Body)
+	}
+}
+
 // TestOverview: the first page shows the server's counters, and the chart has a bar for
 // each minute.
 func TestOverview(t *testing.T) {
@@ -220,8 +295,10 @@ func TestOverview(t *testing.T) {
 	open := f.NewGaugeVec(prometheus.GaugeOpts{Name: "tollbridge_open_disputes"}, []string{"connector", "endpoint", "days_left"})
 	last := f.NewGaugeVec(prometheus.GaugeOpts{Name: "tollbridge_last_webhook_timestamp_seconds"}, []string{"connector", "endpoint"})
 	var ready error
+	others := 0
 	h := New(Config{
-		Names: func() (kafka.Names, error) { return kafka.Names{}, nil }, Endpoints: func() []webhook.Endpoint { return []webhook.Endpoint{{Connector: "stripe"}, {Connector: "adyen"}} },
+		OtherReplicas: func() int { return others },
+		Names:         func() (kafka.Names, error) { return kafka.Names{}, nil }, Endpoints: func() []webhook.Endpoint { return []webhook.Endpoint{{Connector: "stripe"}, {Connector: "adyen"}} },
 		Metrics: r, Ready: func(context.Context) error { return ready }, Warnings: func() []string { return []string{"the disk is nearly full"} }, Send: []string{"tollbridge send stripe x"},
 	})
 	page := func(accept string) string {
@@ -247,8 +324,12 @@ func TestOverview(t *testing.T) {
 		open.WithLabelValues("stripe", "default", days).Set(n)
 	}
 	ready = errors.New("no leader")
+	if got := page("text/html"); !strings.Contains(got, "only this one received webhooks") {
+		t.Errorf("without other replicas: %s", got)
+	}
+	others = 2
 	got := page("text/html")
-	for _, want := range []string{"answered 503: no leader", "the disk is nearly full", "3 partitions cannot be written", "7 records behind", "10 wrong_signature", "1 dispute overdue", "4 disputes with 2 days left", "1 dispute without a deadline", "2026-01-01T00:00:00.500Z", "35 of 45 accepted", "at most 40 a minute",
+	for _, want := range []string{"this one, and 2 others", "answered 503: no leader", "the disk is nearly full", "3 partitions cannot be written", "7 records behind", "10 wrong_signature", "1 dispute overdue", "4 disputes with 2 days left", "1 dispute without a deadline", "2026-01-01T00:00:00.500Z", "35 of 45 accepted", "at most 40 a minute",
 		`<rect class="good" x="580" y="15" width="8" height="45">`, `<rect class="bad" x="580" y="0" width="8" height="15">`, `<rect class="good" x="590" y="50"`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the page has no %s:\n%s", want, got)

@@ -27,10 +27,23 @@ type overviewPage struct {
 type health struct {
 	Waiting         string     `json:"not_ready,omitempty"` // why webhooks are answered 503; empty if they are not
 	Warnings        []string   `json:"warnings,omitempty"`
+	OtherReplicas   *int       `json:"other_replicas,omitempty"`        // that received webhooks in the last ten minutes
 	Lag             int        `json:"state_lag_records"`               // records of the topics that the server has not read yet
 	UnderReplicated int        `json:"under_replicated_partitions"`     // fewer in-sync replicas than replicas
 	UnderMinInSync  int        `json:"under_min_insync_partitions"`     // fewer in-sync replicas than min.insync.replicas: nothing can be written
 	Disputes        []disputes `json:"open_disputes_by_days,omitempty"` // open disputes by their deadline
+}
+
+// Replicas says which replicas received webhooks in the last ten minutes; "" if that is not
+// known.
+func (h health) Replicas() string {
+	switch {
+	case h.OtherReplicas == nil:
+		return ""
+	case *h.OtherReplicas == 0:
+		return "only this one received webhooks in the last 10 minutes"
+	}
+	return "this one, and " + count(*h.OtherReplicas, "other") + " that received webhooks in the last 10 minutes"
 }
 
 // disputes counts the open disputes of one value of the label days_left of the metric
@@ -235,6 +248,10 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 	}
 	if h.Warnings != nil {
 		data.Health.Warnings = h.Warnings()
+	}
+	if h.OtherReplicas != nil {
+		n := h.OtherReplicas()
+		data.Health.OtherReplicas = &n
 	}
 	for _, e := range sorted(h.Endpoints()) {
 		data.Endpoints = append(data.Endpoints, newEndpointCounts(e))

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -105,6 +107,7 @@ type step struct {
 	Verified   string    // how the webhook of the event was verified
 	Webhooks   []sibling // the webhooks of an event, or the events of a webhook
 	Superseded bool      // a correction of this event follows
+	Changes    []change  // of a correction: how it differs from what it replaces
 	Listed     bool      // only in the table: a webhook whose event is in the time line
 }
 
@@ -113,6 +116,36 @@ type mark struct {
 	Text, Title string
 	Tone        string
 	EventID     string // the other event, if there is one
+}
+
+// change is a field that a correction changes.
+type change struct {
+	Field, Old, New string // empty: there was, or is, no such field
+}
+
+// changesOf returns how a correction differs from the event that it replaces.
+func changesOf(before, after schemas.Event) (all []change) {
+	fields, err := replay.FieldChanges(before, after)
+	if err != nil { // the events were decoded from JSON, so they can be encoded
+		return nil
+	}
+	for _, f := range fields {
+		all = append(all, change{f.Field, fieldText(f.Old), fieldText(f.New)})
+	}
+	return all
+}
+
+// fieldText returns the value of a field for people: amounts and texts without JSON.
+func fieldText(value json.RawMessage) string {
+	var a schemas.Amount
+	var text string
+	switch {
+	case json.Unmarshal(value, &a) == nil && a.Currency != "":
+		return display.Amount(&a)
+	case json.Unmarshal(value, &text) == nil:
+		return text
+	}
+	return string(value)
 }
 
 // sibling is a record that belongs to a step.
@@ -136,15 +169,24 @@ func newSteps(items []*lookup.Item, from, to int) []step {
 		}
 	}
 	var all []step
+	latest := map[string]schemas.Event{} // by the id of the event that was corrected
 	for n, i := range items[:to] {
 		var s step
-		if i.Event != nil {
-			again := seen[i.Event.ID]
-			seen[i.Event.ID] = true
+		if e := i.Event; e != nil {
+			again := seen[e.ID]
+			seen[e.ID] = true
+			origin := cmp.Or(e.Data.Corrects, e.ID)
+			before, replaces := latest[origin]
+			if !replaces || e.Data.Corrects != "" {
+				latest[origin] = *e
+			}
 			if n < from {
 				continue
 			}
 			s = eventStep(i, webhooks, corrected, again)
+			if replaces && e.Data.Corrects != "" {
+				s.Changes = changesOf(before, *e)
+			}
 		} else {
 			if n < from {
 				continue
@@ -188,10 +230,12 @@ func eventStep(i *lookup.Item, webhooks map[string][]*lookup.Item, corrected map
 	if d.KeySource == schemas.KeyFromConnector {
 		add("fallback key", "The merchant's id was not known when it was published.", "warn", "")
 	}
+	retried := false
 	for _, w := range webhooks[cmp.Or(d.Corrects, e.ID)] {
 		text := string(w.Webhook.Outcome)
 		switch {
 		case w.Webhook.Handles != "":
+			retried = true
 			text = "dead letter " + text
 			add(text, "Its webhook was a dead letter, and was handled by "+w.Webhook.By+".", "info", "")
 		case len(s.Webhooks) == 0:
@@ -202,11 +246,18 @@ func eventStep(i *lookup.Item, webhooks map[string][]*lookup.Item, corrected map
 		}
 		s.Webhooks = append(s.Webhooks, sibling{text, webhookURL(w)})
 	}
+	if later := i.Time.Sub(d.ReceivedAt); later >= leastReplay && !d.ReceivedAt.IsZero() && !again && !retried {
+		add("replayed", "Published "+display.Age(later)+" after its webhook was received: by a replay, or the retry of a dead letter.", "info", "")
+	}
 	if n := len(s.Webhooks) - 1; n > 0 && d.Corrects == "" {
 		add("+"+count(n, "webhook"), "Redeliveries and other webhooks that report the same fact; they made no further event.", "muted", "")
 	}
 	return s
 }
+
+// leastReplay is how long after its webhook an event is written at least, if a replay or
+// the retry of a dead letter wrote it. A webhook is acknowledged or refused sooner.
+const leastReplay = 2 * time.Minute
 
 func webhookStep(i *lookup.Item, known map[string]bool) step {
 	w := i.Webhook
@@ -347,12 +398,4 @@ func (h *Handler) event(r *http.Request) (view, error) {
 	}
 	v.Title, v.Data, v.JSON = string(d.Event.Event.Type), data, d
 	return v, nil
-}
-
-// topics compares the topics with the configuration.
-func (h *Handler) topics(r *http.Request) (view, error) {
-	v := view{template: "topics", Here: "topics", Title: "Topics"}
-	all, err := h.Topics(r.Context())
-	v.Data, v.JSON = all, all
-	return v, err
 }

@@ -1,5 +1,5 @@
 // Package groups moves the committed offsets of consumer groups, so that their
-// consumers read events again or skip them.
+// consumers read events again or skip them, and says how far groups are behind.
 package groups
 
 import (
@@ -13,13 +13,12 @@ import (
 	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/describegroups"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Mover moves consumer groups of one cluster. All fields must be set.
+// Mover moves consumer groups of one cluster, and says how far they are behind. All fields must be set.
 type Mover struct {
 	Reader *consume.Reader
 	Client *kafkago.Client // see [kafka.Config.Client]
@@ -117,18 +116,11 @@ func (m Mover) Plan(ctx context.Context, group string, topics []string, to Targe
 	return moves, nil
 }
 
-// checkNoMembers returns a [*MembersError] if the group has members. It decodes
-// the members' ids and hosts only: their metadata and assignments have a format
-// of each client, and kafka-go's DescribeGroups fails where it cannot decode
-// those of Java or librdkafka.
+// checkNoMembers returns a [*MembersError] if the group has members.
 func (m Mover) checkNoMembers(ctx context.Context, group string) error {
-	answer, err := m.Client.Transport.RoundTrip(ctx, m.Client.Addr, &describegroups.Request{Groups: []string{group}})
+	described, err := m.describe(ctx, group)
 	if err != nil {
-		return fmt.Errorf("describing the group %q: %w", group, err)
-	}
-	described, ok := answer.(*describegroups.Response)
-	if !ok {
-		return fmt.Errorf("describing the group %q: expected a DescribeGroups response, got %T", group, answer)
+		return err
 	}
 	for _, g := range described.Groups {
 		if err := kafkago.Error(g.ErrorCode); err != 0 && err != kafkago.GroupIdNotFound {

@@ -2,6 +2,7 @@ package groups_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -156,5 +157,65 @@ func TestMembers(t *testing.T) {
 		if err := m.Commit(t.Context(), group, []groups.Move{{Topic: "shop.payment.captured"}}); !errors.As(err, &members) {
 			t.Errorf("%s: commit while the group has a member: %v", name, err)
 		}
+	}
+}
+
+// TestLags: the groups with offsets in our topics, the one that is farthest behind first,
+// with what a group has not read and what Kafka deleted before it was read.
+func TestLags(t *testing.T) {
+	m, brokers := mover(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 10 {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "shop.payment.captured", Partition: int32(i % 2), Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, more, err := m.Lags(t.Context()); err != nil || more || len(all) != 0 {
+		t.Errorf("without groups: %+v, %t, %v", all, more, err)
+	}
+	commit := func(group string, moves ...groups.Move) {
+		t.Helper()
+		if err := m.Commit(t.Context(), group, moves); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const topic = "shop.payment.captured"
+	commit("near", groups.Move{Topic: topic, Partition: 0, To: 5}, groups.Move{Topic: topic, Partition: 1, To: 4})
+	commit("far", groups.Move{Topic: topic, Partition: 0, To: 0}, groups.Move{Topic: "shop.refund.failed", Partition: 2, To: 0})
+	if _, err := (kafka.Layout{Names: kafka.Names{Prefix: "other."}, Partitions: 1, Replication: 1}).Apply(t.Context(), kafka.Config{Brokers: brokers}); err != nil {
+		t.Fatal(err)
+	}
+	commit("other", groups.Move{Topic: "other.payment.captured", Partition: 0, To: 0})
+	trim := kmsg.NewPtrDeleteRecordsRequest()
+	rt, rp := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
+	rp.Partition, rp.Offset = 0, 2
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
+	trim.Topics = append(trim.Topics, rt)
+	if _, err := trim.RequestWith(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	all, more, err := m.Lags(t.Context())
+	if err != nil || more {
+		t.Fatal(more, err)
+	}
+	for i := range all {
+		if all[i].Members != 0 {
+			t.Errorf("%s has %d members", all[i].Group, all[i].Members)
+		}
+		all[i].State = ""
+	}
+	want := []groups.Lag{
+		{Group: "far", Records: 3, Topics: []groups.TopicLag{
+			{Topic: topic, Records: 3, Uncommitted: 2, Partitions: []groups.PartitionLag{{0, 0, 5, 3, 2}}},
+			{Topic: "shop.refund.failed", Uncommitted: 2, Partitions: []groups.PartitionLag{{2, 0, 0, 0, 0}}}}},
+		{Group: "near", Records: 1, Topics: []groups.TopicLag{
+			{Topic: topic, Records: 1, Uncommitted: 1, Partitions: []groups.PartitionLag{{0, 5, 5, 0, 0}, {1, 4, 5, 1, 0}}}}},
+	}
+	if !reflect.DeepEqual(all, want) {
+		t.Errorf("got  %+v\nwant %+v", all, want)
 	}
 }

@@ -41,6 +41,7 @@ type claims struct {
 	prefix  string                      // of the values of this process' records, up to their number
 
 	mu     sync.Mutex
+	others map[uint64]time.Time       // when another process last wrote a claim
 	number uint64                     // of the last claim record of this process
 	read   map[eventKey]*foreign      // by each id of the claimed event, the last read first
 	places map[once.Place]*once.Place // of the claims in read
@@ -125,7 +126,7 @@ func newClaims(c kafka.Config, rules once.Rules) *claims {
 		rules: rules, process: process, reader: reader,
 		prefix: fmt.Sprintf(`{"process":"%016x","number":`, process),
 		read:   map[eventKey]*foreign{}, places: map[once.Place]*once.Place{},
-		own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
+		others: map[uint64]time.Time{}, own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
 	}
 }
 
@@ -225,11 +226,27 @@ func (c *claims) apply(chunk consume.Chunk, from int64) {
 		if err != nil {
 			continue
 		}
+		c.others[process] = record.Time
 		for _, e := range r.Events {
 			place := c.sharedPlace(once.Place{Topic: e.Topic, Partition: e.Partition})
 			c.add(e.IDs, foreign{process: process, number: r.Number, place: place, read: now})
 		}
 	}
+}
+
+// OtherReplicas returns how many other processes have claimed an event in the last ten
+// minutes. A replica without webhooks claims nothing, and one that was restarted counts
+// twice.
+func (h *History) OtherReplicas() (n int) {
+	c := h.claims
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range c.others {
+		if time.Since(at) <= kafka.ClaimRestore {
+			n++
+		}
+	}
+	return n
 }
 
 // decide decides the claims of a record of this process that was read. The caller holds
@@ -270,6 +287,7 @@ func (c *claims) sharedPlace(p once.Place) *once.Place {
 func (c *claims) forget(inSync func(once.Place) time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(c.others, func(_ uint64, at time.Time) bool { return time.Since(at) > kafka.ClaimRestore })
 	before, kept := len(c.read), 0
 	for key, first := range c.read {
 		link := &first

@@ -28,30 +28,46 @@ func withKeyOf(e, other schemas.Event) schemas.Event {
 	return e
 }
 
-// difference lists the fields in which two events differ, with both values. Fields of
-// data are listed without the prefix data. A different key counts only if the
-// webhook itself has the merchant's id.
-func difference(old, replayed schemas.Event) ([]string, error) {
-	if replayed.Data.KeySource != schemas.KeyFromPayload {
-		replayed = withKeyOf(replayed, old)
-	}
-	a, err := fields(content(old))
+// FieldChange is a field in which two events differ. Fields of data have no prefix.
+type FieldChange struct {
+	Field    string
+	Old, New json.RawMessage // nil: the event has no such field
+}
+
+// FieldChanges returns the fields in which two events differ, by name. It leaves out the fields
+// that depend on when an event was published.
+func FieldChanges(before, after schemas.Event) ([]FieldChange, error) {
+	a, err := fields(content(before))
 	if err != nil {
 		return nil, err
 	}
-	b, err := fields(content(replayed))
+	b, err := fields(content(after))
 	if err != nil {
 		return nil, err
 	}
 	all := maps.Clone(a)
 	maps.Copy(all, b)
-	var diff []string
+	var changes []FieldChange
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if !bytes.Equal(a[name], b[name]) {
-			diff = append(diff, fmt.Sprintf("%s: %s → %s", name, orNone(a[name]), orNone(b[name])))
+			changes = append(changes, FieldChange{name, a[name], b[name]})
 		}
 	}
-	return diff, nil
+	return changes, nil
+}
+
+// difference lists the fields in which two events differ, with both values. A different
+// key counts only if the webhook itself has the merchant's id.
+func difference(old, replayed schemas.Event) ([]string, error) {
+	if replayed.Data.KeySource != schemas.KeyFromPayload {
+		replayed = withKeyOf(replayed, old)
+	}
+	changes, err := FieldChanges(old, replayed)
+	var diff []string
+	for _, c := range changes {
+		diff = append(diff, fmt.Sprintf("%s: %s → %s", c.Field, orNone(c.Old), orNone(c.New)))
+	}
+	return diff, err
 }
 
 func orNone(b []byte) string {
