@@ -60,10 +60,10 @@ golden: ## rewrite the golden files, to read what changed
 	$(GO) test ./schemas -run TestCompatible -update
 	git diff --stat -- normalize/samples schemas/json
 
-docs: ## write docs/connectors.md and docs/metrics.md anew
+docs: ## write docs/connectors.md, docs/metrics.md and the table of docs/processor-apis.md anew
 	$(GO) run ./cmd/tollbridge connectors --markdown > docs/connectors.md.new
 	mv docs/connectors.md.new docs/connectors.md
-	$(GO) test ./cmd/tollbridge -run TestMetricsPage -count=1 -update
+	$(GO) test ./cmd/tollbridge -run 'TestMetricsPage|TestAPIsPage' -count=1 -update
 
 faults: ## every fault, against a real Kafka: half an hour
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 60m

@@ -467,7 +467,7 @@ func (c *Client) keyState(connector string, a API, key Key) *keyState {
 	defer c.mu.Unlock()
 	s := c.keys[id]
 	if s == nil {
-		perSecond := cmp.Or(spec.Rate, defaultRate)
+		perSecond := cmp.Or(spec.Rate, DefaultRate)
 		s = &keyState{
 			limiter:  rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond))),
 			unsigned: rate.NewLimiter(rate.Limit(perSecond/unsignedShare), max(5, int(perSecond/unsignedShare))),

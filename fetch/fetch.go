@@ -89,7 +89,7 @@ type Connector struct {
 	// ClientIDForm is the form of [API.ClientID]; nil is any.
 	ClientIDForm *regexp.Regexp
 	// Rate is how many requests a second [Client] sends with one key: at most the
-	// processor's limit. 0 is [defaultRate], for processors that publish no limit.
+	// processor's limit. 0 is [DefaultRate], for processors that publish no limit.
 	Rate float64
 
 	// plan returns the requests that the webhook needs; none if the webhook has
@@ -114,8 +114,8 @@ type Connector struct {
 	unknown func(status int, body []byte) bool
 }
 
-// defaultRate is the default of [Connector.Rate], in requests a second.
-const defaultRate = 10
+// DefaultRate is the default of [Connector.Rate], in requests a second.
+const DefaultRate = 10
 
 // Environment selects the live or the test system of a processor.
 type Environment string

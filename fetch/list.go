@@ -312,7 +312,7 @@ var ErrRequest = errors.New("the processor's API refuses the request")
 // callWith sends a request with one key, and again while the API is limited or fails.
 func (c *Caller) callWith(ctx context.Context, connector string, a API, key Key, r Request) (Answer, error) {
 	spec := connectors[connector]
-	h, limiter := c.setup(connector, spec.host(a), cmp.Or(spec.Rate, defaultRate))
+	h, limiter := c.setup(connector, spec.host(a), cmp.Or(spec.Rate, DefaultRate))
 	backoff := time.Second
 	for attempt := 1; ; attempt++ {
 		if err := c.sleep(ctx, limiter.Reserve().Delay()); err != nil {

@@ -49,6 +49,7 @@ type tollbridge struct {
 	names          kafka.Names
 	more           []endpoint // beside those of start
 	sasl           any        // kafka.sasl of the configuration; nil: none
+	env            []string   // of the server, beside that of the test
 	process        *exec.Cmd
 	log            *lockedBuffer
 }
@@ -58,13 +59,20 @@ type endpoint struct {
 	connector, name string
 	settings        map[string]string
 	api             map[string]any // as in the configuration; nil is none
+	gaps            map[string]any // as in the configuration; nil is none
 }
 
 // start builds the program, creates the topics and serves, also with more endpoints.
 func start(t *testing.T, more ...endpoint) *tollbridge {
 	t.Helper()
+	return startIn(t, nil, more...)
+}
+
+// startIn is start with further environment variables for the server.
+func startIn(t *testing.T, env []string, more ...endpoint) *tollbridge {
+	t.Helper()
 	b := build(t, kafkatest.Bootstrap(t))
-	b.more = more
+	b.more, b.env = more, env
 	if err := os.WriteFile(b.config, b.yaml(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +129,9 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 		if e.api != nil {
 			configured["api"] = e.api
 		}
+		if e.gaps != nil {
+			configured["gaps"] = e.gaps
+		}
 		endpoints = append(endpoints, configured)
 	}
 	cluster := map[string]any{"brokers": b.brokers, "prefix": b.names.Prefix, "partitions": partitions, "replication": 1}
@@ -152,6 +163,7 @@ func (e endpoint) keys() verify.Keys {
 func (b *tollbridge) serve(t *testing.T) {
 	t.Helper()
 	b.process = exec.Command(b.binary, "serve", "--config", b.config)
+	b.process.Env = append(os.Environ(), b.env...)
 	b.process.Stdout, b.process.Stderr = b.log, b.log
 	if err := b.process.Start(); err != nil {
 		t.Fatal(err)

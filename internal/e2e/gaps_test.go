@@ -17,13 +17,66 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/fetchtest"
 	"github.com/tollbridge/tollbridge/internal/gaps"
+	"github.com/tollbridge/tollbridge/internal/sign"
 )
+
+// listing returns an endpoint with the name api, whose processor is asked with [fetchtest.Key].
+func listing(connector string) endpoint {
+	return endpoint{connector: connector, name: "api", api: map[string]any{"keys": map[string]any{"main": map[string]string{"value": fetchtest.Key}}}}
+}
+
+// deliverTo sends a webhook to the endpoint of [listing].
+func (b *tollbridge) deliverTo(t *testing.T, connector string, payload []byte) {
+	t.Helper()
+	keys, private, _ := sign.Dev(connector)
+	r, err := sign.Request(connector, payload, private, keys.Settings, b.url+"/webhooks/"+connector+"/api", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := b.deliverRequest(r); err != nil || a.StatusCode/100 != 2 {
+		t.Fatalf("%s: %v, %v\n%s", connector, a, err, b.log)
+	}
+}
+
+// gapsCommand returns `tollbridge gaps` for the endpoint of [listing], and what it prints.
+func (b *tollbridge) gapsCommand(env []string, connector string, args ...string) (c *exec.Cmd, out, errs *bytes.Buffer) {
+	c = exec.Command(b.binary, append([]string{"gaps", "--connector", connector, "--endpoint", "api", "--json", "--config", b.config}, args...)...)
+	c.Env = append(os.Environ(), env...)
+	out, errs = &bytes.Buffer{}, &bytes.Buffer{}
+	c.Stdout, c.Stderr = out, errs
+	return c, out, errs
+}
+
+// gaps runs `tollbridge gaps`, and returns its counts and the ids of the items that it found.
+func (b *tollbridge) gaps(t *testing.T, env []string, code int, connector string, args ...string) (n gaps.Counts, found []string) {
+	t.Helper()
+	c, out, errs := b.gapsCommand(env, connector, args...)
+	_ = c.Run()
+	if c.ProcessState.ExitCode() != code {
+		t.Fatalf("gaps %s %v: exit code %d, want %d\n%s%s", connector, args, c.ProcessState.ExitCode(), code, out, errs)
+	}
+	return readGaps(t, out)
+}
+
+// readGaps reads what `tollbridge gaps --json` printed.
+func readGaps(t *testing.T, out *bytes.Buffer) (n gaps.Counts, found []string) {
+	t.Helper()
+	for line := range strings.Lines(out.String()) {
+		var f gaps.Finding
+		if json.Unmarshal([]byte(line), &f) == nil && f.ID != "" {
+			found = append(found, f.ID)
+		} else if err := json.Unmarshal([]byte(line), &n); err != nil {
+			t.Fatalf("gaps: %v: %s", err, line)
+		}
+	}
+	return n, found
+}
 
 // TestGaps: webhooks of Stripe are withheld from a running server. The command finds
 // exactly those, also after it was killed while it read the list; publishes each once; and
 // a second run finds none.
 func TestGaps(t *testing.T) {
-	b := start(t)
+	b := start(t, listing("stripe"))
 	const events, perPage = 60, 20
 	var list []json.RawMessage
 	var missing []string
@@ -39,16 +92,14 @@ func TestGaps(t *testing.T) {
 			missing = append(missing, fmt.Sprint("evt_gap", n))
 			continue
 		}
-		if answer, err := b.send("stripe", body); err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("%v, %v\n%s", answer, err, b.log)
-		}
+		b.deliverTo(t, "stripe", body)
 	}
 	var hang atomic.Bool
 	hangs := make(chan struct{})
 	release := make(chan struct{})
 	s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/webhook_endpoints" {
-			fmt.Fprintf(w, `{"object":"list","has_more":false,"data":[{"id":"we_1","status":"enabled","enabled_events":["*"],"url":"%s/webhooks/stripe/default"}]}`, b.url)
+			fmt.Fprintf(w, `{"object":"list","has_more":false,"data":[{"id":"we_1","status":"enabled","enabled_events":["*"],"url":"%s/webhooks/stripe/api"}]}`, b.url)
 			return
 		}
 		after := r.URL.Query().Get("starting_after")
@@ -66,44 +117,10 @@ func TestGaps(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"object": "list", "has_more": first+perPage < events, "data": list[first : first+perPage]})
 	})
 	t.Cleanup(func() { close(release) }) // before the server closes, which waits for its answers
-	var config map[string]any
-	if err := json.Unmarshal(b.yaml(t), &config); err != nil {
-		t.Fatal(err)
-	}
-	config["kafka"].(map[string]any)["prefix"] = b.names.Prefix
-	for _, e := range config["endpoints"].([]any) {
-		if e := e.(map[string]any); e["connector"] == "stripe" {
-			e["api"] = map[string]any{"keys": map[string]any{"main": map[string]string{"value": "rk_test_71demo71"}}}
-		}
-	}
-	file := filepath.Join(t.TempDir(), "gaps.yaml")
-	text, _ := json.Marshal(config)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := func(args ...string) (c *exec.Cmd, out, errs *bytes.Buffer) {
-		c = exec.Command(b.binary, append(args, "--config", file)...)
-		c.Env = append(os.Environ(), s.Proxy()...)
-		out, errs = &bytes.Buffer{}, &bytes.Buffer{}
-		c.Stdout, c.Stderr = out, errs
-		return c, out, errs
-	}
-	run := func(code int, args ...string) (n gaps.Counts, found []string) {
+	env := s.Proxy()
+	run := func(code int, args ...string) (gaps.Counts, []string) {
 		t.Helper()
-		c, out, errs := command(append([]string{"gaps", "--connector", "stripe", "--json"}, args...)...)
-		_ = c.Run()
-		if c.ProcessState.ExitCode() != code {
-			t.Fatalf("%v: exit code %d, want %d\n%s%s", args, c.ProcessState.ExitCode(), code, out, errs)
-		}
-		for line := range strings.Lines(out.String()) {
-			var f gaps.Finding
-			if json.Unmarshal([]byte(line), &f) == nil && f.ID != "" {
-				found = append(found, f.ID)
-			} else if err := json.Unmarshal([]byte(line), &n); err != nil {
-				t.Fatalf("%v: %s", args, out)
-			}
-		}
-		return n, found
+		return b.gaps(t, env, code, "stripe", args...)
 	}
 
 	if n, found := run(1); !slices.Equal(found, missing) || n.Missing != len(missing) || n.Known != events-len(missing) || n.Published != 0 {
@@ -111,7 +128,7 @@ func TestGaps(t *testing.T) {
 	}
 	journal := filepath.Join(t.TempDir(), "journal")
 	hang.Store(true)
-	killed, _, errs := command("gaps", "--connector", "stripe", "--publish", "--journal", journal)
+	killed, _, errs := b.gapsCommand(env, "stripe", "--publish", "--journal", journal)
 	if err := killed.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -146,12 +163,12 @@ func TestGaps(t *testing.T) {
 			t.Errorf("%s is published %d times", key, times[key])
 		}
 	}
-	c, out, errs := command("endpoints", "check", "--connector", "stripe")
-	if err := c.Run(); err != nil || !strings.Contains(out.String(), "all is well") {
-		t.Errorf("endpoints check: %v: %s%s", err, out, errs)
+	check := exec.Command(b.binary, "endpoints", "check", "--connector", "stripe", "--endpoint", "api", "--config", b.config)
+	check.Env = append(os.Environ(), env...)
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "all is well") {
+		t.Errorf("endpoints check: %v: %s", err, out)
 	}
-	c, out, errs = command("endpoints")
-	if err := c.Run(); err != nil || !strings.Contains(out.String(), b.url+"/webhooks/stripe/default") || !strings.Contains(out.String(), fmt.Sprintf("%d events", events)) {
-		t.Errorf("endpoints: %v: %s%s", err, out, errs)
+	if out := b.command(t, "endpoints"); !strings.Contains(out, b.url+"/webhooks/stripe/api") || !strings.Contains(out, fmt.Sprintf("%d events", events)) {
+		t.Errorf("endpoints: %s", out)
 	}
 }
