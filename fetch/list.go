@@ -146,6 +146,17 @@ func ListOf(connector string) (List, bool) {
 	return l, ok
 }
 
+// CheckList returns an error if the endpoint's settings, or its API, do not allow to ask for
+// the list of a connector. It sends no request.
+func CheckList(connector string, q ListQuery) error {
+	for _, p := range lists[connector].parts {
+		if _, err := p.request(q, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Position is a position in the lists of a processor. The zero Position is the start.
 type Position struct {
 	Part   int    `json:"part"`

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -19,9 +20,11 @@ import (
 // those of notifications with the topic payment. The search leaves the refunds out, so a
 // payment that has some is read again.
 //
-// An endpoint that gets the topic order must not use the list: an order gives its payments
-// other ids, and every payment would seem to be missing. A payment that belongs to such an
-// order, whose id begins with ORD, is left out where the search says so.
+// An order of the Orders API gives its payments other ids, so that each would seem to be
+// missing, and Mercado Pago does not document that the search tells such payments from
+// others. The list therefore needs the setting tells with the value payments, with which
+// notifications of orders make no events. A payment that names an order of the Orders API,
+// whose id begins with ORD, is left out nevertheless.
 //
 // The API does not say how far an offset may go. The search starts again at the time of the
 // last payment before the offset is large.
@@ -31,13 +34,16 @@ import (
 var mercadopagoList = List{
 	Docs:       "https://www.mercadopago.com.br/developers/en/reference/payments/_payments_search/get",
 	Kind:       ListStates,
-	Keys:       "the access token of the application",
+	Keys:       "the access token of the application; the setting tells must be payments",
 	Redelivers: 4 * 24 * time.Hour, // Mercado Pago publishes no end
-	Note:       "the present states are listed; only for endpoints that get the topic payment: payments of the topic order have other ids",
+	Note:       "the present states are listed; payments of the Orders API have other ids and are not",
 	Publish:    true,
 	parts: []part{{
 		name: "payments",
 		request: func(q ListQuery, cursor string) (Request, error) {
+			if q.Settings["tells"] != "payments" {
+				return Request{}, errors.New("the setting tells is not payments: an order of the Orders API gives a payment another event id than the payments that are listed; set it to payments if the endpoint gets the topic payment")
+			}
 			end, offset := q.To, "0"
 			if cursor != "" {
 				text, after, _ := strings.Cut(cursor, " ")

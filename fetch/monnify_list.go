@@ -18,8 +18,8 @@ import (
 // transaction is only reported. A payment that failed has no webhook.
 //
 // The parameters from and to, in milliseconds, are not documented on a page that could be
-// read. If Monnify ignores them, more is listed, and what is outside the time range is left
-// out here.
+// read. If Monnify ignores them, all transactions are listed, which takes longer, and what is
+// outside the time range is left out here.
 //
 // https://developers.monnify.com/api/#get-all-transactions
 var monnifyList = List{

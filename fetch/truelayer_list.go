@@ -15,7 +15,7 @@ import (
 // time range, in days: TrueLayer allows 31 of them in one request if there are many. It is
 // compared by the ids of the payments and payouts and only reported: the id of an event is
 // that of the webhook, which the list does not have. That a refund has the field refund_id
-// is not documented; one without it is not compared.
+// is read from TrueLayer's SDK (Refund.java); one without it is not compared.
 //
 // The first page is the list of the accounts. A cursor has the accounts that are still to be
 // listed, and the cursor of the first of them.

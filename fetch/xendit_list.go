@@ -10,7 +10,9 @@ import (
 // xenditList lists the payments and refunds in Xendit's ledger that were created within the
 // time range. An entry names its payment or refund, and has neither the webhook's fields
 // nor its kind, so what is missing is only reported. The names of a payment's objects
-// differ by product: Xendit does not say for each which id the ledger has.
+// differ by product: Xendit does not say for each which id the ledger has. A payment
+// whose webhook names it by another id is reported as missing although it came, which
+// loses nothing.
 //
 // https://docs.xendit.co/apidocs/list-transactions
 var xenditList = List{

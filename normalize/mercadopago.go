@@ -16,7 +16,7 @@ import (
 // The facts are those of the fetched payments and orders: the status of each payment, and
 // each refund in it. The identity is the object and its state, so that many notifications
 // of one payment make each fact once. An order and the payments API give one payment two
-// ids: use one product per endpoint.
+// ids: the setting tells selects which of the two makes the events.
 //
 // How Mercado Pago reports the end of a chargeback (settled, reimbursed) and the statuses
 // of refunds is not documented in full: an unknown status is ignored.
@@ -30,16 +30,36 @@ var mercadopago = Connector{
 	Settings: []Setting{{
 		Name:        "collector_id",
 		Description: "the account's user id: a fetched object of another account is ignored; the default accepts every object that the access token can read",
-	}},
+	}, mercadopagoTells},
 	normalize: mercadopagoNormalize,
+}
+
+// The values of the setting tells.
+const (
+	mercadopagoPayments = "payments"
+	mercadopagoOrders   = "orders"
+)
+
+// mercadopagoTells is the setting that selects whose notifications make the events.
+var mercadopagoTells = Setting{
+	Name: "tells",
+	Description: "which notifications report what happened to a payment: payments (the topics payment, merchant_order and chargebacks) or orders (the topic order, of the Orders API); " +
+		"without it both do, and whoever gets both topics gets each payment twice",
+	Values: []string{mercadopagoPayments, mercadopagoOrders},
+	Unset: "the topics payment and order both report a payment of the Orders API, with two event ids, and whoever gets both gets it twice; " +
+		"set tells to orders if the payments are made with the Orders API, else to payments, which tollbridge gaps needs",
 }
 
 func mercadopagoNormalize(payload []byte, o Options) ([]fact, error) {
 	var facts []fact
+	tells := o.Settings[mercadopagoTells.Name]
 	for _, d := range o.fetchedOf("payment") {
 		all, err := mercadopagoPaymentFacts(d.Body, o)
 		if err != nil {
 			return nil, fmt.Errorf("the fetched %s: %w", d.Name, err)
+		}
+		if tells == mercadopagoOrders {
+			all = []fact{ignored("payment", "tells is orders: the order reports it")}
 		}
 		facts = append(facts, all...)
 	}
@@ -47,6 +67,9 @@ func mercadopagoNormalize(payload []byte, o Options) ([]fact, error) {
 		all, err := mercadopagoOrderFacts(d.Body, o)
 		if err != nil {
 			return nil, fmt.Errorf("the fetched %s: %w", d.Name, err)
+		}
+		if tells == mercadopagoPayments {
+			all = []fact{ignored("order", "tells is payments: the payment reports it")}
 		}
 		facts = append(facts, all...)
 	}

@@ -29,7 +29,7 @@ var now = time.Now().UTC().Truncate(time.Second)
 func listed(t *testing.T, s *fetchtest.Server, connector string) (ids []string) {
 	t.Helper()
 	caller := &fetch.Caller{Transport: s.Transport(), Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-	q := fetch.ListQuery{From: now.Add(-10 * 24 * time.Hour), To: now, API: fetch.API{Keys: []fetch.Key{{Name: "main", Value: fetchtest.Key}}}}
+	q := fetch.ListQuery{From: now.Add(-10 * 24 * time.Hour), To: now, API: fetch.API{Keys: []fetch.Key{{Name: "main", Value: fetchtest.Key}}}, Settings: map[string]string{"tells": "payments"}}
 	for at := (fetch.Position{}); !at.End; {
 		page, err := caller.Page(t.Context(), connector, q, at)
 		if err != nil {

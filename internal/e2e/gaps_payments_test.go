@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/fetchtest"
 	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/verify"
 )
 
 // TestGapsOfPayments: the webhooks of some payments never came. For processors that list
@@ -70,12 +71,13 @@ func TestGapsOfPayments(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 		}
 	})
-	b = startIn(t, api.Proxy(), listing("mollie"), listing("mercadopago"), listing("xendit"), listing("portone"))
-	a, err := http.Post(b.url+"/webhooks/mollie/api", "application/x-www-form-urlencoded", strings.NewReader("id=tr_Listed1"))
-	if err != nil || a.StatusCode != http.StatusOK {
+	ofPayments := listing("mercadopago")
+	ofPayments.settings = map[string]string{"tells": "payments"}
+	b = startIn(t, api.Proxy(), listing("mollie"), ofPayments, listing("xendit"), listing("portone"))
+	classic := verify.Request{Method: http.MethodPost, URL: b.url + "/webhooks/mollie/api", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: []byte("id=tr_Listed1")}
+	if a, err := b.deliverRequest(classic); err != nil || a.StatusCode != http.StatusOK {
 		t.Fatalf("%v, %v\n%s", a, err, b.log)
 	}
-	a.Body.Close()
 	b.deliverTo(t, "mercadopago", []byte(`{"type":"payment","action":"payment.updated","data":{"id":"9100000071"}}`))
 	b.deliverTo(t, "xendit", []byte(`{"event":"payment.capture","business_id":"6094fa000000000000000001","created":"2026-01-01T10:00:00Z","data":{"payment_id":"py-listed1","payment_request_id":"pr-listed1","reference_id":"xendit-1",
 		"type":"PAY","country":"ID","request_amount":25000,"currency":"IDR","capture_method":"AUTOMATIC","channel_code":"OVO","status":"SUCCEEDED","captures":[{"capture_timestamp":"2026-01-01T10:00:00Z","capture_id":"cap-1","capture_amount":25000}]}}`))

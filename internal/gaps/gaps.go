@@ -188,6 +188,20 @@ func Check(connector string, a Action) error {
 	return nil
 }
 
+// checkList returns an error that wraps [ErrAction] if the settings of the endpoint do not
+// allow to compare the list.
+func checkList(e webhook.Endpoint, from, to time.Time) error {
+	if err := fetch.CheckList(e.Connector, queryOf(e, from, to)); err != nil {
+		return fmt.Errorf("%w: endpoint %s: %w", ErrAction, e.ID(), err)
+	}
+	return nil
+}
+
+// queryOf returns the query of an endpoint's list.
+func queryOf(e webhook.Endpoint, from, to time.Time) fetch.ListQuery {
+	return fetch.ListQuery{From: from, To: to, API: *e.API, URL: e.Address(emptyURL(e)), Settings: e.Keys.Settings}
+}
+
 // run is one run.
 type run struct {
 	c     Config
@@ -221,6 +235,9 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 		defer j.Close()
 		c.Journal = j
 	}
+	if err := checkList(c.Endpoint, c.From, c.To); err != nil {
+		return Counts{}, err
+	}
 	r := &run{c: c}
 	r.list, _ = fetch.ListOf(c.Endpoint.Connector)
 	state, err := c.Journal.begin(header{Connector: c.Endpoint.Connector, Endpoint: c.Endpoint.NameOrDefault(), Action: c.Action, From: c.From.UTC(), To: c.To.UTC()})
@@ -234,7 +251,7 @@ func Run(ctx context.Context, c Config) (Counts, error) {
 	}
 	r.n.Connector, r.n.Endpoint, r.n.Kind = c.Endpoint.Connector, c.Endpoint.NameOrDefault(), r.list.Kind
 	r.n.From, r.n.To = r.c.From, r.c.To
-	r.query = fetch.ListQuery{From: r.c.From, To: r.c.To, API: *c.Endpoint.API, URL: c.Endpoint.Address(emptyURL(c.Endpoint)), Settings: c.Endpoint.Keys.Settings}
+	r.query = queryOf(c.Endpoint, r.c.From, r.c.To)
 	r.late, r.old = c.Now().Add(-r.list.Redelivers), c.Now().Add(-MaxPublishAge)
 	if err := r.readList(ctx, state.at); err != nil {
 		return r.n, err

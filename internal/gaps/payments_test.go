@@ -93,6 +93,7 @@ func shopifyPages(r *http.Request, first, second string) (string, http.Header) {
 var paymentLists = map[string]paymentList{
 	// https://www.mercadopago.com.br/developers/en/reference/payments/_payments_search/get
 	"mercadopago": {
+		settings: map[string]string{"tells": "payments"},
 		key: fetchtest.Key,
 		handler: func(t testing.TB) http.HandlerFunc {
 			return fetchtest.MercadoPago(t, []string{ // the search leaves the refunds out; one payment is of an order, with another id
@@ -481,13 +482,16 @@ func TestPaymentsThatCannotBePublished(t *testing.T) {
 
 // TestSettingsOfLists: a list that needs a setting says which.
 func TestSettingsOfLists(t *testing.T) {
-	for connector, setting := range map[string]string{"shopify": "tells", "wallee": "space_id"} {
+	for connector, setting := range map[string]string{"mercadopago": "tells", "shopify": "tells", "wallee": "space_id"} {
 		l := paymentLists[connector]
 		l.settings = map[string]string{}
 		e := l.endpoint(t, connector)
-		_, err := (&fetch.Caller{}).Page(t.Context(), connector, fetch.ListQuery{API: *e.API, Settings: e.Keys.Settings}, fetch.Position{})
-		if err == nil || !strings.Contains(err.Error(), "setting "+setting) {
+		_, err := gaps.Run(t.Context(), gaps.Config{Endpoint: e, From: now.Add(-time.Hour), To: now})
+		if !errors.Is(err, gaps.ErrAction) || !strings.Contains(err.Error(), "setting "+setting) {
 			t.Errorf("%s: error %v", connector, err)
+		}
+		if err := (gaps.Job{Endpoint: e, Every: time.Hour, From: gaps.DefaultFrom}).Check(); err == nil || !strings.Contains(err.Error(), "setting "+setting) {
+			t.Errorf("%s: a schedule: error %v", connector, err)
 		}
 	}
 }
@@ -506,7 +510,7 @@ func TestMercadoPagoOffsets(t *testing.T) {
 	list := func(payments []string) (map[string]bool, error) {
 		s := fetchtest.New(t, fetchtest.MercadoPago(t, payments))
 		caller, ids := callerOf(s), map[string]bool{}
-		q := fetch.ListQuery{From: now.Add(-10 * 24 * time.Hour), To: now, API: *e.API}
+		q := fetch.ListQuery{From: now.Add(-10 * 24 * time.Hour), To: now, API: *e.API, Settings: e.Keys.Settings}
 		for at := (fetch.Position{}); !at.End; {
 			page, err := caller.Page(t.Context(), "mercadopago", q, at)
 			if err != nil {

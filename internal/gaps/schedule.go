@@ -53,6 +53,9 @@ func (j Job) Check() error {
 	case j.From < shortestFrom || j.From > MaxPublishAge:
 		return fmt.Errorf("gaps.from: want %s to %s, got %s", display.Age(shortestFrom), display.Age(MaxPublishAge), j.From)
 	}
+	if err := checkList(j.Endpoint, time.Time{}, time.Now()); err != nil {
+		return fmt.Errorf("gaps: %w", err)
+	}
 	return nil
 }
 
