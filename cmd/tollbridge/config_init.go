@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
@@ -21,7 +22,8 @@ func configInitCommand() *cobra.Command {
 		Short: "Print a configuration with comments, for a trial on this machine",
 		Long: `Print a configuration file for connectors, with comments. It listens at
 127.0.0.1, expects Kafka at 127.0.0.1:9092 and one broker, and reads each secret
-from an environment variable.`,
+from an environment variable. Where tollbridge can ask the processor's API, the
+lines that configure it are comments.`,
 		Example: `  tollbridge config init stripe > my.yaml
   tollbridge config init stripe adyen > my.yaml`,
 		Args: cobra.MinimumNArgs(1),
@@ -123,18 +125,62 @@ func writeInitialEndpoint(w io.Writer, name string) error {
 			}
 		}
 	}
+	b.WriteString(initialAPI(name))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
+// apiVariable returns the environment variable that a new configuration reads the key for
+// a connector's API from.
+func apiVariable(connector string) string {
+	return strings.ToUpper(strings.ReplaceAll(connector, "-", "_")) + "_API_KEY"
+}
+
+// initialAPI returns comments that say what the API of a connector's processor is good for,
+// and the lines that configure it; nothing if tollbridge does not ask it.
+func initialAPI(connector string) string {
+	f, ok := fetch.Lookup(connector)
+	if !ok {
+		return ""
+	}
+	var lines []string
+	if f.Lost != "" {
+		lines = append(lines, wrapped("    # Without api,", f.Lost+".", "    # ")...)
+	}
+	if v, _ := verify.Lookup(connector); v.HasUnsigned() && !v.Keyless {
+		lines = append(lines, wrapped("    # With api,", "an endpoint that gets only webhooks that are not signed needs no secrets.", "    # ")...)
+	}
+	lines = append(lines, wrapped("    # The key of api:", f.Keys+".", "    # ")...)
+	if f.ClientID != "" {
+		lines = append(lines, wrapped("    # The client_id of api:", f.ClientID+".", "    # ")...)
+	}
+	lines = append(lines, fmt.Sprintf("    # api:                 # docs/processor-apis.md\n    #   keys: {main: {env: %s}}\n", apiVariable(connector)))
+	if f.ClientID != "" {
+		lines = append(lines, "    #   client_id: replace-me\n")
+	}
+	if f.HostHint != "" {
+		lines = append(lines, "    #   host: "+strings.SplitN(f.HostHint, ",", 2)[0]+"\n")
+	}
+	if _, ok := fetch.ListOf(connector); ok {
+		lines = append(lines, "    # gaps: {every: 1h}    # with api: look for webhooks that never came\n")
+	}
+	return strings.Join(lines, "")
+}
+
 // settingComment returns the lines that describe a setting.
-func settingComment(name, description string) (lines []string) {
+func settingComment(name, description string) []string {
+	return wrapped("    #   "+name+":", description, "    #     ")
+}
+
+// wrapped returns the lines of a comment that begins with first; the others begin with
+// indent.
+func wrapped(first, text, indent string) (lines []string) {
 	const width = 76
-	line := "    #   " + name + ":"
-	for word := range strings.FieldsSeq(description) {
+	line := first
+	for word := range strings.FieldsSeq(text) {
 		if len(line)+1+len(word) > width {
 			lines = append(lines, line+"\n")
-			line = "    #    "
+			line = strings.TrimSuffix(indent, " ")
 		}
 		line += " " + word
 	}

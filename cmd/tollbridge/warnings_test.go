@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -36,6 +37,23 @@ func TestConfigInit(t *testing.T) {
 				t.Errorf("config init %s without its key: config check: exit %d, %s", name, checked.code, checked.err)
 			}
 			continue
+		}
+		if f, ok := fetch.Lookup(name); ok {
+			t.Setenv(apiVariable(name), "k3X9vQ7pLm2aT5wZ")
+			lines := []string{"    # api:", "    api:", "    #   keys:", "      keys:"}
+			if f.ClientID != "" {
+				lines = append(lines, "    #   client_id:", "      client_id:")
+			}
+			if f.HostHint != "" {
+				lines = append(lines, "    #   host:", "      host:")
+			}
+			if fetch.CheckList(name, fetch.ListQuery{}) == nil { // it needs no setting
+				lines = append(lines, "    # gaps:", "    gaps:")
+			}
+			writeFile(t, config, strings.NewReplacer(lines...).Replace(got.out))
+			if with := tollbridge(t, "", "config", "check", "--config", config); with.code != 0 {
+				t.Errorf("config init %s with the lines of api: config check: exit %d, %s", name, with.code, with.err)
+			}
 		}
 		plain = append(plain, name)
 		if checked.code != 0 || !strings.Contains(checked.out, "/webhooks/"+name+"/default") {

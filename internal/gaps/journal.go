@@ -35,10 +35,37 @@ type entry struct {
 
 // line is one line of a journal. One field is set.
 type line struct {
-	Header *header     `json:"run,omitempty"`
-	Item   *fetch.Item `json:"item,omitempty"`
-	Page   *pageMark   `json:"page,omitempty"`
-	Acted  *actedMark  `json:"acted,omitempty"`
+	Header *header    `json:"run,omitempty"`
+	Item   *item      `json:"item,omitempty"`
+	Page   *pageMark  `json:"page,omitempty"`
+	Acted  *actedMark `json:"acted,omitempty"`
+}
+
+// item is a missing item as the journal has it: with the bodies of its documents, which
+// [schemas.Fetched] leaves out in JSON.
+type item struct {
+	fetch.Item
+	Bodies [][]byte `json:"bodies,omitempty"`
+}
+
+// newItem returns an item for the journal.
+func newItem(i fetch.Item) *item {
+	j := &item{Item: i}
+	for _, d := range i.Fetched {
+		j.Bodies = append(j.Bodies, d.Body)
+	}
+	return j
+}
+
+// read returns the item with its documents.
+func (j *item) read() (fetch.Item, error) {
+	if len(j.Bodies) != len(j.Fetched) {
+		return j.Item, fmt.Errorf("the item %s has %d documents and %d bodies", j.ID, len(j.Fetched), len(j.Bodies))
+	}
+	for n, body := range j.Bodies {
+		j.Fetched[n].Body = body
+	}
+	return j.Item, nil
 }
 
 // header is the first line: what the run was asked for.
@@ -185,7 +212,7 @@ func (j *Journal) write(l line, sync bool) error {
 // add appends a missing item.
 func (j *Journal) add(i fetch.Item) error {
 	j.entries = append(j.entries, entry{i.Time.UnixNano(), j.size})
-	return j.write(line{Item: &i}, false)
+	return j.write(line{Item: newItem(i)}, false)
 }
 
 // page marks the items before the position as compared. A nil journal marks nothing.
@@ -219,7 +246,7 @@ func (j *Journal) item(e entry) (fetch.Item, error) {
 	if err := json.Unmarshal(text, &l); err != nil || l.Item == nil {
 		return fetch.Item{}, fmt.Errorf("the journal is damaged at byte %d: %w", e.at, err)
 	}
-	return *l.Item, nil
+	return l.Item.read()
 }
 
 // emptyURL returns the URL of a request to an endpoint, without a query.

@@ -94,7 +94,7 @@ var paymentLists = map[string]paymentList{
 	// https://www.mercadopago.com.br/developers/en/reference/payments/_payments_search/get
 	"mercadopago": {
 		settings: map[string]string{"tells": "payments"},
-		key: fetchtest.Key,
+		key:      fetchtest.Key,
 		handler: func(t testing.TB) http.HandlerFunc {
 			return fetchtest.MercadoPago(t, []string{ // the search leaves the refunds out; one payment is of an order, with another id
 				mercadopagoPayment(9100000001, "approved", ""), mercadopagoPayment(9100000002, "rejected", ""),
@@ -396,20 +396,7 @@ func TestPaymentLists(t *testing.T) {
 				}
 				handler(w, r)
 			})
-			want := map[string]bool{}
-			for _, h := range l.webhooks {
-				var documents []schemas.Fetched
-				if h.name != "" {
-					documents = []schemas.Fetched{{Name: h.name, Status: http.StatusOK, Body: []byte(h.document)}}
-				}
-				v := e.JudgeListed(t.Context(), []byte(h.payload), documents, false, now)
-				if v.Err != nil || len(v.Events) == 0 {
-					t.Fatalf("the webhook %s gives %d events, %v, %v", h.payload, len(v.Events), v.Err, v.Skipped)
-				}
-				for _, e := range v.Events {
-					want[e.ID] = true
-				}
-			}
+			want := l.eventIDs(t, e)
 			caller := callerOf(s)
 			cfg := (&rig{endpoint: e}).config(s, gaps.Plan)
 			var first fetch.Item
@@ -451,6 +438,60 @@ func TestPaymentLists(t *testing.T) {
 			}
 			if calls := s.Calls(); calls[len(calls)-1] != l.resent {
 				t.Errorf("resent by %s, want %s", calls[len(calls)-1], l.resent)
+			}
+		})
+	}
+}
+
+// eventIDs returns the ids of the events of the webhooks.
+func (l paymentList) eventIDs(t *testing.T, e webhook.Endpoint) map[string]bool {
+	t.Helper()
+	ids := map[string]bool{}
+	for _, h := range l.webhooks {
+		var documents []schemas.Fetched
+		if h.name != "" {
+			documents = []schemas.Fetched{{Name: h.name, Status: http.StatusOK, Body: []byte(h.document)}}
+		}
+		v := e.JudgeListed(t.Context(), []byte(h.payload), documents, false, now)
+		if v.Err != nil || len(v.Events) == 0 {
+			t.Fatalf("the webhook %s gives %d events, %v, %v", h.payload, len(v.Events), v.Err, v.Skipped)
+		}
+		for _, e := range v.Events {
+			ids[e.ID] = true
+		}
+	}
+	return ids
+}
+
+// TestPaymentsPublished: what is published of a list of payments, by way of the journal,
+// has the events that the webhooks give, with the documents that the list has.
+func TestPaymentsPublished(t *testing.T) {
+	for name, l := range paymentLists {
+		connector, _, _ := strings.Cut(name, " ")
+		if list, _ := fetch.ListOf(connector); !list.Publish {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			e := l.endpoint(t, connector)
+			want := l.eventIDs(t, e)
+			s := fetchtest.New(t, l.answers(t))
+			caller := callerOf(s)
+			cfg := (&rig{endpoint: e}).config(s, gaps.Publish)
+			cfg.List = func(ctx context.Context, q fetch.ListQuery, at fetch.Position) (fetch.Page, error) {
+				return caller.Page(ctx, connector, q, at)
+			}
+			cfg.Published = func(schemas.Event) (bool, error) { return false, nil }
+			cfg.Has = func(fetch.Fact) (bool, error) { return true, nil }
+			got := map[string]bool{}
+			cfg.Publish = func(ctx context.Context, payload []byte, documents []schemas.Fetched) (int, webhook.Verdict, error) {
+				v := e.JudgeListed(ctx, payload, documents, false, now)
+				for _, e := range v.Events {
+					got[e.ID] = true
+				}
+				return len(v.Events), v, v.Err
+			}
+			if n, err := gaps.Run(t.Context(), cfg); err != nil || n.Failed > 0 || !maps.Equal(got, want) {
+				t.Errorf("%d events are published, want %d: %+v, %v", len(got), len(want), n, err)
 			}
 		})
 	}
