@@ -48,6 +48,7 @@ type tollbridge struct {
 	brokers        []string
 	names          kafka.Names
 	more           []endpoint // beside those of start
+	only           bool       // only the endpoints in more
 	sasl           any        // kafka.sasl of the configuration; nil: none
 	env            []string   // of the server, beside that of the test
 	process        *exec.Cmd
@@ -65,14 +66,25 @@ type endpoint struct {
 // start builds the program, creates the topics and serves, also with more endpoints.
 func start(t *testing.T, more ...endpoint) *tollbridge {
 	t.Helper()
-	return startIn(t, nil, more...)
+	b := build(t, kafkatest.Bootstrap(t))
+	b.more = more
+	b.start(t)
+	return b
 }
 
-// startIn is start with further environment variables for the server.
-func startIn(t *testing.T, env []string, more ...endpoint) *tollbridge {
+// startOnly is start with no other endpoints, and with further environment variables for
+// the server.
+func startOnly(t *testing.T, env []string, endpoints ...endpoint) *tollbridge {
 	t.Helper()
 	b := build(t, kafkatest.Bootstrap(t))
-	b.more, b.env = more, env
+	b.more, b.only, b.env = endpoints, true, env
+	b.start(t)
+	return b
+}
+
+// start creates the topics and serves.
+func (b *tollbridge) start(t *testing.T) {
+	t.Helper()
 	if err := os.WriteFile(b.config, b.yaml(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +99,6 @@ func startIn(t *testing.T, env []string, more ...endpoint) *tollbridge {
 		t.Fatal(err)
 	}
 	b.serve(t)
-	return b
 }
 
 // build builds the program, for topics and listeners of its own.
@@ -114,7 +125,9 @@ func (b *tollbridge) yaml(t *testing.T) []byte {
 	t.Helper()
 	var all []endpoint
 	for _, connector := range verify.Connectors() {
-		all = append(all, endpoint{connector: connector, name: "default"})
+		if !b.only {
+			all = append(all, endpoint{connector: connector, name: "default"})
+		}
 	}
 	var endpoints []map[string]any
 	for _, e := range append(all, b.more...) {

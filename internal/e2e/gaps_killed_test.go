@@ -116,7 +116,7 @@ func TestGapsKilled(t *testing.T) {
 	api := fetchtest.New(t, m.ServeHTTP)
 	t.Cleanup(func() { close(m.release) }) // before the server closes, which waits for its answers
 	env := api.Proxy()
-	b := start(t, endpoint{connector: "gocardless", name: "api"}) // without an API: the payments need not be fetched
+	b := startOnly(t, nil, endpoint{connector: "gocardless", name: "api"}) // without an API: the payments need not be fetched
 
 	var missing []string
 	var webhooks [][]byte

@@ -46,7 +46,7 @@ func TestGapsSchedule(t *testing.T) {
 	})
 	scheduled := listing("stripe")
 	scheduled.gaps = map[string]any{"every": "1m", "from": "7d"}
-	b := startIn(t, api.Proxy(), scheduled)
+	b := startOnly(t, api.Proxy(), scheduled)
 	for _, body := range delivered {
 		b.deliverTo(t, "stripe", body)
 	}

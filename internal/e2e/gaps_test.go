@@ -76,7 +76,7 @@ func readGaps(t *testing.T, out *bytes.Buffer) (n gaps.Counts, found []string) {
 // exactly those, also after it was killed while it read the list; publishes each once; and
 // a second run finds none.
 func TestGaps(t *testing.T) {
-	b := start(t, listing("stripe"))
+	b := startOnly(t, nil, listing("stripe"))
 	const events, perPage = 60, 20
 	var list []json.RawMessage
 	var missing []string
