@@ -51,7 +51,9 @@ func TestConfigInit(t *testing.T) {
 				lines = append(lines, "    # gaps:", "    gaps:")
 			}
 			writeFile(t, config, strings.NewReplacer(lines...).Replace(got.out))
-			if with := tollbridge(t, "", "config", "check", "--config", config); with.code != 0 {
+			with := tollbridge(t, "", "config", "check", "--config", config)
+			replace := f.ClientIDForm != nil && strings.Contains(with.err, `api.client_id is "replace-me"`)
+			if with.code != 0 && !replace {
 				t.Errorf("config init %s with the lines of api: config check: exit %d, %s", name, with.code, with.err)
 			}
 		}
