@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,10 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	defer cancel()
 	if s.names, err = s.layout().Existing(ctx, s.producer.Kafka); err != nil {
 		return s, err
+	}
+	if len(s.names.Types) == 0 { // to a user without rights, Kafka does not say that a topic exists
+		return s, fmt.Errorf("no topic of an event type is visible at %s with the prefix %q: either they do not exist (check --brokers and --prefix; 'tollbridge topics apply' creates them), or the user is not authorized to read them ('tollbridge topics acls view' prints the rights)",
+			strings.Join(s.producer.Kafka.Brokers, ","), s.names.Prefix)
 	}
 	s.reader = consume.New(s.producer.Kafka)
 	s.reader.GiveUpAfter = kafkaTimeout
