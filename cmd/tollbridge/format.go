@@ -105,3 +105,12 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 	return colours[display.ToneOf(e.Type)], []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(display.Amount(e.Data.Amount)), oneLine(e.Subject),
 		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), lookup.ReceiptText(i.Receipt)}
 }
+
+// few returns the first names of a list, and how many more there are.
+func few(names []string) string {
+	const most = 3
+	if len(names) <= most+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

@@ -182,7 +182,7 @@ func (q *replayFlags) run(c *cobra.Command) error {
 	defer w.reader.Close()
 	to := w.names
 	if q.toPrefix != "" {
-		if to, err = w.topicsAt(c.Context(), q.toPrefix); err != nil {
+		if to, err = w.topicsAt(c, q.toPrefix); err != nil {
 			return err
 		}
 	}

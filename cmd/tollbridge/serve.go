@@ -89,35 +89,6 @@ requests; the admin listener closes.`,
 	return c
 }
 
-// checkTopics returns the names of the topics, with the event types whose topics exist.
-// It returns an error if a topic is missing or events could be lost in it, and logs a
-// warning if its settings differ from the layout. The error wraps [kafka.ErrUnavailable]
-// if Kafka cannot be asked.
-func checkTopics(ctx context.Context, layout kafka.Layout, to kafka.Config, log zerolog.Logger) (kafka.Names, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	findings, err := layout.Plan(ctx, to)
-	if err != nil {
-		return layout.Names, fmt.Errorf("%w: checking the topics: %w", kafka.ErrUnavailable, err)
-	}
-	var errs []error
-	var missing []string
-	for _, f := range findings {
-		switch {
-		case !f.Exists:
-			missing = append(missing, f.Topic)
-		case f.Wrong:
-			errs = append(errs, fmt.Errorf("topic %s %s", f.Topic, f.Drift))
-		case f.Drift != "":
-			log.Warn().Str("topic", f.Topic).Msg(f.Drift)
-		}
-	}
-	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with 'tollbridge topics apply' and the same configuration", strings.Join(missing, ", ")))
-	}
-	return layout.In(findings), errors.Join(errs...)
-}
-
 // listeners are the server's two listeners: for webhooks, and for metrics, probes
 // and administration.
 type listeners struct{ webhooks, admin net.Listener }
@@ -317,7 +288,7 @@ func (o *opening) openHistory(ctx context.Context) (err error) {
 	o.mu.Lock()
 	layout, config := o.layout, o.config
 	o.mu.Unlock()
-	if config.Names, err = checkTopics(ctx, layout, config.Kafka, o.log); err != nil {
+	if config.Names, err = checkTopics(ctx, layout, config.Kafka, func(topic, drift string) { o.log.Warn().Str("topic", topic).Msg(drift) }); err != nil {
 		return err
 	}
 	if config.Names, err = o.schemaIDs(ctx, config.Names); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,9 +30,14 @@ type kafkaSession struct {
 	config
 	producer publish.Config
 	names    kafka.Names
-	reader   *consume.Reader
+	// unauthorized are the event topics that the user may not read. They are left out of
+	// names.
+	unauthorized []string
+	reader       *consume.Reader
 }
 
+// openKafkaSession connects to Kafka. It returns an error if there is no event topic to
+// read, and prints a warning if there are some that the user may not read.
 func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	if s.config, err = loadKafkaConfig(c); err != nil {
 		return s, err
@@ -41,11 +47,16 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), kafkaTimeout)
 	defer cancel()
-	if s.names, err = s.layout().Existing(ctx, s.producer.Kafka); err != nil {
+	if s.names, s.unauthorized, err = s.layout().Existing(ctx, s.producer.Kafka); err != nil {
 		return s, err
 	}
-	if len(s.names.Types) == 0 { // to a user without rights, Kafka does not say that a topic exists
-		return s, fmt.Errorf("no topic of an event type is visible at %s with the prefix %q: either they do not exist (check --brokers and --prefix; 'tollbridge topics apply' creates them), or the user is not authorized to read them ('tollbridge topics acls view' prints the rights)",
+	switch {
+	case len(s.names.Types) > 0 && len(s.unauthorized) > 0:
+		fmt.Fprintln(c.ErrOrStderr(), "warning: what follows may be incomplete:", s.checkAuthorized())
+	case len(s.unauthorized) > 0:
+		return s, s.checkAuthorized()
+	case len(s.names.Types) == 0:
+		return s, fmt.Errorf("%s has no event topic with the prefix %q: check --brokers and --prefix; 'tollbridge topics apply' creates the topics",
 			strings.Join(s.producer.Kafka.Brokers, ","), s.names.Prefix)
 	}
 	s.reader = consume.New(s.producer.Kafka)
@@ -53,18 +64,52 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	return s, nil
 }
 
+// checkAuthorized returns an error if the user may not read all event topics.
+func (s kafkaSession) checkAuthorized() error {
+	if len(s.unauthorized) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the user is not authorized to read %d event topics: %s; 'tollbridge topics acls view' prints the rights", len(s.unauthorized), few(s.unauthorized))
+}
+
 // topicsAt returns the names of the existing topics with another prefix. It returns an
-// error if the topic of an event that the endpoints can report is missing.
-func (s kafkaSession) topicsAt(ctx context.Context, prefix string) (kafka.Names, error) {
+// error if the topic of an event that the endpoints can report is missing, or if events
+// could be lost in it.
+func (s kafkaSession) topicsAt(c *cobra.Command, prefix string) (kafka.Names, error) {
 	layout := s.layout()
 	layout.Prefix = prefix
-	findings, err := layout.Plan(ctx, s.producer.Kafka)
+	return checkTopics(c.Context(), layout, s.producer.Kafka, func(topic, drift string) {
+		fmt.Fprintf(c.ErrOrStderr(), "warning: topic %s %s\n", topic, drift)
+	})
+}
+
+// checkTopics returns the names of the topics, with the event types whose topics exist.
+// It returns an error if a topic is missing or events could be lost in it, and calls warn
+// with each topic whose settings differ from the layout. The error wraps
+// [kafka.ErrUnavailable] if Kafka cannot be asked.
+func checkTopics(ctx context.Context, layout kafka.Layout, to kafka.Config, warn func(topic, drift string)) (kafka.Names, error) {
+	ctx, cancel := context.WithTimeout(ctx, kafkaTimeout)
+	defer cancel()
+	findings, err := layout.Plan(ctx, to)
+	if err != nil {
+		return layout.Names, fmt.Errorf("%w: checking the topics: %w", kafka.ErrUnavailable, err)
+	}
+	var errs []error
+	var missing []string
 	for _, f := range findings {
-		if !f.Exists {
-			return layout.Names, fmt.Errorf("topic %s does not exist; 'tollbridge topics apply --prefix %s' and the same configuration create it", f.Topic, prefix)
+		switch {
+		case !f.Exists:
+			missing = append(missing, f.Topic)
+		case f.Wrong:
+			errs = append(errs, fmt.Errorf("topic %s %s", f.Topic, f.Drift))
+		case f.Drift != "":
+			warn(f.Topic, f.Drift)
 		}
 	}
-	return layout.In(findings), err
+	if len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with 'tollbridge topics apply', the same configuration and the prefix %q", strings.Join(missing, ", "), layout.Prefix))
+	}
+	return layout.In(findings), errors.Join(errs...)
 }
 
 // kafkaTimeout is how long a command waits for Kafka's answer before it fails.

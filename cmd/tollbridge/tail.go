@@ -114,6 +114,9 @@ func (f tailFlags) ranges(ctx context.Context, s kafkaSession) (map[consume.Part
 				return nil, usage("--type: event type %q is unknown; 'tollbridge schemas' lists them", t)
 			}
 			topic := s.names.Event(schemas.Type(t))
+			if slices.Contains(s.unauthorized, topic) {
+				return nil, fmt.Errorf("--type: the user is not authorized to read topic %s: 'tollbridge topics acls view' prints the rights", topic)
+			}
 			if !slices.Contains(s.names.Events(), topic) {
 				return nil, usage("--type: the topic %s does not exist: no endpoint that 'tollbridge topics apply' knew reports events of this type", topic)
 			}

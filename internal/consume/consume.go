@@ -6,6 +6,7 @@ package consume
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -109,6 +110,9 @@ func (r *Reader) Partitions(ctx context.Context, topics ...string) ([]Partition,
 	}
 	var all []Partition
 	for _, t := range m.Topics {
+		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) {
+			return nil, r.config.Missing(ctx, t.Name)
+		}
 		if t.Error != nil {
 			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
 		}

@@ -95,7 +95,7 @@ func (b *tollbridge) start(t *testing.T) {
 		t.Fatalf("topics apply: %v\n%s", err, out)
 	}
 	var err error
-	if b.names, err = b.names.Existing(t.Context(), kafka.Config{Brokers: b.brokers}); err != nil {
+	if b.names, _, err = b.names.Existing(t.Context(), kafka.Config{Brokers: b.brokers}); err != nil {
 		t.Fatal(err)
 	}
 	b.serve(t)

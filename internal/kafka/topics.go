@@ -7,9 +7,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/metadata"
 
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -136,26 +138,55 @@ type TopicStatus struct {
 	Wrong bool `json:"wrong,omitempty"`
 }
 
-// Existing returns the names with only those event types whose topics exist.
-func (n Names) Existing(ctx context.Context, c Config) (Names, error) {
+// Existing returns the names with only those event types whose topics exist, and the event
+// topics that the user is not authorized to describe: of these Kafka does not say whether
+// they exist.
+func (n Names) Existing(ctx context.Context, c Config) (names Names, unauthorized []string, err error) {
 	if err := c.Check(ctx); err != nil {
-		return n, err
+		return n, nil, err
 	}
-	client, hangUp := c.Client()
-	defer hangUp()
-	all := Names{Prefix: n.Prefix}
-	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: all.Events()})
+	topics, _, err := c.topics(ctx, Names{Prefix: n.Prefix}.Events())
 	if err != nil {
-		return n, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
+		return n, nil, err
 	}
 	exists := map[string]bool{}
-	for _, t := range m.Topics {
-		if t.Error != nil && !errors.Is(t.Error, kafkago.UnknownTopicOrPartition) {
-			return n, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+	for _, t := range topics {
+		switch err := kafkago.Error(t.ErrorCode); {
+		case err == kafkago.TopicAuthorizationFailed:
+			unauthorized = append(unauthorized, t.Name)
+		case err != 0 && err != kafkago.UnknownTopicOrPartition:
+			return n, nil, fmt.Errorf("topic %s: %w", t.Name, err)
 		}
-		exists[t.Name] = t.Error == nil
+		exists[t.Name] = t.ErrorCode == 0
 	}
-	return n.withTopics(exists), nil
+	return n.withTopics(exists), unauthorized, nil
+}
+
+// topics requests the metadata of topics by their names, and the number of brokers.
+// kafka-go's client answers such a request from a list of all topics, in which Kafka
+// leaves out the topics that the user may not describe.
+func (c Config) topics(ctx context.Context, names []string) ([]metadata.ResponseTopic, int, error) {
+	broker := AnyBroker{Config: c}
+	defer broker.Close()
+	m, err := broker.Metadata(ctx, names)
+	if err != nil {
+		return nil, 0, fmt.Errorf("asking %s for its topics: %w", strings.Join(c.Brokers, ","), err)
+	}
+	return m.Topics, len(m.Brokers), nil
+}
+
+// Missing returns the error for a topic that is not in the list of all topics: it does not
+// exist, or the user is not authorized to describe it. The error wraps Kafka's.
+func (c Config) Missing(ctx context.Context, topic string) error {
+	topics, _, err := c.topics(ctx, []string{topic})
+	if err != nil || len(topics) != 1 || kafkago.Error(topics[0].ErrorCode) != kafkago.TopicAuthorizationFailed {
+		return fmt.Errorf("topic %s: %w", topic, kafkago.UnknownTopicOrPartition)
+	}
+	return unauthorizedError(topic)
+}
+
+func unauthorizedError(topic string) error {
+	return fmt.Errorf("topic %s: %w: 'tollbridge topics acls' prints the rights that the user needs", topic, kafkago.TopicAuthorizationFailed)
 }
 
 // In returns the names with only those event types whose topics exist by the result of
@@ -184,39 +215,44 @@ func (l Layout) Plan(ctx context.Context, c Config) ([]TopicStatus, error) {
 	}
 	client, hangUp := c.Client()
 	defer hangUp()
-	findings, _, err := l.plan(ctx, client)
+	findings, _, err := l.plan(ctx, c, client)
 	return findings, err
 }
 
 // plan does the work of Plan. It also returns the layout with the number of partitions
 // that new topics get.
-func (l Layout) plan(ctx context.Context, client *kafkago.Client) ([]TopicStatus, Layout, error) {
-	m, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: l.all()})
-	if err != nil {
-		return nil, l, fmt.Errorf("asking %s for its topics: %w", client.Addr, err)
-	}
-	configs, err := l.describe(ctx, client, m.Topics)
+func (l Layout) plan(ctx context.Context, c Config, client *kafkago.Client) ([]TopicStatus, Layout, error) {
+	topics, brokers, err := c.topics(ctx, l.all())
 	if err != nil {
 		return nil, l, err
 	}
-	var existing []kafkago.Topic
+	configs, err := l.describe(ctx, client, topics)
+	if err != nil {
+		return nil, l, err
+	}
+	var existing []metadata.ResponseTopic
 	var findings []TopicStatus
-	for _, t := range m.Topics {
+	for _, t := range topics {
 		if !slices.Contains(l.all(), t.Name) {
 			return nil, l, fmt.Errorf("asking %s for its topics: the answer has topic %q, which was not requested", client.Addr, t.Name)
 		}
-		if errors.Is(t.Error, kafkago.UnknownTopicOrPartition) || t.Error == nil && configs[t.Name] == nil {
-			if slices.Contains(l.All(), t.Name) {
+		needed := slices.Contains(l.All(), t.Name)
+		switch err := kafkago.Error(t.ErrorCode); {
+		case err == kafkago.UnknownTopicOrPartition || err == 0 && configs[t.Name] == nil:
+			if needed {
 				findings = append(findings, TopicStatus{Topic: t.Name})
 			}
 			continue
-		}
-		if t.Error != nil {
-			return nil, l, fmt.Errorf("topic %s: %w", t.Name, t.Error)
+		case err == kafkago.TopicAuthorizationFailed && !needed:
+			continue // an event type of a newer version: the ACLs may be older
+		case err == kafkago.TopicAuthorizationFailed:
+			return nil, l, unauthorizedError(t.Name)
+		case err != 0:
+			return nil, l, fmt.Errorf("topic %s: %w", t.Name, err)
 		}
 		numbers := make([]int, len(t.Partitions))
 		for i, p := range t.Partitions {
-			numbers[i] = p.ID
+			numbers[i] = int(p.PartitionIndex)
 		}
 		if err := CheckPartitions(t.Name, numbers); err != nil {
 			return nil, l, err
@@ -229,9 +265,9 @@ func (l Layout) plan(ctx context.Context, client *kafkago.Client) ([]TopicStatus
 	for i := range findings {
 		findings[i].Partitions = l.Partitions
 	}
-	if len(findings) > 0 && len(m.Brokers) < l.Replication {
+	if len(findings) > 0 && brokers < l.Replication {
 		return nil, l, fmt.Errorf("topics are missing and cannot be created: kafka.replication is %d, and the cluster has %d brokers: start more brokers, or for a trial set kafka.replication: %[2]d",
-			l.Replication, len(m.Brokers))
+			l.Replication, brokers)
 	}
 	for _, t := range existing {
 		findings = append(findings, l.compare(t, configs[t.Name]))
@@ -244,7 +280,7 @@ func (l Layout) plan(ctx context.Context, client *kafkago.Client) ([]TopicStatus
 
 // commonPartitions returns the number of partitions that most topics have, or
 // [DefaultPartitions] if there are no topics.
-func commonPartitions(topics []kafkago.Topic) int {
+func commonPartitions(topics []metadata.ResponseTopic) int {
 	count := map[int]int{}
 	for _, t := range topics {
 		count[len(t.Partitions)]++
@@ -259,11 +295,11 @@ func commonPartitions(topics []kafkago.Topic) int {
 }
 
 // compare compares an existing topic with the layout.
-func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus {
+func (l Layout) compare(t metadata.ResponseTopic, configs map[string]string) TopicStatus {
 	f := TopicStatus{Topic: t.Name, Exists: true, Partitions: len(t.Partitions)}
 	replication := math.MaxInt // of the partition with the fewest replicas
 	for _, p := range t.Partitions {
-		replication = min(replication, len(p.Replicas))
+		replication = min(replication, len(p.ReplicaNodes))
 	}
 	switch minISR, _ := strconv.Atoi(configs["min.insync.replicas"]); {
 	case len(t.Partitions) != l.Partitions:
@@ -301,10 +337,10 @@ func (l Layout) compare(t kafkago.Topic, configs map[string]string) TopicStatus 
 
 // describe returns the settings of the existing topics. It leaves out a topic that was
 // deleted since the metadata was requested.
-func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []kafkago.Topic) (map[string]map[string]string, error) {
+func (l Layout) describe(ctx context.Context, client *kafkago.Client, topics []metadata.ResponseTopic) (map[string]map[string]string, error) {
 	var resources []kafkago.DescribeConfigRequestResource
 	for _, t := range topics {
-		if t.Error == nil {
+		if t.ErrorCode == 0 {
 			resources = append(resources, kafkago.DescribeConfigRequestResource{
 				ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.Name,
 				ConfigNames: []string{"min.insync.replicas", "max.message.bytes", "cleanup.policy", "retention.ms", "unclean.leader.election.enable", "message.timestamp.type"},
@@ -345,7 +381,7 @@ func (l Layout) Apply(ctx context.Context, c Config) ([]TopicStatus, error) {
 	}
 	client, hangUp := c.Client()
 	defer hangUp()
-	before, l, err := l.plan(ctx, client)
+	before, l, err := l.plan(ctx, c, client)
 	if err != nil {
 		return nil, err
 	}

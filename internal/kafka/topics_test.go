@@ -191,8 +191,8 @@ func TestTypes(t *testing.T) {
 	new := types("b.", schemas.PayoutCreated)
 	apply(Layout{Names: new, Replication: 1}, new.All(), DefaultPartitions)
 
-	found, err := Names{Prefix: "a."}.Existing(ctx, c)
-	if err != nil || !reflect.DeepEqual(found, both) {
+	found, unauthorized, err := Names{Prefix: "a."}.Existing(ctx, c)
+	if err != nil || unauthorized != nil || !reflect.DeepEqual(found, both) {
 		t.Errorf("the existing topics are of %v, %v, want %v", found, err, both)
 	}
 	findings, err := Layout{Names: payments, Replication: 1}.Plan(ctx, c)

@@ -41,7 +41,7 @@ func newReader(ctx context.Context, c Config, run string) (reader, error) {
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(retryInterval) {
 		var err error
 		var bounds map[consume.Partition]consume.Range
-		if r.names, err = c.Names.Existing(ctx, c.Kafka); err == nil && len(r.names.Types) == 0 {
+		if r.names, _, err = c.Names.Existing(ctx, c.Kafka); err == nil && len(r.names.Types) == 0 {
 			err = kafkago.UnknownTopicOrPartition
 		}
 		if err == nil {
