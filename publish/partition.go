@@ -524,7 +524,7 @@ func (p *partition) setLeader(b *broker, why error) {
 
 // unavailable returns the error for callers of a partition that is not available.
 func unavailable(p *partition, why error) error {
-	return fmt.Errorf("%w: topic %s, partition %d: %w", kafka.ErrUnavailable, p.topic.name, p.number, why)
+	return fmt.Errorf("%w: partition %s: %w", kafka.ErrUnavailable, kafka.PartitionText(p.topic.name, int(p.number)), why)
 }
 
 // returnUnsent returns to the partition a batch that was collected for a request but

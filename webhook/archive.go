@@ -38,7 +38,7 @@ type Archived struct {
 	Reason     string            `json:"reason,omitempty"` // see [Verdict.Reasons]
 	EventIDs   []string          `json:"event_ids,omitempty"`
 	Trace      string            `json:"traceparent,omitempty"` // W3C trace context
-	// Handles is the PARTITION-OFFSET of a dead letter that was retried or
+	// Handles is PARTITION-OFFSET, the id, of a dead letter that was retried or
 	// discarded. A record with it reports only that: it is not a webhook and
 	// has no body.
 	Handles string `json:"handles,omitempty"`

@@ -102,7 +102,7 @@ func topicsSubcommand(c *cobra.Command, apply bool) *cobra.Command {
 		return printTopics(c, cfg, topics, asJSON, apply)
 	}
 	configFlags(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print each topic as one line of JSON")
 	c.Flags().BoolVar(&allTypes, "all-types", false, "the topics of all event types, not only of those that the configured endpoints can report")
 	if c.Name() == "plan" {
 		c.Flags().StringVar(&output, "output", "", "print the topics for strimzi or terraform instead")
@@ -157,7 +157,7 @@ func printTopics(c *cobra.Command, cfg config, topics []topicLine, asJSON, appli
 		}
 	}
 	if asJSON {
-		if err := writeJSON(c.OutOrStdout(), topics); err != nil {
+		if err := writeJSONLines(c.OutOrStdout(), topics); err != nil {
 			return err
 		}
 		return wrong

@@ -196,7 +196,7 @@ its endpoints, and the processor's event types, with the events that each makes.
 			return listConnectors(c, asJSON, asMarkdown)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print each connector as one line of JSON, or one connector as an object")
 	c.Flags().BoolVar(&asMarkdown, "markdown", false, "print the description of every connector as Markdown")
 	return c
 }
@@ -272,7 +272,7 @@ func listConnectors(c *cobra.Command, asJSON, asMarkdown bool) error {
 	}
 	switch {
 	case asJSON:
-		return writeJSON(c.OutOrStdout(), all)
+		return writeJSONLines(c.OutOrStdout(), all)
 	case asMarkdown:
 		return writeMarkdown(c.OutOrStdout(), all)
 	}

@@ -55,15 +55,18 @@ func get(t *testing.T, address, accept string) (int, string) {
 
 const asJSON, asHTML = "application/json", "text/html,application/xhtml+xml"
 
-// sameJSON reports whether two texts are the same JSON.
-func sameJSON(t *testing.T, a, b string) bool {
+// sameJSON reports whether a page's JSON is the output of a command: one object, or an
+// array of the objects that the command prints as lines.
+func sameJSON(t *testing.T, page, output string) bool {
 	t.Helper()
 	var x, y any
-	if err := json.Unmarshal([]byte(a), &x); err != nil {
-		t.Fatalf("%v: %s", err, a)
+	if err := json.Unmarshal([]byte(page), &x); err != nil {
+		t.Fatalf("%v: %s", err, page)
 	}
-	if err := json.Unmarshal([]byte(b), &y); err != nil {
-		t.Fatalf("%v: %s", err, b)
+	if _, many := x.([]any); many {
+		y = append([]any{}, jsonLines[any](t, output)...)
+	} else if err := json.Unmarshal([]byte(output), &y); err != nil {
+		t.Fatalf("%v: %s", err, output)
 	}
 	p, _ := json.Marshal(x)
 	q, _ := json.Marshal(y)
@@ -125,10 +128,10 @@ func TestConsole(t *testing.T) {
 	w := shown.Webhooks[0]
 	for page, want := range map[string][]string{
 		"":                     {"stripe/default", "Last webhook"},
-		"payment?id=4711":      {"payment.captured", "Captured", "test mode", "webhooks.received-"},
+		"payment?id=4711":      {"payment.captured", "Captured", "test mode", "webhooks.received["},
 		"event?id=" + event:    {"payment.captured", event, "pi_4711"},
 		"payment?id=unknown-1": {"Nothing is known of unknown-1", "Read the topics"},
-		fmt.Sprintf("webhook?at=%s-%d-%d", w.Topic, w.Partition, w.Offset): {"Stripe-Signature", "verified", "payment.captured", "How it was verified"},
+		fmt.Sprintf("webhook?at=%s[%d]@%d", w.Topic, w.Partition, w.Offset): {"Stripe-Signature", "verified", "payment.captured", "How it was verified"},
 		"dead":                   {"by reason", "stripe/default"},
 		"topics":                 {"shop.payment.captured", "right"},
 		"connectors":             {"With an endpoint in the configuration", "name=stripe", "name=adyen"},

@@ -18,7 +18,6 @@ import (
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
-	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -32,8 +31,9 @@ Dead letters are kept in webhooks.dead, byte for byte. The commands delete none:
 a retry or a discard writes another record, which says how the letter was
 handled.
 
-A letter's ID is PARTITION-OFFSET, as in its receipt, or the first digits of the
-SHA-256 of its body.`,
+A letter's ID is PARTITION-OFFSET of its receipt, such as 3-17. The whole
+receipt, webhooks.dead[3]@17, and the first digits of the SHA-256 of its body
+select it too.`,
 	}
 	c.AddCommand(deadListCommand(), deadShowCommand(), deadRetryCommand(), deadDiscardCommand())
 	return c
@@ -54,7 +54,7 @@ func (q *letterFilter) flags(c *cobra.Command) {
 	f.StringVar(&q.Reason, "reason", "", "only letters whose reason contains this text")
 	f.StringVar(&q.from, "from", "", "only letters received since this time: RFC 3339, unix seconds, or an age: 90m, 7d")
 	f.StringVar(&q.to, "to", "", "only letters received before this time")
-	f.BoolVar(&q.json, "json", false, "print as JSON")
+	f.BoolVar(&q.json, "json", false, "print each letter as one line of JSON")
 }
 
 // letters returns the letters that match the flags, and the ids if there are any.
@@ -80,7 +80,7 @@ func deadListCommand() *cobra.Command {
 		Short: "List the dead letters that were not handled, with counts by reason",
 		Example: `  tollbridge dead list
   tollbridge dead list --connector adyen --from 7d
-  tollbridge dead list --all --json | jq length`,
+  tollbridge dead list --all --json | wc -l`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openKafkaSession(c)
@@ -93,7 +93,7 @@ func deadListCommand() *cobra.Command {
 				return err
 			}
 			if q.json {
-				return writeJSON(c.OutOrStdout(), all)
+				return writeJSONLines(c.OutOrStdout(), all)
 			}
 			return listLetters(c, all)
 		},
@@ -160,7 +160,7 @@ func deadShowCommand() *cobra.Command {
 				}{l, l.Webhook.Body})
 			}
 			fmt.Fprintf(out, "dead letter   %s, %s\n", l.ID, timestamp(l.Time))
-			printWebhook(out, l.Webhook, lookup.ReceiptText(l.Receipt))
+			printWebhook(out, l.Webhook, l.Receipt.Text())
 			fmt.Fprintf(out, "sha256        %s\n", l.SHA256)
 			if h := l.Handled; h != nil {
 				fmt.Fprintf(out, "%-13s by %s, %s %s\n", oneLine(string(h.Outcome)), oneLine(h.By), timestamp(h.ReceivedAt), oneLine(h.Reason))
@@ -352,7 +352,7 @@ func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each
 		return errors.Join(w.Flush(), err)
 	}
 	if q.json {
-		return errors.Join(writeJSON(c.OutOrStdout(), verdicts), failed)
+		return errors.Join(writeJSONLines(c.OutOrStdout(), verdicts), failed)
 	}
 	fmt.Fprintf(w, "%d letters\n", len(all))
 	return errors.Join(w.Flush(), failed)
@@ -419,7 +419,7 @@ func (q *letterFilter) discardIn(c *cobra.Command, w kafkaSession, ids []string,
 		}
 	}
 	if q.json {
-		return writeJSON(c.OutOrStdout(), all)
+		return writeJSONLines(c.OutOrStdout(), all)
 	}
 	out := columns(c)
 	for _, l := range all {

@@ -102,7 +102,7 @@ func (f *explainFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	if f.json {
-		return writeJSON(c.OutOrStdout(), all)
+		return writeJSONLines(c.OutOrStdout(), all)
 	}
 	return printExplanations(c, all)
 }
@@ -187,10 +187,10 @@ func printExplanations(c *cobra.Command, all []*lookup.Explanation) error {
 			fmt.Fprintf(w, "published\tnever, in what the topics keep\n")
 		}
 		for i, p := range x.Published {
-			fmt.Fprintf(w, "%s\t%s\t%s-%d@%d\n", strings.Repeat("again ", min(i, 1))+"published", p.Time.Format(time.RFC3339Nano), p.Topic, p.Partition, p.Offset)
+			fmt.Fprintf(w, "%s\t%s\t%s\n", strings.Repeat("again ", min(i, 1))+"published", timestamp(p.Time), p.Text())
 		}
 		for _, d := range x.Webhooks {
-			fmt.Fprintf(w, "webhook: %s\t%s\t%s-%d@%d\n", oneLine(d.Outcome), d.Time.Format(time.RFC3339Nano), d.Topic, d.Partition, d.Offset)
+			fmt.Fprintf(w, "webhook: %s\t%s\t%s\n", oneLine(d.Outcome), timestamp(d.Time), d.Text())
 		}
 	}
 	return w.Flush()

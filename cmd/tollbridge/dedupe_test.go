@@ -18,17 +18,14 @@ import (
 // explained returns what explain --json prints, without receipts and times.
 func explained(t *testing.T, out string) (all []string) {
 	t.Helper()
-	var v []struct {
+	type explanation struct {
 		EventID, Key string
 		Identity     lookup.Identity
 		ID           string `json:"event_id"`
 		Published    []lookup.Found
 		Webhooks     []lookup.Found
 	}
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for _, x := range v {
+	for _, x := range jsonLines[explanation](t, out) {
 		says := fmt.Sprintf("%s under %s, published %d", x.ID, x.Key, len(x.Published))
 		for _, w := range x.Webhooks {
 			says += ", " + w.Outcome

@@ -270,7 +270,7 @@ func (p *printer) records(records []kafka.Record, receipts []kafka.Receipt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, r := range receipts {
-		fmt.Fprintf(p.out, "%s  partition %d  offset %d  key %s\n", r.Topic, r.Partition, r.Offset, oneLine(string(records[i].Key)))
+		fmt.Fprintf(p.out, "%s  key %s\n", r.Text(), oneLine(string(records[i].Key)))
 		if strings.Contains(r.Topic, "webhooks.") {
 			continue // skip the archived webhook and references
 		}

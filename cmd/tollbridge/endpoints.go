@@ -37,15 +37,16 @@ event types are right.`,
 	f := c.Flags()
 	sessionFlags(c)
 	f.StringVar(&from, "from", "1d", "count the webhooks since this time: RFC 3339, unix seconds, or an age: 90m, 7d")
-	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	f.BoolVar(&asJSON, "json", false, "print each endpoint as one line of JSON")
 	c.AddCommand(endpointsCheckCommand())
 	return c
 }
 
 // endpointInfo is what `tollbridge endpoints` prints about one endpoint.
 type endpointInfo struct {
-	Endpoint  string         `json:"endpoint"`
-	URL       string         `json:"url"` // empty if url and public_url are not set
+	Connector string         `json:"connector"`
+	Endpoint  string         `json:"endpoint"` // its name
+	URL       string         `json:"url"`      // empty if url and public_url are not set
 	Path      string         `json:"path"`
 	Live      bool           `json:"live"`
 	Subscribe []string       `json:"subscribe"`
@@ -76,13 +77,13 @@ func listEndpoints(c *cobra.Command, from string, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		all = append(all, &endpointInfo{Endpoint: e.ID(), URL: addressOf(e), Path: e.Path(), Live: e.Live, Subscribe: i.Subscribe, Webhooks: map[string]int{}})
+		all = append(all, &endpointInfo{Connector: e.Connector, Endpoint: e.NameOrDefault(), URL: addressOf(e), Path: e.Path(), Live: e.Live, Subscribe: i.Subscribe, Webhooks: map[string]int{}})
 	}
 	if err := countWebhooks(c, w, since, all); err != nil {
 		return err
 	}
 	if asJSON {
-		return writeJSON(c.OutOrStdout(), all)
+		return writeJSONLines(c.OutOrStdout(), all)
 	}
 	t := columns(c)
 	for _, i := range all {
@@ -90,7 +91,7 @@ func listEndpoints(c *cobra.Command, from string, asJSON bool) error {
 		if address == "" {
 			address = i.Path + " (set public_url to print the whole address)"
 		}
-		fmt.Fprintf(t, "%s\t%s\n", i.Endpoint, address)
+		fmt.Fprintf(t, "%s\t%s\n", i.Connector+"/"+i.Endpoint, address)
 		last := "none"
 		if i.Last != nil {
 			last = timestamp(*i.Last)
@@ -123,7 +124,7 @@ func countWebhooks(c *cobra.Command, w kafkaSession, since time.Time, all []*end
 				if err != nil || a.Handles != "" || a.ReceivedAt.Before(since) {
 					continue
 				}
-				n := slices.IndexFunc(all, func(i *endpointInfo) bool { return i.Endpoint == a.Connector+"/"+a.Endpoint })
+				n := slices.IndexFunc(all, func(i *endpointInfo) bool { return i.Connector == a.Connector && i.Endpoint == a.Endpoint })
 				if n < 0 {
 					continue
 				}
@@ -161,18 +162,19 @@ line or the configuration is wrong.`,
 	sessionFlags(c)
 	f.StringVar(&connector, "connector", "", "only endpoints of this connector")
 	f.StringVar(&name, "endpoint", "", "only the endpoint with this name")
-	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	f.BoolVar(&asJSON, "json", false, "print each endpoint as one line of JSON")
 	return c
 }
 
 // endpointCheck is the result of `tollbridge endpoints check` for one endpoint.
 type endpointCheck struct {
-	Endpoint string      `json:"endpoint"`
-	URL      string      `json:"url"`
-	Ours     *fetch.Hook `json:"processor,omitempty"` // as the processor has it
-	Change   []string    `json:"change,omitempty"`    // what to change
-	Skipped  string      `json:"skipped,omitempty"`   // why the processor was not asked
-	Failed   string      `json:"failed,omitempty"`    // why the processor gave no answer
+	Connector string      `json:"connector"`
+	Endpoint  string      `json:"endpoint"` // its name
+	URL       string      `json:"url"`
+	Ours      *fetch.Hook `json:"processor,omitempty"` // as the processor has it
+	Change    []string    `json:"change,omitempty"`    // what to change
+	Skipped   string      `json:"skipped,omitempty"`   // why the processor was not asked
+	Failed    string      `json:"failed,omitempty"`    // why the processor gave no answer
 }
 
 func checkEndpoints(c *cobra.Command, connector, name string, asJSON bool) error {
@@ -208,7 +210,7 @@ func checkEndpoints(c *cobra.Command, connector, name string, asJSON bool) error
 
 // checkEndpoint asks the processor of one endpoint.
 func checkEndpoint(c *cobra.Command, caller *fetch.Caller, e webhook.Endpoint) (one endpointCheck, err error) {
-	one = endpointCheck{Endpoint: e.ID(), URL: addressOf(e)}
+	one = endpointCheck{Connector: e.Connector, Endpoint: e.NameOrDefault(), URL: addressOf(e)}
 	keys, ok := fetch.EndpointKeys(e.Connector)
 	none := fetch.HasNoHook(e.Connector, len(e.Keys.Secrets) > 0)
 	switch {
@@ -246,7 +248,7 @@ func checkEndpoint(c *cobra.Command, caller *fetch.Caller, e webhook.Endpoint) (
 
 func printChecks(c *cobra.Command, all []endpointCheck, asJSON bool) error {
 	if asJSON {
-		return writeJSON(c.OutOrStdout(), all)
+		return writeJSONLines(c.OutOrStdout(), all)
 	}
 	w := columns(c)
 	for _, one := range all {
@@ -259,7 +261,7 @@ func printChecks(c *cobra.Command, all []endpointCheck, asJSON bool) error {
 		case len(one.Change) > 0:
 			state = "to be changed"
 		}
-		fmt.Fprintf(w, "%s\t%s\n", one.Endpoint, oneLine(state))
+		fmt.Fprintf(w, "%s\t%s\n", one.Connector+"/"+one.Endpoint, oneLine(state))
 		for _, change := range one.Change {
 			fmt.Fprintf(w, "\t%s\n", oneLine(change))
 		}

@@ -91,7 +91,7 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 		if w.Reason != "" {
 			notes += ": " + w.Reason
 		}
-		return grey, []string{timestamp(i.Time), what, "", oneLine(i.Key), oneLine(w.Connector + "/" + w.Endpoint), oneLine(notes), lookup.ReceiptText(i.Receipt)}
+		return grey, []string{timestamp(i.Time), what, "", oneLine(i.Key), oneLine(w.Connector + "/" + w.Endpoint), oneLine(notes), i.Receipt.Text()}
 	}
 	e := i.Event
 	notes := []string{"happened " + timestamp(e.Time)}
@@ -103,7 +103,7 @@ func describe(i *lookup.Item) (colour string, fields []string) {
 		}
 	}
 	return colours[display.ToneOf(e.Type)], []string{timestamp(i.Time), oneLine(string(e.Type)), oneLine(display.Amount(e.Data.Amount)), oneLine(e.Subject),
-		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), lookup.ReceiptText(i.Receipt)}
+		oneLine(e.Data.Connector + "/" + e.Data.Endpoint), oneLine(strings.Join(notes, ", ")), i.Receipt.Text()}
 }
 
 // few returns the first names of a list, and how many more there are.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -269,7 +268,7 @@ func (q *gapsFlags) report(c *cobra.Command, run gaps.Config) error {
 	shown := 0
 	run.Each = func(f gaps.Finding) error {
 		if q.json {
-			return json.NewEncoder(out).Encode(f)
+			return writeJSONLine(out, f)
 		}
 		if shown++; shown > q.show {
 			return nil
@@ -291,7 +290,7 @@ func (q *gapsFlags) report(c *cobra.Command, run gaps.Config) error {
 		err = errRefused
 	}
 	if q.json {
-		return errors.Join(json.NewEncoder(out).Encode(n), err)
+		return errors.Join(writeJSONLine(out, n), err)
 	}
 	if shown > q.show {
 		fmt.Fprintf(out, "… and %d more; --json prints all\n", shown-q.show)

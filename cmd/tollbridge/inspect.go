@@ -240,9 +240,27 @@ func readFile(c *cobra.Command, args []string) (b []byte, err error) {
 	return b, nil
 }
 
+// writeJSON writes one value as an indented JSON object.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeJSONLines writes each value as one line of JSON.
+func writeJSONLines[T any](w io.Writer, all []T) error {
+	for _, one := range all {
+		if err := writeJSONLine(w, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeJSONLine writes a value as one line of JSON.
+func writeJSONLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

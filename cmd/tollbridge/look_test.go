@@ -256,10 +256,7 @@ func TestRaw(t *testing.T) {
 // letters returns the dead letters that are not handled.
 func (b *bridge) letters(t *testing.T, args ...string) (all []dead.Letter) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(b.run(t, 0, append([]string{"dead", "list", "--json"}, args...)...)), &all); err != nil {
-		t.Fatal(err)
-	}
-	return all
+	return jsonLines[dead.Letter](t, b.run(t, 0, append([]string{"dead", "list", "--json"}, args...)...))
 }
 
 // TestTail: the selected events are printed as they are in Kafka, and an interrupt is
@@ -430,11 +427,7 @@ func TestRewind(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := func(args ...string) (again int64) {
-		var moves []groups.Move
-		if err := json.Unmarshal([]byte(b.run(t, 0, append(args, "--json")...)), &moves); err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range moves {
+		for _, m := range jsonLines[groups.Move](t, b.run(t, 0, append(args, "--json")...)) {
 			again += m.Again
 		}
 		return again
@@ -457,7 +450,7 @@ func TestRewind(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	b.run(t, 0, "rewind", "other", "--to", "1h", "--topics", "payment.captured,shop.refund.failed:1", "--apply")
-	b.run(t, 0, "rewind", "other", "--to", "0", "--topics", "payment.captured:2")
+	b.run(t, 0, "rewind", "other", "--to", "0", "--topics", "payment.captured[2]")
 	b.run(t, 1, "rewind", "nobody", "--to", "earliest")
 	for _, wrong := range []string{"--to 99 --topics payment.captured:2", "--to 5", "--to never", "--to earliest --topics nosuch", "--to earliest --topics payment.captured:9", ""} {
 		b.run(t, 2, append([]string{"rewind", "fulfilment"}, strings.Fields(wrong)...)...)

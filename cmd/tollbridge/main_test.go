@@ -34,6 +34,19 @@ func tollbridge(t *testing.T, in string, args ...string) result {
 	return result{code, out.String(), errOut.String()}
 }
 
+// jsonLines returns the values of an output that has one line of JSON for each.
+func jsonLines[T any](t *testing.T, out string) (all []T) {
+	t.Helper()
+	for line := range strings.Lines(out) {
+		var one T
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
 // TestHelp: every command has a help text, and commands with arguments or flags have an
 // example.
 func TestHelp(t *testing.T) {
@@ -272,10 +285,9 @@ func TestInspectPayloads(t *testing.T) {
 
 // TestLists checks the lists of connectors and samples, as text and as JSON.
 func TestLists(t *testing.T) {
-	var all []connectorInfo
-	got := tollbridge(t, "", "connectors", "--json")
-	if err := json.Unmarshal([]byte(got.out), &all); err != nil || len(all) != len(verify.Connectors()) {
-		t.Errorf("connectors --json: %v, %d of %d", err, len(all), len(verify.Connectors()))
+	all := jsonLines[connectorInfo](t, tollbridge(t, "", "connectors", "--json").out)
+	if len(all) != len(verify.Connectors()) {
+		t.Errorf("connectors --json: %d of %d", len(all), len(verify.Connectors()))
 	}
 	for _, i := range all {
 		if i.Signs == "" || i.Covers == "" || i.Key == "" || len(i.Docs) != 2 || len(i.Samples) == 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -100,7 +99,7 @@ func referencesListCommand() *cobra.Command {
 // writeReference writes a reference as one line.
 func writeReference(w *tabwriter.Writer, r lookup.Reference, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(r) // the JSON encoder escapes tabs, which w would align
+		return writeJSONLine(w, r) // the JSON encoder escapes tabs, which w would align
 	}
 	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", oneLine(r.Key), oneLine(r.MerchantTransactionID), r.Since.Format(time.RFC3339), oneLine(r.EventID))
 	return err

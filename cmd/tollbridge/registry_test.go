@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -99,16 +98,14 @@ endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, l
 		t.Errorf("serve without schemas: exit %d, %s", got.code, lastLines(got.err))
 	}
 	b.run(t, 0, "topics", "apply")
-	var topics []struct {
+	type line struct {
 		Topic  string
 		Schema struct {
 			Subject string
 			ID      uint32
 		}
 	}
-	if err := json.Unmarshal([]byte(b.run(t, 0, "topics", "plan", "--json")), &topics); err != nil {
-		t.Fatal(err)
-	}
+	topics := jsonLines[line](t, b.run(t, 0, "topics", "plan", "--json"))
 	ids := map[string]uint32{}
 	for _, topic := range topics {
 		ids[topic.Topic] = topic.Schema.ID

@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -69,7 +67,8 @@ wrong.`,
   tollbridge replay --config tollbridge.yaml --outcome ignored \
     --publish --rate 500
   tollbridge replay --config tollbridge.yaml --missing \
-    --from 3-120000 --to 3-130000 --publish
+    --from 'webhooks.received[3]@120000' --to 'webhooks.received[3]@130000' \
+    --publish
   tollbridge topics apply --config tollbridge.yaml --prefix again.
   tollbridge replay --config tollbridge.yaml --to-prefix again. --publish`,
 		Args: cobra.NoArgs,
@@ -77,8 +76,8 @@ wrong.`,
 	}
 	f := c.Flags()
 	sessionFlags(c)
-	f.StringVar(&q.from, "from", "", "only webhooks received since this time: RFC 3339, unix seconds, or an age: 90m, 7d; or PARTITION-OFFSET: only that partition of webhooks.received, from that offset on")
-	f.StringVar(&q.to, "to", "", "only webhooks received before this time; or PARTITION-OFFSET: only that partition, up to but without that offset")
+	f.StringVar(&q.from, "from", "", "only webhooks received since this time: RFC 3339, unix seconds, or an age: 90m, 7d; or a receipt, webhooks.received[3]@17: only that partition, from that offset on")
+	f.StringVar(&q.to, "to", "", "only webhooks received before this time; or a receipt: only that partition, up to but without that offset")
 	f.StringVar(&q.Connector, "connector", "", "only of this connector")
 	f.StringVar(&q.Endpoint, "endpoint", "", "only of this endpoint")
 	f.StringVar(&q.outcome, "outcome", "", "only webhooks with this outcome: "+strings.Trim(fmt.Sprint(outcomes), "[]"))
@@ -107,6 +106,7 @@ type replayFlags struct {
 	publish, json                      bool
 	rate                               float64
 	show                               int
+	topic                              string // of the receipts in from and to; empty if they name none
 }
 
 // filter checks the flags and sets the [replay.Filter].
@@ -136,10 +136,11 @@ func (q *replayFlags) filter() (err error) {
 
 // setRange parses --from and --to, which are times or offsets of one partition.
 func (q *replayFlags) setRange(now time.Time) (err error) {
-	from, atFrom := parsePosition(q.from)
-	to, atTo := parsePosition(q.to)
+	from, fromTopic, atFrom := parsePosition(q.from)
+	to, toTopic, atTo := parsePosition(q.to)
+	q.topic = cmp.Or(fromTopic, toTopic)
 	switch {
-	case atFrom && atTo && from.Partition != to.Partition:
+	case atFrom && atTo && (from.Partition != to.Partition || cmp.Or(fromTopic, q.topic) != cmp.Or(toTopic, q.topic)):
 		return usage("--from and --to: expected offsets of the same partition, got %s and %s", q.from, q.to)
 	case atFrom && atTo:
 		q.Offsets = &replay.OffsetRange{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
@@ -160,15 +161,10 @@ func (q *replayFlags) setRange(now time.Time) (err error) {
 	return err
 }
 
-// parsePosition parses PARTITION-OFFSET; the offset becomes From.
-func parsePosition(s string) (p replay.OffsetRange, ok bool) {
-	number, offset, _ := strings.Cut(s, "-")
-	partition, err := strconv.ParseUint(number, 10, 31)
-	if err != nil {
-		return p, false
-	}
-	from, err := strconv.ParseUint(offset, 10, 63)
-	return replay.OffsetRange{Partition: int(partition), Range: consume.Range{From: int64(from)}}, err == nil
+// parsePosition parses a receipt, with or without its topic; the offset becomes From.
+func parsePosition(s string) (p replay.OffsetRange, topic string, ok bool) {
+	at, ok := kafka.ParseReceipt(s, "")
+	return replay.OffsetRange{Partition: at.Partition, Range: consume.Range{From: at.Offset}}, at.Topic, ok
 }
 
 func (q *replayFlags) run(c *cobra.Command) error {
@@ -180,6 +176,9 @@ func (q *replayFlags) run(c *cobra.Command) error {
 		return err
 	}
 	defer w.reader.Close()
+	if received := w.names.Received(); q.topic != "" && q.topic != received {
+		return usage("--from and --to: expected a receipt of %s, got one of %s", received, q.topic)
+	}
 	to := w.names
 	if q.toPrefix != "" {
 		if to, err = w.topicsAt(c, q.toPrefix); err != nil {
@@ -224,7 +223,7 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 	run.Differences = q.json || q.show > 0
 	run.Each = func(x replay.Change) error {
 		if q.json {
-			return json.NewEncoder(out).Encode(x)
+			return writeJSONLine(out, x)
 		}
 		if shown++; shown > q.show {
 			return nil
@@ -258,7 +257,7 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 		fmt.Fprintln(c.ErrOrStderr(), "too large:", line)
 	}
 	if q.json {
-		return errors.Join(json.NewEncoder(out).Encode(n), err)
+		return errors.Join(writeJSONLine(out, n), err)
 	}
 	if shown > q.show {
 		fmt.Fprintf(out, "… and %d more; --json prints all\n", shown-q.show)

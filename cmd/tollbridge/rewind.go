@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tollbridge/tollbridge/internal/groups"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 func rewindCommand() *cobra.Command {
@@ -18,7 +19,7 @@ func rewindCommand() *cobra.Command {
 		Short: "Move a consumer group, to read events again or to skip them",
 		Long: `Move a consumer group's offsets in tollbridge's topics: to a time (RFC 3339,
 or an age such as 90m or 7d), to the earliest or latest record, or to an OFFSET
-of one partition, which --topics TOPIC:PARTITION names. Without --topics, the
+of one partition, which --topics 'TOPIC[PARTITION]' names. Without --topics, the
 group is moved in every topic in which it has an offset.
 
 Without --apply, the command only prints the plan. It fails while the group has
@@ -29,17 +30,18 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		Example: `  tollbridge rewind fulfilment --to 2h
   tollbridge rewind fulfilment --to 2026-01-01T00:00:00Z \
     --topics payment.captured,refund.succeeded --apply
-  tollbridge rewind fulfilment --to earliest --topics payment.captured:3 --apply
-  tollbridge rewind fulfilment --to 1700 --topics payment.captured:3`,
+  tollbridge rewind fulfilment --to earliest \
+    --topics 'payment.captured[3]' --apply
+  tollbridge rewind fulfilment --to 1700 --topics 'payment.captured[3]'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
 	}
 	flags := c.Flags()
 	sessionFlags(c)
 	flags.StringVar(&f.to, "to", "", "the new position: a time, earliest, latest, or an offset (required)")
-	flags.StringSliceVar(&f.topics, "topics", nil, "only these: an event type, a topic, or one TOPIC:PARTITION")
+	flags.StringSliceVar(&f.topics, "topics", nil, "only these: an event type, a topic, or one TOPIC[PARTITION]")
 	flags.BoolVar(&f.apply, "apply", false, "move the group")
-	flags.BoolVar(&f.json, "json", false, "print as JSON")
+	flags.BoolVar(&f.json, "json", false, "print the move of each partition as one line of JSON")
 	return c
 }
 
@@ -76,7 +78,7 @@ func (f rewindFlags) run(c *cobra.Command, group string) error {
 		}
 	}
 	if f.json {
-		return writeJSON(c.OutOrStdout(), moves)
+		return writeJSONLines(c.OutOrStdout(), moves)
 	}
 	return f.print(c, group, moves)
 }
@@ -112,7 +114,7 @@ func (f rewindFlags) print(c *cobra.Command, group string, moves []groups.Move) 
 			effect = fmt.Sprintf("%d NEVER READ", -m.Again)
 		}
 		again, skipped = again+max(0, m.Again), skipped+max(0, -m.Again)
-		fmt.Fprintf(w, "%s\t%d\t%s → %d\t%s\n", m.Topic, m.Partition, from, m.To, effect)
+		fmt.Fprintf(w, "%s\t%s → %d\t%s\n", kafka.PartitionText(m.Topic, m.Partition), from, m.To, effect)
 	}
 	if err := w.Flush(); err != nil {
 		return err

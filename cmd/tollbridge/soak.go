@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -169,7 +168,7 @@ func progressLine(out io.Writer) func(soak.Progress) {
 func (s soakFlags) print(c *cobra.Command, r soak.Report) error {
 	var err error
 	if s.json {
-		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
+		err = writeJSONLine(c.OutOrStdout(), r)
 	} else {
 		err = table(c, r)
 	}

@@ -24,7 +24,7 @@ func tailCommand() *cobra.Command {
 		Short: "Print events as they are written to Kafka",
 		Long: `Print events as they are written to Kafka, until you press Ctrl-C. A line has:
 when the event was written, its type, the amount, the merchant_transaction_id,
-the connector and endpoint, notes, and the receipt, TOPIC-PARTITION-OFFSET.
+the connector and endpoint, notes, and the receipt, TOPIC[PARTITION]@OFFSET.
 At a terminal the fields are aligned; in a pipe, tabs separate them.
 
 Events of one payment and one type come in the order in which they were written;
@@ -170,7 +170,7 @@ func (f tailFlags) write(b *bytes.Buffer, style style, names kafka.Names, r cons
 		}
 		return b.WriteByte('\n')
 	case f.json:
-		return json.NewEncoder(b).Encode(lookup.ItemWithBody{Item: i, Body: i.Webhook.Body})
+		return writeJSONLine(b, lookup.ItemWithBody{Item: i, Body: i.Webhook.Body})
 	}
 	colour, fields := describe(i)
 	_, err := fmt.Fprintln(b, style.line(colour, fields...))

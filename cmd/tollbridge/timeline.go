@@ -166,28 +166,28 @@ func printDetails(out io.Writer, x lookup.Details) error {
 	if err := writeJSON(out, x.Event.Event); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nwritten       %s  %s\n", timestamp(x.Event.Time), lookup.ReceiptText(x.Event.Receipt))
+	fmt.Fprintf(out, "\nwritten       %s  %s\n", timestamp(x.Event.Time), x.Event.Receipt.Text())
 	for _, i := range x.Again {
-		fmt.Fprintf(out, "again         %s  %s\n", timestamp(i.Time), lookup.ReceiptText(i.Receipt))
+		fmt.Fprintf(out, "again         %s  %s\n", timestamp(i.Time), i.Receipt.Text())
 	}
 	if of := x.Event.Event.Data.Corrects; of != "" {
 		fmt.Fprintf(out, "corrects      %s\n", oneLine(of))
 	}
 	for _, i := range x.CorrectedBy {
-		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", oneLine(i.Event.ID), timestamp(i.Time), lookup.ReceiptText(i.Receipt))
+		fmt.Fprintf(out, "corrected by  %s, %s  %s\n", oneLine(i.Event.ID), timestamp(i.Time), i.Receipt.Text())
 	}
 	if len(x.Webhooks) == 0 {
 		fmt.Fprintln(out, "webhook       not found; try --scan, which reads the topics")
 	}
 	for n, i := range x.Webhooks {
 		if n > 0 {
-			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", timestamp(i.Webhook.ReceivedAt), oneLine(string(i.Webhook.Outcome)), lookup.ReceiptText(i.Receipt))
+			fmt.Fprintf(out, "delivered     again %s, %s  %s\n", timestamp(i.Webhook.ReceivedAt), oneLine(string(i.Webhook.Outcome)), i.Receipt.Text())
 			continue
 		}
-		printWebhook(out, i.Item.Webhook, lookup.ReceiptText(i.Receipt))
+		printWebhook(out, i.Item.Webhook, i.Receipt.Text())
 	}
 	for _, i := range x.Handled {
-		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", oneLine(i.Webhook.Handles), oneLine(string(i.Webhook.Outcome)), oneLine(i.Webhook.By), timestamp(i.Time), lookup.ReceiptText(i.Receipt))
+		fmt.Fprintf(out, "dead letter   %s %s by %s %s  %s\n", oneLine(i.Webhook.Handles), oneLine(string(i.Webhook.Outcome)), oneLine(i.Webhook.By), timestamp(i.Time), i.Receipt.Text())
 	}
 	if len(x.Webhooks) == 0 {
 		return nil

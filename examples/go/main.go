@@ -72,7 +72,7 @@ func run(ctx context.Context) error {
 		}
 		done, err := handle(db, m.Value)
 		if err != nil {
-			return fmt.Errorf("%s/%d at %d: %w", m.Topic, m.Partition, m.Offset, err) // not committed: Kafka delivers it again
+			return fmt.Errorf("%s[%d]@%d: %w", m.Topic, m.Partition, m.Offset, err) // not committed: Kafka delivers it again
 		}
 		if done != "" {
 			fmt.Println(done)

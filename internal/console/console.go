@@ -300,7 +300,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"amount":  display.Amount,
 	"tone":    display.ToneOf,
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
-	"receipt": lookup.ReceiptText,
+	"receipt": kafka.Receipt.Text,
 	"count":   count,
 	"count64": func(n int64, noun string) string { return count(int(n), noun) },
 	"kinds":   func() []string { return []string{kindEvents, kindWebhooks, kindLetters} },

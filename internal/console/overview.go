@@ -197,7 +197,9 @@ func (h *Handler) chart(now sample) (bars []minute, most int) {
 
 // endpointCounts are the server's counters of one endpoint, since its start.
 type endpointCounts struct {
-	Endpoint    string         `json:"endpoint"`
+	ID          string         `json:"-"` // connector/endpoint
+	Connector   string         `json:"connector"`
+	Endpoint    string         `json:"endpoint"` // its name
 	Path        string         `json:"path"`
 	Live        bool           `json:"live"`
 	Last        *time.Time     `json:"last_webhook,omitempty"`
@@ -280,14 +282,14 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 const maxIdle = 20
 
 func newEndpointCounts(e webhook.Endpoint) *endpointCounts {
-	return &endpointCounts{Endpoint: e.ID(), Path: e.Path(), Live: e.Live, Refused: map[string]int{}}
+	return &endpointCounts{ID: e.ID(), Connector: e.Connector, Endpoint: e.NameOrDefault(), Path: e.Path(), Live: e.Live, Refused: map[string]int{}}
 }
 
 // addCounts adds the server's counters to the endpoints.
 func addCounts(all []*endpointCounts, families []*dto.MetricFamily) {
 	byID := map[string]*endpointCounts{}
 	for _, e := range all {
-		byID[e.Endpoint] = e
+		byID[e.ID] = e
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {

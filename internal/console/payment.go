@@ -287,7 +287,7 @@ func webhookStep(i *lookup.Item, known map[string]bool) step {
 
 // webhookURL returns the URL of the page of a webhook.
 func webhookURL(i *lookup.Item) string {
-	return "/console/webhook?" + url.Values{"at": {lookup.ReceiptText(i.Receipt)}}.Encode()
+	return "/console/webhook?" + url.Values{"at": {i.Receipt.Text()}}.Encode()
 }
 
 // verifiedBy says in a few words how a webhook was verified. The page of the webhook

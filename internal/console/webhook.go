@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -83,7 +82,7 @@ func (h *Handler) webhook(r *http.Request) (view, error) {
 	record, ok := records[at]
 	i := lookup.Read(names, record)
 	if !ok || i == nil || i.Webhook == nil {
-		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no webhook at %s.", lookup.ReceiptText(at)), "Kafka keeps archived webhooks for kafka.retention, 35 days if it is not configured."}
+		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no webhook at %s.", at.Text()), "Kafka keeps archived webhooks for kafka.retention, 35 days if it is not configured."}
 	}
 	endpoints := h.Endpoints()
 	exact := *i.Webhook
@@ -138,17 +137,13 @@ func (h *Handler) judge(r *http.Request, endpoints []webhook.Endpoint, w webhook
 	return t
 }
 
-// parseReceipt parses TOPIC-PARTITION-OFFSET of an archived webhook or a dead letter.
+// parseReceipt parses the receipt of an archived webhook or a dead letter.
 func parseReceipt(names kafka.Names, text string) (at kafka.Receipt, err error) {
-	for _, topic := range []string{names.Received(), names.Dead()} {
-		partition, offset, ok := strings.Cut(strings.TrimPrefix(text, topic+"-"), "-")
-		n, err1 := strconv.ParseUint(partition, 10, 31)
-		m, err2 := strconv.ParseUint(offset, 10, 63)
-		if ok && strings.HasPrefix(text, topic+"-") && err1 == nil && err2 == nil {
-			return kafka.Receipt{Topic: topic, Partition: int(n), Offset: int64(m)}, nil
-		}
+	at, ok := kafka.ParseReceipt(text, "")
+	if !ok || at.Topic != names.Received() && at.Topic != names.Dead() {
+		return at, fmt.Errorf("%q is not the receipt of a webhook: expected %s[PARTITION]@OFFSET or %s[PARTITION]@OFFSET", cut(text, 100), names.Received(), names.Dead())
 	}
-	return at, fmt.Errorf("%q is not the receipt of a webhook: want %s-PARTITION-OFFSET or %s-PARTITION-OFFSET", cut(text, 100), names.Received(), names.Dead())
+	return at, nil
 }
 
 // bodyText returns a body as text, or as a hexadecimal dump if it is not text.

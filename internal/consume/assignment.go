@@ -92,7 +92,7 @@ func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, aske
 			}
 			switch {
 			case !ok && q.leader == nil:
-				err = fmt.Errorf("topic %s, partition %d: %w", t.Name, p.PartitionIndex, kafkago.LeaderNotAvailable)
+				err = fmt.Errorf("partition %s: %w", kafka.PartitionText(t.Name, int(p.PartitionIndex)), kafkago.LeaderNotAvailable)
 			case !ok, q.leader != nil && q.leader.id == p.LeaderID && q.epoch == p.LeaderEpoch:
 			default:
 				q.leader, q.epoch, q.epochSeen = s.leader(ctx, p.LeaderID, address), p.LeaderEpoch, time.Now()
@@ -102,7 +102,7 @@ func (s *Consumer) applyMetadata(ctx context.Context, m *metadata.Response, aske
 	}
 	for p, q := range s.states {
 		if err == nil && q.leader == nil && asked[p.Topic] {
-			err = fmt.Errorf("topic %s, partition %d: the brokers' metadata leaves it out", p.Topic, p.Number)
+			err = fmt.Errorf("partition %s: the brokers' metadata leaves it out", p)
 		}
 	}
 	return err

@@ -23,6 +23,9 @@ type Partition struct {
 	Number int
 }
 
+// String returns topic[partition].
+func (p Partition) String() string { return kafka.PartitionText(p.Topic, p.Number) }
+
 // Range is the range of offsets from From up to, but not including, To. If To is
 // [Forever], reading continues as records arrive.
 type Range struct{ From, To int64 }
@@ -187,14 +190,14 @@ func (r *Reader) offsets(ctx context.Context, partitions []Partition, ask func(i
 	for topic, offsets := range answer.Topics {
 		for _, o := range offsets {
 			if o.Error != nil {
-				return nil, fmt.Errorf("topic %s, partition %d: %w", topic, o.Partition, o.Error)
+				return nil, fmt.Errorf("partition %s: %w", kafka.PartitionText(topic, o.Partition), o.Error)
 			}
 			all[Partition{topic, o.Partition}] = read(o)
 		}
 	}
 	for _, p := range partitions {
 		if _, ok := all[p]; !ok {
-			return nil, fmt.Errorf("topic %s, partition %d: the brokers' answer leaves it out", p.Topic, p.Number)
+			return nil, fmt.Errorf("partition %s: the brokers' answer leaves it out", p)
 		}
 	}
 	return all, nil

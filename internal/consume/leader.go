@@ -69,7 +69,7 @@ func (l *leader) run(ctx context.Context) {
 // broker is not the leader, or has another leader epoch, or its answer could not be
 // decoded.
 func (l *leader) partitionRefused(p Partition, why error) {
-	l.consumer.releasePartitions(l, fmt.Errorf("topic %s, partition %d, broker %d: %w", p.Topic, p.Number, l.id, why), p)
+	l.consumer.releasePartitions(l, fmt.Errorf("partition %s, broker %d: %w", p, l.id, why), p)
 }
 
 func (l *leader) fetchLoop(ctx context.Context) (err error) {

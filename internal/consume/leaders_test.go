@@ -276,7 +276,7 @@ func TestEpochRefused(t *testing.T) {
 			if w.fresh() {
 				t.Error("the view is fresh, though no broker answers for the partition")
 			}
-			if !w.reported("topic payment.captured, partition 0, broker 0: ") {
+			if !w.reported("partition payment.captured[0], broker 0: ") {
 				t.Errorf("OnError got %q", w.errors)
 			}
 			refuses.Store(false)
@@ -380,7 +380,7 @@ func TestOddMetadata(t *testing.T) {
 			reading := r.NewConsumer(ranges, collect(t, got))
 			var told atomic.Int64
 			reading.OnError = func(err error) {
-				if strings.Contains(err.Error(), "topic "+topic+", partition ") {
+				if strings.Contains(err.Error(), "partition "+topic+"[") {
 					told.Add(1)
 				}
 			}

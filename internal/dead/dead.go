@@ -42,7 +42,7 @@ type Letter struct {
 
 // Filter selects letters. An empty field selects all.
 type Filter struct {
-	IDs       []string // PARTITION-OFFSET, or the first digits of the body's SHA-256 in hex
+	IDs       []string // ids or receipts of letters, or the first digits of the body's SHA-256 in hex
 	Connector string
 	Endpoint  string
 	Reason    string    // a part of the reason's text
@@ -70,7 +70,8 @@ const digestDigits = 8
 
 // hasID reports whether an id of [Filter.IDs] selects the letter.
 func (l *Letter) hasID(id string) bool {
-	return id == l.ID || id == l.Topic+"-"+l.ID || len(id) >= digestDigits && strings.HasPrefix(l.SHA256, id)
+	at, isPosition := kafka.ParseReceipt(id, l.Topic)
+	return isPosition && at == l.Receipt || len(id) >= digestDigits && strings.HasPrefix(l.SHA256, id)
 }
 
 // List returns the letters that a filter selects, in the order in which they were
@@ -104,7 +105,7 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	}
 	for _, id := range f.IDs {
 		if !slices.ContainsFunc(all, func(l *Letter) bool { return l.hasID(id) }) {
-			return nil, fmt.Errorf("there is no dead letter %q: want PARTITION-OFFSET, such as 3-17, or %d digits of the body's SHA-256", id, digestDigits)
+			return nil, fmt.Errorf("there is no dead letter %q: expected its id, such as 3-17, its receipt, such as %s, or %d digits of the body's SHA-256", id, kafka.Receipt{Topic: names.Dead(), Partition: 3, Offset: 17}.Text(), digestDigits)
 		}
 	}
 	all = slices.DeleteFunc(all, func(l *Letter) bool { return !f.matches(l) })

@@ -108,14 +108,19 @@ func (b *tollbridge) letters(t *testing.T) {
 		t.Fatalf("%v %v\n%s", a, err, b.log)
 	}
 	b.bury(t)
-	var all []struct {
+	type letter struct {
 		ID    string
 		Bytes int
 	}
+	var all []letter
 	list := func() int {
 		t.Helper()
-		if err := json.Unmarshal([]byte(b.command(t, "dead", "list", "--json")), &all); err != nil {
-			t.Fatal(err)
+		all = nil
+		for line := range strings.Lines(b.command(t, "dead", "list", "--json")) {
+			all = append(all, letter{})
+			if err := json.Unmarshal([]byte(line), &all[len(all)-1]); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return len(all)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -70,7 +69,7 @@ func (e *MembersError) Error() string {
 
 // Plan returns the moves of a group to the target, ordered by topic and
 // partition, and changes nothing. A topic is given as its name or an event type,
-// for all partitions, or as TOPIC:PARTITION for one; without topics the plan has
+// for all partitions, or as TOPIC[PARTITION] for one; without topics the plan has
 // the partitions in which the group has an offset. The error is a
 // [*MembersError] if the group has members, and an [*InputError] if a topic or
 // an offset does not exist.
@@ -152,7 +151,7 @@ func (m Mover) committed(ctx context.Context, group string) (map[consume.Partiti
 	for topic, partitions := range r.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, fmt.Errorf("fetching the offset of the group %q in topic %s, partition %d: %w", group, topic, p.Partition, p.Error)
+				return nil, fmt.Errorf("fetching the offset of the group %q in partition %s: %w", group, kafka.PartitionText(topic, p.Partition), p.Error)
 			}
 			if p.CommittedOffset >= 0 {
 				offsets[consume.Partition{Topic: topic, Number: p.Partition}] = p.CommittedOffset
@@ -166,7 +165,10 @@ func (m Mover) committed(ctx context.Context, group string) (map[consume.Partiti
 func (m Mover) named(ctx context.Context, topics []string) (all []consume.Partition, err error) {
 	ours := m.Names.All()
 	for _, name := range topics {
-		topic, number, single := strings.Cut(name, ":")
+		topic, number, single := kafka.ParsePartition(name)
+		if !single {
+			topic = name
+		}
 		if !slices.Contains(ours, topic) {
 			topic = m.Names.Prefix + topic
 		}
@@ -178,9 +180,8 @@ func (m Mover) named(ctx context.Context, topics []string) (all []consume.Partit
 			return nil, err
 		}
 		if single {
-			n, err := strconv.Atoi(number)
-			p := consume.Partition{Topic: topic, Number: n}
-			if err != nil || !slices.Contains(partitions, p) {
+			p := consume.Partition{Topic: topic, Number: number}
+			if !slices.Contains(partitions, p) {
 				return nil, inputError("topics", "%q: expected a partition from 0 to %d", name, len(partitions)-1)
 			}
 			partitions = []consume.Partition{p}
@@ -208,7 +209,7 @@ func (m Mover) Commit(ctx context.Context, group string, moves []Move) error {
 				return &MembersError{Group: group}
 			}
 			if p.Error != nil {
-				return fmt.Errorf("moving the group %q in topic %s, partition %d: %w", group, topic, p.Partition, p.Error)
+				return fmt.Errorf("moving the group %q in partition %s: %w", group, kafka.PartitionText(topic, p.Partition), p.Error)
 			}
 		}
 	}

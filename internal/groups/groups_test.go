@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 	if _, err := plan(groups.Earliest); err == nil || !strings.Contains(err.Error(), "has no offset in a topic") {
 		t.Errorf("a group without offsets: got error %v", err)
 	}
-	first, err := plan(groups.Offset(7), "payment.captured:2")
+	first, err := plan(groups.Offset(7), "payment.captured[2]")
 	if want := []groups.Move{{topic, 2, -1, 7, 0}}; err != nil || !slices.Equal(first, want) {
 		t.Fatalf("%+v, %v, want %+v", first, err, want)
 	}
@@ -96,6 +96,7 @@ func TestPlan(t *testing.T) {
 		{"topics", groups.Earliest, []string{"nosuch"}},
 		{"topics", groups.Earliest, []string{"payment.captured:3"}},
 		{"topics", groups.Earliest, []string{"payment.captured:x"}},
+		{"topics", groups.Earliest, []string{"payment.captured[3]"}},
 		{"to", groups.Offset(11), []string{"payment.captured:2"}},
 		{"to", groups.Offset(-1), []string{"payment.captured:2"}},
 		{"to", groups.Offset(0), []string{"payment.captured"}},

@@ -39,7 +39,7 @@ func At(t time.Time) Target {
 func Offset(offset int64) Target {
 	return func(ctx context.Context, r *consume.Reader, partitions []consume.Partition) (map[consume.Partition]int64, error) {
 		if len(partitions) != 1 {
-			return nil, inputError("to", "the offset %d needs one partition: name it, as in --topics payment.captured:3", offset)
+			return nil, inputError("to", "the offset %d needs one partition: name it, as in --topics 'payment.captured[3]'", offset)
 		}
 		p := partitions[0]
 		bounds, err := r.Bounds(ctx, partitions)
@@ -47,7 +47,7 @@ func Offset(offset int64) Target {
 			return nil, err
 		}
 		if b := bounds[p]; offset < b.From || offset > b.To {
-			return nil, inputError("to", "expected an offset from %d to %d of topic %s, partition %d, got %d", b.From, b.To, p.Topic, p.Number, offset)
+			return nil, inputError("to", "expected an offset from %d to %d of partition %s, got %d", b.From, b.To, p, offset)
 		}
 		return map[consume.Partition]int64{p: offset}, nil
 	}

@@ -357,7 +357,7 @@ func (h *History) readClaims(ctx context.Context) error {
 			if chunk.Reset {
 				c.next = nil
 				c.ready.Store(false)
-				return fmt.Errorf("%w: partition %d", errClaimsSkipped, chunk.Number)
+				return fmt.Errorf("%w: partition %s", errClaimsSkipped, chunk.Partition)
 			}
 			c.apply(chunk, c.next[chunk.Partition])
 			c.next[chunk.Partition] = chunk.Next
@@ -600,7 +600,7 @@ func (h *History) awaitInSync(ctx context.Context, places []once.Place, at time.
 			select {
 			case <-time.After(retryInterval):
 			case <-ctx.Done():
-				return fmt.Errorf("%w: partition %s/%d, where another replica may have written the event", errBehind, p.Topic, p.Partition)
+				return fmt.Errorf("%w: partition %s, where another replica may have written the event", errBehind, kafka.PartitionText(p.Topic, int(p.Partition)))
 			}
 		}
 	}

@@ -31,10 +31,10 @@ func (h *History) checkFresh(e *schemas.Event) error {
 	}
 	inSync := f.inSyncAt(p)
 	if inSync.IsZero() {
-		return fmt.Errorf("%w: consumer lag: partition %s/%d was not in sync yet", errBehind, p.Topic, p.Number)
+		return fmt.Errorf("%w: consumer lag: partition %s was not in sync yet", errBehind, p)
 	}
 	if age := time.Since(inSync); age > kafka.MaxStaleness {
-		return fmt.Errorf("%w: consumer lag: partition %s/%d last in sync %s ago", errBehind, p.Topic, p.Number, age.Round(time.Millisecond))
+		return fmt.Errorf("%w: consumer lag: partition %s last in sync %s ago", errBehind, p, age.Round(time.Millisecond))
 	}
 	return nil
 }

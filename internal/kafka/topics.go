@@ -533,7 +533,7 @@ func firstError(r *kafkago.ListOffsetsResponse, err error) error {
 	for topic, partitions := range r.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return fmt.Errorf("topic %s, partition %d: %w", topic, p.Partition, p.Error)
+				return fmt.Errorf("partition %s: %w", PartitionText(topic, p.Partition), p.Error)
 			}
 		}
 	}

@@ -2,8 +2,6 @@ package lookup
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
@@ -11,25 +9,11 @@ import (
 // LetterID returns the id of a dead letter: PARTITION-OFFSET in webhooks.dead.
 func LetterID(at kafka.Receipt) string { return fmt.Sprintf("%d-%d", at.Partition, at.Offset) }
 
-// ReceiptText returns a receipt as TOPIC-PARTITION-OFFSET.
-func ReceiptText(at kafka.Receipt) string { return at.Topic + "-" + LetterID(at) }
-
-// ParseLetter parses an id that [LetterID] returned. The topic may precede it, as in
-// webhooks.dead-3-17.
+// ParseLetter parses an id that [LetterID] returned, or the letter's receipt.
 func ParseLetter(names kafka.Names, id string) (kafka.Receipt, error) {
-	at := kafka.Receipt{Topic: names.Dead()}
-	partition, offset, ok := strings.Cut(strings.TrimPrefix(id, names.Dead()+"-"), "-")
-	if !ok {
-		return at, fmt.Errorf("dead letter %q: want PARTITION-OFFSET, such as 3-17", id)
+	at, ok := kafka.ParseReceipt(id, names.Dead())
+	if !ok || at.Topic != names.Dead() {
+		return at, fmt.Errorf("dead letter %q: expected its id, such as 3-17, or its receipt, such as %s", id, kafka.Receipt{Topic: names.Dead(), Partition: 3, Offset: 17}.Text())
 	}
-	n, err := strconv.ParseUint(partition, 10, 31)
-	if err != nil {
-		return at, fmt.Errorf("dead letter %q: the partition %q is not a number", id, partition)
-	}
-	m, err := strconv.ParseUint(offset, 10, 63)
-	if err != nil {
-		return at, fmt.Errorf("dead letter %q: the offset %q is not a number", id, offset)
-	}
-	at.Partition, at.Offset = int(n), int64(m)
 	return at, nil
 }

@@ -170,16 +170,17 @@ func TestAnotherServer(t *testing.T) {
 	}
 }
 
-// TestParseLetter: ids that LetterID returns are parsed, and other texts are refused.
+// TestParseLetter: ids that LetterID returns and receipts are parsed, and other texts are
+// refused.
 func TestParseLetter(t *testing.T) {
 	names := kafka.Names{Prefix: "shop-1."}
 	want := kafka.Receipt{Topic: "shop-1.webhooks.dead", Partition: 3, Offset: 17}
-	for _, id := range []string{lookup.LetterID(want), "shop-1.webhooks.dead-3-17"} {
+	for _, id := range []string{lookup.LetterID(want), want.Text(), "shop-1.webhooks.dead-3-17"} {
 		if got, err := lookup.ParseLetter(names, id); err != nil || got != want {
 			t.Errorf("%s: %v, %v", id, got, err)
 		}
 	}
-	for _, id := range []string{"", "3", "3-", "-17", "3-x", "x-3", "other.webhooks.dead-3-17", "3--1", "99999999999-1"} {
+	for _, id := range []string{"", "3", "3-", "-17", "3-x", "x-3", "other.webhooks.dead-3-17", "other.webhooks.dead[3]@17", "3--1", "99999999999-1"} {
 		if got, err := lookup.ParseLetter(names, id); err == nil {
 			t.Errorf("%q was parsed as %v, want an error", id, got)
 		}

@@ -70,16 +70,16 @@ func (p Payment) Details(id string) (x Details, err error) {
 	if x.Event == nil {
 		return x, fmt.Errorf("%q is not the id of an event; 'tollbridge timeline' takes other ids, too", id)
 	}
-	letters := map[string]bool{} // by [ReceiptText]
+	letters := map[string]bool{} // by topic and [LetterID]
 	for _, i := range p.Items {
 		if w := i.Webhook; w != nil && w.Handles != "" && slices.Contains(w.EventIDs, origin) {
 			x.Handled = append(x.Handled, i)
-			letters[i.Topic+"-"+w.Handles] = true
+			letters[i.Topic+" "+w.Handles] = true
 		}
 	}
 	for _, i := range p.Items {
 		w := i.Webhook
-		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[ReceiptText(i.Receipt)]) {
+		if w != nil && w.Handles == "" && (slices.Contains(w.EventIDs, origin) || letters[i.Topic+" "+LetterID(i.Receipt)]) {
 			x.Webhooks = append(x.Webhooks, ItemWithBody{i, w.Body})
 		}
 	}

@@ -59,14 +59,14 @@ func (s OffsetRange) within(ranges map[consume.Partition]consume.Range, topic st
 	p := consume.Partition{Topic: topic, Number: s.Partition}
 	all, ok := ranges[p]
 	if !ok {
-		return nil, fmt.Errorf("%s has no partition %d", topic, s.Partition)
+		return nil, fmt.Errorf("there is no partition %s", p)
 	}
 	g := consume.Range{From: max(all.From, s.From), To: all.To}
 	if s.To != consume.Forever {
 		g.To = min(all.To, s.To)
 	}
 	if g.From >= g.To {
-		return nil, fmt.Errorf("%s-%d has the offsets %d to %d, none of them in the range that was requested", topic, s.Partition, all.From, all.To-1)
+		return nil, fmt.Errorf("partition %s has the offsets %d to %d, none of them in the range that was requested", p, all.From, all.To-1)
 	}
 	return map[consume.Partition]consume.Range{p: g}, nil
 }

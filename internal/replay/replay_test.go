@@ -611,8 +611,8 @@ func TestOffsetRange(t *testing.T) {
 		t.Errorf("the partitions have %d webhooks, want 50", read)
 	}
 	for want, s := range map[string]replay.OffsetRange{
-		"has no partition 2":        {Partition: 2, Range: consume.Range{To: 5}},
-		"none of them in the range": {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
+		"there is no partition webhooks.received[2]": {Partition: 2, Range: consume.Range{To: 5}},
+		"none of them in the range":                  {Partition: 1, Range: consume.Range{From: 900, To: 1000}},
 	} {
 		if _, _, err := r.replay(t, replay.Config{Filter: replay.Filter{Offsets: &s}}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", s, err, want)

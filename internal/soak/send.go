@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/schemas"
 )
@@ -51,7 +52,9 @@ type position struct {
 	offset    int64
 }
 
-func (p position) String() string { return fmt.Sprintf("%s/%d@%d", p.topic, p.partition, p.offset) }
+func (p position) String() string {
+	return kafka.Receipt{Topic: p.topic, Partition: p.partition, Offset: p.offset}.Text()
+}
 
 // kinds are the webhooks that are sent of a key, in turn.
 var kinds = []struct {
