@@ -536,10 +536,10 @@ func TestNew(t *testing.T) {
 		want string // part of the error; "": no error
 	}{
 		{"good", ingest.Config{Endpoints: []webhook.Endpoint{good}}, ""},
-		{"unknown connector", with(func(e *webhook.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; want one of `},
+		{"unknown connector", with(func(e *webhook.Endpoint) { e.Connector = "nobody" }), `unknown connector "nobody"; 'tollbridge connectors' lists them`},
 		{"no secret", with(func(e *webhook.Endpoint) { e.Keys.Secrets = nil }), "no secret"},
 		{"empty secret", with(func(e *webhook.Endpoint) { e.Keys.Secrets = []verify.Secret{{Name: "old"}} }), `the secret "old" is empty`},
-		{"unknown setting", set("tolerance", "300"), `unknown setting "tolerance"; stripe has refunds, tells, tolerance_seconds`},
+		{"unknown setting", set("tolerance", "300"), `unknown setting "tolerance"; is it "tolerance_seconds"? stripe has refunds, tells, tolerance_seconds`},
 		{"bad setting", set("tolerance_seconds", "-1"), "want a whole number of seconds from 1 to 604800"},
 		{"tolerance off", set("tolerance_seconds", "off"), "only for `tollbridge inspect`"},
 		{"slash in a name", with(func(e *webhook.Endpoint) { e.Name = "a/b" }), "a name has only letters"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tollbridge/tollbridge/fetch"
+	"github.com/tollbridge/tollbridge/internal/suggest"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -49,7 +50,7 @@ func (e Endpoint) NameOrDefault() string {
 // webhook: an unknown connector, a missing secret or setting, a bad address.
 func (e Endpoint) Check() error {
 	if _, ok := normalize.Lookup(e.Connector); !ok {
-		return fmt.Errorf("endpoint %s: unknown connector %q; want one of %s", e.ID(), e.Connector, strings.Join(normalize.Connectors(), ", "))
+		return fmt.Errorf("endpoint %s: unknown connector %q; %s", e.ID(), e.Connector, suggest.Text(e.Connector, normalize.Connectors(), "'tollbridge connectors' lists them"))
 	}
 	if e.NameOrDefault() == "." || e.NameOrDefault() == ".." || strings.Trim(e.NameOrDefault(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
 		return fmt.Errorf("endpoint %s: a name has only letters, digits, '-', '_' and '.'", e.ID())
@@ -70,7 +71,7 @@ func (e Endpoint) Check() error {
 	known := Settings(e.Connector)
 	for name := range e.Keys.Settings {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("endpoint %s: unknown setting %q; %s has %s", e.ID(), name, e.Connector, orNone(known))
+			return fmt.Errorf("endpoint %s: unknown setting %q; %s", e.ID(), name, suggest.Text(name, known, e.Connector+" has "+orNone(known)))
 		}
 	}
 	if err := e.checkValues(); err != nil {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -203,10 +202,6 @@ func completeNth(args []string, choices ...[]string) []string {
 	return choices[len(args)]
 }
 
-func columns(c *cobra.Command) *tabwriter.Writer {
-	return tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-}
-
 func schemasCommand() *cobra.Command {
 	var dir, prefix string
 	var asyncAPI bool
@@ -219,11 +214,7 @@ func schemasCommand() *cobra.Command {
   tollbridge schemas --out ./schemas`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var types []string
-			for _, t := range schemas.Types() {
-				types = append(types, string(t))
-			}
-			return completeNth(args, types), cobra.ShellCompDirectiveNoFileComp
+			return completeNth(args, eventTypes()), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
@@ -239,7 +230,7 @@ func schemasCommand() *cobra.Command {
 				}
 				return w.Flush()
 			case !schemas.Type(args[0]).Known():
-				return usage("event type %q is unknown; 'tollbridge schemas' lists them", args[0])
+				return unknownType("TYPE", args[0])
 			}
 			_, err := c.OutOrStdout().Write(schemas.JSONSchema(schemas.Type(args[0])))
 			return err

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/registry"
+	"github.com/tollbridge/tollbridge/internal/suggest"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -249,7 +251,7 @@ func parseConfig(b []byte, cfg *config) error {
 }
 
 var (
-	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type (\S+)`)
 	wrongType  = regexp.MustCompile("(?s)cannot unmarshal \\S+ (?:`.*?` )?into (\\S+)")
 )
 
@@ -264,10 +266,38 @@ var expected = map[string]string{
 // plainYAMLError rewrites an error of the YAML library in terms of the
 // configuration. It removes quoted values, which may be secrets.
 func plainYAMLError(s string) string {
-	s = unknownKey.ReplaceAllString(s, "unknown key $1")
+	s = unknownKey.ReplaceAllStringFunc(s, func(match string) string {
+		m := unknownKey.FindStringSubmatch(match)
+		text := "unknown key " + m[1]
+		if like := suggest.Closest(m[1], configKeys(reflect.TypeFor[config]())[m[2]]); like != "" {
+			text += fmt.Sprintf("; is it %q?", like)
+		}
+		return text
+	})
 	return wrongType.ReplaceAllStringFunc(s, func(match string) string {
 		return "want " + cmp.Or(expected[wrongType.FindStringSubmatch(match)[1]], "names and values")
 	})
+}
+
+// configKeys returns the keys of a type of the configuration and of the types in it, by the
+// types' names.
+func configKeys(t reflect.Type) map[string][]string {
+	all := map[string][]string{}
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return all
+	}
+	for i := range t.NumField() {
+		key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		if key == "" || key == "-" {
+			continue
+		}
+		all[t.String()] = append(all[t.String()], key)
+		maps.Copy(all, configKeys(t.Field(i).Type))
+	}
+	return all
 }
 
 // flagsFromEnv sets each flag that is not on the command line from its environment

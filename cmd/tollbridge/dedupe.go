@@ -125,7 +125,10 @@ func (f *explainFlags) published(c *cobra.Command, id string) ([]schemas.Event, 
 // describe. It has at least one event.
 func (f *explainFlags) normalise(c *cobra.Command, s kafkaSession, args []string) (*webhook.Verdict, error) {
 	if _, ok := verify.Lookup(f.connector); !ok {
-		return nil, usage("expected an event's id, or --connector and a request; connector %q is unknown", f.connector)
+		if f.connector == "" {
+			return nil, usage("expected an event's id, or --connector and a request")
+		}
+		return nil, unknownConnector("--connector", f.connector)
 	}
 	read := s.endpoints
 	if f.payload != "" { // nothing is verified

@@ -78,7 +78,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	out := b.run(t, 0, "dedupe", "explain", capture)
-	for _, says := range []string{"payment.captured of 7\n", "what the processor repeats", "shop.payment.captured-", "webhook: events ", "webhook: duplicate "} {
+	for _, says := range []string{"payment.captured of 7\n", "what the processor repeats", "shop.payment.captured[", "webhook: events ", "webhook: duplicate "} {
 		if !strings.Contains(out, says) {
 			t.Errorf("explain does not print %q: %s", says, out)
 		}

@@ -72,7 +72,7 @@ func TestDev(t *testing.T) {
 		if got.code != 0 || !strings.HasPrefix(got.out, "20") || !strings.Contains(got.out, `";topic="`) {
 			t.Errorf("send %s: exit %d, %s%s", connector, got.code, got.out, got.err)
 		}
-		if shown := out.String()[before:]; !strings.Contains(shown, "  partition ") || !strings.Contains(shown, "  offset ") {
+		if shown := out.String()[before:]; !strings.Contains(shown, "webhooks.") || !strings.Contains(shown, "]@") {
 			t.Errorf("the webhook of %s is not printed: %q", connector, shown)
 		}
 	}

@@ -222,11 +222,6 @@ func assignments(flag string, from []string) (map[string]string, error) {
 	return all, nil
 }
 
-// unknownConnector returns a usage error that lists the connectors.
-func unknownConnector(flag, name string) error {
-	return usage("%s: unknown connector %q; want one of %s", flag, name, strings.Join(verify.Connectors(), ", "))
-}
-
 // readFile reads the file that the first argument names, or the standard input.
 func readFile(c *cobra.Command, args []string) (b []byte, err error) {
 	if len(args) == 0 || args[0] == "-" {

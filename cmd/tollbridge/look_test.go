@@ -187,7 +187,7 @@ func TestTimeline(t *testing.T) {
 		}
 	}
 	out := b.run(t, 0, "timeline", "7")
-	for _, want := range []string{"dispute.opened\t1.00 EUR\t7\tstripe/default\t", "corrects " + dispute, "id " + capture, "\tshop.payment.captured-"} {
+	for _, want := range []string{"dispute.opened\t1.00 EUR\t7\tstripe/default\t", "corrects " + dispute, "id " + capture, "\tshop.payment.captured["} {
 		if !strings.Contains(out, want) {
 			t.Errorf("timeline 7 does not print %q: %s", want, out)
 		}

@@ -6,19 +6,20 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tollbridge/tollbridge/internal/suggest"
 )
 
 func main() {
@@ -49,11 +50,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return 0
 	case errors.Is(err, errRefused):
 		return 1
-	case errors.As(err, &u):
-		fmt.Fprintln(errOut, "tollbridge:", err)
+	}
+	fmt.Fprintln(folded(errOut), "tollbridge:", err)
+	if errors.As(err, &u) {
 		return 2
 	}
-	fmt.Fprintln(errOut, "tollbridge:", err)
 	return 1
 }
 
@@ -85,7 +86,14 @@ variable overrides the configuration file.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage("%w; see '%s --help'", err, c.CommandPath())
+		always := fmt.Sprintf("see '%s --help'", c.CommandPath())
+		var unknown *pflag.NotExistError
+		if !errors.As(err, &unknown) {
+			return usage("%w; %s", err, always)
+		}
+		var names []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+		return usage("%w; %s", err, suggest.Text("--"+unknown.GetSpecifiedName(), names, always))
 	})
 	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
 	root.SetUsageTemplate(strings.ReplaceAll(usage, "for more information about a command", "for more about a command"))
@@ -107,20 +115,14 @@ func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	c.SuggestionsMinimumDistance = 2
-	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
-		best := slices.MaxFunc(like, func(a, b string) int { return cmp.Compare(commonPrefix(a, args[0]), commonPrefix(b, args[0])) })
-		return usage("unknown command %q; is it '%s %s'?", args[0], c.CommandPath(), best)
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	if like := suggest.Closest(args[0], names); like != "" {
+		return usage("unknown command %q; is it '%s %s'?", args[0], c.CommandPath(), like)
 	}
 	return usage("unknown command %q; see '%s --help'", args[0], c.CommandPath())
-}
-
-// commonPrefix returns how many bytes a and b have in common at their beginning.
-func commonPrefix(a, b string) (n int) {
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	return n
 }
 
 // usageArgs turns errors about the arguments of a command, and of its subcommands,

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +50,7 @@ id, since when, and from which event. ID is one of:
 			}
 			w := columns(c)
 			for _, key := range slices.Sorted(maps.Keys(found)) {
-				if err := writeReference(w, found[key], asJSON); err != nil {
+				if err := writeReference(c, w, found[key], asJSON); err != nil {
 					return err
 				}
 			}
@@ -80,7 +78,7 @@ func referencesListCommand() *cobra.Command {
 			var failed error
 			err := eachReference(c, "", func(r lookup.Reference) {
 				if strings.HasPrefix(r.Key, prefix) && (connector == "" || strings.HasPrefix(r.Key, connector+":")) && failed == nil {
-					failed = writeReference(w, r, asJSON)
+					failed = writeReference(c, w, r, asJSON)
 				}
 			}, func() { _ = w.Flush() })
 			if failed != nil {
@@ -96,12 +94,12 @@ func referencesListCommand() *cobra.Command {
 	return c
 }
 
-// writeReference writes a reference as one line.
-func writeReference(w *tabwriter.Writer, r lookup.Reference, asJSON bool) error {
+// writeReference adds a reference to the table, or prints it as one line of JSON.
+func writeReference(c *cobra.Command, w *cellTable, r lookup.Reference, asJSON bool) error {
 	if asJSON {
-		return writeJSONLine(w, r) // the JSON encoder escapes tabs, which w would align
+		return writeJSONLine(c.OutOrStdout(), r)
 	}
-	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", oneLine(r.Key), oneLine(r.MerchantTransactionID), r.Since.Format(time.RFC3339), oneLine(r.EventID))
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", oneLine(r.Key), oneLine(r.MerchantTransactionID), timestamp(r.Since), oneLine(r.EventID))
 	return err
 }
 

@@ -116,7 +116,7 @@ func (q *replayFlags) filter() (err error) {
 	}
 	for _, t := range q.types {
 		if !schemas.Type(t).Known() {
-			return usage("--type: event type %q is unknown; 'tollbridge schemas' lists them", t)
+			return unknownType("--type", t)
 		}
 		q.Types = append(q.Types, schemas.Type(t))
 	}

@@ -107,7 +107,11 @@ func checkTopics(ctx context.Context, layout kafka.Layout, to kafka.Config, warn
 		}
 	}
 	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with 'tollbridge topics apply', the same configuration and the prefix %q", strings.Join(missing, ", "), layout.Prefix))
+		command := "tollbridge topics apply"
+		if layout.Prefix != "" {
+			command += " --prefix " + layout.Prefix
+		}
+		errs = append(errs, fmt.Errorf("topics are missing: %s; create them with '%s' and the same configuration", strings.Join(missing, ", "), command))
 	}
 	return layout.In(findings), errors.Join(errs...)
 }

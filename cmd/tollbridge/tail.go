@@ -52,11 +52,7 @@ across partitions and topics there is no order.`,
 
 // completeTypes offers the event types to the shell's completion.
 func completeTypes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	var types []string
-	for _, t := range schemas.Types() {
-		types = append(types, string(t))
-	}
-	return types, cobra.ShellCompDirectiveNoFileComp
+	return eventTypes(), cobra.ShellCompDirectiveNoFileComp
 }
 
 // tailFlags are the flags of `tollbridge tail`.
@@ -111,7 +107,7 @@ func (f tailFlags) ranges(ctx context.Context, s kafkaSession) (map[consume.Part
 		topics = nil
 		for _, t := range f.types {
 			if !schemas.Type(t).Known() {
-				return nil, usage("--type: event type %q is unknown; 'tollbridge schemas' lists them", t)
+				return nil, unknownType("--type", t)
 			}
 			topic := s.names.Event(schemas.Type(t))
 			if slices.Contains(s.unauthorized, topic) {
