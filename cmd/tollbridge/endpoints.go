@@ -149,7 +149,7 @@ can tell: is there a webhook endpoint with our address, is it enabled, and is it
 subscribed to the event types that make events. The command prints what to
 change at the processor, and changes nothing.
 
-It can ask ` + strings.Join(fetch.ChecksEndpoints(), ", ") + `.
+` + strings.Join(wrap("It can ask "+strings.Join(fetch.ChecksEndpoints(), ", ")+".", helpWidth), "\n") + `
 
 Exit codes: 0 all is well, 1 failed or something is to be changed, 2 the command
 line or the configuration is wrong.`,
