@@ -165,7 +165,7 @@ func TestConsoleDead(t *testing.T) {
 	if j := p.job("dead", url.Values{"action": {"retry"}, "id": {"9-99999"}}); !strings.Contains(j.Error, "no dead letter") {
 		t.Errorf("a letter that does not exist: %+v", j)
 	}
-	existing, err := kafka.Layout{Names: b.names}.Existing(t.Context(), b.kafka)
+	existing, _, err := kafka.Layout{Names: b.names}.Existing(t.Context(), b.kafka)
 	if err != nil {
 		t.Fatal(err)
 	}
