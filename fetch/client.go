@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/time/rate"
@@ -56,6 +57,8 @@ type Client struct {
 	// Observe, if it is not nil, is called after each request, and for each that the
 	// client did not send.
 	Observe func(Call)
+	// Tracer, if it is not nil, makes a span for each request of a webhook that has one.
+	Tracer trace.Tracer
 
 	once     sync.Once
 	http     *http.Client
@@ -423,6 +426,9 @@ func (c *Client) client() *http.Client {
 
 				MaxResponseHeaderBytes: 64 << 10,
 			}
+		}
+		if c.Tracer != nil {
+			transport = tracedTransport{transport, c.Tracer}
 		}
 		c.http = &http.Client{
 			Transport: transport,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -25,7 +26,8 @@ type delivery struct {
 	route      *route            // nil if the path has no endpoint
 	endpoint   *webhook.Endpoint // of the route
 	start      time.Time
-	trace      string     // W3C traceparent
+	trace      string     // W3C traceparent: of the span, or without tracing of the request
+	span       trace.Span // nil without tracing
 	from       netip.Addr // the sender: see [Server.Client]
 	bytes      int        // of the body
 	verdict    webhook.Verdict
@@ -48,7 +50,7 @@ type entry struct {
 
 // deliver handles a request with a webhook.
 func (s *Server) deliver(c echo.Context) error {
-	d := s.newDelivery(c)
+	d := s.newDelivery(c, c.Path())
 	s.metrics.underWay.Inc()
 	defer s.metrics.underWay.Dec()
 	d.from = s.Client(c.Request())
@@ -60,15 +62,11 @@ func (s *Server) deliver(c echo.Context) error {
 	return nil
 }
 
-func (s *Server) newDelivery(c echo.Context) *delivery {
-	return &delivery{s: s, start: s.Now(), trace: traceparent(c.Request().Header)}
-}
-
 // process verifies, normalises and publishes the webhook. It turns a panic into
 // an error: the response is a 503, and the processor sends the webhook again.
 func (d *delivery) process(c echo.Context) (err error) {
 	defer func() {
-		if panicked := d.s.recovered(recover()); panicked != nil {
+		if panicked := d.s.recovered(recover(), d.trace); panicked != nil {
 			err = panicked
 		}
 	}()
@@ -91,10 +89,10 @@ func (d *delivery) process(c echo.Context) (err error) {
 	defer cancel()
 	ctx = verify.WithRequester(ctx, addressBlock(d.from))
 
-	receiving := d.begin(stageReceive)
+	_, receiving := d.begin(ctx, stageReceive)
 	body, release, err := s.read(ctx, c.Response(), r)
 	defer release()
-	receiving.end()
+	receiving.end(err)
 	if err != nil {
 		return err
 	}
@@ -121,17 +119,21 @@ func (d *delivery) process(c echo.Context) (err error) {
 // judge verifies and normalises the request, and sets the verdict. It is
 // [webhook.Endpoint.Judge] in stages.
 func (d *delivery) judge(ctx context.Context, request verify.Request) {
-	verifying := d.begin(stageVerify)
-	d.verdict = d.endpoint.Verify(ctx, &d.s.keyring, request, d.start)
-	verifying.end()
-	if d.endpoint.API != nil {
-		fetching := d.begin(stageFetch)
-		d.verdict = d.endpoint.Fetch(ctx, request, d.verdict)
-		fetching.end()
+	during, verifying := d.begin(ctx, stageVerify)
+	d.verdict = d.endpoint.Verify(during, &d.s.keyring, request, d.start)
+	verifying.end(d.verdict.Err)
+	if d.verdict.Err != nil || d.verdict.Handshake {
+		return
 	}
-	normalising := d.begin(stageNormalise)
-	d.verdict = d.endpoint.Conclude(ctx, d.verdict, d.start)
-	normalising.end()
+	if d.endpoint.API != nil {
+		during, fetching := d.begin(ctx, stageFetch)
+		d.verdict = d.endpoint.Fetch(during, request, d.verdict)
+		fetching.end(d.verdict.FetchErr())
+	}
+	during, normalising := d.begin(ctx, stageNormalise)
+	d.verdict = d.endpoint.Conclude(during, d.verdict, d.start)
+	normalising.malformed()
+	normalising.end(d.verdict.Err)
 }
 
 // publish writes the events, the archived webhook and the references to Kafka.
@@ -142,9 +144,9 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	if err != nil {
 		return false, err
 	}
-	admitting := d.begin(stageAdmit)
-	admission, err := published.Admit(ctx, d.verdict.Events, d.verdict.References...)
-	admitting.end()
+	during, admitting := d.begin(ctx, stageAdmit)
+	admission, err := published.Admit(during, d.verdict.Events, d.verdict.References...)
+	admitting.end(err)
 	if err != nil {
 		return false, err
 	}
@@ -152,12 +154,13 @@ func (d *delivery) publish(ctx context.Context, r *http.Request, body []byte) (r
 	if d.noCorrections {
 		admission.DropCorrections()
 	}
-	publishing := d.begin(stagePublish)
-	defer publishing.end()
-	entries, err := d.newEntries(admission, r, body)
+	during, publishing := d.begin(ctx, stagePublish)
+	defer func() { publishing.end(err) }()
+	entries, err := d.newEntries(admission, r, body, publishing.traceparent(during))
 	var receipts []kafka.Receipt
 	if err == nil {
-		receipts, err = d.write(ctx, entries, admission.References)
+		publishing.sends(entries, len(admission.References))
+		receipts, err = d.write(during, entries, admission.References)
 	}
 	if err != nil {
 		var large *kafka.TooLarge
@@ -211,8 +214,8 @@ const maxRecords = 16 << 20
 // newEntries returns an entry for each event of the webhook and for each correction,
 // and one for the archived webhook. The error is a [kafka.TooLarge] if some of them,
 // or all together, are too large; its indexes are those of the admission's events,
-// and their number for the archived webhook.
-func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte) ([]entry, error) {
+// and their number for the archived webhook. The records have the W3C trace context.
+func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte, traceparent string) ([]entry, error) {
 	entries := make([]entry, 0, len(d.verdict.Events)+1)
 	ids := make([]string, 0, len(d.verdict.Events))
 	var tooLarge *kafka.TooLarge
@@ -228,7 +231,7 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 	}
 	bytes, next := 0, 0
 	for n := range a.Events {
-		record, err := kafka.EventRecord(d.s.names(), a.Events[n], d.trace)
+		record, err := kafka.EventRecord(d.s.names(), a.Events[n], traceparent)
 		if err != nil {
 			var large *kafka.TooLarge
 			if !errors.As(err, &large) {
@@ -255,13 +258,13 @@ func (d *delivery) newEntries(a *history.Admission, r *http.Request, body []byte
 	if tooLarge != nil {
 		return nil, tooLarge
 	}
-	return append(entries, entry{id: "webhook", record: d.archiveRecord(a, r, body, ids)}), nil
+	return append(entries, entry{id: "webhook", record: d.archiveRecord(a, r, body, ids, traceparent)}), nil
 }
 
 // archiveRecord returns the record of the request, for webhooks.received or, if
 // an item of the webhook is malformed, for webhooks.dead. Its key is that of the
 // first event, or the connector's name if there is none.
-func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []byte, ids []string) kafka.Record {
+func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []byte, ids []string, traceparent string) kafka.Record {
 	v := d.verdict
 	key, outcome := d.endpoint.Connector, v.Outcome()
 	if len(v.Events) > 0 {
@@ -276,7 +279,7 @@ func (d *delivery) archiveRecord(a *history.Admission, r *http.Request, body []b
 	archived := webhook.Archived{
 		Connector: d.endpoint.Connector, Endpoint: d.endpoint.NameOrDefault(),
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header, Body: body,
-		ReceivedAt: d.start, Secret: v.Secret, Outcome: outcome, Reason: v.Reasons(), EventIDs: ids, Trace: d.trace,
+		ReceivedAt: d.start, Secret: v.Secret, Outcome: outcome, Reason: v.Reasons(), EventIDs: ids, Trace: traceparent,
 		VouchedBy: v.VouchedBy(), Fetched: v.Fetched,
 	}
 	topic := d.s.names().Received()
@@ -322,13 +325,14 @@ func (d *delivery) dropTooLarge(a *history.Admission, large *kafka.TooLarge) boo
 	return changed
 }
 
-// recovered logs a panic and returns it as an error; nil if there was none.
-func (s *Server) recovered(p any) error {
+// recovered logs a panic and returns it as an error; nil if there was none. The W3C
+// trace context of the request may be empty.
+func (s *Server) recovered(p any, traceparent string) error {
 	if p == nil {
 		return nil
 	}
 	err := fmt.Errorf("%w: %v", errPanic, p)
-	s.Log.Error().Err(err).Bytes("stack", debug.Stack()).Msg("panic")
+	s.Log.Error().Err(err).Str("trace", traceparent).Bytes("stack", debug.Stack()).Msg("panic")
 	return err
 }
 
@@ -336,6 +340,7 @@ func (s *Server) recovered(p any) error {
 // gets the status of an error, the log gets its reason.
 func (d *delivery) respond(c echo.Context) {
 	response, reason := d.response()
+	defer d.endTrace(response.Status, reason)
 	d.log(c.Request(), response.Status, reason)
 	d.s.metrics.count(d, response.Status, reason)
 	for name, value := range response.Headers {

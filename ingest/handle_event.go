@@ -121,7 +121,7 @@ type inspection struct {
 // run returns the status and the body of the response. A panic gives a 503.
 func (q *inspection) run(c echo.Context) (status int, response any) {
 	defer func() {
-		if err := q.s.recovered(recover()); err != nil {
+		if err := q.s.recovered(recover(), ""); err != nil {
 			status, response = q.fail(err)
 		}
 	}()

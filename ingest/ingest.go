@@ -26,6 +26,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/history"
@@ -65,6 +66,7 @@ type Config struct {
 
 	Log     zerolog.Logger        // one line per request; the zero Logger writes nothing
 	Metrics prometheus.Registerer // nil registers nowhere
+	Tracer  trace.Tracer          // of OpenTelemetry; nil makes no spans
 	Now     func() time.Time      // nil is time.Now
 }
 
@@ -152,7 +154,7 @@ func New(c Config) (*Server, error) {
 	if s.Fetcher == nil {
 		s.Fetcher = &fetch.Client{}
 	}
-	s.Fetcher.Observe = s.fetched
+	s.Fetcher.Observe, s.Fetcher.Tracer = s.fetched, s.Tracer
 	s.history.Store(c.History)
 	if _, err := s.SetEndpoints(c.Endpoints); err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func (s *Server) routes() *echo.Echo {
 // routeError responds to an unknown path or method. Handlers respond themselves
 // and return no error.
 func (s *Server) routeError(err error, c echo.Context) {
-	d := s.newDelivery(c)
+	d := s.newDelivery(c, "")
 	switch {
 	case errors.Is(err, echo.ErrNotFound):
 		d.err = errEndpoint

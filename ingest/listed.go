@@ -28,7 +28,7 @@ func (s *Server) PublishListed(ctx context.Context, endpoint string, payload []b
 	}
 	d.endpoint = d.route.endpoint
 	defer func() {
-		if panicked := s.recovered(recover()); panicked != nil {
+		if panicked := s.recovered(recover(), d.trace); panicked != nil {
 			err = panicked
 		}
 	}()

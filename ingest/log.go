@@ -1,13 +1,8 @@
 package ingest
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"math/rand/v2"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -30,6 +25,10 @@ func (d *delivery) log(r *http.Request, status int, reason string) {
 	line.Str("method", shorten(r.Method)).Str("path", shorten(r.URL.Path)).Int("status", status).
 		Dur("took_ms", d.s.Now().Sub(d.start)).Int("bytes", d.bytes).Str("remote", r.RemoteAddr).
 		Str("trace", d.trace)
+	if d.span != nil { // the names that OpenTelemetry gives these fields
+		at := d.span.SpanContext()
+		line.Stringer("trace_id", at.TraceID()).Stringer("span_id", at.SpanID()).Stringer("trace_flags", at.TraceFlags())
+	}
 	if d.from.IsValid() && d.from != peer(r.RemoteAddr) {
 		line.Stringer("client", d.from) // as a trusted proxy says
 	}
@@ -112,29 +111,4 @@ func shorten(s string) string {
 		return s[:200] + "…"
 	}
 	return s
-}
-
-// traceparent returns the request's W3C trace context, or a new one.
-// https://www.w3.org/TR/trace-context/#traceparent-header
-func traceparent(h http.Header) string {
-	if came := h.Get("Traceparent"); validTraceparent(came) {
-		return came
-	}
-	var id [24]byte
-	for i := 0; i < len(id); i += 8 {
-		binary.BigEndian.PutUint64(id[i:], rand.Uint64())
-	}
-	text := make([]byte, 0, 55) // on the stack
-	text = hex.AppendEncode(append(text, "00-"...), id[:16])
-	text = hex.AppendEncode(append(text, '-'), id[16:])
-	return string(append(text, "-01"...))
-}
-
-func validTraceparent(s string) bool {
-	parts := strings.Split(s, "-")
-	if len(parts) != 4 || parts[0] != "00" || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 {
-		return false
-	}
-	zero := strings.Trim(parts[1], "0") == "" || strings.Trim(parts[2], "0") == ""
-	return !zero && !slices.ContainsFunc(parts, func(p string) bool { return strings.Trim(p, "0123456789abcdef") != "" })
 }

@@ -163,6 +163,10 @@ func (e Endpoint) Fetch(ctx context.Context, r verify.Request, v Verdict) Verdic
 	return v
 }
 
+// FetchErr returns why [Endpoint.Fetch] failed, or nil. [Endpoint.Conclude] makes a
+// refusal of it.
+func (v Verdict) FetchErr() error { return v.fetchErr }
+
 // Conclude is the last step of [Endpoint.Judge]: it normalises the payload and what was
 // fetched. It returns a refusal and a handshake unchanged. What was fetched is used even
 // if ctx has ended meanwhile.

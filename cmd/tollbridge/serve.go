@@ -141,6 +141,11 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		_ = admin.end(ctx, adminDrainTime) // aborts a profile in progress
 		log.Info().Msg("stopped")
 	}()
+	traces, err := startTraces(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer traces.close(ctx)
 	producer := publish.NewProducer(writing)
 	defer producer.Close()
 	var publisher history.Publisher = producer
@@ -152,7 +157,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		Dir: cfg.State, MinFree: cfg.StateMinFree, Kafka: writing.Kafka, Publisher: publisher, Available: producer.Available, Log: log, Metrics: metrics,
 	}}
 	settings.Publisher, settings.Starting, settings.Names, settings.Ready = publisher, true, cfg.layout().Names, opening.ready
-	settings.Log, settings.Metrics = log, metrics
+	settings.Log, settings.Metrics, settings.Tracer = log, metrics, traces.tracer()
 	reader := consume.New(writing.Kafka)
 	reader.GiveUpAfter = kafkaTimeout
 	defer reader.Close()
