@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/time/rate"
@@ -57,8 +56,10 @@ type Client struct {
 	// Observe, if it is not nil, is called after each request, and for each that the
 	// client did not send.
 	Observe func(Call)
-	// Tracer, if it is not nil, makes a span for each request of a webhook that has one.
-	Tracer trace.Tracer
+	// Wrap, if it is not nil, returns the transport that the client uses instead of
+	// Transport, to trace the requests. The context of a request has the values of that of
+	// the webhook for which it is sent.
+	Wrap func(http.RoundTripper) http.RoundTripper
 
 	once     sync.Once
 	http     *http.Client
@@ -427,8 +428,8 @@ func (c *Client) client() *http.Client {
 				MaxResponseHeaderBytes: 64 << 10,
 			}
 		}
-		if c.Tracer != nil {
-			transport = tracedTransport{transport, c.Tracer}
+		if c.Wrap != nil {
+			transport = c.Wrap(transport)
 		}
 		c.http = &http.Client{
 			Transport: transport,

@@ -154,7 +154,10 @@ func New(c Config) (*Server, error) {
 	if s.Fetcher == nil {
 		s.Fetcher = &fetch.Client{}
 	}
-	s.Fetcher.Observe, s.Fetcher.Tracer = s.fetched, s.Tracer
+	s.Fetcher.Observe = s.fetched
+	if s.Tracer != nil {
+		s.Fetcher.Wrap = func(t http.RoundTripper) http.RoundTripper { return tracedTransport{t, s.Tracer} }
+	}
 	s.history.Store(c.History)
 	if _, err := s.SetEndpoints(c.Endpoints); err != nil {
 		return nil, err

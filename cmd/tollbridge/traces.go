@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -37,38 +38,38 @@ const (
 	envTracesProtocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 )
 
-// otlpProtocols are the protocols of the exporter, the default first.
-var otlpProtocols = []string{"http/protobuf", "http/json"}
+// otlpProtocols are the protocols of OTLP, the default first.
+var otlpProtocols = []string{"http/protobuf", "http/json", "grpc"}
 
-// tracesWanted reports whether the environment asks for traces: by an exporter or by the
-// address of a collector. The error is about a value that tollbridge does not have.
-func tracesWanted() (bool, error) {
+// tracesProtocol returns the protocol with which the environment asks for traces, by an
+// exporter or by the address of a collector; it is empty if it does not. The error is
+// about a value that tollbridge does not have.
+func tracesProtocol() (string, error) {
 	exporter := os.Getenv(envExporter)
 	if strings.EqualFold(os.Getenv(envDisabled), "true") || exporter == "none" || exporter+os.Getenv(envEndpoint)+os.Getenv(envTracesEndpoint) == "" {
-		return false, nil
+		return "", nil
 	}
 	if exporter != "" && exporter != "otlp" {
-		return false, usage("%s is %q, want otlp or none", envExporter, exporter)
+		return "", usage("%s is %q, want otlp or none", envExporter, exporter)
 	}
-	for _, name := range []string{envProtocol, envTracesProtocol} {
-		if p := cmp.Or(os.Getenv(name), otlpProtocols[0]); !slices.Contains(otlpProtocols, p) {
-			return false, usage("%s is %q, want %s: collectors receive these on port 4318", name, p, strings.Join(otlpProtocols, " or "))
-		}
+	protocol := cmp.Or(os.Getenv(envTracesProtocol), os.Getenv(envProtocol), otlpProtocols[0])
+	if !slices.Contains(otlpProtocols, protocol) {
+		return "", usage("%s is %q, want one of %s", envProtocol, protocol, strings.Join(otlpProtocols, ", "))
 	}
 	for _, name := range []string{envEndpoint, envTracesEndpoint} {
 		text := os.Getenv(name)
-		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			return false, usage("%s is not a URL such as http://collector:4318", name)
+		if u, err := url.Parse(text); text != "" && protocol != "grpc" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return "", usage("%s is not a URL such as http://collector:4318", name)
 		}
 	}
-	return true, nil
+	return protocol, nil
 }
 
 // startTraces starts to export spans if the environment asks for it. Close must be
 // called.
 func startTraces(ctx context.Context, log zerolog.Logger) (*traces, error) {
-	wanted, err := tracesWanted()
-	if !wanted || err != nil {
+	protocol, err := tracesProtocol()
+	if protocol == "" || err != nil {
 		return nil, err
 	}
 	otel.SetLogger(logr.New(traceLog{log}))
@@ -76,14 +77,18 @@ func startTraces(ctx context.Context, log zerolog.Logger) (*traces, error) {
 	// The environment's service name and attributes replace these.
 	about, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("tollbridge"), semconv.ServiceVersion(readBuild().version)),
 		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithFromEnv())
-	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return nil, usage("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	if err != nil { // the rest of the resource is usable
+		log.Warn().Err(err).Msg("traces: OTEL_RESOURCE_ATTRIBUTES or the host's name cannot be read")
 	}
-	exporter, err := otlptracehttp.New(ctx)
+	newExporter := func() (*otlptrace.Exporter, error) { return otlptracehttp.New(ctx) }
+	if protocol == "grpc" {
+		newExporter = func() (*otlptrace.Exporter, error) { return otlptracegrpc.New(ctx) } // connects later
+	}
+	exporter, err := newExporter()
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
 	}
-	log.Info().Msg("traces are exported, as the OTEL_ environment variables say")
+	log.Info().Str("protocol", protocol).Msg("traces are exported, as the OTEL_ environment variables say")
 	return &traces{sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))}, nil
 }
 
