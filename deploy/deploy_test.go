@@ -105,7 +105,7 @@ imagePullSecrets: [{name: registry}]
 state: {size: 20Gi, storageClass: fast, minFree: 1073741824}
 service: {type: LoadBalancer, port: 443, annotations: {a: b}}
 ingress: {enabled: true, className: nginx, host: pay.example.com, annotations: {a: b}, tlsSecret: pay-tls}
-networkPolicy: {webhooksFrom: [{ipBlock: {cidr: 203.0.113.0/24}}], kafkaTo: [{podSelector: {matchLabels: {app: kafka}}}]}
+networkPolicy: {webhooksFrom: [{ipBlock: {cidr: 203.0.113.0/24}}], kafkaTo: [{podSelector: {matchLabels: {app: kafka}}}], collectorTo: [{podSelector: {matchLabels: {app: collector}}}]}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 nodeSelector: {kubernetes.io/arch: amd64}
@@ -145,6 +145,20 @@ func TestChart(t *testing.T) {
 				t.Errorf("kinds %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestCollector: the network policy lets spans out if a collector is named.
+func TestCollector(t *testing.T) {
+	for values, want := range map[string]bool{minimal: false, everything: true} {
+		resources, err := render(t, "payments", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := yaml.Marshal(resources["networkpolicy.yaml#0"])
+		if err != nil || !strings.Contains(string(policy), "port: 9092") || strings.Contains(string(policy), "port: 4318") != want {
+			t.Errorf("%v; traces should be allowed: %t\n%s", err, want, policy)
+		}
 	}
 }
 

@@ -52,6 +52,9 @@ at once. The log says which other changes need a restart, and when a removed
 secret last matched. A wrong configuration is refused, and the former one stays
 in use.
 
+OpenTelemetry traces are exported if OTEL_EXPORTER_OTLP_ENDPOINT or
+OTEL_TRACES_EXPORTER=otlp asks for them; the other OTEL_ variables apply.
+
 SIGTERM or Ctrl-C stops the server in this order: /readyz answers 503, and
 webhooks are accepted for shutdown_delay more; the webhook listener closes, and
 requests in progress are answered; the producer waits for the answers to its
