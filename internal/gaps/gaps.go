@@ -85,6 +85,9 @@ func (c *Config) Connect(caller *fetch.Caller, published *history.History, names
 	}
 	c.Has = func(f fetch.Fact) (bool, error) {
 		place, err := published.Where(f.ID)
+		if err == nil && len(place.Events) == 0 && len(place.Keys) > 0 { // a processor's id: the events have the merchant's
+			place, err = published.Where(place.Keys...)
+		}
 		topic := names.Event(f.Type)
 		return slices.ContainsFunc(place.Events, func(l history.Located) bool { return l.Topic == topic }), err
 	}

@@ -239,6 +239,28 @@ func TestWithheldRealKafka(t *testing.T) {
 	testWithheld(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap())
 }
 
+// TestHas: a fact is found by the processor's id of its payment and by the merchant's id,
+// and only if its own event was published.
+func TestHas(t *testing.T) {
+	r := newRig(t, kafkatest.Fake(t).ListenAddrs())
+	r.deliver(t, event(1, 60))
+	cfg := gaps.Config{Endpoint: r.endpoint}
+	cfg.Connect(&fetch.Caller{}, r.history, kafka.Names{})
+	for fact, want := range map[fetch.Fact]bool{
+		{ID: "pi_1", Type: schemas.PaymentCaptured}: true, {ID: "order-1", Type: schemas.PaymentCaptured}: true,
+		{ID: "pi_1", Type: schemas.RefundSucceeded}: false, {ID: "pi_2", Type: schemas.PaymentCaptured}: false,
+	} {
+		has, err := cfg.Has(fact)
+		for wait := 0; err == nil && has != want && wait < 100; wait++ { // until the state has the record
+			time.Sleep(50 * time.Millisecond)
+			has, err = cfg.Has(fact)
+		}
+		if err != nil || has != want {
+			t.Errorf("%s %s: %v, %v; want %v", fact.Type, fact.ID, has, err, want)
+		}
+	}
+}
+
 // generated is a list of many events, of which every hundredth is missing. It makes a
 // page when it is asked for one.
 type generated struct {
