@@ -12,5 +12,6 @@ COPY --from=build /out/tollbridge /tollbridge
 COPY --from=build --chown=65532:65532 /out/state /state
 USER 65532:65532
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s CMD ["/tollbridge", "healthcheck", "--config", "/etc/tollbridge/tollbridge.yaml"]
 ENTRYPOINT ["/tollbridge"]
 CMD ["serve", "--config", "/etc/tollbridge/tollbridge.yaml"]
