@@ -166,6 +166,8 @@ func printTopics(c *cobra.Command, cfg config, topics []topicLine, asJSON, appli
 		would = ""
 	}
 	w := columns(c)
+	var states []string            // in the order of their first topics
+	alike := map[string][]string{} // topics by state
 	for _, t := range topics {
 		state := "right"
 		switch {
@@ -181,17 +183,34 @@ func printTopics(c *cobra.Command, cfg config, topics []topicLine, asJSON, appli
 		case s.ID == 0:
 			state += "; its schema would be registered"
 		case s.Registered:
-			state += fmt.Sprintf("; its schema was registered, id %d", s.ID)
+			state += "; its schema was registered"
 		default:
-			state += fmt.Sprintf("; schema id %d", s.ID)
+			state += "; its schema is registered"
 		}
-		fmt.Fprintf(w, "%s\t%s\n", t.Topic, state)
+		if alike[state] == nil {
+			states = append(states, state)
+		}
+		alike[state] = append(alike[state], t.Topic)
+	}
+	for _, state := range states {
+		names := alike[state]
+		if len(names) <= mostAlike {
+			for _, name := range names {
+				fmt.Fprintf(w, "%s\t%s\n", name, state)
+			}
+			continue
+		}
+		fmt.Fprintf(w, "%d topics\t%s: %s\n", len(names), state, few(names))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return wrong
 }
+
+// mostAlike is how many topics with the same finding are printed one by one. --json prints
+// each.
+const mostAlike = 4
 
 // completeNth returns the choices that the shell offers for the argument after
 // args. There is one list of choices for each argument.
@@ -283,7 +302,7 @@ Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 				fmt.Fprintln(c.OutOrStdout(), e.Path())
 			}
 			for _, warning := range cfg.warnings(endpoints) {
-				fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
+				fmt.Fprintln(folded(c.ErrOrStderr()), "warning: "+warning)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "the configuration is right: %d endpoints\n", len(endpoints))
 			return err

@@ -315,7 +315,7 @@ func (i connectorInfo) print(c *cobra.Command) error {
 	if err := w.Flush(); err != nil || len(i.EventTypes) == 0 {
 		return err
 	}
-	fmt.Fprintf(c.OutOrStdout(), "\nEvent types of %s. Send all of them to one endpoint. Those with \"instead of it\" need no subscription.\n\n", i.Name)
+	fmt.Fprintf(folded(c.OutOrStdout()), "\nEvent types of %s. Send all of them to one endpoint. Those with \"instead of it\" need no subscription.\n\n", i.Name)
 	w = columns(c)
 	for _, e := range i.EventTypes {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Type, joined(e.Tells), e.note())

@@ -161,9 +161,9 @@ func deadShowCommand() *cobra.Command {
 			}
 			fmt.Fprintf(out, "dead letter   %s, %s\n", l.ID, timestamp(l.Time))
 			printWebhook(out, l.Webhook, l.Receipt.Text())
-			fmt.Fprintf(out, "sha256        %s\n", l.SHA256)
+			fmt.Fprintf(folded(out), "sha256        %s\n", l.SHA256)
 			if h := l.Handled; h != nil {
-				fmt.Fprintf(out, "%-13s by %s, %s %s\n", oneLine(string(h.Outcome)), oneLine(h.By), timestamp(h.ReceivedAt), oneLine(h.Reason))
+				fmt.Fprintf(folded(out), "%-13s by %s, %s %s\n", oneLine(string(h.Outcome)), oneLine(h.By), timestamp(h.ReceivedAt), oneLine(h.Reason))
 			}
 			return printBody(out, l.Webhook.Body)
 		},

@@ -14,14 +14,17 @@ import (
 	"github.com/tollbridge/tollbridge/internal/lookup"
 )
 
-// style says whether the output is aligned in columns and coloured.
-type style struct{ columns, colours bool }
+// style says how records are printed as lines.
+type style struct {
+	width   int // of the terminal, at which the fields are aligned; 0: tabs separate them
+	colours bool
+}
 
 // styleOf returns the style for an output: columns at a terminal, and colours
 // unless NO_COLOR or TERM=dumb forbids them.
 func styleOf(out io.Writer) style {
-	_, terminal := terminalOf(out)
-	return style{terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"} // https://no-color.org
+	width := terminalWidth(out)
+	return style{width, width > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"} // https://no-color.org
 }
 
 // The colours of ANSI terminals.
@@ -36,29 +39,19 @@ func (s style) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// widths are the widths of a line's columns; further columns have no fixed width.
-var widths = []int{24, 30, 14, 24, 20}
+// widths are the widths of a record's columns; further fields have no column.
+var widths = []int{24, 24, 14, 24, 20}
 
-// line joins fields to one line. At a terminal the fields are aligned and the second
-// one is coloured; elsewhere tabs separate them.
+// line joins the fields of a record. At a terminal they are aligned, the second one is
+// coloured, and those that have no room continue on further lines; elsewhere tabs separate
+// them.
 func (s style) line(colour string, fields ...string) string {
-	if !s.columns {
+	if s.width == 0 {
 		return strings.Join(fields, "\t")
 	}
-	var b strings.Builder
-	for i, f := range fields {
-		if i < len(widths) {
-			f = fmt.Sprintf("%-*s", widths[i], f)
-		}
-		if i == 1 {
-			f = s.paint(colour, f)
-		}
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(f)
-	}
-	return strings.TrimRight(b.String(), " ")
+	lines := layOut(fields, widths, s.width)
+	lines[0] = strings.Replace(lines[0], fields[1], s.paint(colour, fields[1]), 1)
+	return strings.Join(lines, "\n")
 }
 
 // oneLine returns text from outside as one line without control characters: unchanged,

@@ -273,7 +273,7 @@ func (q *gapsFlags) report(c *cobra.Command, run gaps.Config) error {
 		if shown++; shown > q.show {
 			return nil
 		}
-		_, err := fmt.Fprintf(out, "%s  %-14s  %s  %s  %s  %s\n", timestamp(f.Time), strings.ReplaceAll(string(f.Status), "_", " "), oneLine(f.ID), oneLine(f.Type), joined(f.Events), oneLine(strings.Join(f.Keys, " ")))
+		_, err := fmt.Fprintf(folded(out), "%s  %-14s  %s  %s  %s  %s\n", timestamp(f.Time), strings.ReplaceAll(string(f.Status), "_", " "), oneLine(f.ID), oneLine(f.Type), joined(f.Events), oneLine(strings.Join(f.Keys, " ")))
 		return err
 	}
 	var clear func()

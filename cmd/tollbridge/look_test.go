@@ -464,10 +464,10 @@ func TestLine(t *testing.T) {
 	if got := (style{}).line(green, fields...); strings.Count(got, "\t") != 6 || strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
 	}
-	if got := (style{true, true}).line(green, fields...); !strings.Contains(got, "\x1b[32mpayment.captured ") || strings.Contains(got, "\x1b[2J") {
+	if got := (style{120, true}).line(green, fields...); !strings.Contains(got, "\x1b[32mpayment.captured\x1b[0m ") || strings.Contains(got, "\x1b[2J") {
 		t.Errorf("%q", got)
 	}
-	if got := (style{columns: true}).line(green, fields...); strings.Contains(got, "\x1b") {
+	if got := (style{width: 120}).line(green, fields...); strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
 	}
 	for want, a := range map[string]schemas.Amount{
@@ -495,14 +495,14 @@ func TestTopicsOfEndpoints(t *testing.T) {
 	const billplz, shopify = `{connector: billplz, secrets: {main: {value: S-aaaaaaaaaaaa}}}`, `{connector: shopify, secrets: {main: {value: hush7hush8hush9}}}`
 	created := func(args ...string) []string {
 		t.Helper()
-		got := tollbridge(t, "", append([]string{"topics", "apply"}, args...)...)
+		got := tollbridge(t, "", append([]string{"topics", "apply", "--json"}, args...)...)
 		if got.code != 0 {
 			t.Fatalf("topics apply: %s%s", got.out, got.err)
 		}
 		var topics []string
-		for line := range strings.Lines(got.out) {
-			if topic, state, _ := strings.Cut(line, " "); strings.Contains(state, "created: 6 partitions") {
-				topics = append(topics, topic)
+		for _, s := range jsonLines[kafka.TopicStatus](t, got.out) {
+			if !s.Exists && s.Partitions == 6 {
+				topics = append(topics, s.Topic)
 			}
 		}
 		return topics

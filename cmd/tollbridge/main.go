@@ -95,7 +95,7 @@ variable overrides the configuration file.`,
 		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
 		return usage("%w; %s", err, suggest.Text("--"+unknown.GetSpecifiedName(), names, always))
 	})
-	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
+	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth))
 	root.SetUsageTemplate(strings.ReplaceAll(usage, "for more information about a command", "for more about a command"))
 	root.SetVersionTemplate("tollbridge {{.Version}}\n")
 	root.AddCommand(

@@ -233,9 +233,9 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 		if e.Data.Corrects != "" {
 			what = "changed " + e.Data.Corrects
 		}
-		_, err := fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", timestamp(e.Time), e.Type, oneLine(e.Subject), oneLine(display.Amount(e.Data.Amount)), oneLine(what))
+		_, err := fmt.Fprintf(folded(out), "%s  %s  %s  %s  %s\n", timestamp(e.Time), e.Type, oneLine(e.Subject), oneLine(display.Amount(e.Data.Amount)), oneLine(what))
 		for _, d := range x.Diff {
-			_, e := fmt.Fprintf(out, "    %s\n", oneLine(d))
+			_, e := fmt.Fprintf(folded(out), "    %s\n", oneLine(d))
 			err = errors.Join(err, e)
 		}
 		return err
@@ -254,7 +254,7 @@ func (q *replayFlags) report(c *cobra.Command, run replay.Config) error {
 		err = errRefused // exit code 1: not everything is published
 	}
 	for _, line := range tooLarge {
-		fmt.Fprintln(c.ErrOrStderr(), "too large:", line)
+		fmt.Fprintln(folded(c.ErrOrStderr()), "too large:", line)
 	}
 	if q.json {
 		return errors.Join(writeJSONLine(out, n), err)

@@ -52,7 +52,7 @@ func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
 	}
 	switch {
 	case len(s.names.Types) > 0 && len(s.unauthorized) > 0:
-		fmt.Fprintln(c.ErrOrStderr(), "warning: what follows may be incomplete:", s.checkAuthorized())
+		fmt.Fprintln(folded(c.ErrOrStderr()), "warning: what follows may be incomplete:", s.checkAuthorized())
 	case len(s.unauthorized) > 0:
 		return s, s.checkAuthorized()
 	case len(s.names.Types) == 0:
@@ -79,7 +79,7 @@ func (s kafkaSession) topicsAt(c *cobra.Command, prefix string) (kafka.Names, er
 	layout := s.layout()
 	layout.Prefix = prefix
 	return checkTopics(c.Context(), layout, s.producer.Kafka, func(topic, drift string) {
-		fmt.Fprintf(c.ErrOrStderr(), "warning: topic %s %s\n", topic, drift)
+		fmt.Fprintf(folded(c.ErrOrStderr()), "warning: topic %s %s\n", topic, drift)
 	})
 }
 

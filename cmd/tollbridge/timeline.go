@@ -166,6 +166,8 @@ func printDetails(out io.Writer, x lookup.Details) error {
 	if err := writeJSON(out, x.Event.Event); err != nil {
 		return err
 	}
+	whole := out
+	out = folded(out)
 	fmt.Fprintf(out, "\nwritten       %s  %s\n", timestamp(x.Event.Time), x.Event.Receipt.Text())
 	for _, i := range x.Again {
 		fmt.Fprintf(out, "again         %s  %s\n", timestamp(i.Time), i.Receipt.Text())
@@ -192,11 +194,12 @@ func printDetails(out io.Writer, x lookup.Details) error {
 	if len(x.Webhooks) == 0 {
 		return nil
 	}
-	return printBody(out, x.Webhooks[0].Body)
+	return printBody(whole, x.Webhooks[0].Body)
 }
 
 // printWebhook prints an archived webhook without its body. At is its receipt.
 func printWebhook(out io.Writer, w *webhook.Archived, at string) {
+	out = folded(out)
 	v, _ := verify.Lookup(w.Connector)
 	query := ""
 	if w.Query != "" {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
@@ -74,10 +75,14 @@ func (e *MembersError) Error() string {
 // [*MembersError] if the group has members, and an [*InputError] if a topic or
 // an offset does not exist.
 func (m Mover) Plan(ctx context.Context, group string, topics []string, to Target) ([]Move, error) {
-	if err := m.checkNoMembers(ctx, group); err != nil {
-		return nil, err
-	}
-	committed, err := m.committed(ctx, group)
+	var committed map[consume.Partition]int64
+	err := retry(ctx, func() (err error) {
+		if err := m.checkNoMembers(ctx, group); err != nil {
+			return err
+		}
+		committed, err = m.committed(ctx, group)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +118,30 @@ func (m Mover) Plan(ctx context.Context, group string, topics []string, to Targe
 		moves = append(moves, move)
 	}
 	return moves, nil
+}
+
+// Kafka moves a group to another coordinator when a broker stops or the partitions of
+// __consumer_offsets move. That takes seconds.
+const (
+	coordinatorWait = 20 * time.Second
+	retryInterval   = 300 * time.Millisecond
+)
+
+// retry calls f again while its error says that the group has no coordinator or another
+// one, or that the coordinator is still reading the group.
+func retry(ctx context.Context, f func() error) error {
+	for start := time.Now(); ; {
+		err := f()
+		moves := errors.Is(err, kafkago.NotCoordinatorForGroup) || errors.Is(err, kafkago.GroupCoordinatorNotAvailable) || errors.Is(err, kafkago.GroupLoadInProgress)
+		if !moves || time.Since(start) > coordinatorWait {
+			return err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // checkNoMembers returns a [*MembersError] if the group has members.
@@ -195,6 +224,11 @@ func (m Mover) named(ctx context.Context, topics []string) (all []consume.Partit
 // the group has members, also members of the newer group protocol, which Plan
 // does not see; the error is a [*MembersError] then.
 func (m Mover) Commit(ctx context.Context, group string, moves []Move) error {
+	return retry(ctx, func() error { return m.commit(ctx, group, moves) })
+}
+
+// commit is Commit without another attempt.
+func (m Mover) commit(ctx context.Context, group string, moves []Move) error {
 	topics := map[string][]kafkago.OffsetCommit{}
 	for _, move := range moves {
 		topics[move.Topic] = append(topics[move.Topic], kafkago.OffsetCommit{Partition: move.Partition, Offset: move.To, Metadata: "tollbridge rewind"})

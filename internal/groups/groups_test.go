@@ -220,3 +220,74 @@ func TestLags(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", all, want)
 	}
 }
+
+// TestCoordinatorMoves: while Kafka moves the group to another coordinator, a plan and its
+// commit wait instead of failing.
+func TestCoordinatorMoves(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: 1, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	codes := []int16{kerr.NotCoordinator.Code, kerr.CoordinatorLoadInProgress.Code, kerr.CoordinatorNotAvailable.Code}
+	var describes, fetches, commits int // answers with an error
+	cluster.ControlKey(int16(kmsg.DescribeGroups), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if describes == len(codes) {
+			return nil, nil, false
+		}
+		r := q.ResponseKind().(*kmsg.DescribeGroupsResponse)
+		g := kmsg.NewDescribeGroupsResponseGroup()
+		g.Group, g.ErrorCode = "fulfilment", codes[describes]
+		r.Groups = append(r.Groups, g)
+		describes++
+		return r, nil, true
+	})
+	cluster.ControlKey(int16(kmsg.OffsetFetch), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if fetches == len(codes) {
+			return nil, nil, false
+		}
+		r := q.ResponseKind().(*kmsg.OffsetFetchResponse)
+		r.ErrorCode = codes[fetches]
+		fetches++
+		return r, nil, true
+	})
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if commits == len(codes) {
+			return nil, nil, false
+		}
+		r := q.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, t := range q.(*kmsg.OffsetCommitRequest).Topics {
+			topic := kmsg.NewOffsetCommitResponseTopic()
+			topic.Topic = t.Topic
+			for _, p := range t.Partitions {
+				partition := kmsg.NewOffsetCommitResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, codes[commits]
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			r.Topics = append(r.Topics, topic)
+		}
+		commits++
+		return r, nil, true
+	})
+	client, hangUp := c.Client()
+	defer hangUp()
+	m := groups.Mover{Client: client, Reader: consume.New(c)}
+	defer m.Reader.Close()
+	moves, err := m.Plan(t.Context(), "fulfilment", []string{"payment.captured"}, groups.Earliest)
+	if err != nil || len(moves) != 1 {
+		t.Fatalf("plan: %+v, %v", moves, err)
+	}
+	if err := m.Commit(t.Context(), "fulfilment", moves); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	if n := len(codes); describes != n || fetches != n || commits != n {
+		t.Errorf("%d, %d and %d answers with an error, want %d of each", describes, fetches, commits, n)
+	}
+}
