@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -200,13 +201,16 @@ func printTopics(c *cobra.Command, cfg config, topics []topicLine, asJSON, appli
 			}
 			continue
 		}
-		fmt.Fprintf(w, "%d topics\t%s: %s\n", len(names), state, few(names))
+		fmt.Fprintf(w, "%d topics\t%s: %s\n", len(names), ofMany(state), few(names))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return wrong
 }
+
+// ofMany returns what a finding about one topic says of several.
+func ofMany(finding string) string { return strings.Replace(finding, "has ", "have ", 1) }
 
 // mostAlike is how many topics with the same finding are printed one by one. --json prints
 // each.

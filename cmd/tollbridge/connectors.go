@@ -311,7 +311,7 @@ func (i connectorInfo) print(c *cobra.Command) error {
 	for _, l := range i.lines() {
 		fmt.Fprintf(w, "%s\t%s\n", l[0], l[1])
 	}
-	fmt.Fprintf(w, "samples\t%s\n", strings.Join(i.Samples, ", "))
+	fmt.Fprintf(w, "samples\t%s; 'tollbridge send %s' lists them\n", few(i.Samples), i.Name)
 	if err := w.Flush(); err != nil || len(i.EventTypes) == 0 {
 		return err
 	}

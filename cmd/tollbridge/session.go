@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,14 +98,22 @@ func checkTopics(ctx context.Context, layout kafka.Layout, to kafka.Config, warn
 	}
 	var errs []error
 	var missing []string
+	wrong := map[string][]string{} // topics by finding
 	for _, f := range findings {
 		switch {
 		case !f.Exists:
 			missing = append(missing, f.Topic)
 		case f.Wrong:
-			errs = append(errs, fmt.Errorf("topic %s %s", f.Topic, f.Drift))
+			wrong[f.Drift] = append(wrong[f.Drift], f.Topic)
 		case f.Drift != "":
 			warn(f.Topic, f.Drift)
+		}
+	}
+	for _, drift := range slices.Sorted(maps.Keys(wrong)) {
+		if names := wrong[drift]; len(names) == 1 {
+			errs = append(errs, fmt.Errorf("topic %s %s", names[0], drift))
+		} else {
+			errs = append(errs, fmt.Errorf("%d topics (%s) %s", len(names), few(names), ofMany(drift)))
 		}
 	}
 	if len(missing) > 0 {

@@ -101,7 +101,7 @@ func layOut(cells []string, widths []int, limit int) (lines []string) {
 		}
 		last := i == len(cells)-1
 		room := limit - pos
-		if width := uniseg.StringWidth(cell); width > room {
+		if width := uniseg.StringWidth(cell); width > room && width > 0 {
 			if i == 0 || last && room >= leastWrap {
 				for n, part := range wrap(cell, room) {
 					if n > 0 {
@@ -116,12 +116,7 @@ func layOut(cells []string, widths []int, limit int) (lines []string) {
 				}
 				continue
 			}
-			rest := strings.Join(cells[i:], strings.Repeat(" ", columnGap))
-			lines = append(lines, strings.TrimRight(line, " "))
-			for _, part := range wrap(strings.TrimSpace(rest), limit-indent) {
-				lines = append(lines, strings.Repeat(" ", indent)+part)
-			}
-			return lines
+			return append(append(lines, line), further(cells[i:], limit)...)
 		}
 		if cell != "" {
 			line += strings.Repeat(" ", max(0, pos-at)) + cell
@@ -132,6 +127,30 @@ func layOut(cells []string, widths []int, limit int) (lines []string) {
 		}
 	}
 	return append(lines, strings.TrimRight(line, " "))
+}
+
+// further returns cells as indented lines: as many cells on a line as fit.
+func further(cells []string, limit int) (lines []string) {
+	line := ""
+	for _, cell := range cells {
+		joined := line + strings.Repeat(" ", columnGap) + cell
+		switch {
+		case cell == "":
+		case line != "" && uniseg.StringWidth(joined) <= limit:
+			line = joined
+		default:
+			if line != "" {
+				lines = append(lines, line)
+			}
+			parts := wrap(cell, limit-indent)
+			for i := range parts {
+				parts[i] = strings.Repeat(" ", indent) + parts[i]
+			}
+			line = parts[len(parts)-1]
+			lines = append(lines, parts[:len(parts)-1]...)
+		}
+	}
+	return append(lines, line)
 }
 
 // wrap returns text as lines of at most limit columns, broken at spaces. A longer word is a
