@@ -82,7 +82,7 @@ func (d *delivery) process(c echo.Context) (err error) {
 	policy := policies[d.endpoint.Connector]
 	get := r.Method == http.MethodGet && (policy.handshake || policy.query)
 	if r.Method != http.MethodPost && !get {
-		return errMethod
+		return d.refuse(r, nil, errMethod)
 	}
 	// A sender that disconnects must not cancel a write to Kafka.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), max(s.Deadline, policy.deadline))
@@ -94,7 +94,7 @@ func (d *delivery) process(c echo.Context) (err error) {
 	defer release()
 	receiving.end(err)
 	if err != nil {
-		return err
+		return d.refuse(r, nil, err)
 	}
 	if get && policy.query {
 		body = []byte(r.URL.RawQuery)
@@ -102,11 +102,12 @@ func (d *delivery) process(c echo.Context) (err error) {
 	d.bytes = len(body)
 	request := verify.Request{Method: r.Method, URL: d.endpoint.Address(r.URL), Header: r.Header, Body: body}
 	d.judge(ctx, request)
-	if d.verdict.Err == nil {
-		d.countSecret()
+	if d.verdict.Err != nil {
+		return d.refuse(r, body, d.verdict.Err)
 	}
-	if d.verdict.Err != nil || d.verdict.Handshake {
-		return d.verdict.Err
+	d.countSecret()
+	if d.verdict.Handshake {
+		return nil
 	}
 	for {
 		retry, err := d.publish(ctx, r, body)
@@ -114,6 +115,19 @@ func (d *delivery) process(c echo.Context) (err error) {
 			return err
 		}
 	}
+}
+
+// refuse returns err, after it told [Config.Refused] about the request.
+func (d *delivery) refuse(r *http.Request, body []byte, err error) error {
+	if d.s.Refused == nil {
+		return err
+	}
+	response, reason := policies[d.endpoint.Connector].refusal(err)
+	d.s.Refused(webhook.Refused{
+		Endpoint: d.endpoint.ID(), ReceivedAt: d.start, From: d.from, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
+		Header: r.Header, Body: body, Status: response.Status, Reason: reason, Error: err.Error(),
+	})
+	return err
 }
 
 // judge verifies and normalises the request, and sets the verdict. It is

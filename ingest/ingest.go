@@ -64,6 +64,11 @@ type Config struct {
 	AdminHosts []string
 	Console    http.Handler // answers /console/ of the admin listener; nil is none
 
+	// Refused is called with each request to an endpoint that is refused because it is not
+	// verified or its body cannot be read; nil is not called. It must return quickly, and must
+	// copy what it keeps of the header and the body: they are reused after the call.
+	Refused func(webhook.Refused)
+
 	Log     zerolog.Logger        // one line per request; the zero Logger writes nothing
 	Metrics prometheus.Registerer // nil registers nowhere
 	Tracer  trace.Tracer          // of OpenTelemetry; nil makes no spans

@@ -123,6 +123,7 @@ func runConsole(c *cobra.Command, address string) error {
 	if err := s.Console.apply(&shown); err != nil {
 		return usageError{err}
 	}
+	shown.Refused = 0 // no webhook comes to this process
 	pages := console.New(shown)
 	var running sync.WaitGroup
 	running.Go(func() { pages.Run(c.Context()) })

@@ -16,6 +16,7 @@ type consoleConfig struct {
 	Proxy    *proxyConfig `yaml:"proxy"`    // nil trusts none
 	Write    bool         `yaml:"write"`    // retry, discard and replay
 	Unmask   bool         `yaml:"unmask"`   // show the personal fields of a webhook
+	Refused  int          `yaml:"refused"`  // how many of the last refused requests of an endpoint are kept in memory
 }
 
 // proxyConfig is [console.Proxy].
@@ -49,6 +50,9 @@ func (c consoleConfig) login() (l console.Login, err error) {
 // configured. Without the section console it answers only requests over the loopback
 // interface, so a configuration without it stays valid at any admin address.
 func (c config) checkConsole() error {
+	if n := c.Console.Refused; n < 0 || n > console.MaxRefused {
+		return fmt.Errorf("console.refused is %d; want 0 to %d requests of each endpoint", n, console.MaxRefused)
+	}
 	l, err := c.Console.login()
 	if err == nil && c.Console != (consoleConfig{}) {
 		err = l.CheckListen("admin", c.Admin)
@@ -58,7 +62,7 @@ func (c config) checkConsole() error {
 
 // apply sets who may use the console and what for.
 func (c consoleConfig) apply(to *console.Config) (err error) {
-	to.Write, to.Unmask = c.Write, c.Unmask
+	to.Write, to.Unmask, to.Refused = c.Write, c.Unmask, c.Refused
 	to.Process, to.ParseTime = whoami(), parseTimeOrAge
 	to.Login, err = c.login()
 	return err

@@ -325,8 +325,9 @@ func (b *bridge) writeChanged(t *testing.T, order string) {
 // plan of a replay, as a person does. Hostile text is shown as text on these pages.
 func TestConsoleWriteInBrowser(t *testing.T) {
 	path := chromium(t)
-	b := startBridge(t, "console: {password: {value: "+consolePassword+"}, write: true, unmask: true},")
+	b := startBridge(t, "console: {password: {value: "+consolePassword+"}, write: true, unmask: true, refused: 5},")
 	b.writeHostile(t)
+	_ = tollbridge(t, "", "send", "stripe", "payment_intent.succeeded", "--to", b.url, "--secret", "whsec_"+strings.Repeat("Ab1+", 8))
 	b.send(t, []byte(`{"id": 1}`))
 	b.writeLetter(t, paid("buried", 0))
 	b.send(t, paid("4711", 900_000))
@@ -378,9 +379,46 @@ func TestConsoleWriteInBrowser(t *testing.T) {
 			t.Errorf("%s has control characters: %q", page, found)
 		}
 	}
+	w.picture("refused", at+"refused", "light", 1280)
+	w.do("a refused request", chromedp.Navigate(at+"refused"), chromedp.Click(chromedp.CSS("main td a")), chromedp.WaitVisible(chromedp.CSS("main .notice strong")))
+	refused := value[string](w, `location.search`)
+	w.picture("refusal", at+"refused"+refused, "light", 1280)
+	w.picture("refusal", at+"refused"+refused, "dark", 360)
 	w.do("personal fields", chromedp.Navigate(at+"letter?id="+buried.ID), chromedp.Click(chromedp.CSS(`main a[href*="/console/webhook"]`)), chromedp.WaitVisible(chromedp.CSS("main form button")), chromedp.Click(chromedp.CSS("main form button")), chromedp.WaitNotPresent(chromedp.CSS("main form button")))
 	if !strings.Contains(b.log.String(), fmt.Sprintf(`"what":"/console/webhook?at=shop.webhooks.dead-%s"`, buried.ID)) {
 		t.Error("the log does not say who saw the personal fields")
 	}
 	w.check()
+}
+
+// TestConsoleRefused: a refused request is shown with its cause, and an accepted one is not
+// kept.
+func TestConsoleRefused(t *testing.T) {
+	b := startBridge(t, "console: {refused: 3},")
+	b.send(t, paid("4711", 0))
+	if got := tollbridge(t, "", "send", "stripe", "payment_intent.succeeded", "--to", b.url, "--secret", "whsec_"+strings.Repeat("Ab1+", 8)); got.code == 0 {
+		t.Fatalf("a webhook with another secret was accepted: %s", got.out)
+	}
+	a, err := http.Get(b.url) // GET is no webhook
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	var all []struct {
+		Number                   int
+		Endpoint, Reason, Method string
+		Status, Bytes            int
+	}
+	_, body := get(t, b.console()+"refused", asJSON)
+	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all) != 2 || all[0].Method != "GET" || all[0].Status != 405 || all[1].Endpoint != "stripe/default" || all[1].Status != 401 || all[1].Bytes == 0 {
+		t.Fatalf("%v: %s", err, body)
+	}
+	var one struct{ Diagnosis struct{ Mistake, Fix string } }
+	_, body = get(t, fmt.Sprintf("%srefused?number=%d", b.console(), all[1].Number), asJSON)
+	if err := json.Unmarshal([]byte(body), &one); err != nil || one.Diagnosis.Mistake == "" {
+		t.Errorf("%v: %s", err, body)
+	}
+	if _, page := get(t, fmt.Sprintf("%srefused?number=%d", b.console(), all[1].Number), asHTML); !strings.Contains(page, "HMAC-SHA256") || !strings.Contains(page, "Stripe-Signature") {
+		t.Errorf("the page: %s", page)
+	}
 }

@@ -126,7 +126,7 @@ func devConfig(listen, admin, broker string) config {
 	cfg := defaultConfig()
 	cfg.Listen, cfg.Admin, cfg.State = listen, admin, "" // the state is in memory
 	cfg.HandleEvent = string(ingest.OnBoth)
-	cfg.Console.Write = true // without a login it answers only people on this machine
+	cfg.Console.Write, cfg.Console.Refused = true, 20 // without a login it answers only people on this machine
 	cfg.Kafka.Brokers, cfg.Kafka.Partitions, cfg.Kafka.Replication = []string{broker}, 3, 1
 	test := false
 	for _, name := range verify.Connectors() {

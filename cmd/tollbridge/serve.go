@@ -180,6 +180,9 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	}
 	pages := console.New(shown)
 	settings.Console = pages
+	if cfg.Console.Refused > 0 {
+		settings.Refused = pages.KeepRefused
+	}
 	if server, err = ingest.New(settings); err != nil {
 		return err
 	}

@@ -86,6 +86,9 @@ type Config struct {
 	// MaxReplay is the most events in the topics with which a replay may run in this process;
 	// 0 is no limit.
 	MaxReplay int64
+	// Refused is how many of the last refused requests of each endpoint are kept in memory; 0
+	// keeps none. See [Handler.KeepRefused].
+	Refused int
 	// Send are the lines that send a first webhook to this server, for its empty pages.
 	Send []string
 	Log  zerolog.Logger
@@ -99,6 +102,8 @@ type Handler struct {
 	inner http.Handler // the mux, for those who may see the console
 	feed  *feed
 	jobs  jobs
+	// refused are the last refused requests.
+	refused refusedRequests
 
 	mu       sync.Mutex
 	samples  []sample                                // one a minute, the latest last
@@ -116,7 +121,9 @@ func New(c Config) *Handler {
 	} {
 		h.mux.HandleFunc("GET "+path, h.page(page))
 	}
-	h.mux.HandleFunc("POST /console/webhook", h.post(h.Unmask, "console.unmask", h.unmask))
+	h.mux.HandleFunc("POST /console/webhook", h.post(h.Unmask, "console.unmask", h.unmask(h.webhook)))
+	h.mux.HandleFunc("GET /console/refused", h.page(h.refusals))
+	h.mux.HandleFunc("POST /console/refused", h.post(h.Unmask, "console.unmask", h.unmask(h.refusals)))
 	h.mux.HandleFunc("GET /console/letter", h.page(h.letter))
 	h.mux.HandleFunc("POST /console/dead", h.post(h.canWrite(), "console.write", h.handleLetters))
 	h.mux.HandleFunc("GET /console/replay", h.page(h.replay))

@@ -47,10 +47,13 @@ func (h *Handler) canWrite() bool { return h.Write && h.Open != nil }
 // unmaskedKey marks the context of a request whose page shows personal fields.
 type unmaskedKey struct{}
 
-// unmask shows a webhook with its personal fields, and logs who sees it.
-func (h *Handler) unmask(w http.ResponseWriter, r *http.Request) {
-	h.audit(r, userOf(r), "unmask").Str("what", cut(r.URL.RequestURI(), 300)).Msg("somebody saw a webhook with its personal fields")
-	h.page(h.webhook)(w, r.WithContext(context.WithValue(r.Context(), unmaskedKey{}, true)))
+// unmask returns the handler that shows a page of a webhook with its personal fields, and
+// logs who sees it.
+func (h *Handler) unmask(of func(*http.Request) (view, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h.audit(r, userOf(r), "unmask").Str("what", cut(r.URL.RequestURI(), 300)).Msg("somebody saw a webhook with its personal fields")
+		h.page(of)(w, r.WithContext(context.WithValue(r.Context(), unmaskedKey{}, true)))
+	}
 }
 
 // masker returns the masker for the page of a request.

@@ -1,0 +1,155 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/webhook"
+)
+
+// refusing is a console that keeps refused requests of two endpoints.
+func refusing(t *testing.T, most int) *Handler {
+	t.Helper()
+	keys, _, _ := sign.Dev("stripe")
+	return New(Config{
+		Refused: most, Unmask: true, Names: func() (kafka.Names, error) { return kafka.Names{}, errors.New("no broker answers") },
+		Endpoints: func() []webhook.Endpoint {
+			return []webhook.Endpoint{{Connector: "stripe", Keys: keys}, {Connector: "stripe", Name: "second", Keys: keys}}
+		},
+	})
+}
+
+func refusedRequest(endpoint string, body []byte) webhook.Refused {
+	return webhook.Refused{
+		Endpoint: endpoint, ReceivedAt: time.Now(), Method: "POST", Path: "/webhooks/stripe", Header: http.Header{"Stripe-Signature": {"t=1,v1=00"}}, Body: body,
+		Status: 401, Reason: "wrong_signature", Error: "the signature is wrong",
+	}
+}
+
+// TestRefusedBounds: a flood of refused requests takes bounded memory and next to no time,
+// and does not push out the requests of another endpoint.
+func TestRefusedBounds(t *testing.T) {
+	h := refusing(t, 5)
+	h.KeepRefused(refusedRequest("stripe/second", []byte("the only one")))
+	body := bytes.Repeat([]byte("x"), 900_000)
+	const n = 100_000
+	start := time.Now()
+	for range n {
+		h.KeepRefused(refusedRequest("stripe/default", body))
+	}
+	took := time.Since(start)
+	all, skipped := h.refused.list(h.Endpoints())
+	of := h.refused.by["stripe/default"]
+	if took > 5*time.Second || skipped < n-1000 || skipped+len(of.kept) > n || of.bytes > maxRefusedBytes || len(of.kept) > 2 {
+		t.Errorf("%v for %d requests; %d skipped, %d kept with %d bytes", took, n, skipped, len(of.kept), of.bytes)
+	}
+	if len(all) != len(of.kept)+1 {
+		t.Errorf("%d requests are listed, want those of both endpoints", len(all))
+	}
+	var s refusedRequests
+	at := time.Now()
+	for i := range 50 {
+		s.keep(refusedRequest("stripe/default", fmt.Appendf(nil, "%d", i)), 5, at.Add(time.Duration(i)*time.Second))
+	}
+	all, _ = s.list(h.Endpoints())
+	if len(all) != 5 || s.last != 50 || string(s.by["stripe/default"].kept[4].Body) != "49" {
+		t.Errorf("%d requests are kept, want the last 5", len(all))
+	}
+	s.keep(refusedRequest("stripe/default", make([]byte, maxRefusedBody+1)), 5, at.Add(time.Hour))
+	if k := s.by["stripe/default"].kept[4]; !k.Dropped || k.Body != nil || k.Bytes != maxRefusedBody+1 {
+		t.Errorf("a long body: %+v", k)
+	}
+	s.keep(refusedRequest("stripe/gone", nil), 5, at)
+	if all, _ := s.list(h.Endpoints()); len(all) != 5 || s.by["stripe/gone"] != nil {
+		t.Error("requests of a removed endpoint are kept")
+	}
+	off := refusing(t, 0)
+	off.KeepRefused(refusedRequest("stripe/default", body))
+	if all, _ := off.refused.list(h.Endpoints()); len(all) != 0 {
+		t.Error("requests are kept although that is off")
+	}
+	kept := refusedRequest("stripe/default", []byte("before"))
+	var copied refusedRequests
+	copied.keep(kept, 5, at)
+	copy(kept.Body, "after!")
+	kept.Header.Set("Stripe-Signature", "changed")
+	if k := copied.by["stripe/default"].kept[0]; string(k.Body) != "before" || k.Header.Get("Stripe-Signature") != "t=1,v1=00" {
+		t.Error("what is kept is not a copy")
+	}
+}
+
+// BenchmarkKeepRefused is what a refused request costs in a flood, and when nothing is kept.
+func BenchmarkKeepRefused(b *testing.B) {
+	for name, most := range map[string]int{"off": 0, "flood": 20} {
+		b.Run(name, func(b *testing.B) {
+			var s refusedRequests
+			x, now := refusedRequest("stripe/default", make([]byte, 2000)), time.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.keep(x, most, now)
+			}
+		})
+	}
+}
+
+// TestRefusedPages: the pages say why a request was refused, mask it, and show hostile text
+// as text.
+func TestRefusedPages(t *testing.T) {
+	h := refusing(t, 5)
+	const hostile = "<script>alert(1)</script>\x1b[31m\u202e"
+	payload := []byte(`{"id":"evt_1","type":"charge.succeeded","email":"erika@example.com","x":"` + hostile + `"}`)
+	signed, err := sign.Request("stripe", payload, "whsec_"+strings.Repeat("Ab1+", 8), nil, "https://example.com/webhooks/stripe", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := refusedRequest("stripe/default", signed.Body)
+	x.Header = signed.Header.Clone()
+	x.Header.Set("Authorization", "Bearer a-secret-of-somebody")
+	x.Header.Set("Cookie", "session=a-secret-of-somebody")
+	x.Header.Set("X-Hostile", hostile)
+	x.Query, x.Error = "token=a-secret-of-somebody&y="+hostile, hostile
+	h.KeepRefused(x)
+	long := refusedRequest("stripe/second", bytes.Repeat([]byte(hostile), 30_000))
+	h.KeepRefused(long)
+	for path, want := range map[string]string{
+		"/console/refused": "wrong_signature", "/console/refused?endpoint=stripe/second": "stripe/second", "/console/refused?number=1": "secret", "/console/refused?number=2": "signature", "/console/refused?page=9": "stripe",
+	} {
+		for _, accept := range []string{"text/html", "application/json"} {
+			w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept})
+			body := w.Body.String()
+			if w.Code != 200 || !strings.Contains(body, want) {
+				t.Errorf("%s: status %d, want 200 and %q: %.3000s", path, w.Code, want, body)
+			}
+			if strings.Contains(body, "a-secret-of-somebody") || strings.Contains(body, "erika@example.com") || strings.ContainsAny(body, "\x1b\u202e") || accept == "text/html" && strings.Contains(body, "<script>alert") {
+				t.Errorf("%s as %s shows what it must not: %.3000s", path, accept, body)
+			}
+			if accept == "application/json" && !json.Valid([]byte(body)) || accept == "text/html" && len(body) > 900_000 {
+				t.Errorf("%s as %s: %d bytes", path, accept, len(body))
+			}
+		}
+	}
+	var one struct {
+		Endpoint  string
+		Diagnosis struct{ Cause, Mistake string }
+	}
+	w := ask(h, "GET", "/console/refused?number=1", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "application/json"})
+	if err := json.Unmarshal(w.Body.Bytes(), &one); err != nil || one.Endpoint != "stripe/default" || one.Diagnosis.Cause == "" {
+		t.Errorf("%v: %s", err, w.Body)
+	}
+	for _, number := range []string{"3", "x", "-1", "99999999999999999999"} {
+		if w := ask(h, "GET", "/console/refused?number="+number, "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != 404 {
+			t.Errorf("number %s: status %d, want 404", number, w.Code)
+		}
+	}
+	if w := ask(refusing(t, 0), "GET", "/console/refused", "127.0.0.1:5", "127.0.0.1:9090", nil); w.Code != 200 || !strings.Contains(w.Body.String(), "are not kept") {
+		t.Errorf("while it is off: %d %s", w.Code, w.Body)
+	}
+}
