@@ -363,7 +363,7 @@ func TestConsoleWriteInBrowser(t *testing.T) {
 	plan := value[string](w, `location.search`)
 	w.picture("plan", at+"job"+plan, "light", 1280)
 	w.picture("plan", at+"job"+plan, "dark", 360)
-	w.do("publication", chromedp.Navigate(at+"job"+plan), chromedp.Click(chromedp.CSS("button[value=publish]")), chromedp.WaitVisible(chromedp.CSS(".title .tag.good")))
+	w.do("publication", chromedp.Navigate(at+"job"+plan), chromedp.Click(chromedp.CSS("button[value=publish]")), chromedp.WaitVisible(chromedp.CSS("[data-kind=replay_publish] .tag.good")))
 	if got := value[string](w, `document.querySelector("main").textContent`); !regexp.MustCompile(`[1-9]\d*\s*events published`).MatchString(got) {
 		t.Errorf("after the publication the page shows %q", got)
 	}

@@ -131,7 +131,7 @@ func (m masker) request(k *keptRequest) *keptRequest {
 	to.Header = http.Header{}
 	for name, values := range k.Header {
 		for _, v := range values {
-			if m.sensitive(name) || strings.EqualFold(name, "Cookie") {
+			if (masker{personal: true}).sensitive(name) || strings.EqualFold(name, "Cookie") {
 				v = masked
 			}
 			to.Header.Add(name, m.text(v))
@@ -184,7 +184,9 @@ func (h *Handler) refusals(r *http.Request) (view, error) {
 	}
 	data.Pages = newPages(r, len(all))
 	for _, k := range all[data.Pages.from:data.Pages.to] {
-		data.Rows = append(data.Rows, m.request(k))
+		row := *k
+		row.Body = nil // masking it takes time, and the list does not show it
+		data.Rows = append(data.Rows, m.request(&row))
 	}
 	if data.Rows == nil {
 		data.Rows = []*keptRequest{}
@@ -225,6 +227,9 @@ func (h *Handler) refusal(r *http.Request, endpoints []webhook.Endpoint, k *kept
 	return v, nil
 }
 
+// maxFinding is how many characters of a finding a page shows.
+const maxFinding = 2000
+
 // diagnosis returns a copy of a diagnosis whose texts are masked: they quote the request.
 func (m masker) diagnosis(d *doctor.Diagnosis) *doctor.Diagnosis {
 	if d == nil {
@@ -232,7 +237,7 @@ func (m masker) diagnosis(d *doctor.Diagnosis) *doctor.Diagnosis {
 	}
 	to := *d
 	finding := func(f doctor.Finding) doctor.Finding {
-		return doctor.Finding{Cause: f.Cause, Mistake: m.text(f.Mistake), Fix: m.text(f.Fix)}
+		return doctor.Finding{Cause: f.Cause, Mistake: cut(m.text(f.Mistake), maxFinding), Fix: cut(m.text(f.Fix), maxFinding)}
 	}
 	to.Finding, to.Also, to.Read = finding(d.Finding), nil, map[string]string{}
 	for _, f := range d.Also {
