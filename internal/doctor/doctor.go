@@ -112,7 +112,9 @@ func (c Case) connector() verify.Connector {
 }
 
 func (c Case) verify() (verify.Verified, error) {
-	return verify.Verify(c.Endpoint.Connector, c.Request, c.Endpoint.Keys, c.Now)
+	keys := c.Endpoint.Keys
+	keys.API = c.Endpoint.API != nil // it vouches for webhooks that are not signed
+	return verify.Verify(c.Endpoint.Connector, c.Request, keys, c.Now)
 }
 
 // signed reports whether the signature is right, at whatever time it was made. A
@@ -281,6 +283,8 @@ func (c Case) unexplained(err error, d *Diagnosis) Finding {
 	missing := c.missing()
 	theirs := c.signedFor()
 	switch {
+	case reason == verify.ErrNoSecret && c.connector().HasUnsigned():
+		return Finding{Cause(reason), "the endpoint has no secret to verify it with, and no API to ask for it", "give it a secret: --secret, or secrets in its configuration; for webhooks that the processor does not sign, api in its configuration"}
 	case reason == verify.ErrNoSecret:
 		return Finding{Cause(reason), "the endpoint has no secret to verify it with", "give it one: --secret, or secrets in its configuration"}
 	case reason == verify.ErrSetting:

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/sign"
 	"github.com/tollbridge/tollbridge/normalize/samples"
 	"github.com/tollbridge/tollbridge/verify"
@@ -752,4 +753,20 @@ func payload(t *testing.T, c Case) []byte {
 		t.Fatalf("%s: %v", c.Endpoint.Connector, err)
 	}
 	return v.Payload
+}
+
+// TestUnsigned: a webhook that its processor does not sign is no mistake of a signature. If
+// the endpoint has an API, the API's answer says what is wrong; else it needs one.
+func TestUnsigned(t *testing.T) {
+	c := Case{
+		Endpoint: webhook.Endpoint{Connector: "mollie"}, Now: time.Now(),
+		Request: verify.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: []byte("id=tr_Demo7Kq2")},
+	}
+	if d := c.Diagnose(); d == nil || d.Cause != Cause(verify.ErrNoSecret) || !strings.Contains(d.Fix, "api in its configuration") {
+		t.Errorf("without an API: %+v", d)
+	}
+	c.Endpoint.API = &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "test_key_of_mollie_1234567890"}}}
+	if d := c.Diagnose(); d != nil {
+		t.Errorf("with an API: %+v, want nothing to mend", d)
+	}
 }
