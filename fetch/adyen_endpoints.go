@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -53,6 +54,40 @@ var adyenHook = hook{
 		}
 		return all, next, nil
 	},
+	create: &adyenCreation,
+}
+
+// adyenCreation makes a standard webhook with the event codes. Its HMAC key is made by a
+// request of its own.
+//
+// https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks
+// https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks/(webhookId)/generateHmac
+// https://github.com/Adyen/adyen-magento2/pull/1639, for includeEventCodes
+var adyenCreation = creation{
+	docs: "https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks",
+	keys: "an API key of the Management API with the role Management API—Webhooks read and write",
+	requests: func(a API, n NewHook, _ Answer) ([]Request, error) {
+		body := map[string]any{
+			"type": "standard", "url": n.URL, "active": true, "communicationFormat": "json", "description": hookName,
+			"additionalSettings": map[string]any{"includeEventCodes": n.Types},
+		}
+		if strings.HasPrefix(a.ClientID, "companies/") {
+			body["filterMerchantAccountType"] = "allAccounts"
+			body["filterMerchantAccounts"] = []string{}
+		}
+		return []Request{jsonRequest(adyenWebhooks(a), body)}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("active") == "true"}}, nil
+	},
+	secretOf: func(a API, id string) Request {
+		return Request{Method: http.MethodPost, Path: adyenWebhooks(a) + "/" + segment(id) + "/generateHmac", Header: jsonBody}
+	},
+	readSecret: func(a Answer) string { return textAt(a, "hmacKey") },
 }
 
 // adyenWebhooks returns the path of the webhooks of the account.

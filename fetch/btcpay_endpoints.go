@@ -33,4 +33,29 @@ var btcpayHook = hook{
 		}
 		return all, "", nil
 	},
+	create: &btcpayCreation,
+}
+
+// btcpayCreation makes a webhook of the store that the key is for, with our secret.
+//
+// https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Webhooks_CreateWebhook
+var btcpayCreation = creation{
+	docs:    "https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Webhooks_CreateWebhook",
+	keys:    "an API key of the store with btcpay.store.webhooks.canmodifywebhooks",
+	secret:  randomText,
+	prepare: func(API) Request { return Request{Path: btcpayCurrentKey} },
+	requests: func(_ API, n NewHook, prepared Answer) ([]Request, error) {
+		path, err := btcpayWebhooks(prepared)
+		return []Request{jsonRequest(path, map[string]any{
+			"url": n.URL, "enabled": true, "automaticRedelivery": true, "secret": n.Secret,
+			"authorizedEvents": map[string]any{"everything": false, "specificEvents": n.Types},
+		})}, err
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("enabled") == "true"}}, nil
+	},
 }

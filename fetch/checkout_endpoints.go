@@ -55,6 +55,69 @@ var checkoutHook = hook{
 		_, next, _ = strings.Cut(a.Cursor, ",")
 		return all, next, nil
 	},
+	create: &checkoutCreation,
+}
+
+// checkoutCreation makes a workflow with a condition for the event types that Checkout.com
+// offers, and a webhook action that signs with our secret. One unknown event type would make
+// Checkout.com refuse the workflow.
+//
+// https://api-reference.checkout.com/#operation/addWorkflow
+// https://api-reference.checkout.com/#operation/getEventTypes
+// https://www.checkout.com/docs/developer-resources/webhooks/manage-webhooks
+var checkoutCreation = creation{
+	docs:    "https://api-reference.checkout.com/#operation/addWorkflow",
+	keys:    "a secret API key (sk_…) with the scope flow:workflows",
+	secret:  randomText,
+	prepare: func(API) Request { return Request{Path: checkoutWorkflows + "/event-types"} },
+	offered: func(prepared Answer) (all []string, err error) {
+		bySource, err := checkoutOffered(prepared)
+		for _, types := range bySource {
+			all = append(all, types...)
+		}
+		return all, err
+	},
+	requests: func(_ API, n NewHook, prepared Answer) ([]Request, error) {
+		bySource, err := checkoutOffered(prepared)
+		if err != nil {
+			return nil, err
+		}
+		events := map[string][]string{}
+		for _, t := range n.Types {
+			for source, types := range bySource {
+				if slices.Contains(types, t) {
+					events[source] = append(events[source], t)
+				}
+			}
+		}
+		return []Request{jsonRequest(checkoutWorkflows, map[string]any{
+			"name": hookName, "active": true,
+			"conditions": []any{map[string]any{"type": "event", "events": events}},
+			"actions":    []any{map[string]any{"type": "webhook", "url": n.URL, "signature": map[string]string{"method": "HMACSHA256", "key": n.Secret}}},
+		})}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("id"), Enabled: true}}, nil
+	},
+}
+
+// checkoutOffered returns the event types by their source.
+func checkoutOffered(a Answer) (bySource map[string][]string, err error) {
+	var sources []object
+	if err := decode(a.Body, &sources); err != nil {
+		return nil, err
+	}
+	bySource = map[string][]string{}
+	for _, s := range sources {
+		for _, e := range s.objects("events") {
+			bySource[s.text("id")] = append(bySource[s.text("id")], e.text("id"))
+		}
+	}
+	return bySource, nil
 }
 
 const checkoutWorkflows = "/workflows"

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -268,8 +269,14 @@ func (c *Client) withKey(ctx context.Context, connector string, a API, key Key, 
 	return d, true, nil
 }
 
+// refused returns the error for a key that the API refuses. A key from the command line has
+// the name of its flag.
 func refused(host string, key Key, status int) error {
-	return fmt.Errorf("%s: %w, api.keys.%s, with status %d: check that it is not revoked, is of this environment, and has the rights that `tollbridge connectors` lists", host, ErrCredentials, key.Name, status)
+	name := key.Name
+	if !strings.HasPrefix(name, "--") {
+		name = "api.keys." + name
+	}
+	return fmt.Errorf("%s: %w, %s, with status %d: check that it is not revoked, is of this environment, and has the rights that `tollbridge connectors` lists", host, ErrCredentials, name, status)
 }
 
 // byteOrderMark begins the JSON of some APIs.

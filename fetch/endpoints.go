@@ -48,6 +48,8 @@ type hook struct {
 	request func(a API, cursor string) (Request, error)
 	// read returns the endpoints of a page, and the cursor of the next page.
 	read func(a API, answer Answer) (all []Hook, next string, err error)
+	// create says how an endpoint is made. Nil means that no documented API makes one.
+	create *creation
 }
 
 // Hook is a webhook endpoint as the processor has it.

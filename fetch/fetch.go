@@ -270,6 +270,9 @@ func joinedEnvironments(hosts map[Environment]string) string {
 	return strings.Join(all, ", ")
 }
 
+// HostOf returns the host of the API that a connector's requests go to.
+func HostOf(connector string, a API) string { return connectors[connector].host(a) }
+
 // host returns the host to ask.
 func (c Connector) host(a API) string {
 	if c.Hosts == nil || slices.Contains(c.OtherHosts, a.Host) {

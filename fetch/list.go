@@ -320,6 +320,21 @@ func (c *Caller) call(ctx context.Context, connector string, a API, r Request) (
 // ErrRequest means that the API refuses a request as wrong.
 var ErrRequest = errors.New("the processor's API refuses the request")
 
+// refusal is the error of a request that the API refuses as wrong. Its text does not have
+// the body of the answer.
+type refusal struct {
+	host, method, path string
+	status             int
+	body               []byte
+}
+
+func (e *refusal) Error() string {
+	return fmt.Sprintf("%s: %s %s: %v with status %d", e.host, e.method, e.path, ErrRequest, e.status)
+}
+
+// Unwrap returns [ErrRequest].
+func (e *refusal) Unwrap() error { return ErrRequest }
+
 // callWith sends a request with one key, and again while the API is limited or fails.
 func (c *Caller) callWith(ctx context.Context, connector string, a API, key Key, r Request) (Answer, error) {
 	spec := connectors[connector]
@@ -386,7 +401,7 @@ func (c *Caller) send(ctx context.Context, h *http.Client, spec Connector, conne
 	case status >= 500:
 		return Answer{}, fmt.Errorf("%s: %w: status %d", host, ErrUnavailable, status)
 	default:
-		return Answer{}, fmt.Errorf("%s: %s %s: %w with status %d", host, cmp.Or(r.Method, http.MethodGet), r.Path, ErrRequest, status)
+		return Answer{}, &refusal{host: host, method: cmp.Or(r.Method, http.MethodGet), path: r.Path, status: status, body: body}
 	}
 }
 

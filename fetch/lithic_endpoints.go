@@ -14,7 +14,7 @@ var lithicHook = hook{
 		if cursor != "" {
 			query.Set("starting_after", cursor)
 		}
-		return Request{Path: "/v1/event_subscriptions", Query: query}, nil
+		return Request{Path: lithicSubscriptions, Query: query}, nil
 	},
 	read: func(_ API, a Answer) (all []Hook, next string, err error) {
 		var page object
@@ -31,4 +31,30 @@ var lithicHook = hook{
 		}
 		return all, next, nil
 	},
+	create: &lithicCreation,
 }
+
+// lithicCreation makes an event subscription. Its secret is read by a request of its own.
+//
+// https://docs.lithic.com/reference/posteventsubscriptions
+// https://docs.lithic.com/reference/geteventsubscriptionsecret
+var lithicCreation = creation{
+	docs: "https://docs.lithic.com/reference/posteventsubscriptions",
+	keys: "the program's API key",
+	requests: func(_ API, n NewHook, _ Answer) ([]Request, error) {
+		return []Request{jsonRequest(lithicSubscriptions, map[string]any{"description": hookName, "disabled": false, "event_types": n.Types, "url": n.URL})}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("token"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("event_types")}}, nil
+	},
+	secretOf: func(_ API, id string) Request {
+		return Request{Path: lithicSubscriptions + "/" + segment(id) + "/secret"}
+	},
+	readSecret: func(a Answer) string { return textAt(a, "secret") },
+}
+
+const lithicSubscriptions = "/v1/event_subscriptions"

@@ -1,6 +1,9 @@
 package fetch
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // mollieHook reads the next-gen webhooks. Classic webhooks have no endpoint at Mollie:
 // each payment has its own webhookUrl. An endpoint without a secret takes only these.
@@ -39,5 +42,34 @@ var mollieHook = hook{
 			all = append(all, h)
 		}
 		return all, queryOf(page.object("_links").object("next").text("href"), "from"), nil
+	},
+	create: &mollieCreation,
+}
+
+// mollieCreation makes a next-gen webhook. Only the answer to its creation has the secret.
+// The event types are one text with commas, as Mollie's library for PHP writes them. Mollie
+// recognises a request by its idempotency key.
+//
+// https://docs.mollie.com/reference/create-webhook
+// https://github.com/mollie/mollie-api-php, src/Http/Requests/CreateWebhookRequest.php
+var mollieCreation = creation{
+	docs:       "https://docs.mollie.com/reference/create-webhook",
+	keys:       "an access token (access_…) with webhooks.read and webhooks.write",
+	idempotent: true,
+	requests: func(a API, n NewHook, _ Answer) ([]Request, error) {
+		body := map[string]any{"name": hookName, "url": n.URL, "eventTypes": strings.Join(n.Types, ",")}
+		if mollieQuery(a).Has("testmode") {
+			body["testmode"] = true
+		}
+		r := jsonRequest("/v2/webhooks", body)
+		r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {newUUID()}}
+		return []Request{r}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("status") == "enabled", Types: o.strings("eventTypes")}, Secret: o.text("webhookSecret")}, nil
 	},
 }

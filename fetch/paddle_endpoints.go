@@ -39,4 +39,26 @@ var paddleHook = hook{
 		}
 		return all, next, nil
 	},
+	create: &paddleCreation,
+}
+
+// paddleCreation makes a notification destination.
+//
+// https://developer.paddle.com/api-reference/notification-settings/create-notification-setting
+var paddleCreation = creation{
+	docs: "https://developer.paddle.com/api-reference/notification-settings/create-notification-setting",
+	keys: "an API key with notification_setting.read and notification_setting.write",
+	requests: func(_ API, n NewHook, _ Answer) ([]Request, error) {
+		return []Request{jsonRequest("/notification-settings", map[string]any{
+			"description": hookName, "type": "url", "destination": n.URL, "api_version": 1, "traffic_source": "platform", "subscribed_events": n.Types,
+		})}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var page object
+		if err := decode(a.Body, &page); err != nil {
+			return Made{}, err
+		}
+		o := page.object("data")
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("destination"), Enabled: o.text("active") == "true", APIVersion: o.text("api_version")}, Secret: o.text("endpoint_secret_key")}, nil
+	},
 }

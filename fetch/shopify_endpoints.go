@@ -33,6 +33,31 @@ var shopifyHook = hook{
 		}
 		return all, shopifyNext(a.Header.Get("Link")), nil
 	},
+	create: &shopifyCreation,
+}
+
+// shopifyCreation makes a subscription for each topic. All webhooks of an app are signed
+// with its client secret, which the API does not tell.
+//
+// https://shopify.dev/docs/api/admin-rest/latest/resources/webhook#post-webhooks
+var shopifyCreation = creation{
+	docs:    "https://shopify.dev/docs/api/admin-rest/latest/resources/webhook#post-webhooks",
+	keys:    "the Admin API access token of the app, with the scopes that its topics need, such as read_orders",
+	without: "Shopify signs with the app's client secret (API secret key): take it from the app's page, API credentials",
+	requests: func(_ API, n NewHook, _ Answer) (all []Request, err error) {
+		for _, topic := range n.Types {
+			all = append(all, jsonRequest(shopifyWebhooks, map[string]any{"webhook": map[string]string{"topic": topic, "address": n.URL, "format": "json"}}))
+		}
+		return all, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var page object
+		if err := decode(a.Body, &page); err != nil {
+			return Made{}, err
+		}
+		o := page.object("webhook")
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("address"), Enabled: true, APIVersion: o.text("api_version")}}, nil
+	},
 }
 
 const shopifyWebhooks = "/admin/api/2026-07/webhooks.json" // with the version of the API

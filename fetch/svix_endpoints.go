@@ -32,6 +32,30 @@ var svixHook = hook{
 		}
 		return all, next, nil
 	},
+	create: &svixCreation,
+}
+
+// svixCreation makes an endpoint with our secret. Without event types it gets all.
+//
+// https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.create
+var svixCreation = creation{
+	docs:   "https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.create",
+	keys:   "a key for your application in the sender's account at Svix",
+	secret: standardSecret,
+	requests: func(a API, n NewHook, _ Answer) ([]Request, error) {
+		body := map[string]any{"url": n.URL, "description": hookName, "secret": n.Secret}
+		if len(n.Types) > 0 {
+			body["filterTypes"] = n.Types
+		}
+		return []Request{jsonRequest(svixEndpoints(a), body)}, nil
+	},
+	read: func(a Answer) (Made, error) {
+		var o object
+		if err := decode(a.Body, &o); err != nil {
+			return Made{}, err
+		}
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("filterTypes")}}, nil
+	},
 }
 
 // svixEndpoints returns the path of the endpoints of the application.

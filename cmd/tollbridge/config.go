@@ -569,14 +569,23 @@ func (a *apiConfig) read(connector string, live bool) (*fetch.API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	api := &fetch.API{ClientID: a.ClientID, Environment: fetch.Environment(a.Environment), Host: a.Host}
-	if c, ok := fetch.Lookup(connector); a.Environment == "" && !live && ok && (c.Hosts == nil || c.Hosts[fetch.Sandbox] != "") {
-		api.Environment = fetch.Sandbox
-	}
+	api := a.withoutKeys(connector, live)
 	for _, k := range keys {
 		api.Keys = append(api.Keys, fetch.Key{Name: k.Name, Value: k.Value})
 	}
-	return api, nil
+	return &api, nil
+}
+
+// withoutKeys returns the API without its keys. The configuration may be nil.
+func (a *apiConfig) withoutKeys(connector string, live bool) fetch.API {
+	if a == nil {
+		a = &apiConfig{}
+	}
+	api := fetch.API{ClientID: a.ClientID, Environment: fetch.Environment(a.Environment), Host: a.Host}
+	if c, ok := fetch.Lookup(connector); a.Environment == "" && !live && ok && (c.Hosts == nil || c.Hosts[fetch.Sandbox] != "") {
+		api.Environment = fetch.Sandbox
+	}
+	return api
 }
 
 // readSecrets reads the secrets and returns them sorted by name.

@@ -172,6 +172,7 @@ func TestHostile(t *testing.T) {
 		"replay":                none,
 		"gaps":                  {{"--connector", "stripe"}, {"--connector", hostile}},
 		"endpoints check":       {nil, {"--connector", hostile}},
+		"endpoints create":      {nil, {"--connector", hostile}, {"--endpoint", hostile, "--types", hostile}, {"--connector", "stripe", "--types", hostile, "--api-version", hostile}, {"--connector", "stripe", "--write-key-file", hostile, "--secret-file", hostile, "--yes"}},
 		"rewind":                {{hostile, "--to", "earliest"}, {"nobody", "--to", "earliest", "--topics", hostile}},
 		"topics acls":           {{"serve", "--principal", "User:a"}, {"serve", "--principal", hostile}, {hostile, "--principal", "User:a"}, {"view", "--principal", "User:a", "--group", hostile}, {"view", "--principal", "User:a", "--prefix", hostile}},
 		"man":                   {{t.TempDir()}},

@@ -27,7 +27,7 @@ them. Refused requests are not in Kafka: see the metric
 tollbridge_webhooks_total.
 
 'tollbridge endpoints check' asks the processors whether the addresses and the
-event types are right.`,
+event types are right, and 'tollbridge endpoints create' makes them there.`,
 		Example: `  tollbridge endpoints --config tollbridge.yaml
   tollbridge endpoints --config tollbridge.yaml --from 7d --json
   tollbridge endpoints check --config tollbridge.yaml`,
@@ -38,7 +38,7 @@ event types are right.`,
 	sessionFlags(c)
 	f.StringVar(&from, "from", "1d", "count the webhooks since this time: RFC 3339, unix seconds, or an age: 90m, 7d")
 	f.BoolVar(&asJSON, "json", false, "print each endpoint as one line of JSON")
-	c.AddCommand(endpointsCheckCommand())
+	c.AddCommand(endpointsCheckCommand(), endpointsCreateCommand())
 	return c
 }
 
