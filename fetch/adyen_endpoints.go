@@ -1,11 +1,14 @@
 package fetch
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 )
 
 // adyenHook reads the standard webhooks of the company or merchant account.
@@ -58,7 +61,9 @@ var adyenHook = hook{
 }
 
 // adyenCreation makes a standard webhook with the event codes. Its HMAC key is made by a
-// request of its own.
+// request of its own. A webhook of a company account gets the webhooks of the accounts in the
+// setting merchant_accounts, or of all: our endpoint would refuse those of others, and Adyen
+// sends no further webhook while one is refused.
 //
 // https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks
 // https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks/(webhookId)/generateHmac
@@ -72,8 +77,15 @@ var adyenCreation = creation{
 			"additionalSettings": map[string]any{"includeEventCodes": n.Types},
 		}
 		if strings.HasPrefix(a.ClientID, "companies/") {
-			body["filterMerchantAccountType"] = "allAccounts"
-			body["filterMerchantAccounts"] = []string{}
+			accounts := []string{}
+			kind := "allAccounts"
+			if setting := n.Settings["merchant_accounts"]; setting != "" {
+				kind = "includeAccounts"
+				if err := json.Unmarshal([]byte(setting), &accounts); err != nil {
+					return nil, fmt.Errorf("the setting merchant_accounts is not a list in JSON: %w", err)
+				}
+			}
+			body["filterMerchantAccountType"], body["filterMerchantAccounts"] = kind, accounts
 		}
 		return []Request{jsonRequest(adyenWebhooks(a), body)}, nil
 	},

@@ -59,6 +59,8 @@ type NewHook struct {
 	APIVersion string   `json:"api_version,omitempty"` // empty is the processor's default
 	// Secret signs the webhooks, where the merchant chooses it: see [NewSecret].
 	Secret string `json:"-"`
+	// Settings are those of our endpoint.
+	Settings map[string]string `json:"-"`
 }
 
 // Made is a webhook endpoint that was made.
@@ -271,7 +273,7 @@ const writeAttempts = 3
 // says that nothing was done, or if it is idempotent.
 func (c *Caller) write(ctx context.Context, connector string, a API, r Request, idempotent bool) (Answer, error) {
 	spec := connectors[connector]
-	h, limiter := c.setup(connector, spec.host(a), cmp.Or(spec.Rate, defaultRate))
+	h, limiter := c.setup(connector, spec.host(a), cmp.Or(spec.Rate, DefaultRate))
 	for attempt := 1; ; attempt++ {
 		if err := c.sleep(ctx, limiter.Reserve().Delay()); err != nil {
 			return Answer{}, err

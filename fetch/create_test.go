@@ -38,9 +38,10 @@ type creationCase struct {
 	answers     []string
 	// secretPath is the path of the request for the secret, if there is one.
 	secretPath, secretAnswer string
-	recognised               string // the header with the idempotency key, or "body"
-	id, secret               string // of the endpoint
-	settings                 map[string]string
+	recognised               string            // the header with the idempotency key, or "body"
+	id, secret               string            // of the endpoint
+	settings                 map[string]string // that the creation tells
+	settingsOfOurs           map[string]string
 	leftOut                  []string
 }
 
@@ -269,7 +270,7 @@ func (p *processor) create(connector string, waited *time.Duration) (plan fetch.
 	}}
 	config := p.config
 	config.Keys = []fetch.Key{{Name: "--write-key-file", Value: "access_71demo71"}}
-	n := fetch.NewHook{URL: hookAddress, Types: p.types, Secret: chosenSecret}
+	n := fetch.NewHook{URL: hookAddress, Types: p.types, Secret: chosenSecret, Settings: p.settingsOfOurs}
 	if n.Types == nil {
 		n.Types = []string{"wanted", "unknown"}
 	}
@@ -424,6 +425,30 @@ func TestCreateHookThatIsThere(t *testing.T) {
 	var waited time.Duration
 	if plan, made, err := p.create("shopify", &waited); err != nil || plan.Nothing || !slices.Equal(made.Types, []string{"wanted"}) {
 		t.Errorf("%+v, %+v, %v; want that the missing topic is made", plan, made, err)
+	}
+}
+
+// TestCreateHookOfCompany: a webhook of Adyen's company account gets the merchant accounts that
+// our endpoint accepts.
+//
+// https://docs.adyen.com/api-explorer/Management/3/post/companies/(companyId)/webhooks
+func TestCreateHookOfCompany(t *testing.T) {
+	const path = "/v3/companies/Demo/webhooks"
+	for setting, filter := range map[string]string{
+		"":                  `"filterMerchantAccountType":"allAccounts","filterMerchantAccounts":[]`,
+		`["ShopEU","Shop"]`: `"filterMerchantAccountType":"includeAccounts","filterMerchantAccounts":["ShopEU","Shop"]`,
+	} {
+		c := creationCases["adyen"]
+		c.config.ClientID, c.path = "companies/Demo", path
+		c.reads = map[string]string{path + "?pageNumber=1&pageSize=100": `{"itemsTotal":0,"pagesTotal":0}`}
+		c.wants = []string{strings.Replace(c.wants[0], `"active"`, filter+`,"active"`, 1)}
+		c.secretPath = "POST " + path + "/S2-71/generateHmac"
+		c.settingsOfOurs = map[string]string{"merchant_accounts": setting}
+		p := &processor{creationCase: c, t: t}
+		var waited time.Duration
+		if _, made, err := p.create("adyen", &waited); err != nil || made.Secret != givenSecret || p.makes != 1 {
+			t.Errorf("%q: %+v, %v", setting, made, err)
+		}
 	}
 }
 

@@ -149,7 +149,7 @@ func (q *createFlags) run(c *cobra.Command) error {
 		return usageError{err}
 	}
 	r.Host = fetch.HostOf(e.Connector, api)
-	err = q.create(c.Context(), e.Connector, api, &r)
+	err = q.create(c.Context(), e, api, &r)
 	return errors.Join(q.print(c, r), err)
 }
 
@@ -214,7 +214,8 @@ func (q *createFlags) key(in io.Reader) (*fetch.Key, error) {
 
 // create asks the processor what it has and, with --yes, makes the endpoint. It completes
 // the report.
-func (q *createFlags) create(ctx context.Context, connector string, api fetch.API, r *creationReport) (err error) {
+func (q *createFlags) create(ctx context.Context, e webhook.Endpoint, api fetch.API, r *creationReport) (err error) {
+	connector := e.Connector
 	var file *secretFile
 	if q.yes && q.secretFile != "" {
 		if file, err = newSecretFile(q.secretFile); err != nil {
@@ -227,7 +228,7 @@ func (q *createFlags) create(ctx context.Context, connector string, api fetch.AP
 		}()
 	}
 	var caller fetch.Caller
-	plan, err := caller.PlanHook(ctx, connector, api, fetch.NewHook{URL: r.URL, Types: r.Types, APIVersion: r.APIVersion})
+	plan, err := caller.PlanHook(ctx, connector, api, fetch.NewHook{URL: r.URL, Types: r.Types, APIVersion: r.APIVersion, Settings: e.Keys.Settings})
 	if err != nil {
 		return withRights(err, r.Keys)
 	}
