@@ -329,14 +329,7 @@ func TestConsoleInBrowser(t *testing.T) {
 			t.Errorf("%d elements of a sender are in the page", n)
 		}
 	}
-	w.do("live", chromedp.Navigate(at+"live?connector=stripe"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
-	b.waitForLive(t, w, "order-live-", 1)
-	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
-	b.waitForLive(t, w, "order-live-", 2)
-	w.do("the filter", chromedp.Navigate(at+"live?type=payment.captured&key=order-live-1"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
-	if keys := value[[]string](w, `[...document.querySelectorAll("#live tbody tr td:nth-child(4)")].map(c => c.textContent)`); !slices.Equal(keys, []string{"order-live-1"}) {
-		t.Errorf("filtered by key, the live page has %q", keys)
-	}
+	b.watchLive(t, w)
 	pages := map[string]string{
 		"live": "live", "live-filtered": "live?type=payment.captured&min=1&key=order-44",
 		"overview": "", "payment": "payment?id=order-43", "event": "event?id=" + e.ID, "dead": "dead", "topics": "topics", "connectors": "connectors", "connector": "connectors?name=stripe", "unknown": "payment?id=order-44",
@@ -355,7 +348,22 @@ func TestConsoleInBrowser(t *testing.T) {
 	w.check()
 }
 
-// waitForLive sends webhooks of payments, and waits until the live page shows all that
+// watchLive checks that the live page shows payments as they come, each once, also through
+// a reload, and filters them.
+func (b *bridge) watchLive(t *testing.T, w *window) {
+	t.Helper()
+	at := b.console()
+	w.do("live", chromedp.Navigate(at+"live?connector=stripe"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
+	b.waitForLive(t, w, "order-live-", 1)
+	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
+	b.waitForLive(t, w, "order-live-", 2)
+	w.do("the filter", chromedp.Navigate(at+"live?type=payment.captured&key=order-live-1"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
+	if keys := value[[]string](w, `[...document.querySelectorAll("#live tbody tr td:nth-child(4)")].map(c => c.textContent)`); !slices.Equal(keys, []string{"order-live-1"}) {
+		t.Errorf("filtered by key, the live page has %q", keys)
+	}
+}
+
+// waitForLive sends a webhook of a payment, and waits until the live page shows all that
 // have the prefix, each once.
 func (b *bridge) waitForLive(t *testing.T, w *window, prefix string, n int) {
 	t.Helper()

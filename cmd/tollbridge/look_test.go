@@ -47,18 +47,46 @@ func startBridge(t *testing.T, more ...string) *bridge {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
+	b := newBridge(t, cluster.ListenAddrs(), "shop.", more...)
+	b.start(t)
+	return b
+}
+
+// newBridge writes the configuration of a server, and creates the topics.
+func newBridge(t *testing.T, brokers []string, prefix string, more ...string) *bridge {
+	t.Helper()
 	_, secret, _ := sign.Dev("stripe")
 	listen, admin := freePort(t), freePort(t)
 	b := &bridge{
 		config: filepath.Join(t.TempDir(), "tollbridge.yaml"), url: "http://" + listen + "/webhooks/stripe", secret: secret, admin: admin,
-		kafka: kafka.Config{Brokers: cluster.ListenAddrs()}, names: kafka.Names{Prefix: "shop."}, log: new(screen),
+		kafka: kafka.Config{Brokers: brokers}, names: kafka.Names{Prefix: prefix}, log: new(screen),
 	}
-	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", %s kafka: {brokers: [%s], prefix: shop., partitions: 3, replication: 1},
-endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, strings.Join(more, " "), b.kafka.Brokers[0], secret)
+	file := fmt.Sprintf(`{listen: %s, admin: %s, state: "", %s kafka: {brokers: [%s], prefix: %s, partitions: 3, replication: 1},
+endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, listen, admin, strings.Join(more, " "), b.kafka.Brokers[0], prefix, secret)
 	if err := os.WriteFile(b.config, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.run(t, 0, "topics", "apply")
+	return b
+}
+
+// start starts the server, and waits until it is ready.
+func (b *bridge) start(t *testing.T) {
+	t.Helper()
+	b.launch(t)
+	until(t, "serve to be ready", func() bool {
+		a, err := http.Get("http://" + b.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		a.Body.Close()
+		return a.StatusCode == http.StatusOK
+	})
+}
+
+// launch starts the server.
+func (b *bridge) launch(t *testing.T) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
@@ -70,15 +98,6 @@ endpoints: [{connector: stripe, live: false, secrets: {main: {value: %s}}}]}`, l
 			t.Errorf("serve: exit %d, %s", code, b.log.String())
 		}
 	})
-	until(t, "serve to be ready", func() bool {
-		a, err := http.Get("http://" + admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		a.Body.Close()
-		return a.StatusCode == http.StatusOK
-	})
-	return b
 }
 
 func freePort(t *testing.T) string {

@@ -314,7 +314,7 @@ func TestOverview(t *testing.T) {
 	h.addSample(sample{})
 	webhooks.WithLabelValues("stripe", "default", "events", "", "200").Add(30)
 	webhooks.WithLabelValues("stripe", "default", "", "wrong_signature", "401").Add(10)
-	h.addSample(sample{40, 10})
+	h.addSample(sample{webhooks: 40, refused: 10, endpoints: map[string]int{"stripe/default": 40}})
 	webhooks.WithLabelValues("stripe", "default", "events", "", "200").Add(5)
 	webhooks.WithLabelValues("adyen", "gone", "events", "", "200").Add(2)
 	lag.Set(7)
@@ -330,6 +330,7 @@ func TestOverview(t *testing.T) {
 	others = 2
 	got := page("text/html")
 	for _, want := range []string{"this one, and 2 others", "answered 503: no leader", "the disk is nearly full", "3 partitions cannot be written", "7 records behind", "10 wrong_signature", "1 dispute overdue", "4 disputes with 2 days left", "1 dispute without a deadline", "2026-01-01T00:00:00.500Z", "35 of 45 accepted", "at most 40 a minute",
+		`aria-label="At most 40 webhooks a minute in the last hour"`, `<rect x="116" y="0" width="1.6" height="20"/>`, `<rect x="118" y="18" width="1.6" height="2"/>`,
 		`<rect class="good" x="580" y="15" width="8" height="45">`, `<rect class="bad" x="580" y="0" width="8" height="15">`, `<rect class="good" x="590" y="50"`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the page has no %s:\n%s", want, got)
@@ -346,15 +347,15 @@ func TestOverview(t *testing.T) {
 		t.Errorf("JSON: %+v", v)
 	}
 	for range 2 * chartMinutes {
-		h.addSample(sample{1000, 10}) // more than the server has counted: an endpoint was removed
+		h.addSample(sample{webhooks: 1000, refused: 10}) // more than the server has counted: an endpoint was removed
 	}
-	if bars, most := h.chart(sample{50, 10}); len(bars) != chartMinutes || bars[0].X != 0 || most != 0 {
+	if bars, most := h.chart(sample{webhooks: 50, refused: 10}); len(bars) != chartMinutes || bars[0].X != 0 || most != 0 {
 		t.Errorf("%d bars, the first at %d, at most %d", len(bars), bars[0].X, most)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	h.Run(ctx) // returns
-	if got := h.samples[len(h.samples)-1]; got != (sample{47, 10}) {
+	if got := h.samples[len(h.samples)-1]; got.webhooks != 47 || got.refused != 10 || got.endpoints["stripe/default"] != 45 {
 		t.Errorf("the last sample is %v", got)
 	}
 }

@@ -20,7 +20,10 @@ type overviewPage struct {
 	Chart     []minute
 	Most      int // the most webhooks of a minute of the chart
 	Send      []string
-	Webhooks  int
+
+	// Sums of all endpoints, since the server's start.
+	Webhooks, Events, Refused, DeadLetters int
+	Reasons                                []reasonCount
 }
 
 // health says whether the server can acknowledge webhooks, and what may keep it from that.
@@ -117,7 +120,10 @@ type minute struct {
 const chartMinutes, chartHeight = 60, 60
 
 // sample is how many webhooks the server had counted at a time.
-type sample struct{ webhooks, refused int }
+type sample struct {
+	webhooks, refused int
+	endpoints         map[string]int // webhooks by endpoint
+}
 
 // Run counts the webhooks of each minute for the chart of the first page. When ctx is
 // done, it cancels the running job, ends the live views and returns.
@@ -151,6 +157,7 @@ func (h *Handler) addSample(s sample) {
 
 // sampleOf returns how many webhooks the server has counted.
 func sampleOf(families []*dto.MetricFamily) (s sample) {
+	s.endpoints = map[string]int{}
 	for _, f := range families {
 		if f.GetName() != "tollbridge_webhooks_total" {
 			continue
@@ -158,11 +165,18 @@ func sampleOf(families []*dto.MetricFamily) (s sample) {
 		for _, m := range f.GetMetric() {
 			n := int(m.GetCounter().GetValue())
 			s.webhooks += n
+			connector, endpoint := "", ""
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "reason" && l.GetValue() != "" {
+				switch {
+				case l.GetName() == "connector":
+					connector = l.GetValue()
+				case l.GetName() == "endpoint":
+					endpoint = l.GetValue()
+				case l.GetName() == "reason" && l.GetValue() != "":
 					s.refused += n
 				}
 			}
+			s.endpoints[connector+"/"+endpoint] += n
 		}
 	}
 	return s
@@ -195,6 +209,32 @@ func (h *Handler) chart(now sample) (bars []minute, most int) {
 	return bars, most
 }
 
+// bar is a minute of the chart of an endpoint, in its units.
+type bar struct{ X, Y, Height int }
+
+// sparkHeight is the height of the chart of an endpoint.
+const sparkHeight = 20
+
+// spark returns the minutes of the last hour in which an endpoint got webhooks, and the
+// most webhooks of a minute.
+func (h *Handler) spark(id string, now sample) (bars []bar, most int) {
+	h.mu.Lock()
+	all := append(slices.Clone(h.samples), now)
+	h.mu.Unlock()
+	counts := make([]int, len(all)-1)
+	for n := range counts {
+		counts[n] = max(0, all[n+1].endpoints[id]-all[n].endpoints[id])
+		most = max(most, counts[n])
+	}
+	for n, count := range counts {
+		if count > 0 {
+			height := max(2, count*sparkHeight/most)
+			bars = append(bars, bar{(chartMinutes - len(counts) + n) * 2, sparkHeight - height, height})
+		}
+	}
+	return bars, most
+}
+
 // endpointCounts are the server's counters of one endpoint, since its start.
 type endpointCounts struct {
 	ID          string         `json:"-"` // connector/endpoint
@@ -207,6 +247,8 @@ type endpointCounts struct {
 	Refused     map[string]int `json:"refused"` // by reason
 	Events      int            `json:"events"`
 	DeadLetters int            `json:"dead_letters"`
+	Spark       []bar          `json:"-"`
+	Most        int            `json:"-"` // the most webhooks of a minute of the last hour
 }
 
 // Share returns a count as thousandths of the webhooks, for a bar.
@@ -265,11 +307,21 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 		}
 		addCounts(data.Endpoints, families)
 		data.Health.addGauges(families)
-		data.Chart, data.Most = h.chart(sampleOf(families))
+		now := sampleOf(families)
+		data.Chart, data.Most = h.chart(now)
+		for _, e := range data.Endpoints {
+			e.Spark, e.Most = h.spark(e.ID, now)
+		}
 	}
+	sum := endpointCounts{Refused: map[string]int{}}
 	for _, e := range data.Endpoints {
-		data.Webhooks += e.Webhooks
+		data.Webhooks, data.Events, data.DeadLetters = data.Webhooks+e.Webhooks, data.Events+e.Events, data.DeadLetters+e.DeadLetters
+		for reason, n := range e.Refused {
+			sum.Refused[reason] += n
+			data.Refused += n
+		}
 	}
+	data.Reasons = sum.Reasons()
 	all := data.Endpoints
 	if data.Webhooks > 0 && len(all) > maxIdle { // dev has an endpoint for every connector
 		data.Endpoints = slices.DeleteFunc(slices.Clone(all), func(e *endpointCounts) bool { return e.Webhooks == 0 })
