@@ -37,7 +37,7 @@ func (c Case) read() map[string]string {
 	}
 	eachField(c.Request.Body, func(name, value string) {
 		if _, seen := read[name]; !seen && named[name] {
-			read[name] = c.hide(shorten(value))
+			read[name] = c.hide(firstBytes(value))
 		}
 	})
 	return read
@@ -107,8 +107,8 @@ func eachValue(v any, f func(name, value string)) {
 	}
 }
 
-// shorten returns at most the first 200 bytes of a text.
-func shorten(s string) string {
+// firstBytes returns at most the first 200 bytes of a text.
+func firstBytes(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"
 	}

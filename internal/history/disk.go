@@ -136,7 +136,7 @@ func openStore(dir string, disk vfs.FS, from origin, log zerolog.Logger) (*store
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, errInUse), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+	case errors.Is(err, errInUse), errors.Is(err, errLockNoFile), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
 		if held != nil {
 			err = errors.Join(err, held.Close())
 		}
@@ -177,6 +177,10 @@ func isUnreadable(err error) bool {
 
 var errInUse = errors.New("another tollbridge process uses it; give each a state directory of its own")
 
+// errLockNoFile is not mended by removing the folder: another process may still hold the
+// lock on the file that was there before.
+var errLockNoFile = errors.New("LOCK in it is a folder, and must be a file: stop every tollbridge process that uses the directory, and remove LOCK")
+
 const lockFile = "LOCK"
 
 // lockDir creates a directory and locks it. Close the result to unlock it.
@@ -185,6 +189,9 @@ func lockDir(dir string) (io.Closer, error) {
 		return nil, err
 	}
 	held, err := vfs.Default.Lock(filepath.Join(dir, lockFile))
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, errLockNoFile
+	}
 	var cause syscall.Errno
 	if err != nil && (!errors.As(err, &cause) || cause == syscall.EAGAIN) { // locked by this process or by another one
 		err = errInUse

@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -252,6 +253,27 @@ func TestFullDisk(t *testing.T) {
 	}
 	known()
 	t.Log(log.String())
+}
+
+// TestLockIsAFolder: a store whose LOCK is a folder is not opened, and the error says what
+// to do.
+func TestLockIsAFolder(t *testing.T) {
+	r, dir := newRig(t), t.TempDir()
+	lock := filepath.Join(dir, "history", lockFile)
+	if err := os.MkdirAll(lock, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), Config{Dir: dir, Kafka: r.kafka})
+	if !errors.Is(err, errLockNoFile) || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("got %v, want %v and the directory", err, errLockNoFile)
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	s := r.open(t, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestCorrupt: whichever file of the state is damaged, the state still knows what was
