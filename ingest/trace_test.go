@@ -47,7 +47,7 @@ func traced(c *ingest.Config) func() map[string]sdk.ReadOnlySpan {
 func describe(s sdk.ReadOnlySpan) map[string]string {
 	all := map[string]string{}
 	for _, a := range s.Attributes() {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }
