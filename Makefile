@@ -32,7 +32,7 @@ lint: ## gofmt, vet, staticcheck, govulncheck where it can run
 race: ## the tests, with the race detector
 	@mkdir -p bin; rm -f $(REPORT); touch $(REPORT)
 	$(GO) test -race -run '^$$' ./... >/dev/null # compiles with all cores; brokers under test want them, one package at a time
-	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race -p 1 ./...
+	TOLLBRIDGE_KAFKA_REPORT=$(REPORT) $(GO) test -race -p 1 -timeout 20m ./...
 
 mutations: ## changed webhooks, the worst bodies, all orders of claims: without the race detector, with which these tests do little
 	$(GO) test -count=1 ./internal/mutation ./internal/worst ./internal/once
