@@ -5,7 +5,7 @@ TOOL   = $(GO) tool -modfile=.ci/tools.mod
 FUZZ  ?= 60s
 REPORT = $(CURDIR)/bin/kafka-report
 
-.PHONY: help kubernetes dashboard packaging run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick bench-replicas compose build clean
+.PHONY: help kubernetes dashboard packaging release-check run test check lint race mutations libraries rivals alerts fuzz golden docs faults bench bench-quick bench-replicas compose build clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+)[a-z -]*:.*## /\1\t/' | expand -t 16
@@ -73,6 +73,9 @@ kubernetes dashboard: ## write deploy/kubernetes/tollbridge.yaml, the chart's al
 
 packaging: ## the chart, the manifests, the systemd unit and the dashboard
 	cd deploy && $(GO) vet ./... && $(GO) test ./...
+
+release-check: ## all that a release has, without publishing it, and a look into it: with empty caches a quarter of an hour
+	.ci/release/check
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)

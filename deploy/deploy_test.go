@@ -428,3 +428,57 @@ func TestUnit(t *testing.T) {
 	}
 	t.Log(string(out[max(0, len(out)-120):]))
 }
+
+// TestRelease checks what .goreleaser.yaml names: files that exist, or that its hook makes,
+// and variables of the program. make release-check makes the release.
+func TestRelease(t *testing.T) {
+	text, err := os.ReadFile("../.goreleaser.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var release struct {
+		Builds []struct{ Ldflags []string }
+		NFPMs  []struct {
+			Contents []struct{ Src, Dst string }
+			Scripts  map[string]string
+		}
+		Dockers []struct {
+			Dockerfile string
+			ExtraFiles []string `json:"extra_files"`
+		} `json:"dockers_v2"`
+	}
+	if err := yaml.Unmarshal(text, &release); err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, p := range release.NFPMs {
+		for _, c := range p.Contents {
+			files = append(files, c.Src)
+		}
+		files = slices.AppendSeq(files, maps.Values(p.Scripts))
+	}
+	for _, d := range release.Dockers {
+		files = append(append(files, d.Dockerfile), d.ExtraFiles...)
+	}
+	if len(files) < 10 {
+		t.Fatalf("found only the files %q", files)
+	}
+	for _, f := range files {
+		if strings.HasPrefix(f, "bin/release/") { // the hook makes it
+			continue
+		}
+		if found, err := filepath.Glob(filepath.Join("..", f)); err != nil || len(found) == 0 {
+			t.Errorf("%s does not exist: %v", f, err)
+		}
+	}
+	source, err := os.ReadFile("../cmd/tollbridge/build.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := strings.Join(release.Builds[0].Ldflags, " ")
+	for _, name := range []string{"version", "commit"} {
+		if !strings.Contains(flags, "-X main."+name+"=") || !regexp.MustCompile(`(?m)^var .*\b`+name+`\b`).Match(source) {
+			t.Errorf("the linker flags %q do not set main.%s, or it does not exist", flags, name)
+		}
+	}
+}
