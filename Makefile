@@ -71,10 +71,10 @@ faults: ## every fault, against a real Kafka: half an hour
 kubernetes dashboard: ## write deploy/kubernetes/tollbridge.yaml, the chart's alerts and deploy/grafana/tollbridge.json anew
 	cd deploy && $(GO) test -count=1 . -args -update
 
-packaging: ## the chart, the manifests, the systemd unit and the dashboard
+packaging: ## the chart, the manifests, the systemd unit, the packages and the dashboard
 	cd deploy && $(GO) vet ./... && $(GO) test ./...
 
-release-check: ## all that a release has, without publishing it, and a look into it: with empty caches a quarter of an hour
+release-check: ## make all that a release has, look into it, delete it: ten minutes; KEEP=1 leaves it in dist
 	.ci/release/check
 
 bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'

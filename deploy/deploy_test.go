@@ -1,6 +1,7 @@
-// Package deploy_test checks the chart, the plain manifests and the systemd unit: it renders
-// the chart with Helm's own library, and decodes each resource strictly into the types of
-// Kubernetes' own client, as an API server with strict field validation does. It is a module of its own, so that tollbridge does not depend on these.
+// Package deploy_test checks the chart, the plain manifests, the systemd unit, the packages and
+// the dashboard. It renders the chart with Helm's own library, and decodes each resource strictly
+// into the types of Kubernetes' own client, as an API server with strict field validation does. It is a module of its own, so that tollbridge does
+// not depend on these libraries.
 package deploy_test
 
 import (
@@ -117,11 +118,21 @@ priorityClassName: high
 extraEnv: [{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://collector:4318"}]
 `
 
-// TestChart renders the chart with few values and with all of them. Each resource is valid
-// for Kubernetes or, where it is a custom resource, for the Go types of its operator.
+// nothingOptional are values that switch off what can be switched off.
+const nothingOptional = `
+podDisruptionBudget: {enabled: false}
+networkPolicy: {enabled: false}
+topologySpread: {enabled: false}
+preStopSeconds: 0
+`
+
+// TestChart renders the chart with several sets of values. Each resource is valid for
+// Kubernetes or, if it is a custom resource, for its operator.
 func TestChart(t *testing.T) {
 	check := schemas(t)
-	for name, values := range map[string]string{"minimal": minimal, "everything": everything, "one replica": minimal + "replicas: 1\n"} {
+	for name, values := range map[string]string{
+		"minimal": minimal, "everything": everything, "one replica": minimal + "replicas: 1\n", "nothing optional": minimal + nothingOptional,
+	} {
 		t.Run(name, func(t *testing.T) {
 			resources, err := render(t, "payments", values)
 			if err != nil {
@@ -140,6 +151,8 @@ func TestChart(t *testing.T) {
 				want = []string{"ConfigMap", "ExternalSecret", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "PrometheusRule", "Service", "ServiceMonitor", "StatefulSet"}
 			case "one replica": // a budget would block every drain
 				want = []string{"ConfigMap", "NetworkPolicy", "Service", "StatefulSet"}
+			case "nothing optional":
+				want = []string{"ConfigMap", "Service", "StatefulSet"}
 			}
 			if got := slices.Sorted(maps.Keys(kinds)); !slices.Equal(got, want) {
 				t.Errorf("kinds %v, want %v", got, want)
@@ -292,21 +305,34 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	secret := filepath.Join(dir, "stripe")
-	if err := os.WriteFile(secret, []byte("whsec_chart_test"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	text := at(t, resources["configmap.yaml#0"], "data").(map[string]any)["tollbridge.yaml"].(string)
-	text = strings.ReplaceAll(text, "/run/secrets/tollbridge/stripe", secret)
-	file := filepath.Join(dir, "tollbridge.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	checkConfiguration(t, buildProgram(t, dir), dir, text, "/run/secrets/tollbridge/stripe")
+}
+
+// buildProgram builds tollbridge in a folder and returns its path.
+func buildProgram(t *testing.T, dir string) string {
+	t.Helper()
 	binary := filepath.Join(dir, "tollbridge")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/tollbridge")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// checkConfiguration has tollbridge check a configuration for Stripe, whose secret is in the
+// file secretFile there.
+func checkConfiguration(t *testing.T, binary, dir, text, secretFile string) {
+	t.Helper()
+	secret := filepath.Join(dir, "stripe")
+	if err := os.WriteFile(secret, []byte("whsec_deploy_test"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.ReplaceAll(text, secretFile, secret)
+	file := filepath.Join(dir, "tollbridge.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if out, err := exec.Command(binary, "config", "check", "--config", file).CombinedOutput(); err != nil || !strings.Contains(string(out), "/webhooks/stripe") {
 		t.Errorf("config check: %v: %s\n%s", err, out, text)
@@ -427,58 +453,4 @@ func TestUnit(t *testing.T) {
 		t.Errorf("systemd-analyze security: %v: %s", err, out)
 	}
 	t.Log(string(out[max(0, len(out)-120):]))
-}
-
-// TestRelease checks what .goreleaser.yaml names: files that exist, or that its hook makes,
-// and variables of the program. make release-check makes the release.
-func TestRelease(t *testing.T) {
-	text, err := os.ReadFile("../.goreleaser.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var release struct {
-		Builds []struct{ Ldflags []string }
-		NFPMs  []struct {
-			Contents []struct{ Src, Dst string }
-			Scripts  map[string]string
-		}
-		Dockers []struct {
-			Dockerfile string
-			ExtraFiles []string `json:"extra_files"`
-		} `json:"dockers_v2"`
-	}
-	if err := yaml.Unmarshal(text, &release); err != nil {
-		t.Fatal(err)
-	}
-	var files []string
-	for _, p := range release.NFPMs {
-		for _, c := range p.Contents {
-			files = append(files, c.Src)
-		}
-		files = slices.AppendSeq(files, maps.Values(p.Scripts))
-	}
-	for _, d := range release.Dockers {
-		files = append(append(files, d.Dockerfile), d.ExtraFiles...)
-	}
-	if len(files) < 10 {
-		t.Fatalf("found only the files %q", files)
-	}
-	for _, f := range files {
-		if strings.HasPrefix(f, "bin/release/") { // the hook makes it
-			continue
-		}
-		if found, err := filepath.Glob(filepath.Join("..", f)); err != nil || len(found) == 0 {
-			t.Errorf("%s does not exist: %v", f, err)
-		}
-	}
-	source, err := os.ReadFile("../cmd/tollbridge/build.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	flags := strings.Join(release.Builds[0].Ldflags, " ")
-	for _, name := range []string{"version", "commit"} {
-		if !strings.Contains(flags, "-X main."+name+"=") || !regexp.MustCompile(`(?m)^var .*\b`+name+`\b`).Match(source) {
-			t.Errorf("the linker flags %q do not set main.%s, or it does not exist", flags, name)
-		}
-	}
 }

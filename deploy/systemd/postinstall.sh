@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the user and the folders of the service. It starts nothing.
+# Makes the user and the folders of the service. It does not start the service, which needs a
+# configuration first.
 set -e
 command -v systemd-sysusers >/dev/null 2>&1 && systemd-sysusers tollbridge.conf
 command -v systemd-tmpfiles >/dev/null 2>&1 && systemd-tmpfiles --create tollbridge.conf
