@@ -333,17 +333,17 @@ func TestPackages(t *testing.T) {
 		t.Skipf("there are no packages for %s", arch)
 	}
 	dir := t.TempDir()
-	binary := buildProgram(t, dir)
+	binary := program(t)
 	if out, err := exec.Command(binary, "man", dir).CombinedOutput(); err != nil {
 		t.Fatalf("man: %v: %s", err, out)
 	}
-	program, err := os.ReadFile(binary)
+	content, err := os.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for format, check := range map[string]func(packed []byte){
-		"deb": func(packed []byte) { checkDeb(t, packed, arch, "1.2.3", program) },
-		"rpm": func(packed []byte) { checkRPM(t, packed, rpmArch[arch], "1.2.3", program) },
+		"deb": func(packed []byte) { checkDeb(t, packed, arch, "1.2.3", content) },
+		"rpm": func(packed []byte) { checkRPM(t, packed, rpmArch[arch], "1.2.3", content) },
 	} {
 		from := readGoreleaser(t).NFPMs[0]
 		info := &nfpm.Info{Name: "tollbridge", Arch: arch, Version: "1.2.3", Maintainer: from.Maintainer, Description: from.Description}
@@ -380,8 +380,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	checkConfiguration(t, buildProgram(t, dir), dir, string(text), "/etc/tollbridge/secrets/stripe")
+	checkConfiguration(t, t.TempDir(), string(text), "/etc/tollbridge/secrets/stripe")
 	for _, want := range []string{"/etc/tollbridge/tollbridge.yaml", "/var/lib/tollbridge"} { // of tollbridge.service
 		if !bytes.Contains(text, []byte(want)) {
 			t.Errorf("systemd/tollbridge.yaml lacks %s", want)
