@@ -308,8 +308,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built builds tollbridge once and returns the path of the program.
-var built = sync.OnceValues(func() (string, error) {
+// buildOnce builds tollbridge once and returns the path of the program.
+var buildOnce = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(folder, "tollbridge")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/tollbridge")
 	build.Dir = ".."
@@ -319,9 +319,10 @@ var built = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
+// program returns the path of tollbridge.
 func program(t *testing.T) string {
 	t.Helper()
-	binary, err := built()
+	binary, err := buildOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
