@@ -29,8 +29,8 @@ import (
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
-// byHand skips a measurement that takes minutes, unless the environment asks for it.
-func byHand(t *testing.T) {
+// onlyIfAsked skips a measurement that takes minutes, unless the environment asks for it.
+func onlyIfAsked(t *testing.T) {
 	t.Helper()
 	if os.Getenv("CONSOLE_LOAD") == "" {
 		t.Skip("a measurement of some minutes: set CONSOLE_LOAD=1 to run it")
@@ -41,7 +41,7 @@ func byHand(t *testing.T) {
 // without and with 100 open live views. Senders, views, server and the broker share this
 // machine, so that what the views cost is seen.
 func TestConsoleViewsLoad(t *testing.T) {
-	byHand(t)
+	onlyIfAsked(t)
 	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("load%d.", time.Now().UnixNano()))
 	b.start(t)
 	const views, senders, turn = 100, 32, 5 * time.Second
@@ -133,7 +133,7 @@ func countRows(ctx context.Context, t *testing.T, address string) (rows int64) {
 // measures how long a payment's page takes: at a server, and at the command beside it and
 // without it.
 func TestConsoleMillion(t *testing.T) {
-	byHand(t)
+	onlyIfAsked(t)
 	const all, batch = 1_000_000, 1_000
 	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("million%d.", time.Now().UnixNano()))
 	producer := publish.NewProducer(publish.Config{Kafka: b.kafka})
