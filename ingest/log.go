@@ -6,7 +6,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -70,14 +69,9 @@ type loggedReceipts []entry
 
 func (all *loggedReceipts) MarshalZerologArray(a *zerolog.Array) {
 	for i := range *all {
-		a.Object((*loggedReceipt)(&(*all)[i].receipt))
+		r := &(*all)[i].receipt
+		a.Dict(zerolog.Dict().Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset))
 	}
-}
-
-type loggedReceipt kafka.Receipt
-
-func (r *loggedReceipt) MarshalZerologObject(e *zerolog.Event) {
-	e.Str("topic", r.Topic).Int("partition", r.Partition).Int64("offset", r.Offset)
 }
 
 // loggable reports whether an error's text contains nothing of the request. The text of

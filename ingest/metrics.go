@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/normalize"
+	"github.com/tollbridge/tollbridge/schemas"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -135,6 +136,20 @@ type endpointMetrics struct {
 	seconds        prometheus.Observer
 	stages         [len(stageNames)]prometheus.Observer // nil for stages that the endpoint does not have
 	last, lastDone prometheus.Gauge
+
+	status   int                                 // of the response to a webhook that is in Kafka
+	webhooks map[string]prometheus.Counter       // with that status, by outcome
+	events   map[schemas.Type]prometheus.Counter // by type, for those that the connector's webhooks report
+	types    map[[2]string]prometheus.Counter    // by event type and result
+}
+
+// countType counts an item of a webhook by the processor's event type and result.
+func (m *metrics) countType(d *delivery, event, result string) {
+	c := d.route.metrics.types[[2]string{event, result}]
+	if c == nil {
+		c = m.types.WithLabelValues(d.endpoint.Connector, d.endpoint.NameOrDefault(), event, result)
+	}
+	c.Inc()
 }
 
 // add creates the series of an endpoint at 0, so that the first webhook of a kind is an
@@ -142,8 +157,10 @@ type endpointMetrics struct {
 func (m *metrics) add(e *webhook.Endpoint) (own endpointMetrics) {
 	connector, endpoint, policy := e.Connector, e.NameOrDefault(), policies[e.Connector]
 	webhooks := m.webhooks.MustCurryWith(prometheus.Labels{"connector": connector, "endpoint": endpoint})
+	own.status = cmp.Or(policy.done, http.StatusOK)
+	own.webhooks, own.events, own.types = map[string]prometheus.Counter{}, map[schemas.Type]prometheus.Counter{}, map[[2]string]prometheus.Counter{}
 	for _, o := range []normalize.Outcome{normalize.OutcomeEvents, normalize.OutcomeIgnored, normalize.OutcomeMalformed} {
-		webhooks.WithLabelValues(string(o), "", strconv.Itoa(cmp.Or(policy.done, http.StatusOK)))
+		own.webhooks[string(o)] = webhooks.WithLabelValues(string(o), "", strconv.Itoa(own.status))
 	}
 	webhooks.WithLabelValues(string(webhook.OutcomeHandshake), "", strconv.Itoa(http.StatusOK))
 	for _, err := range endpointErrors() {
@@ -171,12 +188,12 @@ func (m *metrics) add(e *webhook.Endpoint) (own endpointMetrics) {
 	for _, t := range c.Tellers {
 		events = append(events, t.Event)
 		for _, fact := range t.Facts {
-			m.events.WithLabelValues(connector, endpoint, string(fact))
+			own.events[fact] = m.events.WithLabelValues(connector, endpoint, string(fact))
 		}
 	}
 	for _, event := range events {
 		for _, result := range []string{resultEvent, resultDuplicate, resultElsewhere, resultIgnored, resultMalformed} {
-			m.types.WithLabelValues(connector, endpoint, event, result)
+			own.types[[2]string{event, result}] = m.types.WithLabelValues(connector, endpoint, event, result)
 		}
 	}
 	return own
@@ -254,7 +271,14 @@ func (m *metrics) count(d *delivery, status int, reason string) {
 	} else {
 		m.seconds.WithLabelValues(connector).Observe(took)
 	}
-	m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status)).Inc()
+	var webhooks prometheus.Counter
+	if d.route != nil && status == d.route.metrics.status && reason == "" {
+		webhooks = d.route.metrics.webhooks[outcome]
+	}
+	if webhooks == nil {
+		webhooks = m.webhooks.WithLabelValues(connector, endpoint, outcome, reason, strconv.Itoa(status))
+	}
+	webhooks.Inc()
 	m.bytes.Add(float64(d.bytes))
 }
 
@@ -265,6 +289,11 @@ func (m *metrics) countPublished(d *delivery) {
 		m.dead.WithLabelValues(connector, endpoint).Inc()
 	}
 	for i := range d.verdict.Events {
-		m.events.WithLabelValues(connector, endpoint, string(d.verdict.Events[i].Type)).Inc()
+		t := d.verdict.Events[i].Type
+		c := d.route.metrics.events[t]
+		if c == nil {
+			c = m.events.WithLabelValues(connector, endpoint, string(t))
+		}
+		c.Inc()
 	}
 }

@@ -299,9 +299,7 @@ func hours(d time.Duration) string {
 // countEventTypes counts the items of a webhook that was acknowledged.
 func (d *delivery) countEventTypes() {
 	t := d.route.tally
-	count := func(label, result string) {
-		d.s.metrics.types.WithLabelValues(d.endpoint.Connector, d.endpoint.NameOrDefault(), label, result).Inc()
-	}
+	count := func(label, result string) { d.s.metrics.countType(d, label, result) }
 	for i := range d.verdict.Events {
 		e, result := &d.verdict.Events[i], resultEvent
 		if i < len(d.entries) && d.entries[i].published {

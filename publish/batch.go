@@ -47,7 +47,7 @@ type batch struct {
 var buffers = sync.Pool{New: func() any { return make([]byte, 0, 16<<10) }}
 
 func newBatch() *batch {
-	return &batch{buf: buffers.Get().([]byte)[:lengthSize+headerSize]}
+	return &batch{buf: buffers.Get().([]byte)[:lengthSize+headerSize], slots: make([]*slot, 0, 8)}
 }
 
 // recycle returns the buffer to the pool. Only the slots of a finished batch are used

@@ -52,13 +52,13 @@ type call struct {
 	remaining atomic.Int32
 	failed    atomic.Bool   // a record was not stored, or the caller has left
 	done      chan struct{} // buffered, size 1: the outcome of every record is known
-	two       [2]slot       // avoids an allocation for calls with up to two records
+	few       [3]slot       // avoids an allocation for an event, its webhook and a reference
 }
 
 func newCall(records []kafka.Record) *call {
 	c := &call{records: records, done: make(chan struct{}, 1)}
-	if len(records) <= len(c.two) {
-		c.slots = c.two[:len(records)]
+	if len(records) <= len(c.few) {
+		c.slots = c.few[:len(records)]
 	} else {
 		c.slots = make([]slot, len(records))
 	}

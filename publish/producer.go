@@ -252,7 +252,8 @@ func (k *cluster) countRefusal(err error) error {
 // partition. It adds none if one of them is known in advance to fail.
 func (p *Producer) enqueue(ctx context.Context, c *call) error {
 	k := p.cluster
-	parts := make([]*partition, len(c.records))
+	var few [4]*partition // on the stack
+	parts := append(few[:0], make([]*partition, len(c.records))...)
 	total := int64(0)
 	now := time.Now()
 	var big *kafka.TooLarge

@@ -52,12 +52,18 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 	return b.batch.Close()
 }
 
+// storedEvent is an event in a batch.
+type storedEvent struct {
+	*schemas.Event
+	terminalKey string
+}
+
 // writeBatch collects the rows that one fetch response and the local writes change.
 type writeBatch struct {
 	names      kafka.Names
 	db         *store
 	batch      *pebble.Batch // reads from it include its own writes
-	events     []*schemas.Event
+	events     []storedEvent
 	references []string // keys of the references in it
 	key, value []byte   // memory for the next row
 }
@@ -143,7 +149,7 @@ func (b *writeBatch) localWrite(w *localWrite, now time.Time) error {
 	if w.event == nil {
 		return b.reference(w.referenceKey, w.reference)
 	}
-	return b.event(w.event, w.event.Fields(), w.at, now)
+	return b.event(storedEvent{w.event, w.terminalKey}, w.event.Fields(), w.at, now)
 }
 
 // record writes the rows of a record of tollbridge's topics. It ignores a record that
@@ -170,11 +176,11 @@ func (b *writeBatch) record(record consume.Record) error {
 	if ids := record.Header(schemas.HeaderAlso); ids != "" {
 		e.Also = strings.Split(ids, ",")
 	}
-	return b.event(&e, fields, record.Receipt(), record.Time)
+	return b.event(storedEvent{&e, terminalKey(e)}, fields, record.Receipt(), record.Time)
 }
 
 // event writes the rows of an event, with its fields, that was published at a time.
-func (b *writeBatch) event(e *schemas.Event, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
+func (b *writeBatch) event(e storedEvent, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
 	b.events = append(b.events, e)
 	row := version{known{"", fields, at}, published.UnixMilli()}
 	b.value = row.append(b.value[:0])
@@ -183,12 +189,12 @@ func (b *writeBatch) event(e *schemas.Event, fields schemas.Fields, at kafka.Rec
 	err = errors.Join(err, b.batch.Set(b.keyOf(rowKey, e.Subject, "\x00", e.ID), b.value, nil))
 	b.value = newest{e.Time, e.ID}.append(b.value[:0])
 	err = errors.Join(err, b.mergeFiltered(rowNewest, e.Subject, b.value))
-	if key := terminalKey(*e); key != "" {
-		one := terminalStates{}.with(terminalStateOf(*e))
+	if e.terminalKey != "" {
+		one := terminalStates{}.with(terminalStateOf(*e.Event))
 		b.value = one.append(b.value[:0])
-		err = errors.Join(err, b.mergeFiltered(rowTerminal, key, b.value))
+		err = errors.Join(err, b.mergeFiltered(rowTerminal, e.terminalKey, b.value))
 	}
-	err = errors.Join(err, b.dispute(*e))
+	err = errors.Join(err, b.dispute(*e.Event))
 	row.id = e.ID
 	for _, id := range e.Also {
 		exists, failed := b.exists(rowEvent, id) // another replica published it as an event of its own
@@ -198,10 +204,10 @@ func (b *writeBatch) event(e *schemas.Event, fields schemas.Fields, at kafka.Rec
 		}
 	}
 	if e.Data.Corrects != "" {
-		err = errors.Join(err, b.corrected(*e, row))
+		err = errors.Join(err, b.corrected(*e.Event, row))
 	}
-	if hasFallbackKey(*e) {
-		err = errors.Join(err, b.awaitReference(*e))
+	if hasFallbackKey(*e.Event) {
+		err = errors.Join(err, b.awaitReference(*e.Event))
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func newStore(b *testing.B) (*History, func(n int, record func(i int) consume.Re
 	if err := db.fillFilter(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	s := &History{local: newLocal()}
+	s := &History{local: newLocal(), confirmed: make(chan struct{})}
 	s.store.Store(db)
 	return s, func(n int, record func(i int) consume.Record) {
 		for i := 0; i < n; {

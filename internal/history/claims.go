@@ -455,7 +455,7 @@ func claimKey(e schemas.Event) string { return e.Data.Connector + "/" + e.Data.E
 
 // placeOf returns where an event is to be written.
 func (h *History) placeOf(e schemas.Event) (once.Place, error) {
-	topic := h.Names.Event(e.Type)
+	topic := h.topicOf(e.Type)
 	if f := h.follower.Load(); f != nil {
 		if p, ok := f.partitionOf(topic, e.Subject); ok {
 			return once.Place{Topic: p.Topic, Partition: int32(p.Number)}, nil
@@ -515,12 +515,13 @@ func (h *History) appendClaims(ctx context.Context, all []*claimed) error {
 func (c *claims) begin(all []*claimed, start time.Duration) (records []*ownClaim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	free := make([]*claimed, 0, len(all))
 	for _, e := range all {
 		e.start = start
-		if !c.rules.Blocked(c.readsOf(e.ids), start) {
-			free = append(free, e)
-		}
+	}
+	blocked := func(e *claimed) bool { return c.rules.Blocked(c.readsOf(e.ids), start) }
+	free := all
+	if slices.ContainsFunc(all, blocked) {
+		free = slices.DeleteFunc(slices.Clone(all), blocked)
 	}
 	slices.SortStableFunc(free, func(a, b *claimed) int { return cmp.Compare(a.key, b.key) })
 	for len(free) > 0 {

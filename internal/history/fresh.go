@@ -21,7 +21,7 @@ var errBehind = fmt.Errorf("%w: cannot rule out a duplicate: replica is behind",
 // before it refuses a record with unknown outcome. So when the processor delivers the
 // webhook again, this replica has stopped admitting events to the partition.
 func (h *History) checkFresh(e *schemas.Event) error {
-	f, topic := h.follower.Load(), h.Names.Event(e.Type)
+	f, topic := h.follower.Load(), h.topicOf(e.Type)
 	if f == nil {
 		return fmt.Errorf("%w: consumer lag: topic %s is not read yet", errBehind, topic)
 	}

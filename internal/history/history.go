@@ -64,6 +64,7 @@ type History struct {
 	reader    *consume.Reader
 	claims    *claims
 	metrics   *metrics
+	topics    map[schemas.Type]string // of events: see [History.topicOf]
 	stop      context.CancelFunc
 	running   sync.WaitGroup
 	ready     atomic.Bool
@@ -119,7 +120,10 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h := &History{
 		Config: c, reader: consume.New(c.Kafka), stop: stop, claims: newClaims(c.Kafka, c.ClaimRules),
 		restored: make(chan struct{}), confirmed: make(chan struct{}), pending: map[string]*Admission{}, local: newLocal(), endpoints: map[[2]string]bool{},
-		contents: cache[*schemas.Event]{most: generationEvents},
+		contents: cache[*schemas.Event]{most: generationEvents}, topics: map[schemas.Type]string{},
+	}
+	for _, t := range schemas.Types() {
+		h.topics[t] = h.Names.Event(t)
 	}
 	h.store.Store(db)
 	h.freeBytes.Store(-1)
@@ -129,6 +133,14 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h.running.Go(func() { h.keepReading(ctx, h.readClaims) })
 	h.running.Go(func() { h.forgetClaims(ctx) })
 	return h, nil
+}
+
+// topicOf returns the topic of a type's events, without making its name anew.
+func (h *History) topicOf(t schemas.Type) string {
+	if topic, ok := h.topics[t]; ok {
+		return topic
+	}
+	return h.Names.Event(t)
 }
 
 // currentStore returns the store. A disk failure replaces it.

@@ -95,7 +95,9 @@ func (h *History) addOtherIDs(a *Admission, e schemas.Event, k known) error {
 }
 
 // ownIDs returns the ids by which an event is found once it is published.
-func ownIDs(e schemas.Event) []string { return append([]string{e.ID}, e.Also...) }
+func ownIDs(e schemas.Event) []string {
+	return append(append(make([]string, 0, 1+len(e.Also)), e.ID), e.Also...)
+}
 
 // correctionID returns the id of the correction that replaces the event or correction
 // with an id.

@@ -39,6 +39,7 @@ type localEvent struct {
 // fetch it: an event or a reference.
 type localWrite struct {
 	event                   *schemas.Event // nil for a reference
+	terminalKey             string         // of the event
 	referenceKey, reference string
 	at                      kafka.Receipt
 }
@@ -89,7 +90,7 @@ func (l *local) removeReference(key string) {
 func (l *local) addEvent(e *schemas.Event, at kafka.Receipt) {
 	key := terminalKey(*e)
 	l.addIDs(e, &localEvent{known{e.ID, e.Fields(), at}, e.Subject, key})
-	l.writes = append(l.writes, localWrite{event: e, at: at})
+	l.writes = append(l.writes, localWrite{event: e, terminalKey: key, at: at})
 	l.newest.add(e.Subject, l.newest[e.Subject].row.after(*e))
 	if key != "" {
 		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(*e)))
@@ -128,13 +129,13 @@ func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
 }
 
 // confirm drops from memory what the store has now, and updates the caches.
-func (h *History) confirm(events []*schemas.Event, references []string) {
+func (h *History) confirm(events []storedEvent, references []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range events {
-		h.cachedNewest.update(e.Subject, func(n newest) newest { return n.after(*e) })
-		if key := terminalKey(*e); key != "" {
-			h.cachedTerminal.update(key, func(s terminalStates) terminalStates { return s.with(terminalStateOf(*e)) })
+		h.cachedNewest.update(e.Subject, func(n newest) newest { return n.after(*e.Event) })
+		if e.terminalKey != "" {
+			h.cachedTerminal.update(e.terminalKey, func(s terminalStates) terminalStates { return s.with(terminalStateOf(*e.Event)) })
 		}
 		if own, ok := h.local.events[e.ID]; ok && own.id == e.ID {
 			delete(h.local.events, e.ID)
