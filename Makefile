@@ -77,7 +77,7 @@ packaging: ## the chart, the manifests, the systemd unit, the packages and the d
 release-check: ## make all that a release has, look into it, delete it: ten minutes; KEEP=1 leaves it in dist
 	.ci/release/check
 
-bench: ## measure, and write docs/benchmarks.md: twenty minutes, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
+bench: ## measure, and write docs/benchmarks.md: half an hour, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
 	cd bench && $(GO) test -run '^TestRivals$$' -count=1 -timeout 60m -v . -args -full $(BENCH)
 
 bench-quick: ## what a webhook costs, in three ratios: two minutes; BEFORE=FILE also compares with another build of tollbridge, PROFILE=FOLDER writes profiles

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -63,6 +64,7 @@ var contestants = []contestant{
 	{name: "franz-go-1", says: "Echo, HMAC, franz-go's ProduceSync, not idempotent, one request in flight; no key", path: "/webhooks", command: echo("franz-go-1")},
 	{name: "kafka-go", says: "Echo, HMAC, kafka-go's Writer, RequireAll, BatchTimeout 1 ms", path: "/webhooks", command: echo("kafka-go"), sparse: true},
 	{name: "bento", says: "Bento: http_server, HMAC in Bloblang, kafka_franz, idempotent, max_in_flight 512", path: "/webhooks", command: bento, sparse: true},
+	{name: "bento-event", says: "the same, and a mapping makes the event, its key and its topic: one record in tollbridge's topics, no archive, no memory of events", routed: true, path: "/webhooks", command: bentoEvent, sparse: true},
 	{name: "watermill", says: "Watermill: HTTP subscriber, HMAC, Kafka publisher (sarama), WaitForAll", path: "/webhooks", command: watermill, sparse: true},
 	{name: "no-archive", says: "tollbridge built without keeping webhooks as they came", ours: true, path: "/webhooks/stripe", command: tollbridge("tollbridge-no-archive"), sparse: true},
 }
@@ -119,24 +121,70 @@ func (p place) flags() []string {
 	return []string{"-listen", p.listen, "-debug", p.debug, "-brokers", strings.Join(p.brokers, ","), "-topic", p.topic(), "-secret", secret}
 }
 
-// bento configures Bento by choice of components, without tuning: the faster of its two
-// Kafka outputs, and as many records in flight as there are connections.
+// bento copies the bytes to one topic.
 func bento(p place) (*exec.Cmd, error) {
+	return bentoWith(p, map[string]any{"topic": p.topic()})
+}
+
+// bentoEvent makes an event with the main fields of tollbridge's. It reads three types of
+// PaymentIntent events, and the merchant's id only from order_id.
+func bentoEvent(p place) (*exec.Cmd, error) {
+	event := `let type = match this.type {
+  "payment_intent.processing" => "payment.processing"
+  "payment_intent.amount_capturable_updated" => "payment.authorized"
+  "payment_intent.succeeded" => "payment.captured"
+  _ => throw("an event that the mapping does not know")
+}
+let o = this.data.object
+let key = $o.metadata.order_id.not_empty()
+meta topic = "` + p.prefix + `" + $type
+meta key = $key
+root.specversion = "1.0"
+root.id = ($o.id + ":" + $o.status).hash("sha1").encode("hex")
+root.source = "/webhooks/stripe/default"
+root.type = $type
+root.subject = $key
+root.time = this.created.ts_format("2006-01-02T15:04:05Z", "UTC")
+root.datacontenttype = "application/json"
+root.data.merchant_transaction_id = $key
+root.data.key_source = "payload"
+root.data.connector = "stripe"
+root.data.endpoint = "default"
+root.data.live = this.livemode
+root.data.connector_event_id = this.id
+root.data.connector_event_type = this.type
+root.data.connector_transaction_id = $o.id
+root.data.connector_references = [$o.latest_charge]
+root.data.amount.value = if $o.amount_received > 0 { $o.amount_received } else { $o.amount }
+root.data.amount.currency = $o.currency.uppercase()
+root.data.status = $type.split(".").index(1)
+root.data.received_at = now()
+root.data.payment_method.type = $o.payment_method_types.index(0)
+`
+	return bentoWith(p, map[string]any{"topic": `${! meta("topic") }`, "key": `${! meta("key") }`}, event)
+}
+
+// bentoWith configures Bento by choice of components, without tuning: the faster of its two
+// Kafka outputs, and as many records in flight as there are connections. The mappings
+// follow the check of the signature.
+func bentoWith(p place, to map[string]any, mappings ...string) (*exec.Cmd, error) {
 	check := `let signed = @."Stripe-Signature".re_find_object("^t=(?P<t>[0-9]+),v1=(?P<v1>[0-9a-f]{64})$")
 let age = (now().ts_unix() - $signed.t.number()).abs()
 let want = ($signed.t + "." + content().string()).hash("hmac_sha256", "` + secret + `").encode("hex")
 root = if $age > 300 || $signed.v1 != $want { throw("not verified") } else { content() }
 `
+	processors := []any{map[string]any{"mapping": check}}
+	for _, m := range mappings {
+		processors = append(processors, map[string]any{"mapping": m})
+	}
+	output := map[string]any{"seed_brokers": p.brokers, "idempotent_write": true, "max_in_flight": 512, "metadata": map[string]any{}}
+	maps.Copy(output, to)
 	config, err := json.Marshal(map[string]any{
-		"http":  map[string]any{"enabled": false},
-		"input": map[string]any{"http_server": map[string]any{"address": p.listen, "path": "/webhooks", "timeout": "10s"}},
-		"pipeline": map[string]any{"processors": []any{
-			map[string]any{"mapping": check},
-		}},
-		"output": map[string]any{"reject_errored": map[string]any{"kafka_franz": map[string]any{
-			"seed_brokers": p.brokers, "topic": p.topic(), "idempotent_write": true, "max_in_flight": 512, "metadata": map[string]any{},
-		}}},
-		"logger": map[string]any{"level": "ERROR"},
+		"http":     map[string]any{"enabled": false},
+		"input":    map[string]any{"http_server": map[string]any{"address": p.listen, "path": "/webhooks", "timeout": "10s"}},
+		"pipeline": map[string]any{"processors": processors},
+		"output":   map[string]any{"reject_errored": map[string]any{"kafka_franz": output}},
+		"logger":   map[string]any{"level": "ERROR"},
 	})
 	if err != nil {
 		return nil, err
