@@ -431,7 +431,6 @@ func (h *History) claim(ctx context.Context, a *Admission, held held) (again boo
 // unclaimed returns a new claim for each event to publish that held has no usable claim
 // of: the event's key may have changed since, or the time to send it may be over.
 func (h *History) unclaimed(a *Admission, held held) (all []*claimed, err error) {
-	now := kafka.Clock()
 	for _, e := range a.Events {
 		p, err := h.placeOf(e)
 		if err != nil {
@@ -443,7 +442,7 @@ func (h *History) unclaimed(a *Admission, held held) (all []*claimed, err error)
 			}
 		}
 		c := held[e.ID]
-		if c == nil || c.owns && (c.place != p || !h.claims.rules.MaySend(c.start, now)) {
+		if c == nil || c.owns && (c.place != p || !h.claims.rules.MaySend(c.start, kafka.Clock())) {
 			all = append(all, &claimed{key: claimKey(e), ids: ownIDs(e), place: p})
 		}
 	}
