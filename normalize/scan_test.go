@@ -42,7 +42,7 @@ type everything struct {
 	All []everything `json:"all"`
 	embedded
 	Untagged string
-	hidden   string
+	hidden   string //lint:ignore U1000 a field that neither may set
 }
 
 type embedded struct {

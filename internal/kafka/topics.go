@@ -172,6 +172,11 @@ func (c Config) topics(ctx context.Context, names []string) ([]metadata.Response
 	if err != nil {
 		return nil, 0, fmt.Errorf("asking %s for its topics: %w", strings.Join(c.Brokers, ","), err)
 	}
+	for _, name := range names {
+		if !slices.ContainsFunc(m.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name }) {
+			return nil, 0, fmt.Errorf("asking %s for topic %s: the answer leaves it out", strings.Join(c.Brokers, ","), name)
+		}
+	}
 	return m.Topics, len(m.Brokers), nil
 }
 
