@@ -363,6 +363,40 @@ func (b *bridge) watchLive(t *testing.T, w *window) {
 	}
 }
 
+// TestConsoleOnRealKafka uses the console of a server on an Apache Kafka: a payment is
+// found, its time line is drawn, and live views go on through a reload.
+func TestConsoleOnRealKafka(t *testing.T) {
+	path := chromium(t)
+	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("console%d.", time.Now().UnixNano()))
+	b.start(t)
+	until(t, "the first webhook to be acknowledged", func() bool { // a broker that has just started can take longer than a webhook's deadline
+		return tollbridge(t, "", "send", "stripe", "payment_intent.succeeded", "--to", b.url, "--secret", b.secret).code == 0
+	})
+	b.send(t, paid("4711", 0))
+	b.send(t, disputed("4711"))
+	at := b.console()
+	until(t, "the dispute to be in the server's history", func() bool {
+		_, body := get(t, at+"payment?id=4711", asHTML)
+		return strings.Contains(body, "dispute.opened")
+	})
+	w := openWindow(t, path)
+	w.do("the first page", chromedp.Navigate(at), chromedp.WaitVisible(chromedp.CSS("main h1")))
+	until(t, "the page's module", func() bool { return value[string](w, `document.readyState`) == "complete" })
+	w.do("the key /", chromedp.KeyEvent("/"))
+	w.do("search", chromedp.Evaluate[chromedp.Void](`document.activeElement.value = ""`), chromedp.KeyEvent("pi_4711\r"), chromedp.WaitVisible(chromedp.CSS("ol.line")))
+	types := value[[]string](w, `[...document.querySelectorAll("ol.line li:not(.aside) strong")].map(s => s.textContent.trim())`)
+	if want := []string{"payment.captured", "dispute.opened"}; !slices.Equal(types, want) {
+		t.Errorf("the time line has %q, want %q", types, want)
+	}
+	b.watchLive(t, w)
+	for page, want := range map[string]string{"topics": "all as configured", "groups": "No consumer group has an offset in these topics", "live?key=4711": "dispute.opened", "": "acknowledged"} {
+		if status, got := get(t, at+page, asHTML); status != http.StatusOK || !strings.Contains(got, want) {
+			t.Errorf("%s: status %d, want %q:\n%s", page, status, want, got)
+		}
+	}
+	w.check()
+}
+
 // waitForLive sends a webhook of a payment, and waits until the live page shows all that
 // have the prefix, each once.
 func (b *bridge) waitForLive(t *testing.T, w *window, prefix string, n int) {
