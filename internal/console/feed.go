@@ -19,8 +19,8 @@ import (
 const (
 	maxViews       = 200   // open at once, in one server
 	maxQueue       = 2_000 // records that wait for one view; a view with more is ended
-	rowsPerSecond  = 100   // a view shows at most this many records a second,
-	reserveRows    = 1_000 // except for bursts of this size
+	rowsPerSecond  = 25    // a view shows at most this many records a second: more than people can read,
+	reserveRows    = 500   // except for bursts of this size, which is what the page keeps
 	reserveRefill  = 10    // rows a second that the reserve gets back
 	maxCatchUp     = 5_000 // records that a view reads again after an interruption
 	catchUps       = 4     // views that do that at once
