@@ -405,7 +405,7 @@ func build(ctx context.Context, bin string, all []built) error {
 // archiving is the line of ingest that adds the record of the archived webhook;
 // notArchiving replaces it to measure what the archive costs.
 const (
-	archiving    = "return append(entries, entry{id: \"webhook\", record: d.archiveRecord(a, r, body, ids)}), nil\n"
+	archiving    = "return append(entries, entry{id: \"webhook\", record: d.archiveRecord(a, r, body, ids, traceparent)}), nil\n"
 	notArchiving = "return entries, nil\n"
 )
 
