@@ -90,4 +90,4 @@ compose: ## docker-compose.yml up, a webhook in, its event out, down
 	.ci/compose
 
 clean: ## what the others made
-	rm -rf bin state
+	rm -rf bin state dist

@@ -48,6 +48,18 @@ type entry struct {
 	published bool // it was published before, and has no record here
 }
 
+// newDelivery returns the delivery of a request, whose trace has begun. The route is the
+// path's template, or empty if the path has none.
+func (s *Server) newDelivery(c echo.Context, route string) *delivery {
+	d := &delivery{s: s, start: s.Now()}
+	if s.Tracer == nil {
+		d.trace = traceparent(c.Request().Header)
+	} else {
+		d.startTrace(c, route)
+	}
+	return d
+}
+
 // deliver handles a request with a webhook.
 func (s *Server) deliver(c echo.Context) error {
 	d := s.newDelivery(c, c.Path())
@@ -117,7 +129,7 @@ func (d *delivery) process(c echo.Context) (err error) {
 	}
 }
 
-// refuse returns err, after it told [Config.Refused] about the request.
+// refuse calls [Config.Refused] with the request, and returns err.
 func (d *delivery) refuse(r *http.Request, body []byte, err error) error {
 	if d.s.Refused == nil {
 		return err

@@ -33,32 +33,26 @@ import (
 // maxEventIDs bounds the event ids that a span has. The log has all of them.
 const maxEventIDs = 20
 
-// newDelivery returns the delivery of a request, whose trace has begun. The route is the
-// path's template, or empty if the path has none.
-func (s *Server) newDelivery(c echo.Context, route string) *delivery {
-	d := &delivery{s: s, start: s.Now()}
+// startTrace starts the span of a request. The route is the path's template, or empty if
+// the path has none.
+func (d *delivery) startTrace(c echo.Context, route string) {
 	r := c.Request()
-	if s.Tracer == nil {
-		d.trace = traceparent(r.Header)
-		return d
-	}
 	method := spanMethod(r.Method)
 	name := method
 	if method == otherMethod {
 		name = "HTTP"
 	}
-	attributes := []attribute.KeyValue{
-		semconv.HTTPRequestMethodKey.String(method), semconv.URLPath(shorten(r.URL.Path)), semconv.URLScheme("http"),
+	attributes := []attribute.KeyValue{ // one attribute that is not UTF-8 would make the export of all spans fail
+		semconv.HTTPRequestMethodKey.String(method), semconv.URLPath(strings.ToValidUTF8(shorten(r.URL.Path), "\ufffd")), semconv.URLScheme("http"),
 	}
 	if route != "" {
 		name += " " + route
 		attributes = append(attributes, semconv.HTTPRoute(route))
 	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, d.span = s.Tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...))
+	ctx, d.span = d.s.Tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...))
 	d.trace = traceparentOf(ctx)
 	c.SetRequest(r.WithContext(ctx))
-	return d
 }
 
 // otherMethod is the method in spans of requests with a method that HTTP does not define.

@@ -3,7 +3,6 @@ package ingest
 import (
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"go.opentelemetry.io/otel/codes"
@@ -14,8 +13,8 @@ import (
 // tracedTransport makes a span of kind CLIENT for each request whose context has a span
 // that is recorded. The request goes out as it is: the processor gets no trace context.
 //
-// The attributes are those of OpenTelemetry's semantic conventions. url.full is without
-// the query.
+// The attributes are those of OpenTelemetry's semantic conventions. They have neither the path
+// nor the query: some processors have the merchant's id in the path.
 // https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span
 type tracedTransport struct {
 	http.RoundTripper
@@ -28,10 +27,12 @@ func (t tracedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !trace.SpanFromContext(r.Context()).IsRecording() {
 		return t.RoundTripper.RoundTrip(r)
 	}
-	full := url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path, RawPath: r.URL.RawPath}
+	port, err := strconv.Atoi(r.URL.Port())
+	if err != nil {
+		port = 443
+	}
 	_, span := t.tracer.Start(r.Context(), r.Method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		semconv.HTTPRequestMethodKey.String(r.Method), semconv.URLFull(full.String()),
-		semconv.ServerAddress(r.URL.Hostname()), semconv.ServerPort(443)))
+		semconv.HTTPRequestMethodKey.String(r.Method), semconv.ServerAddress(r.URL.Hostname()), semconv.ServerPort(port)))
 	response, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
 		span.SetAttributes(semconv.ErrorType(err))

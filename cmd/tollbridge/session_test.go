@@ -99,7 +99,7 @@ func TestRights(t *testing.T) {
 		t.Errorf("tail of a topic that the user may read: exit code %d: %s", code, out)
 	}
 	code, out := runWith(t, "tail --exit --from 1h --type payment.failed", rightsConfig(t, brokers, "some"))
-	if want := "not authorized to read topic payment.failed"; code != 1 || !strings.Contains(out, want) {
+	if want := "topic payment.failed: [29] Topic Authorization Failed"; code != 1 || !strings.Contains(out, want) {
 		t.Errorf("tail of a topic that the user may not read: exit code %d, want 1 and %q: %s", code, want, out)
 	}
 }

@@ -111,7 +111,7 @@ func (f tailFlags) ranges(ctx context.Context, s kafkaSession) (map[consume.Part
 			}
 			topic := s.names.Event(schemas.Type(t))
 			if slices.Contains(s.unauthorized, topic) {
-				return nil, fmt.Errorf("--type: the user is not authorized to read topic %s: 'tollbridge topics acls view' prints the rights", topic)
+				return nil, fmt.Errorf("--type: %w", kafka.UnauthorizedError(topic))
 			}
 			if !slices.Contains(s.names.Events(), topic) {
 				return nil, usage("--type: the topic %s does not exist: no endpoint that 'tollbridge topics apply' knew reports events of this type", topic)

@@ -52,14 +52,18 @@ func tracesProtocol() (string, error) {
 	if exporter != "" && exporter != "otlp" {
 		return "", usage("%s is %q, want otlp or none", envExporter, exporter)
 	}
+	name := envProtocol
+	if os.Getenv(envTracesProtocol) != "" {
+		name = envTracesProtocol
+	}
 	protocol := cmp.Or(os.Getenv(envTracesProtocol), os.Getenv(envProtocol), otlpProtocols[0])
 	if !slices.Contains(otlpProtocols, protocol) {
-		return "", usage("%s is %q, want one of %s", envProtocol, protocol, strings.Join(otlpProtocols, ", "))
+		return "", usage("%s is %q, want one of %s", name, protocol, strings.Join(otlpProtocols, ", "))
 	}
 	for _, name := range []string{envEndpoint, envTracesEndpoint} {
 		text := os.Getenv(name)
-		if u, err := url.Parse(text); text != "" && protocol != "grpc" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			return "", usage("%s is not a URL such as http://collector:4318", name)
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return "", usage("%s is not a URL such as http://collector:4318, or http://collector:4317 for gRPC", name)
 		}
 	}
 	return protocol, nil

@@ -18,7 +18,8 @@ import (
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
-// Mover moves consumer groups of one cluster, and says how far they are behind. All fields must be set.
+// Mover moves consumer groups of one cluster, and says how far they are behind. All
+// fields must be set.
 type Mover struct {
 	Reader *consume.Reader
 	Client *kafkago.Client // see [kafka.Config.Client]

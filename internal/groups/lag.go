@@ -69,6 +69,7 @@ func (m Mover) Lags(ctx context.Context) (all []Lag, more bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	caller := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var asking sync.WaitGroup
@@ -96,7 +97,7 @@ func (m Mover) Lags(ctx context.Context) (all []Lag, more bool, err error) {
 	close(next)
 	asking.Wait()
 	slices.SortFunc(all, func(a, b Lag) int { return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Group, b.Group)) })
-	return all, more, err
+	return all, more, cmp.Or(err, caller.Err())
 }
 
 // lag returns the lag of a group, and whether it has an offset in a topic of tollbridge.

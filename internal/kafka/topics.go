@@ -184,14 +184,19 @@ func (c Config) topics(ctx context.Context, names []string) ([]metadata.Response
 // exist, or the user is not authorized to describe it. The error wraps Kafka's.
 func (c Config) Missing(ctx context.Context, topic string) error {
 	topics, _, err := c.topics(ctx, []string{topic})
-	if err != nil || len(topics) != 1 || kafkago.Error(topics[0].ErrorCode) != kafkago.TopicAuthorizationFailed {
-		return fmt.Errorf("topic %s: %w", topic, kafkago.UnknownTopicOrPartition)
+	switch {
+	case err != nil:
+		return err
+	case kafkago.Error(topics[0].ErrorCode) == kafkago.TopicAuthorizationFailed:
+		return UnauthorizedError(topic)
 	}
-	return unauthorizedError(topic)
+	return fmt.Errorf("topic %s: %w", topic, kafkago.UnknownTopicOrPartition)
 }
 
-func unauthorizedError(topic string) error {
-	return fmt.Errorf("topic %s: %w: 'tollbridge topics acls' prints the rights that the user needs", topic, kafkago.TopicAuthorizationFailed)
+// UnauthorizedError returns the error for a topic that the user is not authorized to
+// describe. It wraps Kafka's.
+func UnauthorizedError(topic string) error {
+	return fmt.Errorf("topic %s: %w: 'tollbridge topics acls ROLE' prints the rights; the roles are serve, apply, view and tools", topic, kafkago.TopicAuthorizationFailed)
 }
 
 // In returns the names with only those event types whose topics exist by the result of
@@ -251,7 +256,7 @@ func (l Layout) plan(ctx context.Context, c Config, client *kafkago.Client) ([]T
 		case err == kafkago.TopicAuthorizationFailed && !needed:
 			continue // an event type of a newer version: the ACLs may be older
 		case err == kafkago.TopicAuthorizationFailed:
-			return nil, l, unauthorizedError(t.Name)
+			return nil, l, UnauthorizedError(t.Name)
 		case err != 0:
 			return nil, l, fmt.Errorf("topic %s: %w", t.Name, err)
 		}
