@@ -385,7 +385,8 @@ func TestConsoleWriteInBrowser(t *testing.T) {
 	w.picture("refusal", at+"refused"+refused, "light", 1280)
 	w.picture("refusal", at+"refused"+refused, "dark", 360)
 	w.do("personal fields", chromedp.Navigate(at+"letter?id="+buried.ID), chromedp.Click(chromedp.CSS(`main a[href*="/console/webhook"]`)), chromedp.WaitVisible(chromedp.CSS("main form button")), chromedp.Click(chromedp.CSS("main form button")), chromedp.WaitNotPresent(chromedp.CSS("main form button")))
-	if !strings.Contains(b.log.String(), fmt.Sprintf(`"what":"/console/webhook?at=shop.webhooks.dead-%s"`, buried.ID)) {
+	partition, offset, _ := strings.Cut(buried.ID, "-")
+	if what := "/console/webhook?at=" + url.QueryEscape(fmt.Sprintf("shop.webhooks.dead[%s]@%s", partition, offset)); !strings.Contains(b.log.String(), fmt.Sprintf(`"what":%q`, what)) {
 		t.Error("the log does not say who saw the personal fields")
 	}
 	w.check()

@@ -93,8 +93,14 @@ var (
 	digitRuns = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 	emails    = regexp.MustCompile(`[^\s"'<>@=&:;,/]{1,64}(?:@|%40)[^\s"'<>@=&:;,/]{1,255}\.[A-Za-z]{2,}`)
 	ibans     = regexp.MustCompile(`\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b`)
-	base64s   = regexp.MustCompile(`[A-Za-z0-9+/_=-]{60,}`)
+	ats       = regexp.MustCompile(`@|%40`)
+	base64s   = regexp.MustCompile(`[A-Za-z0-9+/_=-]+`) // {60,} would be slow
 )
+
+var betweenDigits = strings.NewReplacer(" ", "", "-", "")
+
+// minBase64 is how long base64 must be to be looked into.
+const minBase64 = 60
 
 // text masks what is found in a text whatever its field is called.
 func (m masker) text(s string) string {
@@ -103,7 +109,7 @@ func (m masker) text(s string) string {
 		s = strings.ReplaceAll(s, url.QueryEscape(secret), masked)
 	}
 	if !m.personal {
-		s = emails.ReplaceAllString(s, masked)
+		s = maskEmails(s)
 		s = ibans.ReplaceAllStringFunc(s, func(found string) string {
 			if isIBAN(strings.ReplaceAll(found, " ", "")) {
 				return masked
@@ -112,18 +118,47 @@ func (m masker) text(s string) string {
 		})
 	}
 	s = digitRuns.ReplaceAllStringFunc(s, func(found string) string {
-		digits := strings.NewReplacer(" ", "", "-", "").Replace(found)
+		digits := betweenDigits.Replace(found)
 		if isCard(digits) {
 			return masked + digits[len(digits)-4:]
 		}
 		return found
 	})
 	return base64s.ReplaceAllStringFunc(s, func(found string) string {
-		if !m.personal && decodesToText(found) {
+		if !m.personal && len(found) >= minBase64 && decodesToText(found) {
 			return masked
 		}
 		return found
 	})
+}
+
+// maskEmails masks e-mail addresses. It matches only the text around each @: matching all
+// of a text of 1 MB would take seconds.
+func maskEmails(s string) string {
+	const most = 4 * 255 // bytes before the @, and behind it
+	inside := func(c byte) bool { return !strings.ContainsRune("\t\n\f\r \"'<>@=&:;,/", rune(c)) }
+	var out strings.Builder
+	done := 0
+	for at := ats.FindStringIndex(s); at != nil; {
+		from, to := at[0], at[1]
+		for from > done && at[0]-from < most && inside(s[from-1]) {
+			from--
+		}
+		for to < len(s) && to-at[1] < most && inside(s[to]) {
+			to++
+		}
+		out.WriteString(s[done:from])
+		if from < at[0] && at[1] < to {
+			out.WriteString(emails.ReplaceAllString(s[from:to], masked))
+		} else {
+			out.WriteString(s[from:to])
+		}
+		done = to
+		if at = ats.FindStringIndex(s[done:]); at != nil {
+			at[0], at[1] = at[0]+done, at[1]+done
+		}
+	}
+	return out.String() + s[done:]
 }
 
 // isCard reports whether digits can be a card number: the first digit of a card scheme

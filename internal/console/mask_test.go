@@ -107,3 +107,27 @@ func TestUnmasked(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskEmails: an address is masked as by the expression on the whole text.
+func TestMaskEmails(t *testing.T) {
+	for _, s := range []string{
+		"", "@", "a@b.de", "a@b", "anna%40example.com", "x anna@example.com, bea@example.co.uk;", "a@b.de@c.de", "a@@b.de", `"Zoë@exämple.de"`, "a@b.de.", "q=a%40b.de&r=c%40d.de", "a%40b.de%40c.de",
+		strings.Repeat("x", 70) + "@example.com", "é" + strings.Repeat("é", 63) + "@example.com " + strings.Repeat("a@", 9), "a@" + strings.Repeat("b.", 100) + "de",
+	} {
+		if got, want := maskEmails(s), emails.ReplaceAllString(s, masked); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}
+
+// BenchmarkMask masks bodies of 1 MB that regular expressions can be slow on.
+func BenchmarkMask(b *testing.B) {
+	for name, part := range map[string]string{"letters": "x", "addresses": "a@b.de ", "ats": "@", "digits": "4 ", "capitals": "DE89 "} {
+		body := []byte(`{"description":"` + strings.Repeat(part, 1<<20/len(part)) + `"}`)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				masker{}.body(body)
+			}
+		})
+	}
+}
