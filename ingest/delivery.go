@@ -28,7 +28,7 @@ type delivery struct {
 	start      time.Time
 	trace      string     // W3C traceparent: of the span, or without tracing of the request
 	span       trace.Span // nil without tracing
-	from       netip.Addr // the sender: see [Server.Client]
+	from       netip.Addr // the sender: see [Config.Client]
 	bytes      int        // of the body
 	verdict    webhook.Verdict
 	entries    []entry // the records of the webhook, once all of them are in Kafka

@@ -71,8 +71,8 @@ func peer(remote string) netip.Addr {
 }
 
 // trusts reports whether an address belongs to a trusted proxy.
-func (s *Server) trusts(a netip.Addr) bool {
-	for _, p := range s.TrustedProxies {
+func (c *Config) trusts(a netip.Addr) bool {
+	for _, p := range c.TrustedProxies {
 		if p.Contains(a.WithZone("")) {
 			return true
 		}
@@ -86,14 +86,14 @@ func (s *Server) trusts(a netip.Addr) bool {
 // first address that is not a trusted proxy's: the sender could have written what
 // precedes it. A proxy writes one of the two headers and may pass on the other
 // unchanged; if both are present and differ, neither is trusted.
-func (s *Server) Client(r *http.Request) netip.Addr {
+func (c *Config) Client(r *http.Request) netip.Addr {
 	from := peer(r.RemoteAddr)
-	if !s.trusts(from) {
+	if !c.trusts(from) {
 		return from
 	}
 	xff, forwarded := r.Header["X-Forwarded-For"], r.Header["Forwarded"]
-	a := s.nearest(from, strings.Join(xff, ","), func(element string) string { return element })
-	b := s.nearest(from, strings.Join(forwarded, ","), forwardedFor)
+	a := c.nearest(from, strings.Join(xff, ","), func(element string) string { return element })
+	b := c.nearest(from, strings.Join(forwarded, ","), forwardedFor)
 	switch {
 	case len(forwarded) == 0 || a == b:
 		return a
@@ -105,8 +105,8 @@ func (s *Server) Client(r *http.Request) netip.Addr {
 
 // nearest reads a list of addresses from its end until an address is not a trusted
 // proxy's, and returns the last address that it could read.
-func (s *Server) nearest(from netip.Addr, list string, read func(element string) string) netip.Addr {
-	for list != "" && s.trusts(from) {
+func (c *Config) nearest(from netip.Addr, list string, read func(element string) string) netip.Addr {
+	for list != "" && c.trusts(from) {
 		cut := strings.LastIndexByte(list, ',')
 		next, ok := readAddr(read(strings.TrimSpace(list[cut+1:])))
 		if !ok {

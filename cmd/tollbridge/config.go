@@ -467,15 +467,7 @@ func (c config) withSchemaIDs(ctx context.Context, n kafka.Names) (kafka.Names, 
 // server returns the configuration of the HTTP server.
 func (c config) server() (ingest.Config, error) {
 	endpoints, err := c.endpoints()
-	errs := []error{err}
-	var proxies []netip.Prefix
-	for _, text := range c.TrustedProxies {
-		p, err := network(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("trusted_proxies: %w", err))
-		}
-		proxies = append(proxies, p)
-	}
+	proxies, errProxies := c.trustedProxies()
 	hosts := c.AdminHosts
 	if host, _, err := net.SplitHostPort(c.Admin); err == nil && host != "" {
 		hosts = append(hosts[:len(hosts):len(hosts)], host) // the name in admin; an IP address is always allowed, by the connection
@@ -483,7 +475,20 @@ func (c config) server() (ingest.Config, error) {
 	return ingest.Config{
 		Endpoints: endpoints, MaxBody: c.MaxBody, MaxInFlight: c.MaxInFlight, MaxConnections: c.MaxConnections, Deadline: c.Deadline,
 		TrustedProxies: proxies, HandleEvent: ingest.Exposure(c.HandleEvent), AdminHosts: hosts,
-	}, errors.Join(errs...)
+	}, errors.Join(err, errProxies)
+}
+
+// trustedProxies parses trusted_proxies.
+func (c config) trustedProxies() (all []netip.Prefix, _ error) {
+	var errs []error
+	for _, text := range c.TrustedProxies {
+		p, err := network(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("trusted_proxies: %w", err))
+		}
+		all = append(all, p)
+	}
+	return all, errors.Join(errs...)
 }
 
 // network parses an address, or a network such as 10.0.0.0/8.

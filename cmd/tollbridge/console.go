@@ -89,6 +89,10 @@ func runConsole(c *cobra.Command, address string) error {
 	if err == nil {
 		err = login.CheckListen("--listen", address)
 	}
+	var addresses ingest.Config // for the addresses of clients
+	if err == nil {
+		addresses.TrustedProxies, err = cfg.trustedProxies()
+	}
 	if err != nil {
 		return usageError{err}
 	}
@@ -111,7 +115,7 @@ func runConsole(c *cobra.Command, address string) error {
 	log := logger(c.ErrOrStderr(), "warn")
 	shown := console.Config{
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
-		Where: locateAt(s.Admin), Connectors: describeConnectors, Log: log,
+		Where: locateAt(s.Admin), Connectors: describeConnectors, Client: addresses.Client, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
 		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
 			return s.openForConsole(ctx, command, publish, func(ctx context.Context, w kafkaSession, to history.Publisher) (*history.History, func(), error) {

@@ -15,7 +15,7 @@ type consoleConfig struct {
 	Password secretConfig `yaml:"password"` // or its bcrypt hash
 	Proxy    *proxyConfig `yaml:"proxy"`    // nil trusts none
 	Write    bool         `yaml:"write"`    // retry, discard and replay
-	Unmask   bool         `yaml:"unmask"`   // show the personal fields of a webhook
+	Unmask   bool         `yaml:"unmask"`   // show the personal fields of a webhook or a refused request
 	Refused  int          `yaml:"refused"`  // how many of the last refused requests of an endpoint are kept in memory
 }
 

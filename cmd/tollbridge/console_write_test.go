@@ -185,11 +185,18 @@ func TestConsoleDead(t *testing.T) {
 		t.Errorf("retry of two letters: %+v", j)
 	}
 	_, page := p.page("dead")
-	id := regexp.MustCompile(`name="group" value="([0-9a-f]+)"`).FindAllStringSubmatch(page, -1)
+	id := regexp.MustCompile(`name="group" value="([0-9a-f]+)"><input type="hidden" name="count" value="([0-9]+)"`).FindAllStringSubmatch(page, -1)
 	if len(id) != 2 {
 		t.Fatalf("the page has %d groups, want 2: %s", len(id), page)
 	}
-	group := url.Values{"action": {"retry"}, "group": {id[0][1]}} // the largest comes first
+	group := url.Values{"action": {"retry"}, "group": {id[0][1]}, "count": {id[0][2]}} // the largest comes first
+	if status, body := p.post("dead", url.Values{"action": {"retry"}, "group": {id[0][1]}}); status != http.StatusBadRequest {
+		t.Errorf("a group without its count: %d %s", status, body)
+	}
+	fewer := url.Values{"action": {"retry"}, "group": {id[0][1]}, "count": {"1"}}
+	if j := p.job("dead", fewer); !strings.Contains(j.Error, "2 letters have this reason now, and the page showed 1") || len(b.letters(t)) != 3 {
+		t.Errorf("a group of which the page showed fewer letters: %+v", j)
+	}
 	if j := p.job("dead", group); j.Error != "" || j.Letters != 2 || j.Stay != 0 {
 		t.Errorf("retry of a group: %+v", j)
 	}

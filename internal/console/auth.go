@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -89,6 +90,7 @@ func isHash(password string) bool {
 	return strings.HasPrefix(password, "$2a$") || strings.HasPrefix(password, "$2b$") || strings.HasPrefix(password, "$2y$")
 }
 
+// userHeader returns the name of the header with the name of the user.
 func (p *Proxy) userHeader() string {
 	if p.Header == "" {
 		return DefaultUserHeader
@@ -96,6 +98,7 @@ func (p *Proxy) userHeader() string {
 	return p.Header
 }
 
+// secretHeader returns the name of the header with the secret.
 func (p *Proxy) secretHeader() string {
 	if p.SecretHeader == "" {
 		return DefaultSecretHeader
@@ -141,6 +144,9 @@ const (
 	byLoopback = "loopback"
 )
 
+// unverified is the name of somebody whose login failed, in the audit log.
+const unverified = "unverified"
+
 // userKey is the key of the user in a request's context.
 type userKey struct{}
 
@@ -159,9 +165,9 @@ const (
 // cookieName is the name of the session's cookie.
 const cookieName = "tollbridge_console"
 
-// door lets people in. Sessions are those of scs, in memory: a restart ends them, and
+// access decides who may use the console. Sessions are those of scs, in memory: a restart ends them, and
 // another replica does not know them.
-type door struct {
+type access struct {
 	Login
 	plain, secure *scs.SessionManager // of one store; the second one's cookies are for TLS only
 	guesses       guesses
@@ -170,8 +176,9 @@ type door struct {
 	origins       *http.CrossOriginProtection
 }
 
-func newDoor(l Login) *door {
-	d := &door{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
+// newAccess returns the access to a console with a login.
+func newAccess(l Login) *access {
+	d := &access{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
 	d.plain.IdleTimeout, d.plain.Lifetime = sessionIdle, sessionLifetime
 	d.plain.Cookie.Name, d.plain.Cookie.Path = cookieName, "/console/"
 	d.plain.Cookie.HttpOnly, d.plain.Cookie.SameSite, d.plain.Cookie.Persist = true, http.SameSiteStrictMode, false
@@ -184,21 +191,21 @@ func newDoor(l Login) *door {
 
 // sessions returns the sessions whose cookies suit a request. A client that lies in
 // X-Forwarded-Proto gets a cookie that it does not send back.
-func (d *door) sessions(r *http.Request) *scs.SessionManager {
+func (d *access) sessions(r *http.Request) *scs.SessionManager {
 	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
 		return d.secure
 	}
 	return d.plain
 }
 
-// The keys of a session's data.
+// sessionUser is the key of the user's name in a session's data.
 const sessionUser = "user"
 
 // errNoLogin is the error of a request without a valid login.
 var errNoLogin = errors.New("you are not logged in")
 
 // enter returns who makes a request, or why nobody is let in.
-func (d *door) enter(r *http.Request) (user, error) {
+func (d *access) enter(r *http.Request) (user, error) {
 	if !d.Required() {
 		if text := notLocal(r); text != "" {
 			return user{}, problem{http.StatusForbidden, "This is only for people on this machine: " + text, tunnel}
@@ -270,7 +277,7 @@ func equal(a, b string) bool {
 }
 
 // rightPassword reports whether a password is the configured one.
-func (d *door) rightPassword(password string) bool {
+func (d *access) rightPassword(password string) bool {
 	if !isHash(d.Password) {
 		return equal(password, d.Password)
 	}
@@ -281,7 +288,7 @@ func (d *door) rightPassword(password string) bool {
 
 // token returns the token that the forms of a user's pages have. Other sites cannot read
 // it, and it is no longer valid after the session.
-func (d *door) token(u user) string {
+func (d *access) token(u user) string {
 	m := hmac.New(sha256.New, d.key[:])
 	m.Write([]byte(u.session))
 	return hex.EncodeToString(m.Sum(nil))
@@ -309,7 +316,7 @@ func (g *guesses) allow(from netip.Addr, now time.Time) bool {
 	if g.all == nil {
 		g.all = rate.NewLimiter(rate.Every(allGuessEvery), allGuessBurst)
 	}
-	if g.by == nil || len(g.by) >= maxGuessers { // whoever has so many addresses is limited by all
+	if g.by == nil || len(g.by) >= maxGuessers { // a client with that many addresses is still limited by all
 		g.by = map[netip.Prefix]*rate.Limiter{}
 	}
 	from = from.Unmap().WithZone("")
@@ -356,10 +363,12 @@ func local(next string) string {
 	return u.RequestURI()
 }
 
+// maxLoginForm is the most bytes of the form of a login: anybody can send it.
+const maxLoginForm = 8 << 10
+
 // login checks the password and begins a session.
 func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
-	const maxForm = 8 << 10
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, maxLoginForm)
 	if err := r.ParseForm(); err != nil {
 		h.show(w, r, view{}, problem{http.StatusBadRequest, "The form could not be read.", "Open /console/login and try again."})
 		return
@@ -368,25 +377,28 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 	again := func(status int, text string) {
 		h.showStatus(w, r, view{template: "login", Title: "Log in", Data: loginPage{next, text}, JSON: map[string]string{"error": text}}, status)
 	}
-	if !h.door.guesses.allow(h.client(r), time.Now()) {
+	if !h.access.guesses.allow(h.client(r), time.Now()) {
 		w.Header().Set("Retry-After", fmt.Sprint(int(guessEvery.Seconds())))
 		again(http.StatusTooManyRequests, "Too many attempts. Wait a few seconds and try again.")
 		return
 	}
 	name := userName(r.PostForm.Get("name"))
-	if !h.door.rightPassword(r.PostForm.Get("password")) {
-		h.audit(r, user{Name: name, Login: byPassword}, "login_failed").Msg("a login to the console failed: wrong password")
+	if !h.access.rightPassword(r.PostForm.Get("password")) {
+		// The password may have been typed into the field of the name.
+		h.audit(r, user{Name: unverified, Login: byPassword}, "login_failed").Msg("a login to the console failed: wrong password")
 		again(http.StatusUnauthorized, "The password is wrong.")
 		return
 	}
 	if name == "" {
 		name = "unnamed"
 	}
-	s := h.door.sessions(r)
-	if err := s.RenewToken(r.Context()); err != nil { // nobody knows the new one before
+	s := h.access.sessions(r)
+	former := s.Token(r.Context())
+	if err := s.RenewToken(r.Context()); err != nil { // so that a token that somebody planted is not used
 		h.show(w, r, view{}, err)
 		return
 	}
+	h.endRequests(former)
 	s.Put(r.Context(), sessionUser, name)
 	h.audit(r, user{Name: name, Login: byPassword}, "login").Msg("somebody logged in to the console")
 	h.redirect(w, r, next)
@@ -399,11 +411,11 @@ func (h *Handler) logout(w http.ResponseWriter, r *http.Request) {
 		h.show(w, r, view{}, problem{http.StatusBadRequest, "There is no session to end.", "You are logged in by " + u.Login + "."})
 		return
 	}
-	h.ended(u)
-	if err := h.door.sessions(r).Destroy(r.Context()); err != nil {
+	if err := h.access.sessions(r).Destroy(r.Context()); err != nil {
 		h.show(w, r, view{}, err)
 		return
 	}
+	h.endRequests(u.session)
 	h.audit(r, u, "logout").Msg("somebody logged out of the console")
 	h.redirect(w, r, "/console/login")
 }
@@ -429,16 +441,21 @@ func (h *Handler) audit(r *http.Request, u user, what string) *zerolog.Event {
 // with their user.
 func (h *Handler) guard(next http.Handler) http.Handler {
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := h.door.origins.Check(r); err != nil {
+		if err := h.access.origins.Check(r); err != nil {
 			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", cut(r.URL.Path, 100)).Err(err).Msg("console request refused: another site sent it")
 			h.show(w, r, view{}, problem{http.StatusForbidden, "Another site sent this form.", "Open the console and send it from there."})
 			return
 		}
-		if r.URL.Path == "/console/login" && h.door.Password != "" || strings.HasPrefix(r.URL.Path, "/console/assets/") && h.door.Required() {
+		if r.URL.Path == "/console/login" && h.access.Password != "" || strings.HasPrefix(r.URL.Path, "/console/assets/") && h.access.Required() {
 			next.ServeHTTP(w, r)
 			return
 		}
-		u, err := h.door.enter(r)
+		u, err := h.access.enter(r)
+		ctx, end := r.Context(), func() {}
+		if err == nil {
+			ctx, end, err = h.during(context.WithValue(ctx, userKey{}, u), u)
+		}
+		defer end()
 		switch {
 		case errors.Is(err, errNoLogin) && !wantsJSON(r) && r.Method == http.MethodGet:
 			http.Redirect(w, r, "/console/login?"+url.Values{"next": {local(r.URL.RequestURI())}}.Encode(), http.StatusSeeOther)
@@ -451,33 +468,36 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			h.show(w, r, view{}, err)
 			return
 		}
-		ctx, end := h.during(context.WithValue(r.Context(), userKey{}, u), u)
-		defer end()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-	if h.door.Password == "" {
+	if h.access.Password == "" {
 		return inner
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.door.sessions(r).LoadAndSave(inner).ServeHTTP(w, r)
+		h.access.sessions(r).LoadAndSave(inner).ServeHTTP(w, r)
 	})
 }
 
-// during returns a context that ends when the user logs out, at the latest when the
-// longest session ends: a live view must not outlive its session.
-func (h *Handler) during(ctx context.Context, u user) (context.Context, context.CancelFunc) {
+// during registers a request of a user, and returns its context and a function that must be
+// called at the end of the request. The context ends when the user logs out, at the latest
+// when the longest session ends. It returns [errNoLogin] if the user has just logged out.
+func (h *Handler) during(ctx context.Context, u user) (context.Context, func(), error) {
 	if u.Login != byPassword {
-		return ctx, func() {}
+		return ctx, func() {}, nil
 	}
-	ctx, cancel := context.WithDeadline(ctx, h.door.plain.Deadline(ctx))
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	inSession := ctx
+	ctx, cancel := context.WithDeadline(ctx, h.access.plain.Deadline(ctx))
 	id := new(byte)
+	h.mu.Lock()
 	if h.requests[u.session] == nil {
-		h.requests[u.session] = map[*byte]context.CancelFunc{}
+		h.requests[u.session] = map[*byte]func(){}
 	}
-	h.requests[u.session][id] = cancel
-	return ctx, func() {
+	h.requests[u.session][id] = func() {
+		_ = h.access.plain.Destroy(inSession) // in memory: never fails
+		cancel()
+	}
+	h.mu.Unlock()
+	end := func() {
 		cancel()
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -485,13 +505,20 @@ func (h *Handler) during(ctx context.Context, u user) (context.Context, context.
 			delete(h.requests, u.session)
 		}
 	}
+	// A logout between the read of the session and the registration did not see this request.
+	if _, found, err := h.access.plain.Store.Find(u.session); err != nil || !found {
+		_ = h.access.plain.Destroy(inSession)
+		return ctx, end, cmp.Or(err, errNoLogin)
+	}
+	return ctx, end, nil
 }
 
-// ended ends the requests in progress of a session.
-func (h *Handler) ended(u user) {
+// endRequests cancels the requests in progress of a session that was ended. It ends the
+// session in each of them, too: their responses would store it again.
+func (h *Handler) endRequests(session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, cancel := range h.requests[u.session] {
-		cancel()
+	for _, end := range h.requests[session] {
+		end()
 	}
 }

@@ -155,7 +155,7 @@ func TestLogin(t *testing.T) {
 			}
 		}
 		got := strings.Join(g.audits(t), "\n")
-		for _, want := range []string{"login_failed eve password", "login anna password", "login bert password", "logout bert password"} {
+		for _, want := range []string{"login_failed unverified password", "login anna password", "login bert password", "logout bert password"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("the audit log has no %q:\n%s", want, got)
 			}
@@ -186,7 +186,7 @@ func TestCookie(t *testing.T) {
 			t.Errorf("X-Forwarded-Proto %q: %+v", proto, c)
 		}
 	}
-	if g.door.plain.IdleTimeout != sessionIdle || g.door.secure.Lifetime != sessionLifetime {
+	if g.access.plain.IdleTimeout != sessionIdle || g.access.secure.Lifetime != sessionLifetime {
 		t.Error("the sessions have no time limits")
 	}
 	before := g.logIn(t, "anna")
@@ -203,7 +203,7 @@ func TestCookie(t *testing.T) {
 // progress of its session only.
 func TestSessionEnds(t *testing.T) {
 	g := newGuarded(Config{Login: Login{Password: testPassword}})
-	g.door.plain.IdleTimeout = 300 * time.Millisecond
+	g.access.plain.IdleTimeout = 300 * time.Millisecond
 	cookie := g.logIn(t, "anna")
 	if w := g.send(sent{path: "/console/connectors", cookie: cookie}); w.Code != 200 {
 		t.Fatalf("status %d", w.Code)
@@ -212,7 +212,7 @@ func TestSessionEnds(t *testing.T) {
 	if w := g.send(sent{path: "/console/connectors", cookie: cookie}); w.Code != 303 {
 		t.Errorf("after the idle time: status %d, want 303", w.Code)
 	}
-	g.door.plain.IdleTimeout = sessionIdle
+	g.access.plain.IdleTimeout = sessionIdle
 	ended := map[string]chan error{"anna": make(chan error, 1), "bert": make(chan error, 1)}
 	started := make(chan struct{}, 2)
 	g.mux.HandleFunc("GET /console/endless", func(_ http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,7 @@ func TestSessionEnds(t *testing.T) {
 	<-started
 	for _, name := range []string{"anna", "bert"} {
 		u := user{Login: byPassword, session: strings.TrimPrefix(cookies[name], cookieName+"=")}
-		if w := g.send(sent{method: "POST", path: "/console/logout", cookie: cookies[name], form: url.Values{"token": {g.door.token(u)}}}); w.Code != 303 {
+		if w := g.send(sent{method: "POST", path: "/console/logout", cookie: cookies[name], form: url.Values{"token": {g.access.token(u)}}}); w.Code != 303 {
 			t.Fatalf("logout: %d", w.Code)
 		}
 		if err := <-ended[name]; err != nil {
@@ -241,6 +241,59 @@ func TestSessionEnds(t *testing.T) {
 		if name == "anna" && len(ended["bert"]) > 0 {
 			t.Error("the logout of anna ended a request of bert")
 		}
+	}
+}
+
+// TestLogoutDuringRequest: the response to a request that was in progress at the logout does
+// not store its session again, and neither does a request whose session was read just
+// before; a new login ends the requests of the browser's former session, too.
+func TestLogoutDuringRequest(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		g := newGuarded(Config{Login: Login{Password: testPassword}})
+		cookie := g.logIn(t, "anna")
+		started, ended := make(chan struct{}), make(chan struct{})
+		g.mux.HandleFunc("GET /console/slow", func(w http.ResponseWriter, r *http.Request) {
+			close(started)
+			<-r.Context().Done()
+			_, _ = w.Write([]byte("slow"))
+			close(ended)
+		})
+		go g.send(sent{path: "/console/slow", cookie: cookie})
+		<-started
+		form, path := url.Values{"token": {g.token(t, cookie)}}, "/console/logout"
+		if again {
+			form, path = url.Values{"password": {testPassword}}, "/console/login"
+		}
+		if w := g.send(sent{method: "POST", path: path, cookie: cookie, form: form}); w.Code != 303 {
+			t.Fatalf("%s: status %d", path, w.Code)
+		}
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s does not end the request", path)
+		}
+		if w := g.send(sent{path: "/console/connectors", cookie: cookie}); w.Code != 303 {
+			t.Errorf("after %s the former session is valid again: status %d, want 303", path, w.Code)
+		}
+	}
+	g := newGuarded(Config{Login: Login{Password: testPassword}})
+	cookie := g.logIn(t, "anna")
+	session := strings.TrimPrefix(cookie, cookieName+"=")
+	ctx, err := g.access.plain.Load(t.Context(), session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.send(sent{method: "POST", path: "/console/logout", cookie: cookie, form: url.Values{"token": {g.token(t, cookie)}}})
+	_, end, err := g.during(ctx, user{Name: "anna", Login: byPassword, session: session})
+	defer end()
+	if !errors.Is(err, errNoLogin) || len(g.requests) != 1 {
+		t.Errorf("a request whose session was read before the logout: %v", err)
+	}
+	if _, _, err := g.access.plain.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if w := g.send(sent{path: "/console/connectors", cookie: cookie}); w.Code != 303 {
+		t.Errorf("its response stores the session again: status %d", w.Code)
 	}
 }
 
@@ -361,6 +414,17 @@ func TestRights(t *testing.T) {
 		}
 		if w.Code != want || strings.Count(g.log.String(), `"audit":"unmask"`) != audited {
 			t.Errorf("unmask %t: status %d, want %d; log %s", unmask, w.Code, want, g.log)
+		}
+		if !unmask {
+			continue
+		}
+		g.log.Reset()
+		padding := "/console/webhook?x=" + strings.Repeat("x", 900)
+		for path, want := range map[string]int{padding + "&at=webhooks.received-0-0": 503, padding + strings.Repeat("x", 100) + "&at=webhooks.received-0-0": 400} {
+			w := g.send(sent{method: "POST", path: path, cookie: cookie, form: url.Values{"token": {g.token(t, cookie)}}})
+			if logged := strings.Contains(g.log.String(), path); w.Code != want || logged != (want == 503) {
+				t.Errorf("a path of %d bytes: status %d, want %d; the log has it: %t", len(path), w.Code, want, logged)
+			}
 		}
 	}
 }

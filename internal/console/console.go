@@ -7,8 +7,8 @@
 //
 // It changes nothing unless Write is set. Without a [Login] it answers only requests that
 // come over the loopback interface and not through a proxy. Card numbers, secrets and
-// personal fields are masked: see [masker]. All text from outside goes through html/template and
-// then through [display.Escape], so no page can forget it.
+// personal fields are masked: see [masker]. All text from outside goes through
+// html/template and then through [display.Escape], so no page can forget it.
 package console
 
 import (
@@ -70,7 +70,7 @@ type Config struct {
 	Warnings func() []string
 	Login    Login
 	// Write lets people retry and discard dead letters and replay; Unmask lets them see the
-	// personal fields of a webhook. Both are logged.
+	// personal fields of a webhook or a refused request. Both are logged.
 	Write, Unmask bool
 	// Client returns the address of the client of a request; nil is that of the connection.
 	Client func(*http.Request) netip.Addr
@@ -97,22 +97,24 @@ type Config struct {
 // Handler serves the console below /console/. Create it with [New].
 type Handler struct {
 	Config
-	mux   *http.ServeMux
-	door  *door
-	inner http.Handler // the mux, for those who may see the console
-	feed  *feed
-	jobs  jobs
+	mux    *http.ServeMux
+	access *access
+	inner  http.Handler // the mux, for those who may see the console
+	feed   *feed
+	jobs   jobs
+	scans  chan struct{} // a token for each page that reads whole topics
 	// refused are the last refused requests.
-	refused refusedRequests
+	refused    refusedRequests
+	diagnosing sync.Mutex // held during a diagnosis
 
 	mu       sync.Mutex
-	samples  []sample                                // one a minute, the latest last
-	requests map[string]map[*byte]context.CancelFunc // those in progress, by session
+	samples  []sample                    // one a minute, the latest last
+	requests map[string]map[*byte]func() // what ends those in progress, by session
 }
 
 // New returns the handler of the console.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, mux: http.NewServeMux(), door: newDoor(c.Login), requests: map[string]map[*byte]context.CancelFunc{}}
+	h := &Handler{Config: c, mux: http.NewServeMux(), access: newAccess(c.Login), requests: map[string]map[*byte]func(){}, scans: make(chan struct{}, maxScans)}
 	h.inner = h.guard(h.mux)
 	h.feed = newFeed(func() *consume.Reader { return c.Reader.Slowed(feedInterval) }, c.Names)
 	for path, page := range map[string]func(*http.Request) (view, error){
@@ -231,13 +233,13 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, v view, err error
 // showStatus writes a page with a status.
 func (h *Handler) showStatus(w http.ResponseWriter, r *http.Request, v view, status int) {
 	if v.User = userOf(r); v.User.Login != "" {
-		v.Token = h.door.token(v.User)
+		v.Token = h.access.token(v.User)
 	}
 	var out bytes.Buffer
 	var err error
 	if wantsJSON(r) {
 		w.Header().Set("Content-Type", "application/json")
-		if v.Token != "" && (h.Write || h.Unmask) {
+		if v.Token != "" {
 			w.Header().Set(tokenHeader, v.Token)
 		}
 		e := json.NewEncoder(&out)
@@ -345,6 +347,19 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// maxScans is how many pages read whole topics at once: each takes memory and CPU.
+const maxScans = 2
+
+// scan waits until a page may read whole topics. The caller must call done after it.
+func (h *Handler) scan(ctx context.Context) (done func(), err error) {
+	select {
+	case h.scans <- struct{}{}:
+		return func() { <-h.scans }, nil
+	case <-ctx.Done():
+		return nil, problem{http.StatusServiceUnavailable, fmt.Sprintf("Other pages are reading the topics: at most %d do at once.", maxScans), "Try again in a moment."}
+	}
+}
+
 // finder returns what finds payments. With scan it reads the topics.
 func (h *Handler) finder(scan bool) (lookup.Finder, error) {
 	names, err := h.Names()
@@ -353,6 +368,15 @@ func (h *Handler) finder(scan bool) (lookup.Finder, error) {
 		f.Where = h.Where
 	}
 	return f, err
+}
+
+// mustJSON returns v as JSON. v must be a type of ours, which JSON can hold.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte(fmt.Sprintf("%q", err.Error()))
+	}
+	return b
 }
 
 // sorted returns the endpoints by name.

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -47,7 +50,12 @@ func (h *Handler) dead(r *http.Request) (view, error) {
 	if err != nil {
 		return v, notReady(err)
 	}
-	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector")}
+	done, err := h.scan(r.Context())
+	if err != nil {
+		return v, err
+	}
+	defer done()
+	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector"), NoBodies: true}
 	all, err := dead.List(r.Context(), h.Reader, names, f, nil)
 	if err != nil {
 		return v, err
@@ -91,20 +99,35 @@ func (h *Handler) letter(r *http.Request) (view, error) {
 	if err != nil {
 		return v, notReady(err)
 	}
-	id := strings.TrimSpace(r.URL.Query().Get("id"))
-	all, err := dead.List(r.Context(), h.Reader, names, dead.Filter{Handled: true}, nil)
+	done, err := h.scan(r.Context())
 	if err != nil {
 		return v, err
 	}
+	defer done()
+	id := strings.TrimSpace(r.URL.Query().Get("id"))
+	all, err := dead.List(r.Context(), h.Reader, names, dead.Filter{Handled: true, NoBodies: true}, nil)
+	if err != nil {
+		return v, err
+	}
+	var with *lookup.Item // the letter with its body
 	n := slices.IndexFunc(all, func(l *dead.Letter) bool { return l.ID == id })
-	if n < 0 {
+	if n >= 0 {
+		at := all[n].Receipt
+		records, err := h.Reader.Get(r.Context(), []kafka.Receipt{at})
+		if err != nil {
+			return v, err
+		}
+		if record, ok := records[at]; ok {
+			with = lookup.Read(names, record)
+		}
+	}
+	if with == nil {
 		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no dead letter %q.", cut(id, 100)), "The page Dead letters lists all of them. Kafka keeps them for kafka.retention."}
 	}
 	endpoints := h.Endpoints()
-	exact := *all[n].Webhook
 	l := *all[n]
-	l.Webhook = newMasker(endpoints).webhook(l.Webhook)
-	data := letterPage{Letter: &l, Today: h.judge(r, endpoints, exact), Action: h.action(r, h.canWrite())}
+	l.Webhook = newMasker(endpoints).webhook(with.Webhook)
+	data := letterPage{Letter: &l, Today: h.judge(r, endpoints, *with.Webhook), Action: h.action(r, h.canWrite())}
 	data.Pretty, _ = limited(pretty(l.Webhook.Body))
 	v.Title, v.Data = "Dead letter "+l.ID, data
 	v.JSON = struct {
@@ -118,6 +141,7 @@ func (h *Handler) letter(r *http.Request) (view, error) {
 // of a group that were not handled.
 func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 	ids, group := r.PostForm["id"], r.PostForm.Get("group")
+	shown, countErr := strconv.Atoi(r.PostForm.Get("count"))
 	note := cut(strings.TrimSpace(r.PostForm.Get("note")), maxNote)
 	j := &job{Kind: map[string]string{"retry": jobRetry, "discard": jobDiscard}[r.PostForm.Get("action")]}
 	var wrong problem
@@ -126,6 +150,8 @@ func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 		wrong = problem{http.StatusBadRequest, "The form says neither retry nor discard.", "Open the page Dead letters and send the form from there."}
 	case len(ids) == 0 && group == "":
 		wrong = problem{http.StatusBadRequest, "No letter was chosen.", "Choose letters in the list, or a group."}
+	case len(ids) == 0 && countErr != nil:
+		wrong = problem{http.StatusBadRequest, "The form does not say how many letters of the group the page showed.", "Open the page Dead letters and send the form from there; a program sends the number as the field count."}
 	case j.Kind == jobDiscard && note == "":
 		wrong = problem{http.StatusBadRequest, "A discard needs a note that says why.", "Go back and write one. It is kept with the letter."}
 	}
@@ -133,13 +159,15 @@ func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 		h.show(w, r, view{Here: "dead"}, wrong)
 		return
 	}
-	err := h.start(r, j, func(ctx context.Context, j *job) error { return h.runLetters(ctx, j, ids, group, note) })
+	audit := func() {
+		h.audit(r, userOf(r), j.Kind).Str("job", j.ID).Strs("letters", ids[:min(len(ids), 20)]).Str("group", cut(group, 40)).Str("note", note).
+			Msg("somebody handles dead letters in the console")
+	}
+	err := h.start(r, j, audit, func(ctx context.Context, j *job) error { return h.runLetters(ctx, j, ids, group, shown, note) })
 	if err != nil {
 		h.show(w, r, view{Here: "dead"}, err)
 		return
 	}
-	h.audit(r, userOf(r), j.Kind).Str("job", j.ID).Strs("letters", ids[:min(len(ids), 20)]).Str("group", cut(group, 40)).Str("note", note).
-		Msg("somebody handles dead letters in the console")
 	h.redirect(w, r, jobURL(j))
 }
 
@@ -157,8 +185,9 @@ func (h *Handler) by(u user) string {
 	return u.Name + " (console)"
 }
 
-// runLetters does the job of [Handler.handleLetters], as the commands do.
-func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group, note string) error {
+// runLetters does the job of [Handler.handleLetters], as the commands do. Of a group, it
+// handles no letters if there are more than the page showed.
+func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group string, shown int, note string) error {
 	h.jobs.update(func() { j.Stage = "waiting for the lock on the topics" })
 	return h.Open(ctx, j.Kind, true, func(ctx context.Context, s Session) error {
 		h.jobs.update(func() { j.Stage = "reading the dead letters" })
@@ -171,6 +200,9 @@ func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group, n
 		m := newMasker(endpoints)
 		if len(ids) == 0 {
 			all = slices.DeleteFunc(all, func(l *dead.Letter) bool { return m.groupOf(l.Webhook).ID() != group })
+			if len(all) > shown {
+				return fmt.Errorf("%s have this reason now, and the page showed %d: open it again", count(len(all), "letter"), shown)
+			}
 		}
 		h.jobs.update(func() { j.Letters, j.All = len(all), int64(len(all)) })
 		u, _ := ctx.Value(userKey{}).(user)
@@ -223,6 +255,7 @@ type letterResult struct {
 	ID, Endpoint, State, Tone, Says string
 }
 
+// newLetterResult returns the verdict of a letter as a row of the page of the job.
 func newLetterResult(v dead.Verdict) letterResult {
 	r := letterResult{ID: v.ID, Endpoint: v.Webhook.Connector + "/" + v.Webhook.Endpoint}
 	switch n := len(v.New) + len(v.Known); {

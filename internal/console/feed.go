@@ -63,7 +63,7 @@ type liveView struct {
 	filter liveFilter
 	source *source
 	wants  []bool        // the partitions that can have records that match
-	wake   chan struct{} // buffered, size 1: there is something to take
+	wake   chan struct{} // buffered, size 1: there is something to drain
 
 	queue   []*liveRecord
 	leftOut int     // matching records that were too many to show
@@ -80,6 +80,7 @@ var (
 	errFeedClosed   = errors.New("the server is stopping")
 )
 
+// newFeed returns a feed that reads the topics with the names, while a view is open.
 func newFeed(reader func() *consume.Reader, names func() (kafka.Names, error)) *feed {
 	return &feed{reader: reader, names: names, resumes: make(chan struct{}, catchUps), ended: make(chan struct{})}
 }
@@ -157,6 +158,7 @@ func (f *feed) start(ctx context.Context) error {
 	return nil
 }
 
+// comparePartitions orders partitions by topic and number.
 func comparePartitions(a, b consume.Partition) int {
 	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Number, b.Number))
 }
@@ -181,7 +183,7 @@ func (f *feed) add(s *source, chunks []consume.Chunk) error {
 	}
 	for n := len(f.views) - 1; n >= 0; n-- {
 		if v := f.views[n]; v.err != nil || len(v.queue) > 0 || v.leftOut > 0 {
-			v.poke()
+			v.notify()
 			if v.err != nil {
 				f.views = slices.Delete(f.views, n, n+1)
 			}
@@ -226,16 +228,16 @@ func (v *liveView) offer(r *liveRecord, partition int, second int64) {
 	v.queue = append(v.queue, r)
 }
 
-// poke tells the view's handler to take what there is.
-func (v *liveView) poke() {
+// notify tells the view's handler that its queue is not empty, or that the view was ended.
+func (v *liveView) notify() {
 	select {
 	case v.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take returns what a view has to show, and the offsets after it.
-func (f *feed) take(v *liveView) (records []*liveRecord, leftOut int, next []int64, err error) {
+// drain empties the queue of a view, and returns its records and the offsets after them.
+func (f *feed) drain(v *liveView) (records []*liveRecord, leftOut int, next []int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	records, leftOut, next, err = v.queue, v.leftOut, slices.Clone(v.source.next), v.err
@@ -267,6 +269,7 @@ func (f *feed) leave(v *liveView) {
 	}
 }
 
+// stopIfIdle stops the reader if no view is open.
 func (f *feed) stopIfIdle() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -285,7 +288,7 @@ func (f *feed) end(s *source, err error) {
 	}
 	for _, v := range f.views {
 		v.err = err
-		v.poke()
+		v.notify()
 	}
 	f.views, f.source = nil, nil
 	s.stop()
@@ -315,8 +318,8 @@ func (f *feed) openViews() int {
 
 // position is the next offset of each partition, as the `id:` of a live view has it: for
 // each topic without the prefix, the offsets of its partitions to base 36. Zeros at the
-// end are left out. It is [atZero] if nothing is left, and empty if it would be longer than [maxPosition], the room that a
-// request has for it.
+// end are left out. It is [atZero] if nothing is left, and empty if it would be longer than
+// [maxPosition], the room that a request has for it.
 func position(prefix string, partitions []consume.Partition, next []int64) string {
 	var b []byte
 	for from := 0; from < len(partitions); {

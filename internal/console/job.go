@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -83,9 +84,9 @@ type jobs struct {
 // newID returns the id of a new job.
 func newID(at time.Time) string { return at.UTC().Format("20060102T150405.000Z") }
 
-// start starts a job, which f does. f changes the job only through [jobs.update]. The
+// start starts a job, which f does; audit writes its line of the audit log before. f changes the job only through [jobs.update]. The
 // job ends when f returns, and is cancelled by [jobs.cancel] and [Handler.stopJobs].
-func (h *Handler) start(r *http.Request, j *job, f func(context.Context, *job) error) error {
+func (h *Handler) start(r *http.Request, j *job, audit func(), f func(context.Context, *job) error) error {
 	u := userOf(r)
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
@@ -100,8 +101,9 @@ func (h *Handler) start(r *http.Request, j *job, f func(context.Context, *job) e
 	ctx, stop := context.WithCancel(context.WithValue(context.Background(), userKey{}, u))
 	h.jobs.last, h.jobs.stop = j, stop
 	client := h.client(r)
+	audit()
 	h.jobs.running.Go(func() {
-		err := f(ctx, j)
+		err := h.runJob(ctx, j, f)
 		stop()
 		h.jobs.mu.Lock()
 		defer h.jobs.mu.Unlock()
@@ -128,6 +130,18 @@ func (h *Handler) start(r *http.Request, j *job, f func(context.Context, *job) e
 		line.AnErr("error", err).Msg("a job of the console ended")
 	})
 	return nil
+}
+
+// runJob calls f. A panic of f is logged and returned as an error: it must not end the
+// server.
+func (h *Handler) runJob(ctx context.Context, j *job, f func(context.Context, *job) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.Log.Error().Str("job", j.ID).Str("panic", fmt.Sprint(p)).Str("stack", string(debug.Stack())).Msg("a job of the console panicked")
+			err = fmt.Errorf("it panicked, which is a fault of tollbridge: %v", p)
+		}
+	}()
+	return f(ctx, j)
 }
 
 // maxLogged is how many letters a line of the audit log names. Their records in Kafka name

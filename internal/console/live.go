@@ -52,8 +52,11 @@ func parseLiveFilter(q url.Values) (f liveFilter, err error) {
 		if text == "" {
 			return nil
 		}
-		n, ok := new(big.Rat).SetString(text)
-		if !ok || len(text) > 30 || strings.ContainsAny(text, "eEpPxX/_") {
+		n, ok := (*big.Rat)(nil), len(text) <= 30 && strings.Trim(text, "0123456789.+-") == ""
+		if ok { // an exponent could make a number of any size
+			n, ok = new(big.Rat).SetString(text)
+		}
+		if !ok {
 			err = problem{http.StatusBadRequest, fmt.Sprintf("The %s amount is %q.", name, cut(text, 40)), "Write a number in major units of the currency, such as 10.99."}
 			return nil
 		}
@@ -148,7 +151,7 @@ func (r *liveRecord) item() *lookup.Item {
 	if !r.decoded {
 		r.decoded, r.it = true, lookup.Read(r.names, r.Record)
 		if r.it != nil {
-			r.Key, r.Value, r.Headers = []byte(r.it.Key), nil, nil // a row needs none of it, and a queue would hold it
+			r.Key, r.Value, r.Headers = []byte(r.it.Key), nil, nil // a row does not show them; without this the queue would keep them in memory
 			if r.it.Webhook != nil {
 				r.it.Webhook.Body = nil
 			}
@@ -289,6 +292,7 @@ func (h *Handler) latest(ctx context.Context, names kafka.Names, f liveFilter) (
 	return items[:min(len(items), liveRows)], position(names.Prefix, partitions, next), nil
 }
 
+// eventsFirst is a number by which events are sorted before webhooks.
 func eventsFirst(i *lookup.Item) int {
 	if i.Event != nil {
 		return 0
@@ -311,6 +315,9 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies that collect a response
 	ctx, cancel := context.WithCancel(r.Context())
+	if h.access.Required() { // then the browser comes back, if its session or the proxy still lets it in
+		ctx, cancel = context.WithTimeout(r.Context(), h.access.plain.IdleTimeout)
+	}
 	defer cancel()
 	go func() {
 		select {
@@ -321,7 +328,8 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	}()
 	err = s.run(ctx, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
 	switch {
-	case r.Context().Err() != nil: // the browser went away
+	case r.Context().Err() != nil: // the browser went away, or the session ended
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 	case ctx.Err() != nil:
 		s.problem(errFeedClosed)
 	case err != nil:
@@ -359,7 +367,7 @@ func (s *liveStream) run(ctx context.Context, after string) error {
 	heartbeat := time.NewTicker(heartbeatTime)
 	defer heartbeat.Stop()
 	for {
-		records, leftOut, next, err := s.h.feed.take(v)
+		records, leftOut, next, err := s.h.feed.drain(v)
 		m := newMasker(s.h.Endpoints())
 		for _, r := range records {
 			s.record(m, r)

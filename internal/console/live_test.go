@@ -395,6 +395,34 @@ func TestLiveEnds(t *testing.T) {
 	}
 }
 
+// TestLiveSession: with a login, a view ends after the idle time of a session, so that it
+// does not outlive one.
+func TestLiveSession(t *testing.T) {
+	r := newLiveRig(t)
+	h, _ := r.server()
+	h.access.Login = Login{Proxy: &Proxy{Secret: "a secret of the proxy"}}
+	h.access.plain.IdleTimeout = time.Second
+	request := httptest.NewRequest("GET", "/console/live/stream", nil)
+	request.Header.Set(DefaultSecretHeader, "a secret of the proxy")
+	request.Header.Set(DefaultUserHeader, "anna")
+	start, w := time.Now(), httptest.NewRecorder()
+	h.ServeHTTP(w, request) // returns
+	if took := time.Since(start); took > 20*time.Second || !strings.Contains(w.Body.String(), "event: position") || strings.Contains(w.Body.String(), "event: problem") {
+		t.Errorf("after %v: %d %s", took, w.Code, w.Body)
+	}
+}
+
+// TestAmounts: an amount of a filter is a decimal number of a few digits, however it is
+// written.
+func TestAmounts(t *testing.T) {
+	for text, valid := range map[string]bool{"": true, "10.99": true, "-1": true, "0.01": true, "1e999999999": false, "0x1p999999999": false, "1/3": false, "1_0": false, "x": false, "1.2.3": false, strings.Repeat("9", 31): false} {
+		start := time.Now()
+		if _, err := parseLiveFilter(url.Values{"min": {text}}); (err == nil) != valid || time.Since(start) > time.Second {
+			t.Errorf("%q: %v after %v, want valid %t", text, err, time.Since(start), valid)
+		}
+	}
+}
+
 // testFeed returns a feed with one partition, whose records the test adds.
 func testFeed(filters ...liveFilter) (*feed, []*liveView, func(n int)) {
 	f := newFeed(nil, nil)
@@ -425,24 +453,24 @@ func TestLiveSlow(t *testing.T) {
 	for range 40 {
 		add(60)
 		slow.reserve, quick.reserve = reserveRows, reserveRows // as after some time
-		records, leftOut, next, err := f.take(quick)
+		records, leftOut, next, err := f.drain(quick)
 		if seen += len(records); err != nil || leftOut > 0 || next[0] != int64(seen) {
 			t.Fatalf("a view that reads: %d left out, %v, next %v, want %d", leftOut, err, next, seen)
 		}
 	}
-	records, _, _, err := f.take(slow)
+	records, _, _, err := f.drain(slow)
 	if !errors.Is(err, errTooSlow) || len(records) != 0 || slices.Contains(f.views, slow) {
 		t.Errorf("a view that does not read has %d records and the error %v", len(records), err)
 	}
 	for _, v := range views[2:4] {
-		if records, leftOut, next, err := f.take(v); len(records) > 0 || leftOut > 0 || err != nil || next[0] != 2400 {
+		if records, leftOut, next, err := f.drain(v); len(records) > 0 || leftOut > 0 || err != nil || next[0] != 2400 {
 			t.Errorf("a view without a match: %d records, %d left out, next %v, %v", len(records), leftOut, next, err)
 		}
 	}
 	f, views, add = testFeed(liveFilter{}, liveFilter{Connector: "stripe"})
 	add(5000)
 	for _, v := range views {
-		records, leftOut, next, err := f.take(v)
+		records, leftOut, next, err := f.drain(v)
 		if len(records) != reserveRows+rowsPerSecond || len(records)+leftOut != 5000 || next[0] != 5000 || err != nil {
 			t.Errorf("5000 at once: %d records, %d left out, next %v, %v", len(records), leftOut, next, err)
 		}

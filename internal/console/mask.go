@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -72,7 +73,17 @@ var personalNames = []string{
 	"customer_details", "billing", "shipping", "shopper", "payer", "note", "notes", "comment",
 }
 
-var secretNames = []string{"pin", "pan", "otp"}
+var secretNames = append([]string{"pin", "pan", "otp", "cookie", "setcookie"}, tokenNames()...)
+
+// tokenNames returns the names of the headers that are the secret itself, of all
+// connectors: a token that was sent to the wrong endpoint is valid at another one.
+func tokenNames() (all []string) {
+	for _, name := range verify.Connectors() {
+		c, _ := verify.Lookup(name)
+		all = append(all, c.Tokens...)
+	}
+	return all
+}
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "", " ", "", "[", "", "]", "", ":", "")
 
@@ -83,7 +94,7 @@ func (m masker) sensitive(name string) bool {
 		return false
 	}
 	named := func(names, parts []string) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return separators.Replace(n) == name }) ||
+		return slices.ContainsFunc(names, func(n string) bool { return separators.Replace(strings.ToLower(n)) == name }) ||
 			slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
 	}
 	return named(secretNames, secretParts) || !m.personal && named(personalNames, personalParts)
@@ -94,7 +105,9 @@ var (
 	emails    = regexp.MustCompile(`[^\s"'<>@=&:;,/]{1,64}(?:@|%40)[^\s"'<>@=&:;,/]{1,255}\.[A-Za-z]{2,}`)
 	ibans     = regexp.MustCompile(`\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b`)
 	ats       = regexp.MustCompile(`@|%40`)
-	base64s   = regexp.MustCompile(`[A-Za-z0-9+/_=-]+`) // {60,} would be slow
+	// base64s is base64, which can be in lines; with {60,} it would be slow.
+	base64s    = regexp.MustCompile(`[A-Za-z0-9+/_=-]+(?:\r?\n[A-Za-z0-9+/_=-]+)*`)
+	base64Line = regexp.MustCompile(`[A-Za-z0-9+/_=-]+`)
 )
 
 var betweenDigits = strings.NewReplacer(" ", "", "-", "")
@@ -124,12 +137,7 @@ func (m masker) text(s string) string {
 		}
 		return found
 	})
-	return base64s.ReplaceAllStringFunc(s, func(found string) string {
-		if !m.personal && len(found) >= minBase64 && decodesToText(found) {
-			return masked
-		}
-		return found
-	})
+	return base64s.ReplaceAllStringFunc(s, m.base64Lines)
 }
 
 // maskEmails masks e-mail addresses. It matches only the text around each @: matching all
@@ -159,6 +167,55 @@ func maskEmails(s string) string {
 		}
 	}
 	return out.String() + s[done:]
+}
+
+// base64Lines masks base64 of text in lines. Shorter lines, such as words, can precede it.
+func (m masker) base64Lines(s string) string {
+	from := 0
+	for len(s)-from >= minBase64 {
+		end := strings.IndexByte(s[from:], '\n')
+		if end < 0 || end >= minBase64 {
+			break
+		}
+		from += end + 1
+	}
+	if len(s)-from < minBase64 {
+		return s
+	}
+	if to, ok := m.base64(s[from:]); ok {
+		return s[:from] + to
+	}
+	return base64Line.ReplaceAllStringFunc(s, func(line string) string {
+		if len(line) < minBase64 {
+			return line
+		}
+		to, _ := m.base64(line)
+		return to
+	})
+}
+
+// base64 masks base64 of text: all of it or, if personal fields are shown, what is masked in
+// the text. It returns s and false if s is something else, such as a signature.
+func (m masker) base64(s string) (string, bool) {
+	text, ok := decodedText(s)
+	switch {
+	case !ok:
+		return s, false
+	case !m.personal:
+		return masked, true
+	}
+	to := m.body(text)
+	if bytes.Equal(to, text) {
+		return s, true
+	}
+	encoding := base64.StdEncoding
+	if strings.ContainsAny(s, "-_") {
+		encoding = base64.URLEncoding
+	}
+	if !strings.HasSuffix(s, "=") {
+		encoding = encoding.WithPadding(base64.NoPadding)
+	}
+	return encoding.EncodeToString(to), true
 }
 
 // isCard reports whether digits can be a card number: the first digit of a card scheme
@@ -195,12 +252,30 @@ func isIBAN(s string) bool {
 	return ok && n.Mod(n, big.NewInt(97)).Int64() == 1
 }
 
-// decodesToText reports whether s is base64 of text, in which fields could be: a JSON
-// Web Token, or a payload in base64. A signature decodes to other bytes.
-func decodesToText(s string) bool {
-	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
+// decodedText decodes base64 of text, in which fields could be: a JSON Web Token, or a
+// payload in base64. It returns false if s is none: a signature decodes to other bytes. The
+// text can be cut within a character at its beginning and its end.
+func decodedText(s string) ([]byte, bool) {
+	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/", "\r", "", "\n", "").Replace(s), "=")
+	if len(s)%4 == 1 { // cut
+		s = s[:len(s)-1]
+	}
 	b, err := base64.RawStdEncoding.DecodeString(s)
-	return err == nil && utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
+	if err != nil {
+		return nil, false
+	}
+	whole := b
+	for n := 0; n < utf8.UTFMax-1 && len(whole) > 0 && !utf8.RuneStart(whole[0]); n++ {
+		whole = whole[1:]
+	}
+	for n := 0; n < utf8.UTFMax-1 && len(whole) > 0; n++ {
+		if r, size := utf8.DecodeLastRune(whole); r != utf8.RuneError || size != 1 {
+			break
+		}
+		whole = whole[:len(whole)-1]
+	}
+	isText := utf8.Valid(whole) && !bytes.ContainsFunc(whole, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
+	return b, isText
 }
 
 // body masks a body in JSON, as a form or as other text, and leaves everything else of
@@ -352,12 +427,12 @@ func (m masker) fieldValue(s string) []byte {
 }
 
 var (
-	elements   = regexp.MustCompile(`(<([A-Za-z_][\w:.-]*)(?:\s[^<>]*)?>)([^<>]+)(</)`)
-	attributes = regexp.MustCompile(`([A-Za-z_][\w:.-]*)("?\s*[=:]\s*)("[^"]*"|'[^']*')`)
+	elements   = regexp.MustCompile(`(<([A-Za-z_][\w:.-]*)(?:\s[^<>]*)?>)([^<>]+)(</|$)`)
+	attributes = regexp.MustCompile(`([A-Za-z_][\w:.-]*)("?\s*[=:]\s*)("[^"]*(?:"|$)|'[^']*(?:'|$))`)
 )
 
 // markup masks the elements and attributes of XML, and the fields of a text that is almost
-// JSON.
+// JSON, as one that was cut.
 func (m masker) markup(s string) string {
 	s = elements.ReplaceAllStringFunc(s, func(found string) string {
 		p := elements.FindStringSubmatch(found)
@@ -368,7 +443,7 @@ func (m masker) markup(s string) string {
 	})
 	return attributes.ReplaceAllStringFunc(s, func(found string) string {
 		p := attributes.FindStringSubmatch(found)
-		if !m.sensitive(p[1]) || len(p[3]) == 2 {
+		if !m.sensitive(p[1]) || strings.Trim(p[3], `"'`) == "" {
 			return found
 		}
 		return p[1] + p[2] + p[3][:1] + masked + p[3][:1]

@@ -44,11 +44,23 @@ func TestMask(t *testing.T) {
 		"eyJhbGciOiJIUzI1NiJ9." + payload + ".c2lnbmF0dXJl":                                    "eyJhbGciOiJIUzI1NiJ9.•••.c2lnbmF0dXJl",
 		"bt_payload=" + payload:                                                                "bt_payload=•••",
 		"\xff\xfe\x00binary":                                                                   "•••",
+		`{"x":"` + strings.Join(lines(base64.StdEncoding.EncodeToString([]byte("<a><name>"+strings.Repeat("Müller ", 9)+"</name></a>"))), `\n`) + `"}`: `{"x":"•••"}`,
+		`{"x":"` + base64.StdEncoding.EncodeToString([]byte("a" + strings.Repeat("ü", 40)))[:77] + `…"}`:                                               `{"x":"•••…"}`, // cut
+		"<a><name>Erika Muster":              "<a><name>•••",
+		`{"id":1,"customer_name":"Erika Mus`: `{"id":1,"customer_name":"•••"`,
 	} {
 		if got := string(testMasker.body([]byte(body))); got != want {
 			t.Errorf("%q is shown as %q, want %q", body, got, want)
 		}
 	}
+}
+
+// lines returns base64 in lines of 60 characters, as Ruby writes it.
+func lines(s string) (all []string) {
+	for ; len(s) > 60; s = s[60:] {
+		all = append(all, s[:60])
+	}
+	return append(all, s)
 }
 
 // TestMaskSamples: a sample of any connector in JSON stays valid JSON with the same
@@ -101,6 +113,10 @@ func TestUnmasked(t *testing.T) {
 		`{"x":"whsec_a/b c+d=","password":"p","pan":"1"}`:                                                       `{"x":"•••","password":"•••","pan":"•••"}`,
 		"name=Erika&token=t&iban=DE89370400440532013000":                                                        "name=Erika&token=•••&iban=DE89370400440532013000",
 		"\xff\xfewhsec_a/b c+d=": "\xff\xfe•••",
+		"bt_payload=" + base64.StdEncoding.EncodeToString([]byte(`{"customer":{"name":"Erika Mustermann"},"card":"4242424242424242","token":"abc"}`)): "bt_payload=" +
+			base64.StdEncoding.EncodeToString([]byte(`{"customer":{"name":"Erika Mustermann"},"card":"•••4242","token":"•••"}`)),
+		`{"x":"` + base64.RawURLEncoding.EncodeToString([]byte(`{"customer":{"name":"Erika Mustermann"},"id":"pi_1234567890123"}`)) + `"}`: `{"x":"` +
+			base64.RawURLEncoding.EncodeToString([]byte(`{"customer":{"name":"Erika Mustermann"},"id":"pi_1234567890123"}`)) + `"}`,
 	} {
 		if got := string(m.body([]byte(body))); got != want {
 			t.Errorf("%q is shown as %q, want %q", body, got, want)

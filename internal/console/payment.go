@@ -68,6 +68,13 @@ func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
 	if err != nil {
 		return lookup.Payment{}, notReady(err)
 	}
+	if scan {
+		done, err := h.scan(r.Context())
+		if err != nil {
+			return lookup.Payment{}, err
+		}
+		defer done()
+	}
 	p, err := f.Find(r.Context(), id, nil)
 	if errors.Is(err, history.ErrNotReady) {
 		return p, notReady(err)

@@ -2,7 +2,6 @@ package console
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,8 +42,6 @@ type refusedRequests struct {
 	mu   sync.Mutex
 	last uint64 // the number of the newest one
 	by   map[string]*refusedOf
-	// diagnosing lets one diagnosis run at a time: it takes CPU.
-	diagnosing sync.Mutex
 }
 
 // refusedOf are the refused requests of one endpoint, oldest first.
@@ -107,31 +104,34 @@ func (s *refusedRequests) keep(x webhook.Refused, most int, now time.Time) {
 }
 
 // list returns the kept requests of the endpoints, newest first, and how many came too
-// fast to be kept. It forgets those of other endpoints.
-func (s *refusedRequests) list(endpoints []webhook.Endpoint) (all []*keptRequest, skipped int) {
+// fast to be kept: of one endpoint, or of all if only is empty. It forgets those of
+// endpoints that are no longer configured.
+func (s *refusedRequests) list(endpoints []webhook.Endpoint, only string) (all []*keptRequest, skipped int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for id, of := range s.by {
 		if !slices.ContainsFunc(endpoints, func(e webhook.Endpoint) bool { return e.ID() == id }) {
 			delete(s.by, id)
 			continue
 		}
-		all, skipped = append(all, of.kept...), skipped+of.skipped
+		if only == "" || only == id {
+			all, skipped = append(all, of.kept...), skipped+of.skipped
+		}
 	}
+	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b *keptRequest) int { return b.ReceivedAt.Compare(a.ReceivedAt) })
 	return all, skipped
 }
 
 // request returns a copy of a refused request with its header, query, body and error
 // masked. Headers whose name says that they are secret are masked whole: a refused token
-// may be a right one elsewhere.
+// may be valid at another endpoint.
 func (m masker) request(k *keptRequest) *keptRequest {
 	to := *k
 	to.Query, to.Body, to.Error = m.form(k.Query), m.body(k.Body), m.text(k.Error)
 	to.Header = http.Header{}
 	for name, values := range k.Header {
 		for _, v := range values {
-			if (masker{personal: true}).sensitive(name) || strings.EqualFold(name, "Cookie") {
+			if (masker{personal: true}).sensitive(name) {
 				v = masked
 			}
 			to.Header.Add(name, m.text(v))
@@ -168,20 +168,17 @@ type refusalPage struct {
 func (h *Handler) refusals(r *http.Request) (view, error) {
 	v := view{template: "refused", Here: "refused", Title: "Refused requests"}
 	endpoints := h.Endpoints()
-	all, skipped := h.refused.list(endpoints)
-	if id := r.URL.Query().Get("number"); id != "" {
-		number, err := strconv.ParseUint(id, 10, 64)
-		n := slices.IndexFunc(all, func(k *keptRequest) bool { return err == nil && k.Number == number })
-		if n < 0 {
+	if r.URL.Query().Get("number") != "" {
+		k := h.refusedRequest(r)
+		if k == nil {
 			return v, problem{http.StatusNotFound, "This refused request is no longer kept.", fmt.Sprintf("Only the last ones of each endpoint are, in memory: at most %d.", h.Refused)}
 		}
-		return h.refusal(r, endpoints, all[n])
+		return h.refusal(r, endpoints, k)
 	}
+	only := r.URL.Query().Get("endpoint")
+	all, skipped := h.refused.list(endpoints, only)
 	m := newMasker(endpoints)
-	data := refusalsPage{On: h.Refused > 0, Most: h.Refused, Only: r.URL.Query().Get("endpoint"), Skipped: skipped}
-	if data.Only != "" {
-		all = slices.DeleteFunc(all, func(k *keptRequest) bool { return k.Endpoint != data.Only })
-	}
+	data := refusalsPage{On: h.Refused > 0, Most: h.Refused, Only: only, Skipped: skipped}
 	data.Pages = newPages(r, len(all))
 	for _, k := range all[data.Pages.from:data.Pages.to] {
 		row := *k
@@ -195,6 +192,20 @@ func (h *Handler) refusals(r *http.Request) (view, error) {
 	return v, nil
 }
 
+// refusedRequest returns the kept request whose number a request has; nil if there is none.
+func (h *Handler) refusedRequest(r *http.Request) *keptRequest {
+	number, err := strconv.ParseUint(r.URL.Query().Get("number"), 10, 64)
+	if err != nil {
+		return nil
+	}
+	all, _ := h.refused.list(h.Endpoints(), "")
+	n := slices.IndexFunc(all, func(k *keptRequest) bool { return k.Number == number })
+	if n < 0 {
+		return nil
+	}
+	return all[n]
+}
+
 // refusal shows one refused request with the doctor's diagnosis.
 func (h *Handler) refusal(r *http.Request, endpoints []webhook.Endpoint, k *keptRequest) (view, error) {
 	v := view{template: "refusal", Here: "refused", Title: "Refused request"}
@@ -202,21 +213,10 @@ func (h *Handler) refusal(r *http.Request, endpoints []webhook.Endpoint, k *kept
 	shown := m.request(k)
 	connector, name, _ := strings.Cut(k.Endpoint, "/")
 	c, _ := verify.Lookup(connector)
-	data := refusalPage{keptRequest: shown, URL: shown.Path, Signs: c.Signs, Covers: c.Covers, Unmask: h.action(r, h.Unmask), Unmasked: m.personal}
-	if shown.Query != "" {
-		data.URL += "?" + shown.Query
-	}
-	for _, name := range slices.Sorted(maps.Keys(shown.Header)) {
-		for _, value := range shown.Header[name] {
-			data.Headers = append(data.Headers, header{name, value, slices.ContainsFunc(c.Headers, func(n string) bool { return strings.EqualFold(n, name) })})
-		}
-	}
+	data := refusalPage{keptRequest: shown, URL: withQuery(shown.Path, shown.Query), Signs: c.Signs, Covers: c.Covers, Headers: headersOf(c, shown.Header), Unmask: h.action(r, h.Unmask), Unmasked: m.personal}
 	if e, ok := lookup.EndpointOf(endpoints, connector, name); ok && (len(k.Body) > 0 || k.Bytes == 0) {
-		others := slices.DeleteFunc(slices.Clone(endpoints), func(o webhook.Endpoint) bool { return o.Path() == e.Path() })
 		request := verify.Request{Method: k.Method, URL: e.Address(&url.URL{Path: k.Path, RawQuery: k.Query}), Header: k.Header, Body: k.Body}
-		h.refused.diagnosing.Lock()
-		data.Diagnosis = m.diagnosis(doctor.Case{Endpoint: e, Request: request, Now: k.ReceivedAt, Others: others}.Diagnose())
-		h.refused.diagnosing.Unlock()
+		data.Diagnosis = h.diagnose(m, endpoints, doctor.Case{Endpoint: e, Request: request, Now: k.ReceivedAt})
 	}
 	data.Pretty, data.Omitted = limited(pretty(shown.Body))
 	v.Data, v.JSON = data, struct {
@@ -230,11 +230,23 @@ func (h *Handler) refusal(r *http.Request, endpoints []webhook.Endpoint, k *kept
 // maxFinding is how many characters of a finding a page shows.
 const maxFinding = 2000
 
-// diagnosis returns a copy of a diagnosis whose texts are masked: they quote the request.
-func (m masker) diagnosis(d *doctor.Diagnosis) *doctor.Diagnosis {
+// diagnose returns the masked diagnosis of a request; nil if there is no mistake. One
+// diagnosis runs at a time: it takes CPU. It tries the keys of the other endpoints, too.
+func (h *Handler) diagnose(m masker, endpoints []webhook.Endpoint, c doctor.Case) *doctor.Diagnosis {
+	h.diagnosing.Lock()
+	defer h.diagnosing.Unlock()
+	c.Others = slices.DeleteFunc(slices.Clone(endpoints), func(o webhook.Endpoint) bool { return o.Path() == c.Endpoint.Path() })
+	d := c.Diagnose()
 	if d == nil {
 		return nil
 	}
+	known, _ := verify.Lookup(c.Endpoint.Connector)
+	return m.diagnosis(d, known.Headers)
+}
+
+// diagnosis returns a copy of a diagnosis whose texts are masked: they quote the request.
+// Of the headers with these names it has only names, numbers and lengths.
+func (m masker) diagnosis(d *doctor.Diagnosis, headers []string) *doctor.Diagnosis {
 	to := *d
 	finding := func(f doctor.Finding) doctor.Finding {
 		return doctor.Finding{Cause: f.Cause, Mistake: cut(m.text(f.Mistake), maxFinding), Fix: cut(m.text(f.Fix), maxFinding)}
@@ -244,7 +256,17 @@ func (m masker) diagnosis(d *doctor.Diagnosis) *doctor.Diagnosis {
 		to.Also = append(to.Also, finding(f))
 	}
 	for name, value := range d.Read {
-		to.Read[name] = m.text(value)
+		address, query, _ := strings.Cut(value, "?")
+		switch {
+		case slices.Contains(headers, name):
+			to.Read[name] = m.text(value)
+		case name == "address" && (strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://")): // the signed URL
+			to.Read[name] = withQuery(m.text(address), m.form(query))
+		case m.sensitive(name):
+			to.Read[name] = masked
+		default:
+			to.Read[name] = string(m.fieldValue(value))
+		}
 	}
 	return &to
 }

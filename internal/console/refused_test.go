@@ -2,16 +2,23 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/normalize/samples"
+	"github.com/tollbridge/tollbridge/verify"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -46,7 +53,10 @@ func TestRefusedBounds(t *testing.T) {
 		h.KeepRefused(refusedRequest("stripe/default", body))
 	}
 	took := time.Since(start)
-	all, skipped := h.refused.list(h.Endpoints())
+	if one, skipped := h.refused.list(h.Endpoints(), "stripe/second"); len(one) != 1 || skipped != 0 {
+		t.Errorf("of one endpoint: %d requests are listed and %d skipped, want 1 and those of the other endpoint left out", len(one), skipped)
+	}
+	all, skipped := h.refused.list(h.Endpoints(), "")
 	of := h.refused.by["stripe/default"]
 	if took > 5*time.Second || skipped < n-1000 || skipped+len(of.kept) > n || of.bytes > maxRefusedBytes || len(of.kept) > 2 {
 		t.Errorf("%v for %d requests; %d skipped, %d kept with %d bytes", took, n, skipped, len(of.kept), of.bytes)
@@ -59,7 +69,7 @@ func TestRefusedBounds(t *testing.T) {
 	for i := range 50 {
 		s.keep(refusedRequest("stripe/default", fmt.Appendf(nil, "%d", i)), 5, at.Add(time.Duration(i)*time.Second))
 	}
-	all, _ = s.list(h.Endpoints())
+	all, _ = s.list(h.Endpoints(), "")
 	if len(all) != 5 || s.last != 50 || string(s.by["stripe/default"].kept[4].Body) != "49" {
 		t.Errorf("%d requests are kept, want the last 5", len(all))
 	}
@@ -68,12 +78,12 @@ func TestRefusedBounds(t *testing.T) {
 		t.Errorf("a long body: %+v", k)
 	}
 	s.keep(refusedRequest("stripe/gone", nil), 5, at)
-	if all, _ := s.list(h.Endpoints()); len(all) != 5 || s.by["stripe/gone"] != nil {
+	if all, _ := s.list(h.Endpoints(), ""); len(all) != 5 || s.by["stripe/gone"] != nil {
 		t.Error("requests of a removed endpoint are kept")
 	}
 	off := refusing(t, 0)
 	off.KeepRefused(refusedRequest("stripe/default", body))
-	if all, _ := off.refused.list(h.Endpoints()); len(all) != 0 {
+	if all, _ := off.refused.list(h.Endpoints(), ""); len(all) != 0 {
 		t.Error("requests are kept although that is off")
 	}
 	kept := refusedRequest("stripe/default", []byte("before"))
@@ -97,6 +107,144 @@ func BenchmarkKeepRefused(b *testing.B) {
 				s.keep(x, most, now)
 			}
 		})
+	}
+}
+
+// personal are fields that the pages must not show, in each format.
+var personal = map[byte]string{
+	'{': `"name":"Erika Mustermann","bank_account_number":"1122334455","first_name":"Erika Mustermann","email":"erika@example.com",`,
+	'<': `<name>Erika Mustermann</name><bank-account-number>1122334455</bank-account-number><email>erika@example.com</email>`,
+	'f': "name=Erika+Mustermann&bank_account_number=1122334455&email=erika%40example.com&",
+}
+
+// withPersonal returns a payload with further, personal fields.
+func withPersonal(payload []byte) []byte {
+	text := strings.TrimSpace(string(payload))
+	switch {
+	case strings.HasPrefix(text, "{"):
+		return []byte("{" + personal['{'] + text[1:])
+	case strings.HasPrefix(text, "["):
+		return []byte("[{" + personal['{'] + `"x":1},` + text[1:])
+	case strings.HasPrefix(text, "<"):
+		end := strings.LastIndex(text, "</")
+		return []byte(text[:end] + personal['<'] + text[end:])
+	}
+	return []byte(personal['f'] + text)
+}
+
+// TestDiagnosisMasked: of no connector does the diagnosis of a request show personal
+// fields, on the pages of a refused request, of a webhook and of a dead letter.
+func TestDiagnosisMasked(t *testing.T) {
+	now := time.Now()
+	diagnoses, named := 0, 0
+	for _, connector := range verify.Connectors() {
+		keys, private, _ := sign.Dev(connector)
+		secret := keys
+		if len(keys.Secrets) > 0 {
+			secret.Secrets = []verify.Secret{{Name: "other", Value: strings.Repeat("Ab1+", 12)}}
+		}
+		endpoints := []webhook.Endpoint{{Connector: connector, Keys: secret}}
+		h := New(Config{Refused: 100, Unmask: true, Names: func() (kafka.Names, error) { return kafka.Names{}, nil }, Endpoints: func() []webhook.Endpoint { return endpoints }})
+		for n, sample := range samples.Names(connector)[:1] { // diagnoses take long
+			payload, err := samples.Payload(connector, sample)
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := "https://example.com/webhooks/" + connector
+			r, err := sign.Request(connector, withPersonal(payload), private, keys.Settings, address, now)
+			if err != nil {
+				continue // the signer reads the payload, and does not know these fields
+			}
+			x := webhook.Refused{Endpoint: connector + "/default", ReceivedAt: now, Method: "POST", Path: "/webhooks/" + connector, Header: r.Header, Body: r.Body, Status: 401, Reason: "wrong_signature", Error: "the signature is wrong"}
+			if at, err := url.Parse(r.URL); err == nil {
+				x.Query = at.RawQuery
+			}
+			shown := map[string]string{}
+			h.refused.keep(x, 100, now.Add(time.Duration(n)*time.Minute))
+			v, err := h.refusals(httptest.NewRequest("GET", fmt.Sprint("/console/refused?number=", h.refused.last), nil))
+			if err != nil {
+				t.Fatalf("%s %s: %v", connector, sample, err)
+			}
+			var refused bytes.Buffer
+			if err := v.write(&refused); err != nil {
+				t.Fatal(err)
+			}
+			shown["refused request, HTML"], shown["refused request, JSON"] = refused.String(), string(mustJSON(v.JSON))
+			archived := webhook.Archived{Connector: connector, Endpoint: "default", Method: "POST", Path: x.Path, Query: x.Query, Header: x.Header, Body: x.Body, ReceivedAt: now}
+			judged := h.judge(httptest.NewRequest("GET", "/console/webhook", nil), endpoints, archived)
+			if judged.Diagnosis != nil {
+				diagnoses++
+				if len(judged.Diagnosis.Read) > 2 {
+					named++
+				}
+			}
+			shown["webhook, JSON"] = string(mustJSON(judged))
+			item := testMasker.item(&lookup.Item{Webhook: &archived})
+			var page bytes.Buffer
+			if err := (view{template: "webhook", Data: webhookPage{Item: item, Today: judged}}).write(&page); err != nil {
+				t.Fatal(err)
+			}
+			shown["webhook, HTML"] = page.String()
+			for where, text := range shown {
+				for _, hidden := range []string{"Erika", "Mustermann", "1122334455", "erika@", "erika%40"} {
+					if strings.Contains(text, hidden) {
+						at := strings.Index(text, hidden)
+						t.Errorf("%s %s: %s shows %s: %s", connector, sample, where, hidden, text[max(0, at-200):min(len(text), at+100)])
+					}
+				}
+				encoded := base64Line.FindAllString(text, -1)
+				for _, found := range encoded {
+					if b, ok := decodedText(found); ok && strings.Contains(string(b), "Mustermann") {
+						t.Errorf("%s %s: %s shows personal fields as base64: %.100s", connector, sample, where, found)
+					}
+				}
+			}
+		}
+	}
+	if diagnoses < 40 || named < 5 {
+		t.Errorf("%d diagnoses, %d of them with fields of the body: the test tests too little", diagnoses, named)
+	}
+}
+
+// TestTokenHeaders: a refused header that is the secret itself is not shown, of any
+// connector and at the endpoint of any: it may be valid at another endpoint.
+func TestTokenHeaders(t *testing.T) {
+	h := refusing(t, 5)
+	x := refusedRequest("stripe/default", []byte("{}"))
+	const token = "a-token-of-another-endpoint"
+	n := 0
+	for _, connector := range verify.Connectors() {
+		c, _ := verify.Lookup(connector)
+		for _, name := range c.Tokens {
+			x.Header.Set(name, token)
+			x.Query += "&" + name + "=" + token
+			n++
+		}
+	}
+	h.KeepRefused(x)
+	form := func(path, accept string) string {
+		r := httptest.NewRequest("POST", path, nil)
+		r.RemoteAddr = "127.0.0.1:5"
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.Addr(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090})))
+		r.Header.Set("Accept", accept)
+		r.Header.Set(tokenHeader, h.access.token(user{session: byLoopback}))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 200 {
+			t.Errorf("unmasked: status %d: %s", w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	for _, accept := range []string{"text/html", "application/json"} {
+		for _, body := range []string{
+			ask(h, "GET", "/console/refused", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept}).Body.String(),
+			ask(h, "GET", "/console/refused?number=1", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept}).Body.String(),
+			form("/console/refused?number=1", accept),
+		} {
+			if n == 0 || strings.Contains(body, token) {
+				t.Errorf("%d headers with tokens; the page shows one: %s", n, body)
+			}
+		}
 	}
 }
 

@@ -123,11 +123,13 @@ func (h *Handler) runReplay(w http.ResponseWriter, r *http.Request) {
 		fail(problem{http.StatusBadRequest, "The form says neither plan nor publish.", "Open the page Replay and send the form from there."})
 		return
 	}
-	if err := h.start(r, j, h.replayJob); err != nil {
+	audit := func() {
+		h.audit(r, userOf(r), j.Kind).Str("job", j.ID).RawJSON("filter", mustJSON(j.Filter)).Msg("somebody replays webhooks in the console")
+	}
+	if err := h.start(r, j, audit, h.replayJob); err != nil {
 		fail(err)
 		return
 	}
-	h.audit(r, userOf(r), j.Kind).Str("job", j.ID).RawJSON("filter", mustJSON(j.Filter)).Msg("somebody replays webhooks in the console")
 	h.redirect(w, r, jobURL(j))
 }
 

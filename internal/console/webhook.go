@@ -2,7 +2,6 @@ package console
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -44,6 +43,25 @@ type webhookPage struct {
 type header struct {
 	Name, Value string
 	Signature   bool // verification reads it
+}
+
+// headersOf returns the headers of a request to a connector, by name.
+func headersOf(c verify.Connector, of http.Header) (all []header) {
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		signature := slices.ContainsFunc(c.Headers, func(n string) bool { return strings.EqualFold(n, name) })
+		for _, value := range of[name] {
+			all = append(all, header{name, value, signature})
+		}
+	}
+	return all
+}
+
+// withQuery returns the path or address of a request with its query.
+func withQuery(path, query string) string {
+	if query == "" {
+		return path
+	}
+	return path + "?" + query
 }
 
 // siblingEvent is an event that a webhook gave.
@@ -89,16 +107,8 @@ func (h *Handler) webhook(r *http.Request) (view, error) {
 	shown := h.masker(r, endpoints).item(i)
 	w := shown.Webhook
 	c, _ := verify.Lookup(w.Connector)
-	data := webhookPage{Item: shown, Letter: at.Topic == names.Dead(), URL: w.Path, Signs: c.Signs, Weakness: c.Weakness, Covers: c.Covers}
+	data := webhookPage{Item: shown, Letter: at.Topic == names.Dead(), URL: withQuery(w.Path, w.Query), Signs: c.Signs, Weakness: c.Weakness, Covers: c.Covers, Headers: headersOf(c, w.Header)}
 	data.Unmask, data.Unmasked = h.action(r, h.Unmask), h.masker(r, nil).personal
-	if w.Query != "" {
-		data.URL += "?" + w.Query
-	}
-	for _, name := range slices.Sorted(maps.Keys(w.Header)) {
-		for _, value := range w.Header[name] {
-			data.Headers = append(data.Headers, header{name, value, slices.ContainsFunc(c.Headers, func(n string) bool { return strings.EqualFold(n, name) })})
-		}
-	}
 	text := bodyText(w.Body)
 	data.Pretty, _ = limited(pretty(w.Body))
 	data.Raw, data.Omitted = limited(text)
@@ -130,10 +140,9 @@ func (h *Handler) judge(r *http.Request, endpoints []webhook.Endpoint, w webhook
 		return t
 	}
 	t.Error = m.text(verdict.Err.Error())
-	others := slices.DeleteFunc(slices.Clone(endpoints), func(o webhook.Endpoint) bool { return o.Path() == e.Path() })
 	address := &url.URL{Path: w.Path, RawQuery: w.Query}
 	request := verify.Request{Method: w.Method, URL: e.Address(address), Header: w.Header, Body: w.Body, Archived: true}
-	t.Diagnosis = doctor.Case{Endpoint: e, Request: request, Now: w.ReceivedAt, Others: others}.Diagnose()
+	t.Diagnosis = h.diagnose(m, endpoints, doctor.Case{Endpoint: e, Request: request, Now: w.ReceivedAt})
 	return t
 }
 
@@ -173,13 +182,4 @@ func limited(s string) (string, int) {
 		at--
 	}
 	return s[:at], len(s) - at
-}
-
-// mustJSON returns v as JSON. v must be a type of ours, which JSON can hold.
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return []byte(fmt.Sprintf("%q", err.Error()))
-	}
-	return b
 }

@@ -16,7 +16,7 @@ const tokenHeader = "X-Csrf-Token"
 const maxForm = 1 << 20
 
 // post returns the handler of a form. It answers 403 if the configuration does not give
-// the right, or if the form has not the token of the user's pages. right is the key of the
+// the right, or if the form does not have the token of the user's pages. right is the key of the
 // configuration that gives the right.
 func (h *Handler) post(allowed bool, right string, of http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +33,7 @@ func (h *Handler) post(allowed bool, right string, of http.HandlerFunc) http.Han
 		if token == "" {
 			token = r.Header.Get(tokenHeader)
 		}
-		if subtle.ConstantTimeCompare([]byte(token), []byte(h.door.token(userOf(r)))) != 1 {
+		if subtle.ConstantTimeCompare([]byte(token), []byte(h.access.token(userOf(r)))) != 1 {
 			h.show(w, r, view{}, problem{http.StatusForbidden, "The form is not from a page of your session.", "Open the page again and send the form from there. Nothing was changed."})
 			return
 		}
@@ -47,11 +47,22 @@ func (h *Handler) canWrite() bool { return h.Write && h.Open != nil }
 // unmaskedKey marks the context of a request whose page shows personal fields.
 type unmaskedKey struct{}
 
+// maxUnmaskURI is the most bytes of the path and query of a page that is shown unmasked.
+const maxUnmaskURI = 1000
+
 // unmask returns the handler that shows a page of a webhook with its personal fields, and
 // logs who sees it.
 func (h *Handler) unmask(of func(*http.Request) (view, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		h.audit(r, userOf(r), "unmask").Str("what", cut(r.URL.RequestURI(), 300)).Msg("somebody saw a webhook with its personal fields")
+		if len(r.URL.RequestURI()) > maxUnmaskURI { // the log has all of it
+			h.show(w, r, view{}, problem{http.StatusBadRequest, "The address is too long.", "Follow a link of the console."})
+			return
+		}
+		line := h.audit(r, userOf(r), "unmask").Str("what", r.URL.RequestURI())
+		if k := h.refusedRequest(r); k != nil { // the number says nothing after a restart
+			line = line.Str("endpoint", k.Endpoint).Time("received_at", k.ReceivedAt)
+		}
+		line.Msg("somebody saw a webhook with its personal fields")
 		h.page(of)(w, r.WithContext(context.WithValue(r.Context(), unmaskedKey{}, true)))
 	}
 }
@@ -71,5 +82,5 @@ type action struct {
 
 // action returns the data of a form on a page of a request.
 func (h *Handler) action(r *http.Request, allowed bool) action {
-	return action{h.door.token(userOf(r)), allowed}
+	return action{h.access.token(userOf(r)), allowed}
 }

@@ -48,6 +48,9 @@ type Filter struct {
 	Reason    string    // a part of the reason's text
 	From, To  time.Time // when the webhook was received: From inclusive, To exclusive
 	Handled   bool      // include letters that were handled
+	// NoBodies leaves out the bodies of the webhooks, and of the answers of the processor's
+	// API: they are most of the memory that letters take.
+	NoBodies bool
 }
 
 func (f Filter) matches(l *Letter) bool {
@@ -92,6 +95,12 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 			marks = append(marks, i.Webhook)
 		default:
 			l := newLetter(i)
+			if f.NoBodies {
+				l.Webhook.Body = nil
+				for n := range l.Webhook.Fetched {
+					l.Webhook.Fetched[n].Body = nil
+				}
+			}
 			all, byID[l.ID] = append(all, l), l
 		}
 	})

@@ -390,6 +390,15 @@ func TestPartly(t *testing.T) {
 	}
 }
 
+// TestNoBodies: without the bodies, everything else of a letter is as with them.
+func TestNoBodies(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	with, without := r.letters(t, dead.Filter{})[0], r.letters(t, dead.Filter{NoBodies: true})[0]
+	if without.Webhook.Body != nil || string(with.Webhook.Body) != payment || without.SHA256 != with.SHA256 || without.Bytes != len(payment) {
+		t.Errorf("%+v, want what %+v has, without the body", without, with)
+	}
+}
+
 // TestDiscard: discarding needs a note, and a discarded letter can still be selected.
 func TestDiscard(t *testing.T) {
 	r := newRig(t, "stripe", payment)

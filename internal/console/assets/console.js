@@ -68,6 +68,7 @@ document.addEventListener("keydown", (event) => {
 function live(table) {
   const most = 500, body = table.tBodies[0], state = document.getElementById("state"), notice = document.getElementById("notice");
   const kept = `live ${table.dataset.stream}`;
+  const ended = "The view ended. Reload the page; you may have to log in again.";
   let source = null, paused = false, came = 0;
   let after = sessionStorage.getItem(kept) || table.dataset.after;
 
@@ -127,7 +128,12 @@ function live(table) {
       address.searchParams.set("after", after);
     }
     source = new EventSource(address);
-    source.addEventListener("open", () => show("live", "good"));
+    source.addEventListener("open", () => {
+      show("live", "good");
+      if (notice.textContent === ended) {
+        tell("");
+      }
+    });
     source.addEventListener("record", (event) => { add(event.data); keep(event); });
     source.addEventListener("position", keep);
     source.addEventListener("notice", (event) => { tell(event.data); keep(event); });
@@ -135,6 +141,7 @@ function live(table) {
     source.addEventListener("error", () => {
       show("interrupted", "warn");
       if (source.readyState === EventSource.CLOSED) { // refused; the browser does not try again
+        tell(ended);
         stop();
         setTimeout(start, 5000);
       }
