@@ -13,16 +13,14 @@ import (
 
 // adyenHook reads the standard webhooks of the company or merchant account.
 //
-// The answer has the event codes that are sent and those that are not. It is not
-// documented whether the former include the codes that Adyen sends by default. If there is
-// a list of those that are sent, a code that is not in it is reported, so that somebody
-// looks; without a list, all codes but those that are not sent are taken as sent.
+// It is not documented whether includeEventCodes has the codes that Adyen sends by default.
+// Where the answer has that list, a code that is not in it is reported as missing. Where it
+// has none, every code is taken as sent, except those in excludeEventCodes.
 //
 // https://docs.adyen.com/api-explorer/Management/3/get/companies/(companyId)/webhooks
 // https://github.com/Adyen/adyen-go-api-library, src/management/model_webhook.go and
 // model_additional_settings_response.go
 var adyenHook = hook{
-	docs: "https://docs.adyen.com/api-explorer/Management/3/get/companies/(companyId)/webhooks",
 	keys: "an API key of the Management API with the role Management API—Webhooks read",
 	request: func(a API, cursor string) (Request, error) {
 		query := url.Values{"pageSize": {"100"}, "pageNumber": {"1"}}

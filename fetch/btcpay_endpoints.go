@@ -6,7 +6,6 @@ import "strings"
 //
 // https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Webhooks_GetWebhooks
 var btcpayHook = hook{
-	docs: "https://docs.btcpayserver.org/API/Greenfield/v1/#operation/Webhooks_GetWebhooks",
 	keys: "an API key of the store with btcpay.store.webhooks.canmodifywebhooks",
 	request: func(_ API, cursor string) (Request, error) {
 		if cursor == "" {

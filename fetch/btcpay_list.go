@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,7 +93,8 @@ func btcpayRead(q ListQuery, a Answer) (items []Item, next string, err error) {
 }
 
 // btcpayWebhooks returns the path of the webhooks of the store that the key is for. A
-// permission ends in the store's id.
+// permission ends in the store's id. A key for several stores is an error: it does not say
+// which one is meant.
 func btcpayWebhooks(a Answer) (path string, err error) {
 	var key struct {
 		Permissions []string `json:"permissions"`
@@ -100,10 +102,19 @@ func btcpayWebhooks(a Answer) (path string, err error) {
 	if err := decode(a.Body, &key); err != nil {
 		return "", err
 	}
+	var stores []string
 	for _, p := range key.Permissions {
 		if _, store, ok := strings.Cut(p, ":"); ok && strings.HasPrefix(p, "btcpay.store.webhooks.") && opaqueID.MatchString(store) {
-			return "/api/v1/stores/" + segment(store) + "/webhooks", nil
+			stores = append(stores, store)
 		}
+	}
+	slices.Sort(stores)
+	switch stores = slices.Compact(stores); len(stores) {
+	case 0:
+	case 1:
+		return "/api/v1/stores/" + segment(stores[0]) + "/webhooks", nil
+	default:
+		return "", fmt.Errorf("%w: it is for the stores %s: want a key with btcpay.store.webhooks.canmodifywebhooks for one store", ErrCredentials, strings.Join(stores, ", "))
 	}
 	return "", fmt.Errorf("%w: want a key with btcpay.store.webhooks.canmodifywebhooks for one store", ErrCredentials)
 }

@@ -14,7 +14,6 @@ import (
 // https://api-reference.checkout.com/#operation/getAllWorkflows
 // https://github.com/checkout/checkout-sdk-go, workflows/workflows.go
 var checkoutHook = hook{
-	docs: "https://api-reference.checkout.com/#operation/getAllWorkflows",
 	keys: "a secret API key (sk_…) with the scope flow:workflows",
 	request: func(_ API, cursor string) (Request, error) {
 		if cursor == "" {

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -42,6 +43,9 @@ var checkoutList = List{
 				items, _, err = eventItems(a.Body, "data", "id", "status", "requested_on")
 				if len(items) == checkoutPage {
 					next = items[len(items)-1].Time.Format(time.RFC3339Nano)
+					if next == a.Cursor {
+						return nil, "", fmt.Errorf("%w: it has %d payments or more of the same time, %s", ErrUnavailable, checkoutPage, next)
+					}
 				}
 				return checkoutSubjects(items), next, err
 			},

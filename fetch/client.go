@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -269,14 +268,9 @@ func (c *Client) withKey(ctx context.Context, connector string, a API, key Key, 
 	return d, true, nil
 }
 
-// refused returns the error for a key that the API refuses. A key from the command line has
-// the name of its flag.
+// refused returns the error for a key that the API refuses.
 func refused(host string, key Key, status int) error {
-	name := key.Name
-	if !strings.HasPrefix(name, "--") {
-		name = "api.keys." + name
-	}
-	return fmt.Errorf("%s: %w, %s, with status %d: check that it is not revoked, is of this environment, and has the rights that `tollbridge connectors` lists", host, ErrCredentials, name, status)
+	return fmt.Errorf("%s: %w, %s, with status %d: check that it is not revoked, is of this environment, and has the rights that `tollbridge connectors` lists", host, ErrCredentials, key.place(), status)
 }
 
 // byteOrderMark begins the JSON of some APIs.
@@ -302,7 +296,7 @@ func (c *Client) newRequest(ctx context.Context, spec Connector, a API, key Key,
 	}
 	if spec.authorize != nil {
 		if err := spec.authorize(request, a, key, c.now()); err != nil {
-			return nil, fmt.Errorf("%s: %w: api.keys.%s is not of the form that the processor uses", host, ErrCredentials, key.Name)
+			return nil, fmt.Errorf("%s: %w: %s is not of the form that the processor uses", host, ErrCredentials, key.place())
 		}
 		return request, nil
 	}

@@ -20,18 +20,18 @@ import (
 
 // creation describes how a webhook endpoint is made at the processor.
 type creation struct {
-	docs string
+	docs string // URL of the processor's documentation of it
 	keys string // which rights the writing key needs
 	// versions says that an API version can be given.
 	versions bool
 	// secret returns a new signing secret, where the merchant chooses it. Nil means that the
 	// processor makes it, or that the endpoint has none.
 	secret func() string
-	// without says, in one line, with what webhooks are verified where the endpoint has no
-	// secret of its own. It is empty where it has one.
+	// without says what webhooks are verified with, in one line, if the endpoint has no
+	// secret. It is empty if it has one.
 	without string
-	// setting is the setting of our endpoint that is the id of the processor's; it may be
-	// empty.
+	// setting names the setting of our endpoint that must have the id of the new one. It may
+	// be empty.
 	setting string
 	// idempotent says that the request has a key with which the processor recognises it, so
 	// that it can be sent again after a failure.
@@ -74,12 +74,12 @@ type Made struct {
 
 // Creation says how [Caller.CreateHook] makes a webhook endpoint.
 type Creation struct {
-	Docs     string
+	Docs     string // URL of the processor's documentation of it
 	Keys     string // which rights the writing key needs, in one line
 	Versions bool   // [NewHook.APIVersion] can be given
 	Chosen   bool   // the merchant chooses the secret: see [NewSecret]
-	// Without says, in one line, with what webhooks are verified where the endpoint has no
-	// secret of its own. It is empty where it has one.
+	// Without says what webhooks are verified with, in one line, if the endpoint has no
+	// secret. It is empty if it has one.
 	Without string
 }
 
@@ -128,11 +128,14 @@ type HookPlan struct {
 }
 
 // PlanHook asks the processor what it has, and returns what is to be made. It changes
-// nothing. Errors are those of a list.
+// nothing. Errors are those of a list; an error wraps [ErrRequest] if the processor's API
+// offers none of the event types.
 func (c *Caller) PlanHook(ctx context.Context, connector string, a API, n NewHook) (p HookPlan, err error) {
 	h := hooks[connector]
 	p.New = n
-	p.New.Types, p.LeftOut = OfferedTypes(connector, n.Types)
+	if p.New.Types, p.LeftOut, err = OfferedTypes(connector, n.Types); err != nil {
+		return p, err
+	}
 	all, err := c.Hooks(ctx, connector, a)
 	if err != nil {
 		return p, err
@@ -156,11 +159,11 @@ func (c *Caller) PlanHook(ctx context.Context, connector string, a API, n NewHoo
 		}
 		p.keep(func(t string) bool { return slices.Contains(offered, t) })
 		if len(p.New.Types) == 0 {
-			return p, fmt.Errorf("%s: %w: it offers none of the event types", connectors[connector].host(a), ErrRequest)
+			return p, errNoneOffered(connector)
 		}
 	}
 	if p.Existing != nil {
-		p.New.Types = slices.DeleteFunc(p.New.Types, p.Existing.SubscribedTo)
+		p.New.Types = slices.DeleteFunc(p.New.Types, SubscriptionsAt(all, n.URL))
 		p.Nothing = len(p.New.Types) == 0
 	}
 	return p, nil
@@ -180,9 +183,11 @@ func (p *HookPlan) keep(keep func(string) bool) {
 }
 
 // CreateHook makes a webhook endpoint with the key of the API, which may write. A request
-// that was refused has made nothing. After one whose answer is lost, CreateHook looks
-// whether the endpoint is there. Errors wrap [ErrMaybeMade] if it is, or may be, and else
-// those of [Caller.call]. Made then has what is known of the endpoint.
+// that was refused has made nothing. After one whose answer is lost, CreateHook reads the
+// processor's list of endpoints. An error wraps [ErrMaybeMade] if the list has the endpoint,
+// or cannot be read; Made then has what is known of the endpoint. If the list does not have
+// it, the error wraps [ErrUnavailable], and the endpoint may still appear later. The other
+// errors are those of [Caller.call].
 //
 // Once a request is sent, ctx no longer ends the work: a secret is not lost by an
 // interruption.
@@ -208,16 +213,16 @@ func (c *Caller) CreateHook(ctx context.Context, connector string, a API, p Hook
 			}
 			return c.complete(ctx, connector, a, p, made)
 		case n > 0:
-			return made, fmt.Errorf("%w: %d of %d event types are subscribed, and the next was refused (run the command again for the rest): %w", ErrMaybeMade, n, len(requests), explain(err, a))
+			return made, fmt.Errorf("%w: %d of %d event types are subscribed, and the next is not (run the command again for the rest): %w", ErrMaybeMade, n, len(requests), explain(err, a, p.New.Secret))
 		}
-		return made, explain(err, a)
+		return made, explain(err, a, p.New.Secret)
 	}
 	return c.complete(ctx, connector, a, p, made)
 }
 
 // lookAgain looks whether the endpoint is there after a request whose answer is lost.
 func (c *Caller) lookAgain(ctx context.Context, connector string, a API, p HookPlan, lost error) (made Made, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aftermath)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), followUpTimeout)
 	defer cancel()
 	all, err := c.Hooks(ctx, connector, a)
 	if err != nil {
@@ -227,8 +232,14 @@ func (c *Caller) lookAgain(ctx context.Context, connector string, a API, p HookP
 	switch {
 	case err != nil:
 		return made, err
-	case ours == nil, p.Existing != nil && slices.ContainsFunc(p.New.Types, func(t string) bool { return !ours.SubscribedTo(t) }):
+	case ours == nil:
 		return made, fmt.Errorf("%w; the processor lists no endpoint that was made: run the command again", lost)
+	}
+	if hooks[connector].single {
+		subscribed := SubscriptionsAt(all, p.New.URL)
+		if slices.ContainsFunc(p.New.Types, func(t string) bool { return !subscribed(t) }) {
+			return made, fmt.Errorf("%w: an answer is lost, and not all event types are subscribed: run the command again for the rest: %w", ErrMaybeMade, lost)
+		}
 	}
 	return Made{Hook: *ours}, nil
 }
@@ -249,7 +260,7 @@ func (c *Caller) complete(ctx context.Context, connector string, a API, p HookPl
 	case create.secret != nil:
 		made.Secret = p.New.Secret
 	case made.Secret == "" && create.secretOf != nil:
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aftermath)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), followUpTimeout)
 		defer cancel()
 		var answer Answer
 		if answer, err = c.call(ctx, connector, a, create.secretOf(a, made.ID)); err == nil {
@@ -262,40 +273,53 @@ func (c *Caller) complete(ctx context.Context, connector string, a API, p HookPl
 	return made, nil
 }
 
-// aftermath limits the requests that follow the one that makes an endpoint.
-const aftermath = 2 * time.Minute
+// followUpTimeout limits the requests that follow the one that makes an endpoint.
+const followUpTimeout = 2 * time.Minute
 
 // writeAttempts is how often a request that makes an endpoint is sent, where the processor
 // recognises it.
 const writeAttempts = 3
 
 // write sends a request that makes an endpoint. It sends it again only after an answer that
-// says that nothing was done, or if it is idempotent.
+// says that nothing was done, or if it is idempotent. An attempt whose answer is lost may have
+// made the endpoint: its error is returned, whatever the attempts after it give, unless one of
+// them succeeds.
 func (c *Caller) write(ctx context.Context, connector string, a API, r Request, idempotent bool) (Answer, error) {
 	spec := connectors[connector]
 	h, limiter := c.setup(connector, spec.host(a), cmp.Or(spec.Rate, DefaultRate))
+	var lost error // of an attempt that may have made the endpoint
 	for attempt := 1; ; attempt++ {
 		if err := c.sleep(ctx, limiter.Reserve().Delay()); err != nil {
-			return Answer{}, err
+			return Answer{}, cmp.Or(lost, err)
 		}
 		answer, err := c.send(context.WithoutCancel(ctx), h, spec, connector, a, a.Keys[0], r)
 		var limited *LimitedError
 		wait := time.Second
 		switch {
-		case errors.As(err, &limited) && attempt < callAttempts:
+		case err == nil:
+			return answer, nil
+		case errors.As(err, &limited):
+			if attempt == callAttempts {
+				return Answer{}, cmp.Or(lost, err)
+			}
 			wait = limited.RetryAfter
-		case errors.Is(err, ErrUnavailable) && idempotent && attempt < writeAttempts:
+		case errors.Is(err, ErrUnavailable):
+			lost = err
+			if !idempotent || attempt >= writeAttempts {
+				return Answer{}, lost
+			}
 		default:
-			return answer, err
+			return Answer{}, cmp.Or(lost, err)
 		}
-		if sleepErr := c.sleep(ctx, wait); sleepErr != nil {
-			return Answer{}, cmp.Or(err, sleepErr)
+		if c.sleep(ctx, wait) != nil {
+			return Answer{}, cmp.Or(lost, err)
 		}
 	}
 }
 
-// explain adds what the processor says to the error of a refused request.
-func explain(err error, a API) error {
+// explain adds what the processor says to the error of a refused request, without our keys
+// and without the secret that we chose.
+func explain(err error, a API, secret string) error {
 	var r *refusal
 	if !errors.As(err, &r) {
 		return err
@@ -308,12 +332,14 @@ func explain(err error, a API) error {
 	if len(said) == 0 {
 		return err
 	}
-	text := []rune(strings.Join(strings.Fields(strings.Join(slices.Compact(said[:min(len(said), 5)]), "; ")), " ")) // in one line
-	shown := string(text[:min(len(text), 500)])
-	for _, k := range a.Keys {
-		shown = strings.ReplaceAll(shown, k.Value, "…")
+	text := strings.Join(slices.Compact(said[:min(len(said), 5)]), "; ")
+	for _, k := range append(slices.Clone(a.Keys), Key{Value: secret}) {
+		if k.Value != "" {
+			text = strings.ReplaceAll(text, k.Value, "…")
+		}
 	}
-	return fmt.Errorf("%w; the processor says: %s", err, shown)
+	shown := []rune(strings.Join(strings.Fields(text), " ")) // in one line
+	return fmt.Errorf("%w; the processor says: %s", err, string(shown[:min(len(shown), 500)]))
 }
 
 // messageFields are the fields in which processors say why they refuse a request.

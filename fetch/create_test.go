@@ -353,6 +353,14 @@ func TestCreateHook(t *testing.T) {
 				w.Header().Set("Content-Length", "1000")
 				return answerWith(w, http.StatusCreated, `{"id":"`)
 			}, makes: 1},
+			"a lost answer, then a conflict": {skip: c.recognised == "", after: func(w http.ResponseWriter, _ int) bool { return drop(w) },
+				fault: func(w http.ResponseWriter, n int) bool { return n > 1 && answerWith(w, http.StatusConflict, `{}`) },
+				want:  fetch.ErrMaybeMade, not: fetch.ErrRequest, text: c.id, makes: 1},
+			"a lost answer, then limits": {skip: c.recognised == "", after: func(w http.ResponseWriter, _ int) bool { return drop(w) },
+				fault: func(w http.ResponseWriter, n int) bool {
+					return n > 1 && answerWith(w, http.StatusTooManyRequests, `{}`)
+				},
+				want: fetch.ErrMaybeMade, not: fetch.ErrLimited, text: c.id, makes: 1},
 			"the last answer is lost": {skip: !single, after: func(w http.ResponseWriter, n int) bool { return n == len(c.wants) && drop(w) }, makes: len(c.wants)},
 			"the second of several is refused": {skip: !single, fault: func(w http.ResponseWriter, n int) bool { return n == 2 && answerWith(w, http.StatusForbidden, `{}`) },
 				want: fetch.ErrMaybeMade, text: "1 of 2 event types", makes: 1},
@@ -428,6 +436,59 @@ func TestCreateHookThatIsThere(t *testing.T) {
 	}
 }
 
+// TestCreateHookFirstOfSeveralLost: after the first of several answers is lost, the error says
+// that event types are missing, and a second run makes the rest.
+func TestCreateHookFirstOfSeveralLost(t *testing.T) {
+	const list = "/admin/api/2026-07/webhooks.json?limit=250"
+	c := creationCases["shopify"]
+	c.made = map[string]string{list: `{"webhooks":[{"id":1,"address":"` + hookAddress + `","topic":"wanted","format":"json"}]}`}
+	p := &processor{creationCase: c, t: t, after: func(w http.ResponseWriter, n int) bool { return n == 1 && drop(w) }}
+	var waited time.Duration
+	if _, made, err := p.create("shopify", &waited); !errors.Is(err, fetch.ErrMaybeMade) || !strings.Contains(err.Error(), "not all event types") || p.makes != 1 {
+		t.Errorf("%+v, %v after %d are made; want %v after 1", made, err, p.makes, fetch.ErrMaybeMade)
+	}
+	c.reads, c.wants, c.answers = c.made, c.wants[1:], c.answers[1:]
+	p = &processor{creationCase: c, t: t}
+	if _, made, err := p.create("shopify", &waited); err != nil || !slices.Equal(made.Types, []string{"unknown"}) || p.makes != 1 {
+		t.Errorf("the second run: %+v, %v; want the rest", made, err)
+	}
+}
+
+// TestCreateHookRefusal: the processor's text in an error has neither the key nor our secret,
+// also where the text is cut.
+func TestCreateHookRefusal(t *testing.T) {
+	for name, said := range map[string]string{
+		"at the cut": strings.Repeat("x", 490) + " access_71demo71",
+		"the secret": "the secret " + chosenSecret + " is too short",
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, _ := json.Marshal(map[string]string{"message": said})
+			p := &processor{creationCase: creationCases["btcpay"], t: t, fault: func(w http.ResponseWriter, _ int) bool {
+				return answerWith(w, http.StatusUnprocessableEntity, string(body))
+			}}
+			var waited time.Duration
+			_, _, err := p.create("btcpay", &waited)
+			if !errors.Is(err, fetch.ErrRequest) || !strings.Contains(err.Error(), said[:9]) || strings.Contains(err.Error(), "access_71") || strings.Contains(err.Error(), chosenSecret) {
+				t.Errorf("%v; want the text without the key and the secret", err)
+			}
+		})
+	}
+}
+
+// TestPlanHookNoneOffered: event types that the processor's API does not offer do not become all
+// of its event types.
+func TestPlanHookNoneOffered(t *testing.T) {
+	for connector, types := range map[string][]string{"mollie": {"dispute.created"}, "paypal": {"unknown"}, "checkout": {"unknown"}} {
+		c := creationCases[connector]
+		c.types = types
+		p := &processor{creationCase: c, t: t}
+		var waited time.Duration
+		if plan, _, err := p.create(connector, &waited); !errors.Is(err, fetch.ErrRequest) || !slices.Equal(plan.LeftOut, types) || p.requests > 0 {
+			t.Errorf("%s: %+v, %v; want that all are left out, and an error", connector, plan, err)
+		}
+	}
+}
+
 // TestCreateHookOfCompany: a webhook of Adyen's company account gets the merchant accounts that
 // our endpoint accepts.
 //
@@ -453,16 +514,17 @@ func TestCreateHookOfCompany(t *testing.T) {
 }
 
 // TestCreateHookInterrupted: after the request is sent, an interruption does not lose the
-// secret.
+// secret. If the answer is lost, too, the error says that the endpoint may exist.
 func TestCreateHookInterrupted(t *testing.T) {
-	for _, connector := range []string{"stripe", "lithic", "adyen"} {
-		t.Run(connector, func(t *testing.T) {
+	for name, lost := range map[string]bool{"stripe": false, "lithic": false, "adyen": false, "stripe, lost": true} {
+		connector, _, _ := strings.Cut(name, ",")
+		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			p := &processor{creationCase: creationCases[connector], t: t}
-			p.after = func(http.ResponseWriter, int) bool {
+			p.after = func(w http.ResponseWriter, _ int) bool {
 				cancel()
-				return false
+				return lost && drop(w)
 			}
 			s := fetchtest.New(t, p.serve)
 			caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
@@ -477,6 +539,12 @@ func TestCreateHookInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			made, err := caller.CreateHook(ctx, connector, config, plan)
+			if lost {
+				if !errors.Is(err, fetch.ErrMaybeMade) || made.ID == "" || p.requests != 1 {
+					t.Errorf("%+v, %v after %d requests; want %v", made, err, p.requests, fetch.ErrMaybeMade)
+				}
+				return
+			}
 			if err != nil || made.Secret != givenSecret || ctx.Err() == nil {
 				t.Errorf("%+v, %v; want the secret", made, err)
 			}

@@ -28,9 +28,8 @@ var hooks = map[string]hook{
 	"svix":            svixHook,
 }
 
-// hook describes how the webhook endpoints are read that the processor has.
+// hook describes how the processor's webhook endpoints are read and made.
 type hook struct {
-	docs string
 	keys string // which rights the key needs
 	// note says, in one line, when a webhook needs no endpoint at the processor. It may be
 	// empty.
@@ -132,11 +131,14 @@ func (c *Caller) Hooks(ctx context.Context, connector string, a API) (all []Hook
 			return nil, fmt.Errorf("%s: its webhook endpoints: %w", connectors[connector].host(a), err)
 		}
 		all = append(all, page...)
-		if next == "" || next == cursor {
+		switch next {
+		case "":
 			if h.single {
 				all = joined(all)
 			}
 			return all, nil
+		case cursor: // what follows would be left out
+			return nil, fmt.Errorf("%s: its webhook endpoints: %w: a page names itself as the next one", connectors[connector].host(a), ErrUnavailable)
 		}
 		cursor = next
 	}
@@ -159,8 +161,9 @@ func joined(all []Hook) (byAddress []Hook) {
 	return byAddress
 }
 
-// OfferedTypes returns the event types that the processor's API offers, and the others.
-func OfferedTypes(connector string, types []string) (offered, others []string) {
+// OfferedTypes returns the event types that the processor's API offers, and the others. An
+// error wraps [ErrRequest]: there are event types, and it offers none of them.
+func OfferedTypes(connector string, types []string) (offered, others []string, err error) {
 	offers := hooks[connector].offers
 	for _, t := range types {
 		if offers == nil || offers(t) {
@@ -169,7 +172,14 @@ func OfferedTypes(connector string, types []string) (offered, others []string) {
 			others = append(others, t)
 		}
 	}
-	return offered, others
+	if len(types) > 0 && len(offered) == 0 {
+		err = errNoneOffered(connector)
+	}
+	return offered, others, err
+}
+
+func errNoneOffered(connector string) error {
+	return fmt.Errorf("%w: the API of %s offers none of the event types", ErrRequest, connector)
 }
 
 // CheckHooks compares the endpoints that the processor has with ours, and returns what to
@@ -179,21 +189,7 @@ func CheckHooks(connector string, all []Hook, address string, types []string) (o
 	if address == "" {
 		return nil, nil, errors.New("the endpoint's address is unknown: set url or public_url")
 	}
-	var same []Hook
-	for _, h := range all {
-		if sameAddress(h.URL, address) {
-			same = append(same, h)
-		}
-	}
-	slices.SortStableFunc(same, func(a, b Hook) int {
-		switch {
-		case a.Enabled == b.Enabled:
-			return 0
-		case a.Enabled:
-			return -1
-		}
-		return 1
-	})
+	same := hooksAt(all, address)
 	if len(same) == 0 {
 		text := "the processor has no webhook endpoint with this address: create one"
 		if len(all) > 0 {
@@ -208,23 +204,61 @@ func CheckHooks(connector string, all []Hook, address string, types []string) (o
 	if !h.Enabled {
 		findings = append(findings, h.ID+" is disabled: enable it")
 	}
-	if h.Enabled && len(same) > 1 && same[1].Enabled {
-		findings = append(findings, fmt.Sprintf("%d endpoints have this address: each webhook comes as often; keep one", len(same)))
+	types, _, _ = OfferedTypes(connector, types) // if it offers none, none is missing
+	if a, b, ok := duplicates(same, types); ok {
+		findings = append(findings, fmt.Sprintf("%s and %s have this address and event types in common, whose webhooks come twice: keep one", a, b))
 	}
-	types, _ = OfferedTypes(connector, types)
-	var missing []string
-	for _, t := range types {
-		if !h.SubscribedTo(t) {
-			missing = append(missing, t)
-		}
-	}
-	if len(missing) > 0 {
+	subscribed := SubscriptionsAt(same, address)
+	if missing := slices.DeleteFunc(types, subscribed); len(missing) > 0 {
 		findings = append(findings, fmt.Sprintf("%s is not subscribed to %s", h.ID, strings.Join(missing, ", ")))
 	}
-	if h.Trouble != "" {
-		findings = append(findings, h.ID+": "+h.Trouble)
+	for _, one := range same {
+		if one.Trouble != "" && (one.Enabled || !h.Enabled) {
+			findings = append(findings, one.ID+": "+one.Trouble)
+		}
 	}
 	return &h, findings, nil
+}
+
+// hooksAt returns the endpoints with the address, the enabled ones first.
+func hooksAt(all []Hook, address string) (same []Hook) {
+	for _, enabled := range []bool{true, false} {
+		for _, h := range all {
+			if h.Enabled == enabled && sameAddress(h.URL, address) {
+				same = append(same, h)
+			}
+		}
+	}
+	return same
+}
+
+// SubscriptionsAt returns a function that reports whether an event type comes to the address:
+// whether an enabled endpoint that has the address is subscribed to it. If those that have it
+// are all disabled, they count as enabled: their webhooks should come. It returns nil if no
+// endpoint has the address.
+func SubscriptionsAt(all []Hook, address string) func(eventType string) bool {
+	same := hooksAt(all, address)
+	if len(same) == 0 {
+		return nil
+	}
+	return func(eventType string) bool {
+		return slices.ContainsFunc(same, func(h Hook) bool { return h.Enabled == same[0].Enabled && h.SubscribedTo(eventType) })
+	}
+}
+
+// duplicates returns the ids of two enabled endpoints that get one event type, and whether
+// there are two. types are event types that they may have in common.
+func duplicates(all []Hook, types []string) (first, second string, ok bool) {
+	for n, a := range all {
+		for _, b := range all[n+1:] {
+			both := func(t string) bool { return a.SubscribedTo(t) && b.SubscribedTo(t) }
+			common := a.AllTypes && b.AllTypes || slices.ContainsFunc(slices.Concat(types, a.Types, b.Types), both)
+			if a.Enabled && b.Enabled && common {
+				return a.ID, b.ID, true
+			}
+		}
+	}
+	return "", "", false
 }
 
 // strings returns the texts of the array in the field.

@@ -202,6 +202,122 @@ func TestOfferedTypes(t *testing.T) {
 	}
 }
 
+// TestPagesThatRepeat: a page that names itself as the next one is an error, and not the end: what
+// follows would be left out.
+func TestPagesThatRepeat(t *testing.T) {
+	at := time.Now().UTC().Truncate(time.Second).Add(-time.Hour)
+	s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
+		item := fmt.Sprintf(`{"id":"x","status":"Captured","requested_on":%[1]q,"last_update":%[1]q}`, at.Format(time.RFC3339))
+		switch r.URL.Path {
+		case "/v2/webhooks/subscriptions":
+			_, _ = w.Write([]byte(`{"subscriptions":[],"cursor":"c1"}`))
+		case "/payments/search", "/disputes":
+			_, _ = w.Write([]byte(`{"data":[` + strings.Repeat(item+",", 99) + item + `]}`))
+		default:
+			_, _ = w.Write([]byte(`{"data":[]}`))
+		}
+	})
+	caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+	keys := []fetch.Key{{Name: "main", Value: "key-71demo71"}}
+	if _, err := caller.Hooks(t.Context(), "square", fetch.API{Keys: keys}); !errors.Is(err, fetch.ErrUnavailable) {
+		t.Errorf("webhook endpoints: %v, want %v", err, fetch.ErrUnavailable)
+	}
+	q := fetch.ListQuery{From: at.Add(-time.Hour), To: at.Add(time.Hour), API: fetch.API{Host: "abcd1234.api.checkout.com", Keys: keys}}
+	for part, name := range []string{"payments", "disputes"} {
+		next, err := fetch.Position{Part: part}, error(nil)
+		for page := 0; err == nil && next.Part == part && page < 5; page++ {
+			var p fetch.Page
+			p, err = caller.Page(t.Context(), "checkout", q, next)
+			next = p.Next
+		}
+		if !errors.Is(err, fetch.ErrUnavailable) {
+			t.Errorf("the list of %s: %v, want %v", name, err, fetch.ErrUnavailable)
+		}
+	}
+}
+
+// TestBtcpayStores: a key for several stores does not say in which one the webhook is.
+func TestBtcpayStores(t *testing.T) {
+	for permissions, want := range map[string]string{
+		`"btcpay.store.webhooks.canmodifywebhooks:store71","btcpay.store.canviewinvoices:store72"`:                                                   "",
+		`"btcpay.store.webhooks.canmodifywebhooks:store71","btcpay.store.webhooks.canviewwebhooks:store71"`:                                          "",
+		`"btcpay.store.webhooks.canmodifywebhooks:store72","btcpay.store.canviewinvoices:store72","btcpay.store.webhooks.canmodifywebhooks:store71"`: "for the stores store71, store72",
+		`"btcpay.store.webhooks.canmodifywebhooks"`: "for one store",
+	} {
+		s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/api/v1/api-keys/current" {
+				fmt.Fprintf(w, `{"permissions":[%s]}`, permissions)
+				return
+			}
+			_, _ = w.Write([]byte(`[]`))
+		})
+		caller := &fetch.Caller{Transport: s.Transport(), Sleep: noSleep}
+		_, err := caller.Hooks(t.Context(), "btcpay", fetch.API{Host: "btcpay.example.com", Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}})
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, fetch.ErrCredentials) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", permissions, err, want)
+		}
+	}
+}
+
+// TestKeyNames: an error names a key of the command line by its flag.
+func TestKeyNames(t *testing.T) {
+	for name, want := range map[string]string{"main": "api.keys.main: ", "--write-key-file": "--write-key-file: "} {
+		for _, value := range []string{"short", "control\x01character"} {
+			err := fetch.Check("stripe", fetch.API{Keys: []fetch.Key{{Name: name, Value: value}}})
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%v, want that it begins with %q", err, want)
+			}
+		}
+	}
+}
+
+// TestHooksOfOneAddress: several endpoints with our address count together. A disabled one counts
+// only if none is enabled, and "keep one" is for two that get the same event types.
+func TestHooksOfOneAddress(t *testing.T) {
+	payments := fetch.Hook{ID: "we_1", URL: hookAddress, Enabled: true, Types: []string{"payment"}}
+	disputes := fetch.Hook{ID: "we_2", URL: hookAddress + "/", Enabled: true, Types: []string{"dispute"}}
+	all := fetch.Hook{ID: "we_3", URL: hookAddress, Enabled: true, AllTypes: true}
+	other := fetch.Hook{ID: "we_4", URL: "https://other.example.com", Enabled: true, AllTypes: true}
+	off := func(h fetch.Hook) fetch.Hook {
+		h.Enabled = false
+		return h
+	}
+	for name, tt := range map[string]struct {
+		hooks      []fetch.Hook
+		subscribed string // the event types that come, of payment, dispute and payout
+		change     string // in the one finding; empty is none
+	}{
+		"none":                     {[]fetch.Hook{other}, "nil", "no webhook endpoint with this address"},
+		"one":                      {[]fetch.Hook{other, payments}, "payment", "we_1 is not subscribed to dispute"},
+		"two":                      {[]fetch.Hook{payments, disputes}, "payment dispute", ""},
+		"two that share":           {[]fetch.Hook{payments, disputes, all}, "payment dispute payout", "we_1 and we_3 have this address"},
+		"two with all":             {[]fetch.Hook{all, all}, "payment dispute payout", "keep one"},
+		"one, and a disabled one":  {[]fetch.Hook{off(all), payments}, "payment", "we_1 is not subscribed to dispute"},
+		"a disabled one":           {[]fetch.Hook{off(all)}, "payment dispute payout", "we_3 is disabled"},
+		"two, and a disabled copy": {[]fetch.Hook{payments, off(payments), disputes}, "payment dispute", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			if subscribed := fetch.SubscriptionsAt(tt.hooks, hookAddress); subscribed == nil {
+				got = []string{"nil"}
+			} else {
+				for _, eventType := range []string{"payment", "dispute", "payout"} {
+					if subscribed(eventType) {
+						got = append(got, eventType)
+					}
+				}
+			}
+			if strings.Join(got, " ") != tt.subscribed {
+				t.Errorf("%q come, want %q", got, tt.subscribed)
+			}
+			_, change, err := fetch.CheckHooks("stripe", tt.hooks, hookAddress, []string{"payment", "dispute"})
+			if err != nil || (tt.change == "") != (len(change) == 0) || !strings.Contains(strings.Join(change, "\n"), tt.change) || len(change) > 1 {
+				t.Errorf("%q, %v; want %q", change, err, tt.change)
+			}
+		})
+	}
+}
+
 // TestClientIDForm: a client id that would lead to another path is refused.
 func TestClientIDForm(t *testing.T) {
 	for connector, ids := range map[string]map[string]bool{

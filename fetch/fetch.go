@@ -10,7 +10,7 @@
 // The host of a request comes from the table, or from the merchant's configuration
 // where each merchant has a host, never from a webhook. An id in a path has the
 // processor's form and is escaped. Nothing here logs, and no error has a key, a query or
-// a body.
+// a body; only [Caller.CreateHook] adds the message of a refusal.
 //
 // The package knows nothing of Kafka and of HTTP servers, and imports only schemas of
 // ours.
@@ -135,7 +135,18 @@ type API struct {
 }
 
 // Key is one of the credentials for an API.
-type Key struct{ Name, Value string }
+type Key struct {
+	Name  string // in the configuration, or the flag of the command line that has the key
+	Value string
+}
+
+// place says, for an error, where the key is.
+func (k Key) place() string {
+	if strings.HasPrefix(k.Name, "--") {
+		return k.Name
+	}
+	return "api.keys." + k.Name
+}
 
 // Token describes a request for an OAuth 2.0 access token by client credentials.
 type Token struct {
@@ -175,7 +186,8 @@ type Request struct {
 const maxRequests = 5
 
 // Errors that say why there is no answer. The text of an error names the host and says
-// what to do. It has no key, no query and no body.
+// what to do. It has no key, no query and no body; only [Caller.CreateHook] adds the message
+// of a refusal.
 var (
 	// ErrUnknownObject means that the API does not know the object.
 	ErrUnknownObject = errors.New("the processor's API does not know the object")
@@ -245,11 +257,11 @@ func Check(connector string, a API) error {
 	}
 	for _, k := range a.Keys {
 		if strings.TrimSpace(k.Value) != k.Value || len(k.Value) < minKeyBytes {
-			return fmt.Errorf("api.keys.%s: it has white space around it, or less than %d bytes; use the one that the processor shows", k.Name, minKeyBytes)
+			return fmt.Errorf("%s: it has white space around it, or less than %d bytes; use the one that the processor shows", k.place(), minKeyBytes)
 		}
 		for _, r := range k.Value {
 			if r < ' ' || r == 0x7f {
-				return fmt.Errorf("api.keys.%s: it has a control character; use the one that the processor shows", k.Name)
+				return fmt.Errorf("%s: it has a control character; use the one that the processor shows", k.place())
 			}
 		}
 	}

@@ -206,8 +206,11 @@ func (c *Caller) Page(ctx context.Context, connector string, q ListQuery, at Pos
 		}
 	}
 	page.Next = Position{Part: at.Part, Cursor: next}
-	if next == "" || next == at.Cursor {
+	switch next {
+	case "":
 		page.Next = Position{Part: at.Part + 1, End: at.Part+1 == len(l.parts)}
+	case at.Cursor: // what follows would be left out
+		return Page{}, fmt.Errorf("%s: the list of %s: %w: a page names itself as the next one", connectors[connector].host(q.API), p.name, ErrUnavailable)
 	}
 	return page, nil
 }
@@ -376,6 +379,10 @@ func (c *Caller) send(ctx context.Context, h *http.Client, spec Connector, conne
 	request, err := c.client.newRequest(ctx, spec, a, key, c.client.keyState(connector, a, key), r)
 	if err != nil {
 		return Answer{}, err
+	}
+	if request.Header.Get("Idempotency-Key") != "" {
+		// The HTTP client would send it again by itself, and hide that an attempt was lost.
+		request.GetBody = nil
 	}
 	response, err := h.Do(request)
 	if err != nil {

@@ -7,7 +7,6 @@ import "net/url"
 //
 // https://docs.lithic.com/reference/geteventsubscriptions
 var lithicHook = hook{
-	docs: "https://docs.lithic.com/reference/geteventsubscriptions",
 	keys: "the program's API key",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"page_size": {"100"}}

@@ -23,8 +23,8 @@ import (
 // An order of the Orders API gives its payments other ids, so that each would seem to be
 // missing, and Mercado Pago does not document that the search tells such payments from
 // others. The list therefore needs the setting tells with the value payments, with which
-// notifications of orders make no events. A payment that names an order of the Orders API,
-// whose id begins with ORD, is left out nevertheless.
+// notifications of orders make no events. A payment of
+// the Orders API without a notification of the topic payment is missing then.
 //
 // The API does not say how far an offset may go. The search starts again at the time of the
 // last payment before the offset is large.
@@ -36,7 +36,6 @@ var mercadopagoList = List{
 	Kind:       ListStates,
 	Keys:       "the access token of the application; the setting tells must be payments",
 	Redelivers: 4 * 24 * time.Hour, // Mercado Pago publishes no end
-	Note:       "the present states are listed; payments of the Orders API have other ids and are not",
 	Publish:    true,
 	parts: []part{{
 		name: "payments",
@@ -91,7 +90,7 @@ func mercadopagoPayments(_ ListQuery, a Answer) (items []Item, next string, err 
 			return nil, "", err
 		}
 		i := Item{ID: o.text("id"), Type: "payment." + o.text("status"), Time: at.UTC()}
-		if mercadopagoNumber.MatchString(i.ID) && !strings.HasPrefix(o.text("order.id"), "ORD") {
+		if mercadopagoNumber.MatchString(i.ID) {
 			i = mercadopagoItem(i, o, raw)
 		}
 		items = append(items, i)

@@ -7,7 +7,6 @@ import "net/url"
 //
 // https://docs.moderntreasury.com/platform/reference/webhooks
 var modernTreasuryHook = hook{
-	docs: "https://docs.moderntreasury.com/platform/reference/webhooks",
 	keys: "the organization id and a read-only API key",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"per_page": {"100"}}

@@ -15,7 +15,6 @@ import (
 // https://github.com/mollie/mollie-api-golang, models/components/createwebhook.go and
 // webhookeventtypes.go
 var mollieHook = hook{
-	docs:     "https://docs.mollie.com/reference/list-webhooks",
 	keys:     "an access token (access_…) with webhooks.read",
 	unsigned: "it has no secret, so it takes only classic webhooks (id=tr_…), which have no endpoint at Mollie: each payment has its own webhookUrl",
 	note:     "if it takes only classic webhooks (id=tr_…), it needs none: each payment has its own webhookUrl",

@@ -6,7 +6,6 @@ import "net/url"
 //
 // https://developer.paddle.com/api-reference/notification-settings/list-notification-settings
 var paddleHook = hook{
-	docs: "https://developer.paddle.com/api-reference/notification-settings/list-notification-settings",
 	keys: "an API key with notification_setting.read",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"per_page": {"200"}}

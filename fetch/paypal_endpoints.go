@@ -4,7 +4,6 @@ package fetch
 //
 // https://developer.paypal.com/docs/api/webhooks/v1/#webhooks_list
 var paypalHook = hook{
-	docs:    "https://developer.paypal.com/docs/api/webhooks/v1/#webhooks_list",
 	keys:    "the client id and secret of the application whose webhooks are received",
 	request: func(API, string) (Request, error) { return Request{Path: "/v1/notifications/webhooks"}, nil },
 	read: func(_ API, a Answer) (all []Hook, next string, err error) {

@@ -17,7 +17,6 @@ import (
 // https://razorpay.com/docs/api/partners/webhooks/fetch-all/
 // https://github.com/razorpay/razorpay-node, lib/resources/webhooks.js
 var razorpayHook = hook{
-	docs: "https://razorpay.com/docs/api/partners/webhooks/fetch-all/",
 	keys: "the key secret of an API key",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"count": {strconv.Itoa(razorpayWebhooks)}}

@@ -8,7 +8,6 @@ import "net/url"
 //
 // https://shopify.dev/docs/api/admin-rest/latest/resources/webhook
 var shopifyHook = hook{
-	docs:   "https://shopify.dev/docs/api/admin-rest/latest/resources/webhook",
 	keys:   "the Admin API access token of the app that receives the webhooks",
 	note:   "webhooks that were made in the Shopify admin or in the app's configuration file are not listed",
 	single: true,

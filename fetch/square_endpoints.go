@@ -6,7 +6,6 @@ import "net/url"
 //
 // https://developer.squareup.com/reference/square/webhook-subscriptions-api/list-webhook-subscriptions
 var squareHook = hook{
-	docs: "https://developer.squareup.com/reference/square/webhook-subscriptions-api/list-webhook-subscriptions",
 	keys: "the application's personal access token",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"include_disabled": {"true"}}

@@ -6,7 +6,6 @@ import "net/url"
 //
 // https://docs.stripe.com/api/webhook_endpoints/list
 var stripeHook = hook{
-	docs: "https://docs.stripe.com/api/webhook_endpoints/list",
 	keys: "a restricted key (rk_…) with Read on Webhook Endpoints",
 	request: func(_ API, cursor string) (Request, error) {
 		query := url.Values{"limit": {"100"}}

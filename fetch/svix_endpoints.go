@@ -8,7 +8,6 @@ import "net/url"
 // https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.list
 // https://github.com/svix/svix-webhooks, go/endpoint.go
 var svixHook = hook{
-	docs: "https://api.svix.com/docs#tag/Endpoint/operation/v1.endpoint.list",
 	keys: "a key for your application in the sender's account at Svix",
 	request: func(a API, cursor string) (Request, error) {
 		query := url.Values{"limit": {"250"}}

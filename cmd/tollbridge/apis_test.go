@@ -20,7 +20,7 @@ const (
 )
 
 // TestAPIsPage: the table of keys and limits in docs/processor-apis.md is made of the
-// tables of connectors, lists and endpoint checks.
+// tables of connectors, lists and webhook endpoints.
 func TestAPIsPage(t *testing.T) {
 	const path = "../../docs/processor-apis.md"
 	page, err := os.ReadFile(path)
@@ -82,9 +82,10 @@ func keysOfAPI(connector string) string {
 	f, _ := fetch.Lookup(connector)
 	l, _ := fetch.ListOf(connector)
 	check, _ := fetch.EndpointKeys(connector)
+	creation, _ := fetch.CreationOf(connector)
 	var all []string
 	for _, use := range []struct{ name, keys string }{
-		{"", f.Keys}, {"`client_id`: ", f.ClientID}, {"`host`: ", f.HostHint}, {"gaps: ", l.Keys}, {"gaps --resend: ", l.ResendKeys}, {"endpoints check: ", check},
+		{"", f.Keys}, {"`client_id`: ", f.ClientID}, {"`host`: ", f.HostHint}, {"gaps: ", l.Keys}, {"gaps --resend: ", l.ResendKeys}, {"endpoints check: ", check}, {"endpoints create: ", creation.Keys},
 	} {
 		if use.keys != "" && (use.name == "" || use.keys != f.Keys) {
 			all = append(all, use.name+use.keys)

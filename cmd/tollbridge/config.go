@@ -518,25 +518,70 @@ const longestShutdownDelay = 5 * time.Minute
 
 // endpoints returns the endpoints, and reads their secrets.
 func (c config) endpoints() ([]webhook.Endpoint, error) {
-	return c.eachEndpoint(func(e *webhook.Endpoint, from endpointConfig) (err error) {
-		if e.Keys.Secrets, err = readSecrets(from.Secrets); err != nil {
+	return c.eachEndpoint(readEndpoint)
+}
+
+// readEndpoint reads the secrets of an endpoint, and checks it.
+func readEndpoint(e *webhook.Endpoint, from endpointConfig) (err error) {
+	if e.Keys.Secrets, err = readSecrets(from.Secrets); err != nil {
+		return err
+	}
+	if e.API, err = from.API.read(e.Connector, e.Live); err != nil {
+		return err
+	}
+	if from.Gaps != nil {
+		if err := from.Gaps.job(*e).Check(); err != nil {
 			return err
 		}
-		if e.API, err = from.API.read(e.Connector, e.Live); err != nil {
-			return err
-		}
-		if from.Gaps != nil {
-			if err := from.Gaps.job(*e).Check(); err != nil {
-				return err
-			}
-		}
-		return e.Check()
-	})
+	}
+	return e.Check()
 }
 
 // endpointsWithoutSecrets returns the endpoints for commands that verify nothing.
 func (c config) endpointsWithoutSecrets() ([]webhook.Endpoint, error) {
 	return c.eachEndpoint(func(*webhook.Endpoint, endpointConfig) error { return nil })
+}
+
+// selectEndpoints returns the endpoints that --connector and --endpoint select, after it called
+// complete with each. An empty text selects all. It returns an error if none is selected.
+func (c config) selectEndpoints(connector, name string, complete func(*webhook.Endpoint, endpointConfig) error) (found []webhook.Endpoint, err error) {
+	all, err := c.eachEndpoint(func(e *webhook.Endpoint, from endpointConfig) error {
+		if connector != "" && e.Connector != connector || name != "" && e.NameOrDefault() != name {
+			return nil
+		}
+		err := complete(e, from)
+		found = append(found, *e)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, usageError{err}
+	case len(found) == 0:
+		return nil, usage("--connector, --endpoint: want an endpoint of the configuration, which has %s", idsOf(all))
+	}
+	return found, nil
+}
+
+// selectEndpoint returns the one endpoint that --connector and --endpoint select, as
+// [config.selectEndpoints] does. It returns an error if they select several.
+func (c config) selectEndpoint(connector, name string, complete func(*webhook.Endpoint, endpointConfig) error) (webhook.Endpoint, error) {
+	found, err := c.selectEndpoints(connector, name, complete)
+	switch {
+	case err != nil:
+		return webhook.Endpoint{}, err
+	case len(found) > 1:
+		return webhook.Endpoint{}, usage("--connector, --endpoint: want one endpoint, and not %s", idsOf(found))
+	}
+	return found[0], nil
+}
+
+// idsOf returns the ids of endpoints for an error.
+func idsOf(endpoints []webhook.Endpoint) string {
+	var ids []string
+	for _, e := range endpoints {
+		ids = append(ids, e.ID())
+	}
+	return cmp.Or(strings.Join(ids, ", "), "none")
 }
 
 // eachEndpoint returns the endpoints without secrets, after it called complete with each.

@@ -182,15 +182,9 @@ func checkEndpoints(c *cobra.Command, connector, name string, asJSON bool) error
 	if err != nil {
 		return err
 	}
-	endpoints, err := cfg.endpoints()
+	endpoints, err := cfg.selectEndpoints(connector, name, readEndpoint)
 	if err != nil {
-		return usageError{err}
-	}
-	endpoints = slices.DeleteFunc(endpoints, func(e webhook.Endpoint) bool {
-		return connector != "" && e.Connector != connector || name != "" && e.NameOrDefault() != name
-	})
-	if len(endpoints) == 0 {
-		return usage("--connector, --endpoint: the configuration has no such endpoint")
+		return err
 	}
 	var caller fetch.Caller
 	var all []endpointCheck

@@ -77,6 +77,7 @@ type creationReport struct {
 	Endpoint   string            `json:"endpoint"`       // its name
 	Host       string            `json:"host,omitempty"` // of the processor's API
 	URL        string            `json:"url"`
+	Docs       string            `json:"docs,omitempty"`     // of the processor's API that makes endpoints
 	Types      []string          `json:"types,omitempty"`    // to subscribe to; none is all
 	LeftOut    []string          `json:"left_out,omitempty"` // that the processor's API does not offer
 	APIVersion string            `json:"api_version,omitempty"`
@@ -86,6 +87,7 @@ type creationReport struct {
 	Existing   *fetch.Hook       `json:"existing,omitempty"`  // with our address
 	Nothing    bool              `json:"nothing"`             // nothing is to be made: Existing is there
 	Made       *fetch.Hook       `json:"made,omitempty"`
+	MaybeMade  bool              `json:"maybe_made,omitempty"` // an answer was lost, or the secret
 	SecretFile string            `json:"secret_file,omitempty"`
 	SignedWith string            `json:"signed_with,omitempty"` // in words
 	Settings   map[string]string `json:"settings,omitempty"`    // to add to our endpoint
@@ -98,7 +100,11 @@ func (q *createFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	e, from, err := q.find(cfg)
+	var from endpointConfig
+	e, err := cfg.selectEndpoint(q.connector, q.endpoint, func(_ *webhook.Endpoint, one endpointConfig) error {
+		from = one
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -106,10 +112,7 @@ func (q *createFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	r := creationReport{Connector: e.Connector, Endpoint: e.NameOrDefault(), URL: addressOf(e), Types: i.Subscribe, APIVersion: q.apiVersion, secretName: "main"}
-	if _, taken := from.Secrets["main"]; taken {
-		r.secretName = "new"
-	}
+	r := creationReport{Connector: e.Connector, Endpoint: e.NameOrDefault(), URL: addressOf(e), Types: i.Subscribe, APIVersion: q.apiVersion, secretName: freeSecretName(from)}
 	if len(q.types) > 0 {
 		r.Types = q.types
 	}
@@ -124,7 +127,7 @@ func (q *createFlags) run(c *cobra.Command) error {
 		}
 		return q.print(c, r)
 	}
-	r.Keys, r.SignedWith = creation.Keys, creation.Without
+	r.Docs, r.Keys, r.SignedWith = creation.Docs, creation.Keys, creation.Without
 	switch {
 	case creation.Without != "":
 	case creation.Chosen:
@@ -135,12 +138,14 @@ func (q *createFlags) run(c *cobra.Command) error {
 	if err := q.check(creation, e.Connector); err != nil {
 		return err
 	}
-	r.Types, r.LeftOut = fetch.OfferedTypes(e.Connector, r.Types)
 	key, err := q.key(c.InOrStdin())
 	if err != nil {
 		return err
 	}
 	if key == nil {
+		if r.Types, r.LeftOut, err = fetch.OfferedTypes(e.Connector, r.Types); err != nil {
+			return usage("--types: %w", err)
+		}
 		return q.print(c, r)
 	}
 	api := from.API.withoutKeys(e.Connector, e.Live)
@@ -153,29 +158,15 @@ func (q *createFlags) run(c *cobra.Command) error {
 	return errors.Join(q.print(c, r), err)
 }
 
-// find returns the one endpoint that the flags name, without its secrets.
-func (q *createFlags) find(cfg config) (webhook.Endpoint, endpointConfig, error) {
-	var found []webhook.Endpoint
-	var configs []endpointConfig
-	all, err := cfg.eachEndpoint(func(e *webhook.Endpoint, from endpointConfig) error {
-		if (q.connector == "" || e.Connector == q.connector) && (q.endpoint == "" || e.NameOrDefault() == q.endpoint) {
-			found, configs = append(found, *e), append(configs, from)
+// freeSecretName returns a name for the new secret that no secret of the endpoint has.
+func freeSecretName(e endpointConfig) string {
+	name := "main"
+	for n := 2; ; n++ {
+		if _, taken := e.Secrets[name]; !taken {
+			return name
 		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return webhook.Endpoint{}, endpointConfig{}, usageError{err}
-	case len(found) == 1:
-		return found[0], configs[0], nil
-	case len(found) == 0:
-		found = all
+		name = fmt.Sprint("main", n)
 	}
-	var names []string
-	for _, e := range found {
-		names = append(names, e.ID())
-	}
-	return webhook.Endpoint{}, endpointConfig{}, usage("--connector, --endpoint: want one endpoint of the configuration, which has %s", cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 // check returns an error for flags that do not fit together.
@@ -232,7 +223,7 @@ func (q *createFlags) create(ctx context.Context, e webhook.Endpoint, api fetch.
 	if err != nil {
 		return withRights(err, r.Keys)
 	}
-	r.Asked, r.Types, r.LeftOut, r.Existing = true, plan.New.Types, append(r.LeftOut, plan.LeftOut...), plan.Existing
+	r.Asked, r.Types, r.LeftOut, r.Existing = true, plan.New.Types, plan.LeftOut, plan.Existing
 	r.Nothing = plan.Nothing
 	if !q.yes || plan.Nothing {
 		return nil
@@ -243,10 +234,13 @@ func (q *createFlags) create(ctx context.Context, e webhook.Endpoint, api fetch.
 		}
 	}
 	made, err := caller.CreateHook(ctx, connector, api, plan)
+	lost := errors.Is(err, fetch.ErrUnavailable) && !errors.Is(err, fetch.ErrLimited) // it may appear later
+	r.MaybeMade = lost || errors.Is(err, fetch.ErrMaybeMade)
 	switch {
-	case errors.Is(err, fetch.ErrMaybeMade) && plan.New.Secret != "":
+	case r.MaybeMade && plan.New.Secret != "":
+		kept := file.path
 		file = nil // the endpoint may have this secret
-		return fmt.Errorf("%w; its secret is in %s", err, q.secretFile)
+		return fmt.Errorf("%w; if it was made, its secret is in %s: keep the file, and name another one when you run the command again", err, kept)
 	case err != nil:
 		return withRights(err, r.Keys)
 	}
@@ -288,13 +282,16 @@ func (q *createFlags) print(c *cobra.Command, r creationReport) error {
 	}
 	fmt.Fprintf(t, "%s\t%s\n", r.Connector+"/"+r.Endpoint, oneLine(r.state(q.yes)))
 	line("address", r.URL)
-	if r.Made == nil && !r.Nothing {
+	if !r.Nothing {
 		types := strings.Join(r.Types, ", ")
 		line("event types", cmp.Or(types, "all"))
 		line("left out", strings.Join(r.LeftOut, ", "))
+	}
+	if r.Made == nil && !r.Nothing {
 		line("API version", cmp.Or(r.APIVersion, "the processor's default"))
 		line("signed with", r.SignedWith)
 		line("writing key", r.Keys)
+		line("documentation", r.Docs)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -322,8 +319,12 @@ func (r creationReport) state(yes bool) string {
 			what += ", disabled"
 		}
 		return fmt.Sprintf("an endpoint with this address is already there%s (%s): nothing is changed; 'tollbridge endpoints check' compares it", at, what)
+	case r.MaybeMade:
+		return "an endpoint may have been made" + at + ": see the error"
 	case yes:
 		return "nothing was made" + at
+	case !r.Asked && r.Host != "":
+		return "there is no plan" + at
 	case !r.Asked:
 		return "this is a plan, and the processor was not asked; it needs --write-key-env or --write-key-file, and --yes makes the endpoint"
 	}

@@ -159,42 +159,43 @@ func (q *gapsFlags) run(c *cobra.Command) error {
 		return err
 	}
 	defer w.reader.Close()
-	if run.Endpoint, err = w.endpointOf(q.connector, q.endpoint); err != nil {
+	if run.Endpoint, err = w.selectEndpoint(q.connector, q.endpoint, readEndpoint); err != nil {
 		return err
 	}
 	if run.Endpoint.API == nil {
 		return usage("endpoint %s has no api in the configuration file: add api: {keys: {main: {env: …}}}", run.Endpoint.ID())
 	}
+	var key fetch.Key // of --resend
+	if q.resend {
+		if key, err = q.readWriteKey(c.InOrStdin(), run.Endpoint); err != nil {
+			return err
+		}
+	}
 	if q.publish {
 		return w.withLockToPublish(c, w.names, func(w kafkaSession, names kafka.Names) error {
 			w.names = names
-			return q.runIn(c, w, run)
+			return q.runIn(c, w, run, key)
 		})
 	}
-	return q.runIn(c, w, run)
+	return q.runIn(c, w, run, key)
 }
 
-// endpointOf returns the endpoint of a connector with a name; the name may be empty if
-// there is one endpoint.
-func (s kafkaSession) endpointOf(connector, name string) (webhook.Endpoint, error) {
-	all, err := s.endpoints()
-	if err != nil {
-		return webhook.Endpoint{}, usageError{err}
+// readWriteKey reads the key of --resend, and checks it.
+func (q *gapsFlags) readWriteKey(in io.Reader, e webhook.Endpoint) (key fetch.Key, err error) {
+	key.Name = "--write-key-file"
+	if key.Value, err = readKey(in, q.writeKey); err != nil {
+		return key, err
 	}
-	all = slices.DeleteFunc(all, func(e webhook.Endpoint) bool {
-		return e.Connector != connector || name != "" && e.NameOrDefault() != name
-	})
-	switch {
-	case len(all) == 0:
-		return webhook.Endpoint{}, usage("the configuration has no endpoint of the connector %q with that name", connector)
-	case len(all) > 1:
-		return webhook.Endpoint{}, usage("--endpoint: %q has several endpoints: name one", connector)
+	api := *e.API
+	api.Keys = []fetch.Key{key}
+	if err := fetch.Check(e.Connector, api); err != nil {
+		return key, usageError{err}
 	}
-	return all[0], nil
+	return key, nil
 }
 
-// runIn runs with an open session.
-func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) error {
+// runIn runs with an open session. The key is that of --resend.
+func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config, key fetch.Key) error {
 	var to history.Publisher = planPublisher{}
 	if q.publish {
 		producer := publish.NewProducer(w.producer)
@@ -221,12 +222,8 @@ func (q *gapsFlags) runIn(c *cobra.Command, w kafkaSession, run gaps.Config) err
 		}
 	}
 	if q.resend {
-		key, err := readKey(c.InOrStdin(), q.writeKey)
-		if err != nil {
-			return err
-		}
 		run.Resend = func(ctx context.Context, l fetch.ListQuery, i fetch.Item) error {
-			l.API.Keys = []fetch.Key{{Name: "write-key-file", Value: key}}
+			l.API.Keys = []fetch.Key{key}
 			return caller.Resend(ctx, run.Endpoint.Connector, l, i)
 		}
 	}
@@ -318,7 +315,7 @@ func (q *gapsFlags) summary(c *cobra.Command, run gaps.Config, n gaps.Counts) er
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(n.MissingTypes)) {
-		fmt.Fprintf(w, "%d\tmissing or late of the type %s\n", n.MissingTypes[t], oneLine(t))
+		fmt.Fprintf(w, "%d\tmissing, late or old of the type %s\n", n.MissingTypes[t], oneLine(t))
 	}
 	if types := n.NeverCame(); len(types) > 0 {
 		fmt.Fprintf(w, "\tno webhook of these types came: %s; is the endpoint subscribed to them?\n", oneLine(strings.Join(types, ", ")))

@@ -108,11 +108,8 @@ func (c *Config) AskSubscriptions(ctx context.Context, caller *fetch.Caller) err
 	if err != nil {
 		return err
 	}
-	ours, _, err := fetch.CheckHooks(e.Connector, hooks, address, nil)
-	if ours != nil {
-		c.Subscribed = ours.SubscribedTo
-	}
-	return err
+	c.Subscribed = fetch.SubscriptionsAt(hooks, address)
+	return nil
 }
 
 // Status says what a [Finding] is.
@@ -155,7 +152,7 @@ type Counts struct {
 	Published    int            `json:"published"`  // events
 	Resent       int            `json:"resent"`
 	Failed       int            `json:"failed"` // could not be published or resent
-	// MissingTypes has the number of missing and late items by the processor's event type.
+	// MissingTypes has the number of missing, late and old items by the processor's event type.
 	MissingTypes map[string]int `json:"missing_types"`
 	// KnownTypes has the number of known items by the processor's event type.
 	KnownTypes map[string]int `json:"known_types"`
@@ -400,7 +397,7 @@ func (r *run) act(ctx context.Context, done int) error {
 		switch {
 		case err == nil && r.c.Action == Resend:
 			r.n.Resent++
-		case errors.Is(err, fetch.ErrUnknownObject):
+		case errors.Is(err, fetch.ErrUnknownObject), errors.Is(err, fetch.ErrRequest): // others may still succeed
 			r.n.Failed++
 		case err != nil:
 			return fmt.Errorf("%d of %d missing items are done; run the same command again: %s: %w", n, len(items), i.ID, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -360,6 +361,79 @@ func TestHundredThousand(t *testing.T) {
 	}
 	if most > 48<<20 {
 		t.Errorf("the heap has %d bytes", most)
+	}
+}
+
+// TestJournalOfAnotherFile: a file that is not a journal is not used and not changed. A new file,
+// and one whose first line is not complete, are used.
+func TestJournalOfAnotherFile(t *testing.T) {
+	keys, _, _ := sign.Dev("stripe")
+	for text, journal := range map[string]bool{
+		"": true, `{"ru`: true, `{"run":{"connector":"str`: true,
+		"public_url: https://pay.example.com\n": false, "{\"id\":1}\n{\"id\":2}\n": false, "{}": false, "\n": false,
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, err := gaps.OpenJournal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = gaps.Run(t.Context(), gaps.Config{
+			Endpoint: webhook.Endpoint{Connector: "stripe", Keys: keys, API: &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}}},
+			Journal:  j, From: now.Add(-time.Hour), To: now,
+			List:      (&generated{events: 10, perPage: 5}).list,
+			Published: func(schemas.Event) (bool, error) { return true, nil },
+		})
+		_ = j.Close()
+		got, _ := os.ReadFile(path)
+		if journal && (err != nil || !bytes.HasPrefix(got, []byte(`{"run":`))) || !journal && (!errors.Is(err, gaps.ErrJournal) || string(got) != text) {
+			t.Errorf("the file %q: %v, and it has %q", text, err, got)
+		}
+	}
+}
+
+// TestResendRefused: an item that the processor does not deliver again is counted, and the others
+// are resent. An error that is not of one item ends the run.
+func TestResendRefused(t *testing.T) {
+	keys, _, _ := sign.Dev("paypal")
+	for name, tt := range map[string]struct {
+		err            error // of every second resend
+		resent, failed int
+	}{
+		"refused":     {fetch.ErrRequest, 2, 2},
+		"unknown":     {fetch.ErrUnknownObject, 2, 2},
+		"no answer":   {fetch.ErrUnavailable, 1, 0},
+		"no error":    {nil, 4, 0},
+		"a wrong key": {fetch.ErrCredentials, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			c, err := gaps.Run(t.Context(), gaps.Config{
+				Endpoint: webhook.Endpoint{Connector: "paypal", Keys: keys, API: &fetch.API{ClientID: "client-71", Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}}},
+				Action:   gaps.Resend, From: now.Add(-10 * 24 * time.Hour), To: now,
+				List: func(_ context.Context, q fetch.ListQuery, _ fetch.Position) (p fetch.Page, err error) {
+					for n := range 4 {
+						id := fmt.Sprint("WH-", n)
+						payload := fmt.Sprintf(`{"id":%q,"event_type":"PAYMENT.CAPTURE.COMPLETED","create_time":%[2]q,"resource":{"id":%[1]q,"amount":{"value":"5.00","currency_code":"EUR"},"status":"COMPLETED","create_time":%[2]q}}`, id, q.From.Add(time.Hour).Format(time.RFC3339))
+						p.Items = append(p.Items, fetch.Item{ID: id, Type: "PAYMENT.CAPTURE.COMPLETED", Time: q.From.Add(time.Hour), Payload: []byte(payload)})
+					}
+					p.Next.End = true
+					return p, nil
+				},
+				Published: func(schemas.Event) (bool, error) { return false, nil },
+				Resend: func(context.Context, fetch.ListQuery, fetch.Item) error {
+					if n++; n%2 == 0 && tt.err != nil {
+						return fmt.Errorf("resending: %w", tt.err)
+					}
+					return nil
+				},
+			})
+			if c.Resent != tt.resent || c.Failed != tt.failed || (err != nil) != (tt.err != nil && tt.failed == 0) {
+				t.Errorf("%+v, %v; want %+v", c, err, tt)
+			}
+		})
 	}
 }
 

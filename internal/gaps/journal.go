@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollbridge/tollbridge/fetch"
@@ -97,8 +98,9 @@ type state struct {
 	acted  int
 }
 
-// ErrJournal means that a journal is of another run.
-var ErrJournal = errors.New("the journal is of another run")
+// ErrJournal means that a file is not a journal, or that it is one of another run. The file
+// is not changed.
+var ErrJournal = errors.New("the journal cannot be used")
 
 // OpenJournal opens a journal, or creates it with mode 0600: it has payments' data.
 func OpenJournal(path string) (*Journal, error) {
@@ -133,7 +135,7 @@ func (j *Journal) Remove() error {
 
 // begin reads the journal, drops what follows its last mark, and returns where to go on.
 // The time range of a journal that has a run is that of the journal. It returns an error
-// that wraps [ErrJournal] if the journal is of another endpoint or action.
+// that wraps [ErrJournal] if the journal is of another endpoint or action, or no journal.
 // A nil journal starts at the beginning.
 func (j *Journal) begin(h header) (s state, err error) {
 	if j == nil {
@@ -169,6 +171,9 @@ func (j *Journal) begin(h header) (s state, err error) {
 		}
 	}
 	if kept == 0 {
+		if err := j.checkStart(); err != nil {
+			return s, err
+		}
 		if err := j.truncate(0); err != nil {
 			return s, err
 		}
@@ -180,6 +185,23 @@ func (j *Journal) begin(h header) (s state, err error) {
 	}
 	j.entries = entries[:compared]
 	return s, j.truncate(kept)
+}
+
+// journalStart begins every journal.
+const journalStart = `{"run":`
+
+// checkStart returns an error that wraps [ErrJournal] if the file has something else than the
+// beginning of a journal.
+func (j *Journal) checkStart() error {
+	start := make([]byte, len(journalStart))
+	n, err := j.file.ReadAt(start, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return err
+	case !strings.HasPrefix(journalStart, string(start[:n])):
+		return fmt.Errorf("%w: the file is not a journal; name another one", ErrJournal)
+	}
+	return nil
 }
 
 func (j *Journal) truncate(size int64) error {

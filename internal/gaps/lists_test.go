@@ -486,12 +486,15 @@ func TestAskSubscriptions(t *testing.T) {
 	const address = "https://pay.example.com/webhooks/x/default"
 	for connector, want := range map[string]bool{"stripe": true, "mollie": false, "razorpay": false, "shopify": false, "gocardless": false} {
 		s := fetchtest.New(t, func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"data":[{"id":"we_1","url":%q,"status":"enabled","enabled_events":["a"]}],"has_more":false}`, address)
+			fmt.Fprintf(w, `{"data":[{"id":"we_1","url":%[1]q,"status":"enabled","enabled_events":["a"]},{"id":"we_2","url":%[1]q,"status":"enabled","enabled_events":["b"]}],"has_more":false}`, address)
 		})
 		c := gaps.Config{Endpoint: webhook.Endpoint{Connector: connector, URL: address, API: &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}}}}
 		err := c.AskSubscriptions(t.Context(), &fetch.Caller{Transport: s.Transport()})
 		if err != nil || (c.Subscribed != nil) != want || (len(s.Calls()) > 0) != want {
 			t.Errorf("%s: %v after %q, Subscribed is set: %t; want %t", connector, err, s.Calls(), c.Subscribed != nil, want)
+		}
+		if want && (!c.Subscribed("a") || !c.Subscribed("b") || c.Subscribed("c")) {
+			t.Errorf("%s: want the event types of both endpoints with the address", connector)
 		}
 	}
 }

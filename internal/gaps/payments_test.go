@@ -96,7 +96,7 @@ var paymentLists = map[string]paymentList{
 		settings: map[string]string{"tells": "payments"},
 		key:      fetchtest.Key,
 		handler: func(t testing.TB) http.HandlerFunc {
-			return fetchtest.MercadoPago(t, []string{ // the search leaves the refunds out; one payment is of an order, with another id
+			return fetchtest.MercadoPago(t, []string{ // the search leaves the refunds out; one payment is of an order
 				mercadopagoPayment(9100000001, "approved", ""), mercadopagoPayment(9100000002, "rejected", ""),
 				mercadopagoPayment(9100000003, "approved", `,"transaction_amount_refunded":5,"refunds":[{"id":71,"payment_id":9100000003,"amount":5,"status":"approved","date_created":"`+stamp(1)+`"}]`),
 				mercadopagoPayment(9100000004, "approved", `,"order":{"id":"ORD71","type":"order"}`),
@@ -104,6 +104,7 @@ var paymentLists = map[string]paymentList{
 		},
 		webhooks: []listedWebhook{
 			{`{"type":"payment"}`, "payment/9100000001", mercadopagoPayment(9100000001, "approved", "")},
+			{`{"type":"payment"}`, "payment/9100000004", mercadopagoPayment(9100000004, "approved", `,"order":{"id":"ORD71","type":"order"}`)},
 			{`{"type":"payment"}`, "payment/9100000002", mercadopagoPayment(9100000002, "rejected", "")},
 			{`{"type":"payment"}`, "payment/9100000003", mercadopagoPayment(9100000003, "approved", `,"refunds":[{"id":71,"amount":5,"status":"approved","date_created":"`+stamp(1)+`"}]`)},
 		},
