@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/tollbridge/tollbridge/fetch"
 	"github.com/tollbridge/tollbridge/internal/fetchtest"
 	"github.com/tollbridge/tollbridge/verify"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // The texts that `tollbridge endpoints create` must not print.
@@ -293,5 +296,66 @@ func TestNewSecrets(t *testing.T) {
 	}
 	if chosen != 3 {
 		t.Errorf("we choose the secret for %d connectors, want those of BTCPay Server, Checkout.com and Svix", chosen)
+	}
+}
+
+// TestSelectEndpoint: --connector and --endpoint select the same endpoints in all commands, and
+// read only the secrets of these. An error lists the endpoints.
+func TestSelectEndpoint(t *testing.T) {
+	cfg := config{Endpoints: []endpointConfig{{Connector: "stripe"}, {Connector: "stripe", Name: "b"}, {Connector: "paddle"}}}
+	for _, tt := range []struct {
+		connector, name, want string // want is the id, or begins with ! and is in the error
+	}{
+		{"paddle", "", "paddle/default"},
+		{"stripe", "b", "stripe/b"},
+		{"", "b", "stripe/b"},
+		{"stripe", "", "!want one endpoint, and not stripe/default, stripe/b"},
+		{"square", "", "!has stripe/default, stripe/b, paddle/default"},
+		{"paddle", "b", "!has stripe/default"},
+	} {
+		var read []string
+		e, err := cfg.selectEndpoint(tt.connector, tt.name, func(e *webhook.Endpoint, _ endpointConfig) error {
+			read = append(read, e.ID())
+			return nil
+		})
+		if text, fails := strings.CutPrefix(tt.want, "!"); fails {
+			if !errors.As(err, &usageError{}) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%q, %q: %v, want %s", tt.connector, tt.name, err, text)
+			}
+		} else if err != nil || e.ID() != tt.want || !slices.Equal(read, []string{tt.want}) {
+			t.Errorf("%q, %q: %s, %v after %q; want %s", tt.connector, tt.name, e.ID(), err, read, tt.want)
+		}
+	}
+}
+
+// TestFreeSecretName: the name of a new secret is free.
+func TestFreeSecretName(t *testing.T) {
+	for want, taken := range map[string][]string{"main": nil, "main2": {"main", "new"}, "main3": {"main", "main2"}} {
+		e := endpointConfig{Secrets: map[string]secretConfig{}}
+		for _, name := range taken {
+			e.Secrets[name] = secretConfig{}
+		}
+		if got := freeSecretName(e); got != want {
+			t.Errorf("beside %q: %s, want %s", taken, got, want)
+		}
+	}
+}
+
+// TestResendKey: the key of `tollbridge gaps --resend` is checked before the run, and an error
+// names its flag.
+func TestResendKey(t *testing.T) {
+	e := webhook.Endpoint{Connector: "paypal", API: &fetch.API{ClientID: "client-71"}}
+	file := filepath.Join(t.TempDir(), "key")
+	for value, want := range map[string]string{createKey + "\n": "", "short\n": "--write-key-file: ", "\n": "--write-key-file: ", createKey + " \n": "--write-key-file: "} {
+		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := (&gapsFlags{writeKey: file}).readWriteKey(nil, e)
+		switch {
+		case want == "" && (err != nil || key.Value != createKey):
+			t.Errorf("%+v, %v", key, err)
+		case want != "" && (!errors.As(err, &usageError{}) || !strings.HasPrefix(err.Error(), want)):
+			t.Errorf("the key %q: %v, want that it begins with %s", value, err, want)
+		}
 	}
 }
