@@ -131,13 +131,13 @@ func (c *Caller) Hooks(ctx context.Context, connector string, a API) (all []Hook
 			return nil, fmt.Errorf("%s: its webhook endpoints: %w", connectors[connector].host(a), err)
 		}
 		all = append(all, page...)
-		switch next {
-		case "":
+		switch {
+		case next == "", next == cursor && len(page) == 0:
 			if h.single {
 				all = joined(all)
 			}
 			return all, nil
-		case cursor: // what follows would be left out
+		case next == cursor: // what follows would be left out
 			return nil, fmt.Errorf("%s: its webhook endpoints: %w: a page names itself as the next one", connectors[connector].host(a), ErrUnavailable)
 		}
 		cursor = next

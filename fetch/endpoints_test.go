@@ -203,14 +203,15 @@ func TestOfferedTypes(t *testing.T) {
 }
 
 // TestPagesThatRepeat: a page that names itself as the next one is an error, and not the end: what
-// follows would be left out.
+// follows would be left out. An empty page is the end.
 func TestPagesThatRepeat(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Second).Add(-time.Hour)
+	subscriptions := `{"id":"wbhk_1","enabled":true,"notification_url":"` + hookAddress + `"}`
 	s := fetchtest.New(t, func(w http.ResponseWriter, r *http.Request) {
 		item := fmt.Sprintf(`{"id":"x","status":"Captured","requested_on":%[1]q,"last_update":%[1]q}`, at.Format(time.RFC3339))
 		switch r.URL.Path {
 		case "/v2/webhooks/subscriptions":
-			_, _ = w.Write([]byte(`{"subscriptions":[],"cursor":"c1"}`))
+			_, _ = w.Write([]byte(`{"subscriptions":[` + subscriptions + `],"cursor":"c1"}`))
 		case "/payments/search", "/disputes":
 			_, _ = w.Write([]byte(`{"data":[` + strings.Repeat(item+",", 99) + item + `]}`))
 		default:
@@ -221,6 +222,10 @@ func TestPagesThatRepeat(t *testing.T) {
 	keys := []fetch.Key{{Name: "main", Value: "key-71demo71"}}
 	if _, err := caller.Hooks(t.Context(), "square", fetch.API{Keys: keys}); !errors.Is(err, fetch.ErrUnavailable) {
 		t.Errorf("webhook endpoints: %v, want %v", err, fetch.ErrUnavailable)
+	}
+	subscriptions = ""
+	if all, err := caller.Hooks(t.Context(), "square", fetch.API{Keys: keys}); err != nil || len(all) > 0 {
+		t.Errorf("no webhook endpoints: %v, %v", all, err)
 	}
 	q := fetch.ListQuery{From: at.Add(-time.Hour), To: at.Add(time.Hour), API: fetch.API{Host: "abcd1234.api.checkout.com", Keys: keys}}
 	for part, name := range []string{"payments", "disputes"} {

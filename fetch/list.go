@@ -206,10 +206,10 @@ func (c *Caller) Page(ctx context.Context, connector string, q ListQuery, at Pos
 		}
 	}
 	page.Next = Position{Part: at.Part, Cursor: next}
-	switch next {
-	case "":
+	switch {
+	case next == "", next == at.Cursor && len(items) == 0:
 		page.Next = Position{Part: at.Part + 1, End: at.Part+1 == len(l.parts)}
-	case at.Cursor: // what follows would be left out
+	case next == at.Cursor: // what follows would be left out
 		return Page{}, fmt.Errorf("%s: the list of %s: %w: a page names itself as the next one", connectors[connector].host(q.API), p.name, ErrUnavailable)
 	}
 	return page, nil
