@@ -96,7 +96,7 @@ func runConsole(c *cobra.Command, address string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	s, err := openKafkaSession(c)
+	s, err := openSession(c, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -112,6 +113,34 @@ func TestConsoleLogin(t *testing.T) {
 	a.Body.Close()
 	if a.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("with another Host header: status %d, want 421", a.StatusCode)
+	}
+}
+
+// TestConsoleCommandProxy: 'tollbridge console' takes the address of a client from a proxy of
+// trusted_proxies, as serve does.
+func TestConsoleCommandProxy(t *testing.T) {
+	b := startBridge(t, "console: {password: {value: "+consolePassword+"}}, trusted_proxies: [127.0.0.1],")
+	ctx, stop := context.WithCancel(t.Context())
+	var out screen
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"console", "--config", b.config, "--listen", "127.0.0.1:0", "--admin", freePort(t)}, strings.NewReader(""), &out, &out)
+	}()
+	until(t, "the command to print its address", func() bool { return strings.Contains(out.String(), "/console/") })
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, strings.Fields(out.String())[1]+"login", strings.NewReader("password=wrong"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("X-Forwarded-For", "192.0.2.7")
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if !strings.Contains(out.String(), `"remote":"192.0.2.7"`) {
+		t.Errorf("status %d; the audit log does not have the address of the client: %s", a.StatusCode, out.String())
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d: %s", code, out.String())
 	}
 }
 

@@ -40,10 +40,17 @@ type kafkaSession struct {
 
 // openKafkaSession connects to Kafka. It returns an error if there is no event topic to
 // read, and prints a warning if there are some that the user may not read.
-func openKafkaSession(c *cobra.Command) (s kafkaSession, err error) {
-	if s.config, err = loadKafkaConfig(c); err != nil {
-		return s, err
+func openKafkaSession(c *cobra.Command) (kafkaSession, error) {
+	cfg, err := loadKafkaConfig(c)
+	if err != nil {
+		return kafkaSession{}, err
 	}
+	return openSession(c, cfg)
+}
+
+// openSession is [openKafkaSession] for a configuration that was read.
+func openSession(c *cobra.Command, cfg config) (s kafkaSession, err error) {
+	s.config = cfg
 	if s.producer, err = s.config.producer(); err != nil {
 		return s, err
 	}

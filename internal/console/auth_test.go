@@ -385,6 +385,18 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestLogoutJSON: a client that asks for JSON can log out, whatever the console allows.
+func TestLogoutJSON(t *testing.T) {
+	g := newGuarded(Config{Login: Login{Password: testPassword}})
+	cookie := g.logIn(t, "anna")
+	if w := g.send(sent{method: "POST", path: "/console/logout", cookie: cookie, header: map[string]string{"Accept": "application/json", tokenHeader: g.token(t, cookie)}}); w.Code != 200 {
+		t.Errorf("logout: status %d: %s", w.Code, w.Body)
+	}
+	if w := g.send(sent{path: "/console/connectors", cookie: cookie}); w.Code != 303 {
+		t.Errorf("after the logout: status %d, want 303", w.Code)
+	}
+}
+
 // TestOtherSites: a form that another site sends is refused, even with a right token.
 func TestOtherSites(t *testing.T) {
 	g := newGuarded(Config{Login: Login{Password: testPassword}, Write: true})

@@ -26,6 +26,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -368,6 +369,40 @@ func (h *Handler) finder(scan bool) (lookup.Finder, error) {
 		f.Where = h.Where
 	}
 	return f, err
+}
+
+// pageSize is how many records a page lists.
+const pageSize = 100
+
+// pages are the pages of a list. Numbers begin at 1.
+type pages struct {
+	Number, Last   int
+	First, Through int // the numbers of the entries of this page
+	All            int
+	Former, Next   string // URLs; empty if there is none
+	from, to       int
+}
+
+// newPages returns the page of a request, of a list with n entries.
+func newPages(r *http.Request, n int) pages {
+	p := pages{Number: 1, Last: max(1, (n+pageSize-1)/pageSize), All: n}
+	query := r.URL.Query()
+	if number, err := strconv.Atoi(query.Get("page")); err == nil {
+		p.Number = min(max(1, number), p.Last)
+	}
+	p.from, p.to = (p.Number-1)*pageSize, min(p.Number*pageSize, n)
+	p.First, p.Through = p.from+1, p.to
+	link := func(number int) string {
+		query.Set("page", strconv.Itoa(number))
+		return "?" + query.Encode()
+	}
+	if p.Number > 1 {
+		p.Former = link(p.Number - 1)
+	}
+	if p.Number < p.Last {
+		p.Next = link(p.Number + 1)
+	}
+	return p
 }
 
 // mustJSON returns v as JSON. v must be a type of ours, which JSON can hold.

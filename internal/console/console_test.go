@@ -349,7 +349,7 @@ func TestOverview(t *testing.T) {
 	for range 2 * chartMinutes {
 		h.addSample(sample{webhooks: 1000, refused: 10}) // more than the server has counted: an endpoint was removed
 	}
-	if bars, most := h.chart(sample{webhooks: 50, refused: 10}); len(bars) != chartMinutes || bars[0].X != 0 || most != 0 {
+	if bars, most := chart(h.lastHour(sample{webhooks: 50, refused: 10})); len(bars) != chartMinutes || bars[0].X != 0 || most != 0 {
 		t.Errorf("%d bars, the first at %d, at most %d", len(bars), bars[0].X, most)
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -53,12 +53,12 @@ type job struct {
 	Verdicts []dead.Verdict `json:"verdicts,omitempty"`
 
 	// Of a replay: its filter, counts and first changes. Omitted changes are counted only.
-	Filter   *replayForm     `json:"filter,omitempty"`
-	Counts   *replay.Counts  `json:"counts,omitempty"`
-	Changes  []replay.Change `json:"changes,omitempty"`
-	Omitted  int             `json:"omitted_changes,omitempty"`
-	TooLarge []string        `json:"too_large,omitempty"`
-	bytes    int             // of Changes
+	Filter   *replayForm    `json:"filter,omitempty"`
+	Counts   *replay.Counts `json:"counts,omitempty"`
+	Changes  []replayChange `json:"changes,omitempty"`
+	Omitted  int            `json:"omitted_changes,omitempty"`
+	TooLarge []string       `json:"too_large,omitempty"`
+	bytes    int            // of Changes
 }
 
 // Running reports whether the job has not ended.

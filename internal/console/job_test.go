@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tollbridge/tollbridge/internal/replay"
 )
 
 // TestJobPanics: a panic ends its job with an error, and not the server; the next job can
@@ -58,5 +60,24 @@ func TestScans(t *testing.T) {
 	ends[0]()
 	if _, err := h.scan(t.Context()); err != nil {
 		t.Errorf("after one has ended: %v", err)
+	}
+}
+
+// TestChangeRow: values of a changed field are shown as they are, whatever text is in
+// them, and each is cut alone.
+func TestChangeRow(t *testing.T) {
+	long := strings.Repeat("x", 2*maxDiffText)
+	var j job
+	c := replay.Change{Fields: []replay.FieldChange{{Field: "reason", Old: mustJSON("a: b → c" + long), New: mustJSON("d → e: f")}, {Field: "amount", New: []byte(`{"value":1099,"currency":"EUR"}`)}}}
+	for _, f := range c.Fields {
+		c.Diff = append(c.Diff, f.String())
+	}
+	j.addChange(c)
+	got := newChangeRow(j.Changes[0]).Fields
+	if got[0].Field != "reason" || !strings.HasPrefix(got[0].Old, "a: b → cxx") || !strings.HasSuffix(got[0].Old, "x…") || got[0].New != "d → e: f" || got[1].Old != "" || !strings.Contains(got[1].New, "10.99") {
+		t.Errorf("%+v", got)
+	}
+	if j.Changes[0].Diff[1] != `amount: none → {"value":1099,"currency":"EUR"}` || !strings.HasPrefix(c.Diff[0], `reason: "a: b → cxx`) || len(c.Diff[0]) < len(long) {
+		t.Errorf("%q", j.Changes[0].Diff)
 	}
 }

@@ -182,12 +182,16 @@ func sampleOf(families []*dto.MetricFamily) (s sample) {
 	return s
 }
 
-// chart returns the bars of the last hour, oldest first, and the most webhooks of a
-// minute. The last bar is the minute that is not over yet.
-func (h *Handler) chart(now sample) (bars []minute, most int) {
+// lastHour returns the samples of the last hour, and the one of now.
+func (h *Handler) lastHour(now sample) []sample {
 	h.mu.Lock()
-	all := append(slices.Clone(h.samples), now)
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	return append(slices.Clone(h.samples), now)
+}
+
+// chart returns the bars of [Handler.lastHour], oldest first, and the most webhooks of a
+// minute. The last bar is the minute that is not over yet.
+func chart(all []sample) (bars []minute, most int) {
 	for n := range all[1:] {
 		// A removed endpoint takes its counters along, so a count can be less than before.
 		webhooks, refused := max(0, all[n+1].webhooks-all[n].webhooks), max(0, all[n+1].refused-all[n].refused)
@@ -217,10 +221,7 @@ const sparkHeight = 20
 
 // spark returns the minutes of the last hour in which an endpoint got webhooks, and the
 // most webhooks of a minute.
-func (h *Handler) spark(id string, now sample) (bars []bar, most int) {
-	h.mu.Lock()
-	all := append(slices.Clone(h.samples), now)
-	h.mu.Unlock()
+func spark(id string, all []sample) (bars []bar, most int) {
 	counts := make([]int, len(all)-1)
 	for n := range counts {
 		counts[n] = max(0, all[n+1].endpoints[id]-all[n].endpoints[id])
@@ -275,6 +276,7 @@ func (e *endpointCounts) Reasons() []reasonCount {
 	return all
 }
 
+// reasonCount is how many requests were refused for a reason.
 type reasonCount struct {
 	Reason string
 	Count  int
@@ -307,10 +309,10 @@ func (h *Handler) overview(r *http.Request) (view, error) {
 		}
 		addCounts(data.Endpoints, families)
 		data.Health.addGauges(families)
-		now := sampleOf(families)
-		data.Chart, data.Most = h.chart(now)
+		samples := h.lastHour(sampleOf(families))
+		data.Chart, data.Most = chart(samples)
 		for _, e := range data.Endpoints {
-			e.Spark, e.Most = h.spark(e.ID, now)
+			e.Spark, e.Most = spark(e.ID, samples)
 		}
 	}
 	sum := endpointCounts{Refused: map[string]int{}}

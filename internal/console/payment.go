@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/schemas"
 )
-
-// pageSize is how many records a page lists.
-const pageSize = 100
 
 // paymentPage is the data of the page of a payment.
 type paymentPage struct {
@@ -345,37 +341,6 @@ func newAmountsShown(a lookup.Amounts) amountsShown {
 func (a amountsShown) Of(name string) *schemas.Amount {
 	values := map[string]int64{"authorized": a.Authorized, "captured": a.Captured, "left": a.Left}
 	return &schemas.Amount{Value: values[name], Currency: a.Currency}
-}
-
-// pages are the pages of a list. Numbers begin at 1.
-type pages struct {
-	Number, Last   int
-	First, Through int // the numbers of the entries of this page
-	All            int
-	Former, Next   string // URLs; empty if there is none
-	from, to       int
-}
-
-// newPages returns the page of a request, of a list with n entries.
-func newPages(r *http.Request, n int) pages {
-	p := pages{Number: 1, Last: max(1, (n+pageSize-1)/pageSize), All: n}
-	query := r.URL.Query()
-	if number, err := strconv.Atoi(query.Get("page")); err == nil {
-		p.Number = min(max(1, number), p.Last)
-	}
-	p.from, p.to = (p.Number-1)*pageSize, min(p.Number*pageSize, n)
-	p.First, p.Through = p.from+1, p.to
-	link := func(number int) string {
-		query.Set("page", strconv.Itoa(number))
-		return "?" + query.Encode()
-	}
-	if p.Number > 1 {
-		p.Former = link(p.Number - 1)
-	}
-	if p.Number < p.Last {
-		p.Next = link(p.Number + 1)
-	}
-	return p
 }
 
 // eventPage is the data of the page of an event.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -210,6 +212,8 @@ func TestDiagnosisMasked(t *testing.T) {
 // connector and at the endpoint of any: it may be valid at another endpoint.
 func TestTokenHeaders(t *testing.T) {
 	h := refusing(t, 5)
+	var log bytes.Buffer
+	h.Log = zerolog.New(&log)
 	x := refusedRequest("stripe/default", []byte("{}"))
 	const token = "a-token-of-another-endpoint"
 	n := 0
@@ -234,6 +238,9 @@ func TestTokenHeaders(t *testing.T) {
 			t.Errorf("unmasked: status %d: %s", w.Code, w.Body)
 		}
 		return w.Body.String()
+	}
+	if form("/console/refused?number=1", "text/html"); !strings.Contains(log.String(), `"endpoint":"stripe/default"`) || !strings.Contains(log.String(), `"received_at":`) {
+		t.Errorf("the log does not say which request was shown: %s", &log)
 	}
 	for _, accept := range []string{"text/html", "application/json"} {
 		for _, body := range []string{

@@ -203,13 +203,22 @@ func (j *job) addChange(c replay.Change) {
 		j.Omitted++
 		return
 	}
-	for i, d := range c.Diff {
-		c.Diff[i] = cut(d, maxDiffText)
+	kept := replayChange{Change: replay.Change{Event: c.Event}}
+	for n, f := range c.Fields {
+		kept.Diff = append(kept.Diff, cut(c.Diff[n], maxDiffText))
+		kept.fields = append(kept.fields, change{f.Field, cut(fieldText(f.Old), maxDiffText), cut(fieldText(f.New), maxDiffText)})
 	}
 	j.bytes += len(b)
-	j.Changes = append(j.Changes, c)
+	j.Changes = append(j.Changes, kept)
 }
 
+// replayChange is a change of a replay that a job keeps.
+type replayChange struct {
+	replay.Change
+	fields []change // those of Diff, for the page
+}
+
+// addTooLarge keeps an event that is too large for its topic, if there is room.
 func (j *job) addTooLarge(e schemas.Event, reason string) {
 	if len(j.TooLarge) < maxTooLarge {
 		j.TooLarge = append(j.TooLarge, fmt.Sprintf("%s %s: %s", e.Type, cut(e.Subject, 100), cut(reason, 300)))
@@ -255,19 +264,11 @@ func (j *job) Todo() int {
 // changeRow is a change of a replay, as the page lists it.
 type changeRow struct {
 	schemas.Event
-	Corrects    string // the id of the event that is corrected; empty for a new event
-	Differences []difference
+	Corrects string // the id of the event that is corrected; empty for a new event
+	Fields   []change
 }
 
-// difference is a field that a replay changes.
-type difference struct{ Field, Before, After string }
-
-func newChangeRow(c replay.Change) changeRow {
-	row := changeRow{Event: c.Event, Corrects: c.Event.Data.Corrects}
-	for _, text := range c.Diff { // field: before → after
-		field, values, _ := strings.Cut(text, ": ")
-		before, after, _ := strings.Cut(values, " → ")
-		row.Differences = append(row.Differences, difference{field, before, after})
-	}
-	return row
+// newChangeRow returns a change as a row of the page of the job.
+func newChangeRow(c replayChange) changeRow {
+	return changeRow{Event: c.Event, Corrects: c.Event.Data.Corrects, Fields: c.fields}
 }

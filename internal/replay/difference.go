@@ -56,20 +56,21 @@ func FieldChanges(before, after schemas.Event) ([]FieldChange, error) {
 	return changes, nil
 }
 
-// difference lists the fields in which two events differ, with both values. A different
-// key counts only if the webhook itself has the merchant's id.
-func difference(old, replayed schemas.Event) ([]string, error) {
+// String returns the change as text: field: old value → new value.
+func (c FieldChange) String() string {
+	return fmt.Sprintf("%s: %s → %s", c.Field, orNone(c.Old), orNone(c.New))
+}
+
+// difference returns the fields in which two events differ. A different key counts only if
+// the webhook itself has the merchant's id.
+func difference(old, replayed schemas.Event) ([]FieldChange, error) {
 	if replayed.Data.KeySource != schemas.KeyFromPayload {
 		replayed = withKeyOf(replayed, old)
 	}
-	changes, err := FieldChanges(old, replayed)
-	var diff []string
-	for _, c := range changes {
-		diff = append(diff, fmt.Sprintf("%s: %s → %s", c.Field, orNone(c.Old), orNone(c.New)))
-	}
-	return diff, err
+	return FieldChanges(old, replayed)
 }
 
+// orNone returns a value of JSON as text, or none if there is none.
 func orNone(b []byte) string {
 	if b == nil {
 		return "none"

@@ -134,9 +134,11 @@ type Counts struct {
 type Change struct {
 	Event schemas.Event `json:"event"`
 	Diff  []string      `json:"diff,omitempty"` // field: old value → new value; none for a new event
-	old   kafka.Receipt // where the replaced event is
-	from  kafka.Receipt // where the archived webhook is
-	bytes int           // approximate size of the event
+	// Fields are the fields of Diff.
+	Fields []FieldChange `json:"-"`
+	old    kafka.Receipt // where the replaced event is
+	from   kafka.Receipt // where the archived webhook is
+	bytes  int           // approximate size of the event
 }
 
 // published describes the event that is published under an id, or its last correction.
@@ -814,8 +816,12 @@ func (r *run) report(ctx context.Context, batch []Change, admitted []schemas.Eve
 			if err != nil {
 				return err
 			}
-			if c.Diff, err = difference(was, c.Event); err != nil {
+			if c.Fields, err = difference(was, c.Event); err != nil {
 				return err
+			}
+			c.Diff = nil
+			for _, f := range c.Fields {
+				c.Diff = append(c.Diff, f.String())
 			}
 		}
 		if err := r.Each(c); err != nil {
