@@ -178,24 +178,24 @@ type access struct {
 
 // newAccess returns the access to a console with a login.
 func newAccess(l Login) *access {
-	d := &access{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
-	d.plain.IdleTimeout, d.plain.Lifetime = sessionIdle, sessionLifetime
-	d.plain.Cookie.Name, d.plain.Cookie.Path = cookieName, "/console/"
-	d.plain.Cookie.HttpOnly, d.plain.Cookie.SameSite, d.plain.Cookie.Persist = true, http.SameSiteStrictMode, false
-	secure := *d.plain
+	a := &access{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
+	a.plain.IdleTimeout, a.plain.Lifetime = sessionIdle, sessionLifetime
+	a.plain.Cookie.Name, a.plain.Cookie.Path = cookieName, "/console/"
+	a.plain.Cookie.HttpOnly, a.plain.Cookie.SameSite, a.plain.Cookie.Persist = true, http.SameSiteStrictMode, false
+	secure := *a.plain
 	secure.Cookie.Secure = true
-	d.secure = &secure
-	_, _ = rand.Read(d.key[:]) // never fails
-	return d
+	a.secure = &secure
+	_, _ = rand.Read(a.key[:]) // never fails
+	return a
 }
 
 // sessions returns the sessions whose cookies suit a request. A client that lies in
 // X-Forwarded-Proto gets a cookie that it does not send back.
-func (d *access) sessions(r *http.Request) *scs.SessionManager {
+func (a *access) sessions(r *http.Request) *scs.SessionManager {
 	if r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
-		return d.secure
+		return a.secure
 	}
-	return d.plain
+	return a.plain
 }
 
 // sessionUser is the key of the user's name in a session's data.
@@ -205,17 +205,17 @@ const sessionUser = "user"
 var errNoLogin = errors.New("you are not logged in")
 
 // enter returns who makes a request, or why nobody is let in.
-func (d *access) enter(r *http.Request) (user, error) {
-	if !d.Required() {
+func (a *access) enter(r *http.Request) (user, error) {
+	if !a.Required() {
 		if text := notLocal(r); text != "" {
 			return user{}, problem{http.StatusForbidden, "This is only for people on this machine: " + text, tunnel}
 		}
 		return user{Name: byLoopback, Login: byLoopback, session: byLoopback}, nil
 	}
-	if p := d.Proxy; p != nil {
+	if p := a.Proxy; p != nil {
 		secrets, names := r.Header.Values(p.secretHeader()), r.Header.Values(p.userHeader())
 		switch {
-		case len(secrets) == 0 && d.Password != "": // not through the proxy
+		case len(secrets) == 0 && a.Password != "": // not through the proxy
 		case len(secrets) != 1 || !equal(secrets[0], p.Secret):
 			return user{}, problem{http.StatusUnauthorized, "The request did not come through the proxy that logs people in.", "Open the console at the proxy's address. If you did, its secret in the header " + p.secretHeader() + " is not that of console.proxy.secret."}
 		case len(names) != 1 || userName(names[0]) == "":
@@ -225,7 +225,7 @@ func (d *access) enter(r *http.Request) (user, error) {
 			return user{Name: name, Login: byProxy, session: byProxy + ":" + name}, nil
 		}
 	}
-	s := d.sessions(r)
+	s := a.sessions(r)
 	name := s.GetString(r.Context(), sessionUser)
 	if name == "" {
 		return user{}, errNoLogin
@@ -277,19 +277,19 @@ func equal(a, b string) bool {
 }
 
 // rightPassword reports whether a password is the configured one.
-func (d *access) rightPassword(password string) bool {
-	if !isHash(d.Password) {
-		return equal(password, d.Password)
+func (a *access) rightPassword(password string) bool {
+	if !isHash(a.Password) {
+		return equal(password, a.Password)
 	}
-	d.comparing.Lock()
-	defer d.comparing.Unlock()
-	return bcrypt.CompareHashAndPassword([]byte(d.Password), []byte(password)) == nil
+	a.comparing.Lock()
+	defer a.comparing.Unlock()
+	return bcrypt.CompareHashAndPassword([]byte(a.Password), []byte(password)) == nil
 }
 
 // token returns the token that the forms of a user's pages have. Other sites cannot read
 // it, and it is no longer valid after the session.
-func (d *access) token(u user) string {
-	m := hmac.New(sha256.New, d.key[:])
+func (a *access) token(u user) string {
+	m := hmac.New(sha256.New, a.key[:])
 	m.Write([]byte(u.session))
 	return hex.EncodeToString(m.Sum(nil))
 }
