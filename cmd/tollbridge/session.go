@@ -81,12 +81,12 @@ func (s kafkaSession) checkAuthorized() error {
 	return fmt.Errorf("the user is not authorized to read %d event topics: %s; 'tollbridge topics acls view' prints the rights", len(s.unauthorized), few(s.unauthorized))
 }
 
-// topicsAt returns the names of the existing topics with another prefix. It returns an
-// error if the topic of an event that the endpoints can report is missing, or if events
-// could be lost in it.
+// topicsAt returns the names of the existing topics with another prefix, which may have
+// another number of partitions. It returns an error if the topic of an event that the
+// endpoints can report is missing, or if events could be lost in it.
 func (s kafkaSession) topicsAt(c *cobra.Command, prefix string) (kafka.Names, error) {
 	layout := s.layout()
-	layout.Prefix = prefix
+	layout.Prefix, layout.Partitions = prefix, 0 // the number that they have
 	return checkTopics(c.Context(), layout, s.producer.Kafka, func(topic, drift string) {
 		fmt.Fprintf(folded(c.ErrOrStderr()), "warning: topic %s %s\n", topic, drift)
 	})
