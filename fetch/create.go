@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 )
 
 // creation describes how a webhook endpoint is made at the processor.
@@ -397,8 +396,9 @@ func textAt(a Answer, path string) string {
 	return o.text(path)
 }
 
-// newUUID returns a random UUID, by which a processor recognises a request.
-func newUUID() string { return uuid.NewString() }
+// newIdempotencyKey returns a random text by which a processor recognises a request that
+// comes again.
+func newIdempotencyKey() string { return rand.Text() }
 
 // hookName is the name or description of the endpoints that are made.
 const hookName = "tollbridge"

@@ -61,7 +61,7 @@ var mollieCreation = creation{
 			body["testmode"] = true
 		}
 		r := jsonRequest("/v2/webhooks", body)
-		r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {newUUID()}}
+		r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {newIdempotencyKey()}}
 		return []Request{r}, nil
 	},
 	read: func(a Answer) (Made, error) {

@@ -48,7 +48,7 @@ var squareCreation = creation{
 		if n.APIVersion != "" {
 			subscription["api_version"] = n.APIVersion
 		}
-		return []Request{jsonRequest("/v2/webhooks/subscriptions", map[string]any{"idempotency_key": newUUID(), "subscription": subscription})}, nil
+		return []Request{jsonRequest("/v2/webhooks/subscriptions", map[string]any{"idempotency_key": newIdempotencyKey(), "subscription": subscription})}, nil
 	},
 	read: func(a Answer) (Made, error) {
 		var page object

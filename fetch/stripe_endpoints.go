@@ -47,7 +47,7 @@ var stripeCreation = creation{
 			form.Set("api_version", n.APIVersion)
 		}
 		r := formRequest("/v1/webhook_endpoints", form)
-		r.Header.Set("Idempotency-Key", newUUID())
+		r.Header.Set("Idempotency-Key", newIdempotencyKey())
 		return []Request{r}, nil
 	},
 	read: func(a Answer) (Made, error) {

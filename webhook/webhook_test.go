@@ -204,7 +204,7 @@ func TestImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	modules := slices.Compact(slices.Sorted(slices.Values(strings.Fields(string(out)))))
-	want := []string{"github.com/go-json-experiment/json", "github.com/tollbridge/tollbridge"}
+	want := []string{"github.com/go-json-experiment/json", "github.com/tollbridge/tollbridge", "github.com/agnivade/levenshtein"}
 	for _, m := range modules {
 		if !slices.Contains(want, m) && !strings.HasPrefix(m, "golang.org/x/") {
 			t.Errorf("webhook needs the module %s; it may need %v", m, want)
@@ -220,7 +220,7 @@ func TestImports(t *testing.T) {
 			ours[name] = true
 		}
 	}
-	if want := map[string]bool{"webhook": true, "verify": true, "fetch": true, "normalize": true, "schemas": true}; !reflect.DeepEqual(ours, want) {
+	if want := map[string]bool{"webhook": true, "verify": true, "fetch": true, "normalize": true, "schemas": true, "internal/suggest": true}; !reflect.DeepEqual(ours, want) {
 		t.Errorf("webhook imports our packages %v, want %v", ours, want)
 	}
 }
