@@ -87,17 +87,13 @@ var adyenCreation = creation{
 		}
 		return []Request{jsonRequest(adyenWebhooks(a), body)}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("active") == "true"}}, nil
+	read: func(o object) Made {
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("active") == "true"}}
 	},
 	secretOf: func(a API, id string) Request {
 		return Request{Method: http.MethodPost, Path: adyenWebhooks(a) + "/" + segment(id) + "/generateHmac", Header: jsonBody}
 	},
-	readSecret: func(a Answer) string { return textAt(a, "hmacKey") },
+	secretField: "hmacKey",
 }
 
 // adyenWebhooks returns the path of the webhooks of the account.

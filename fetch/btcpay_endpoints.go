@@ -50,11 +50,7 @@ var btcpayCreation = creation{
 			"authorizedEvents": map[string]any{"everything": false, "specificEvents": n.Types},
 		})}, err
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("enabled") == "true"}}, nil
+	read: func(o object) Made {
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("enabled") == "true"}}
 	},
 }

@@ -95,12 +95,8 @@ var checkoutCreation = creation{
 			"actions":    []any{map[string]any{"type": "webhook", "url": n.URL, "signature": map[string]string{"method": "HMACSHA256", "key": n.Secret}}},
 		})}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), Enabled: true}}, nil
+	read: func(o object) Made {
+		return Made{Hook: Hook{ID: o.text("id"), Enabled: true}}
 	},
 }
 

@@ -44,11 +44,12 @@ type creation struct {
 	// processors whose endpoints have one event type each.
 	requests func(a API, n NewHook, prepared Answer) ([]Request, error)
 	// read reads the answer to one of the requests.
-	read func(made Answer) (Made, error)
-	// secretOf returns the request for the secret of an endpoint, and readSecret reads the
-	// answer. Nil means that only the answer of the request that makes the endpoint has it.
-	secretOf   func(a API, id string) Request
-	readSecret func(Answer) string
+	read func(made object) Made
+	// secretOf returns the request for the secret of an endpoint, which its answer has in
+	// secretField. Nil means that only the answer of the request that makes the endpoint has
+	// it.
+	secretOf    func(a API, id string) Request
+	secretField string
 }
 
 // NewHook is a webhook endpoint that is to be made.
@@ -198,8 +199,12 @@ func (c *Caller) CreateHook(ctx context.Context, connector string, a API, p Hook
 	}
 	for n, r := range requests {
 		answer, err := c.write(ctx, connector, a, r, create.idempotent)
+		var o object
 		if err == nil {
-			if made, err = create.read(answer); err == nil && made.ID == "" {
+			err = decode(answer.Body, &o)
+		}
+		if err == nil {
+			if made = create.read(o); made.ID == "" {
 				err = fmt.Errorf("%w: the answer has no id", ErrUnavailable)
 			}
 		}
@@ -263,7 +268,7 @@ func (c *Caller) complete(ctx context.Context, connector string, a API, p HookPl
 		defer cancel()
 		var answer Answer
 		if answer, err = c.call(ctx, connector, a, create.secretOf(a, made.ID)); err == nil {
-			made.Secret = create.readSecret(answer)
+			made.Secret = textAt(answer, create.secretField)
 		}
 	}
 	if made.Secret == "" {

@@ -21,7 +21,7 @@ var lithicHook = hook{
 			return nil, "", err
 		}
 		for _, o := range page.objects("data") {
-			h := Hook{ID: o.text("token"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("event_types")}
+			h := lithicSubscription(o)
 			h.AllTypes = len(h.Types) == 0
 			all, next = append(all, h), h.ID
 		}
@@ -43,17 +43,18 @@ var lithicCreation = creation{
 	requests: func(_ API, n NewHook, _ Answer) ([]Request, error) {
 		return []Request{jsonRequest(lithicSubscriptions, map[string]any{"description": hookName, "disabled": false, "event_types": n.Types, "url": n.URL})}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("token"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("event_types")}}, nil
+	read: func(o object) Made {
+		return Made{Hook: lithicSubscription(o)}
 	},
 	secretOf: func(_ API, id string) Request {
 		return Request{Path: lithicSubscriptions + "/" + segment(id) + "/secret"}
 	},
-	readSecret: func(a Answer) string { return textAt(a, "secret") },
+	secretField: "secret",
 }
 
 const lithicSubscriptions = "/v1/event_subscriptions"
+
+// lithicSubscription reads an event subscription.
+func lithicSubscription(o object) Hook {
+	return Hook{ID: o.text("token"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("event_types")}
+}

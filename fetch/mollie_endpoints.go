@@ -33,7 +33,7 @@ var mollieHook = hook{
 			return nil, "", err
 		}
 		for _, o := range page.object("_embedded").objects("webhooks") {
-			h := Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("status") == "enabled", Types: o.strings("eventTypes")}
+			h := mollieWebhook(o)
 			h.AllTypes = len(h.Types) == 1 && h.Types[0] == "*"
 			if o.text("status") == "blocked" {
 				h.Trouble = "Mollie has blocked it"
@@ -64,11 +64,12 @@ var mollieCreation = creation{
 		r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {newIdempotencyKey()}}
 		return []Request{r}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("status") == "enabled", Types: o.strings("eventTypes")}, Secret: o.text("webhookSecret")}, nil
+	read: func(o object) Made {
+		return Made{Hook: mollieWebhook(o), Secret: o.text("webhookSecret")}
 	},
+}
+
+// mollieWebhook reads a next-gen webhook.
+func mollieWebhook(o object) Hook {
+	return Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("status") == "enabled", Types: o.strings("eventTypes")}
 }

@@ -52,12 +52,8 @@ var paddleCreation = creation{
 			"description": hookName, "type": "url", "destination": n.URL, "api_version": 1, "traffic_source": "platform", "subscribed_events": n.Types,
 		})}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var page object
-		if err := decode(a.Body, &page); err != nil {
-			return Made{}, err
-		}
+	read: func(page object) Made {
 		o := page.object("data")
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("destination"), Enabled: o.text("active") == "true", APIVersion: o.text("api_version")}, Secret: o.text("endpoint_secret_key")}, nil
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("destination"), Enabled: o.text("active") == "true", APIVersion: o.text("api_version")}, Secret: o.text("endpoint_secret_key")}
 	},
 }

@@ -47,12 +47,8 @@ var paypalCreation = creation{
 	requests: func(_ API, n NewHook, _ Answer) ([]Request, error) {
 		return []Request{jsonRequest("/v1/notifications/webhooks", map[string]any{"url": n.URL, "event_types": paypalTypes(n.Types)})}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: true}}, nil
+	read: func(o object) Made {
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: true}}
 	},
 	setting: "webhook_id",
 }

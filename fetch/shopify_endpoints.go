@@ -49,13 +49,9 @@ var shopifyCreation = creation{
 		}
 		return all, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var page object
-		if err := decode(a.Body, &page); err != nil {
-			return Made{}, err
-		}
+	read: func(page object) Made {
 		o := page.object("webhook")
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("address"), Enabled: true, APIVersion: o.text("api_version")}}, nil
+		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("address"), Enabled: true, APIVersion: o.text("api_version")}}
 	},
 }
 

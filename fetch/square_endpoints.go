@@ -50,13 +50,9 @@ var squareCreation = creation{
 		}
 		return []Request{jsonRequest("/v2/webhooks/subscriptions", map[string]any{"idempotency_key": newIdempotencyKey(), "subscription": subscription})}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var page object
-		if err := decode(a.Body, &page); err != nil {
-			return Made{}, err
-		}
+	read: func(page object) Made {
 		o := page.object("subscription")
-		return Made{Hook: squareSubscription(o), Secret: o.text("signature_key")}, nil
+		return Made{Hook: squareSubscription(o), Secret: o.text("signature_key")}
 	},
 }
 

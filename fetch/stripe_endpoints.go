@@ -50,12 +50,8 @@ var stripeCreation = creation{
 		r.Header.Set("Idempotency-Key", newIdempotencyKey())
 		return []Request{r}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: stripeEndpoint(o), Secret: o.text("secret")}, nil
+	read: func(o object) Made {
+		return Made{Hook: stripeEndpoint(o), Secret: o.text("secret")}
 	},
 }
 

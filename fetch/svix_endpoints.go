@@ -22,7 +22,7 @@ var svixHook = hook{
 			return nil, "", err
 		}
 		for _, o := range page.objects("data") {
-			h := Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("filterTypes")}
+			h := svixEndpoint(o)
 			h.AllTypes = len(h.Types) == 0
 			all = append(all, h)
 		}
@@ -48,14 +48,15 @@ var svixCreation = creation{
 		}
 		return []Request{jsonRequest(svixEndpoints(a), body)}, nil
 	},
-	read: func(a Answer) (Made, error) {
-		var o object
-		if err := decode(a.Body, &o); err != nil {
-			return Made{}, err
-		}
-		return Made{Hook: Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("filterTypes")}}, nil
+	read: func(o object) Made {
+		return Made{Hook: svixEndpoint(o)}
 	},
 }
 
 // svixEndpoints returns the path of the endpoints of the application.
 func svixEndpoints(a API) string { return "/api/v1/app/" + segment(a.ClientID) + "/endpoint" }
+
+// svixEndpoint reads an endpoint.
+func svixEndpoint(o object) Hook {
+	return Hook{ID: o.text("id"), URL: o.text("url"), Enabled: o.text("disabled") != "true", Types: o.strings("filterTypes")}
+}
