@@ -92,23 +92,17 @@ func isHash(password string) bool {
 
 // userHeader returns the name of the header with the name of the user.
 func (p *Proxy) userHeader() string {
-	if p.Header == "" {
-		return DefaultUserHeader
-	}
-	return p.Header
+	return cmp.Or(p.Header, DefaultUserHeader)
 }
 
 // secretHeader returns the name of the header with the secret.
 func (p *Proxy) secretHeader() string {
-	if p.SecretHeader == "" {
-		return DefaultSecretHeader
-	}
-	return p.SecretHeader
+	return cmp.Or(p.SecretHeader, DefaultSecretHeader)
 }
 
-// LoopbackAddress reports whether an address to listen at, host:port, can only be reached
+// loopbackAddress reports whether an address to listen at, host:port, can only be reached
 // from this machine.
-func LoopbackAddress(address string) bool {
+func loopbackAddress(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
@@ -120,7 +114,7 @@ func LoopbackAddress(address string) bool {
 // CheckListen returns an error if the console can be reached at an address from other
 // machines, and needs a login there. key names the address in the error.
 func (l Login) CheckListen(key, address string) error {
-	if l.Required() || LoopbackAddress(address) {
+	if l.Required() || loopbackAddress(address) {
 		return nil
 	}
 	return fmt.Errorf("%s: %s can be reached from other machines, and there the console needs a login: "+
@@ -165,8 +159,8 @@ const (
 // cookieName is the name of the session's cookie.
 const cookieName = "tollbridge_console"
 
-// access decides who may use the console. Sessions are those of scs, in memory: a restart ends them, and
-// another replica does not know them.
+// access decides who may use the console. Sessions are those of scs, in memory: a restart
+// ends them, and another replica does not know them.
 type access struct {
 	Login
 	plain, secure *scs.SessionManager // of one store; the second one's cookies are for TLS only

@@ -43,23 +43,31 @@ func (m masker) groupOf(w *webhook.Archived) letterGroup {
 	return letterGroup{Endpoint: w.Connector + "/" + w.Endpoint, Reason: dead.ReasonKind(m.text(w.Reason))}
 }
 
+// letters waits until a page may read whole topics, and lists dead letters without their
+// bodies. Without an error, the caller must call done when it needs them no more.
+func (h *Handler) letters(ctx context.Context, f dead.Filter) (names kafka.Names, all []*dead.Letter, done func(), err error) {
+	if names, err = h.Names(); err != nil {
+		return names, nil, nil, notReady(err)
+	}
+	if done, err = h.scan(ctx); err != nil {
+		return names, nil, nil, err
+	}
+	f.NoBodies = true
+	if all, err = dead.List(ctx, h.Reader, names, f, nil); err != nil {
+		done()
+	}
+	return names, all, done, err
+}
+
 // dead lists the dead letters.
 func (h *Handler) dead(r *http.Request) (view, error) {
 	v := view{template: "dead", Here: "dead", Title: "Dead letters"}
-	names, err := h.Names()
-	if err != nil {
-		return v, notReady(err)
-	}
-	done, err := h.scan(r.Context())
+	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector")}
+	_, all, done, err := h.letters(r.Context(), f)
 	if err != nil {
 		return v, err
 	}
 	defer done()
-	f := dead.Filter{Handled: r.URL.Query().Get("all") == "1", Connector: r.URL.Query().Get("connector"), NoBodies: true}
-	all, err := dead.List(r.Context(), h.Reader, names, f, nil)
-	if err != nil {
-		return v, err
-	}
 	m := newMasker(h.Endpoints())
 	groups := map[letterGroup]int{}
 	for _, l := range all {
@@ -95,20 +103,12 @@ type letterPage struct {
 // letter shows one dead letter, and what the connector stumbles over today.
 func (h *Handler) letter(r *http.Request) (view, error) {
 	v := view{template: "letter", Here: "dead", Title: "Dead letter"}
-	names, err := h.Names()
-	if err != nil {
-		return v, notReady(err)
-	}
-	done, err := h.scan(r.Context())
+	id := strings.TrimSpace(r.URL.Query().Get("id"))
+	names, all, done, err := h.letters(r.Context(), dead.Filter{Handled: true})
 	if err != nil {
 		return v, err
 	}
 	defer done()
-	id := strings.TrimSpace(r.URL.Query().Get("id"))
-	all, err := dead.List(r.Context(), h.Reader, names, dead.Filter{Handled: true, NoBodies: true}, nil)
-	if err != nil {
-		return v, err
-	}
 	var with *lookup.Item // the letter with its body
 	n := slices.IndexFunc(all, func(l *dead.Letter) bool { return l.ID == id })
 	if n >= 0 {
@@ -168,7 +168,7 @@ func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 		h.show(w, r, view{Here: "dead"}, err)
 		return
 	}
-	h.redirect(w, r, jobURL(j))
+	h.redirect(w, r, jobURL(j.ID))
 }
 
 // maxNote is how many characters of a note are kept.

@@ -84,8 +84,9 @@ type jobs struct {
 // newID returns the id of a new job.
 func newID(at time.Time) string { return at.UTC().Format("20060102T150405.000Z") }
 
-// start starts a job, which f does; audit writes its line of the audit log before. f changes the job only through [jobs.update]. The
-// job ends when f returns, and is cancelled by [jobs.cancel] and [Handler.stopJobs].
+// start starts a job, which f does. Before, audit writes the job's line of the audit log.
+// f changes the job only through [jobs.update]. The job ends when f returns, and is
+// cancelled by [jobs.cancel] and [Handler.stopJobs].
 func (h *Handler) start(r *http.Request, j *job, audit func(), f func(context.Context, *job) error) error {
 	u := userOf(r)
 	h.jobs.mu.Lock()
@@ -188,8 +189,8 @@ func (h *Handler) stopJobs() {
 	h.jobs.running.Wait()
 }
 
-// jobURL returns the URL of the page of a job.
-func jobURL(j *job) string { return "/console/job?" + url.Values{"id": {j.ID}}.Encode() }
+// jobURL returns the URL of the page of a job with an id.
+func jobURL(id string) string { return "/console/job?" + url.Values{"id": {id}}.Encode() }
 
 // jobPage is the data of the page of a job.
 type jobPage struct {
@@ -236,5 +237,5 @@ func (h *Handler) cancelJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.audit(r, userOf(r), "job_cancel").Str("job", cut(id, 40)).Msg("somebody cancelled a job of the console")
-	h.redirect(w, r, "/console/job?"+url.Values{"id": {id}}.Encode())
+	h.redirect(w, r, jobURL(id))
 }

@@ -130,7 +130,7 @@ func (h *Handler) runReplay(w http.ResponseWriter, r *http.Request) {
 		fail(err)
 		return
 	}
-	h.redirect(w, r, jobURL(j))
+	h.redirect(w, r, jobURL(j.ID))
 }
 
 // The limits of what a job keeps of the changes of a replay.
