@@ -241,7 +241,7 @@ func BenchmarkScan(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if !scan(text, c.to(), true) {
-					b.Fatal("the sample is not read")
+					b.Fatal("scan left the sample to the library")
 				}
 			}
 		})

@@ -101,10 +101,10 @@ func peakOf(pid int) int64 {
 	return n << 10
 }
 
-// TestGapsKilled: of 10^4 events that the processor lists (10^5 in `make faults`) some never came. The command is
-// killed (kill -9) while it reads the list and again while it publishes, and goes on each
-// time where it was. Then each missing event is published once, a second run finds none,
-// and no run needed much memory.
+// TestGapsKilled: of 10^4 events that the processor lists (10^5 in `make faults`) some never
+// came. The command is killed (kill -9) while it reads the list and again while it
+// publishes, and goes on each time where it was. Then each missing event is published once,
+// a second run finds none, and no run needed much memory.
 func TestGapsKilled(t *testing.T) {
 	t.Parallel() // it mostly waits: the command uses a quarter of GoCardless's limit
 	events, most := 10_000, int64(256<<20)
