@@ -162,7 +162,6 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 		return err
 	}
 	for {
-		asked := time.Now()
 		joined, code, err := callCoordinator(ctx, &l.group, joinTime, func(r *joingroup.Response) int16 { return r.ErrorCode }, &joingroup.Request{
 			GroupID: l.name, MemberID: l.member, ProtocolType: lockProtocol,
 			SessionTimeoutMS: int32(sessionTime / time.Millisecond), RebalanceTimeoutMS: int32(sessionTime / time.Millisecond),
@@ -174,10 +173,14 @@ func (l *Lock) join(ctx context.Context, holds bool) error {
 		case code == kafkago.MemberIDRequired && l.member == "":
 			l.member = joined.MemberID
 			continue
+		case code == kafkago.UnknownMemberId && !holds && l.member != "": // this process was suspended since the last answer
+			l.member = ""
+			continue
 		case code != 0:
 			return fmt.Errorf("joining the group %s: %w", l.name, code)
 		}
 		l.member, l.generation = joined.MemberID, joined.GenerationID
+		asked := time.Now() // Kafka counts the session from here; the join before may have waited a whole session for a holder that was killed
 		granted, again, err := l.sync(ctx, joined)
 		switch {
 		case err != nil:

@@ -119,6 +119,16 @@ func lockOf(t *testing.T, c kafka.Config) {
 	if _, err := second.id(); !errors.Is(err, ErrLockLost) || second.Context().Err() == nil {
 		t.Errorf("a holder without heartbeats: got %v, want ErrLockLost", err)
 	}
+	// As when a holder was killed, Kafka answers the next join when the session has passed.
+	// The time that the next holder waited is not a part of its own session.
+	third, err := acquire("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Release()
+	if silent := time.Since(*third.lastHeartbeat.Load()); silent > sessionTime/2 {
+		t.Errorf("a new holder has been without a heartbeat for %s already", silent)
+	}
 }
 
 // valuesOf returns the sorted values of a topic's records as a consumer reads them,
