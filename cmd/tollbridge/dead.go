@@ -150,6 +150,13 @@ func deadShowCommand() *cobra.Command {
 				return err
 			}
 			l, out := all[0], c.OutOrStdout()
+			webhooks, err := dead.Load(c.Context(), w.reader, w.names, l)
+			if err != nil {
+				return err
+			}
+			if l.Webhook = webhooks[l]; l.Webhook == nil {
+				return fmt.Errorf("the dead letter %s was just deleted by Kafka: kafka.retention says how long letters are kept", l.ID)
+			}
 			switch {
 			case raw:
 				return writeRaw(out, l.Webhook.Body)
@@ -255,7 +262,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 	if err != nil {
 		return err
 	}
-	d := dead.Handler{Names: w.names, Publisher: planPublisher{}, By: whoami(), Note: how.note}
+	d := dead.Handler{Reader: w.reader, Names: w.names, Publisher: planPublisher{}, By: whoami(), Note: how.note}
 	if d.Endpoints, err = w.endpoints(); err != nil {
 		return usageError{err}
 	}
@@ -276,16 +283,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 		if how.publish {
 			return d.Retry(c.Context(), all, each)
 		}
-		for _, l := range all {
-			v, err := d.Judge(c.Context(), l)
-			if err != nil {
-				return err
-			}
-			if err := each(v); err != nil {
-				return err
-			}
-		}
-		return nil
+		return d.Plan(c.Context(), all, each)
 	})
 }
 
@@ -329,11 +327,15 @@ func (s kafkaSession) openHistory(ctx context.Context, log io.Writer, dir string
 
 // judge prints the verdicts that run passes to its argument.
 func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each func(dead.Verdict) error) error) error {
-	var verdicts []dead.Verdict
 	var failed error // the error if letters are still malformed
 	w := columns(c)
 	err := run(func(v dead.Verdict) error {
-		verdicts = append(verdicts, v)
+		if q.json {
+			if !v.Resolved() {
+				failed = errRefused
+			}
+			return writeJSONLine(c.OutOrStdout(), v)
+		}
 		says := string(v.Result.Outcome())
 		if n := len(v.New) + len(v.Known); n > 0 {
 			says = fmt.Sprintf("%d events, %d of them new", n, len(v.New))
@@ -351,10 +353,9 @@ func (q *letterFilter) judge(c *cobra.Command, all []*dead.Letter, run func(each
 	if err != nil {
 		return errors.Join(w.Flush(), err)
 	}
-	if q.json {
-		return errors.Join(writeJSONLines(c.OutOrStdout(), verdicts), failed)
+	if !q.json {
+		fmt.Fprintf(w, "%d letters\n", len(all))
 	}
-	fmt.Fprintf(w, "%d letters\n", len(all))
 	return errors.Join(w.Flush(), failed)
 }
 

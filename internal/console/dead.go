@@ -13,7 +13,6 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/kafka"
-	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/webhook"
 )
 
@@ -43,8 +42,7 @@ func (m masker) groupOf(w *webhook.Archived) letterGroup {
 	return letterGroup{Endpoint: w.Connector + "/" + w.Endpoint, Reason: dead.ReasonKind(m.text(w.Reason))}
 }
 
-// letters waits until a page may read whole topics, and lists dead letters without their
-// bodies. Without an error, the caller must call done when it needs them no more.
+// letters waits until a page may read whole topics, and lists dead letters. Without an error, the caller must call done when it needs them no more.
 func (h *Handler) letters(ctx context.Context, f dead.Filter) (names kafka.Names, all []*dead.Letter, done func(), err error) {
 	if names, err = h.Names(); err != nil {
 		return names, nil, nil, notReady(err)
@@ -52,7 +50,6 @@ func (h *Handler) letters(ctx context.Context, f dead.Filter) (names kafka.Names
 	if done, err = h.scan(ctx); err != nil {
 		return names, nil, nil, err
 	}
-	f.NoBodies = true
 	if all, err = dead.List(ctx, h.Reader, names, f, nil); err != nil {
 		done()
 	}
@@ -109,25 +106,22 @@ func (h *Handler) letter(r *http.Request) (view, error) {
 		return v, err
 	}
 	defer done()
-	var with *lookup.Item // the letter with its body
+	var with *webhook.Archived // the letter's, with its bodies
 	n := slices.IndexFunc(all, func(l *dead.Letter) bool { return l.ID == id })
 	if n >= 0 {
-		at := all[n].Receipt
-		records, err := h.Reader.Get(r.Context(), []kafka.Receipt{at})
+		loaded, err := dead.Load(r.Context(), h.Reader, names, all[n])
 		if err != nil {
 			return v, err
 		}
-		if record, ok := records[at]; ok {
-			with = lookup.Read(names, record)
-		}
+		with = loaded[all[n]]
 	}
 	if with == nil {
 		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no dead letter %q.", cut(id, 100)), "The page Dead letters lists all of them. Kafka keeps them for kafka.retention."}
 	}
 	endpoints := h.Endpoints()
 	l := *all[n]
-	l.Webhook = newMasker(endpoints).webhook(with.Webhook)
-	data := letterPage{Letter: &l, Today: h.judge(r, endpoints, *with.Webhook), Action: h.action(r, h.canWrite())}
+	l.Webhook = newMasker(endpoints).webhook(with)
+	data := letterPage{Letter: &l, Today: h.judge(r, endpoints, *with), Action: h.action(r, h.canWrite())}
 	data.Pretty, _ = limited(pretty(l.Webhook.Body))
 	v.Title, v.Data = "Dead letter "+l.ID, data
 	v.JSON = struct {
@@ -206,7 +200,7 @@ func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group st
 		}
 		h.jobs.update(func() { j.Letters, j.All = len(all), int64(len(all)) })
 		u, _ := ctx.Value(userKey{}).(user)
-		d := dead.Handler{Names: s.Names, Endpoints: endpoints, Publisher: s.Publisher, By: h.by(u), Note: note}
+		d := dead.Handler{Reader: h.Reader, Names: s.Names, Endpoints: endpoints, Publisher: s.Publisher, By: h.by(u), Note: note}
 		each := func(v dead.Verdict) error {
 			h.jobs.update(func() {
 				if j.Done++; !v.Resolved() {

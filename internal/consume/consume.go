@@ -214,6 +214,10 @@ func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]
 	return r.NewConsumer(ranges, f).Run(ctx)
 }
 
+// nearby is how many offsets between two records [Reader.Get] reads with them: that costs
+// less than another request.
+const nearby = 16
+
 // Get reads single records. It leaves out records that are no longer in the log.
 func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt]Record, error) {
 	found := map[kafka.Receipt]Record{}
@@ -235,20 +239,31 @@ func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt
 		g := bounds[Partition{a.Topic, a.Partition}]
 		return a.Offset < g.From || a.Offset >= g.To
 	})
+	slices.SortFunc(left, func(a, b kafka.Receipt) int { return cmp.Compare(a.Offset, b.Offset) })
+	wanted := map[kafka.Receipt]bool{}
+	for _, a := range left {
+		wanted[a] = true
+	}
 	for len(left) > 0 {
-		ranges := map[Partition]Range{} // one record of each partition at a time
+		ranges := map[Partition]Range{} // of each partition one record at a time, with those nearby
 		left = slices.DeleteFunc(left, func(a kafka.Receipt) bool {
 			p := Partition{a.Topic, a.Partition}
-			_, taken := ranges[p]
+			g, taken := ranges[p]
 			if !taken {
-				ranges[p] = Range{a.Offset, a.Offset + 1}
+				g.From = a.Offset
+			} else if a.Offset > g.To+nearby {
+				return false
 			}
-			return !taken
+			g.To = a.Offset + 1
+			ranges[p] = g
+			return true
 		})
 		err := r.Read(ctx, ranges, func(chunks []Chunk) error {
 			for _, c := range chunks {
 				for _, record := range c.Records {
-					found[record.Receipt()] = record
+					if wanted[record.Receipt()] {
+						found[record.Receipt()] = record
+					}
 				}
 			}
 			return nil

@@ -1,13 +1,17 @@
 package consume_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -188,8 +192,9 @@ func TestSince(t *testing.T) {
 }
 
 // TestGet: records are found by their receipts; receipts without a record are left out.
+// Records that are near to each other are read together.
 func TestGet(t *testing.T) {
-	_, c := rig(t, 20)
+	cluster, c := rig(t, 20)
 	r := consume.New(c)
 	defer r.Close()
 	ranges := there(t, r)
@@ -199,7 +204,17 @@ func TestGet(t *testing.T) {
 			at = append(at, kafka.Receipt{Topic: p.Topic, Partition: p.Number, Offset: offset})
 		}
 	}
+	var fetches atomic.Int64
+	cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		fetches.Add(1)
+		return nil, nil, false
+	})
+	slices.SortFunc(at, func(a, b kafka.Receipt) int { return cmp.Compare(b.Offset, a.Offset) })
 	found, err := r.Get(t.Context(), at)
+	if n := fetches.Load(); n > 6 {
+		t.Errorf("%d requests for the records of 3 partitions, want at most 2 for each", n)
+	}
 	if err != nil || len(found) != 20 {
 		t.Fatalf("%d records, %v, want the 20 of the topic", len(found), err)
 	}
@@ -207,6 +222,15 @@ func TestGet(t *testing.T) {
 		if record.Receipt() != a || record.Header("n") != string(record.Value) {
 			t.Errorf("the record at %+v is %+v", a, record)
 		}
+	}
+	some := at[:0]
+	for a := range found {
+		if a.Offset%2 == 0 {
+			some = append(some, a)
+		}
+	}
+	if found, err := r.Get(t.Context(), some); err != nil || len(found) != len(some) {
+		t.Errorf("%d records, %v, want only the %d that were asked for", len(found), err, len(some))
 	}
 	if found, err := r.Get(t.Context(), nil); err != nil || len(found) != 0 {
 		t.Errorf("no receipts: %v, %v, want no records and no error", found, err)

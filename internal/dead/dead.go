@@ -34,10 +34,12 @@ const (
 type Letter struct {
 	ID          string `json:"id"` // PARTITION-OFFSET
 	SHA256      string `json:"sha256"`
-	Bytes       int    `json:"bytes"`
-	lookup.Item        // its Webhook is never nil
+	Bytes       int    `json:"bytes"` // of the body
+	lookup.Item        // its Webhook is never nil, and has no bodies: see [Load]
 	// Handled is the last record that marks the letter as handled; nil if there is none.
 	Handled *webhook.Archived `json:"handled,omitempty"`
+
+	size int // of the bodies that [Load] reads
 }
 
 // Filter selects letters. An empty field selects all.
@@ -48,9 +50,6 @@ type Filter struct {
 	Reason    string    // a part of the reason's text
 	From, To  time.Time // when the webhook was received: From inclusive, To exclusive
 	Handled   bool      // include letters that were handled
-	// NoBodies leaves out the bodies of the webhooks, and of the answers of the processor's
-	// API: they are most of the memory that letters take.
-	NoBodies bool
 }
 
 func (f Filter) matches(l *Letter) bool {
@@ -78,7 +77,8 @@ func (l *Letter) hasID(id string) bool {
 }
 
 // List returns the letters that a filter selects, in the order in which they were
-// received. It returns an error if an id of the filter matches no letter. progress,
+// received, without the bodies of their webhooks: those are most of the memory that letters
+// take. It returns an error if an id of the filter matches no letter. progress,
 // if it is not nil, is called with the number of records read so far and of all.
 func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filter, progress func(done, all int64)) ([]*Letter, error) {
 	ranges, err := reader.TopicBounds(ctx, names.Dead())
@@ -95,12 +95,6 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 			marks = append(marks, i.Webhook)
 		default:
 			l := newLetter(i)
-			if f.NoBodies {
-				l.Webhook.Body = nil
-				for n := range l.Webhook.Fetched {
-					l.Webhook.Fetched[n].Body = nil
-				}
-			}
 			all, byID[l.ID] = append(all, l), l
 		}
 	})
@@ -122,14 +116,42 @@ func List(ctx context.Context, reader *consume.Reader, names kafka.Names, f Filt
 	return all, nil
 }
 
+// newLetter returns the letter of a record, without the bodies.
 func newLetter(i *lookup.Item) *Letter {
-	digest := sha256.Sum256(i.Webhook.Body)
-	return &Letter{ID: lookup.LetterID(i.Receipt), SHA256: hex.EncodeToString(digest[:]), Bytes: len(i.Webhook.Body), Item: *i}
+	w := i.Webhook
+	digest := sha256.Sum256(w.Body)
+	l := &Letter{ID: lookup.LetterID(i.Receipt), SHA256: hex.EncodeToString(digest[:]), Bytes: len(w.Body), Item: *i, size: len(w.Body)}
+	w.Body = nil
+	for n := range w.Fetched {
+		l.size += len(w.Fetched[n].Body)
+		w.Fetched[n].Body = nil
+	}
+	return l
 }
 
-// Handler handles letters. Names, Endpoints and By must be set; History for
-// [Handler.Judge] and [Handler.Retry], and Publisher for [Handler.Retry] and [Handler.Discard].
+// Load reads the webhooks of letters with their bodies: those of the request, and of the
+// answers of the processor's API. It leaves out letters that are no longer in the topic.
+func Load(ctx context.Context, reader *consume.Reader, names kafka.Names, letters ...*Letter) (map[*Letter]*webhook.Archived, error) {
+	at := make([]kafka.Receipt, len(letters))
+	for n, l := range letters {
+		at[n] = l.Receipt
+	}
+	records, err := reader.Get(ctx, at)
+	all := map[*Letter]*webhook.Archived{}
+	for _, l := range letters {
+		if r, ok := records[l.Receipt]; ok {
+			if i := lookup.Read(names, r); i != nil {
+				all[l] = i.Webhook
+			}
+		}
+	}
+	return all, err
+}
+
+// Handler handles letters. Names, Endpoints and By must be set; Reader and History for
+// [Handler.Plan] and [Handler.Retry], and Publisher for [Handler.Retry] and [Handler.Discard].
 type Handler struct {
+	Reader    *consume.Reader // reads the webhooks of letters with their bodies
 	Names     kafka.Names
 	Endpoints []webhook.Endpoint
 	History   *history.History // looks up which events were published
@@ -151,7 +173,8 @@ type Verdict struct {
 	// is empty if the whole letter can be read.
 	Unresolved string `json:"stays,omitempty"`
 
-	tooLarge bool // an event is too large for Kafka
+	webhook  *webhook.Archived // with its bodies; nil if Kafka no longer has it
+	tooLarge bool              // an event is too large for Kafka
 	// fetched says that Result has what the processor's API answers now, and not what the
 	// archive has. It is archived with the webhook's new events.
 	fetched bool
@@ -160,34 +183,65 @@ type Verdict struct {
 // Resolved reports whether the letter is handled once its new events are published.
 func (v Verdict) Resolved() bool { return v.Unresolved == "" }
 
-// Judge verifies and normalises a letter again, with today's code and configuration,
-// and looks up which of its events were published. It writes nothing. If the letter cannot
-// be read with what the archive has, it asks the processor's API for what the webhook only
-// names.
-func (d *Handler) Judge(ctx context.Context, l *Letter) (Verdict, error) {
-	v, err := d.verify(ctx, l)
-	if err != nil || len(v.Result.Events) == 0 {
-		return v, err
-	}
-	a, err := d.History.LookUpWhenFresh(ctx, v.Result.Events)
-	if err != nil {
-		return v, err
-	}
-	a.Forget()
-	v.split(a.Known)
-	return v, nil
+// Plan verifies and normalises letters again, with today's code and configuration, and
+// looks up which of their events were published. It writes nothing. If a letter cannot be
+// read with what the archive has, Plan asks the processor's API for what the webhook only
+// names. It calls each with the verdicts, in the order of the letters.
+func (d *Handler) Plan(ctx context.Context, letters []*Letter, each func(Verdict) error) error {
+	return d.verifyAll(ctx, letters, func(v Verdict) error {
+		if len(v.Result.Events) > 0 {
+			a, err := d.History.LookUpWhenFresh(ctx, v.Result.Events)
+			if err != nil {
+				return err
+			}
+			a.Forget()
+			v.split(a.Known)
+		}
+		return each(v)
+	})
 }
 
-// verify verifies and normalises a letter.
-func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
-	v := Verdict{Letter: l}
-	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return l.Webhook.Is(e) })
+// verifyAll loads, verifies and normalises letters, and calls f with their verdicts, without
+// New and Known. It holds the webhooks of few letters at a time.
+func (d *Handler) verifyAll(ctx context.Context, letters []*Letter, f func(Verdict) error) error {
+	for len(letters) > 0 {
+		n, bytes := 0, 0
+		for n < len(letters) && n < maxLetters && (n == 0 || bytes+letters[n].size <= maxBytes) {
+			bytes += letters[n].size
+			n++
+		}
+		webhooks, err := Load(ctx, d.Reader, d.Names, letters[:n]...)
+		if err != nil {
+			return err
+		}
+		for _, l := range letters[:n] {
+			v, err := d.verify(ctx, l, webhooks[l])
+			if err == nil {
+				err = f(v)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		letters = letters[n:]
+	}
+	return nil
+}
+
+// verify verifies and normalises a letter with its webhook.
+func (d *Handler) verify(ctx context.Context, l *Letter, w *webhook.Archived) (Verdict, error) {
+	v := Verdict{Letter: l, webhook: w}
+	if w == nil {
+		v.Unresolved = "Kafka no longer keeps it: see kafka.retention"
+		return v, nil
+	}
+	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return w.Is(e) })
 	if at < 0 {
-		v.Unresolved = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", l.Webhook.Connector, l.Webhook.Endpoint)
+		v.Unresolved = fmt.Sprintf("the configuration has no endpoint %s/%s: add it, with its secrets", w.Connector, w.Endpoint)
 		return v, nil
 	}
 	e := d.Endpoints[at]
-	v.Result = e.JudgeArchived(ctx, &d.keyring, *l.Webhook)
+	v.Result = e.JudgeArchived(ctx, &d.keyring, *w)
 	if v.Result.Err != nil {
 		v.Unresolved = "verification fails today: " + v.Result.Err.Error()
 		return v, ctx.Err()
@@ -195,7 +249,7 @@ func (d *Handler) verify(ctx context.Context, l *Letter) (Verdict, error) {
 	if v.Unresolved = malformed(v.Result); v.Unresolved == "" {
 		return v, nil
 	}
-	switch again, ok, err := d.fetch(ctx, e, l); {
+	switch again, ok, err := d.fetch(ctx, e, *w); {
 	case err != nil:
 		return v, err
 	case ok && again.Err != nil:
@@ -225,9 +279,9 @@ const (
 // fetch asks the processor's API again for what a letter only names: the API may know an
 // object today that it did not know then. It waits as long as a limit says. ok is false if
 // there is nothing to ask.
-func (d *Handler) fetch(ctx context.Context, e webhook.Endpoint, l *Letter) (v webhook.Verdict, ok bool, err error) {
+func (d *Handler) fetch(ctx context.Context, e webhook.Endpoint, w webhook.Archived) (v webhook.Verdict, ok bool, err error) {
 	for attempt := 1; ; attempt++ {
-		v, ok = e.FetchArchived(ctx, &d.keyring, *l.Webhook)
+		v, ok = e.FetchArchived(ctx, &d.keyring, w)
 		var limited *fetch.LimitedError
 		if ctx.Err() != nil || !errors.As(v.Err, &limited) || attempt == fetchAttempts {
 			return v, ok, ctx.Err()

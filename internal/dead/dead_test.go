@@ -2,11 +2,15 @@ package dead_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -67,9 +71,16 @@ func (r *rig) retry(t *testing.T, to history.Publisher) (int, error) {
 	}
 	defer h.Close()
 	h.Await(t.Context(), 20*time.Second)
-	d := dead.Handler{Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
+	d := dead.Handler{Reader: r.reader(t), Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: to, By: "a test"}
 	letters := r.letters(t, dead.Filter{})
 	return len(letters), d.Retry(t.Context(), letters, func(dead.Verdict) error { return nil })
+}
+
+// reader returns a reader that is closed when the test ends.
+func (r *rig) reader(t *testing.T) *consume.Reader {
+	reader := consume.New(r.kafka)
+	t.Cleanup(reader.Close)
+	return reader
 }
 
 func (r *rig) letters(t *testing.T, f dead.Filter) []*dead.Letter {
@@ -390,13 +401,78 @@ func TestPartly(t *testing.T) {
 	}
 }
 
-// TestNoBodies: without the bodies, everything else of a letter is as with them.
-func TestNoBodies(t *testing.T) {
-	r := newRig(t, "stripe", payment)
-	with, without := r.letters(t, dead.Filter{})[0], r.letters(t, dead.Filter{NoBodies: true})[0]
-	if without.Webhook.Body != nil || string(with.Webhook.Body) != payment || without.SHA256 != with.SHA256 || without.Bytes != len(payment) {
-		t.Errorf("%+v, want what %+v has, without the body", without, with)
+// load returns the webhook of a letter with its bodies.
+func (r *rig) load(t *testing.T, l *dead.Letter) *webhook.Archived {
+	t.Helper()
+	all, err := dead.Load(t.Context(), r.reader(t), r.names, l)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return all[l]
+}
+
+// TestLoad: a list has no bodies but says what they are; Load reads them.
+func TestLoad(t *testing.T) {
+	r := newRig(t, "stripe", payment)
+	l := r.letters(t, dead.Filter{})[0]
+	with, sum := r.load(t, l), sha256.Sum256([]byte(payment))
+	if l.Webhook.Body != nil || l.SHA256 != hex.EncodeToString(sum[:]) || l.Bytes != len(payment) || string(with.Body) != payment {
+		t.Errorf("listed %+v, loaded %+v", l, with)
+	}
+	without := *with
+	without.Body = nil
+	if !reflect.DeepEqual(&without, l.Webhook) {
+		t.Errorf("loaded %+v, want what was listed: %+v", without, l.Webhook)
+	}
+	gone := *l
+	gone.Offset += 9
+	if got := r.load(t, &gone); got != nil {
+		t.Errorf("a letter that is no longer there: %+v", got)
+	}
+}
+
+// TestMemory: neither a list nor a plan nor a retry holds the bodies of all letters.
+func TestMemory(t *testing.T) {
+	const letters, size, most = 64, 900_000, 24 << 20
+	r := newRig(t, "stripe", payment)
+	for i := 2; i <= letters; i++ {
+		r.add(t, strings.NewReplacer("evt_1", fmt.Sprint("evt_", i), "pi_1", fmt.Sprint("pi_", i), "order-1", fmt.Sprint("order-", i), `"livemode"`, `"pad":"`+strings.Repeat("x", size)+`","livemode"`).Replace(payment))
+	}
+	h, err := history.Open(t.Context(), history.Config{Kafka: r.kafka, Names: r.names, Publisher: r.producer, ClaimRules: shortClaims, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	h.Await(t.Context(), 20*time.Second)
+	held := func() int64 { // bytes in use, those of the fake Kafka included
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	check := func(what string) {
+		if n := held() - before; n > most {
+			t.Errorf("%s holds %d MB, want at most %d", what, n>>20, most>>20)
+		}
+	}
+	all := r.letters(t, dead.Filter{})
+	check("the list")
+	d := dead.Handler{Reader: r.reader(t), Names: r.names, Endpoints: []webhook.Endpoint{r.endpoint}, History: h, Publisher: r.producer, By: "a test"}
+	for what, run := range map[string]func(context.Context, []*dead.Letter, func(dead.Verdict) error) error{"the plan": d.Plan, "the retry": d.Retry} {
+		n := 0
+		err := run(t.Context(), all, func(v dead.Verdict) error {
+			if n++; !v.Resolved() || len(v.New) != 1 && what == "the retry" {
+				t.Errorf("%s: letter %d: %+v", what, n, v)
+			}
+			check(what)
+			return nil
+		})
+		if err != nil || n != letters {
+			t.Errorf("%s: %d letters, %v", what, n, err)
+		}
+	}
+	runtime.KeepAlive(all)
 }
 
 // TestDiscard: discarding needs a note, and a discarded letter can still be selected.
@@ -438,7 +514,7 @@ func fetchRig(t *testing.T, api http.HandlerFunc) *rig {
 	r.endpoint.API = &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "key-71demo71"}}}
 	r.endpoint.Fetcher = fetchtest.New(t, api).Client
 	letters := r.letters(t, dead.Filter{})
-	unknown := *letters[0].Webhook
+	unknown := *r.load(t, letters[0])
 	unknown.Fetched = []schemas.Fetched{{Name: "payment/order-71", Host: "api.portone.io", Path: "/payments/order-71", Status: schemas.StatusUnknown, At: time.Now().UTC()}}
 	d := dead.Handler{Names: r.names, Publisher: r.producer, By: "a test", Note: "replaced by one that was not fetched"}
 	if err := d.Discard(t.Context(), letters); err != nil {

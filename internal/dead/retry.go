@@ -17,7 +17,7 @@ import (
 const (
 	maxLetters = 200
 	maxEvents  = 500
-	maxBytes   = 4 << 20 // of the letters' bodies
+	maxBytes   = 4 << 20 // of the bodies that [Load] reads
 
 	maxLetterBytes = 32 << 20 // of the events of one letter: many events can repeat what the body says once
 )
@@ -27,17 +27,13 @@ const (
 // calls each with the verdicts, in the order of the letters. After an interruption call
 // it again: it recognises the events that are published.
 //
-// Retry works in batches: it writes the events of many letters in one request to Kafka,
+// Retry holds the bodies of few letters at a time, however many there are. It works in batches: it writes the events of many letters in one request to Kafka,
 // and marks the letters in another. Letters of the same payment are never in the same
 // batch, so that each event is looked up after the earlier events of its payment are
 // published.
 func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdict) error) error {
 	b := newBatch()
-	for _, l := range letters {
-		v, err := d.verify(ctx, l)
-		if err != nil {
-			return err
-		}
+	err := d.verifyAll(ctx, letters, func(v Verdict) error {
 		keys := paymentKeys(v.Result.Events)
 		if b.isFull(v) || b.has(keys) {
 			if err := d.publish(ctx, b.verdicts, each); err != nil {
@@ -46,6 +42,10 @@ func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdic
 			b = newBatch()
 		}
 		b.add(v, keys)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return d.publish(ctx, b.verdicts, each)
 }
@@ -60,7 +60,7 @@ type batch struct {
 func newBatch() *batch { return &batch{keys: map[string]struct{}{}} }
 
 func (b *batch) isFull(v Verdict) bool {
-	return len(b.verdicts) >= maxLetters || b.events+len(v.Result.Events) > maxEvents || b.bytes+v.Bytes > maxBytes
+	return len(b.verdicts) >= maxLetters || b.events+len(v.Result.Events) > maxEvents || b.bytes+v.size > maxBytes
 }
 
 func (b *batch) has(keys []string) bool {
@@ -75,7 +75,7 @@ func (b *batch) has(keys []string) bool {
 func (b *batch) add(v Verdict, keys []string) {
 	b.verdicts = append(b.verdicts, v)
 	b.events += len(v.Result.Events)
-	b.bytes += v.Bytes
+	b.bytes += v.size
 	for _, key := range keys {
 		b.keys[key] = struct{}{}
 	}
@@ -212,7 +212,7 @@ func (d *Handler) tryPublish(ctx context.Context, batch []Verdict) (left bool, e
 // the processor's API answered now. A replay reads it from there, as it does for a webhook
 // that came with that answer. The record has the time at which the webhook was received.
 func (d *Handler) archiveRecord(v Verdict) kafka.Record {
-	a := *v.Webhook
+	a := *v.webhook
 	a.Fetched, a.VouchedBy, a.Outcome, a.Reason = v.Result.Fetched, v.Result.VouchedBy(), v.Result.Outcome(), v.Result.Reasons()
 	a.EventIDs, a.By = append(slices.Clone(v.Known), v.New...), d.By
 	r := a.RecordAgain(v.Result.Events[0].Subject)
