@@ -20,6 +20,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/ingest"
 	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -137,6 +138,10 @@ func TestConsoleMillion(t *testing.T) {
 	const all, batch = 1_000_000, 1_000
 	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("million%d.", time.Now().UnixNano()))
 	producer := publish.NewProducer(publish.Config{Kafka: b.kafka})
+	until(t, "a broker that has just started to acknowledge", func() bool {
+		_, err := producer.Publish(t.Context(), b.webhookAndEvent(t, all))
+		return err == nil
+	})
 	start := time.Now()
 	var next atomic.Int64
 	var writing sync.WaitGroup
@@ -193,6 +198,13 @@ func TestConsoleMillion(t *testing.T) {
 	order := func(n int) string { return fmt.Sprintf("order-%d", n) }
 	measure("serve, by the merchant's id", b.console(), order, time.Second)
 	measure("serve, by the processor's id", b.console(), func(n int) string { return fmt.Sprintf("pi_%d", n) }, time.Second)
+	start = time.Now()
+	if status, got := get(t, b.console()+"payment?id=nobody", asHTML); status != http.StatusOK || !strings.Contains(got, "Nothing is known of nobody") {
+		t.Errorf("an unknown id: status %d: %.2000s", status, got)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("serve, an unknown id: %v, want at most 1s", took)
+	}
 	beside := startConsole(t, b.config, b.admin)
 	measure("console beside serve, by the merchant's id", beside, order, time.Second)
 	alone := startConsole(t, b.config, freePort(t))
@@ -218,16 +230,17 @@ func startConsole(t *testing.T, config, admin string) string {
 }
 
 // webhookAndEvent returns the records of a webhook about payment n, as the server writes
-// them.
+// them: the webhook, its event and the reference of the processor's id.
 func (b *bridge) webhookAndEvent(t *testing.T, n int) []kafka.Record {
 	now := time.Now().UTC()
 	key, id := fmt.Sprintf("order-%d", n), fmt.Sprintf("stripe:evt_%d", n)
-	e, err := kafka.EventRecord(b.names, schemas.Event{
+	event := schemas.Event{
 		SpecVersion: schemas.SpecVersion, ID: id, Source: "/webhooks/stripe/default", Type: schemas.PaymentCaptured, Subject: key, Time: now,
 		DataContentType: "application/json", DataSchema: schemas.PaymentCaptured.Schema(),
 		Data: schemas.Data{MerchantTransactionID: key, KeySource: schemas.KeyFromPayload, Connector: "stripe", Endpoint: "default", Amount: &schemas.Amount{Value: 1099, Currency: "EUR"},
 			ConnectorEventType: "payment_intent.succeeded", ConnectorTransactionID: fmt.Sprintf("pi_%d", n), Status: "captured", ReceivedAt: now},
-	}, "")
+	}
+	e, err := kafka.EventRecord(b.names, event, "")
 	if err != nil {
 		t.Error(err)
 	}
@@ -235,7 +248,11 @@ func (b *bridge) webhookAndEvent(t *testing.T, n int) []kafka.Record {
 	for _, h := range [][2]string{{"connector", "stripe"}, {"endpoint", "default"}, {"received-at", now.Format(time.RFC3339Nano)}, {"outcome", "events"}, {"event-ids", id}} {
 		w.Headers = append(w.Headers, schemas.Header{Name: h[0], Value: h[1]})
 	}
-	return []kafka.Record{w, e}
+	records := []kafka.Record{w, e}
+	for _, reference := range history.ReferenceKeys(event) {
+		records = append(records, kafka.Record{Topic: b.names.References(), ID: reference, Key: []byte(reference), Value: []byte(key), Headers: []schemas.Header{{Name: schemas.HeaderEventID, Value: id}}})
+	}
+	return records
 }
 
 // accepting is a publisher that accepts everything.

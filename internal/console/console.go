@@ -361,10 +361,11 @@ func (h *Handler) scan(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// finder returns what finds payments. With scan it reads the topics.
+// finder returns what finds payments. With scan it reads the topics; without, it reads them
+// only if no server can be asked.
 func (h *Handler) finder(scan bool) (lookup.Finder, error) {
 	names, err := h.Names()
-	f := lookup.Finder{Reader: h.Reader, Names: names}
+	f := lookup.Finder{Reader: h.Reader, Names: names, Quick: true}
 	if !scan {
 		f.Where = h.Where
 	}

@@ -59,19 +59,25 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 
 // find finds a payment by the id of a request, with its webhooks masked.
 func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
-	scan := r.URL.Query().Get("scan") == "1"
-	f, err := h.finder(scan)
+	f, err := h.finder(r.URL.Query().Get("scan") == "1")
 	if err != nil {
 		return lookup.Payment{}, notReady(err)
 	}
-	if scan {
-		done, err := h.scan(r.Context())
-		if err != nil {
+	done := func() {}
+	defer func() { done() }()
+	wait := func(error) error {
+		release, err := h.scan(r.Context())
+		if err == nil {
+			done = release
+		}
+		return err
+	}
+	if f.Where == nil {
+		if err := wait(nil); err != nil {
 			return lookup.Payment{}, err
 		}
-		defer done()
 	}
-	p, err := f.Find(r.Context(), id, nil)
+	p, err := f.Find(r.Context(), id, wait)
 	if errors.Is(err, history.ErrNotReady) {
 		return p, notReady(err)
 	}

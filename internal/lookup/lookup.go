@@ -47,6 +47,9 @@ type Finder struct {
 	// If it is nil, the topics are read. That takes longer, but also finds webhooks that
 	// gave no new event, and dead letters whose body contains an id of the payment.
 	Where func(ctx context.Context, ids []string) (history.Place, error)
+	// Quick finds nothing if the server that Where asks knows no event of an id. Otherwise all
+	// events and references are read for it.
+	Quick bool
 	// Progress is called with the number of records read so far and of all; it may be
 	// nil.
 	Progress func(done, all int64)
@@ -95,7 +98,7 @@ func (f Finder) Payment(ctx context.Context, id string) ([]*Item, error) {
 	if err := s.lookUpAll(ctx, lookUp); err != nil {
 		return nil, err
 	}
-	if len(s.found) == 0 {
+	if len(s.found) == 0 && (f.Where == nil || !f.Quick) {
 		if err := s.scanForID(ctx, id); err != nil {
 			return nil, err
 		}
@@ -314,12 +317,22 @@ func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partit
 	})
 }
 
-// A webhook and its events are written by the same call. Their timestamps can differ by
-// this much, if a partition had to wait.
-const (
-	maxEarlier = time.Second     // the webhook is earlier than its event
-	maxLater   = 5 * time.Second // the webhook is later
-)
+// window is where to look for the webhook of an event: how much earlier or later than the
+// event it was written, and whether only in the event's own partition number.
+type window struct {
+	earlier, later time.Duration
+	everyPartition bool
+}
+
+// windows are the windows in which a webhook is looked for, until it is found. A webhook and
+// its events are written by the same call, nearly always in the same moment; their timestamps
+// differ more if a partition had to wait. The webhook of a batch is in the partition of its
+// first event.
+var windows = []window{
+	{100 * time.Millisecond, 100 * time.Millisecond, false},
+	{time.Second, 5 * time.Second, false},
+	{time.Second, 5 * time.Second, true},
+}
 
 // addWebhooks adds the archived webhooks of the events that have none yet, and the dead
 // letters of the payment.
@@ -337,12 +350,12 @@ func (s *search) addWebhooks(ctx context.Context) error {
 			}
 		}
 	}
-	for _, everyPartition := range []bool{false, true} { // first the event's own partition; the webhook of a batch is in the partition of its first event
+	for _, w := range windows {
 		for _, i := range slices.SortedFunc(maps.Values(missing), func(a, b *Item) int { return a.Time.Compare(b.Time) }) {
 			if missing[i.Event.ID] == nil {
 				continue // found with the webhook of an earlier event
 			}
-			if err := s.addWebhooksNear(ctx, i, everyPartition, missing); err != nil {
+			if err := s.addWebhooksNear(ctx, i, w, missing); err != nil {
 				return err
 			}
 		}
@@ -355,22 +368,21 @@ func (s *search) addWebhooks(ctx context.Context) error {
 	return s.addHandledLetters(ctx)
 }
 
-// addWebhooksNear adds the webhooks of the payment that were written at about the time
-// of an event, in the event's partition number or in every one. It removes their
-// events from missing.
-func (s *search) addWebhooksNear(ctx context.Context, event *Item, everyPartition bool, missing map[string]*Item) error {
+// addWebhooksNear adds the webhooks of the payment that were written in a window of an
+// event. It removes their events from missing.
+func (s *search) addWebhooksNear(ctx context.Context, event *Item, w window, missing map[string]*Item) error {
 	partitions, err := s.Reader.Partitions(ctx, s.Names.Received(), s.Names.Dead())
 	if err != nil {
 		return err
 	}
-	if !everyPartition {
+	if !w.everyPartition {
 		partitions = slices.DeleteFunc(partitions, func(p consume.Partition) bool { return p.Number != event.Partition })
 	}
-	ranges, err := s.Reader.Since(ctx, partitions, event.Time.Add(-maxEarlier))
+	ranges, err := s.Reader.Since(ctx, partitions, event.Time.Add(-w.earlier))
 	if err != nil {
 		return err
 	}
-	ends, err := s.Reader.Since(ctx, partitions, event.Time.Add(maxLater))
+	ends, err := s.Reader.Since(ctx, partitions, event.Time.Add(w.later))
 	if err != nil {
 		return err
 	}

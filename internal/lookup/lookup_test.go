@@ -136,6 +136,26 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestQuick: a quick look-up reads no topics for an id of which the server knows no event.
+func TestQuick(t *testing.T) {
+	r := newRig(t)
+	at := r.write(t, r.event(t, "event-a", "a"))
+	f := lookup.Finder{Reader: r.reader, Names: r.names, Where: func(_ context.Context, ids []string) (p history.Place, err error) {
+		if slices.Contains(ids, "a") {
+			p.Events = append(p.Events, history.Located{ID: "event-a", Receipt: at[0]})
+		}
+		return p, nil
+	}}
+	for _, f.Quick = range []bool{true, false} {
+		if got := find(t, f, "a"); !slices.Equal(got, []string{"event-a"}) {
+			t.Errorf("quick %t: found %q, want the event", f.Quick, got)
+		}
+		if got := find(t, f, "pi_a"); (len(got) == 0) != f.Quick {
+			t.Errorf("quick %t: an id that the server does not know: found %q", f.Quick, got)
+		}
+	}
+}
+
 // TestMentions: a dead letter is found for the payment whose id its body contains.
 func TestMentions(t *testing.T) {
 	r := newRig(t)

@@ -23,13 +23,13 @@ type Payment struct {
 }
 
 // Find returns the records of the payment that has an id, and its amounts: see
-// [Finder.Payment]. If Where returns [ErrNoServer], Find reads the topics, and first
-// calls noServer, which may be nil, with the error.
-func (f Finder) Find(ctx context.Context, id string, noServer func(error)) (p Payment, err error) {
+// [Finder.Payment]. If Where returns [ErrNoServer], Find calls noServer with the error, and
+// then reads the topics unless noServer returns an error.
+func (f Finder) Find(ctx context.Context, id string, noServer func(error) error) (p Payment, err error) {
 	items, err := f.Payment(ctx, id)
 	if errors.Is(err, ErrNoServer) {
-		if noServer != nil {
-			noServer(err)
+		if err := noServer(err); err != nil {
+			return p, err
 		}
 		f.Where = nil
 		items, err = f.Payment(ctx, id)
