@@ -117,8 +117,8 @@ func runConsole(c *cobra.Command, address string) error {
 		Reader: s.reader, Names: func() (kafka.Names, error) { return s.names, nil }, Endpoints: func() []webhook.Endpoint { return endpoints },
 		Where: locateAt(s.Admin), Connectors: describeConnectors, Client: addresses.Client, Log: log,
 		Topics: func(ctx context.Context) ([]kafka.TopicStatus, error) { return s.layout().Plan(ctx, s.producer.Kafka) },
-		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
-			return s.openForConsole(ctx, command, publish, func(ctx context.Context, w kafkaSession, to history.Publisher) (*history.History, func(), error) {
+		Open: func(ctx context.Context, o console.Opening, f func(context.Context, console.Session) error) error {
+			return s.openForConsole(ctx, o, func(ctx context.Context, w kafkaSession, to history.Publisher) (*history.History, func(), error) {
 				return w.openHistory(ctx, c.ErrOrStderr(), "", to)
 			}, f)
 		},

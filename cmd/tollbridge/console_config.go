@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tollbridge/tollbridge/internal/console"
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/publish"
 )
@@ -75,18 +77,32 @@ const maxServerReplay = 1_000_000
 // jobHistory opens the history for a job of the console, and returns how to close it.
 type jobHistory func(context.Context, kafkaSession, history.Publisher) (h *history.History, end func(), err error)
 
-// openForConsole is [console.Config.Open] for a session: see there.
-func (s kafkaSession) openForConsole(ctx context.Context, command string, publishes bool, open jobHistory, f func(context.Context, console.Session) error) error {
+// openForConsole is [console.Config.Open] for a session: see there. open opens the history of
+// the session's own topics.
+func (s kafkaSession) openForConsole(ctx context.Context, o console.Opening, open jobHistory, f func(context.Context, console.Session) error) error {
+	archive := s.names
+	if o.ToPrefix != "" && o.ToPrefix != s.names.Prefix {
+		var err error
+		if s.names, err = s.topicsAt(ctx, o.ToPrefix, func(string, string) {}); err != nil { // 'topics plan' has the warnings
+			return err
+		}
+		s.reader = consume.New(s.producer.Kafka) // one that was used before may not know new topics yet
+		s.reader.GiveUpAfter = kafkaTimeout
+		defer s.reader.Close()
+		open = func(ctx context.Context, w kafkaSession, to history.Publisher) (*history.History, func(), error) {
+			return w.openHistory(ctx, io.Discard, "", to)
+		}
+	}
 	run := func(ctx context.Context, w kafkaSession) error {
 		var to history.Publisher = planPublisher{}
-		if publishes {
+		if o.Publish {
 			producer := publish.NewProducer(w.producer)
 			defer producer.Close()
 			to = producer
 		}
 		closeHistory := func() {}
 		defer func() { closeHistory() }()
-		return f(ctx, console.Session{Names: w.names, Publisher: to, History: func(ctx context.Context) (h *history.History, err error) {
+		return f(ctx, console.Session{Reader: w.reader, Archive: archive, Names: w.names, Publisher: to, History: func(ctx context.Context) (h *history.History, err error) {
 			h, end, err := open(ctx, w, to)
 			if err == nil {
 				closeHistory = end
@@ -94,10 +110,10 @@ func (s kafkaSession) openForConsole(ctx context.Context, command string, publis
 			return h, err
 		}})
 	}
-	if !publishes {
+	if !o.Publish {
 		return run(ctx, s)
 	}
-	return s.locked(ctx, "tollbridge console, "+command, func() {}, s.names, func(ctx context.Context, w kafkaSession) (err error) {
+	return s.locked(ctx, "tollbridge console, "+o.Command, func() {}, s.names, func(ctx context.Context, w kafkaSession) (err error) {
 		if w.names, err = w.withSchemaIDs(ctx, w.names); err != nil {
 			return err
 		}

@@ -363,11 +363,13 @@ func (b *bridge) watchLive(t *testing.T, w *window) {
 	}
 }
 
-// TestConsoleOnRealKafka uses the console of a server on an Apache Kafka: a payment is
-// found, its time line is drawn, and live views go on through a reload.
+// TestConsoleOnRealKafka uses the console of a server on an Apache Kafka behind a login: a
+// payment is found, its time line is drawn, live views go on through a reload, dead letters
+// are retried and discarded, and a replay is planned and published.
 func TestConsoleOnRealKafka(t *testing.T) {
 	path := chromium(t)
-	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("console%d.", time.Now().UnixNano()))
+	b := newBridge(t, kafkatest.Start(t, kafkatest.Options{}).Bootstrap(), fmt.Sprintf("console%d.", time.Now().UnixNano()),
+		"console: {password: {value: "+consolePassword+"}, write: true},")
 	b.start(t)
 	until(t, "the first webhook to be acknowledged", func() bool { // a broker that has just started can take longer than a webhook's deadline
 		return tollbridge(t, "", "send", "stripe", "payment_intent.succeeded", "--to", b.url, "--secret", b.secret).code == 0
@@ -375,12 +377,13 @@ func TestConsoleOnRealKafka(t *testing.T) {
 	b.send(t, paid("4711", 0))
 	b.send(t, disputed("4711"))
 	at := b.console()
+	p := newPerson(t, b, consolePassword)
 	until(t, "the dispute to be in the server's history", func() bool {
-		_, body := get(t, at+"payment?id=4711", asHTML)
+		_, body := p.page("payment?id=4711")
 		return strings.Contains(body, "dispute.opened")
 	})
 	w := openWindow(t, path)
-	w.do("the first page", chromedp.Navigate(at), chromedp.WaitVisible(chromedp.CSS("main h1")))
+	w.do("login", chromedp.Navigate(at), chromedp.SendKeys(chromedp.CSS("#password"), consolePassword+"\r"), chromedp.WaitVisible(chromedp.CSS("form.account")))
 	until(t, "the page's module", func() bool { return value[string](w, `document.readyState`) == "complete" })
 	w.do("the key /", chromedp.KeyEvent("/"))
 	w.do("search", chromedp.Evaluate[chromedp.Void](`document.activeElement.value = ""`), chromedp.KeyEvent("pi_4711\r"), chromedp.WaitVisible(chromedp.CSS("ol.line")))
@@ -390,10 +393,20 @@ func TestConsoleOnRealKafka(t *testing.T) {
 	}
 	b.watchLive(t, w)
 	for page, want := range map[string]string{"topics": "all as configured", "groups": "No consumer group has an offset in these topics", "live?key=4711": "dispute.opened", "": "acknowledged"} {
-		if status, got := get(t, at+page, asHTML); status != http.StatusOK || !strings.Contains(got, want) {
+		if status, got := p.page(page); status != http.StatusOK || !strings.Contains(got, want) {
 			t.Errorf("%s: status %d, want %q:\n%s", page, status, want, got)
 		}
 	}
+	b.writeLetter(t, paid("buried", 0))
+	buried := b.letters(t)[0]
+	b.send(t, []byte(`{"id": 1}`))
+	w.retry(at, buried.ID)
+	w.discardAll(at, "a test")
+	if left := b.letters(t); len(left) != 0 {
+		t.Errorf("%d letters are left", len(left))
+	}
+	b.writeChanged(t, "4711")
+	w.publish(at, w.plan(at, "7d", ""))
 	w.check()
 }
 

@@ -263,10 +263,26 @@ func TestConsoleReplay(t *testing.T) {
 	p := newPerson(t, b, "")
 	for _, form := range []url.Values{
 		{}, {"action": {"plan"}, "from": {"yesterday"}}, {"action": {"plan"}, "type": {"x"}}, {"action": {"plan"}, "outcome": {"x"}}, {"action": {"plan"}, "endpoint": {"x/y"}}, {"action": {"plan"}, "rate": {"-1"}}, {"action": {"plan"}, "rate": {"NaN"}},
+		{"action": {"plan"}, "from": {"shop.webhooks.received[0]@0"}, "to": {"shop.webhooks.received[1]@9"}}, {"action": {"plan"}, "from": {"shop.webhooks.dead[0]@0"}}, {"action": {"plan"}, "to_prefix": {"a b"}},
 	} {
 		if status, body := p.post("replay", form); status != http.StatusBadRequest {
 			t.Errorf("%v: %d %s, want 400", form, status, body)
 		}
+	}
+	from := kafka.Receipt{Topic: b.names.Received(), Partition: kafka.PartitionOf([]byte("4711"), 3)}.Text()
+	to := strings.TrimSuffix(from, "0") + "1"
+	some := p.job("replay", url.Values{"action": {"plan"}, "from": {from}, "to": {to}})
+	if some.Error != "" || some.Counts.Read != 1 || some.Counts.Changed != 1 || some.Counts != countsOf(t, b.run(t, 0, "replay", "--from", from, "--to", to, "--json")) {
+		t.Errorf("a plan of one offset: %+v", some)
+	}
+	if _, page := get(t, b.console()+"job?id="+some.ID, asHTML); !strings.Contains(page, from) || !strings.Contains(page, to) {
+		t.Errorf("the page of the plan does not have its offsets: %s", page)
+	}
+	if beyond := p.job("replay", url.Values{"action": {"plan"}, "from": {to}}); !strings.Contains(beyond.Error, "none of them in the range") {
+		t.Errorf("a plan of offsets that are not there: %+v", beyond)
+	}
+	if lost := p.job("replay", url.Values{"action": {"plan"}, "to_prefix": {"lost."}}); !strings.Contains(lost.Error, "tollbridge topics apply --prefix lost.") {
+		t.Errorf("a plan for topics that are not there: %+v", lost)
 	}
 	plan := p.job("replay", url.Values{"action": {"plan"}, "from": {"1d"}})
 	if plan.Error != "" || plan.Counts.New != 1 || plan.Counts.Changed != 1 || plan.Counts.Published != 0 || len(plan.Changes) != 2 {
@@ -308,11 +324,35 @@ func TestConsoleReplay(t *testing.T) {
 	if one := p.job("replay", url.Values{"action": {"plan"}, "from": {"1d"}, "endpoint": {"stripe/default"}, "key": {"buried"}, "type": {string(schemas.PaymentCaptured)}}); one.Error != "" || one.Counts.Same != 1 {
 		t.Errorf("a plan of one payment: %+v", one)
 	}
-	for _, line := range []string{`"audit":"replay_plan","who":"loopback"`, `"audit":"replay_publish"`, `"audit":"replay_publish_ended"`, `"events":2`} {
+	b.run(t, 0, "topics", "apply", "--prefix", "again.")
+	other := p.job("replay", url.Values{"action": {"plan"}, "to_prefix": {"again."}})
+	if other.Error != "" || other.Counts.New != 2 || other.Counts != countsOf(t, b.run(t, 0, "replay", "--to-prefix", "again.", "--json")) {
+		t.Fatalf("a plan for another prefix: %+v", other)
+	}
+	if there := p.job("replay", url.Values{"action": {"publish"}, "plan": {other.ID}}); there.Error != "" || there.Counts.Published != 2 {
+		t.Errorf("publication to another prefix: %+v", there)
+	}
+	if again := countsOf(t, b.run(t, 0, "replay", "--to-prefix", "again.", "--json")); again.Same != 2 || again.New != 0 {
+		t.Errorf("after the publication to another prefix: %+v", again)
+	}
+	if buried := p.job("replay", url.Values{"action": {"plan"}, "from": {"1d"}, "reason": {"buried by"}}); buried.Error != "" || buried.Counts.Read != 1 || buried.Counts.Same != 1 {
+		t.Errorf("a plan of webhooks with a reason: %+v", buried)
+	}
+	for _, line := range []string{`"to_prefix":"again."`, `"audit":"replay_plan","who":"loopback"`, `"audit":"replay_publish"`, `"audit":"replay_publish_ended"`, `"events":2`} {
 		if !strings.Contains(b.log.String(), line) {
 			t.Errorf("the log has no %s", line)
 		}
 	}
+}
+
+// countsOf returns the counts that 'tollbridge replay --json' prints last.
+func countsOf(t *testing.T, out string) (n replay.Counts) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &n); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return n
 }
 
 // writeChanged publishes a correction of the event of a payment, as another version of
@@ -352,28 +392,21 @@ func TestConsoleWriteInBrowser(t *testing.T) {
 			buried = l
 		}
 	}
-	w.do("retry", chromedp.Navigate(at+"letter?id="+buried.ID), chromedp.Click(chromedp.CSS("button[value=retry]")), chromedp.WaitVisible(chromedp.CSS(".title .tag.good")))
-	if got := value[string](w, `document.querySelector("main tbody").textContent`); !strings.Contains(got, "retried") || !strings.Contains(got, "1 of them new") {
-		t.Errorf("after the retry the page shows %q", got)
-	}
+	w.retry(at, buried.ID)
 	w.do("discard without a note", chromedp.Navigate(at+"dead"), chromedp.WaitVisible(chromedp.CSS("input[name=id]")), chromedp.Click(chromedp.CSS("input[name=id]")), chromedp.Click(chromedp.CSS(".bar-of button[value=discard]")), chromedp.WaitVisible(chromedp.CSS(".empty h1")))
 	w.forget("400")
-	w.do("discard", chromedp.Navigate(at+"dead"), chromedp.WaitVisible(chromedp.CSS("input[name=id]")), chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("input[name=id]").forEach(i => i.checked = true)`),
-		chromedp.SendKeys(chromedp.CSS(".bar-of input[name=note]"), "<i>note</i>\u202e"), chromedp.Click(chromedp.CSS(".bar-of button[value=discard]")), chromedp.WaitVisible(chromedp.CSS(".title .tag.good")))
+	w.discardAll(at, "<i>note</i>\u202e")
 	if left := b.letters(t); len(left) != 0 {
 		t.Errorf("%d letters are left", len(left))
 	}
-	w.do("a plan", chromedp.Navigate(at+"replay"), chromedp.WaitVisible(chromedp.CSS("#from")))
 	w.picture("replay", at+"replay", "light", 1280)
 	w.picture("replay", at+"replay", "dark", 360)
-	w.do("a plan", chromedp.Click(chromedp.CSS("button[value=plan]")), chromedp.WaitVisible(chromedp.CSS("button[value=publish]")))
-	plan := value[string](w, `location.search`)
+	b.run(t, 0, "topics", "apply", "--prefix", "again.")
+	w.publish(at, w.plan(at, "shop.webhooks.received["+fmt.Sprint(kafka.PartitionOf([]byte("4711"), 3))+"]@0", "again."))
+	plan := w.plan(at, "7d", "")
 	w.picture("plan", at+"job"+plan, "light", 1280)
 	w.picture("plan", at+"job"+plan, "dark", 360)
-	w.do("publication", chromedp.Navigate(at+"job"+plan), chromedp.Click(chromedp.CSS("button[value=publish]")), chromedp.WaitVisible(chromedp.CSS("[data-kind=replay_publish] .tag.good")))
-	if got := value[string](w, `document.querySelector("main").textContent`); !regexp.MustCompile(`[1-9]\d*\s*events published`).MatchString(got) {
-		t.Errorf("after the publication the page shows %q", got)
-	}
+	w.publish(at, plan)
 	for _, page := range []string{"dead?all=1", "letter?id=" + first[0].ID, "job", "replay", "payment?scan=1&id=4711"} {
 		w.do(page, chromedp.Navigate(at+page), chromedp.WaitVisible(chromedp.CSS("main h1")))
 		if n := value[int](w, `document.querySelectorAll("main b, main img, main i, main script").length`); n != 0 {
@@ -397,6 +430,41 @@ func TestConsoleWriteInBrowser(t *testing.T) {
 		t.Errorf("the log does not say who saw the personal fields, want %q:\n%s", what, regexp.MustCompile(`.*unmask.*`).FindAllString(b.log.String(), -1))
 	}
 	w.check()
+}
+
+// retry retries a letter on its page.
+func (w *window) retry(at, id string) {
+	w.t.Helper()
+	w.do("retry", chromedp.Navigate(at+"letter?id="+id), chromedp.Click(chromedp.CSS("button[value=retry]")), chromedp.WaitVisible(chromedp.CSS(".title .tag.good")))
+	if got := value[string](w, `document.querySelector("main tbody").textContent`); !strings.Contains(got, "retried") || !strings.Contains(got, "1 of them new") {
+		w.t.Errorf("after the retry the page shows %q", got)
+	}
+}
+
+// discardAll discards all letters of the first page.
+func (w *window) discardAll(at, note string) {
+	w.t.Helper()
+	w.do("discard", chromedp.Navigate(at+"dead"), chromedp.WaitVisible(chromedp.CSS("input[name=id]")), chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("input[name=id]").forEach(i => i.checked = true)`),
+		chromedp.SendKeys(chromedp.CSS(".bar-of input[name=note]"), note), chromedp.Click(chromedp.CSS(".bar-of button[value=discard]")), chromedp.WaitVisible(chromedp.CSS(".title .tag.good")))
+}
+
+// plan makes the plan of a replay, which must change something, and returns the query of its
+// page.
+func (w *window) plan(at, from, toPrefix string) string {
+	w.t.Helper()
+	w.do("a plan", chromedp.Navigate(at+"replay"), chromedp.WaitVisible(chromedp.CSS("#from")), chromedp.Evaluate[chromedp.Void](`document.querySelector("#from").value = ""`),
+		chromedp.SendKeys(chromedp.CSS("#from"), from), chromedp.SendKeys(chromedp.CSS("#to_prefix"), toPrefix),
+		chromedp.Click(chromedp.CSS("button[value=plan]")), chromedp.WaitVisible(chromedp.CSS("button[value=publish]")))
+	return value[string](w, `location.search`)
+}
+
+// publish publishes a plan.
+func (w *window) publish(at, plan string) {
+	w.t.Helper()
+	w.do("publication", chromedp.Navigate(at+"job"+plan), chromedp.Click(chromedp.CSS("button[value=publish]")), chromedp.WaitVisible(chromedp.CSS("[data-kind=replay_publish] .tag.good")))
+	if got := value[string](w, `document.querySelector("main").textContent`); !regexp.MustCompile(`[1-9]\d*\s*events published`).MatchString(got) {
+		w.t.Errorf("after the publication the page shows %q", got)
+	}
 }
 
 // TestConsoleRefused: a refused request is shown with its cause, and an accepted one is not

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
@@ -136,35 +135,18 @@ func (q *replayFlags) filter() (err error) {
 
 // setRange parses --from and --to, which are times or offsets of one partition.
 func (q *replayFlags) setRange(now time.Time) (err error) {
-	from, fromTopic, atFrom := parsePosition(q.from)
-	to, toTopic, atTo := parsePosition(q.to)
-	q.topic = cmp.Or(fromTopic, toTopic)
-	switch {
-	case atFrom && atTo && (from.Partition != to.Partition || cmp.Or(fromTopic, q.topic) != cmp.Or(toTopic, q.topic)):
-		return usage("--from and --to: expected offsets of the same partition, got %s and %s", q.from, q.to)
-	case atFrom && atTo:
-		q.Offsets = &replay.OffsetRange{Partition: from.Partition, Range: consume.Range{From: from.From, To: to.From}}
-	case atFrom:
-		from.To = consume.Forever
-		q.Offsets = &from
-	case atTo:
-		q.Offsets = &replay.OffsetRange{Partition: to.Partition, Range: consume.Range{To: to.From}}
+	if q.Offsets, q.topic, err = replay.OffsetsBetween(q.from, q.to); err != nil {
+		return usage("--from and --to: %w", err)
 	}
-	if !atFrom {
+	if _, place := kafka.ParseReceipt(q.from, ""); !place {
 		if q.From, err = parseTimeOrAge("--from", q.from, now); err != nil {
 			return err
 		}
 	}
-	if !atTo {
+	if _, place := kafka.ParseReceipt(q.to, ""); !place {
 		q.To, err = parseTimeOrAge("--to", q.to, now)
 	}
 	return err
-}
-
-// parsePosition parses a receipt, with or without its topic; the offset becomes From.
-func parsePosition(s string) (p replay.OffsetRange, topic string, ok bool) {
-	at, ok := kafka.ParseReceipt(s, "")
-	return replay.OffsetRange{Partition: at.Partition, Range: consume.Range{From: at.Offset}}, at.Topic, ok
 }
 
 func (q *replayFlags) run(c *cobra.Command) error {
@@ -181,7 +163,10 @@ func (q *replayFlags) run(c *cobra.Command) error {
 	}
 	to := w.names
 	if q.toPrefix != "" {
-		if to, err = w.topicsAt(c, q.toPrefix); err != nil {
+		warn := func(topic, drift string) {
+			fmt.Fprintf(folded(c.ErrOrStderr()), "warning: topic %s %s\n", topic, drift)
+		}
+		if to, err = w.topicsAt(c.Context(), q.toPrefix, warn); err != nil {
 			return err
 		}
 	}

@@ -170,8 +170,8 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 		Where: opening.where, Topics: opening.topics, OtherReplicas: opening.otherReplicas, Connectors: describeConnectors,
 		Metrics: metrics, Ready: opening.ready, Warnings: opening.warnings, Send: dev.send, Log: log,
 		Client: func(r *http.Request) netip.Addr { return server.Client(r) }, MaxReplay: maxServerReplay,
-		Open: func(ctx context.Context, command string, publish bool, f func(context.Context, console.Session) error) error {
-			return opening.openForConsole(ctx, cfg, reader, command, publish, f)
+		Open: func(ctx context.Context, o console.Opening, f func(context.Context, console.Session) error) error {
+			return opening.openForConsole(ctx, cfg, reader, o, f)
 		},
 		Groups: consumerGroups(writing.Kafka, reader, opening.names),
 	}
@@ -376,14 +376,14 @@ func (o *opening) where(_ context.Context, ids []string) (history.Place, error) 
 }
 
 // openForConsole is [console.Config.Open], with the server's history.
-func (o *opening) openForConsole(ctx context.Context, cfg config, reader *consume.Reader, command string, publishes bool, f func(context.Context, console.Session) error) error {
+func (o *opening) openForConsole(ctx context.Context, cfg config, reader *consume.Reader, how console.Opening, f func(context.Context, console.Session) error) error {
 	h, names, err := o.current()
 	if err != nil {
 		return err
 	}
 	s := kafkaSession{config: cfg, names: names, reader: reader, producer: o.writing}
 	s.producer.Metrics = nil // those of the server's producer are registered
-	return s.openForConsole(ctx, command, publishes, func(context.Context, kafkaSession, history.Publisher) (*history.History, func(), error) {
+	return s.openForConsole(ctx, how, func(context.Context, kafkaSession, history.Publisher) (*history.History, func(), error) {
 		return h, func() {}, nil
 	}, f)
 }

@@ -83,13 +83,12 @@ func (s kafkaSession) checkAuthorized() error {
 
 // topicsAt returns the names of the existing topics with another prefix, which may have
 // another number of partitions. It returns an error if the topic of an event that the
-// endpoints can report is missing, or if events could be lost in it.
-func (s kafkaSession) topicsAt(c *cobra.Command, prefix string) (kafka.Names, error) {
+// endpoints can report is missing, or if events could be lost in it. It calls warn with each
+// topic whose settings differ from the layout.
+func (s kafkaSession) topicsAt(ctx context.Context, prefix string, warn func(topic, drift string)) (kafka.Names, error) {
 	layout := s.layout()
 	layout.Prefix, layout.Partitions = prefix, 0 // the number that they have
-	return checkTopics(c.Context(), layout, s.producer.Kafka, func(topic, drift string) {
-		fmt.Fprintf(folded(c.ErrOrStderr()), "warning: topic %s %s\n", topic, drift)
-	})
+	return checkTopics(ctx, layout, s.producer.Kafka, warn)
 }
 
 // checkTopics returns the names of the topics, with the event types whose topics exist.

@@ -75,10 +75,9 @@ type Config struct {
 	Write, Unmask bool
 	// Client returns the address of the client of a request; nil is that of the connection.
 	Client func(*http.Request) netip.Addr
-	// Open runs f with a session, of which f must not use anything afterwards. With publish, f
-	// holds the lock on the topics, and its context ends when the lock is lost. The command
-	// names the job for others that wait for the lock.
-	Open func(ctx context.Context, command string, publish bool, f func(context.Context, Session) error) error
+	// Open runs f with a session, of which f must not use anything afterwards. If the job
+	// publishes, f holds the lock on the topics, and its context ends when the lock is lost.
+	Open func(ctx context.Context, o Opening, f func(context.Context, Session) error) error
 	// Process names this process for dead letters that somebody handles without a login:
 	// USER@HOST.
 	Process string

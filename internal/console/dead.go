@@ -68,7 +68,6 @@ func (h *Handler) dead(r *http.Request) (view, error) {
 	m := newMasker(h.Endpoints())
 	groups := map[letterGroup]int{}
 	for _, l := range all {
-		l.Webhook = m.webhook(l.Webhook)
 		if l.Handled == nil {
 			groups[m.groupOf(l.Webhook)]++
 		}
@@ -81,11 +80,17 @@ func (h *Handler) dead(r *http.Request) (view, error) {
 	slices.SortFunc(data.Groups, func(a, b letterGroup) int {
 		return cmp.Or(b.Count-a.Count, cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Reason, b.Reason))
 	})
-	v.JSON = all
 	newest := slices.Clone(all)
 	slices.Reverse(newest)
 	data.Letters = newest[data.Pages.from:data.Pages.to]
-	v.Data = data
+	shown := data.Letters // masking all would take longer than reading them
+	if wantsJSON(r) {
+		shown = all
+	}
+	for _, l := range shown {
+		l.Webhook = m.webhook(l.Webhook)
+	}
+	v.Data, v.JSON = data, all
 	return v, nil
 }
 
@@ -183,10 +188,10 @@ func (h *Handler) by(u user) string {
 // handles no letters if there are more than the page showed.
 func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group string, shown int, note string) error {
 	h.jobs.update(func() { j.Stage = "waiting for the lock on the topics" })
-	return h.Open(ctx, j.Kind, true, func(ctx context.Context, s Session) error {
+	return h.Open(ctx, Opening{Command: j.Kind, Publish: true}, func(ctx context.Context, s Session) error {
 		h.jobs.update(func() { j.Stage = "reading the dead letters" })
 		// A letter that the user names is retried even if it was discarded.
-		all, err := dead.List(ctx, h.Reader, s.Names, dead.Filter{IDs: ids, Handled: len(ids) > 0 && j.Kind == jobRetry}, nil)
+		all, err := dead.List(ctx, s.Reader, s.Names, dead.Filter{IDs: ids, Handled: len(ids) > 0 && j.Kind == jobRetry}, nil)
 		if err != nil {
 			return err
 		}
@@ -200,7 +205,7 @@ func (h *Handler) runLetters(ctx context.Context, j *job, ids []string, group st
 		}
 		h.jobs.update(func() { j.Letters, j.All = len(all), int64(len(all)) })
 		u, _ := ctx.Value(userKey{}).(user)
-		d := dead.Handler{Reader: h.Reader, Names: s.Names, Endpoints: endpoints, Publisher: s.Publisher, By: h.by(u), Note: note}
+		d := dead.Handler{Reader: s.Reader, Names: s.Names, Endpoints: endpoints, Publisher: s.Publisher, By: h.by(u), Note: note}
 		each := func(v dead.Verdict) error {
 			h.jobs.update(func() {
 				if j.Done++; !v.Resolved() {

@@ -10,15 +10,25 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 )
 
+// Opening says what a job needs a [Session] for.
+type Opening struct {
+	Command  string // names the job for others that wait for the lock
+	Publish  bool
+	ToPrefix string // prefix of the topics of the events; empty: those of the archive
+}
+
 // Session is what a job needs that reads what was published, or publishes.
 type Session struct {
-	Names     kafka.Names // of a job that publishes: with the ids of the events' schemas
+	Reader    *consume.Reader
+	Archive   kafka.Names // the topics of the webhooks
+	Names     kafka.Names // the topics of the events; of a job that publishes with the ids of the schemas
 	Publisher history.Publisher
 	// History opens the history of the event topics. It can take minutes beside a Kafka
 	// without a server.

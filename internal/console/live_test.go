@@ -100,6 +100,37 @@ func (r *liveRig) write(records ...kafka.Record) {
 	}
 }
 
+// TestManyLetters: a page of 100,000 dead letters has some of them, and the groups of all.
+func TestManyLetters(t *testing.T) {
+	const n, batch = 100_000, 1000
+	r := newLiveRig(t)
+	for from := 0; from < n; from += batch {
+		var letters []kafka.Record
+		for i := from; i < from+batch; i++ {
+			a := webhook.Archived{Connector: "adyen", Endpoint: "shop", ReceivedAt: time.Unix(int64(i), 0).UTC(), Outcome: "malformed", Reason: fmt.Sprintf("reason %d of kind %c", i, 'a'+i%3), Body: []byte("{}")}
+			w := a.Record("adyen")
+			letters = append(letters, kafka.Record{Topic: r.names.Dead(), ID: fmt.Sprint(i), Key: w.Key, Value: w.Value, Headers: w.Headers})
+		}
+		r.write(letters...)
+	}
+	h, _ := r.server()
+	for path, want := range map[string][]string{
+		"/console/dead":         {"1 to 100 of 100000", "reason 99999 of kind", "reason 99900 of kind", "33334"},
+		"/console/dead?page=10": {"901 to 1000 of 100000", "reason 99099 of kind", "33334"},
+	} {
+		w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "text/html"})
+		page := w.Body.String()
+		if rows := strings.Count(page, "/console/letter?id="); w.Code != http.StatusOK || rows != pageSize || len(page) > 200_000 {
+			t.Errorf("%s: status %d, %d letters, %d bytes; want %d letters and at most 200,000 bytes", path, w.Code, rows, len(page), pageSize)
+		}
+		for _, text := range want {
+			if !strings.Contains(page, text) {
+				t.Errorf("%s has no %q", path, text)
+			}
+		}
+	}
+}
+
 // serverEvent is one server-sent event.
 type serverEvent struct{ id, name, data string }
 

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
@@ -20,20 +23,54 @@ import (
 type replayForm struct {
 	From     time.Time    `json:"from,omitzero"`
 	To       time.Time    `json:"to,omitzero"`
+	Offsets  *offsets     `json:"offsets,omitempty"`  // nil: all
 	Endpoint string       `json:"endpoint,omitempty"` // connector/name
 	Type     schemas.Type `json:"type,omitempty"`
 	Outcome  string       `json:"outcome,omitempty"`
+	Reason   string       `json:"reason,omitempty"` // a part of the reason why a webhook was ignored or malformed
 	Key      string       `json:"key,omitempty"`
 	Missing  bool         `json:"missing,omitempty"`
 	Rate     float64      `json:"rate,omitempty"`
+	ToPrefix string       `json:"to_prefix,omitempty"` // of the topics to publish to; empty: the live topics
 }
+
+// offsets are those of the webhooks that a replay reads: from one place up to another,
+// without it.
+type offsets struct {
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	all  *replay.OffsetRange
+}
+
+// newOffsets returns the offsets of a topic between two fields of the form, and nil if
+// neither is a place.
+func newOffsets(from, to, received string) (*offsets, error) {
+	all, topic, err := replay.OffsetsBetween(from, to)
+	switch {
+	case err != nil || all == nil:
+		return nil, err
+	case topic != "" && topic != received:
+		return nil, fmt.Errorf("expected a place in %s, got one in %s", received, cut(topic, 100))
+	}
+	o := &offsets{all: all, From: kafka.Receipt{Topic: received, Partition: all.Partition, Offset: all.From}.Text()}
+	if all.To != consume.Forever {
+		o.To = kafka.Receipt{Topic: received, Partition: all.Partition, Offset: all.To}.Text()
+	}
+	return o, nil
+}
+
+// prefixes are the prefixes that topics can have.
+var prefixes = regexp.MustCompile(`^[A-Za-z0-9._-]{0,150}$`)
 
 // replayOutcomes are the outcomes with which webhooks are archived.
 var replayOutcomes = []string{string(normalize.OutcomeEvents), string(webhook.OutcomeDuplicate), string(normalize.OutcomeIgnored), string(normalize.OutcomeMalformed)}
 
 // filter returns the filter of a replay.
 func (f *replayForm) filter() replay.Filter {
-	r := replay.Filter{From: f.From, To: f.To, Outcome: normalize.Outcome(f.Outcome), Missing: f.Missing}
+	r := replay.Filter{From: f.From, To: f.To, Outcome: normalize.Outcome(f.Outcome), Reason: f.Reason, Missing: f.Missing}
+	if f.Offsets != nil {
+		r.Offsets = f.Offsets.all
+	}
 	r.Connector, r.Endpoint, _ = strings.Cut(f.Endpoint, "/")
 	if f.Type != "" {
 		r.Types = []schemas.Type{f.Type}
@@ -69,17 +106,27 @@ func (h *Handler) replay(r *http.Request) (view, error) {
 // readReplay reads the form of a plan.
 func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err error) {
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
-	f = &replayForm{Endpoint: field("endpoint"), Type: schemas.Type(field("type")), Outcome: field("outcome"), Key: field("key"), Missing: field("missing") != ""}
+	f = &replayForm{Endpoint: field("endpoint"), Type: schemas.Type(field("type")), Outcome: field("outcome"), Reason: field("reason"), Key: field("key"), Missing: field("missing") != "", ToPrefix: field("to_prefix")}
 	wrong := func(text string) error {
 		return problem{http.StatusBadRequest, text, "Go back and correct the form."}
 	}
+	names, err := h.Names()
+	if err != nil {
+		return nil, notReady(err)
+	}
+	if f.Offsets, err = newOffsets(field("from"), field("to"), names.Received()); err != nil {
+		return nil, wrong(cut("from and to: "+err.Error(), 300) + ".")
+	}
 	for name, to := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
+		if _, place := kafka.ParseReceipt(field(name), ""); place {
+			continue
+		}
 		if *to, err = h.ParseTime(name, field(name), now); err != nil {
 			return nil, wrong(cut(err.Error(), 300) + ".")
 		}
 		*to = to.UTC()
 	}
-	if f.To.IsZero() {
+	if f.To.IsZero() && (f.Offsets == nil || f.Offsets.To == "") {
 		f.To = now.UTC() // a publication of the plan reads the same webhooks
 	}
 	if text := field("rate"); text != "" {
@@ -94,8 +141,10 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		return nil, wrong("The outcome is unknown.")
 	case f.Endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == f.Endpoint }):
 		return nil, wrong("There is no such endpoint in the configuration.")
-	case len(f.Key) > 1000:
-		return nil, wrong("The merchant's id is too long.")
+	case !prefixes.MatchString(f.ToPrefix):
+		return nil, wrong("The prefix cannot be one of topics: they have letters, digits, dots, dashes and underscores.")
+	case len(f.Key) > 1000, len(f.Reason) > 1000:
+		return nil, wrong("The merchant's id or the reason is too long.")
 	}
 	return f, nil
 }
@@ -147,7 +196,7 @@ func (h *Handler) replayJob(ctx context.Context, j *job) error {
 	if publish {
 		h.jobs.update(func() { j.Stage = "waiting for the lock on the topics" })
 	}
-	return h.Open(ctx, j.Kind, publish, func(ctx context.Context, s Session) error {
+	return h.Open(ctx, Opening{j.Kind, publish, j.Filter.ToPrefix}, func(ctx context.Context, s Session) error {
 		h.jobs.update(func() { j.Stage = "reading what is published" })
 		if err := h.checkReplaySize(ctx, s); err != nil {
 			return err
@@ -157,7 +206,7 @@ func (h *Handler) replayJob(ctx context.Context, j *job) error {
 			return err
 		}
 		run := replay.Config{
-			Reader: h.Reader, Webhooks: s.Names, Events: s.Names, Endpoints: h.Endpoints(), History: published, Filter: j.Filter.filter(), Rate: j.Filter.Rate,
+			Reader: s.Reader, Webhooks: s.Archive, Events: s.Names, Endpoints: h.Endpoints(), History: published, Filter: j.Filter.filter(), Rate: j.Filter.Rate,
 			ID: j.ID, Differences: true,
 			Each: func(c replay.Change) error { h.jobs.update(func() { j.addChange(c) }); return nil },
 			TooLarge: func(e schemas.Event, reason string) error {
@@ -182,7 +231,7 @@ func (h *Handler) checkReplaySize(ctx context.Context, s Session) error {
 	if h.MaxReplay == 0 {
 		return nil
 	}
-	ranges, err := h.Reader.TopicBounds(ctx, s.Names.Events()...)
+	ranges, err := s.Reader.TopicBounds(ctx, s.Names.Events()...)
 	if err != nil {
 		return err
 	}
