@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
@@ -98,6 +101,52 @@ func (r *liveRig) write(records ...kafka.Record) {
 	if _, err := r.producer.Publish(r.t.Context(), records); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// TestUnknownID: the page of a payment reads whole topics only if it was asked to or no server
+// can be asked, and then waits for other pages that do. The page of an event reads them for one
+// that the server does not remember.
+func TestUnknownID(t *testing.T) {
+	r := newLiveRig(t)
+	event := r.captured("order-1", 1)
+	h, _ := r.server()
+	var where error
+	h.Where = func(context.Context, []string) (history.Place, error) { return history.Place{}, where }
+	page := func(path string) (int, string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if len(h.scans) == maxScans { // do not wait long
+			ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+		}
+		ctx = context.WithValue(ctx, http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:9090")))
+		q := httptest.NewRequestWithContext(ctx, "GET", path, nil)
+		q.RemoteAddr = "127.0.0.1:5"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, q)
+		return w.Code, w.Body.String()
+	}
+	check := func(what, path string, want int, text string) {
+		t.Helper()
+		if status, got := page(path); status != want || !strings.Contains(got, text) {
+			t.Errorf("%s: %s: status %d, want %d and %q:\n%s", what, path, status, want, text, got)
+		}
+	}
+	check("unknown to the server", "/console/payment?id=pi_order-1", 200, "Read the topics for it")
+	check("asked to read", "/console/payment?id=pi_order-1&scan=1", 200, "payment.captured")
+	check("unknown to the server", "/console/event?id="+event, 200, "payment.captured")
+	for range maxScans {
+		if _, err := h.scan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("while others read", "/console/payment?id=pi_order-1", 200, "Read the topics for it")
+	check("while others read", "/console/payment?id=pi_order-1&scan=1", 503, "Other pages are reading")
+	check("while others read", "/console/event?id="+event, 503, "Other pages are reading")
+	where = lookup.ErrNoServer
+	check("without a server, while others read", "/console/payment?id=pi_order-1", 503, "Other pages are reading")
+	<-h.scans
+	check("without a server", "/console/payment?id=pi_order-1", 200, "payment.captured")
 }
 
 // TestManyLetters: a page of 100,000 dead letters has some of them, and the groups of all.

@@ -38,7 +38,7 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	if id == "" {
 		return v, problem{http.StatusBadRequest, "No id was given.", "Type the merchant's id, or the processor's id of a payment, refund or dispute, into the search field."}
 	}
-	p, err := h.find(r, id)
+	p, err := h.find(r, id, r.URL.Query().Get("scan") == "1")
 	if err != nil {
 		return v, err
 	}
@@ -57,9 +57,10 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	return v, nil
 }
 
-// find finds a payment by the id of a request, with its webhooks masked.
-func (h *Handler) find(r *http.Request, id string) (lookup.Payment, error) {
-	f, err := h.finder(r.URL.Query().Get("scan") == "1")
+// find finds a payment by an id for a request, with its webhooks masked: see
+// [Handler.finder].
+func (h *Handler) find(r *http.Request, id string, scan bool) (lookup.Payment, error) {
+	f, err := h.finder(scan)
 	if err != nil {
 		return lookup.Payment{}, notReady(err)
 	}
@@ -360,7 +361,10 @@ type eventPage struct {
 func (h *Handler) event(r *http.Request) (view, error) {
 	v := view{template: "event", Here: "payment", Query: r.URL.Query().Get("id")}
 	id := strings.TrimSpace(v.Query)
-	p, err := h.find(r, id)
+	p, err := h.find(r, id, r.URL.Query().Get("scan") == "1")
+	if err == nil && len(p.Items) == 0 && !p.Scanned { // a link can name an event that is older than the history remembers
+		p, err = h.find(r, id, true)
+	}
 	if err != nil {
 		return v, err
 	}
