@@ -46,8 +46,8 @@ config:
       secrets: {main: {file: /run/secrets/tollbridge/stripe}}
 `
 
-// render returns the chart's resources by file and position.
-func render(t *testing.T, release, values string) (map[string]map[string]any, error) {
+// renderFiles returns what the chart's templates make, by the path of the template.
+func renderFiles(t *testing.T, release, values string) (map[string]string, error) {
 	t.Helper()
 	chart, err := loader.Load("helm/tollbridge")
 	if err != nil {
@@ -63,7 +63,13 @@ func render(t *testing.T, release, values string) (map[string]map[string]any, er
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Engine{Strict: true}.Render(chart, all)
+	return engine.Engine{Strict: true}.Render(chart, all)
+}
+
+// render returns the chart's resources by file and position.
+func render(t *testing.T, release, values string) (map[string]map[string]any, error) {
+	t.Helper()
+	files, err := renderFiles(t, release, values)
 	if err != nil {
 		return nil, err
 	}
@@ -291,6 +297,68 @@ func TestConfiguration(t *testing.T) {
 	}
 	text := at(t, resources["configmap.yaml#0"], "data").(map[string]any)["tollbridge.yaml"].(string)
 	checkConfiguration(t, t.TempDir(), text, "/run/secrets/tollbridge/stripe")
+}
+
+// TestConsole: with a password from the Secret, tollbridge accepts a console that the whole
+// cluster can reach, and the notes of an installation say where it is.
+func TestConsole(t *testing.T) {
+	for _, login := range []string{"", "  console: {password: {file: /run/secrets/tollbridge/console}}\n"} {
+		values := strings.Replace(minimal, "config:\n", "config:\n"+login, 1)
+		resources, err := render(t, "payments", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		text := at(t, resources["configmap.yaml#0"], "data").(map[string]any)["tollbridge.yaml"].(string)
+		if has := strings.Contains(text, "console:"); has != (login != "") {
+			t.Errorf("the section console is in the configuration: %t\n%s", has, text)
+		}
+		password := filepath.Join(dir, "console")
+		if err := os.WriteFile(password, []byte("a password for tests"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		checkConfiguration(t, dir, strings.ReplaceAll(text, "/run/secrets/tollbridge/console", password), "/run/secrets/tollbridge/stripe")
+		files, err := renderFiles(t, "payments", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := files["tollbridge/templates/NOTES.txt"]
+		if !strings.Contains(notes, "port-forward pod/payments-tollbridge-0 9090") || strings.Contains(notes, "behind a login") != (login != "") {
+			t.Errorf("the notes do not say how to reach the console, login %q:\n%s", login, notes)
+		}
+	}
+}
+
+// TestComposeConsole: docker-compose.yml gives tollbridge the password of the console, and
+// this machine, and no other, its port.
+func TestComposeConsole(t *testing.T) {
+	text, err := os.ReadFile("../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]struct {
+			Environment map[string]string
+			Ports       []string
+		}
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	s := file.Services["tollbridge"]
+	if !slices.Contains(s.Ports, "127.0.0.1:9090:9090") {
+		t.Errorf("the ports %v do not have the console's", s.Ports)
+	}
+	for password, want := range map[string]bool{"a password for tests": true, "": false, "short": false} {
+		check := exec.Command(program(t), "config", "check", "--config", "../tollbridge.yaml")
+		for name := range s.Environment {
+			value := map[string]string{"STRIPE_WEBHOOK_SECRET": "whsec_deploy_test", "TOLLBRIDGE_CONSOLE_PASSWORD": password}[name]
+			check.Env = append(check.Env, name+"="+value)
+		}
+		if out, err := check.CombinedOutput(); (err == nil) != want || !want && !strings.Contains(string(out), "console") {
+			t.Errorf("config check with the password %q: %v: %s", password, err, out)
+		}
+	}
 }
 
 // folder is for what several tests share.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,6 +186,46 @@ func TestSASLConfiguration(t *testing.T) {
 		got := tollbridge(t, "", "config", "check", "--config", file)
 		if (got.code == 0) != (want == "") || !strings.Contains(got.err, want) || strings.Contains(got.err, "secret-of-the-client") {
 			t.Errorf("%s: exit %d, %s; want %q", sasl, got.code, got.err, want)
+		}
+	}
+}
+
+// TestProvisionConsole: with a section console, serve gets also each right of the commands
+// that do what its pages do, and each resource comes once.
+func TestProvisionConsole(t *testing.T) {
+	acls := func(role, config string) (all []kafka.ACL) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "tollbridge.yaml")
+		if err := os.WriteFile(file, []byte("{kafka: {prefix: shop.}"+config+"}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := tollbridge(t, "", "topics", "acls", role, "--principal", "User:a", "--output", "json", "--config", file)
+		if err := json.Unmarshal([]byte(got.out), &all); got.code != 0 || err != nil {
+			t.Fatalf("exit %d, %v: %s", got.code, err, got.err)
+		}
+		return all
+	}
+	rights := func(lists ...[]kafka.ACL) (all []string) {
+		for _, a := range slices.Concat(lists...) {
+			for _, o := range a.Operations {
+				all = append(all, fmt.Sprint(a.Type, " ", a.Name, " ", o))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	serve := acls("serve", "")
+	for console, role := range map[string]string{"refused: 5": "view", "write: true": "tools"} {
+		both := acls("serve", ", console: {"+console+"}")
+		if got, want := rights(both), slices.Compact(rights(serve, acls(role, ""))); !slices.Equal(got, want) {
+			t.Errorf("with console: {%s}, serve gets %q, want %q", console, got, want)
+		}
+		resources := map[string]bool{}
+		for _, a := range both {
+			if resources[string(a.Type)+a.Name] {
+				t.Errorf("%s %s comes twice", a.Type, a.Name)
+			}
+			resources[string(a.Type)+a.Name] = true
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tollbridge/tollbridge/internal/console"
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/publish"
 )
 
@@ -26,6 +27,14 @@ type proxyConfig struct {
 	Header       string       `yaml:"header"`
 	SecretHeader string       `yaml:"secret_header"`
 	Secret       secretConfig `yaml:"secret"`
+}
+
+// role returns the role whose rights on Kafka the pages need.
+func (c consoleConfig) role() kafka.Role {
+	if c.Write {
+		return kafka.RoleTools
+	}
+	return kafka.RoleView
 }
 
 // login reads how people log in to the console.

@@ -26,7 +26,8 @@ func aclsCommand() *cobra.Command {
 		Long: `Print the Kafka ACLs that a program needs, and none that it does not need. The
 command does not connect to Kafka. The roles are
 
-  serve      tollbridge serve
+  serve      tollbridge serve; with a section console in the configuration also
+             the rights of view, and with console.write those of tools
   apply      tollbridge topics plan and topics apply
   view       the commands that only read: tail, timeline, show, references,
              dedupe explain, dead list, dead show, and replay, dead retry and
@@ -72,6 +73,13 @@ operation IdempotentWrite on the cluster, for serve and tools.`,
 			g.role, g.brokers = kafka.Role(args[0]), cfg.Kafka.Brokers
 			if g.acls, err = (kafka.Names{Prefix: cfg.Kafka.Prefix}).ACLs(g.role, groups, topics); err != nil {
 				return usageError{err}
+			}
+			if g.role == kafka.RoleServe && cfg.Console != (consoleConfig{}) {
+				also, err := (kafka.Names{Prefix: cfg.Kafka.Prefix}).ACLs(cfg.Console.role(), nil, nil)
+				if err != nil {
+					return err
+				}
+				g.acls = kafka.MergeACLs(g.acls, also)
 			}
 			write, ok := aclWriters[output]
 			if !ok {

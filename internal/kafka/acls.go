@@ -98,6 +98,24 @@ func (n Names) ACLs(role Role, groups, topics []string) ([]ACL, error) {
 	return all, nil
 }
 
+// MergeACLs returns one ACL for each resource, with the operations of all lists.
+func MergeACLs(lists ...[]ACL) (all []ACL) {
+	for _, acl := range slices.Concat(lists...) {
+		i := slices.IndexFunc(all, func(a ACL) bool { return a.Type == acl.Type && a.Name == acl.Name })
+		if i < 0 {
+			acl.Operations = slices.Clone(acl.Operations)
+			all = append(all, acl)
+			continue
+		}
+		for _, o := range acl.Operations {
+			if !slices.Contains(all[i].Operations, o) {
+				all[i].Operations = append(all[i].Operations, o)
+			}
+		}
+	}
+	return all
+}
+
 // eventTopics returns the topics of event types, or all event topics if types is empty. A
 // type may also be given as the name of its topic.
 func (n Names) eventTopics(types []string) ([]string, error) {
