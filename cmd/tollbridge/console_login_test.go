@@ -155,9 +155,9 @@ func TestConsoleLoginInBrowser(t *testing.T) {
 		}
 	}
 	w.do("a page before the login", chromedp.Navigate(b.console()+"connectors"), chromedp.WaitVisible(chromedp.CSS("#password")))
-	w.picture("login", b.console()+"connectors", "light", 1280)
-	w.picture("login", b.console()+"connectors", "dark", 360)
+	w.pictures("login", b.console()+"connectors")
 	w.do("a wrong password", append(form("wrong"), chromedp.WaitVisible(chromedp.CSS("[role=alert]")))...)
+	w.look("login-wrong", "dark", 360)
 	w.forget("401") // the browser's line about the status
 	w.do("the password", append(form(consolePassword), chromedp.WaitVisible(chromedp.CSS("form.account")))...)
 	if at := value[string](w, `location.pathname`); at != "/console/connectors" {

@@ -23,6 +23,9 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
@@ -329,6 +332,7 @@ func TestConsoleInBrowser(t *testing.T) {
 			t.Errorf("%d elements of a sender are in the page", n)
 		}
 	}
+	b.commitOffsets(t, "fulfilment", b.names.Event(schemas.PaymentCaptured))
 	b.watchLive(t, w)
 	pages := map[string]string{
 		"live": "live", "live-filtered": "live?type=payment.captured&min=1&key=order-44",
@@ -338,6 +342,8 @@ func TestConsoleInBrowser(t *testing.T) {
 		w.do(name, chromedp.Navigate(at+from))
 		pages[name] = strings.TrimPrefix(value[string](w, `[...document.querySelectorAll('main a[href*="/console/webhook"]')].at(-1).getAttribute("href")`), "/console/")
 	}
+	pages["groups"], pages["group"] = "groups", "groups?name=fulfilment"
+	pages["refused-off"], pages["replay-read-only"] = "refused", "replay"
 	for name, page := range pages {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{360, 1280, 3840} {
@@ -345,7 +351,46 @@ func TestConsoleInBrowser(t *testing.T) {
 			}
 		}
 	}
+	w.pictures("no-such-page", at+"nothing")
+	w.forget("404")
 	w.check()
+}
+
+// TestConsoleEmptyInBrowser looks at the pages of a server that has received nothing: each
+// says what to do next.
+func TestConsoleEmptyInBrowser(t *testing.T) {
+	path := chromium(t)
+	b := startBridge(t, "console: {refused: 5},")
+	w := openWindow(t, path)
+	for name, page := range map[string]string{"overview": "", "live": "live", "dead": "dead", "refused": "refused", "groups": "groups"} {
+		w.pictures("empty-"+name, b.console()+page)
+		if n := value[int](w, `[...document.querySelectorAll(".empty")].filter(e => e.checkVisibility()).length`); n != 1 {
+			t.Errorf("the empty page %q has %d notes that say what to do, want 1", name, n)
+		}
+	}
+	w.check()
+}
+
+// commitOffsets makes a consumer group that has read nothing of a topic yet.
+func (b *bridge) commitOffsets(t *testing.T, group, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.kafka.Brokers...), kgo.MaxVersions(kversion.V2_8_0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	commit, of := kmsg.NewPtrOffsetCommitRequest(), kmsg.NewOffsetCommitRequestTopic()
+	commit.Group, commit.Generation, of.Topic = group, -1, topic
+	for p := range int32(3) {
+		partition := kmsg.NewOffsetCommitRequestTopicPartition()
+		partition.Partition = p
+		of.Partitions = append(of.Partitions, partition)
+	}
+	commit.Topics = append(commit.Topics, of)
+	a, err := commit.RequestWith(t.Context(), client)
+	if err != nil || a.Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatal(err, a)
+	}
 }
 
 // watchLive checks that the live page shows payments as they come, each once, also through
@@ -528,8 +573,21 @@ func (w *window) accessible(what string) {
 	}
 }
 
-// picture opens a page in a window of a width and checks that it fits. It writes a
-// picture of it to the folder CONSOLE_SCREENSHOTS, if that is set.
+// pictures takes a light picture for a desktop and a dark one for a phone; and all others
+// if somebody is to look at them.
+func (w *window) pictures(name, address string) {
+	w.t.Helper()
+	w.picture(name, address, "light", 1280)
+	w.picture(name, address, "dark", 360)
+	if os.Getenv("CONSOLE_SCREENSHOTS") != "" {
+		w.picture(name, address, "light", 360)
+		w.picture(name, address, "dark", 1280)
+		w.picture(name, address, "light", 3840)
+	}
+}
+
+// picture opens a page in a window of a width, and looks at it. It writes a picture of it to
+// the folder CONSOLE_SCREENSHOTS, if that is set.
 func (w *window) picture(name, address, scheme string, width int64) {
 	w.t.Helper()
 	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
@@ -537,6 +595,13 @@ func (w *window) picture(name, address, scheme string, width int64) {
 		w.t.Fatal(err)
 	}
 	w.do(name, chromedp.EmulateViewport(width, 900), chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS("main h1")))
+	w.look(name, scheme, width)
+}
+
+// look checks that the page in the window fits, and writes its picture as [window.picture]
+// says.
+func (w *window) look(name, scheme string, width int64) {
+	w.t.Helper()
 	if value[bool](w, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 		w.t.Errorf("%s is wider than a window of %d pixels", name, width)
 	}

@@ -176,6 +176,10 @@ type view struct {
 	Token    string // of the forms that the user may send
 }
 
+// BeforeLogin reports whether the page is the one to log in on, from which no other can be
+// reached.
+func (v view) BeforeLogin() bool { return v.template == "login" }
+
 // write writes the page as HTML.
 func (v view) write(out *bytes.Buffer) error {
 	var body bytes.Buffer

@@ -44,7 +44,7 @@ document.addEventListener("keydown", (event) => {
   if (typing || event.altKey || event.ctrlKey || event.metaKey) {
     return;
   }
-  if (event.key === "/") {
+  if (event.key === "/" && search) {
     event.preventDefault();
     search.focus();
     search.select();
