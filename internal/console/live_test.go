@@ -355,7 +355,7 @@ func TestLiveFilters(t *testing.T) {
 	r.captured("order-2", 1000)
 	r.captured("order-1", 99999)
 	r.archived(r.names.Received(), "order-1", "ignored", "card 4111111111111111 of jane@example.com")
-	r.archived(r.names.Dead(), "order-3", "dead", "")
+	r.archived(r.names.Dead(), "adyen", "dead", "") // without an event, the key is the connector
 	caughtUp := openStream(t.Context(), t, s.URL+"/console/live/stream", last) // the feed has all of them
 	for range 5 {
 		next(t, caughtUp, "record")
@@ -409,6 +409,9 @@ func TestLiveFilters(t *testing.T) {
 		w = ask(s.Config.Handler, "GET", "/console/live?"+query, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "text/html"})
 		if rows := strings.Count(w.Body.String(), "<tr data-row"); rows != len(got) || strings.Contains(w.Body.String(), "4111111111111111") {
 			t.Errorf("%s: %d rows, want %d, with masked text:\n%s", query, rows, len(got), w.Body)
+		}
+		if strings.Contains(w.Body.String(), "/console/payment?id=adyen") {
+			t.Errorf("%s: the connector is shown as a merchant's id", query)
 		}
 	}
 	for _, query := range []string{"type=nothing", "min=x", "min=1e9", "max=1/3", "min=" + strings.Repeat("1", 40)} {
