@@ -22,6 +22,7 @@ func TestConformance(t *testing.T) {
 			continue
 		}
 		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
 			for _, found := range conformance(v, checks...) {
 				t.Error(found)
 			}

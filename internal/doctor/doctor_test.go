@@ -366,14 +366,15 @@ func TestMistakes(t *testing.T) {
 	requests := good(t)
 	for _, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {
-			found := map[string]bool{}
+			t.Parallel()
+			found, says := map[string]bool{}, regexp.MustCompile(m.says)
 			for file, right := range requests {
 				c := right.with(m.make)
 				if c.signed() {
 					continue // it does not apply, or does no harm
 				}
 				d := c.Diagnose()
-				if d == nil || d.Cause != m.cause || !regexp.MustCompile(m.says).MatchString(d.Mistake) {
+				if d == nil || d.Cause != m.cause || !says.MatchString(d.Mistake) {
 					t.Errorf("%s: want %s, %q, got %s", file, m.cause, m.says, text(t, d))
 					continue
 				}
@@ -398,6 +399,9 @@ func text(t *testing.T, d *Diagnosis) string {
 	return b.String()
 }
 
+// long are the words that are long enough for a signature.
+var long = regexp.MustCompile(`[0-9A-Za-z+/_=-]{24,}`)
+
 // quiet checks that a diagnosis has no secret, and nothing that could be a correct
 // signature except for what is in the request itself.
 func quiet(t *testing.T, file string, right, judged Case, d *Diagnosis) {
@@ -418,7 +422,7 @@ func quiet(t *testing.T, file string, right, judged Case, d *Diagnosis) {
 	for _, ours := range append([]string{judged.connector().Docs}, judged.connector().Headers...) {
 		words = strings.ReplaceAll(words, ours, "")
 	}
-	for _, s := range regexp.MustCompile(`[0-9A-Za-z+/_=-]{24,}`).FindAllString(words, -1) {
+	for _, s := range long.FindAllString(words, -1) {
 		if !strings.Contains(came, s) && looksSigned(s) {
 			t.Errorf("%s: %q is not of the request: %s", file, s, says)
 		}
