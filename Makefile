@@ -75,7 +75,7 @@ kubernetes dashboard: ## write deploy/kubernetes/tollbridge.yaml, the chart's al
 packaging: ## the chart, the manifests, the systemd unit, the packages and the dashboard
 	cd deploy && $(GO) vet ./... && $(GO) test ./...
 
-release-check: ## make all that a release has, look into it, delete it: ten minutes; KEEP=1 leaves it in dist
+release-check: ## make all that a release has, look into it, delete it: half an hour with empty caches; KEEP=1 leaves it in dist
 	.ci/release/check
 
 bench: ## measure, and write docs/benchmarks.md: half an hour, or BENCH='-repeats 1 -only fake-0ms,tollbridge,franz-go'
