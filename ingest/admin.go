@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Admin returns the handler of the admin listener, which must not be reachable from
@@ -88,15 +90,11 @@ func refusedHost(r *http.Request, hosts []string, log zerolog.Logger) string {
 func answersTo(r *http.Request, hosts []string) bool {
 	host := hostname(r.Host)
 	if a, err := netip.ParseAddr(host); err == nil {
-		a = a.Unmap()
-		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a == peer(local.String()) {
-			return true
-		}
-		if a.IsLoopback() {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Unmap() == peer(local.String()) {
 			return true
 		}
 	}
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+	return kafka.IsLoopback(host) || strings.HasSuffix(host, ".localhost") ||
 		slices.ContainsFunc(hosts, func(h string) bool { return hostname(h) == host })
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/verify"
 )
@@ -100,9 +101,4 @@ func logKept(line *zerolog.Event, kept []normalize.Skipped) {
 }
 
 // shorten cuts text that comes from a request to a length that suits a log line.
-func shorten(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "…"
-	}
-	return s
-}
+func shorten(s string) string { return display.Cut(s, 200) }

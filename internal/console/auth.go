@@ -23,6 +23,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/time/rate"
+
+	"github.com/tollbridge/tollbridge/internal/display"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // Login says how people log in. The zero value has no login: then the console answers
@@ -100,15 +103,11 @@ func (p *Proxy) secretHeader() string {
 	return cmp.Or(p.SecretHeader, DefaultSecretHeader)
 }
 
-// loopbackAddress reports whether an address to listen at, host:port, can only be reached
-// from this machine.
+// loopbackAddress reports whether an address, host:port, can only be reached from this
+// machine.
 func loopbackAddress(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+	return err == nil && kafka.IsLoopback(host)
 }
 
 // CheckListen returns an error if the console can be reached at an address from other
@@ -238,7 +237,7 @@ func userName(s string) string {
 		}
 		return -1
 	}, s)
-	return cut(strings.TrimSpace(s), maxUserName)
+	return display.Cut(strings.TrimSpace(s), maxUserName)
 }
 
 // notLocal returns why a request does not come from this machine itself; "" if it does.
@@ -249,7 +248,7 @@ func notLocal(r *http.Request) string {
 		}
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !loopback(local.String()) || !loopback(r.RemoteAddr) {
+	if local == nil || !loopbackAddress(local.String()) || !loopbackAddress(r.RemoteAddr) {
 		return "without a login the console answers only on the loopback interface."
 	}
 	return ""
@@ -257,12 +256,6 @@ func notLocal(r *http.Request) string {
 
 // tunnel says how to reach the console from another machine.
 const tunnel = "Configure a login (console.password or console.proxy), or use 'kubectl port-forward' or 'ssh -L 9090:127.0.0.1:9090 HOST' and open http://127.0.0.1:9090/console/"
-
-// loopback reports whether an address and port is of the loopback interface.
-func loopback(address string) bool {
-	a, err := netip.ParseAddrPort(address)
-	return err == nil && a.Addr().Unmap().IsLoopback()
-}
 
 // equal compares secrets in a time that does not depend on where they differ.
 func equal(a, b string) bool {
@@ -436,7 +429,7 @@ func (h *Handler) audit(r *http.Request, u user, what string) *zerolog.Event {
 func (h *Handler) guard(next http.Handler) http.Handler {
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.access.origins.Check(r); err != nil {
-			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", cut(r.URL.Path, 100)).Err(err).Msg("console request refused: another site sent it")
+			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", display.Cut(r.URL.Path, 100)).Err(err).Msg("console request refused: another site sent it")
 			h.show(w, r, view{}, problem{http.StatusForbidden, "Another site sent this form.", "Open the console and send it from there."})
 			return
 		}
@@ -458,7 +451,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			err = problem{http.StatusUnauthorized, "You are not logged in.", "Send the password as the field password of a form to /console/login, and keep the cookie."}
 			fallthrough
 		case err != nil:
-			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", cut(r.URL.Path, 100)).Err(err).Msg("console request refused")
+			h.Log.Warn().Stringer("remote", h.client(r)).Str("path", display.Cut(r.URL.Path, 100)).Err(err).Msg("console request refused")
 			h.show(w, r, view{}, err)
 			return
 		}

@@ -157,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		h.Log.Warn().Str("remote", r.RemoteAddr).Str("path", cut(r.URL.Path, 100)).Msg("console request refused: another site asks for it")
+		h.Log.Warn().Str("remote", r.RemoteAddr).Str("path", display.Cut(r.URL.Path, 100)).Msg("console request refused: another site asks for it")
 		http.Error(w, "tollbridge console: another site asks for it", http.StatusForbidden)
 		return
 	}
@@ -222,7 +222,7 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, v view, err error
 	var p problem
 	if !errors.As(err, &p) {
 		p = problem{http.StatusServiceUnavailable, "This cannot be done now: " + err.Error(), "Try again. If it stays, look at /readyz and at the server's log."}
-		h.Log.Warn().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console failed")
+		h.Log.Warn().Err(err).Str("path", display.Cut(r.URL.Path, 100)).Msg("a page of the console failed")
 	}
 	v = view{template: "problem", Title: "Not available", Here: v.Here, Query: v.Query, Data: p, JSON: map[string]string{"error": p.Error()}}
 	switch p.status {
@@ -254,7 +254,7 @@ func (h *Handler) showStatus(w http.ResponseWriter, r *http.Request, v view, sta
 		err = v.write(&out)
 	}
 	if err != nil {
-		h.Log.Error().Err(err).Str("path", cut(r.URL.Path, 100)).Msg("a page of the console could not be written")
+		h.Log.Error().Err(err).Str("path", display.Cut(r.URL.Path, 100)).Msg("a page of the console could not be written")
 		http.Error(w, "the page could not be written; the server's log says why", http.StatusInternalServerError)
 		return
 	}
@@ -309,7 +309,7 @@ func asset(w http.ResponseWriter, r *http.Request) {
 // templates are the pages. The functions are those that they share.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"version": func() string { return version },
-	"cut":     func(s string) string { return cut(s, maxShown) },
+	"cut":     func(s string) string { return display.Cut(s, maxShown) },
 	"amount":  display.Amount,
 	"tone":    display.ToneOf,
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
@@ -330,18 +330,6 @@ type navigation struct {
 
 // maxShown is how many characters of one field a list shows.
 const maxShown = 200
-
-// cut returns the first characters of a text.
-func cut(s string, most int) string {
-	n := 0
-	for i := range s {
-		if n == most {
-			return s[:i] + "…"
-		}
-		n++
-	}
-	return s
-}
 
 // count returns a number with its noun: 1 webhook, 2 webhooks.
 func count(n int, noun string) string {

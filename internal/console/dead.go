@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/webhook"
 )
@@ -121,7 +122,7 @@ func (h *Handler) letter(r *http.Request) (view, error) {
 		with = loaded[all[n]]
 	}
 	if with == nil {
-		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no dead letter %q.", cut(id, 100)), "The page Dead letters lists all of them. Kafka keeps them for kafka.retention."}
+		return v, problem{http.StatusNotFound, fmt.Sprintf("There is no dead letter %q.", display.Cut(id, 100)), "The page Dead letters lists all of them. Kafka keeps them for kafka.retention."}
 	}
 	endpoints := h.Endpoints()
 	l := *all[n]
@@ -141,7 +142,7 @@ func (h *Handler) letter(r *http.Request) (view, error) {
 func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 	ids, group := r.PostForm["id"], r.PostForm.Get("group")
 	shown, countErr := strconv.Atoi(r.PostForm.Get("count"))
-	note := cut(strings.TrimSpace(r.PostForm.Get("note")), maxNote)
+	note := display.Cut(strings.TrimSpace(r.PostForm.Get("note")), maxNote)
 	j := &job{Kind: map[string]string{"retry": jobRetry, "discard": jobDiscard}[r.PostForm.Get("action")]}
 	var wrong problem
 	switch {
@@ -159,7 +160,7 @@ func (h *Handler) handleLetters(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	audit := func() {
-		h.audit(r, userOf(r), j.Kind).Str("job", j.ID).Strs("letters", ids[:min(len(ids), 20)]).Str("group", cut(group, 40)).Str("note", note).
+		h.audit(r, userOf(r), j.Kind).Str("job", j.ID).Strs("letters", ids[:min(len(ids), 20)]).Str("group", display.Cut(group, 40)).Str("note", note).
 			Msg("somebody handles dead letters in the console")
 	}
 	err := h.start(r, j, audit, func(ctx context.Context, j *job) error { return h.runLetters(ctx, j, ids, group, shown, note) })

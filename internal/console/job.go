@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/dead"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
@@ -246,6 +247,6 @@ func (h *Handler) cancelJob(w http.ResponseWriter, r *http.Request) {
 		h.show(w, r, view{}, problem{http.StatusNotFound, "This job is not running.", "It may have ended: /console/job shows the last one."})
 		return
 	}
-	h.audit(r, userOf(r), "job_cancel").Str("job", cut(id, 40)).Msg("somebody cancelled a job of the console")
+	h.audit(r, userOf(r), "job_cancel").Str("job", display.Cut(id, 40)).Msg("somebody cancelled a job of the console")
 	h.redirect(w, r, jobURL(id))
 }

@@ -46,7 +46,7 @@ func parseLiveFilter(q url.Values) (f liveFilter, err error) {
 	field := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f = liveFilter{Type: field("type"), Connector: field("connector"), Endpoint: field("endpoint"), Key: field("key"), Min: field("min"), Max: field("max")}
 	if f.Type != "" && !slices.Contains([]string{kindEvents, kindWebhooks, kindLetters}, f.Type) && !schemas.Type(f.Type).Known() {
-		return f, problem{http.StatusBadRequest, fmt.Sprintf("%q is not an event type.", cut(f.Type, 100)), "Choose one from the list."}
+		return f, problem{http.StatusBadRequest, fmt.Sprintf("%q is not an event type.", display.Cut(f.Type, 100)), "Choose one from the list."}
 	}
 	amount := func(name, text string) *big.Rat {
 		if text == "" {
@@ -57,7 +57,7 @@ func parseLiveFilter(q url.Values) (f liveFilter, err error) {
 			n, ok = new(big.Rat).SetString(text)
 		}
 		if !ok {
-			err = problem{http.StatusBadRequest, fmt.Sprintf("The %s amount is %q.", name, cut(text, 40)), "Write a number in major units of the currency, such as 10.99."}
+			err = problem{http.StatusBadRequest, fmt.Sprintf("The %s amount is %q.", name, display.Cut(text, 40)), "Write a number in major units of the currency, such as 10.99."}
 			return nil
 		}
 		return n

@@ -53,7 +53,7 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	}
 	data.Pages = newPages(r, len(p.Items))
 	data.Steps = newSteps(p.Items, data.Pages.from, data.Pages.to)
-	v.Title, v.Data, v.JSON = cut(id, 60), data, p
+	v.Title, v.Data, v.JSON = display.Cut(id, 60), data, p
 	return v, nil
 }
 
@@ -370,7 +370,7 @@ func (h *Handler) event(r *http.Request) (view, error) {
 	}
 	d, err := p.Details(id)
 	if err != nil {
-		return v, problem{http.StatusNotFound, fmt.Sprintf("Nothing is known of an event with the id %q.", cut(id, 100)), "Look for the payment by another id of it."}
+		return v, problem{http.StatusNotFound, fmt.Sprintf("Nothing is known of an event with the id %q.", display.Cut(id, 100)), "Look for the payment by another id of it."}
 	}
 	data := eventPage{Details: d, Text: pretty(mustJSON(d.Event.Event))}
 	for _, s := range newSteps(p.Items, 0, len(p.Items)) {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/doctor"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/verify"
@@ -81,7 +82,7 @@ func (s *refusedRequests) keep(x webhook.Refused, most int, now time.Time) {
 	s.mu.Unlock()
 
 	k := &keptRequest{Refused: x, Number: number, Bytes: len(x.Body)}
-	k.Header, k.Path, k.Query, k.Error = x.Header.Clone(), strings.Clone(x.Path), strings.Clone(x.Query), cut(x.Error, 1000)
+	k.Header, k.Path, k.Query, k.Error = x.Header.Clone(), strings.Clone(x.Path), strings.Clone(x.Query), display.Cut(x.Error, 1000)
 	if k.Dropped = len(x.Body) > maxRefusedBody; k.Dropped {
 		k.Body = nil
 	} else {
@@ -249,7 +250,7 @@ func (h *Handler) diagnose(m masker, endpoints []webhook.Endpoint, c doctor.Case
 func (m masker) diagnosis(d *doctor.Diagnosis, headers []string) *doctor.Diagnosis {
 	to := *d
 	finding := func(f doctor.Finding) doctor.Finding {
-		return doctor.Finding{Cause: f.Cause, Mistake: cut(m.text(f.Mistake), maxFinding), Fix: cut(m.text(f.Fix), maxFinding)}
+		return doctor.Finding{Cause: f.Cause, Mistake: display.Cut(m.text(f.Mistake), maxFinding), Fix: display.Cut(m.text(f.Fix), maxFinding)}
 	}
 	to.Finding, to.Also, to.Read = finding(d.Finding), nil, map[string]string{}
 	for _, f := range d.Also {

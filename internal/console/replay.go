@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 	"github.com/tollbridge/tollbridge/normalize"
@@ -50,7 +51,7 @@ func newOffsets(from, to, received string) (*offsets, error) {
 	case err != nil || all == nil:
 		return nil, err
 	case topic != "" && topic != received:
-		return nil, fmt.Errorf("expected a place in %s, got one in %s", received, cut(topic, 100))
+		return nil, fmt.Errorf("expected a place in %s, got one in %s", received, display.Cut(topic, 100))
 	}
 	o := &offsets{all: all, From: kafka.Receipt{Topic: received, Partition: all.Partition, Offset: all.From}.Text()}
 	if all.To != consume.Forever {
@@ -115,14 +116,14 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		return nil, notReady(err)
 	}
 	if f.Offsets, err = newOffsets(field("from"), field("to"), names.Received()); err != nil {
-		return nil, wrong(cut("from and to: "+err.Error(), 300) + ".")
+		return nil, wrong(display.Cut("from and to: "+err.Error(), 300) + ".")
 	}
 	for name, to := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
 		if _, place := kafka.ParseReceipt(field(name), ""); place {
 			continue
 		}
 		if *to, err = h.ParseTime(name, field(name), now); err != nil {
-			return nil, wrong(cut(err.Error(), 300) + ".")
+			return nil, wrong(display.Cut(err.Error(), 300) + ".")
 		}
 		*to = to.UTC()
 	}
@@ -254,8 +255,8 @@ func (j *job) addChange(c replay.Change) {
 	}
 	kept := replayChange{Change: replay.Change{Event: c.Event}}
 	for n, f := range c.Fields {
-		kept.Diff = append(kept.Diff, cut(c.Diff[n], maxDiffText))
-		kept.fields = append(kept.fields, change{f.Field, cut(fieldText(f.Old), maxDiffText), cut(fieldText(f.New), maxDiffText)})
+		kept.Diff = append(kept.Diff, display.Cut(c.Diff[n], maxDiffText))
+		kept.fields = append(kept.fields, change{f.Field, display.Cut(fieldText(f.Old), maxDiffText), display.Cut(fieldText(f.New), maxDiffText)})
 	}
 	j.bytes += len(b)
 	j.Changes = append(j.Changes, kept)
@@ -270,7 +271,7 @@ type replayChange struct {
 // addTooLarge keeps an event that is too large for its topic, if there is room.
 func (j *job) addTooLarge(e schemas.Event, reason string) {
 	if len(j.TooLarge) < maxTooLarge {
-		j.TooLarge = append(j.TooLarge, fmt.Sprintf("%s %s: %s", e.Type, cut(e.Subject, 100), cut(reason, 300)))
+		j.TooLarge = append(j.TooLarge, fmt.Sprintf("%s %s: %s", e.Type, display.Cut(e.Subject, 100), display.Cut(reason, 300)))
 	}
 }
 

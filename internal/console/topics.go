@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/groups"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
@@ -47,11 +48,11 @@ func (h *Handler) groups(r *http.Request) (view, error) {
 	if name := r.URL.Query().Get("name"); name != "" {
 		for _, g := range all {
 			if g.Group == name {
-				v.Title, v.Data, v.JSON = cut(name, 60), groupsPage{One: &g}, g
+				v.Title, v.Data, v.JSON = display.Cut(name, 60), groupsPage{One: &g}, g
 				return v, nil
 			}
 		}
-		return v, problem{http.StatusNotFound, fmt.Sprintf("No consumer group %q has an offset in these topics.", cut(name, 100)), "A group appears here once it has committed an offset."}
+		return v, problem{http.StatusNotFound, fmt.Sprintf("No consumer group %q has an offset in these topics.", display.Cut(name, 100)), "A group appears here once it has committed an offset."}
 	}
 	data := groupsPage{More: more, Pages: newPages(r, len(all))}
 	data.Groups = all[data.Pages.from:data.Pages.to]

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/internal/doctor"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/lookup"
@@ -150,7 +151,7 @@ func (h *Handler) judge(r *http.Request, endpoints []webhook.Endpoint, w webhook
 func parseReceipt(names kafka.Names, text string) (at kafka.Receipt, err error) {
 	at, ok := kafka.ParseReceipt(text, "")
 	if !ok || at.Topic != names.Received() && at.Topic != names.Dead() {
-		return at, fmt.Errorf("%q is not the receipt of a webhook: expected %s[PARTITION]@OFFSET or %s[PARTITION]@OFFSET", cut(text, 100), names.Received(), names.Dead())
+		return at, fmt.Errorf("%q is not the receipt of a webhook: expected %s[PARTITION]@OFFSET or %s[PARTITION]@OFFSET", display.Cut(text, 100), names.Received(), names.Dead())
 	}
 	return at, nil
 }

@@ -60,6 +60,19 @@ func Escape(b []byte) (escaped, rest []byte) {
 	return out, rest
 }
 
+// Cut returns the first characters of a text, at most as many as given, and "…" if there
+// are more.
+func Cut(s string, most int) string {
+	n := 0
+	for i := range s {
+		if n == most {
+			return s[:i] + "…"
+		}
+		n++
+	}
+	return s
+}
+
 // Amount returns an amount in major units, such as 10.99 EUR; in minor units
 // if the currency is unknown; "" for nil.
 func Amount(a *schemas.Amount) string {

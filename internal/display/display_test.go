@@ -47,3 +47,24 @@ func TestAmount(t *testing.T) {
 		}
 	}
 }
+
+// TestCut: a text is cut between characters, and bytes that are not UTF-8 count as one
+// character each.
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		most int
+		want string
+	}{
+		{"", 3, ""},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "abc…"},
+		{"żółw", 3, "żół…"},
+		{"ab\xff\xfe", 3, "ab\xff…"},
+		{"支払い", 3, "支払い"},
+	} {
+		if got := display.Cut(tt.text, tt.most); got != tt.want {
+			t.Errorf("Cut(%q, %d) is %q, want %q", tt.text, tt.most, got, tt.want)
+		}
+	}
+}

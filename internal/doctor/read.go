@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tollbridge/tollbridge/internal/display"
 	"github.com/tollbridge/tollbridge/verify"
 )
 
@@ -37,7 +38,7 @@ func (c Case) read() map[string]string {
 	}
 	eachField(c.Request.Body, func(name, value string) {
 		if _, seen := read[name]; !seen && named[name] {
-			read[name] = c.hide(firstBytes(value))
+			read[name] = c.hide(display.Cut(value, 200))
 		}
 	})
 	return read
@@ -105,14 +106,6 @@ func eachValue(v any, f func(name, value string)) {
 			}
 		}
 	}
-}
-
-// firstBytes returns at most the first 200 bytes of a text.
-func firstBytes(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "…"
-	}
-	return s
 }
 
 // hide returns a text of the request or the configuration, unless it contains a secret.
