@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -32,7 +33,9 @@ type row struct {
 type panel struct {
 	title, text, unit string
 	single            bool
-	alarm             float64 // a single value turns red at it; 0: never
+	alarm             float64 // a single value is red from it on; 0: never
+	least             float64 // a single value is red below it
+	none              string  // what a single value says without data; "": 0
 	queries           []legend
 }
 
@@ -78,28 +81,28 @@ func each(metric string) legend { return legend{"{{instance}}", metric + "{" + r
 // rows are the dashboard, from what matters to the merchant to what explains it.
 var rows = []row{
 	{"Now", []panel{
-		{title: "Replicas", text: "Replicas that Prometheus can scrape.", single: true, queries: []legend{{"", `sum(up{` + replicas + `})`}}},
+		{title: "Replicas", text: "Replicas that Prometheus can scrape.", single: true, least: 1, queries: []legend{{"", `sum(up{` + replicas + `})`}}},
 		{title: "Webhooks", text: "Requests to the endpoints.", unit: "reqps", single: true, queries: []legend{{"", `sum(rate(tollbridge_webhooks_total{` + endpoints + `}[$__rate_interval]))`}}},
-		{title: "Answered 2xx", text: "Share of the requests in the time shown. The rest is refused, or sent again by the processor.", unit: "percentunit", single: true,
-			queries: []legend{{"", `sum(increase(tollbridge_webhooks_total{` + endpoints + `, status=~"2.."}[$__range])) / sum(increase(tollbridge_webhooks_total{` + endpoints + `}[$__range]))`}}},
+		{title: "Answered 2xx", text: "Share of the requests to configured endpoints in the time shown. The others were refused, or the processor sends them again.", unit: "percentunit", single: true, least: 0.95, none: "no requests",
+			queries: []legend{{"", `sum(increase(tollbridge_webhooks_total{` + endpoints + `, endpoint!="", status=~"2.."}[$__range])) / (sum(increase(tollbridge_webhooks_total{` + endpoints + `, endpoint!=""}[$__range])) > 0)`}}},
 		{title: "Answered 503", text: "Requests in the time shown that processors send again.", single: true, alarm: 1, queries: []legend{{"", increase("tollbridge_webhooks_total", endpoints+`, status="503"`)}}},
 		{title: "Dead letters", text: "Webhooks in the time shown with an item that could not be read: tollbridge dead list.", single: true, alarm: 1, queries: []legend{{"", increase("tollbridge_dead_letters_total", endpoints)}}},
 		{title: "Disputes to answer within 3 days", text: "In live mode; the merchant loses a dispute that is not answered.", single: true, alarm: 1,
 			queries: []legend{{"", `sum(max by (connector, endpoint, days_left) (tollbridge_open_disputes{` + endpoints + `, days_left=~"0|1|2"}))`}}},
 	}},
 	{"Webhooks", []panel{
-		{title: "Responses", unit: "reqps", queries: []legend{{"{{status}}", rate("tollbridge_webhooks_total", endpoints, "status")}}},
-		{title: "By endpoint", unit: "reqps", queries: []legend{{"{{connector}}/{{endpoint}}", rate("tollbridge_webhooks_total", endpoints, "connector, endpoint")}}},
+		{title: "Responses by status", unit: "reqps", queries: []legend{{"{{status}}", rate("tollbridge_webhooks_total", endpoints, "status")}}},
+		{title: "Requests by endpoint", unit: "reqps", queries: []legend{{"{{connector}}/{{endpoint}}", rate("tollbridge_webhooks_total", endpoints, "connector, endpoint")}}},
 		{title: "Refusals by reason", text: "docs/operating.md explains the reasons.", unit: "reqps", queries: []legend{{"{{connector}}/{{endpoint}} {{reason}}", rate("tollbridge_webhooks_total", endpoints+`, reason!=""`, "connector, endpoint, reason")}}},
 		{title: "Verified webhooks by outcome", unit: "reqps", queries: []legend{{"{{outcome}}", rate("tollbridge_webhooks_total", endpoints+`, outcome!=""`, "outcome")}}},
 		{title: "Time to respond", text: "From the request's headers to the response.", unit: "s", queries: quantiles("tollbridge_webhook_duration_seconds", "connector", replicas+`, connector=~"$connector"`)},
-		{title: "Time by stage", unit: "s", queries: quantiles("tollbridge_webhook_stage_duration_seconds", "stage", replicas+`, connector=~"$connector"`)},
-		{title: "Bytes", unit: "Bps", queries: []legend{{"bodies", `sum(rate(tollbridge_webhook_bytes_total{` + replicas + `}[$__rate_interval]))`}}},
+		{title: "Time by stage", text: "receive (reading the body), verify, fetch (asking the processor's API), normalise, admit (looking up duplicates), publish (until Kafka acknowledges).", unit: "s", queries: quantiles("tollbridge_webhook_stage_duration_seconds", "stage", replicas+`, connector=~"$connector"`)},
+		{title: "Bytes received", unit: "Bps", queries: []legend{{"bodies of requests", `sum(rate(tollbridge_webhook_bytes_total{` + replicas + `}[$__rate_interval]))`}}},
 	}},
 	{"Events", []panel{
 		{title: "Events by type", unit: "cps", queries: []legend{{"{{type}}", rate("tollbridge_events_total", endpoints, "type")}}},
 		{title: "Items of webhooks by result", text: "event, duplicate, elsewhere (another event type makes the event), ignored, malformed.", unit: "cps", queries: []legend{{"{{result}}", rate("tollbridge_event_types_total", endpoints, "result")}}},
-		{title: "Dead letters", unit: "cps", queries: []legend{{"{{connector}}/{{endpoint}}", rate("tollbridge_dead_letters_total", endpoints, "connector, endpoint")}}},
+		{title: "Dead letters", text: "Webhooks with an item that could not be read: tollbridge dead list.", unit: "cps", queries: []legend{{"{{connector}}/{{endpoint}}", rate("tollbridge_dead_letters_total", endpoints, "connector, endpoint")}}},
 		{title: "Duplicates", text: "Events that were published before, and so not again.", unit: "cps", queries: []legend{{"{{connector}}", rate("tollbridge_state_duplicates_total", replicas+`, connector=~"$connector"`, "connector")}}},
 		{title: "Corrections and late events", text: "Events published again under the merchant's id or with a further field, and events published after one with a later time.", unit: "cps", queries: []legend{
 			{"corrections", `sum(rate(tollbridge_state_corrections_total{` + replicas + `}[$__rate_interval]))`},
@@ -110,18 +113,18 @@ var rows = []row{
 		{title: "Time since the last request", text: "Of any replica, whatever the response.", unit: "s", queries: []legend{{"{{connector}}/{{endpoint}}", `time() - max by (connector, endpoint) (tollbridge_last_webhook_timestamp_seconds{` + endpoints + `} > 0)`}}},
 		{title: "Time since the last 2xx response", text: "Of any replica.", unit: "s", queries: []legend{{"{{connector}}/{{endpoint}}", `time() - max by (connector, endpoint) (tollbridge_last_success_timestamp_seconds{` + endpoints + `} > 0)`}}},
 		{title: "Time since a secret last matched", text: "A secret can be removed when the processor no longer uses it.", unit: "s", queries: []legend{{"{{connector}}/{{endpoint}} {{secret}}", `time() - max by (connector, endpoint, secret) (tollbridge_secret_matched_timestamp_seconds{` + endpoints + `} > 0)`}}},
-		{title: "Requests to processors' APIs", unit: "reqps", queries: []legend{{"{{connector}} {{result}}", rate("tollbridge_fetch_total", replicas+`, connector=~"$connector"`, "connector, result")}}},
+		{title: "Requests to processors' APIs", text: "Those that a limit, a refused key or an outage kept from being sent are counted, too.", unit: "reqps", queries: []legend{{"{{connector}} {{result}}", rate("tollbridge_fetch_total", replicas+`, connector=~"$connector"`, "connector, result")}}},
 		{title: "Time of processors' APIs", unit: "s", queries: quantiles("tollbridge_fetch_duration_seconds", "connector", replicas+`, connector=~"$connector"`)},
 		{title: "APIs that are not asked", text: "1 while no request is sent: the keys are refused, the limit is used up, or there is no answer. Webhooks that need the API get 503.", queries: []legend{{"{{connector}}/{{endpoint}}", `max by (connector, endpoint) (tollbridge_fetch_blocked{` + endpoints + `})`}}},
-		{title: "Webhooks that never came", text: "What the last run of gaps found in the processor's list and not in Kafka, for endpoints with a schedule.", queries: []legend{{"{{connector}}/{{endpoint}} {{status}}", `max by (connector, endpoint, status) (tollbridge_gaps_items{` + endpoints + `})`}}},
-		{title: "Runs of gaps", queries: []legend{{"{{connector}}/{{endpoint}} {{result}}", `sum by (connector, endpoint, result) (increase(tollbridge_gaps_runs_total{` + endpoints + `}[$__rate_interval]))`}}},
+		{title: "Webhooks that never came", text: "What the last run of gaps found in the processor's list and not in Kafka, for endpoints with a schedule. The processor may still deliver what is late.", queries: []legend{{"{{connector}}/{{endpoint}} {{status}}", `max by (connector, endpoint, status) (tollbridge_gaps_items{` + endpoints + `})`}}},
+		{title: "Runs of gaps by result", queries: []legend{{"{{connector}}/{{endpoint}} {{result}}", `sum by (connector, endpoint, result) (increase(tollbridge_gaps_runs_total{` + endpoints + `}[$__rate_interval]))`}}},
 		{title: "Time since the last complete run of gaps", text: "Of any replica.", unit: "s", queries: []legend{{"{{connector}}/{{endpoint}}", `time() - max by (connector, endpoint) (tollbridge_gaps_last_success_timestamp_seconds{` + endpoints + `} > 0)`}}},
 	}},
 	{"Kafka", []panel{
 		{title: "Time of a produce request", unit: "s", queries: quantiles("tollbridge_kafka_request_seconds", "", replicas)},
 		{title: "Records in a batch", text: "The mean.", queries: []legend{{"records", mean("tollbridge_kafka_batch_records")}}},
 		{title: "Bytes of a batch", text: "The mean.", unit: "bytes", queries: []legend{{"bytes", mean("tollbridge_kafka_batch_bytes")}}},
-		{title: "Not acknowledged yet", unit: "bytes", queries: []legend{each("tollbridge_kafka_waiting_bytes")}},
+		{title: "Bytes not acknowledged yet", unit: "bytes", queries: []legend{each("tollbridge_kafka_waiting_bytes")}},
 		{title: "Retries by cause", text: "Attempts that wrote no record.", unit: "cps", queries: []legend{{"{{cause}}", rate("tollbridge_kafka_retries_total", replicas, "cause")}}},
 		{title: "Refusals by cause", text: "Calls whose records were not acknowledged.", unit: "cps", queries: []legend{{"{{cause}}", rate("tollbridge_kafka_refusals_total", replicas, "cause")}}},
 		{title: "Partitions with too few replicas in sync", text: "Below min.insync.replicas Kafka refuses records.", queries: []legend{
@@ -130,14 +133,14 @@ var rows = []row{
 		{title: "Records whose outcome is unknown", text: "Given up: whether Kafka wrote them will never be known.", queries: []legend{
 			{"given up", `sum(increase(tollbridge_kafka_unknown_records_total{` + replicas + `}[$__rate_interval]))`},
 			{"remembered", `sum(tollbridge_kafka_remembered_records{` + replicas + `})`}}},
-		{title: "Throttled", text: "Share of the time for which a client quota delayed the producer.", unit: "percentunit", queries: []legend{{"{{instance}}", rate("tollbridge_kafka_throttled_seconds_total", replicas, "instance")}}},
+		{title: "Throttled by Kafka", text: "Share of the time for which a client quota delayed the producer.", unit: "percentunit", queries: []legend{{"{{instance}}", rate("tollbridge_kafka_throttled_seconds_total", replicas, "instance")}}},
 		{title: "Producer ids", text: "One is requested at the start, and one whenever a sequence is broken.", queries: []legend{
 			{"requested", `sum(increase(tollbridge_kafka_producer_ids_total{` + replicas + `}[$__rate_interval]))`},
 			{"failed: {{cause}}", `sum by (cause) (increase(tollbridge_kafka_producer_id_failures_total{` + replicas + `}[$__rate_interval]))`}}},
 	}},
 	{"State and replicas", []panel{
-		{title: "Time since a partition was in sync", text: "Of the partition that is furthest behind. New events of partitions that are behind are refused.", unit: "s", queries: []legend{each("tollbridge_state_stale_seconds")}},
-		{title: "Records not read yet", queries: []legend{each("tollbridge_state_lag_records")}},
+		{title: "Time since a partition was in sync", text: "Of the partition that is furthest behind. New events of partitions that are behind are refused. A replica has no line before all partitions were in sync once.", unit: "s", queries: []legend{{"{{instance}}", `tollbridge_state_stale_seconds{` + replicas + `} < Inf`}}},
+		{title: "Records not read yet", text: "Of the topics, by the state store.", queries: []legend{each("tollbridge_state_lag_records")}},
 		{title: "Events not in the state store yet", queries: []legend{each("tollbridge_state_unread_events")}},
 		{title: "Errors in reading the topics", unit: "cps", queries: []legend{{"{{instance}}", rate("tollbridge_state_follow_errors_total", replicas, "instance")}}},
 		{title: "Claims of other replicas", text: "docs/once.md explains claims.", unit: "cps", queries: []legend{
@@ -155,15 +158,15 @@ var rows = []row{
 	{"Server", []panel{
 		{title: "Webhooks in flight", queries: []legend{each("tollbridge_in_flight_webhooks")}},
 		{title: "Bytes in flight", unit: "bytes", queries: []legend{each("tollbridge_in_flight_bytes")}},
-		{title: "Connections", queries: []legend{each("tollbridge_connections")}},
-		{title: "Connections refused", unit: "cps", queries: []legend{{"{{instance}}", rate("tollbridge_connections_refused_total", replicas, "instance")}}},
+		{title: "Connections", text: "Open ones, without those of trusted proxies.", queries: []legend{each("tollbridge_connections")}},
+		{title: "Connections refused", text: "Closed at once: max_connections were open, or their address had used its share.", unit: "cps", queries: []legend{{"{{instance}}", rate("tollbridge_connections_refused_total", replicas, "instance")}}},
 		{title: "CPU", text: "Cores in use.", queries: []legend{{"{{instance}}", rate("process_cpu_seconds_total", replicas, "instance")}}},
 		{title: "Memory", unit: "bytes", queries: []legend{each("process_resident_memory_bytes")}},
 		{title: "Requests to handle_event", unit: "reqps", queries: []legend{{"{{status}}", rate("tollbridge_handle_event_total", replicas+`, connector=~"$connector"`, "status")}}},
 		{title: "Time of handle_event", unit: "s", queries: quantiles("tollbridge_handle_event_duration_seconds", "", replicas)},
-		{title: "Configuration", text: "1 if the configuration that was read last is in use, 0 if it was refused.", queries: []legend{each("tollbridge_config_last_reload_successful")}},
+		{title: "Configuration in use", text: "1 if the configuration that was read last is in use, 0 if it was refused.", queries: []legend{each("tollbridge_config_last_reload_successful")}},
 		{title: "Configuration read again", queries: []legend{{"{{result}}", `sum by (result) (increase(tollbridge_config_reloads_total{` + replicas + `}[$__rate_interval]))`}}},
-		{title: "Clock", text: "Difference from Prometheus' clock.", unit: "s", queries: []legend{{"{{instance}}", `timestamp(tollbridge_time_seconds{` + replicas + `}) - tollbridge_time_seconds{` + replicas + `}`}}},
+		{title: "Difference of clocks", text: "How far a replica's clock is behind Prometheus' clock; less than 0 if it is ahead. With a wrong clock, signed timestamps are refused.", unit: "s", queries: []legend{{"{{instance}}", `timestamp(tollbridge_time_seconds{` + replicas + `}) - tollbridge_time_seconds{` + replicas + `}`}}},
 		{title: "Versions", queries: []legend{{"{{version}} {{revision}}", `count by (version, revision) (tollbridge_build_info{` + replicas + `})`}}},
 	}},
 }
@@ -198,21 +201,24 @@ func (p panel) build() cog.Builder[dashboard.Panel] {
 		if p.alarm > 0 {
 			steps = append(steps, dashboard.Threshold{Color: "red", Value: cog.ToPtr(p.alarm)})
 		}
+		if p.least > 0 {
+			steps = []dashboard.Threshold{{Color: "red"}, {Color: "green", Value: cog.ToPtr(p.least)}}
+		}
 		b := stat.NewPanelBuilder().Title(p.title).Description(p.text).Unit(p.unit).Datasource(datasource()).Span(4).Height(4).
-			GraphMode(common.BigValueGraphModeNone).NoValue("0").
+			GraphMode(common.BigValueGraphModeNone).NoValue(cmp.Or(p.none, "0")).
 			Thresholds(dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(steps))
+		if p.unit == "" {
+			b.Decimals(0) // increase estimates, so that one is not exactly 1
+		}
 		for i, q := range p.queries {
 			b.WithTarget(q.target(string(rune('A'+i)), true))
 		}
 		return b
 	}
-	b := timeseries.NewPanelBuilder().Title(p.title).Description(p.text).Unit(p.unit).Datasource(datasource()).Span(8).Height(7).Min(0).
+	b := timeseries.NewPanelBuilder().Title(p.title).Description(p.text).Unit(p.unit).Datasource(datasource()).Span(8).Height(7).AxisSoftMin(0).
 		FillOpacity(5).ShowPoints(common.VisibilityModeNever).
 		Legend(common.NewVizLegendOptionsBuilder().DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).ShowLegend(true)).
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
-	if p.title == "Clock" {
-		b.Min(-10)
-	}
 	for i, q := range p.queries {
 		b.WithTarget(q.target(string(rune('A'+i)), false))
 	}
