@@ -37,6 +37,7 @@ type release struct {
 	dir     string
 	Version string // without v
 	Commit  string
+	Date    string
 }
 
 func readRelease(t *testing.T) release {
@@ -46,8 +47,8 @@ func readRelease(t *testing.T) release {
 		t.Skip("RELEASE_DIST is not set: run make release-check")
 	}
 	decode(t, r.file(t, "metadata.json"), &r)
-	if r.Version == "" || len(r.Commit) != 40 {
-		t.Fatalf("metadata.json has the version %q and the commit %q", r.Version, r.Commit)
+	if r.Version == "" || len(r.Commit) != 40 || r.Date == "" {
+		t.Fatalf("metadata.json has the version %q, the commit %q and the date %q", r.Version, r.Commit, r.Date)
 	}
 	return r
 }
@@ -522,19 +523,20 @@ func TestReleaseImage(t *testing.T) {
 		return string(out)
 	}
 	const image = "tollbridge-release-check"
-	docker("build", "-t", image, "--build-arg", "TARGETPLATFORM="+platform, "--build-arg", "VERSION="+r.Version, "--build-arg", "COMMIT="+r.Commit, context)
+	docker("build", "-t", image, "--build-arg", "TARGETPLATFORM="+platform, "--build-arg", "VERSION="+r.Version, "--build-arg", "COMMIT="+r.Commit, "--build-arg", "CREATED="+r.Date, context)
 	defer docker("image", "rm", "-f", image)
 	var inspected []struct {
 		Architecture string
 		Config       struct {
 			User            string
 			Entrypoint, Cmd []string
+			Healthcheck     struct{ Test []string }
 			Labels          map[string]string
 		}
 	}
 	decode(t, []byte(docker("image", "inspect", image)), &inspected)
 	labels := inspected[0].Config.Labels
-	for name, want := range map[string]string{"title": "tollbridge", "version": r.Version, "revision": r.Commit, "source": "https://github.com/tollbridge/tollbridge"} {
+	for name, want := range map[string]string{"title": "tollbridge", "version": r.Version, "revision": r.Commit, "created": r.Date, "source": "https://github.com/tollbridge/tollbridge"} {
 		if got := labels["org.opencontainers.image."+name]; got != want {
 			t.Errorf("the label %s is %q, want %q", name, got, want)
 		}
@@ -544,6 +546,9 @@ func TestReleaseImage(t *testing.T) {
 	}
 	if got := fmt.Sprint(inspected[0].Config.Entrypoint, inspected[0].Config.Cmd); got != "[/tollbridge] [serve --config /etc/tollbridge/tollbridge.yaml]" {
 		t.Errorf("the image runs %s", got)
+	}
+	if got := strings.Join(inspected[0].Config.Healthcheck.Test, " "); got != "CMD /tollbridge healthcheck --config /etc/tollbridge/tollbridge.yaml" {
+		t.Errorf("the image's health check is %q", got)
 	}
 	if out := docker("run", "--rm", "--network", "none", image, "version"); !strings.HasPrefix(out, "tollbridge v"+r.Version+" ") {
 		t.Errorf("version prints %q", out)
