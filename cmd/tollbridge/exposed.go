@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
+	"syscall"
 )
 
 // permissionWarnings returns a warning for each file with a secret, for a
@@ -13,16 +15,16 @@ import (
 // they do not exist yet, or reading them fails elsewhere.
 func (c config) permissionWarnings() []string {
 	var all []string
-	check := func(what, path, mode string) {
+	check := func(what, path string) {
 		info, err := os.Stat(path)
 		if path == "" || err != nil {
 			return
 		}
-		if open := info.Mode().Perm() & 0o077; open != 0 {
-			all = append(all, fmt.Sprintf("%s %s can be read or written by other users of this machine (mode %04o); run: chmod %s %s", what, path, info.Mode().Perm(), mode, path))
+		if mode, open := info.Mode().Perm(), exposed(info); open != 0 {
+			all = append(all, fmt.Sprintf("%s %s can be read or written by other users of this machine (mode %04o); run: chmod %o %s", what, path, mode, mode&^open, path))
 		}
 	}
-	file := func(s secretConfig) { check("the secret in", s.File, "600") }
+	file := func(s secretConfig) { check("the secret in", s.File) }
 	inline := false
 	for _, e := range c.Endpoints {
 		for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
@@ -48,11 +50,21 @@ func (c config) permissionWarnings() []string {
 		inline = inline || a.Password.Value != ""
 	}
 	if t := c.Kafka.TLS; t != nil {
-		check("the key in", t.Key, "600")
+		check("the key in", t.Key)
 	}
 	if inline {
-		check("the configuration with secrets in", c.file, "600")
+		check("the configuration with secrets in", c.file)
 	}
-	check("the state directory", c.State, "700")
+	check("the state directory", c.State)
 	return all
+}
+
+// exposed returns the permissions of other users that they should not have. The group of a
+// file of root may read it: so does a server that does not run as root, with the packages
+// and in Kubernetes.
+func exposed(info fs.FileInfo) fs.FileMode {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid == 0 && !info.IsDir() {
+		return info.Mode().Perm() & 0o037
+	}
+	return info.Mode().Perm() & 0o077
 }
