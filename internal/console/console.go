@@ -83,8 +83,8 @@ type Config struct {
 	Process string
 	// ParseTime parses the time of a field, as the commands parse that of a flag.
 	ParseTime func(field, text string, now time.Time) (time.Time, error)
-	// MaxReplay is the most events in the topics with which a replay may run in this process;
-	// 0 is no limit.
+	// MaxReplay is the most events in the topics, and the most webhooks to read, with which a
+	// replay may run in this process; 0 is no limit.
 	MaxReplay int64
 	// Refused is how many of the last refused requests of each endpoint are kept in memory; 0
 	// keeps none. See [Handler.KeepRefused].

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollbridge/tollbridge/internal/consume"
+	"github.com/tollbridge/tollbridge/internal/history"
+	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/replay"
 )
 
@@ -79,5 +82,36 @@ func TestChangeRow(t *testing.T) {
 	}
 	if j.Changes[0].Diff[1] != `amount: none → {"value":1099,"currency":"EUR"}` || !strings.HasPrefix(c.Diff[0], `reason: "a: b → cxx`) || len(c.Diff[0]) < len(long) {
 		t.Errorf("%q", j.Changes[0].Diff)
+	}
+}
+
+// TestReplaySize: a replay that could take too much memory is refused before the history is
+// read: also one to empty topics, which makes the events of all webhooks that it reads.
+func TestReplaySize(t *testing.T) {
+	r := newLiveRig(t)
+	to := kafka.Names{Prefix: "again."}
+	if _, err := (kafka.Layout{Names: to, Partitions: 3, Replication: 1}).Apply(t.Context(), r.config); err != nil {
+		t.Fatal(err)
+	}
+	for _, outcome := range []string{"events", "duplicate", "ignored"} {
+		r.archived(r.names.Received(), "order-1", outcome, "")
+	}
+	h, _ := r.server()
+	read := errors.New("the history is read")
+	h.Open = func(ctx context.Context, o Opening, f func(context.Context, Session) error) error {
+		return f(ctx, Session{Reader: h.Reader, Archive: r.names, Names: to, History: func(context.Context) (*history.History, error) { return nil, read }})
+	}
+	p := kafka.PartitionOf([]byte("order-1"), 3)
+	some := &offsets{all: &replay.OffsetRange{Partition: p, Range: consume.Range{From: 1, To: consume.Forever}}}
+	for _, c := range []struct {
+		most    int64
+		offsets *offsets
+		refused bool
+	}{{2, nil, true}, {2, some, false}, {3, nil, false}, {0, nil, false}} {
+		h.MaxReplay = c.most
+		err := h.replayJob(t.Context(), &job{Kind: jobPlan, Filter: &replayForm{Offsets: c.offsets, ToPrefix: to.Prefix}})
+		if refused := err != nil && strings.Contains(err.Error(), "at most 2 are allowed"); refused != c.refused || !refused && !errors.Is(err, read) {
+			t.Errorf("at most %d, offsets %v: %v, refused: want %v", c.most, c.offsets, err, c.refused)
+		}
 	}
 }

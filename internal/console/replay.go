@@ -199,15 +199,8 @@ func (h *Handler) replayJob(ctx context.Context, j *job) error {
 	}
 	return h.Open(ctx, Opening{j.Kind, publish, j.Filter.ToPrefix}, func(ctx context.Context, s Session) error {
 		h.jobs.update(func() { j.Stage = "reading what is published" })
-		if err := h.checkReplaySize(ctx, s); err != nil {
-			return err
-		}
-		published, err := s.History(ctx)
-		if err != nil {
-			return err
-		}
 		run := replay.Config{
-			Reader: s.Reader, Webhooks: s.Archive, Events: s.Names, Endpoints: h.Endpoints(), History: published, Filter: j.Filter.filter(), Rate: j.Filter.Rate,
+			Reader: s.Reader, Webhooks: s.Archive, Events: s.Names, Endpoints: h.Endpoints(), Filter: j.Filter.filter(), Rate: j.Filter.Rate,
 			ID: j.ID, Differences: true,
 			Each: func(c replay.Change) error { h.jobs.update(func() { j.addChange(c) }); return nil },
 			TooLarge: func(e schemas.Event, reason string) error {
@@ -221,6 +214,13 @@ func (h *Handler) replayJob(ctx context.Context, j *job) error {
 		if publish {
 			run.Publisher = s.Publisher
 		}
+		err := h.checkReplaySize(ctx, run)
+		if err != nil {
+			return err
+		}
+		if run.History, err = s.History(ctx); err != nil {
+			return err
+		}
 		n, err := replay.Run(ctx, run)
 		h.jobs.update(func() { j.Counts = &n })
 		return err
@@ -228,22 +228,32 @@ func (h *Handler) replayJob(ctx context.Context, j *job) error {
 }
 
 // checkReplaySize returns an error if a replay could take too much of this process's memory.
-func (h *Handler) checkReplaySize(ctx context.Context, s Session) error {
+// It counts the events of the topics, or the webhooks to read if they are more: a replay to
+// empty topics can make as many events.
+func (h *Handler) checkReplaySize(ctx context.Context, run replay.Config) error {
 	if h.MaxReplay == 0 {
 		return nil
 	}
-	ranges, err := s.Reader.TopicBounds(ctx, s.Names.Events()...)
+	events, err := run.Reader.TopicBounds(ctx, run.Events.Events()...)
 	if err != nil {
 		return err
 	}
-	var n int64
+	webhooks, err := run.WebhookRanges(ctx)
+	if err != nil {
+		return err
+	}
+	if n := max(sizeOf(events), sizeOf(webhooks)); n > h.MaxReplay {
+		return fmt.Errorf("there are %d published events or webhooks to read, and a replay needs about 170 bytes of memory for each: in the server's process at most %d are allowed, so that webhooks do not suffer; choose fewer webhooks, use 'tollbridge console' beside Kafka, or 'tollbridge replay'", n, h.MaxReplay)
+	}
+	return nil
+}
+
+// sizeOf returns how many offsets ranges have.
+func sizeOf(ranges map[consume.Partition]consume.Range) (n int64) {
 	for _, g := range ranges {
 		n += g.To - g.From
 	}
-	if n > h.MaxReplay {
-		return fmt.Errorf("the topics have %d events, and a replay needs about 170 bytes of memory for each: in the server's process at most %d are allowed, so that webhooks do not suffer; use 'tollbridge console' beside Kafka, or 'tollbridge replay'", n, h.MaxReplay)
-	}
-	return nil
+	return n
 }
 
 // addChange keeps a change, if there is room, with its long texts cut.

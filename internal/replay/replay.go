@@ -284,22 +284,28 @@ func (r *run) readIDs(ctx context.Context) error {
 // which sets received-at, and that of Kafka, which a look-up by time uses.
 const clockSkew = time.Minute
 
-// replayWebhooks reads the archived webhooks of the range and replays the selected ones.
-func (r *run) replayWebhooks(ctx context.Context) error {
-	partitions, err := r.Reader.Partitions(ctx, r.Webhooks.Received(), r.Webhooks.Dead())
+// WebhookRanges returns the offset ranges of the archive that a replay reads.
+func (c Config) WebhookRanges(ctx context.Context) (map[consume.Partition]consume.Range, error) {
+	partitions, err := c.Reader.Partitions(ctx, c.Webhooks.Received(), c.Webhooks.Dead())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	begin := r.Reader.Bounds
-	if !r.From.IsZero() {
+	begin := c.Reader.Bounds
+	if !c.From.IsZero() {
 		begin = func(ctx context.Context, p []consume.Partition) (map[consume.Partition]consume.Range, error) {
-			return r.Reader.Since(ctx, p, r.From.Add(-clockSkew))
+			return c.Reader.Since(ctx, p, c.From.Add(-clockSkew))
 		}
 	}
 	ranges, err := begin(ctx, partitions)
-	if err == nil && r.Offsets != nil {
-		ranges, err = r.Offsets.within(ranges, r.Webhooks.Received())
+	if err == nil && c.Offsets != nil {
+		ranges, err = c.Offsets.within(ranges, c.Webhooks.Received())
 	}
+	return ranges, err
+}
+
+// replayWebhooks reads the archived webhooks of the range and replays the selected ones.
+func (r *run) replayWebhooks(ctx context.Context) error {
+	ranges, err := r.WebhookRanges(ctx)
 	if err != nil {
 		return err
 	}
