@@ -214,9 +214,9 @@ func (r *Reader) Read(ctx context.Context, ranges map[Partition]Range, f func([]
 	return r.NewConsumer(ranges, f).Run(ctx)
 }
 
-// nearby is how many offsets between two records [Reader.Get] reads with them: that costs
-// less than another request.
-const nearby = 16
+// nearby is how many offsets between two records [Reader.Get] reads with them: few, because
+// records can be large, but that mostly costs less than another request.
+const nearby = 4
 
 // Get reads single records. It leaves out records that are no longer in the log.
 func (r *Reader) Get(ctx context.Context, at []kafka.Receipt) (map[kafka.Receipt]Record, error) {

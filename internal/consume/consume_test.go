@@ -237,6 +237,32 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// TestGetFar: records of one partition that are far from each other are found, too.
+func TestGetFar(t *testing.T) {
+	_, c := rig(t, 0)
+	p := publish.NewProducer(publish.Config{Kafka: c})
+	defer p.Close()
+	var records []kafka.Record
+	for n := range 60 {
+		records = append(records, kafka.Record{Topic: topic, Key: []byte("order"), Value: fmt.Append(nil, n)})
+	}
+	at, err := p.Publish(t.Context(), records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := consume.New(c)
+	defer r.Close()
+	found, err := r.Get(t.Context(), []kafka.Receipt{at[0], at[20], at[50]})
+	if err != nil || len(found) != 3 {
+		t.Fatalf("%d records, %v, want 3", len(found), err)
+	}
+	for _, n := range []int{0, 20, 50} {
+		if got := string(found[at[n]].Value); got != fmt.Sprint(n) {
+			t.Errorf("the record at %+v is %q, want %d", at[n], got, n)
+		}
+	}
+}
+
 // TestEnds: reading ends with the handler's error, or when no broker answers any more.
 func TestEnds(t *testing.T) {
 	cluster, c := rig(t, 10)
