@@ -47,8 +47,7 @@ type Finder struct {
 	// If it is nil, the topics are read. That takes longer, but also finds webhooks that
 	// gave no new event, and dead letters whose body contains an id of the payment.
 	Where func(ctx context.Context, ids []string) (history.Place, error)
-	// Quick finds nothing if the server that Where asks knows no event of an id. Otherwise all
-	// events and references are read for it.
+	// Quick: if Where leads to no record, return none. Without Quick the topics are then read.
 	Quick bool
 	// Progress is called with the number of records read so far and of all; it may be
 	// nil.
@@ -344,11 +343,7 @@ func (s *search) addWebhooks(ctx context.Context) error {
 		}
 	}
 	for _, i := range s.found {
-		if i.Webhook != nil {
-			for _, id := range i.Webhook.EventIDs {
-				delete(missing, id)
-			}
-		}
+		i.remove(missing)
 	}
 	for _, w := range windows {
 		for _, i := range slices.SortedFunc(maps.Values(missing), func(a, b *Item) int { return a.Time.Compare(b.Time) }) {
@@ -369,7 +364,7 @@ func (s *search) addWebhooks(ctx context.Context) error {
 }
 
 // addWebhooksNear adds the webhooks of the payment that were written in a window of an
-// event. It removes their events from missing.
+// event. It removes from missing the events that they gave.
 func (s *search) addWebhooksNear(ctx context.Context, event *Item, w window, missing map[string]*Item) error {
 	partitions, err := s.Reader.Partitions(ctx, s.Names.Received(), s.Names.Dead())
 	if err != nil {
@@ -401,10 +396,19 @@ func (s *search) addWebhooksNear(ctx context.Context, event *Item, w window, mis
 			return
 		}
 		s.add(r)
-		for _, id := range i.Webhook.EventIDs {
-			delete(missing, id)
-		}
+		i.remove(missing)
 	})
+}
+
+// remove removes from missing the events that the record, if it is a webhook, gave. A
+// redelivery names them, too, but the webhook that gave them is still to be found.
+func (i *Item) remove(missing map[string]*Item) {
+	if i.Webhook == nil || i.Webhook.Outcome == webhook.OutcomeDuplicate {
+		return
+	}
+	for _, id := range i.Webhook.EventIDs {
+		delete(missing, id)
+	}
 }
 
 // addMentions adds the dead letters whose body contains an id of the payment. A dead

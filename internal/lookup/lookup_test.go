@@ -9,13 +9,16 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/history"
 	"github.com/tollbridge/tollbridge/internal/kafka"
+	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/lookup"
 	"github.com/tollbridge/tollbridge/publish"
 	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 const partitions = 5
@@ -132,6 +135,75 @@ func TestBatch(t *testing.T) {
 		f.From = time.Now().Add(time.Hour)
 		if got := find(t, f, "a"); got != nil {
 			t.Errorf("from an hour from now: found %q, want nothing", got)
+		}
+	}
+}
+
+// TestWindows: the webhook of an event is found although it was written earlier or later,
+// also when a redelivery was written nearer to the event.
+func TestWindows(t *testing.T) {
+	cluster := kafkatest.Fake(t)
+	c := kafka.Config{Brokers: cluster.ListenAddrs()}
+	if _, err := (kafka.Layout{Partitions: partitions, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{reader: consume.New(c)}
+	t.Cleanup(r.reader.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	write := func(record kafka.Record, at time.Time) *kgo.Record {
+		t.Helper()
+		k := &kgo.Record{Topic: record.Topic, Partition: int32(kafka.PartitionOf(record.Key, partitions)), Key: record.Key, Value: record.Value, Timestamp: at}
+		for _, h := range record.Headers {
+			k.Headers = append(k.Headers, kgo.RecordHeader{Key: h.Name, Value: []byte(h.Value)})
+		}
+		if err := client.ProduceSync(t.Context(), k).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	const redelivered = 50 * time.Millisecond
+	for n, c := range []struct {
+		after      time.Duration // of the webhook after its event
+		redelivery bool
+		found      bool
+	}{
+		{-2 * time.Second, false, false}, {-900 * time.Millisecond, false, true}, {-50 * time.Millisecond, false, true}, {4 * time.Second, false, true}, {6 * time.Second, false, false},
+		{-900 * time.Millisecond, true, true}, {4 * time.Second, true, true},
+	} {
+		key, at := fmt.Sprint("order-", n), time.Now().Add(time.Duration(n-10)*time.Minute)
+		event := write(r.event(t, "event", key), at)
+		f := lookup.Finder{Reader: r.reader, Names: r.names, Where: func(_ context.Context, ids []string) (p history.Place, err error) {
+			if slices.Contains(ids, key) {
+				p.Events = []history.Located{{ID: "event", Receipt: kafka.Receipt{Topic: event.Topic, Partition: int(event.Partition), Offset: event.Offset}}}
+			}
+			return p, nil
+		}}
+		again := r.webhook(r.names.Received(), key, "redelivery", "event")
+		for i, h := range again.Headers {
+			if h.Name == "outcome" {
+				again.Headers[i].Value = string(webhook.OutcomeDuplicate)
+			}
+		}
+		want := []string{"event"}
+		if c.redelivery {
+			want = append(want, "redelivery")
+		}
+		if c.redelivery && c.after > redelivered {
+			write(again, at.Add(redelivered))
+		}
+		write(r.webhook(r.names.Received(), key, "webhook", "event"), at.Add(c.after))
+		if c.redelivery && c.after < redelivered {
+			write(again, at.Add(redelivered))
+		}
+		if c.found {
+			want = append(want, "webhook")
+		}
+		if got := find(t, f, key); !slices.Equal(got, want) {
+			t.Errorf("a webhook %s after its event, redelivered: %v: found %q, want %q", c.after, c.redelivery, got, want)
 		}
 	}
 }
