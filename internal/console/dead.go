@@ -43,7 +43,8 @@ func (m masker) groupOf(w *webhook.Archived) letterGroup {
 	return letterGroup{Endpoint: w.Connector + "/" + w.Endpoint, Reason: dead.ReasonKind(m.text(w.Reason))}
 }
 
-// letters waits until a page may read whole topics, and lists dead letters. Without an error, the caller must call done when it needs them no more.
+// letters waits until a page may read whole topics, and lists dead letters. Without an
+// error, the caller must call done when it needs them no more.
 func (h *Handler) letters(ctx context.Context, f dead.Filter) (names kafka.Names, all []*dead.Letter, done func(), err error) {
 	if names, err = h.Names(); err != nil {
 		return names, nil, nil, notReady(err)

@@ -232,7 +232,7 @@ func (d *Handler) verifyAll(ctx context.Context, letters []*Letter, f func(Verdi
 func (d *Handler) verify(ctx context.Context, l *Letter, w *webhook.Archived) (Verdict, error) {
 	v := Verdict{Letter: l, webhook: w}
 	if w == nil {
-		v.Unresolved = "Kafka no longer keeps it: see kafka.retention"
+		v.Unresolved = "Kafka deleted this letter while it was being retried (kafka.retention): nothing can be done"
 		return v, nil
 	}
 	at := slices.IndexFunc(d.Endpoints, func(e webhook.Endpoint) bool { return w.Is(e) })

@@ -27,10 +27,10 @@ const (
 // calls each with the verdicts, in the order of the letters. After an interruption call
 // it again: it recognises the events that are published.
 //
-// Retry holds the bodies of few letters at a time, however many there are. It works in batches: it writes the events of many letters in one request to Kafka,
-// and marks the letters in another. Letters of the same payment are never in the same
-// batch, so that each event is looked up after the earlier events of its payment are
-// published.
+// Retry holds the bodies of few letters at a time, however many there are. It works in
+// batches: it writes the events of many letters in one request to Kafka, and marks the
+// letters in another. Letters of the same payment are never in the same batch, so that each
+// event is looked up after the earlier events of its payment are published.
 func (d *Handler) Retry(ctx context.Context, letters []*Letter, each func(Verdict) error) error {
 	b := newBatch()
 	err := d.verifyAll(ctx, letters, func(v Verdict) error {
