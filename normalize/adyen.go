@@ -48,6 +48,7 @@ var adyen = Connector{
 	Key:       "merchantReference; of captures, cancellations and refunds that of the payment in originalReference, if it is known",
 	Settings:  []Setting{adyenCapture, adyenCaptureExceptions},
 	Tellers:   adyenTellers(),
+	Captures:  CountsParts, // each capture has its own amount: https://docs.adyen.com/online-payments/capture
 	normalize: adyenNormalize,
 }
 

@@ -27,6 +27,7 @@ var checkout = Connector{
 	Docs:      "https://www.checkout.com/docs/developer-resources/event-notifications/event-types",
 	Key:       "data.reference, else data.metadata.<merchant_id_keys>; data.payment_reference of disputes",
 	Tellers:   tellersOf(checkoutPaymentTypes, checkoutPayoutTypes, checkoutPlatformTypes, checkoutDisputeTypes, map[string]schemas.Type{"fraud_reported": schemas.FraudReported}),
+	Captures:  CountsTotal, // balances.total_captured: https://www.checkout.com/docs/developer-resources/event-notifications/event-types/payment_captured
 	normalize: checkoutNormalize,
 }
 

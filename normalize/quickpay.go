@@ -20,6 +20,7 @@ var quickpay = Connector{
 	Docs:      "https://learn.quickpay.net/tech-talk/api/callback",
 	Key:       "order_id",
 	Tellers:   sentToURL(quickpayTellers),
+	Captures:  CountsTotal, // the sum of the captures among the operations, all of which each callback has: https://learn.quickpay.net/tech-talk/api/callback
 	normalize: quickpayNormalize,
 }
 

@@ -34,6 +34,7 @@ var square = Connector{
 	Key:       "data.object.payment.reference_id, of refunds and disputes (fetched) that of their payment, else that of its terminal checkout, else the invoice_number of its order's invoice; data.object.card.reference_id of stored cards",
 	Settings:  []Setting{squareTells},
 	Tellers:   squareTellers(),
+	Captures:  CountsTotal, // total_completed_amount_money; a payment is captured once: https://developer.squareup.com/reference/square/objects/InvoicePaymentRequest
 	normalize: squareNormalize,
 }
 

@@ -39,6 +39,7 @@ var stripe = Connector{
 	Key:       "data.object.metadata.<merchant_id_keys>, also of the subscription of an invoice; data.object.client_reference_id of Checkout sessions",
 	Settings:  []Setting{stripeTells, stripeRefunds},
 	Tellers:   stripeTellers,
+	Captures:  CountsTotal, // amount_received and amount_captured: https://docs.stripe.com/payments/multicapture
 	normalize: stripeNormalize,
 }
 

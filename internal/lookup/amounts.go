@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
@@ -88,8 +89,8 @@ func Current(items []*Item) []schemas.Event {
 type object struct{ family, id string }
 
 // objectOf returns what an event is about. An event without the processor's id is an
-// object of its own, except one of a payment: that is the payment that the merchant's
-// id names.
+// object of its own, with two exceptions: an event of a payment is about the payment that
+// the merchant's id names, and refunds of which the processor reports the total are one.
 func objectOf(e schemas.Event) object {
 	d, family := e.Data, e.Type.Family()
 	id := ""
@@ -97,11 +98,25 @@ func objectOf(e schemas.Event) object {
 	case "payment":
 		id = cmp.Or(d.ConnectorTransactionID, e.Subject)
 	case "refund":
-		id = cmp.Or(d.ConnectorRefundID, d.MerchantRefundID, e.ID)
+		id = cmp.Or(d.ConnectorRefundID, d.MerchantRefundID)
+		switch {
+		case id != "":
+		case totalRefunded(d):
+			id = "all of " + cmp.Or(d.ConnectorTransactionID, e.Subject)
+		default:
+			id = e.ID
+		}
 	case "dispute":
 		id = cmp.Or(d.ConnectorDisputeID, e.ID)
 	}
 	return object{family, strings.Join([]string{d.Connector, d.Account, id}, ":")}
+}
+
+// totalRefunded reports whether the amount of a refund is the sum of all refunds of the
+// payment so far.
+func totalRefunded(d schemas.Data) bool {
+	c, _ := normalize.Lookup(d.Connector)
+	return c.Refunds == normalize.CountsTotal && d.ConnectorRefundID == "" && d.MerchantRefundID == ""
 }
 
 // sums are the amounts so far, by currency.
@@ -137,8 +152,10 @@ func sum(all ...int64) (total int64) {
 // addPayment adds the events of one payment of a processor, oldest first.
 func (s sums) addPayment(events []schemas.Event) {
 	type captures struct {
-		n                int
-		sum, most, total int64
+		n         int
+		sum, most int64 // of the amounts
+		parts     int64 // the sum of the amounts that come without a total
+		total     int64 // the largest: events can come in another order, and a total only grows
 	}
 	captured, authorized := map[string]*captures{}, map[string]int64{}
 	for _, e := range events {
@@ -173,6 +190,8 @@ func (s sums) addPayment(events []schemas.Event) {
 			c.sum, c.most = sum(c.sum, a.Value), max(c.most, a.Value)
 			if t := d.CapturedAmount; t != nil && t.Currency == a.Currency {
 				c.total = max(c.total, t.Value)
+			} else {
+				c.parts = sum(c.parts, a.Value)
 			}
 		case schemas.PaymentReversed:
 			if d.Amount == nil {
@@ -187,17 +206,20 @@ func (s sums) addPayment(events []schemas.Event) {
 		a := s.of(currency)
 		a.Authorized = sum(a.Authorized, value)
 	}
+	name := events[0].Data.Connector
+	connector, _ := normalize.Lookup(name)
 	for currency, c := range captured {
-		a := s.of(currency)
+		a, value := s.of(currency), c.sum
 		switch {
-		case c.total > c.most: // a total of several captures
-			a.Captured = sum(a.Captured, c.total)
-		default:
-			a.Captured = sum(a.Captured, c.sum)
-			if c.n > 1 {
-				a.unclear("a payment was captured several times: the captures are added up, but some processors send the total of all captures with each")
-			}
+		case connector.Captures == normalize.CountsTotal:
+			value = max(c.total, c.parts)
+		case connector.Captures == normalize.CountsParts:
+		case c.total > c.most: // more than any capture: the total of several
+			value = c.total
+		case c.n > 1:
+			a.unclear("a payment was captured several times: the captures are added up, but " + name + " may send the total of all captures with each")
 		}
+		a.Captured = sum(a.Captured, value)
 	}
 }
 
@@ -212,7 +234,9 @@ func (s sums) addRefund(events []schemas.Event) {
 		case schemas.RefundFailed, schemas.RefundCancelled:
 			succeeded = false
 		}
-		value = cmp.Or(e.Data.Amount, value)
+		if a := e.Data.Amount; a != nil && (value == nil || !totalRefunded(e.Data) || a.Value > value.Value) {
+			value = a
+		}
 	}
 	switch {
 	case !succeeded:

@@ -3,14 +3,17 @@ package lookup_test
 import (
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/lookup"
+	"github.com/tollbridge/tollbridge/normalize"
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// TestAmounts: the amounts of a payment, from the events that a processor can send.
+// TestAmounts: the amounts of a payment, from the events that a processor can send. What
+// its captures report is not known.
 func TestAmounts(t *testing.T) {
 	eur := func(n int64) *schemas.Amount { return &schemas.Amount{Value: n, Currency: "EUR"} }
 	usd := func(n int64) *schemas.Amount { return &schemas.Amount{Value: n, Currency: "USD"} }
@@ -102,7 +105,7 @@ func TestAmounts(t *testing.T) {
 		items := []*lookup.Item{{}} // a webhook, say
 		for n, f := range c.facts {
 			e := schemas.Event{ID: f.id, Type: f.kind, Subject: "order", Time: time.Unix(int64(f.hour)*3600, 0), Data: schemas.Data{
-				Connector: "stripe", Amount: f.amount, CapturedAmount: f.captured, AuthorizedAmount: f.approved, Stage: f.stage, Corrects: f.corrects, ConnectorTransactionID: pi,
+				Connector: "shopify", Amount: f.amount, CapturedAmount: f.captured, AuthorizedAmount: f.approved, Stage: f.stage, Corrects: f.corrects, ConnectorTransactionID: pi,
 			}}
 			switch f.kind.Family() {
 			case "payment":
@@ -121,6 +124,79 @@ func TestAmounts(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, c.want) || unclear != c.unclear {
 			t.Errorf("%s: %+v with %d doubts, want %+v with %d", name, got, unclear, c.want, c.unclear)
+		}
+	}
+}
+
+// TestAmountsByConnector: a processor sends the amount of each capture or refund, or the
+// total so far with each. The webhooks can come in any order.
+func TestAmountsByConnector(t *testing.T) {
+	for name, c := range map[string]struct {
+		connector string
+		webhooks  []string
+		want      lookup.Amounts
+		unsure    bool
+	}{
+		"total: Stripe, 40 of 100, then the rest": {"stripe", []string{
+			`{"id":"evt_1","object":"event","type":"payment_intent.amount_capturable_updated","created":1767225600,"livemode":true,"data":{"object":{"id":"pi_1","object":"payment_intent","amount":100,"amount_capturable":60,"amount_received":40,"currency":"eur","status":"requires_capture","metadata":{"order_id":"order-1"}}}}`,
+			`{"id":"evt_2","object":"event","type":"payment_intent.succeeded","created":1767225700,"livemode":true,"data":{"object":{"id":"pi_1","object":"payment_intent","amount":100,"amount_capturable":0,"amount_received":100,"currency":"eur","status":"succeeded","metadata":{"order_id":"order-1"}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"total: Stripe, by charges": {"stripe", []string{
+			`{"id":"evt_1","object":"event","type":"charge.captured","created":1767225600,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":40,"captured":true,"currency":"eur","status":"succeeded","metadata":{"order_id":"order-1"}}}}`,
+			`{"id":"evt_2","object":"event","type":"charge.captured","created":1767225700,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":90,"captured":true,"currency":"eur","status":"succeeded","metadata":{"order_id":"order-1"}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Authorized: 100, Captured: 90, Left: 90}, false},
+		"total: Checkout.com, the same amount twice": {"checkout", []string{
+			`{"id":"evt_1","type":"payment_captured","created_on":"2026-01-01T00:00:00Z","data":{"id":"pay_1","action_id":"act_1","reference":"order-1","amount":50,"currency":"EUR","response_code":"10000","balances":{"total_authorized":120,"total_captured":50}}}`,
+			`{"id":"evt_2","type":"payment_captured","created_on":"2026-01-01T00:01:00Z","data":{"id":"pay_1","action_id":"act_2","reference":"order-1","amount":50,"currency":"EUR","response_code":"10000","balances":{"total_authorized":120,"total_captured":100}}}`,
+		}, lookup.Amounts{Currency: "EUR", Authorized: 120, Captured: 100, Left: 100}, false},
+		"total: Checkout.com, without balances": {"checkout", []string{
+			`{"id":"evt_1","type":"payment_captured","created_on":"2026-01-01T00:00:00Z","data":{"id":"pay_1","action_id":"act_1","reference":"order-1","amount":40,"currency":"EUR","response_code":"10000"}}`,
+			`{"id":"evt_2","type":"payment_captured","created_on":"2026-01-01T00:01:00Z","data":{"id":"pay_1","action_id":"act_2","reference":"order-1","amount":60,"currency":"EUR","response_code":"10000"}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"total: Quickpay": {"quickpay", []string{
+			`{"id":7,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":40,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"}]}`,
+			`{"id":7,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":40,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"},{"id":2,"type":"capture","amount":60,"qp_status_code":"20000","created_at":"2026-01-01T00:01:00Z"}]}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"total: Square, an invoice paid in parts": {"square", []string{
+			`{"merchant_id":"M","type":"invoice.payment_made","event_id":"e1","created_at":"2026-01-01T00:00:00Z","data":{"type":"invoice","id":"inv:1","object":{"invoice":{"id":"inv:1","invoice_number":"order-1","order_id":"O1","status":"PARTIALLY_PAID","payment_requests":[{"total_completed_amount_money":{"amount":40,"currency":"EUR"}}]}}}}`,
+			`{"merchant_id":"M","type":"invoice.payment_made","event_id":"e2","created_at":"2026-01-01T00:01:00Z","data":{"type":"invoice","id":"inv:1","object":{"invoice":{"id":"inv:1","invoice_number":"order-1","order_id":"O1","status":"PAID","payment_requests":[{"total_completed_amount_money":{"amount":100,"currency":"EUR"}}]}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"parts: Adyen": {"adyen", []string{
+			`{"live":"true","notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":40},"eventCode":"CAPTURE","eventDate":"2026-01-01T00:00:00+00:00","merchantAccountCode":"Shop","merchantReference":"order-1","originalReference":"P1","paymentMethod":"visa","pspReference":"C1","success":"true"}}]}`,
+			`{"live":"true","notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":60},"eventCode":"CAPTURE","eventDate":"2026-01-01T00:01:00+00:00","merchantAccountCode":"Shop","merchantReference":"order-1","originalReference":"P1","paymentMethod":"visa","pspReference":"C2","success":"true"}}]}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"not known: Shopify": {"shopify", []string{
+			`{"id":1,"order_id":9,"kind":"capture","gateway":"x","status":"success","amount":"0.40","currency":"EUR","processed_at":"2026-01-01T00:00:00Z","test":false}`,
+			`{"id":2,"order_id":9,"kind":"capture","gateway":"x","status":"success","amount":"0.60","currency":"EUR","processed_at":"2026-01-01T00:01:00Z","test":false}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, true},
+		"total: refunds of MultiSafepay": {"multisafepay", []string{
+			`{"order_id":"order-1","transaction_id":5,"status":"completed","financial_status":"completed","amount":100,"amount_refunded":0,"currency":"EUR"}`,
+			`{"order_id":"order-1","transaction_id":5,"status":"partial_refunded","financial_status":"completed","amount":100,"amount_refunded":20,"currency":"EUR"}`,
+			`{"order_id":"order-1","transaction_id":5,"status":"partial_refunded","financial_status":"completed","amount":100,"amount_refunded":50,"currency":"EUR"}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Refunded: 50, Left: 50}, false},
+	} {
+		var items []*lookup.Item
+		for _, payload := range c.webhooks {
+			o := normalize.Options{Live: true, ReceivedAt: time.Unix(1767225600, 0)}
+			if c.connector == "square" {
+				o.Settings = map[string]string{"tells": "invoices"}
+			}
+			r, err := normalize.Normalize(c.connector, []byte(payload), o)
+			if err != nil || len(r.Events) != 1 {
+				t.Fatalf("%s: %v, %+v, want one event from %s", name, err, r, payload)
+			}
+			items = append(items, &lookup.Item{Event: &r.Events[0]})
+		}
+		for _, order := range []string{"as sent", "reversed"} {
+			got := lookup.AmountsOf(items)
+			if len(got) != 1 || (got[0].Unclear != nil) != c.unsure {
+				t.Errorf("%s, %s: %+v, want one currency, and a doubt: %t", name, order, got, c.unsure)
+				continue
+			}
+			if got[0].Unclear = nil; !reflect.DeepEqual(got[0], c.want) {
+				t.Errorf("%s, %s: %+v, want %+v", name, order, got[0], c.want)
+			}
+			slices.Reverse(items)
 		}
 	}
 }
