@@ -288,9 +288,9 @@ func configCommand() *cobra.Command {
 		Short: "Check the configuration without connecting to Kafka",
 		Long: `Check the configuration without connecting to Kafka, and print the path of each
 endpoint. The command warns about what cannot work or is unsafe: an API key as
-webhook secret, white space around a secret, no endpoints, listen and admin with
-one address, settings that should be set, such as capture for Adyen, and secrets
-that other users of this computer can read.
+webhook secret, no endpoints, listen and admin with one address, settings that
+should be set, such as capture for Adyen, and secrets that other users of this
+computer can read.
 
 Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -2,15 +2,29 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rivo/uniseg"
+	"github.com/spf13/cobra"
+
+	"github.com/tollbridge/tollbridge/fetch"
+	"github.com/tollbridge/tollbridge/internal/fetchtest"
+	"github.com/tollbridge/tollbridge/internal/gaps"
+	"github.com/tollbridge/tollbridge/internal/sign"
+	"github.com/tollbridge/tollbridge/schemas"
+	"github.com/tollbridge/tollbridge/webhook"
 )
 
 // changing are the parts of an output that differ in each run. They are replaced by texts
@@ -55,6 +69,14 @@ func TestWidth(t *testing.T) {
 		append([]string{"endpoints", "check"}, config...),
 		append([]string{"gaps", "--connector", "stripe"}, config...),
 	}
+	var steps []step
+	for _, args := range commands {
+		shown := strings.ReplaceAll(strings.Join(args, " "), b.config, "tollbridge.yaml")
+		steps = append(steps, step{strings.ReplaceAll(shown, warned, "warned.yaml"), func(out, errOut io.Writer) {
+			run(t.Context(), args, strings.NewReader(""), out, errOut)
+		}})
+	}
+	steps = append(steps, findings(t)...)
 	wasTerminal, wasWidth := isTerminal, terminalWidth
 	defer func() { isTerminal, terminalWidth = wasTerminal, wasWidth }()
 	t.Setenv("NO_COLOR", "1")
@@ -63,9 +85,9 @@ func TestWidth(t *testing.T) {
 		terminalWidth = func(io.Writer) int { return width }
 		var all bytes.Buffer
 		widest := 0
-		for _, args := range commands {
+		for _, s := range steps {
 			var out, errOut bytes.Buffer
-			run(t.Context(), args, strings.NewReader(""), &out, &errOut)
+			s.print(&out, &errOut)
 			text := out.String() + rewrittenLine.ReplaceAllString(errOut.String(), "")
 			body := false // JSON and the body of a webhook are printed as they are
 			for line := range strings.Lines(text) {
@@ -74,7 +96,7 @@ func TestWidth(t *testing.T) {
 				words := strings.Fields(line)
 				n := uniseg.StringWidth(line)
 				if n > width && !body && uniseg.StringWidth(words[len(words)-1]) < width/2 { // a long word is not broken
-					t.Errorf("%s at %d columns: a line of %d: %s", strings.Join(args, " "), width, n, line)
+					t.Errorf("%s at %d columns: a line of %d: %s", s.shown, width, n, line)
 				} else if n <= width && !body {
 					widest = max(widest, n)
 				}
@@ -85,8 +107,7 @@ func TestWidth(t *testing.T) {
 			for _, c := range changing {
 				text = c.pattern.ReplaceAllString(text, c.with)
 			}
-			shown := strings.ReplaceAll(strings.Join(args, " "), b.config, "tollbridge.yaml")
-			fmt.Fprintf(&all, "$ tollbridge %s\n%s\n", strings.ReplaceAll(shown, warned, "warned.yaml"), text)
+			fmt.Fprintf(&all, "$ tollbridge %s\n%s\n", s.shown, text)
 		}
 		if widest < width-8 {
 			t.Errorf("at %d columns the widest line has %d", width, widest)
@@ -105,6 +126,64 @@ func TestWidth(t *testing.T) {
 			t.Errorf("%s: the outputs differ; -update writes the file anew. Got:\n%s", file, all.Bytes())
 		}
 	}
+}
+
+// step is one of the outputs of [TestWidth].
+type step struct {
+	shown string // the command
+	print func(out, errOut io.Writer)
+}
+
+// findings returns the outputs of commands that ask a processor and find something.
+func findings(t *testing.T) []step {
+	keys, _, _ := sign.Dev("stripe")
+	e := webhook.Endpoint{
+		Connector: "stripe", Keys: keys, URL: "https://pay.example.com/webhooks/stripe/default",
+		API: &fetch.API{Keys: []fetch.Key{{Name: "main", Value: "rk_test_71demo71"}}},
+	}
+	processor := fetchtest.New(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"object":"list","has_more":false,"data":[{"id":"we_71","url":%q,"status":"disabled","enabled_events":["payment_intent.succeeded","customer.created"],"api_version":"2026-01-01.demo"}]}`, e.URL)
+	})
+	check := func(c *cobra.Command) error {
+		one, err := checkEndpoint(c, &fetch.Caller{Transport: processor.Transport()}, e)
+		if err != nil {
+			return err
+		}
+		return cmp.Or(printChecks(c, []endpointCheck{one}, false), errRefused)
+	}
+	now := time.Now()
+	item := func(name string, days int, payload []byte) fetch.Item {
+		var p struct{ Type string }
+		if err := json.Unmarshal(payload, &p); err != nil {
+			t.Fatal(err)
+		}
+		return fetch.Item{ID: "evt_" + name, Type: p.Type, Time: now.AddDate(0, 0, -days), Payload: payload}
+	}
+	list := fetch.Page{Next: fetch.Position{End: true}, Items: []fetch.Item{
+		item("known", 5, paid("known", 0)), item("late", 1, paid("order-43", 0)), item("missing", 5, paid("a-longer-order-id-2026-0000000043", 0)),
+		item("old", 40, paid("order-44", 0)), item("unsubscribed", 5, disputed("order-45")), item("more", 6, paid("order-46", 0)),
+		{ID: "evt_unreadable", Type: "payment_intent.succeeded", Time: now, Payload: []byte("{")},
+	}}
+	look := func(c *cobra.Command) error {
+		return (&gapsFlags{show: 4}).report(c, gaps.Config{
+			Endpoint: e, From: now.AddDate(0, 0, -50), To: now, Action: gaps.Plan,
+			List:       func(context.Context, fetch.ListQuery, fetch.Position) (fetch.Page, error) { return list, nil },
+			Published:  func(e schemas.Event) (bool, error) { return e.Subject == "known", nil },
+			Subscribed: func(eventType string) bool { return eventType != "charge.dispute.created" },
+		})
+	}
+	of := func(shown string, print func(*cobra.Command) error) step {
+		return step{shown, func(out, errOut io.Writer) {
+			var c cobra.Command
+			c.SetContext(t.Context())
+			c.SetOut(out)
+			c.SetErr(errOut)
+			if err := print(&c); !errors.Is(err, errRefused) {
+				t.Errorf("%s: %v, want %v", shown, err, errRefused)
+			}
+		}}
+	}
+	return []step{of("endpoints check, with findings", check), of("gaps --connector stripe --show 4, with findings", look)}
 }
 
 // rewrittenLine matches a line of progress that a command rewrites, and its end.
