@@ -9,7 +9,9 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
@@ -155,5 +157,28 @@ func TestLockErrors(t *testing.T) {
 	}
 	if _, err := AcquireLock(kafkatest.Within(t, time.Second), kafka.Config{Brokers: []string{"127.0.0.1:1"}}, kafka.Names{}, LockHolder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without Kafka: %v", err)
+	}
+}
+
+// TestLockUnknownMember: a process that was suspended after Kafka gave it a member id joins
+// again without it.
+func TestLockUnknownMember(t *testing.T) {
+	cluster := kafkatest.Fake(t)
+	c, n := kafka.Config{Brokers: cluster.ListenAddrs()}, kafka.Names{Prefix: "locked."}
+	if _, err := (kafka.Layout{Names: n, Partitions: 1, Replication: 1}).Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	cluster.ControlKey(int16(kmsg.JoinGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		answer := r.ResponseKind().(*kmsg.JoinGroupResponse)
+		answer.ErrorCode, answer.MemberID = kerr.MemberIDRequired.Code, "forgotten" // the next answer is that Kafka does not know it
+		return answer, nil, true
+	})
+	l, err := AcquireLock(kafkatest.Within(t, 20*time.Second), c, n, LockHolder{Command: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	if l.member == "" || l.member == "forgotten" {
+		t.Errorf("the lock's member is %q, want one that Kafka knows", l.member)
 	}
 }
