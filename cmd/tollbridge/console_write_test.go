@@ -2,17 +2,22 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/tollbridge/tollbridge/internal/dead"
 	"github.com/tollbridge/tollbridge/internal/kafka"
@@ -343,6 +348,52 @@ func TestConsoleReplay(t *testing.T) {
 			t.Errorf("the log has no %s", line)
 		}
 	}
+}
+
+// TestConsoleReplayWithoutTemporaryFolder: where only the state folder can be written to, as
+// in a container, a replay to another prefix keeps its history there, and removes it. What
+// a crash left is removed at the start.
+func TestConsoleReplayWithoutTemporaryFolder(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	state := t.TempDir()
+	left := filepath.Join(state, "replay", "history", "CURRENT")
+	if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(left, []byte("MANIFEST-000001\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBridge(t, cluster.ListenAddrs(), "shop.", "console: {write: true},")
+	file, err := os.ReadFile(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.config, strings.Replace(string(file), `state: ""`, "state: "+state, 1))
+	b.run(t, 0, "topics", "apply", "--prefix", "again.")
+	t.Setenv("TMPDIR", filepath.Join(state, "none"))
+	b.start(t)
+	removed := func(when string) {
+		t.Helper()
+		if _, err := os.Stat(filepath.Join(state, "replay")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s the folder of a replay is there: %v", when, err)
+		}
+	}
+	removed("after the start")
+	b.send(t, paid("4711", 0))
+	p := newPerson(t, b, "")
+	plan := p.job("replay", url.Values{"action": {"plan"}, "to_prefix": {"again."}})
+	if plan.Error != "" || plan.Counts.New != 1 {
+		t.Fatalf("a plan for another prefix: %+v", plan)
+	}
+	removed("after the plan")
+	if there := p.job("replay", url.Values{"action": {"publish"}, "plan": {plan.ID}}); there.Error != "" || there.Counts.Published != 1 {
+		t.Errorf("publication to another prefix: %+v", there)
+	}
+	removed("after the publication")
 }
 
 // countsOf returns the counts that 'tollbridge replay --json' prints last.

@@ -288,7 +288,7 @@ func (q *letterFilter) retryIn(c *cobra.Command, w kafkaSession, ids []string, h
 }
 
 // openHistory reads all event topics into a state folder, and waits until it is
-// caught up. An empty dir is a temporary folder. Call end when the history is no
+// caught up. An empty dir is a folder that end removes. Call end when the history is no
 // longer needed. It returns an error if the user may not read all event topics: an event
 // in one of them would look as if it were not published.
 func openHistory(c *cobra.Command, w kafkaSession, dir string, to history.Publisher) (h *history.History, end func(), err error) {
@@ -302,8 +302,10 @@ func (s kafkaSession) openHistory(ctx context.Context, log io.Writer, dir string
 	}
 	remove := func() {}
 	if dir == "" {
-		if dir, err = os.MkdirTemp("", "tollbridge-"); err != nil {
-			return nil, nil, err
+		if dir = s.scratch; dir == "" {
+			if dir, err = os.MkdirTemp("", "tollbridge-"); err != nil {
+				return nil, nil, err
+			}
 		}
 		remove = func() { _ = os.RemoveAll(dir) }
 	}

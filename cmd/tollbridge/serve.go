@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -294,6 +295,16 @@ func (o *opening) open(ctx context.Context, server *ingest.Server) error {
 	return nil
 }
 
+// scratchFolder returns the folder in which the server keeps the history of another
+// prefix's topics during a replay to them; "" if there is no state folder. Containers have
+// no other place to write to.
+func scratchFolder(state string) string {
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, "replay")
+}
+
 // openHistory checks the topics, looks up the events' schemas, and opens the history.
 func (o *opening) openHistory(ctx context.Context) (err error) {
 	o.mu.Lock()
@@ -308,6 +319,11 @@ func (o *opening) openHistory(ctx context.Context) (err error) {
 	h, err := history.Open(ctx, config)
 	if err != nil {
 		return err
+	}
+	if left := scratchFolder(config.Dir); left != "" { // by a crash during a replay; the history has the lock on the state folder
+		if err := os.RemoveAll(left); err != nil {
+			o.log.Warn().Err(err).Msg("the folder of an interrupted replay cannot be removed")
+		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -381,7 +397,7 @@ func (o *opening) openForConsole(ctx context.Context, cfg config, reader *consum
 	if err != nil {
 		return err
 	}
-	s := kafkaSession{config: cfg, names: names, reader: reader, producer: o.writing}
+	s := kafkaSession{config: cfg, names: names, reader: reader, producer: o.writing, scratch: scratchFolder(cfg.State)}
 	s.producer.Metrics = nil // those of the server's producer are registered
 	return s.openForConsole(ctx, how, func(context.Context, kafkaSession, history.Publisher) (*history.History, func(), error) {
 		return h, func() {}, nil

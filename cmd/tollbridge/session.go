@@ -36,6 +36,9 @@ type kafkaSession struct {
 	// names.
 	unauthorized []string
 	reader       *consume.Reader
+	// scratch is the folder of a history that is read for one job, and removed after it;
+	// empty is a new one in the system's folder for temporary files.
+	scratch string
 }
 
 // openKafkaSession connects to Kafka. It returns an error if there is no event topic to
