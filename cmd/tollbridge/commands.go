@@ -294,7 +294,7 @@ computer can read.
 
 Exit codes: 0 the configuration can be used; 2 it is wrong.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(c)
+			cfg, err := loadServeConfig(c)
 			if err != nil {
 				return err
 			}

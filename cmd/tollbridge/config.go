@@ -195,8 +195,14 @@ func kafkaFlags(f *pflag.FlagSet) {
 	f.Int("replication", 0, "replicas of every partition")
 }
 
-// loadConfig reads the configuration and checks all of it.
+// loadConfig reads the configuration and checks what commands need that run no console: it
+// reads no secret of the console.
 func loadConfig(c *cobra.Command) (config, error) { return loadChecked(c, config.check) }
+
+// loadServeConfig reads the configuration and checks all of it.
+func loadServeConfig(c *cobra.Command) (config, error) {
+	return loadChecked(c, func(cfg config) error { return errors.Join(cfg.check(), cfg.checkConsole()) })
+}
 
 // loadKafkaConfig reads the configuration and checks what a command needs that only
 // connects to Kafka. It reads no secret of an endpoint.
@@ -343,12 +349,12 @@ func applyFlags(f *pflag.FlagSet, cfg *config) {
 }
 
 // check returns all errors of the configuration that can be found without a
-// network.
+// network, except those of [config.checkConsole].
 func (c config) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	errs = append(errs, checkHostPort("listen", c.Listen, 0), checkHostPort("admin", c.Admin, 0)) // port 0 chooses a free one
-	errs = append(errs, c.checkKafka(), c.checkConsole())
+	errs = append(errs, c.checkKafka())
 	if c.Deadline < shortestDeadline || c.Deadline > longestDeadline {
 		wrong("deadline: %s is not between %s and %s; write it with its unit, such as 4s", c.Deadline, shortestDeadline, longestDeadline)
 	}

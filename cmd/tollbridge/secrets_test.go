@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/tollbridge/tollbridge/internal/sign"
 )
 
 // TestToolsNeedNoSecrets: the commands that verify nothing run although the secrets of
@@ -49,6 +52,49 @@ func TestToolsNeedNoSecrets(t *testing.T) {
 	} {
 		got := tollbridge(t, "", append(args, "--config", config)...)
 		if got.code != 2 || !strings.Contains(got.err, "the environment variable TOLLBRIDGE_TEST_NOT_SET is not set or empty") {
+			t.Errorf("%s: exit %d, %s", strings.Join(args, " "), got.code, got.err)
+		}
+	}
+}
+
+// TestConsoleSecretOnlyForConsole: only the commands that run or check the console read its
+// password.
+func TestConsoleSecretOnlyForConsole(t *testing.T) {
+	b := startBridge(t)
+	event := b.send(t, paid("7", 0))
+	b.writeLetter(t, paid("8", 0))
+	written, err := os.ReadFile(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.config, strings.Replace(string(written), "{listen:", "{console: {password: {env: TOLLBRIDGE_TEST_NOT_SET}}, listen:", 1))
+	payload := filepath.Join(t.TempDir(), "payload.json")
+	writeFile(t, payload, string(paid("7", 0)))
+	signed, err := sign.Request("stripe", paid("7", 0), b.secret, nil, b.url, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := "Stripe-Signature: " + signed.Header.Get("Stripe-Signature")
+	for _, args := range [][]string{
+		{"tail", "--exit", "--from", "1h"}, {"timeline", "7"}, {"show", event}, {"endpoints"},
+		{"topics", "plan"}, {"topics", "apply"}, {"topics", "acls", "serve", "--principal", "User:tollbridge"},
+		{"dead", "list"}, {"dead", "retry"}, {"replay"}, {"references", "list"},
+		{"dedupe", "explain", "--connector", "stripe", "--header", signature, payload}, {"healthcheck"},
+		{"inspect", "--connector", "stripe", "--header", signature, payload},
+		{"soak", "--url", b.url, "--count", "5"},
+	} {
+		if got := tollbridge(t, "", append(args, "--config", b.config)...); got.code != 0 {
+			t.Errorf("%s: exit %d, %s", strings.Join(args, " "), got.code, got.err)
+		}
+	}
+	for _, args := range [][]string{{"rewind", "nobody", "--to", "earliest"}, {"gaps", "--connector", "stripe"}} { // there is no such group, and no key
+		if got := tollbridge(t, "", append(args, "--config", b.config)...); strings.Contains(got.err, "TOLLBRIDGE_TEST_NOT_SET") {
+			t.Errorf("%s: exit %d, %s", strings.Join(args, " "), got.code, got.err)
+		}
+	}
+	for _, args := range [][]string{{"serve"}, {"config", "check"}, {"console"}} {
+		got := tollbridge(t, "", append(args, "--config", b.config)...)
+		if got.code != 2 || !strings.Contains(got.err, "console.password: the environment variable TOLLBRIDGE_TEST_NOT_SET is not set or empty") {
 			t.Errorf("%s: exit %d, %s", strings.Join(args, " "), got.code, got.err)
 		}
 	}

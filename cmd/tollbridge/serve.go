@@ -63,7 +63,7 @@ requests; the admin listener closes.`,
 		Example: `  tollbridge topics apply --config tollbridge.yaml
   tollbridge serve --config tollbridge.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			read := func() (config, error) { return loadConfig(c) }
+			read := func() (config, error) { return loadServeConfig(c) }
 			cfg, seen, err := readStable(read)
 			if err != nil {
 				return err
