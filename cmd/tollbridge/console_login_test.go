@@ -116,6 +116,29 @@ func TestConsoleLogin(t *testing.T) {
 	}
 }
 
+// TestConsoleNewPassword: a changed password is used at once, and ends the sessions. The log
+// names a login that is added: it needs a restart.
+func TestConsoleNewPassword(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	writeFile(t, password, consolePassword)
+	b := startBridge(t, "console: {password: {file: "+password+"}},")
+	p := newPerson(t, b, consolePassword)
+	writeFile(t, password, "the next password")
+	until(t, "the session to end", func() bool { status, _ := p.get("connectors"); return status == http.StatusUnauthorized })
+	if status, body := newPerson(t, b, "the next password").get("connectors"); status != http.StatusOK {
+		t.Errorf("with the next password: %d %s", status, body)
+	}
+	if strings.Contains(b.log.String(), "after a restart") {
+		t.Errorf("the log says that a password needs a restart: %s", lastLines(b.log.String()))
+	}
+	file, err := os.ReadFile(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.config, strings.Replace(string(file), "console: {", "console: {proxy: {secret: {value: sixteen-characters}}, ", 1))
+	until(t, "the warning", func() bool { return strings.Contains(b.log.String(), `"keys":["console.proxy"]`) })
+}
+
 // TestConsoleCommandProxy: 'tollbridge console' takes the address of a client from a proxy of
 // trusted_proxies, as serve does.
 func TestConsoleCommandProxy(t *testing.T) {

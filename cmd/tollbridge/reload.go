@@ -23,19 +23,21 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tollbridge/tollbridge/ingest"
+	"github.com/tollbridge/tollbridge/internal/console"
 	"github.com/tollbridge/tollbridge/internal/gaps"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 )
 
 // reloader applies a changed configuration to a running server: endpoints with their
-// secrets and settings, the log level, and how connections to Kafka are secured. It reads
-// the configuration again at SIGHUP, and when one of the files that it names changes.
+// secrets and settings, the log level, how people log in to the console, and how connections
+// to Kafka are secured. It reads the configuration again at SIGHUP, and when one of the files that it names changes.
 type reloader struct {
 	read     func() (config, error) // reads and checks the configuration
 	hangup   <-chan os.Signal       // receives SIGHUP
 	applied  config                 // the configuration in use
 	server   *ingest.Server
 	schedule *gaps.Schedule
+	login    func(console.Login)             // sets how people log in to the console
 	topics   func(kafka.Names) error         // returns an error if the server cannot use topics
 	renewed  *atomic.Pointer[kafka.Security] // of the connections to Kafka
 	log      zerolog.Logger
@@ -170,12 +172,19 @@ func (r *reloader) apply(next config) error {
 	if err != nil {
 		return err
 	}
+	login, err := next.Console.login()
+	if err != nil {
+		return err
+	}
 	if err := r.topics(applied.layout().Names); err != nil {
 		return err
 	}
 	removed, err := r.server.SetEndpoints(settings.Endpoints)
 	if err != nil {
 		return err
+	}
+	if r.applied.Console.sameLogins(next.Console) {
+		r.login(login)
 	}
 	r.renewed.Store(&kafka.Security{TLS: producer.Kafka.TLS, SASL: producer.Kafka.SASL})
 	r.applied = applied
@@ -203,11 +212,24 @@ func (r *reloader) apply(next config) error {
 // reloadable are the keys of the configuration that a reload applies.
 var reloadable = []string{"endpoints", "public_url", "merchant_id_keys", "log_level", "kafka.tls", "kafka.sasl"}
 
+// reloadableLogins are the keys that a reload applies if neither of the two logins is
+// added or removed.
+var reloadableLogins = []string{"console.password.value", "console.password.env", "console.password.file", "console.proxy"}
+
+// sameLogins reports whether next has a password if c has one, and a proxy if c has one.
+func (c consoleConfig) sameLogins(next consoleConfig) bool {
+	return (c.Password == secretConfig{}) == (next.Password == secretConfig{}) && (c.Proxy == nil) == (next.Proxy == nil)
+}
+
 // needRestart returns the keys whose values differ and that a reload does not apply.
 func needRestart(applied, next config) (keys []string) {
 	a, b := valuesByKey(reflect.ValueOf(applied), ""), valuesByKey(reflect.ValueOf(next), "")
+	applies := reloadable
+	if applied.Console.sameLogins(next.Console) {
+		applies = slices.Concat(reloadable, reloadableLogins)
+	}
 	for _, key := range slices.Sorted(maps.Keys(b)) {
-		if !slices.Contains(reloadable, key) && !reflect.DeepEqual(a[key], b[key]) {
+		if !slices.Contains(applies, key) && !reflect.DeepEqual(a[key], b[key]) {
 			keys = append(keys, key)
 		}
 	}
@@ -229,6 +251,9 @@ func (c config) with(next config) config {
 	}
 	if c.Kafka.SASL != nil && next.Kafka.SASL != nil {
 		c.Kafka.SASL = next.Kafka.SASL
+	}
+	if c.Console.sameLogins(next.Console) {
+		c.Console.Password, c.Console.Proxy = next.Console.Password, next.Console.Proxy
 	}
 	return c
 }

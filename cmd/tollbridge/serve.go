@@ -48,10 +48,10 @@ configured.
 
 The configuration is read again at SIGHUP, and when one of its files changes:
 the configuration file, files with secrets, certificates and keys. Endpoints,
-public_url, merchant_id_keys, log_level, kafka.tls and kafka.sasl are replaced
-at once. The log says which other changes need a restart, and when a removed
-secret last matched. A wrong configuration is refused, and the former one stays
-in use.
+public_url, merchant_id_keys, log_level, kafka.tls, kafka.sasl,
+console.password and console.proxy are replaced at once. The log says which
+other changes need a restart, and when a removed secret last matched. A wrong
+configuration is refused, and the former one stays in use.
 
 OpenTelemetry traces are exported if OTEL_EXPORTER_OTLP_ENDPOINT or
 OTEL_TRACES_EXPORTER=otlp asks for them; the other OTEL_ variables apply.
@@ -195,7 +195,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	schedule.Set(cfg.gapsJobs(settings.Endpoints))
 	running.Go(func() { schedule.Run(background) })
 	if reload != nil {
-		reload.schedule = schedule
+		reload.schedule, reload.login = schedule, pages.SetLogin
 		reload.server, reload.topics, reload.renewed, reload.log = server, opening.setTopics, writing.Kafka.Renewed, log
 		reload.register(metrics)
 		running.Go(func() { reload.run(background) })

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -161,7 +162,7 @@ const cookieName = "tollbridge_console"
 // access decides who may use the console. Sessions are those of scs, in memory: a restart
 // ends them, and another replica does not know them.
 type access struct {
-	Login
+	login         atomic.Pointer[Login]
 	plain, secure *scs.SessionManager // of one store; the second one's cookies are for TLS only
 	guesses       guesses
 	key           [32]byte   // makes the tokens of forms
@@ -171,7 +172,8 @@ type access struct {
 
 // newAccess returns the access to a console with a login.
 func newAccess(l Login) *access {
-	a := &access{Login: l, plain: scs.New(), origins: http.NewCrossOriginProtection()}
+	a := &access{plain: scs.New(), origins: http.NewCrossOriginProtection()}
+	a.login.Store(&l)
 	a.plain.IdleTimeout, a.plain.Lifetime = sessionIdle, sessionLifetime
 	a.plain.Cookie.Name, a.plain.Cookie.Path = cookieName, "/console/"
 	a.plain.Cookie.HttpOnly, a.plain.Cookie.SameSite, a.plain.Cookie.Persist = true, http.SameSiteStrictMode, false
@@ -191,24 +193,28 @@ func (a *access) sessions(r *http.Request) *scs.SessionManager {
 	return a.plain
 }
 
-// sessionUser is the key of the user's name in a session's data.
-const sessionUser = "user"
+// The keys of a session's data: the user's name, and a signature of the password.
+const (
+	sessionUser     = "user"
+	sessionPassword = "password"
+)
 
 // errNoLogin is the error of a request without a valid login.
 var errNoLogin = errors.New("you are not logged in")
 
 // enter returns who makes a request, or why nobody is let in.
 func (a *access) enter(r *http.Request) (user, error) {
-	if !a.Required() {
+	login := a.login.Load()
+	if !login.Required() {
 		if text := notLocal(r); text != "" {
 			return user{}, problem{http.StatusForbidden, "This is only for people on this machine: " + text, tunnel}
 		}
 		return user{Name: byLoopback, Login: byLoopback, session: byLoopback}, nil
 	}
-	if p := a.Proxy; p != nil {
+	if p := login.Proxy; p != nil {
 		secrets, names := r.Header.Values(p.secretHeader()), r.Header.Values(p.userHeader())
 		switch {
-		case len(secrets) == 0 && a.Password != "": // not through the proxy
+		case len(secrets) == 0 && login.Password != "": // not through the proxy
 		case len(secrets) != 1 || !equal(secrets[0], p.Secret):
 			return user{}, problem{http.StatusUnauthorized, "The request did not come through the proxy that logs people in.", "Open the console at the proxy's address. If you did, its secret in the header " + p.secretHeader() + " is not that of console.proxy.secret."}
 		case len(names) != 1 || userName(names[0]) == "":
@@ -220,7 +226,7 @@ func (a *access) enter(r *http.Request) (user, error) {
 	}
 	s := a.sessions(r)
 	name := s.GetString(r.Context(), sessionUser)
-	if name == "" {
+	if name == "" || s.GetString(r.Context(), sessionPassword) != a.signed(login.Password) { // or the password was changed
 		return user{}, errNoLogin
 	}
 	return user{Name: name, Login: byPassword, session: s.Token(r.Context())}, nil
@@ -263,22 +269,42 @@ func equal(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// rightPassword reports whether a password is the configured one.
-func (a *access) rightPassword(password string) bool {
-	if !isHash(a.Password) {
-		return equal(password, a.Password)
+// rightPassword reports whether a password is the configured one, which may be a hash.
+func (a *access) rightPassword(password, configured string) bool {
+	if !isHash(configured) {
+		return equal(password, configured)
 	}
 	a.comparing.Lock()
 	defer a.comparing.Unlock()
-	return bcrypt.CompareHashAndPassword([]byte(a.Password), []byte(password)) == nil
+	return bcrypt.CompareHashAndPassword([]byte(configured), []byte(password)) == nil
 }
 
 // token returns the token that the forms of a user's pages have. Other sites cannot read
 // it, and it is no longer valid after the session.
-func (a *access) token(u user) string {
+func (a *access) token(u user) string { return a.signed(u.session) }
+
+// signed returns the signature of a text.
+func (a *access) signed(text string) string {
 	m := hmac.New(sha256.New, a.key[:])
-	m.Write([]byte(u.session))
+	m.Write([]byte(text))
 	return hex.EncodeToString(m.Sum(nil))
+}
+
+// SetLogin replaces the password and what is known of the proxy. If the password is another
+// one, the sessions end, with their requests in progress. It can neither add nor remove
+// one of the two.
+func (h *Handler) SetLogin(l Login) {
+	if former := h.access.login.Swap(&l); former.Password == l.Password {
+		return
+	}
+	_ = h.access.plain.Iterate(context.Background(), h.access.plain.Destroy) // in memory: never fails
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, requests := range h.requests {
+		for _, end := range requests {
+			end()
+		}
+	}
 }
 
 // The limits of guesses of the password: from one address (from one /64 of IPv6), and from
@@ -369,8 +395,8 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusTooManyRequests, "Too many attempts. Wait a few seconds and try again.")
 		return
 	}
-	name := userName(r.PostForm.Get("name"))
-	if !h.access.rightPassword(r.PostForm.Get("password")) {
+	name, configured := userName(r.PostForm.Get("name")), h.access.login.Load().Password
+	if !h.access.rightPassword(r.PostForm.Get("password"), configured) {
 		// The password may have been typed into the field of the name.
 		h.audit(r, user{Name: unverified, Login: byPassword}, "login_failed").Msg("a login to the console failed: wrong password")
 		again(http.StatusUnauthorized, "The password is wrong.")
@@ -387,6 +413,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 	}
 	h.endRequests(former)
 	s.Put(r.Context(), sessionUser, name)
+	s.Put(r.Context(), sessionPassword, h.access.signed(configured))
 	h.audit(r, user{Name: name, Login: byPassword}, "login").Msg("somebody logged in to the console")
 	h.redirect(w, r, next)
 }
@@ -433,7 +460,8 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			h.show(w, r, view{}, problem{http.StatusForbidden, "Another site sent this form.", "Open the console and send it from there."})
 			return
 		}
-		if r.URL.Path == "/console/login" && h.access.Password != "" || strings.HasPrefix(r.URL.Path, "/console/assets/") && h.access.Required() {
+		login := h.access.login.Load()
+		if r.URL.Path == "/console/login" && login.Password != "" || strings.HasPrefix(r.URL.Path, "/console/assets/") && login.Required() {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -457,7 +485,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-	if h.access.Password == "" {
+	if h.access.login.Load().Password == "" {
 		return inner
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

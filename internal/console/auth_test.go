@@ -297,6 +297,62 @@ func TestLogoutDuringRequest(t *testing.T) {
 	}
 }
 
+// TestSetLogin: a new password is needed at once, and ends the sessions of the former one
+// with their requests in progress; a new secret of the proxy ends none.
+func TestSetLogin(t *testing.T) {
+	const secret, changed = "a secret of the proxy", "another horse battery"
+	g := newGuarded(Config{Login: Login{Password: testPassword, Proxy: &Proxy{Secret: secret}}})
+	cookie := g.logIn(t, "anna")
+	status := func(cookie, secret string) int {
+		s := sent{path: "/console/connectors", cookie: cookie}
+		if secret != "" {
+			s.header = map[string]string{DefaultUserHeader: "bert", DefaultSecretHeader: secret}
+		}
+		return g.send(s).Code
+	}
+	g.SetLogin(Login{Password: testPassword, Proxy: &Proxy{Secret: "the next secret"}})
+	if mine, former, next := status(cookie, ""), status("", secret), status("", "the next secret"); mine != 200 || former != 401 || next != 200 {
+		t.Errorf("after the proxy's secret changed: the session %d, the former secret %d, the next %d; want 200, 401, 200", mine, former, next)
+	}
+	started, ended := make(chan struct{}), make(chan struct{})
+	g.mux.HandleFunc("GET /console/slow", func(_ http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		close(ended)
+	})
+	go g.send(sent{path: "/console/slow", cookie: cookie})
+	<-started
+	former := g.access.login.Load().Password
+	g.SetLogin(Login{Password: changed, Proxy: &Proxy{Secret: "the next secret"}})
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a new password does not end a request in progress")
+	}
+	if got := status(cookie, ""); got != 303 {
+		t.Errorf("after the password changed, its session answers %d, want 303", got)
+	}
+	for password, want := range map[string]int{former: 401, changed: 303} {
+		if w := g.send(sent{method: "POST", path: "/console/login", form: url.Values{"password": {password}}}); w.Code != want {
+			t.Errorf("login with %q: %d, want %d", password, w.Code, want)
+		}
+	}
+	// A login that compared the password just before it was changed stores its session after.
+	ctx, err := g.access.plain.Load(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.access.plain.Put(ctx, sessionUser, "eve")
+	g.access.plain.Put(ctx, sessionPassword, g.access.signed(former))
+	late, _, err := g.access.plain.Commit(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := status(cookieName+"="+late, ""); got != 303 {
+		t.Errorf("a session of the former password that is stored late answers %d, want 303", got)
+	}
+}
+
 // TestGuesses: guesses are limited for each address and for all, and the limit of one
 // address does not keep others out.
 func TestGuesses(t *testing.T) {

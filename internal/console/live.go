@@ -315,7 +315,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies that collect a response
 	ctx, cancel := context.WithCancel(r.Context())
-	if h.access.Required() { // then the browser comes back, if its session or the proxy still lets it in
+	if h.access.login.Load().Required() { // then the browser comes back, if its session or the proxy still lets it in
 		ctx, cancel = context.WithTimeout(r.Context(), h.access.plain.IdleTimeout)
 	}
 	defer cancel()

@@ -355,7 +355,7 @@ func TestLiveFilters(t *testing.T) {
 	r.captured("order-2", 1000)
 	r.captured("order-1", 99999)
 	r.archived(r.names.Received(), "order-1", "ignored", "card 4111111111111111 of jane@example.com")
-	r.archived(r.names.Dead(), "adyen", "dead", "") // without an event, the key is the connector
+	r.archived(r.names.Dead(), "adyen", "dead", "")                            // without an event, the key is the connector
 	caughtUp := openStream(t.Context(), t, s.URL+"/console/live/stream", last) // the feed has all of them
 	for range 5 {
 		next(t, caughtUp, "record")
@@ -483,7 +483,7 @@ func TestLiveEnds(t *testing.T) {
 func TestLiveSession(t *testing.T) {
 	r := newLiveRig(t)
 	h, _ := r.server()
-	h.access.Login = Login{Proxy: &Proxy{Secret: "a secret of the proxy"}}
+	h.access.login.Store(&Login{Proxy: &Proxy{Secret: "a secret of the proxy"}})
 	h.access.plain.IdleTimeout = time.Second
 	request := httptest.NewRequest("GET", "/console/live/stream", nil)
 	request.Header.Set(DefaultSecretHeader, "a secret of the proxy")
