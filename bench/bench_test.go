@@ -172,16 +172,19 @@ func (b *bench) at(t *testing.T, s setting, rounds int) {
 	}
 }
 
-// warmVisits is the most visits of each contestant that warms up a broker.
-const warmVisits = 4
+const (
+	warmVisits = 4               // the most visits of each contestant that warms up a broker
+	warmFor    = 8 * time.Second // for each of them
+)
 
 // warm runs webhooks through a new broker before anything is measured, because its JVM
 // needs a good part of a minute to compile the code: until the rates of two visits of the
 // first contestant agree within a fifth.
 func (b *bench) warm(t *testing.T, s setting, at kafkaAt) {
 	kept, allCells := b.samples, cells
-	cells = []cell{middle}
-	defer func() { b.samples, cells = kept, allCells }()
+	long := *lasting
+	cells, *lasting = []cell{middle}, warmFor
+	defer func() { b.samples, cells, *lasting = kept, allCells, long }()
 	last := 0.0
 	for range warmVisits {
 		b.samples = nil
