@@ -8,10 +8,12 @@ package faults_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -35,9 +37,10 @@ import (
 )
 
 const (
-	partitions = 3               // of every topic
-	rate       = 90              // webhooks per second: three brokers, the program and the load generator share two cores
-	tail       = 3 * time.Second // how long the load continues after the fault
+	partitions = 3                // of every topic
+	rate       = 90               // webhooks per second: three brokers, the program and the load generator share two cores
+	tail       = 3 * time.Second  // how long the load continues after the fault
+	stopTime   = 45 * time.Second // from SIGTERM to the end of the process: the grace period in docker-compose.yml
 )
 
 // rig has what the scenarios share: running brokers, topics, and the binary and
@@ -181,24 +184,52 @@ var scenarios = []scenario{
 		g.cluster.Stop(1)
 		g.cluster.Restart(1)
 	}},
-	{"its state's disk is full", false, stuffed, func(g *rig) {
-		if err := kafkatest.Fill(g.replicas[0].state); err != nil {
+	{"its state's disk is filled and freed", true, stuffed, func(g *rig) {
+		disk := g.replicas[0].state
+		failed := func(want float64) func() error {
+			return func() error {
+				if got := g.metric("tollbridge_state_disk_failed"); got != want {
+					return fmt.Errorf("tollbridge_state_disk_failed is %v, want %v", got, want)
+				}
+				return nil
+			}
+		}
+		if err := kafkatest.Fill(disk); err != nil {
 			g.Fatal(err)
 		}
-		withoutDisk := func() error {
-			if got := g.metric("tollbridge_state_disk_failed"); got != 1 {
-				return fmt.Errorf("tollbridge_state_disk_failed is %v", got)
+		g.await("without its disk", failed(1))
+		g.await("ready, with a warning", func() error {
+			if status, text := g.readyz(0); status != http.StatusOK || !strings.Contains(text, "in memory") || !strings.Contains(text, disk) {
+				return fmt.Errorf("/readyz: %d %q, want 200 and a warning that the state of %s is in memory", status, text, disk)
 			}
 			return nil
-		}
-		g.await("without its disk", withoutDisk)
+		})
 		g.sleep(3)
-		g.stopReplica(0, syscall.SIGTERM)
-		g.serve(0, stuffed)
-		if err := withoutDisk(); err != nil {
-			g.Errorf("started on a full disk: %v, want 1", err)
+		g.restart(0, stuffed)
+		if err := failed(1)(); err != nil {
+			g.Errorf("started on a full disk: %v", err)
 		}
 		g.sleep(2)
+		if err := kafkatest.Free(disk); err != nil {
+			g.Fatal(err)
+		}
+		g.restart(0, stuffed)
+		if err := failed(0)(); err != nil {
+			g.Errorf("started after the disk was freed: %v", err)
+		}
+		if _, text := g.readyz(0); strings.Contains(text, "in memory") {
+			g.Errorf("started after the disk was freed: /readyz warns %q", text)
+		}
+		log, err := os.ReadFile(g.log.Name())
+		if err != nil {
+			g.Fatal(err)
+		}
+		if n := bytes.Count(log, []byte("disk is full or failed")); n != 2 {
+			g.Errorf("the log says %d times that the disk is full, want once for each of two processes", n)
+		}
+		if bytes.Contains(log, []byte("panic:")) {
+			g.Errorf("a replica panicked\n%s", g.logTail())
+		}
 	}},
 	{"its clock jumps by an hour", false, clocked, func(g *rig) {
 		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
@@ -470,6 +501,32 @@ func (g *rig) stopReplica(i int, s syscall.Signal) {
 	if err := p.Wait(); err != nil && s == syscall.SIGTERM {
 		g.Errorf("after SIGTERM: %v\n%s", err, g.logTail())
 	}
+}
+
+// restart stops a replica as an operator would, and starts it again.
+func (g *rig) restart(i int, in setting) {
+	g.Helper()
+	began := time.Now()
+	g.stopReplica(i, syscall.SIGTERM)
+	if took := time.Since(began); took > stopTime {
+		g.Errorf("the stop took %s, want at most %s", took.Round(time.Second), stopTime)
+	}
+	g.serve(i, in)
+}
+
+// readyz returns what a replica says of itself.
+func (g *rig) readyz(i int) (status int, text string) {
+	g.Helper()
+	a, err := http.Get(g.replicas[i].admin + "/readyz")
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer a.Body.Close()
+	b, err := io.ReadAll(a.Body)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return a.StatusCode, string(b)
 }
 
 // stopReplicas stops all running replicas.
