@@ -23,8 +23,8 @@ type Payment struct {
 }
 
 // Find returns the records of the payment that has an id, and its amounts: see
-// [Finder.Payment]. If Where returns [ErrNoServer], Find calls noServer with the error, and
-// then reads the topics unless noServer returns an error.
+// [Finder.Payment]. If Where returns [ErrNoServer], Find calls noServer, which must not be
+// nil, with the error, and then reads the topics unless noServer returns an error.
 func (f Finder) Find(ctx context.Context, id string, noServer func(error) error) (p Payment, err error) {
 	items, err := f.Payment(ctx, id)
 	if errors.Is(err, ErrNoServer) {
