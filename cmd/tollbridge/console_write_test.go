@@ -280,8 +280,8 @@ func TestConsoleReplay(t *testing.T) {
 	if some.Error != "" || some.Counts.Read != 1 || some.Counts.Changed != 1 || some.Counts != countsOf(t, b.run(t, 0, "replay", "--from", from, "--to", to, "--json")) {
 		t.Errorf("a plan of one offset: %+v", some)
 	}
-	if _, page := get(t, b.console()+"job?id="+some.ID, asHTML); !strings.Contains(page, from) || !strings.Contains(page, to) {
-		t.Errorf("the page of the plan does not have its offsets: %s", page)
+	if _, page := get(t, b.console()+"job?id="+some.ID, asHTML); !strings.Contains(page, from) || !strings.Contains(page, to) || strings.Contains(page, "Received since") {
+		t.Errorf("the page of the plan does not have its offsets, and only them: %s", page)
 	}
 	if beyond := p.job("replay", url.Values{"action": {"plan"}, "from": {to}}); !strings.Contains(beyond.Error, "none of them in the range") {
 		t.Errorf("a plan of offsets that are not there: %+v", beyond)
