@@ -389,7 +389,7 @@ func checkHostPort(name, address string, least uint64) error {
 
 // checkPrefix returns an error if no topic's name can begin with the prefix.
 func (k kafkaConfig) checkPrefix() error {
-	if strings.Trim(k.Prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+	if !kafka.IsPrefix(k.Prefix) {
 		return fmt.Errorf("kafka.prefix: %q has characters that a topic's name cannot have", k.Prefix)
 	}
 	return nil

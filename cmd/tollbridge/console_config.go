@@ -79,8 +79,8 @@ func (c consoleConfig) apply(to *console.Config) (err error) {
 	return err
 }
 
-// maxServerReplay is the most events in the topics with which a replay may run in the
-// server's process: it needs about 170 bytes of memory for each.
+// maxServerReplay is the most events in the topics, and the most webhooks to read, with which a
+// replay may run in the server's process: it needs about 170 bytes of memory for each.
 const maxServerReplay = 1_000_000
 
 // jobHistory opens the history for a job of the console, and returns how to close it.

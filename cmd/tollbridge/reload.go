@@ -30,7 +30,8 @@ import (
 
 // reloader applies a changed configuration to a running server: endpoints with their
 // secrets and settings, the log level, how people log in to the console, and how connections
-// to Kafka are secured. It reads the configuration again at SIGHUP, and when one of the files that it names changes.
+// to Kafka are secured. It reads the configuration again at SIGHUP, and when one of the files
+// that it names changes.
 type reloader struct {
 	read     func() (config, error) // reads and checks the configuration
 	hangup   <-chan os.Signal       // receives SIGHUP

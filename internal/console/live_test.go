@@ -355,7 +355,8 @@ func TestLiveFilters(t *testing.T) {
 	r.captured("order-2", 1000)
 	r.captured("order-1", 99999)
 	r.archived(r.names.Received(), "order-1", "ignored", "card 4111111111111111 of jane@example.com")
-	r.archived(r.names.Dead(), "adyen", "dead", "")                            // without an event, the key is the connector
+	// Without an event, the key is the connector.
+	r.archived(r.names.Dead(), "adyen", "dead", "")
 	caughtUp := openStream(t.Context(), t, s.URL+"/console/live/stream", last) // the feed has all of them
 	for range 5 {
 		next(t, caughtUp, "record")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,9 +58,6 @@ func newOffsets(from, to, received string) (*offsets, error) {
 	}
 	return o, nil
 }
-
-// prefixes are the prefixes that topics can have.
-var prefixes = regexp.MustCompile(`^[A-Za-z0-9._-]{0,150}$`)
 
 // replayOutcomes are the outcomes with which webhooks are archived.
 var replayOutcomes = []string{string(normalize.OutcomeEvents), string(webhook.OutcomeDuplicate), string(normalize.OutcomeIgnored), string(normalize.OutcomeMalformed)}
@@ -142,8 +138,10 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		return nil, wrong("The outcome is unknown.")
 	case f.Endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == f.Endpoint }):
 		return nil, wrong("There is no such endpoint in the configuration.")
-	case !prefixes.MatchString(f.ToPrefix):
+	case !kafka.IsPrefix(f.ToPrefix):
 		return nil, wrong("The prefix cannot be one of topics: they have letters, digits, dots, dashes and underscores.")
+	case len(f.ToPrefix) > 150:
+		return nil, wrong("The prefix is too long.")
 	case len(f.Key) > 1000, len(f.Reason) > 1000:
 		return nil, wrong("The merchant's id or the reason is too long.")
 	}
@@ -242,18 +240,10 @@ func (h *Handler) checkReplaySize(ctx context.Context, run replay.Config) error 
 	if err != nil {
 		return err
 	}
-	if n := max(sizeOf(events), sizeOf(webhooks)); n > h.MaxReplay {
+	if n := max(consume.Size(events), consume.Size(webhooks)); n > h.MaxReplay {
 		return fmt.Errorf("there are %d published events or webhooks to read, and a replay needs about 170 bytes of memory for each: in the server's process at most %d are allowed, so that webhooks do not suffer; choose fewer webhooks, use 'tollbridge console' beside Kafka, or 'tollbridge replay'", n, h.MaxReplay)
 	}
 	return nil
-}
-
-// sizeOf returns how many offsets ranges have.
-func sizeOf(ranges map[consume.Partition]consume.Range) (n int64) {
-	for _, g := range ranges {
-		n += g.To - g.From
-	}
-	return n
 }
 
 // addChange keeps a change, if there is room, with its long texts cut.

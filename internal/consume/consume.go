@@ -33,6 +33,14 @@ type Range struct{ From, To int64 }
 // Forever is the end of a [Range] without end.
 const Forever = -1
 
+// Size returns how many offsets ranges have, all of which must have an end.
+func Size(ranges map[Partition]Range) (n int64) {
+	for _, g := range ranges {
+		n += g.To - g.From
+	}
+	return n
+}
+
 // Record is a record that was read.
 type Record struct {
 	Partition

@@ -16,6 +16,12 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
+// IsPrefix reports whether a topic's name can begin with a text: names have letters,
+// digits, dots, dashes and underscores.
+func IsPrefix(s string) bool {
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == ""
+}
+
 // Names gives the names of tollbridge's topics: the prefix, and then an event type or
 // "webhooks." and what the topic holds.
 type Names struct {

@@ -298,10 +298,7 @@ func (s *search) each(ctx context.Context, want func(consume.Partition) bool, f 
 // Each calls f with every record of the ranges, and progress, if it is not nil, with
 // the number of records read so far and of all.
 func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partition]consume.Range, progress func(done, all int64), f func(consume.Record)) error {
-	var done, all int64
-	for _, r := range ranges {
-		all += r.To - r.From
-	}
+	done, all := int64(0), consume.Size(ranges)
 	return reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
 		for _, c := range chunks {
 			for _, r := range c.Records {
@@ -317,7 +314,7 @@ func Each(ctx context.Context, reader *consume.Reader, ranges map[consume.Partit
 }
 
 // window is where to look for the webhook of an event: how much earlier or later than the
-// event it was written, and whether only in the event's own partition number.
+// event it was written, and whether in every partition or only in that of the event's number.
 type window struct {
 	earlier, later time.Duration
 	everyPartition bool

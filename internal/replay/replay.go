@@ -406,10 +406,7 @@ func (r *run) replayRedelivery(ctx context.Context, a webhook.Archived, at kafka
 
 // read calls f with the records of ranges, and reports the progress of the stage.
 func (r *run) read(ctx context.Context, stage string, ranges map[consume.Partition]consume.Range, f func(consume.Record) error) error {
-	var done, all int64
-	for _, g := range ranges {
-		all += g.To - g.From
-	}
+	done, all := int64(0), consume.Size(ranges)
 	return r.Reader.Read(ctx, ranges, func(chunks []consume.Chunk) error {
 		for _, chunk := range chunks {
 			for _, record := range chunk.Records {
