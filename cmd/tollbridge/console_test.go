@@ -461,6 +461,11 @@ func (b *bridge) waitForLive(t *testing.T, w *window, prefix string, n int) {
 	t.Helper()
 	b.send(t, paid(fmt.Sprintf("%s%d", prefix, n), 0))
 	var keys []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("the live page shows the payments %q; the server's log ends with\n%s", keys, lastLines(b.log.String()))
+		}
+	}()
 	until(t, "the live page to show the payment", func() bool {
 		keys = value[[]string](w, `[...document.querySelectorAll("#live tbody tr:not(.aside) td:nth-child(4)")].map(c => c.textContent)`)
 		return slices.Contains(keys, fmt.Sprintf("%s%d", prefix, n))
