@@ -19,7 +19,7 @@ import (
 // https://github.com/portone-io/server-sdk, javascript/src/generated/payment/client.ts
 var portone = Connector{
 	Docs:      "https://developers.portone.io/api/rest-v2/payment",
-	Lost:      "most events have no amount, none has a currency, and those of refunds have the amount of the payment",
+	Lost:      "most events have no amount, those of refunds have none, and none has a currency",
 	Must:      true,
 	Keys:      "an API secret of version V2: console, 연동 정보, API Keys; PortOne has no read-only ones",
 	Hosts:     map[Environment]string{Live: "api.portone.io", Sandbox: "api.portone.io"},

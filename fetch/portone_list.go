@@ -16,11 +16,11 @@ import (
 // of its webhook, which the list does not have, so what is missing is only reported, or
 // PortOne is asked to send it again: it then sends the payment's latest webhook.
 //
-// That the parameter requestBody has the filter and the page as JSON is read from PortOne's
-// SDK; its page counts from 0.
+// The parameter requestBody has the filter and the page as JSON, as in all GET requests of
+// PortOne's SDK with a filter; the page counts from 0.
 //
 // https://developers.portone.io/api/rest-v2/payment#get-payments
-// https://github.com/portone-io/server-sdk, javascript/src/generated/payment/client.ts, PaymentFilterInput.ts
+// https://github.com/portone-io/server-sdk, javascript/src/generated: payment/client.ts, payment/PaymentFilterInput.ts, common/PageInput.ts
 var portoneList = List{
 	Docs:       "https://developers.portone.io/api/rest-v2/payment",
 	Kind:       ListStates,

@@ -28,6 +28,7 @@ var authorizenet = Connector{
 	Docs:      "https://developer.authorize.net/api/reference/features/webhooks.html",
 	Key:       "payload.merchantReferenceId, else payload.invoiceNumber",
 	Tellers:   authorizenetTellers(),
+	Captures:  CountsOnce, // the capture of an authorization has its id, and there is one
 	normalize: authorizenetNormalize,
 }
 

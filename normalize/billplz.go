@@ -25,6 +25,7 @@ var billplz = Connector{
 	Docs:      "https://www.billplz.com/api#x-signature-callback-url",
 	Key:       "none in the form of a bill: (fetched) the reference with the label <merchant_id_keys>, else reference_1; reference_id of payment orders",
 	Tellers:   sentToURL(billplzTellers),
+	Captures:  CountsOnce, // a bill is paid once
 	normalize: billplzNormalize,
 }
 

@@ -32,6 +32,7 @@ var braintree = Connector{
 	Key:       "subject.transaction.order-id; subject.dispute.transaction.order-id of disputes; (fetched) orderId of the transactions of disbursements",
 	Settings:  []Setting{braintreeTells},
 	Tellers:   braintreeTellers,
+	Captures:  CountsOnce, // a part that is captured is a transaction with an id of its own: https://developer.paypal.com/braintree/graphql/reference/types/partial-capture-details
 	normalize: braintreeNormalize,
 }
 

@@ -25,6 +25,7 @@ var btcpay = Connector{
 	Docs:      "https://docs.btcpayserver.org/API/Greenfield/v1/#tag/Webhooks",
 	Key:       "metadata.<merchant_id_keys>, else metadata.orderId, of the webhook or (fetched) of the invoice",
 	Tellers:   btcpayTellers,
+	Captures:  CountsTotal, // paidAmount of the invoice
 	normalize: btcpayNormalize,
 }
 

@@ -33,6 +33,7 @@ var cashfree = Connector{
 	Docs:      "https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
 	Key:       "data.order.order_id; data.refund.order_id; data.order_details.order_id of disputes; where it is CFPay_…: link_id, else <merchant_id_keys> of order_tags or link_notes; transfer_id of payouts; payment_id of subscriptions' payments, subscription_id of subscriptions",
 	Tellers:   cashfreeTellers,
+	Captures:  CountsOnce, // each payment of a link or form has an id of its own: https://www.cashfree.com/docs/api-reference/payments/previous/v2025-01-01/payment-links/webhooks
 	normalize: cashfreeNormalize,
 }
 
@@ -552,6 +553,10 @@ func cashfreeSubscription(e cashfreeEvent) (f fact, err error) {
 
 // cashfreeAuthorization reads whether the payer authorised a subscription. The small
 // payment that may be part of it is mostly refunded, and is no event.
+//
+// SUBSCRIPTION_STATUS_CHANGED also reports that the subscription is active. It names no
+// authorization, and comes again when a paused subscription is resumed, so the two
+// cannot be joined: a subscription that becomes active can have two events.
 func cashfreeAuthorization(e cashfreeEvent) (f fact, err error) {
 	d := e.Data
 	if d.SubscriptionID == "" {

@@ -24,6 +24,7 @@ var coinbaseCommerce = Connector{
 	Docs:      "https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-fields",
 	Key:       "event.data.metadata.<merchant_id_keys>",
 	Tellers:   coinbaseCommerceTellers,
+	Captures:  CountsOnce, // the sum of the confirmed payments of a charge, which is confirmed once
 	normalize: coinbaseCommerceNormalize,
 }
 

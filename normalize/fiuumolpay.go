@@ -21,6 +21,7 @@ var fiuuMolpay = Connector{
 	Docs:      "https://docs.fiuu.dev/docs/payment-status-notification",
 	Key:       "orderid; refunds have none",
 	Tellers:   sentToURL(tellersOf(fiuuMolpayTypes, fiuuMolpayRefundTypes)),
+	Captures:  CountsOnce, // there is one payment for each tranID, and captures have no webhook
 	normalize: fiuuMolpayNormalize,
 }
 

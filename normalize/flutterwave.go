@@ -35,6 +35,7 @@ var flutterwave = Connector{
 	Docs:      "https://developer.flutterwave.com/docs/webhooks",
 	Key:       "data.tx_ref or, in version 4, data.reference; data.reference of transfers; txRef and transfer.reference in version 2",
 	Tellers:   flutterwaveTellers(),
+	Captures:  CountsOnce, // charge.completed is the end of a charge
 	normalize: flutterwaveNormalize,
 }
 

@@ -21,6 +21,7 @@ var globalpaymentsRealex = Connector{
 	Docs:      "https://developer.globalpay.com/hpp/api",
 	Key:       "ORDER_ID, without the TIMESTAMP where it ends in that",
 	Tellers:   sentToURL(globalpaymentsRealexTellers),
+	Captures:  CountsOnce, // the response comes once, and later captures have none
 	normalize: globalpaymentsRealexNormalize,
 }
 

@@ -33,6 +33,7 @@ var gocardless = Connector{
 	Docs:      "https://developer.gocardless.com/api-reference/#core-endpoints-events",
 	Key:       "events[].resource_metadata.<merchant_id_keys>, else (fetched) metadata.<merchant_id_keys>",
 	Tellers:   tellersOf(gocardlessTypes),
+	Captures:  CountsOnce, // a payment is collected once
 	normalize: gocardlessNormalize,
 }
 

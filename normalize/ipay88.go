@@ -18,6 +18,7 @@ var ipay88 = Connector{
 	Docs:      "https://fliphtml5.com/hmseu/oxni",
 	Key:       "RefNo",
 	Tellers:   sentToURL(tellersOf(ipay88Types)),
+	Captures:  CountsOnce, // the response comes once, after the payment
 	normalize: ipay88Normalize,
 }
 

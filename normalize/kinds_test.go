@@ -492,3 +492,29 @@ func TestControlCharacterSample(t *testing.T) {
 		}
 	}
 }
+
+// TestCounting: a connector says how its captures are counted if it reports any, and how
+// its refunds are, if a sample has a refund without an id.
+func TestCounting(t *testing.T) {
+	known := []Counting{CountsParts, CountsTotal, CountsOnce, CountsUnknown}
+	for _, name := range Connectors() {
+		c, _ := Lookup(name)
+		captures := slices.Contains(c.Types(), schemas.PaymentCaptured)
+		if (captures || c.Captures != "") && !slices.Contains(known, c.Captures) {
+			t.Errorf("%s: Captures is %q, and it reports captures: %t", name, c.Captures, captures)
+		}
+		if c.Refunds != "" && !slices.Contains(known, c.Refunds) {
+			t.Errorf("%s: Refunds is %q", name, c.Refunds)
+		}
+	}
+	for name, files := range inputs(t) {
+		c, _ := Lookup(name)
+		for _, f := range files {
+			for _, e := range golden(t, name, f).Events {
+				if e.Type == schemas.RefundSucceeded && e.Data.ConnectorRefundID == "" && e.Data.MerchantRefundID == "" && c.Refunds == "" {
+					t.Errorf("%s: a refund has no id, and Refunds is empty", f)
+				}
+			}
+		}
+	}
+}

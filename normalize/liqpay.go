@@ -15,8 +15,9 @@ import (
 // nothing else is read. The status is that of a payment or, depending on the action, of
 // a payout or a subscription.
 //
-// A partial refund does not change the payment's status: refund_amount shows it. The
-// identity is payment_id, which all callbacks of a payment have. Amounts are in major
+// A partial refund does not change the payment's status: refund_amount shows it. LiqPay
+// does not say whether that is the last refund or the sum of all. It stands beside
+// refund_date_last, the time of the last one, so it may be either. The identity is payment_id, which all callbacks of a payment have. Amounts are in major
 // units. create_date is when the payment was created, and is not used; end_date is when
 // it was paid or failed, and is used for neither refunds nor reversals.
 //
@@ -25,6 +26,8 @@ var liqpay = Connector{
 	Docs:      "https://www.liqpay.ua/documentation/en/api/callback",
 	Key:       "order_id",
 	Tellers:   sentToURL(liqpayTellers),
+	Captures:  CountsOnce,    // the amount of a payment; all its callbacks have one payment_id
+	Refunds:   CountsUnknown, // refund_amount: see above
 	normalize: liqpayNormalize,
 }
 

@@ -25,6 +25,7 @@ var lithic = Connector{
 	Docs:      "https://docs.lithic.com/reference/get_v1-payments-payment-token",
 	Key:       "user_defined_id of payments",
 	Tellers:   lithicTellers,
+	Captures:  CountsOnce, // settled_amount of a payment, which is settled once
 	normalize: lithicNormalize,
 }
 

@@ -22,6 +22,7 @@ var lyra = Connector{
 	Docs:      "https://docs.lyra.com/en/rest/V4.0/api/kb/status_reference.html",
 	Key:       "orderDetails.orderId, else the metadata's <merchant_id_keys>",
 	Tellers:   sentToURL(lyraTellers),
+	Captures:  CountsOnce, // each part is a transaction with a uuid of its own
 	normalize: lyraNormalize,
 }
 

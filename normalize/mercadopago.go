@@ -31,6 +31,7 @@ var mercadopago = Connector{
 		Name:        "collector_id",
 		Description: "the account's user id: a fetched object of another account is ignored; the default accepts every object that the access token can read",
 	}, mercadopagoTells},
+	Captures:  CountsOnce, // a reserved amount is captured once, wholly or in part: https://www.mercadopago.com.br/developers/en/docs/checkout-api/payment-management/capture-authorized-payment
 	normalize: mercadopagoNormalize,
 }
 

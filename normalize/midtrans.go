@@ -27,6 +27,8 @@ var midtrans = Connector{
 	Docs:      "https://docs.midtrans.com/docs/https-notification-webhooks",
 	Key:       "order_id; none of pay accounts",
 	Tellers:   sentToURL(midtransTellers),
+	Captures:  CountsOnce,  // gross_amount of the order
+	Refunds:   CountsTotal, // refund_amount, where there is neither the list refunds nor an id: in webhooks with the list, it is the sum
 	normalize: midtransNormalize,
 }
 

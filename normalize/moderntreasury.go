@@ -31,6 +31,8 @@ var modernTreasury = Connector{
 	Key:       "data.metadata.<merchant_id_keys>",
 	Settings:  []Setting{modernTreasuryTells},
 	Tellers:   modernTreasuryTellers,
+	Captures:  CountsOnce,  // each incoming payment has an id of its own
+	Refunds:   CountsParts, // an incoming payment that was returned: each has its own amount
 	normalize: modernTreasuryNormalize,
 }
 

@@ -43,6 +43,7 @@ var mollie = Connector{
 	Key:       "_embedded.entity.metadata.<merchant_id_keys>",
 	Settings:  []Setting{mollieTells},
 	Tellers:   mollieTellers,
+	Captures:  CountsTotal, // amountCaptured of payments: https://docs.mollie.com/reference/get-payment; a capture and a payment by a reusable link have the amount of their part
 	normalize: mollieNormalize,
 }
 
@@ -395,13 +396,21 @@ func (e mollieEvent) fact(typ schemas.Type, o Options) (f fact, err error) {
 	case typ == schemas.PaymentCaptured && d.AmountCaptured.Value != "":
 		f.CapturedAmount, err = major(d.AmountCaptured.Value, d.AmountCaptured.Currency)
 		f.Amount = f.CapturedAmount // it can be less than the authorized amount
-	case typ == schemas.PaymentCaptured && d.PaymentID == "": // a capture has its own amount, not the sum of all captures
+	case typ == schemas.PaymentCaptured && d.PaymentID == "" && !e.reusable(d): // a capture has its own amount, not the sum of all captures
 		f.CapturedAmount = f.Amount
 	}
 	if err == nil && typ == schemas.PaymentCaptured {
 		return e.captured(f, d, o), nil
 	}
 	return f, err
+}
+
+// reusable reports whether the entity is a link by which several payments can be made, or
+// does not say so. The amount of a link is that of each payment.
+//
+// https://docs.mollie.com/reference/get-payment-link
+func (e mollieEvent) reusable(d mollieEntity) bool {
+	return e.Type == "payment-link.paid" && (d.Reusable == nil || *d.Reusable)
 }
 
 // captured completes the fact of a captured payment. It sets the identity, and returns
@@ -422,7 +431,7 @@ func (e mollieEvent) captured(f fact, d mollieEntity, o Options) fact {
 			other = "payment.paid"
 		}
 	case "payment-link.paid":
-		if d.Reusable == nil || *d.Reusable { // each payment of the link has the same entity
+		if e.reusable(d) { // each payment of the link has the same entity
 			f.Identity = cmp.Or(string(e.ID), f.Identity)
 		}
 		if tells == "payments" || tells == "captures" {

@@ -25,6 +25,7 @@ var moneyhash = Connector{
 	Docs:      "https://docs.moneyhash.io/docs/webhook-types",
 	Key:       "intent.merchant_reference, else transaction.merchant_reference, else intent.custom_fields.<merchant_id_keys>",
 	Tellers:   moneyhashTellers,
+	Captures:  CountsTotal, // payment_status.balances.total_captured: https://docs.moneyhash.io/docs/payment-webhook
 	normalize: moneyhashNormalize,
 }
 

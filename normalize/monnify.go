@@ -23,6 +23,7 @@ var monnify = Connector{
 	Docs:      "https://developers.monnify.com/docs/webhooks",
 	Key:       "eventData.paymentReference; eventData.reference of disbursements, eventData.externalMandateReference of mandates",
 	Tellers:   monnifyTellers(),
+	Captures:  CountsUnknown, // amountPaid; Monnify does not say whether that of a transaction which is paid in parts is the sum so far: https://developers.monnify.com/docs/collections/manage-payments/verify-transactions
 	normalize: monnifyNormalize,
 }
 

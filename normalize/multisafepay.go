@@ -24,6 +24,7 @@ var multisafepay = Connector{
 	Docs:      "https://docs.multisafepay.com/docs/payment-statuses",
 	Key:       "order_id",
 	Tellers:   multisafepayTellers(),
+	Captures:  CountsOnce,  // amount of the order
 	Refunds:   CountsTotal, // amount_refunded of the order, where it does not list its refunds
 	normalize: multisafepayNormalize,
 }

@@ -99,11 +99,13 @@ type Connector struct {
 	// Tellers are the processor's event types that the connector reads, in the order in
 	// which commands and documentation list them.
 	Tellers []Teller
-	// Captures says how the captures of one payment are counted: by captured_amount, if
-	// that is the total so far, or by amount, if that is a part. Where it is the total, an
-	// event without captured_amount reports a part.
+	// Captures says how the captures of one payment, one connector_transaction_id, are
+	// counted: by captured_amount, if that is the total so far, or by amount, if that is a
+	// part. Where it is the total, an event without captured_amount reports a part. It is
+	// empty if no event reports a capture.
 	Captures Counting
-	// Refunds says the same of the amount of refunds that have no id of their own.
+	// Refunds says the same of the amount of refunds that have no id of their own. It is
+	// empty if all refunds have one.
 	Refunds Counting
 	// normalize reads a verified payload. It returns one fact for each item of the
 	// payload, in their order. The error wraps [ErrMalformed] and means that the
@@ -114,10 +116,12 @@ type Connector struct {
 // Counting says what several amounts of one payment report.
 type Counting string
 
-// What amounts report. It is empty where the processor's documentation is not clear.
+// What amounts report.
 const (
-	CountsParts Counting = "parts" // each reports a part: they add up
-	CountsTotal Counting = "total" // each reports the sum so far: the largest is valid
+	CountsParts   Counting = "parts"   // each reports a part: they add up
+	CountsTotal   Counting = "total"   // each reports the sum so far: the largest is valid
+	CountsOnce    Counting = "once"    // there is one amount
+	CountsUnknown Counting = "unknown" // the processor's documentation is not clear
 )
 
 // Types returns the types of the events that the connector makes, in the order of

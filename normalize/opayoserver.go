@@ -17,6 +17,7 @@ var opayoServer = Connector{
 	Docs:      "https://developer-eu.elavon.com/docs/opayo-server/taking-payments/step-4-you-confirm-transaction",
 	Key:       "VendorTxCode",
 	Tellers:   sentToURL(opayoServerTellers),
+	Captures:  CountsOnce, // the notification comes once, and a later release has none
 	normalize: opayoServerNormalize,
 }
 

@@ -28,6 +28,7 @@ var paddle = Connector{
 	Docs:      "https://developer.paddle.com/webhooks/overview",
 	Key:       "data.custom_data.<merchant_id_keys> of transactions, which for adjustments is fetched",
 	Tellers:   paddleTellers,
+	Captures:  CountsOnce, // a transaction is paid once
 	normalize: paddleNormalize,
 }
 

@@ -40,6 +40,8 @@ var paypal = Connector{
 	Docs:      "https://developer.paypal.com/api/rest/webhooks/event-names/",
 	Key:       "resource.invoice_id, else resource.custom_id; of orders, purchase_units' invoice_id, custom_id or reference_id; of invoices, their number; of payouts, sender_item_id",
 	Tellers:   paypalTellers(),
+	Captures:  CountsTotal,   // each capture has an id of its own and is captured once; an invoice without its payments has the sum so far
+	Refunds:   CountsUnknown, // only a refund of an invoice can lack an id, and it has no amount
 	normalize: paypalNormalize,
 }
 

@@ -31,6 +31,8 @@ var paystack = Connector{
 	Docs:      "https://paystack.com/docs/payments/webhooks/#types-of-events",
 	Key:       "data.reference; data.transaction_reference of refunds; data.transaction.reference of disputes and invoices",
 	Tellers:   paystackTellers,
+	Captures:  CountsOnce,  // a transaction is paid, or a preauthorization captured, once
+	Refunds:   CountsParts, // data is the refund, with its amount: https://paystack.com/docs/payments/refunds/
 	normalize: paystackNormalize,
 }
 

@@ -20,6 +20,7 @@ var payuEmea = Connector{
 	Docs:      "https://developers.payu.com/europe/docs/webhooks/",
 	Key:       "order.extOrderId, of refunds extOrderId",
 	Tellers:   sentToURL(payuEmeaTellers),
+	Captures:  CountsOnce, // totalAmount of the order
 	normalize: payuEmeaNormalize,
 }
 

@@ -32,6 +32,7 @@ var payuIndia = Connector{
 	Docs:      "https://docs.payu.in/docs/webhook-events-and-sample-payloads",
 	Key:       "txnid; disputes have none",
 	Tellers:   sentToURL(payuIndiaTellers),
+	Captures:  CountsOnce, // amount of the txnid, which is paid once
 	normalize: payuIndiaNormalize,
 }
 

@@ -27,6 +27,7 @@ var portone = Connector{
 	Docs:      "https://developers.portone.io/opi/ko/integration/webhook/readme-v2?v=v2",
 	Key:       "data.paymentId",
 	Tellers:   tellersOf(portoneTypes),
+	Captures:  CountsTotal, // amount.paid of the payment, after discounts: https://github.com/portone-io/server-sdk, javascript/src/generated/payment/PaymentAmount.ts
 	normalize: portoneNormalize,
 }
 
@@ -123,8 +124,9 @@ func portoneFact(event string, data part, typ schemas.Type, o Options) (f fact, 
 			return f, err
 		}
 	}
-	// The payment's amount, also in events of refunds, without a currency.
-	f.Amount, err = minor(d.TotalAmount, "", nil)
+	if typ.Family() == "payment" { // in other events it is the payment's, too, and not what is refunded or disputed
+		f.Amount, err = minor(d.TotalAmount, "", nil) // without a currency
+	}
 	return f, err
 }
 

@@ -177,7 +177,7 @@ func (r quickpayResource) fact(op quickpayOperation, typ schemas.Type) (f fact, 
 	case schemas.PaymentCaptured:
 		f.CapturedAmount, err = r.captured()
 	case schemas.RefundPending, schemas.RefundSucceeded, schemas.RefundFailed:
-		f.ConnectorRefundID, f.MandateID = fmt.Sprint(op.ID), ""
+		f.ConnectorRefundID, f.MandateID = fmt.Sprintf("%s/%d", r.ID, op.ID), "" // the id of an operation is unique for its payment only
 	}
 	return f, err
 }

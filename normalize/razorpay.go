@@ -38,6 +38,7 @@ var razorpay = Connector{
 	Key: "<merchant_id_keys> in the notes of the payment, refund, order, payment_link or invoice, else the order's receipt, which is fetched if the webhook lacks the order, the payment_link's reference_id, the invoice's receipt, " +
 		"else <merchant_id_keys> in the notes of the subscription, virtual_account or qr_code; reference_id of payouts, receipt of payout links",
 	Tellers:   razorpayTellers(),
+	Captures:  CountsOnce, // always the whole amount
 	normalize: razorpayNormalize,
 }
 

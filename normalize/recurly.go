@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -33,6 +34,7 @@ var recurly = Connector{
 	Key:       "none in the webhook: (fetched) the field that the setting reference selects",
 	Settings:  []Setting{recurlyTells, recurlyReference},
 	Tellers:   recurlyTellers,
+	Captures:  CountsOnce, // each payment is a transaction with an id of its own
 	normalize: recurlyNormalize,
 }
 
@@ -225,6 +227,7 @@ func (f *fact) fillFromRecurlyInvoice(id text, o Options) error {
 		ID       text `json:"id"`
 		Number   text `json:"number"`
 		Total    text `json:"total"`
+		Paid     text `json:"paid"` // by payments; the rest can be credit
 		Currency text `json:"currency"`
 		Account  struct {
 			Code text `json:"code"`
@@ -234,7 +237,11 @@ func (f *fact) fillFromRecurlyInvoice(id text, o Options) error {
 	if ok, err := o.document(name, &i); !ok {
 		return err
 	}
-	amount, err := major(i.Total, i.Currency)
+	decimal := i.Total
+	if f.Type == schemas.PaymentCaptured {
+		decimal = cmp.Or(i.Paid, i.Total)
+	}
+	amount, err := major(decimal, i.Currency)
 	if err != nil {
 		return fmt.Errorf("the fetched %s: %w", name, err)
 	}

@@ -25,6 +25,7 @@ var robokassa = Connector{
 	Key:       "Shp_<merchant_id_keys>, else InvId",
 	Settings:  []Setting{robokassaCurrency},
 	Tellers:   sentToURL(robokassaTellers),
+	Captures:  CountsOnce, // an invoice (InvId) is paid once
 	normalize: robokassaNormalize,
 }
 

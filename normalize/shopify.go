@@ -36,6 +36,7 @@ var shopify = Connector{
 	Key:       "id of orders, order_id of transactions, refunds and disputes, idempotency_key of billing attempts",
 	Settings:  []Setting{shopifyTells},
 	Tellers:   shopifyTellers(),
+	Captures:  CountsTotal, // orders have the sum so far, transactions each their part: https://shopify.dev/docs/api/admin-graphql/latest/payloads/ordercapturepayload
 	normalize: shopifyNormalize,
 }
 
@@ -359,7 +360,7 @@ func (r shopifyResource) transaction(f *fact) (err error) {
 		f.Error = failure(r.ErrorCode, r.Message, "")
 	}
 	f.Amount, err = major(r.Amount, r.Currency)
-	if r.Kind != "capture" { // there can be several captures
+	if f.Type == schemas.PaymentAuthorized { // an order can have several sales and captures
 		shopifyTotals(f)
 	}
 	return err
@@ -384,8 +385,9 @@ func shopifyTotals(f *fact) {
 	}
 }
 
-// refund returns a fact for each transaction of a refund. A refund without
-// transactions returned goods and no money.
+// refund returns a fact for each transaction of a refund. The id of each is that of the
+// transaction, because a refund can have several. A refund without transactions returned
+// goods and no money.
 func (r shopifyResource) refund() []fact {
 	if len(r.Transactions) == 0 {
 		return []fact{ignored("refund", "the refund has no transactions: no money was returned")}
@@ -393,8 +395,8 @@ func (r shopifyResource) refund() []fact {
 	facts := make([]fact, len(r.Transactions))
 	for i, transaction := range r.Transactions {
 		facts[i] = r.refunded(transaction)
-		if facts[i].Type.Family() == "refund" {
-			facts[i].ConnectorRefundID, facts[i].Reason = string(r.ID), string(r.Note)
+		if f := &facts[i]; f.Type.Family() == "refund" {
+			f.ConnectorReferences, f.Reason = others(f.ConnectorTransactionID, string(r.ID)), string(r.Note)
 		}
 	}
 	return facts

@@ -26,6 +26,7 @@ var skrill = Connector{
 	Key:       "transaction_id",
 	Settings:  []Setting{skrillReports},
 	Tellers:   sentToURL(skrillTellers),
+	Captures:  CountsOnce, // the status of a payment
 	normalize: skrillNormalize,
 }
 

@@ -22,6 +22,8 @@ var sofort = Connector{
 	Docs:      "https://www.sofort.com/integrationCenter-eng-DE/content/view/full/2513/",
 	Key:       "user_variable_0",
 	Tellers:   sentToURL(sofortTellers),
+	Captures:  CountsOnce,    // a transfer arrives once
+	Refunds:   CountsUnknown, // the notification has no amount of the refund
 	normalize: sofortNormalize,
 }
 

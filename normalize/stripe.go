@@ -40,6 +40,7 @@ var stripe = Connector{
 	Settings:  []Setting{stripeTells, stripeRefunds},
 	Tellers:   stripeTellers,
 	Captures:  CountsTotal, // amount_received and amount_captured: https://docs.stripe.com/payments/multicapture
+	Refunds:   CountsParts, // charge.refunded: the difference of amount_refunded and its former value
 	normalize: stripeNormalize,
 }
 

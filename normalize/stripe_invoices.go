@@ -86,7 +86,8 @@ func stripeInvoice(change stripeChange, o Options) (f fact, err error) {
 
 // stripeInvoicePayment reads an invoice payment, which links an invoice to an intent,
 // or to a charge that has no intent. It exists since API version 2025-03-31. An intent
-// can pay several invoices: amount_paid is then a part of the intent's amount.
+// that was not made for an invoice can pay several invoices: amount_paid is then a part
+// of the intent's amount.
 //
 // https://docs.stripe.com/api/invoice-payment/object
 func stripeInvoicePayment(change stripeChange, o Options) (f fact, err error) {
@@ -126,6 +127,8 @@ func stripeInvoicePayment(change stripeChange, o Options) (f fact, err error) {
 	}
 	f.Type = schemas.PaymentCaptured
 	f.Amount, err = minor(p.AmountPaid, p.Currency, stripeExponents)
-	f.CapturedAmount = f.Amount
+	if p.IsDefault == nil || *p.IsDefault {
+		f.CapturedAmount = f.Amount
+	}
 	return f, err
 }

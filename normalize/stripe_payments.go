@@ -252,9 +252,9 @@ func stripeCharge(change stripeChange, o Options) (f fact, err error) {
 			if f.CapturedAmount, err = minor(taken, c.Currency, stripeExponents); err != nil {
 				return f, err
 			}
-			amount = taken
-			if c.Amount != nil && *taken < *c.Amount && c.Details.Card.Multicapture.Status == "available" {
-				amount = change.increase("amount_captured", *taken) // amount_captured is a sum of several captures
+			amount = change.increase("amount_captured", *taken) // amount_captured is a sum of several captures
+			if amount == nil && (c.Amount == nil || *taken == *c.Amount || c.Details.Card.Multicapture.Status != "available") {
+				amount = taken
 			}
 		}
 	default:

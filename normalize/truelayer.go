@@ -29,6 +29,7 @@ var truelayer = Connector{
 	Key:       "metadata.<merchant_id_keys>, which for refunds is the refund's own",
 	Settings:  []Setting{truelayerBeneficiary},
 	Tellers:   tellersOf(truelayerTypes, truelayerOtherTypes),
+	Captures:  CountsOnce, // a payment is settled once
 	normalize: truelayerNormalize,
 }
 

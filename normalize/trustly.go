@@ -21,6 +21,8 @@ var trustly = Connector{
 	Docs:      "https://eu.developers.trustly.com/doc/reference/notifications-overview",
 	Key:       "params.data.messageid",
 	Tellers:   sentToURL(trustlyTellers),
+	Captures:  CountsUnknown, // amount of a credit; Trustly does not say whether an order has several
+	Refunds:   CountsUnknown, // amount of a payout; as above
 	normalize: trustlyNormalize,
 }
 

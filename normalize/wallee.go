@@ -22,6 +22,7 @@ var wallee = Connector{
 	Docs:      "https://app-wallee.com/en-us/doc/payment/transaction-process",
 	Key:       "none in the webhook: (fetched) metaData.<merchant_id_keys> of the transaction, else its merchantReference",
 	Tellers:   walleeTellers,
+	Captures:  CountsTotal, // completedAmount: "captured so far" in https://github.com/wallee-payment/typescript-sdk, src/models/Transaction.ts
 	normalize: walleeNormalize,
 }
 

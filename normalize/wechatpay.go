@@ -32,6 +32,7 @@ var wechatpay = Connector{
 	Docs:      "https://pay.weixin.qq.com/doc/v3/merchant/4012075420",
 	Key:       "resource.out_trade_no; out_order_no of WeChat Pay Score, out_bill_no of transfers, out_request_no of withdrawals, out_contract_code of contracts",
 	Tellers:   sentToURL(wechatpayTellers),
+	Captures:  CountsOnce, // an order is paid once
 	normalize: wechatpayNormalize,
 }
 

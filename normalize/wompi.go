@@ -26,6 +26,7 @@ var wompi = Connector{
 	Docs:      "https://docs.wompi.co/en/docs/colombia/eventos/",
 	Key:       "data.transaction.reference, data.payout.reference",
 	Tellers:   wompiTellers(),
+	Captures:  CountsOnce, // a transaction is approved once
 	normalize: wompiNormalize,
 }
 

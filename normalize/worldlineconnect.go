@@ -17,9 +17,10 @@ import (
 // and for a captured payment also the captured amount.
 //
 // A refund has a reference of its own and does not name its payment. The event
-// payment.refunded can report the same fact and does not name the refund. Both become
-// events, so that none is lost, unless the setting tells selects one of them. What
-// Worldline calls a dispute is the merchant's answer to a chargeback.
+// payment.refunded can report the same fact and does not name the refund: it has the sum
+// of the payment's refunds so far, or no amount. Both become events, so that none is
+// lost, unless the setting tells selects one of them. What Worldline calls a dispute is
+// the merchant's answer to a chargeback.
 //
 // payment.capture_requested is not a captured payment: Worldline can still reject
 // the capture. payment.captured or payment.paid follows.
@@ -30,6 +31,8 @@ var worldlineConnect = Connector{
 	Key:       "payment.paymentOutput.references.merchantReference, else merchantOrderId beside it; the same of refunds and payouts, which is theirs; (fetched) that of the payment of a dispute",
 	Settings:  []Setting{worldlineConnectTells},
 	Tellers:   worldlineConnectTellers,
+	Captures:  CountsTotal, // amountCaptured and amountPaid of the payment: https://github.com/Worldline-Global-Collect/connect-sdk-dotnet, PaymentOutput
+	Refunds:   CountsTotal, // amountRefunded of the payment, in payment.refunded: same page
 	normalize: worldlineConnectNormalize,
 }
 
@@ -202,8 +205,11 @@ type worldlineConnectOutput struct {
 		Amount       *int64 `json:"amount"`
 		CurrencyCode string `json:"currencyCode"`
 	} `json:"amountOfMoney"`
-	AmountPaid *int64 `json:"amountPaid"`
-	References struct {
+	AmountCaptured *int64 `json:"amountCaptured"` // this and the next three: of payments, so far
+	AmountPaid     *int64 `json:"amountPaid"`
+	AmountRefunded *int64 `json:"amountRefunded"`
+	AmountReversed *int64 `json:"amountReversed"`
+	References     struct {
 		MerchantReference text `json:"merchantReference"`
 		MerchantOrderID   text `json:"merchantOrderId"`
 	} `json:"references"`
@@ -221,6 +227,14 @@ type worldlineConnectOutput struct {
 // amount returns value as an amount in the object's currency.
 func (o worldlineConnectOutput) amount(value *int64) (*schemas.Amount, error) {
 	return minor(value, o.AmountOfMoney.CurrencyCode, worldlineConnectExponents)
+}
+
+// positive returns value, or nil if it is 0.
+func positive(value *int64) *int64 {
+	if value == nil || *value == 0 {
+		return nil
+	}
+	return value
 }
 
 // reference returns the merchant's reference.
@@ -307,7 +321,14 @@ func (t worldlineConnectObject) payment(f fact) (_ fact, err error) {
 	o := t.PaymentOutput
 	f.MerchantTransactionID, f.ConnectorTransactionID = o.reference(), string(t.ID)
 	f.PaymentMethod = method(o.PaymentMethod, "")
-	if f.Amount, err = o.amount(o.AmountOfMoney.Amount); err != nil {
+	amount := o.AmountOfMoney.Amount
+	switch {
+	case f.Type.Family() == "refund": // the payment can be refunded in parts
+		amount = positive(o.AmountRefunded)
+	case f.Type == schemas.PaymentReversed:
+		amount = cmp.Or(positive(o.AmountReversed), amount)
+	}
+	if f.Amount, err = o.amount(amount); err != nil {
 		return f, err
 	}
 	if f.Type == schemas.PaymentAuthorized && !t.StatusOutput.IsAuthorized { // the merchant has to approve it before the bank authorizes it
@@ -330,14 +351,21 @@ func (t worldlineConnectObject) payment(f fact) (_ fact, err error) {
 }
 
 // captured fills in how much of a payment was captured. The requested amount,
-// amountOfMoney, differs from the paid amount if the payer sends too little or
-// pays in parts. Then amountPaid is the sum of all parts so far, and the amount
-// of the last part is unknown. amountPaid is 0 if the payment was captured and
-// the money has not arrived yet.
+// amountOfMoney, differs from the captured or paid amount if the merchant captures
+// only a part, or if the payer sends too little or pays in parts. Then amountCaptured
+// and amountPaid are the sums of all parts so far, and the amount of the last part is
+// unknown. amountPaid is 0 if the payment was captured and the money has not arrived
+// yet; older webhooks do not have amountCaptured.
+//
+// https://github.com/Worldline-Global-Collect/connect-sdk-dotnet, PaymentOutput
 func (o worldlineConnectOutput) captured(f fact) (_ fact, err error) {
+	taken := cmp.Or(positive(o.AmountPaid), positive(o.AmountCaptured))
+	if f.ConnectorEventType == "payment.captured" {
+		taken = cmp.Or(positive(o.AmountCaptured), positive(o.AmountPaid))
+	}
 	f.CapturedAmount = f.Amount
-	if o.AmountPaid != nil && *o.AmountPaid != 0 {
-		if f.CapturedAmount, err = o.amount(o.AmountPaid); err != nil {
+	if taken != nil {
+		if f.CapturedAmount, err = o.amount(taken); err != nil {
 			return f, err
 		}
 	}

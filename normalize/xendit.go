@@ -34,6 +34,7 @@ var xendit = Connector{
 	Docs:      "https://docs.xendit.co/docs/payments-api-webhooks",
 	Key:       "data.reference_id of payments and payouts, reference_id of disputes; external_id of the older ones; data.metadata.<merchant_id_keys> of refunds",
 	Tellers:   xenditTellers,
+	Captures:  CountsTotal, // captures, the list of all captures so far
 	normalize: xenditNormalize,
 }
 
@@ -228,6 +229,8 @@ type xenditData struct {
 	DirectDebitID  text `json:"direct_debit_id"` // of refunds: the direct debit payment
 	RefundAmount   text `json:"refund_amount"`
 	CapturedAmount text `json:"captured_amount"`
+	Authorized     text `json:"authorized_amount"` // this and the next: of captures of version 2
+	Capturable     text `json:"capturable_amount"` // what can still be captured
 	Captures       []struct {
 		ID     text `json:"capture_id"`
 		Amount text `json:"capture_amount"`
@@ -532,8 +535,12 @@ func xenditPayment(d xenditData, typ schemas.Type, _ Options) (f fact, err error
 	case schemas.PaymentAuthorized:
 		f.AuthorizedAmount = f.Amount
 	case schemas.PaymentCaptured:
-		if f.CapturedAmount = f.Amount; len(d.Captures) > 0 {
+		f.CapturedAmount = f.Amount
+		switch {
+		case len(d.Captures) > 0:
 			err = d.captured(&f)
+		case d.Authorized != "" && d.Capturable != "":
+			err = d.capturedSoFar(&f)
 		}
 	}
 	return f, err
@@ -550,6 +557,23 @@ func xenditPaid(d xenditData, typ schemas.Type, o Options) (fact, error) {
 		f.Identity, f.Also = string(d.PaymentID), []string{string(d.ID)}
 	}
 	return f, err
+}
+
+// capturedSoFar fills in the sum of all captures by what can still be captured: Xendit
+// does not say whether captured_amount is that of the capture or the sum.
+func (d xenditData) capturedSoFar(f *fact) error {
+	all, err := major(d.Authorized, d.currency())
+	if err != nil {
+		return err
+	}
+	left, err := major(d.Capturable, d.currency())
+	if err != nil {
+		return err
+	}
+	if all.Value > left.Value {
+		f.CapturedAmount = &schemas.Amount{Value: all.Value - left.Value, Currency: all.Currency}
+	}
+	return nil
 }
 
 // captured fills in the amount of the last capture and the sum of all captures.

@@ -24,6 +24,8 @@ var xsolla = Connector{
 	Docs:      "https://developers.xsolla.com/webhooks/overview/",
 	Key:       "transaction.external_id, else custom_parameters.<merchant_id_keys>",
 	Tellers:   xsollaTellers,
+	Captures:  CountsOnce,    // an order is paid once
+	Refunds:   CountsUnknown, // Xsolla does not say whether the amount of partial_refund is that of the part
 	normalize: xsollaNormalize,
 }
 
