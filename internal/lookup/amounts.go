@@ -45,6 +45,8 @@ func AmountsOf(items []*Item) []Amounts {
 			s.addPayment(objects[of])
 		case "refund":
 			s.addRefund(objects[of])
+		case refundsWithoutID:
+			s.addRefundsWithoutID(objects[of])
 		case "dispute":
 			s.addDispute(objects[of])
 		}
@@ -85,38 +87,30 @@ func Current(items []*Item) []schemas.Event {
 	return all
 }
 
-// object is what an event is about: a payment, a refund, a dispute.
+// object is what an event is about: a payment, a refund, all refunds of a payment that
+// have no id, or a dispute.
 type object struct{ family, id string }
 
-// objectOf returns what an event is about. An event without the processor's id is an
-// object of its own, with two exceptions: an event of a payment is about the payment that
-// the merchant's id names, and refunds of which the processor reports the total are one.
+// refundsWithoutID is the family of the object of all refunds of a payment that have no id.
+const refundsWithoutID = "refunds without an id"
+
+// objectOf returns what an event is about. A payment without the processor's id is the
+// one that the merchant's id names; the id of a refund can be unique for its payment only.
 func objectOf(e schemas.Event) object {
 	d, family := e.Data, e.Type.Family()
+	payment := cmp.Or(d.ConnectorTransactionID, e.Subject)
 	id := ""
 	switch family {
 	case "payment":
-		id = cmp.Or(d.ConnectorTransactionID, e.Subject)
+		id = payment
 	case "refund":
-		id = cmp.Or(d.ConnectorRefundID, d.MerchantRefundID)
-		switch {
-		case id != "":
-		case totalRefunded(d):
-			id = "all of " + cmp.Or(d.ConnectorTransactionID, e.Subject)
-		default:
-			id = e.ID
+		if id = cmp.Or(d.ConnectorRefundID, d.MerchantRefundID); id == "" {
+			family, id = refundsWithoutID, payment
 		}
 	case "dispute":
 		id = cmp.Or(d.ConnectorDisputeID, e.ID)
 	}
 	return object{family, strings.Join([]string{d.Connector, d.Account, id}, ":")}
-}
-
-// totalRefunded reports whether the amount of a refund is the sum of all refunds of the
-// payment so far.
-func totalRefunded(d schemas.Data) bool {
-	c, _ := normalize.Lookup(d.Connector)
-	return c.Refunds == normalize.CountsTotal && d.ConnectorRefundID == "" && d.MerchantRefundID == ""
 }
 
 // sums are the amounts so far, by currency.
@@ -216,6 +210,8 @@ func (s sums) addPayment(events []schemas.Event) {
 		case connector.Captures == normalize.CountsParts:
 		case c.total > c.most: // more than any capture: the total of several
 			value = c.total
+		case c.n > 1 && connector.Captures == normalize.CountsOnce:
+			a.unclear("a payment was captured several times: the captures are added up, but " + name + " captures a payment once, so some of them may be the same")
 		case c.n > 1:
 			a.unclear("a payment was captured several times: the captures are added up, but " + name + " may send the total of all captures with each")
 		}
@@ -234,9 +230,7 @@ func (s sums) addRefund(events []schemas.Event) {
 		case schemas.RefundFailed, schemas.RefundCancelled:
 			succeeded = false
 		}
-		if a := e.Data.Amount; a != nil && (value == nil || !totalRefunded(e.Data) || a.Value > value.Value) {
-			value = a
-		}
+		value = cmp.Or(e.Data.Amount, value)
 	}
 	switch {
 	case !succeeded:
@@ -245,6 +239,45 @@ func (s sums) addRefund(events []schemas.Event) {
 	default:
 		a := s.of(value.Currency)
 		a.Refunded = sum(a.Refunded, value.Value)
+	}
+}
+
+// addRefundsWithoutID adds the events of the refunds of a payment that have no id. Of
+// these, nothing says which one failed later.
+func (s sums) addRefundsWithoutID(events []schemas.Event) {
+	type refunds struct {
+		n         int
+		sum, most int64
+	}
+	succeeded := map[string]*refunds{}
+	for _, e := range events {
+		a := e.Data.Amount
+		switch {
+		case e.Type != schemas.RefundSucceeded:
+			continue
+		case a == nil:
+			s.of(schemas.NoCurrency).unclear("a refund has no amount")
+			continue
+		}
+		r := succeeded[a.Currency]
+		if r == nil {
+			r = &refunds{}
+			succeeded[a.Currency] = r
+		}
+		r.n++
+		r.sum, r.most = sum(r.sum, a.Value), max(r.most, a.Value)
+	}
+	name := events[0].Data.Connector
+	connector, _ := normalize.Lookup(name)
+	for currency, r := range succeeded {
+		a, value := s.of(currency), r.sum
+		switch {
+		case connector.Refunds == normalize.CountsTotal:
+			value = r.most
+		case connector.Refunds != normalize.CountsParts && r.n > 1:
+			a.unclear("a payment was refunded several times: the refunds are added up, but " + name + " may send the total of all refunds with each")
+		}
+		a.Refunded = sum(a.Refunded, value)
 	}
 }
 

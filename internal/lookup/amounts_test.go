@@ -1,7 +1,9 @@
 package lookup_test
 
 import (
+	"encoding/base64"
 	"math"
+	"net/url"
 	"reflect"
 	"slices"
 	"testing"
@@ -13,7 +15,7 @@ import (
 )
 
 // TestAmounts: the amounts of a payment, from the events that a processor can send. What
-// its captures report is not known.
+// its captures report is not known, as with Monnify.
 func TestAmounts(t *testing.T) {
 	eur := func(n int64) *schemas.Amount { return &schemas.Amount{Value: n, Currency: "EUR"} }
 	usd := func(n int64) *schemas.Amount { return &schemas.Amount{Value: n, Currency: "USD"} }
@@ -105,7 +107,7 @@ func TestAmounts(t *testing.T) {
 		items := []*lookup.Item{{}} // a webhook, say
 		for n, f := range c.facts {
 			e := schemas.Event{ID: f.id, Type: f.kind, Subject: "order", Time: time.Unix(int64(f.hour)*3600, 0), Data: schemas.Data{
-				Connector: "shopify", Amount: f.amount, CapturedAmount: f.captured, AuthorizedAmount: f.approved, Stage: f.stage, Corrects: f.corrects, ConnectorTransactionID: pi,
+				Connector: "monnify", Amount: f.amount, CapturedAmount: f.captured, AuthorizedAmount: f.approved, Stage: f.stage, Corrects: f.corrects, ConnectorTransactionID: pi,
 			}}
 			switch f.kind.Family() {
 			case "payment":
@@ -165,10 +167,74 @@ func TestAmountsByConnector(t *testing.T) {
 			`{"live":"true","notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":40},"eventCode":"CAPTURE","eventDate":"2026-01-01T00:00:00+00:00","merchantAccountCode":"Shop","merchantReference":"order-1","originalReference":"P1","paymentMethod":"visa","pspReference":"C1","success":"true"}}]}`,
 			`{"live":"true","notificationItems":[{"NotificationRequestItem":{"amount":{"currency":"EUR","value":60},"eventCode":"CAPTURE","eventDate":"2026-01-01T00:01:00+00:00","merchantAccountCode":"Shop","merchantReference":"order-1","originalReference":"P1","paymentMethod":"visa","pspReference":"C2","success":"true"}}]}`,
 		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
-		"not known: Shopify": {"shopify", []string{
+		"total: Mollie, 40 and 60 of 100, each reported by payment.paid": {"mollie", []string{
+			`{"resource":"event","id":"event_1","type":"payment.paid","entityId":"tr_1","createdAt":"2026-01-01T00:00:00Z","_embedded":{"entity":{"id":"tr_1","mode":"live","status":"paid","amount":{"value":"1.00","currency":"EUR"},"amountCaptured":{"value":"0.40","currency":"EUR"},"captureMode":"manual","metadata":{"order_id":"order-1"}}}}`,
+			`{"resource":"event","id":"event_2","type":"payment.paid","entityId":"tr_1","createdAt":"2026-01-01T00:01:00Z","_embedded":{"entity":{"id":"tr_1","mode":"live","status":"paid","amount":{"value":"1.00","currency":"EUR"},"amountCaptured":{"value":"1.00","currency":"EUR"},"captureMode":"manual","metadata":{"order_id":"order-1"}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"parts beside a total: Mollie, each capture, then payment.paid": {"mollie", []string{
+			`{"resource":"event","id":"event_1","type":"capture.succeeded","entityId":"cpt_1","createdAt":"2026-01-01T00:00:00Z","_embedded":{"entity":{"id":"cpt_1","mode":"live","status":"succeeded","paymentId":"tr_1","amount":{"value":"0.40","currency":"EUR"}}}}`,
+			`{"resource":"event","id":"event_2","type":"capture.succeeded","entityId":"cpt_2","createdAt":"2026-01-01T00:01:00Z","_embedded":{"entity":{"id":"cpt_2","mode":"live","status":"succeeded","paymentId":"tr_1","amount":{"value":"0.60","currency":"EUR"}}}}`,
+			`{"resource":"event","id":"event_3","type":"payment.paid","entityId":"tr_1","createdAt":"2026-01-01T00:02:00Z","_embedded":{"entity":{"id":"tr_1","mode":"live","status":"paid","amount":{"value":"1.00","currency":"EUR"},"amountCaptured":{"value":"1.00","currency":"EUR"},"captureMode":"manual"}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"parts: Mollie, a link that was paid twice": {"mollie", []string{
+			`{"resource":"event","id":"event_1","type":"payment-link.paid","entityId":"pl_1","createdAt":"2026-01-01T00:00:00Z","_embedded":{"entity":{"id":"pl_1","mode":"live","amount":{"value":"0.50","currency":"EUR"},"reusable":true}}}`,
+			`{"resource":"event","id":"event_2","type":"payment-link.paid","entityId":"pl_1","createdAt":"2026-01-01T00:01:00Z","_embedded":{"entity":{"id":"pl_1","mode":"live","amount":{"value":"0.50","currency":"EUR"},"reusable":true}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, false},
+		"refunds with ids: Mollie": {"mollie", []string{
+			`{"resource":"event","id":"event_1","type":"payment.paid","entityId":"tr_1","createdAt":"2026-01-01T00:00:00Z","_embedded":{"entity":{"id":"tr_1","mode":"live","status":"paid","amount":{"value":"1.00","currency":"EUR"}}}}`,
+			`{"resource":"event","id":"event_2","type":"refund.refunded","entityId":"re_1","createdAt":"2026-01-01T00:01:00Z","_embedded":{"entity":{"id":"re_1","mode":"live","status":"refunded","paymentId":"tr_1","amount":{"value":"0.20","currency":"EUR"}}}}`,
+			`{"resource":"event","id":"event_3","type":"refund.refunded","entityId":"re_2","createdAt":"2026-01-01T00:02:00Z","_embedded":{"entity":{"id":"re_2","mode":"live","status":"refunded","paymentId":"tr_1","amount":{"value":"0.20","currency":"EUR"}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Refunded: 40, Left: 60}, false},
+		"parts: Shopify, two captures and two refunds": {"shopify", []string{
 			`{"id":1,"order_id":9,"kind":"capture","gateway":"x","status":"success","amount":"0.40","currency":"EUR","processed_at":"2026-01-01T00:00:00Z","test":false}`,
 			`{"id":2,"order_id":9,"kind":"capture","gateway":"x","status":"success","amount":"0.60","currency":"EUR","processed_at":"2026-01-01T00:01:00Z","test":false}`,
-		}, lookup.Amounts{Currency: "EUR", Captured: 100, Left: 100}, true},
+			`{"id":5,"order_id":9,"refund_line_items":[],"transactions":[{"id":3,"order_id":9,"kind":"refund","gateway":"x","status":"success","amount":"0.20","currency":"EUR","processed_at":"2026-01-01T00:02:00Z","test":false}]}`,
+			`{"id":4,"order_id":9,"kind":"refund","gateway":"x","status":"success","amount":"0.20","currency":"EUR","processed_at":"2026-01-01T00:03:00Z","test":false}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Refunded: 40, Left: 60}, false},
+		"parts: Shopify, two sales, a refund in two transactions": {"shopify", []string{
+			`{"id":1,"order_id":9,"kind":"sale","gateway":"gift_card","status":"success","amount":"0.30","currency":"EUR","processed_at":"2026-01-01T00:00:00Z","test":false}`,
+			`{"id":2,"order_id":9,"kind":"sale","gateway":"x","status":"success","amount":"0.70","currency":"EUR","processed_at":"2026-01-01T00:00:00Z","test":false}`,
+			`{"id":5,"order_id":9,"refund_line_items":[],"transactions":[{"id":3,"order_id":9,"kind":"refund","gateway":"gift_card","status":"success","amount":"0.30","currency":"EUR","processed_at":"2026-01-01T00:02:00Z","test":false},{"id":4,"order_id":9,"kind":"refund","gateway":"x","status":"success","amount":"0.10","currency":"EUR","processed_at":"2026-01-01T00:02:00Z","test":false}]}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Refunded: 40, Left: 60}, false},
+		"a total beside parts: Shopify, orders and transactions": {"shopify", []string{
+			`{"id":1,"order_id":9,"kind":"sale","gateway":"x","status":"success","amount":"1.00","currency":"EUR","processed_at":"2026-01-01T00:00:00Z","test":false}`,
+			`{"id":9,"financial_status":"paid","total_price":"1.00","currency":"EUR","updated_at":"2026-01-01T00:00:00Z","test":false}`,
+		}, lookup.Amounts{Currency: "EUR", Authorized: 100, Captured: 100, Left: 100}, false},
+		"total: Worldline Connect, 40 and 60, then 20 and 20 back": {"worldline-connect", []string{
+			`{"id":"e1","type":"payment.captured","created":"2026-01-01T00:00:00Z","merchantId":"1","payment":{"id":"p1","status":"CAPTURED","paymentOutput":{"amountOfMoney":{"amount":100,"currencyCode":"EUR"},"amountCaptured":40,"amountPaid":0,"references":{"merchantReference":"order-1"}}}}`,
+			`{"id":"e2","type":"payment.captured","created":"2026-01-01T00:01:00Z","merchantId":"1","payment":{"id":"p1","status":"CAPTURED","paymentOutput":{"amountOfMoney":{"amount":100,"currencyCode":"EUR"},"amountCaptured":100,"amountPaid":40,"references":{"merchantReference":"order-1"}}}}`,
+			`{"id":"e3","type":"payment.refunded","created":"2026-01-01T00:02:00Z","merchantId":"1","payment":{"id":"p1","status":"REFUNDED","paymentOutput":{"amountOfMoney":{"amount":100,"currencyCode":"EUR"},"amountCaptured":100,"amountRefunded":20,"references":{"merchantReference":"order-1"}}}}`,
+			`{"id":"e4","type":"payment.refunded","created":"2026-01-01T00:03:00Z","merchantId":"1","payment":{"id":"p1","status":"REFUNDED","paymentOutput":{"amountOfMoney":{"amount":100,"currencyCode":"EUR"},"amountCaptured":100,"amountRefunded":40,"references":{"merchantReference":"order-1"}}}}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 100, Refunded: 40, Left: 60}, false},
+		"not known: refunds of LiqPay": {"liqpay", []string{
+			liqpay(`{"payment_id":7,"action":"pay","status":"success","public_key":"i1","order_id":"order-1","amount":1,"currency":"UAH","end_date":1767225600000}`),
+			liqpay(`{"payment_id":7,"action":"refund","status":"reversed","public_key":"i1","order_id":"order-1","amount":1,"currency":"UAH","refund_amount":0.2,"refund_date_last":"2026-01-02"}`),
+			liqpay(`{"payment_id":7,"action":"refund","status":"reversed","public_key":"i1","order_id":"order-1","amount":1,"currency":"UAH","refund_amount":0.4,"refund_date_last":"2026-01-03"}`),
+		}, lookup.Amounts{Currency: "UAH", Captured: 100, Refunded: 60, Left: 40}, true},
+		"parts: refunds of Stripe, by charges": {"stripe", []string{
+			`{"id":"evt_1","object":"event","api_version":"2023-10-16","type":"charge.captured","created":1767225600,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":40,"captured":true,"currency":"eur","status":"succeeded","payment_method_details":{"card":{"multicapture":{"status":"available"}}}},"previous_attributes":{"amount_captured":0}}}`,
+			`{"id":"evt_2","object":"event","api_version":"2023-10-16","type":"charge.captured","created":1767225700,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":100,"captured":true,"currency":"eur","status":"succeeded"},"previous_attributes":{"amount_captured":40}}}`,
+			`{"id":"evt_3","object":"event","api_version":"2023-10-16","type":"charge.refunded","created":1767225800,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":100,"amount_refunded":20,"captured":true,"currency":"eur","status":"succeeded"},"previous_attributes":{"amount_refunded":0}}}`,
+			`{"id":"evt_4","object":"event","api_version":"2023-10-16","type":"charge.refunded","created":1767225900,"livemode":true,"data":{"object":{"id":"ch_1","object":"charge","payment_intent":"pi_1","amount":100,"amount_captured":100,"amount_refunded":40,"captured":true,"currency":"eur","status":"succeeded"},"previous_attributes":{"amount_refunded":20}}}`,
+		}, lookup.Amounts{Currency: "EUR", Authorized: 100, Captured: 100, Refunded: 40, Left: 60}, false},
+		"refunds with ids: Quickpay, two payments of an order": {"quickpay", []string{
+			`{"id":7,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":100,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"}]}`,
+			`{"id":7,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":100,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"},{"id":2,"type":"refund","amount":20,"qp_status_code":"20000","created_at":"2026-01-01T00:01:00Z"}]}`,
+			`{"id":7,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":100,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"},{"id":2,"type":"refund","amount":20,"qp_status_code":"20000","created_at":"2026-01-01T00:01:00Z"},{"id":3,"type":"refund","amount":20,"qp_status_code":"20000","created_at":"2026-01-01T00:02:00Z"}]}`,
+			`{"id":8,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":50,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"},{"id":2,"type":"refund","amount":10,"qp_status_code":"20000","created_at":"2026-01-01T00:01:00Z"}]}`,
+			`{"id":8,"merchant_id":1,"order_id":"order-1","type":"Payment","test_mode":false,"currency":"EUR","operations":[{"id":1,"type":"capture","amount":50,"qp_status_code":"20000","created_at":"2026-01-01T00:00:00Z"}]}`,
+		}, lookup.Amounts{Currency: "EUR", Captured: 150, Refunded: 50, Left: 100}, false},
+		"total: Xendit, two captures of version 2": {"xendit", []string{
+			`{"event":"capture.succeeded","business_id":"b","created":"2026-01-01T00:00:00Z","data":{"id":"cptr-1","payment_id":"py-1","payment_request_id":"pr-1","reference_id":"order-1","currency":"USD","authorized_amount":1,"captured_amount":0.4,"capturable_amount":0.6,"status":"SUCCEEDED"}}`,
+			`{"event":"capture.succeeded","business_id":"b","created":"2026-01-01T00:01:00Z","data":{"id":"cptr-2","payment_id":"py-1","payment_request_id":"pr-1","reference_id":"order-1","currency":"USD","authorized_amount":1,"captured_amount":0.6,"capturable_amount":0,"status":"SUCCEEDED"}}`,
+		}, lookup.Amounts{Currency: "USD", Captured: 100, Left: 100}, false},
+		"not known: Monnify, a transaction paid in parts": {"monnify", []string{
+			`{"eventType":"SUCCESSFUL_TRANSACTION","eventData":{"transactionReference":"T1","paymentReference":"order-1","paymentStatus":"PARTIALLY_PAID","amountPaid":"0.40","paidOn":"01/01/2026 1:00:00 AM"}}`,
+			`{"eventType":"SUCCESSFUL_TRANSACTION","eventData":{"transactionReference":"T1","paymentReference":"order-1","paymentStatus":"PAID","amountPaid":"0.60","paidOn":"01/01/2026 2:00:00 AM"}}`,
+		}, lookup.Amounts{Currency: "NGN", Captured: 100, Left: 100}, true},
+		"no amount: refunds of PortOne, without the API": {"portone", []string{
+			`{"type":"Transaction.PartialCancelled","timestamp":"2026-01-02T00:00:00Z","data":{"storeId":"s","paymentId":"order-1","transactionId":"t1","cancellationId":"c1","totalAmount":100}}`,
+		}, lookup.Amounts{Currency: schemas.NoCurrency}, true},
 		"total: refunds of MultiSafepay": {"multisafepay", []string{
 			`{"order_id":"order-1","transaction_id":5,"status":"completed","financial_status":"completed","amount":100,"amount_refunded":0,"currency":"EUR"}`,
 			`{"order_id":"order-1","transaction_id":5,"status":"partial_refunded","financial_status":"completed","amount":100,"amount_refunded":20,"currency":"EUR"}`,
@@ -182,10 +248,12 @@ func TestAmountsByConnector(t *testing.T) {
 				o.Settings = map[string]string{"tells": "invoices"}
 			}
 			r, err := normalize.Normalize(c.connector, []byte(payload), o)
-			if err != nil || len(r.Events) != 1 {
-				t.Fatalf("%s: %v, %+v, want one event from %s", name, err, r, payload)
+			if err != nil || len(r.Events) == 0 {
+				t.Fatalf("%s: %v, %+v, want an event from %s", name, err, r, payload)
 			}
-			items = append(items, &lookup.Item{Event: &r.Events[0]})
+			for n := range r.Events {
+				items = append(items, &lookup.Item{Event: &r.Events[n]})
+			}
 		}
 		for _, order := range []string{"as sent", "reversed"} {
 			got := lookup.AmountsOf(items)
@@ -199,4 +267,9 @@ func TestAmountsByConnector(t *testing.T) {
 			slices.Reverse(items)
 		}
 	}
+}
+
+// liqpay returns a callback of LiqPay's with the data.
+func liqpay(data string) string {
+	return url.Values{"data": {base64.StdEncoding.EncodeToString([]byte(data))}}.Encode()
 }
