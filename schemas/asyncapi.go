@@ -50,6 +50,7 @@ func AsyncAPI(prefix string) []byte {
 						"key-source":   text("The event's data.key_source."),
 						"corrects":     text("The id of the event that this one replaces."),
 						"also":         text("Further ids of the same fact, separated by commas: those of the processor's other webhooks that tell it."),
+						"references":   text("The processor's ids, each as connector:account:id, that this event is the first to map to its merchant_transaction_id: a JSON array of strings."),
 						"fields":       text("The optional fields that the event has, separated by commas."),
 						"connector":    text("The processor."),
 						"traceparent":  text("The W3C trace context of the webhook."),

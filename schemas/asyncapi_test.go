@@ -80,7 +80,7 @@ func TestAsyncAPI(t *testing.T) {
 	if trait.ContentType != schemas.ContentType {
 		t.Errorf("the content type is %q, want %q", trait.ContentType, schemas.ContentType)
 	}
-	for _, header := range []string{"content-type", "event-id", "event-type", "event-time", "key-source", "corrects", "also", "fields", "connector", "traceparent"} {
+	for _, header := range []string{"content-type", "event-id", "event-type", "event-time", "key-source", "corrects", "also", "references", "fields", "connector", "traceparent"} {
 		if trait.Headers.Properties[header] == nil {
 			t.Errorf("the header %s is missing", header)
 		}

@@ -130,15 +130,10 @@ func (o *object) optional(name, value string) {
 
 // texts writes a list of texts unless it is empty.
 func (o *object) texts(name string, values []string) {
-	if len(values) == 0 {
-		return
+	if len(values) > 0 {
+		o.name(name)
+		o.json = appendStrings(o.json, values)
 	}
-	o.name(name)
-	for i, value := range values {
-		o.json = append(o.json, "[,"[min(i, 1)])
-		o.json = appendString(o.json, value)
-	}
-	o.json = append(o.json, ']')
 }
 
 // amount writes an amount unless it is nil.
@@ -178,4 +173,16 @@ func appendString(to []byte, s string) []byte {
 		}
 	}
 	return append(append(append(to, '"'), s...), '"')
+}
+
+// appendStrings appends a JSON array of strings.
+func appendStrings(to []byte, all []string) []byte {
+	to = append(to, '[')
+	for i, s := range all {
+		if i > 0 {
+			to = append(to, ',')
+		}
+		to = appendString(to, s)
+	}
+	return append(to, ']')
 }

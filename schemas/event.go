@@ -62,6 +62,10 @@ type Event struct {
 	// Formerly are the ids that earlier versions gave the fact: it is not published
 	// again if it was published under one of them. They are not in the record.
 	Formerly []string `json:"-"`
+	// References are the processor's ids, each as connector:account:id, that this event is
+	// the first to map to its merchant_transaction_id. They are in a header of the
+	// record, not in its value.
+	References []string `json:"-"`
 }
 
 // IDs returns the ids under which the fact may have been published: ID, Also and

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -27,7 +28,10 @@ const (
 	HeaderKeySource = "key-source"
 	HeaderCorrects  = "corrects" // the id of the event that this one replaces; absent if it replaces none
 	HeaderAlso      = "also"     // [Event.Also], separated by commas; absent if there is none
-	HeaderFields    = "fields"   // [Event.Fields]; empty or absent if that is not known: earlier versions did not write it
+	// HeaderReferences is [Event.References], a JSON array of strings; absent if there is
+	// none.
+	HeaderReferences = "references"
+	HeaderFields     = "fields" // [Event.Fields]; empty or absent if that is not known: earlier versions did not write it
 )
 
 // Record returns the record of an event: its CloudEvents JSON, keyed by its
@@ -54,8 +58,20 @@ func (e *Event) Record(traceparent string) (Record, error) {
 	if len(e.Also) > 0 {
 		headers = append(headers, Header{HeaderAlso, strings.Join(e.Also, ",")})
 	}
+	if len(e.References) > 0 {
+		headers = append(headers, Header{HeaderReferences, string(appendStrings(nil, e.References))})
+	}
 	if e.Data.Corrects != "" {
 		headers = append(headers, Header{HeaderCorrects, e.Data.Corrects})
 	}
 	return Record{Key: []byte(e.Subject), Value: value, Headers: headers}, nil
+}
+
+// ParseReferences returns the references of the value of a [HeaderReferences]. It returns
+// none if tollbridge did not write it.
+func ParseReferences(header string) (references []string) {
+	if header == "" || json.Unmarshal([]byte(header), &references) != nil {
+		return nil
+	}
+	return references
 }

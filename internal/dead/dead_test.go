@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,13 +119,15 @@ func (r *rig) count(t *testing.T, topics ...string) (n int64) {
 // under way then.
 var shortClaims = once.Rules{SendTime: kafka.ClaimSendTime, Lifetime: time.Second}
 
-// isClaim reports whether records are claims, which precede the events.
-func isClaim(records []kafka.Record) bool {
-	return len(records) > 0 && strings.HasSuffix(records[0].Topic, kafka.Names{}.Claims())
+// isAside reports whether records are what the history writes: claims, which precede the
+// events, or references, which follow them.
+func isAside(records []kafka.Record) bool {
+	topic, names := records[0].Topic, kafka.Names{}
+	return strings.HasSuffix(topic, names.Claims()) || strings.HasSuffix(topic, names.References())
 }
 
 // killed is a publisher that fails after a number of calls, as if the process were
-// killed. Claims do not count.
+// killed. Claims and references do not count.
 type killed struct {
 	history.Publisher
 	after *int
@@ -135,7 +136,7 @@ type killed struct {
 var errKilled = errors.New("killed")
 
 func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
-	if isClaim(records) {
+	if isAside(records) {
 		return k.Publisher.Publish(ctx, records)
 	}
 	if *k.after == 0 {
@@ -147,39 +148,6 @@ func (k killed) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Re
 
 const payment = `{"id":"evt_1","object":"event","created":1767225600,"livemode":false,"type":"payment_intent.succeeded",` +
 	`"data":{"object":{"id":"pi_1","amount_received":100,"currency":"eur","metadata":{"order_id":"order-1"}}}}`
-
-// partial is a publisher that writes events, and then fails without writing their
-// references.
-type partial struct {
-	history.Publisher
-	names kafka.Names
-}
-
-func (p partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
-	if i := slices.IndexFunc(records, func(r kafka.Record) bool { return r.Topic == p.names.References() }); i >= 0 {
-		_, err := p.Publisher.Publish(ctx, records[:i])
-		return nil, errors.Join(errKilled, err)
-	}
-	return p.Publisher.Publish(ctx, records)
-}
-
-// TestReferenceAfterEvent: if an interrupted retry wrote an event without its
-// reference, the next retry writes the reference alone.
-func TestReferenceAfterEvent(t *testing.T) {
-	r := newRig(t, "stripe", payment)
-	if _, err := r.retry(t, partial{r.producer, r.names}); !errors.Is(err, errKilled) {
-		t.Fatal(err)
-	}
-	if events, references := r.count(t, r.names.Events()...), r.count(t, r.names.References()); events != 1 || references != 0 {
-		t.Fatalf("%d events and %d references, want the event alone", events, references)
-	}
-	if n, err := r.retry(t, r.producer); n != 1 || err != nil {
-		t.Errorf("%d letters, %v, want the letter to be retried", n, err)
-	}
-	if events, references := r.count(t, r.names.Events()...), r.count(t, r.names.References()); events != 1 || references != 1 {
-		t.Errorf("%d events and %d references, want one of each", events, references)
-	}
-}
 
 // TestKilled: the next retry completes a retry that was killed, and the event is
 // published once.
@@ -232,14 +200,14 @@ func (r *rig) add(t *testing.T, payload string) {
 	}
 }
 
-// counted is a publisher that counts its calls but those with claims.
+// counted is a publisher that counts its calls but those with claims or references.
 type counted struct {
 	history.Publisher
 	calls *int
 }
 
 func (c counted) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
-	if !isClaim(records) {
+	if !isAside(records) {
 		*c.calls++
 	}
 	return c.Publisher.Publish(ctx, records)

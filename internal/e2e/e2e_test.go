@@ -499,6 +499,13 @@ func checkRecord(t *testing.T, b *tollbridge, r record, want schemas.Event) {
 	if len(want.Also) > 0 {
 		headers["also"] = strings.Join(want.Also, ",")
 	}
+	if text, ok := r.headers["references"]; ok {
+		references := schemas.ParseReferences(text)
+		if len(references) == 0 || slices.ContainsFunc(references, func(key string) bool { return !strings.HasPrefix(key, want.Data.Connector+":") }) {
+			t.Errorf("%s: header references is %q, want a JSON array of connector:account:id", r.receipt(), text)
+		}
+		headers["references"] = text
+	}
 	if !maps.Equal(r.headers, headers) || len(r.headers["traceparent"]) != 55 {
 		t.Errorf("%s: headers %v, want %v", r.receipt(), r.headers, headers)
 	}

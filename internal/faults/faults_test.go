@@ -29,6 +29,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/tollbridge/tollbridge/internal/consume"
 	"github.com/tollbridge/tollbridge/internal/kafka"
 	"github.com/tollbridge/tollbridge/internal/kafkatest"
 	"github.com/tollbridge/tollbridge/internal/sign"
@@ -383,6 +384,48 @@ func (g *rig) play(t *testing.T, in setting, does func(*rig)) {
 		t.Errorf("want LOST, PHANTOM, ORDER, wrong receipts, unconfirmed and given up 0, DUP %d at most\n%s", g.mayDup, strings.Join(r.Details, "\n"))
 		t.Logf("the program's log ends with\n%s", g.logTail())
 	}
+	g.await("with all references written", g.referencesWritten)
+}
+
+// referencesWritten returns an error if an event states a reference that is not in
+// webhooks.references. A process that was killed may have left them to another, which
+// waits half a minute.
+func (g *rig) referencesWritten() error {
+	names, _, err := kafka.Names{}.Existing(g.Context(), g.kafka)
+	if err != nil {
+		return err
+	}
+	reader := consume.New(g.kafka)
+	defer reader.Close()
+	ranges, err := reader.TopicBounds(g.Context(), append(names.Events(), names.References())...)
+	if err != nil {
+		return err
+	}
+	written, stated := map[string]bool{}, map[string]kafka.Receipt{}
+	if err := reader.Read(g.Context(), ranges, func(chunks []consume.Chunk) error {
+		for _, c := range chunks {
+			for _, r := range c.Records {
+				if r.Topic == names.References() {
+					written[string(r.Key)] = true
+				}
+				for _, key := range schemas.ParseReferences(r.Header(schemas.HeaderReferences)) {
+					stated[key] = r.Receipt()
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if len(stated) == 0 {
+		return errors.New("no event states a reference")
+	}
+	for key, at := range stated {
+		if !written[key] {
+			return fmt.Errorf("the event at %s states %s, which is not in %s", at.Text(), key, names.References())
+		}
+	}
+	return nil
 }
 
 func newRig(t *testing.T, brokers int) *rig {

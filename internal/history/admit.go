@@ -23,7 +23,8 @@ type Admission struct {
 	// they are late or contradict another event.
 	Events []schemas.Event
 	// References are records to publish together with Events: the references that
-	// new and known events state and that are not published yet.
+	// known events and items without an event state, and that are not published yet. Those
+	// of Events are in the events, and the History writes them after Done.
 	References []kafka.Record
 	// Known has the events that were published before, by the id of the event that was
 	// looked up. An event may have been published under another of its ids.
@@ -173,6 +174,9 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 	if err := h.Ready(); err != nil { // the store may have been replaced meanwhile
 		return nil, nil, err
 	}
+	if err := h.checkUnwritten(); err != nil {
+		return nil, nil, err
+	}
 	for i := range events {
 		if other := h.pendingWith(&events[i]); other != nil {
 			return nil, other.waitDone(), nil
@@ -220,9 +224,11 @@ func (h *History) tryAdmit(events []schemas.Event, references []schemas.Referenc
 		if err := h.checkFresh(e); err != nil {
 			return nil, nil, err
 		}
-		if err := h.addReferences(a, *e); err != nil {
+		missing, err := h.missingReferences(*e)
+		if err != nil {
 			return nil, nil, err
 		}
+		e.References = missing
 	}
 	if err := h.addFurtherReferences(a, references); err != nil {
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 	db := h.currentStore()
 	db.due.Lock()
 	defer db.due.Unlock()
-	b := writeBatch{names: h.Names, db: db, batch: db.NewIndexedBatch()}
+	b := writeBatch{names: h.Names, adoptAfter: h.adoptAfter, db: db, batch: db.NewIndexedBatch()}
 	now := time.Now()
 	for i := range writes {
 		if err := b.localWrite(&writes[i], now); err != nil {
@@ -35,7 +36,9 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 				return err
 			}
 		}
-		if err := b.putPosition(c.Partition, c.Next); err != nil {
+	}
+	for i, position := range h.hold(b.stated, chunks) {
+		if err := b.putPosition(chunks[i].Partition, position); err != nil {
 			return err
 		}
 	}
@@ -61,11 +64,13 @@ type storedEvent struct {
 // writeBatch collects the rows that one fetch response and the local writes change.
 type writeBatch struct {
 	names      kafka.Names
+	adoptAfter time.Duration
 	db         *store
 	batch      *pebble.Batch // reads from it include its own writes
 	events     []storedEvent
-	references []string // keys of the references in it
-	key, value []byte   // memory for the next row
+	references []string    // keys of the references in it
+	stated     []unwritten // references that events of other processes state
+	key, value []byte      // memory for the next row
 }
 
 // keyOf returns the key with the parts, which is valid until the next call.
@@ -176,7 +181,24 @@ func (b *writeBatch) record(record consume.Record) error {
 	if ids := record.Header(schemas.HeaderAlso); ids != "" {
 		e.Also = strings.Split(ids, ",")
 	}
+	if err := b.state(e, record); err != nil {
+		return err
+	}
 	return b.event(storedEvent{&e, terminalKey(e)}, fields, record.Receipt(), record.Time)
+}
+
+// state collects the references that an event's header states and the store lacks.
+func (b *writeBatch) state(e schemas.Event, record consume.Record) error {
+	for _, key := range schemas.ParseReferences(record.Header(schemas.HeaderReferences)) {
+		exists, err := b.exists(rowReference, key)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			b.stated = append(b.stated, unwritten{key: key, merchant: e.Subject, eventID: e.ID, at: record.Receipt(), due: time.Now().Add(b.adoptAfter + rand.N(b.adoptAfter))})
+		}
+	}
+	return nil
 }
 
 // event writes the rows of an event, with its fields, that was published at a time.

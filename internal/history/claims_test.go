@@ -143,7 +143,7 @@ func TestTwoTellers(t *testing.T) {
 }
 
 // TestLoserAdds: a replica loses an event to a replica whose webhook says less. It then
-// corrects the event, and adds its own references.
+// corrects the event, and adds its own reference.
 func TestLoserAdds(t *testing.T) {
 	r := newRig(t)
 	winner, loser := r.replica(t), r.replica(t)
@@ -151,6 +151,7 @@ func TestLoserAdds(t *testing.T) {
 	e.Data.Amount = &schemas.Amount{Value: 1000, Currency: "EUR"}
 	poor := e
 	poor.Data.Amount = nil
+	e.Data.ConnectorReferences = []string{"ch_1"}
 	a, err := winner.AdmitWhenFresh(t.Context(), []schemas.Event{poor})
 	if err != nil {
 		t.Fatal(err)
@@ -168,8 +169,8 @@ func TestLoserAdds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Events) != 1 || b.Events[0].Data.Corrects != "e" || b.Events[0].Data.Amount == nil || len(b.References) == 0 {
-		t.Errorf("%+v: want a correction with the amount, and the references", b)
+	if len(b.Events) != 1 || b.Events[0].Data.Corrects != "e" || b.Events[0].Data.Amount == nil || len(b.References) != 1 {
+		t.Errorf("%+v: want a correction with the amount, and the reference of ch_1", b)
 	}
 }
 

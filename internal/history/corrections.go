@@ -82,6 +82,11 @@ func (h *History) Drain(ctx context.Context) error {
 	for {
 		h.mu.Lock()
 		unconfirmed := len(h.local.events) + len(h.local.references)
+		for _, u := range h.local.unwritten.byKey {
+			if !u.own {
+				unconfirmed--
+			}
+		}
 		h.mu.Unlock()
 		due, err := h.currentStore().dueCorrections(1)
 		if err != nil || unconfirmed+len(due) == 0 {

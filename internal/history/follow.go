@@ -62,14 +62,18 @@ func (h *History) runFollower(ctx context.Context) error {
 		f.partitions[p.Topic]++
 	}
 	restoring := &restoreProgress{h: h, follower: f, bounds: bounds, next: maps.Clone(ranges), logged: time.Now()}
-	f.Consumer = h.reader.NewConsumer(ranges, func(chunks []consume.Chunk) error {
+	handle := func(chunks []consume.Chunk) error {
 		if err := h.apply(chunks, f.unapplied); err != nil {
 			return err
 		}
 		f.unapplied = nil
 		restoring.advance(chunks)
 		return nil
-	})
+	}
+	if err := h.readReferences(ctx, ranges, bounds, handle); err != nil {
+		return err
+	}
+	f.Consumer = h.reader.NewConsumer(ranges, handle)
 	f.OnError = h.recordError
 	f.KnownOffsets = func() map[consume.Partition][]int64 {
 		h.mu.Lock()
@@ -81,6 +85,22 @@ func (h *History) runFollower(ctx context.Context) error {
 	h.follower.Store(f)
 	restoring.check()
 	return f.Run(ctx)
+}
+
+// readReferences reads the references that are there before everything else, and removes
+// them from the ranges: otherwise those that events state would stay in memory until
+// their records are read.
+func (h *History) readReferences(ctx context.Context, ranges, bounds map[consume.Partition]consume.Range, handle func([]consume.Chunk) error) error {
+	references := map[consume.Partition]consume.Range{}
+	for p, g := range ranges {
+		if to := bounds[p].To; p.Topic == h.Names.References() && g.From < to {
+			references[p] = consume.Range{From: g.From, To: to}
+			ranges[p] = consume.Range{From: to, To: consume.Forever}
+		}
+	}
+	c := h.reader.NewConsumer(references, handle)
+	c.OnError = h.recordError
+	return c.Run(ctx)
 }
 
 // ranges returns the range of each partition to read, from the store's position and

@@ -29,7 +29,7 @@ type Config struct {
 	Dir       string // the state directory; empty keeps the store in memory
 	Kafka     kafka.Config
 	Names     kafka.Names
-	Publisher Publisher // writes corrections
+	Publisher Publisher // writes claims, references and corrections
 
 	// Remember is how long event ids are remembered. It must be longer than the time over
 	// which any processor redelivers a webhook. 0 means 31 days.
@@ -49,7 +49,8 @@ type Config struct {
 	// an event is refused before it is claimed. nil means that this is not known.
 	Available func(topic string, key []byte) error
 
-	disk vfs.FS // the file system of Dir; nil means the operating system's
+	disk       vfs.FS        // the file system of Dir; nil means the operating system's
+	adoptAfter time.Duration // see [adoptAfter]; 0 means that
 }
 
 // ErrNotReady is the error while the state is being restored. It wraps
@@ -99,6 +100,9 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	if c.MinFree == 0 {
 		c.MinFree = DefaultMinFree
 	}
+	if c.adoptAfter == 0 {
+		c.adoptAfter = adoptAfter
+	}
 	if c.disk == nil {
 		c.disk = vfs.Default
 	}
@@ -132,6 +136,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	h.running.Go(func() { h.watchDisk(ctx) })
 	h.running.Go(func() { h.keepReading(ctx, h.readClaims) })
 	h.running.Go(func() { h.forgetClaims(ctx) })
+	h.running.Go(func() { h.writeReferences(ctx) })
 	return h, nil
 }
 

@@ -65,26 +65,6 @@ func (r *rig) openWith(t *testing.T, c Config) *History {
 	return s
 }
 
-// partial is a producer that loses a reference: while on is set, a call with that
-// reference writes the records before it and then fails, as if the reference's leader
-// did not answer.
-type partial struct {
-	*publish.Producer
-	reference string // the key of the lost reference
-	on        atomic.Bool
-	failed    atomic.Int64 // number of failed calls
-}
-
-func (p *partial) Publish(ctx context.Context, records []kafka.Record) ([]kafka.Receipt, error) {
-	i := slices.IndexFunc(records, func(r kafka.Record) bool { return string(r.Key) == p.reference })
-	if i < 0 || !p.on.Load() {
-		return p.Producer.Publish(ctx, records)
-	}
-	defer p.failed.Add(1)
-	_, err := p.Producer.Publish(ctx, records[:i])
-	return nil, errors.Join(kafka.ErrUnavailable, err)
-}
-
 // put publishes the new ones among the events.
 func (r *rig) put(ctx context.Context, s *History, events ...schemas.Event) (*Admission, error) {
 	a, err := s.AdmitWhenFresh(ctx, events) // on a busy machine the state can be behind for a while
@@ -166,64 +146,10 @@ func TestForget(t *testing.T) {
 	e := event("one", "pi_1", "order-1", schemas.PaymentCaptured, 1)
 	for range 2 {
 		a, err := s.AdmitWhenFresh(t.Context(), []schemas.Event{e})
-		if err != nil || len(a.Events) != 1 || len(a.References) != 1 {
+		if err != nil || len(a.Events) != 1 || len(a.Events[0].References) != 1 {
 			t.Fatalf("%v, %+v: want the event, and its reference", err, a)
 		}
 		a.Forget()
-	}
-}
-
-// TestReferenceAfterEvent: Kafka has an event without the reference that was sent with
-// it. The reference is published later: by a redelivery of the webhook, even if another
-// reference gave the event its key. For a correction, which no processor redelivers,
-// this process publishes it.
-func TestReferenceAfterEvent(t *testing.T) {
-	refund := event("refund", "pi_1", "", schemas.RefundSucceeded, 2)
-	refund.Data.ConnectorRefundID = "re_1"
-	dispute := event("dispute", "pi_1", "", schemas.DisputeOpened, 1)
-	dispute.Data.ConnectorDisputeID = "dp_1"
-	paid := event("paid", "pi_1", "order-1", schemas.PaymentCaptured, 0)
-	for _, c := range []struct {
-		name         string
-		before, lost schemas.Event // lost is the event whose reference is lost
-		key          string        // the key of the lost reference
-		corrected    bool          // lost makes the correction of before due, and the reference of that correction is lost
-	}{
-		{"the payload has the merchant's id", event("other", "pi_2", "order-2", schemas.PaymentCaptured, 0), paid, "stripe::pi_1", false},
-		{"a reference has it", paid, refund, "stripe::refund:re_1", false},
-		{"a correction", dispute, paid, "stripe::dispute:dp_1", true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t)
-			producer := &partial{Producer: r.producer, reference: c.key}
-			producer.on.Store(true)
-			s := r.openWith(t, Config{Publisher: producer})
-			defer s.Close()
-			if _, err := r.put(t.Context(), s, c.before); err != nil {
-				t.Fatal(err)
-			}
-			_, err := r.put(t.Context(), s, c.lost)
-			if c.corrected != (err == nil) {
-				t.Fatalf("got error %v; want an error if and only if the event's own reference is lost", err)
-			}
-			within(t, "a reference is lost", func() bool { return producer.failed.Load() > 0 })
-			producer.on.Store(false)
-			if !c.corrected {
-				within(t, "the event is in the store", func() bool { _, ok, _ := s.currentStore().event(c.lost.ID); return ok })
-				a, err := r.put(t.Context(), s, c.lost)
-				if err != nil || len(a.Events) != 0 || len(a.References) != 1 {
-					t.Fatalf("the redelivery: %v, %+v, want the event known and its reference written", err, a)
-				}
-			}
-			within(t, "the reference is written", func() bool { got, _ := s.currentStore().reference(c.key); return got == "order-1" })
-			if err := s.Drain(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			again, err := r.put(t.Context(), s, c.lost)
-			if err != nil || len(again.Events)+len(again.References) != 0 {
-				t.Errorf("a second redelivery: %v, %+v, want nothing written", err, again)
-			}
-		})
 	}
 }
 

@@ -245,7 +245,7 @@ func merge(events []schemas.Event) []schemas.Event {
 // correctionOf returns the event that replaces e, with the content of another event.
 func correctionOf(e, content schemas.Event) schemas.Event {
 	c := content
-	c.ID, c.Also, c.Formerly = correctionID(e, e.ID), nil, nil
+	c.ID, c.Also, c.Formerly, c.References = correctionID(e, e.ID), nil, nil, nil
 	c.Data.Corrects = cmp.Or(e.Data.Corrects, e.ID) // the id of the first event, even if e is a correction
 	c.Data.Late, c.Data.NewestEventID, c.Data.Contradicts = false, "", ""
 	return c

@@ -15,6 +15,7 @@ type local struct {
 	events      map[string]*localEvent // by each id of the event
 	corrections map[string]version     // the last correction, by the id of the first event
 	references  map[string]string      // reference key -> merchant_transaction_id
+	unwritten   unwrittenReferences    // those of the references that webhooks.references lacks
 	otherIDs    int                    // how many of the references map an id of an event: see [otherIDKey]
 	newest      localRows[newest]      // by merchant_transaction_id
 	terminal    localRows[terminalStates]
@@ -23,7 +24,7 @@ type local struct {
 
 func newLocal() local {
 	return local{
-		events: map[string]*localEvent{}, corrections: map[string]version{}, references: map[string]string{},
+		events: map[string]*localEvent{}, corrections: map[string]version{}, references: map[string]string{}, unwritten: newUnwrittenReferences(),
 		newest: localRows[newest]{}, terminal: localRows[terminalStates]{},
 	}
 }
@@ -70,20 +71,23 @@ func (l localRows[T]) release(key string) {
 	}
 }
 
+// addReference adds a reference that this process wrote.
 func (l *local) addReference(key, merchant string, at kafka.Receipt) {
 	if _, ok := l.references[key]; !ok && strings.HasPrefix(key, otherIDPrefix) {
 		l.otherIDs++
 	}
 	l.references[key] = merchant
+	l.unwritten.remove(key)
 	l.writes = append(l.writes, localWrite{referenceKey: key, reference: merchant, at: at})
 }
 
-// removeReference removes a reference that the store has.
+// removeReference removes a reference that the store has, or that is given up.
 func (l *local) removeReference(key string) {
 	if _, ok := l.references[key]; ok && strings.HasPrefix(key, otherIDPrefix) {
 		l.otherIDs--
 	}
 	delete(l.references, key)
+	l.unwritten.remove(key)
 }
 
 // addEvent adds an event that was published. The caller must not change it any more.
@@ -91,6 +95,7 @@ func (l *local) addEvent(e *schemas.Event, at kafka.Receipt) {
 	key := terminalKey(*e)
 	l.addIDs(e, &localEvent{known{e.ID, e.Fields(), at}, e.Subject, key})
 	l.writes = append(l.writes, localWrite{event: e, terminalKey: key, at: at})
+	l.stateOwn(e, at)
 	l.newest.add(e.Subject, l.newest[e.Subject].row.after(*e))
 	if key != "" {
 		l.terminal.add(key, l.terminal[key].row.with(terminalStateOf(*e)))

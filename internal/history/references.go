@@ -95,18 +95,22 @@ func (h *History) merchantOf(key string) (string, error) {
 	return merchant, err
 }
 
-// addReferences adds to the admission the references that an event states and that are
+// missingReferences returns the keys of the references that an event states and that are
 // not known yet.
-func (h *History) addReferences(a *Admission, e schemas.Event) error {
+func (h *History) missingReferences(e schemas.Event) (missing []string, err error) {
 	if hasFallbackKey(e) {
-		return nil
+		return nil, nil
 	}
 	for _, key := range ReferenceKeys(e) {
-		if err := h.addMissing(a, key, e.Subject, e.ID); err != nil {
-			return err
+		known, err := h.merchantOf(key)
+		if err != nil {
+			return nil, err
+		}
+		if known == "" {
+			missing = append(missing, key)
 		}
 	}
-	return nil
+	return missing, nil
 }
 
 // addReference adds the record of a reference to the admission, unless the admission
@@ -116,44 +120,40 @@ func (h *History) addReference(a *Admission, key, merchant, eventID string) {
 	if slices.ContainsFunc(a.References, func(r kafka.Record) bool { return string(r.Key) == key }) {
 		return
 	}
-	id := key + "=" + merchant
-	both := []byte(id)
-	r := kafka.Record{Topic: h.Names.References(), ID: id, Key: both[:len(key):len(key)], Value: both[len(key)+1:]}
-	if eventID != "" {
-		r.Headers = []schemas.Header{{Name: schemas.HeaderEventID, Value: eventID}}
-	}
-	a.References = append(a.References, r)
+	a.References = append(a.References, h.referenceRecord(key, merchant, eventID))
 }
 
-// addFurtherReferences adds the references that items without an event state.
+// addFurtherReferences adds the references that items without an event state and that
+// are not known yet.
 func (h *History) addFurtherReferences(a *Admission, references []schemas.Reference) error {
 	for _, r := range references {
 		for _, id := range r.IDs {
-			if err := h.addMissing(a, r.Connector+":"+r.Account+":"+id, r.MerchantTransactionID, ""); err != nil {
+			key := r.Connector + ":" + r.Account + ":" + id
+			known, err := h.merchantOf(key)
+			if err != nil {
 				return err
+			}
+			if known == "" {
+				h.addReference(a, key, r.MerchantTransactionID, "")
 			}
 		}
 	}
 	return nil
 }
 
-// addMissing adds a reference to the admission, unless one with its key is known.
-func (h *History) addMissing(a *Admission, key, merchant, eventID string) error {
-	known, err := h.merchantOf(key)
-	if known == "" && err == nil {
-		h.addReference(a, key, merchant, eventID)
-	}
-	return err
-}
-
-// addReferencesOfKnown is addReferences for an event that was published before and
-// whose key was not resolved here.
+// addReferencesOfKnown adds to the admission the references that an event states and
+// that are not known yet. The event was published before, and its key was not resolved
+// here.
 func (h *History) addReferencesOfKnown(a *Admission, e schemas.Event) error {
 	e, err := h.resolveKey(e)
 	if err != nil {
 		return err
 	}
-	return h.addReferences(a, e)
+	missing, err := h.missingReferences(e)
+	for _, key := range missing {
+		h.addReference(a, key, e.Subject, e.ID)
+	}
+	return err
 }
 
 // Link adds the missing references and further ids of events, and the references of

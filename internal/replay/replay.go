@@ -775,6 +775,11 @@ func (r *run) additions(batch []Change, admitted []schemas.Event) (all []Change)
 // link adds the missing references of published events and of webhooks without an
 // event, and counts each once, also in a plan.
 func (r *run) link(a *history.Admission, published []schemas.Event, references []schemas.Reference) error {
+	for _, e := range a.Events {
+		for _, key := range e.References {
+			r.linked[key] = struct{}{}
+		}
+	}
 	before := len(a.References)
 	if err := a.Link(published, references...); err != nil {
 		return err
