@@ -71,6 +71,11 @@
 // second one is written only by two replicas at the same time; after Kafka has
 // compacted such a pair, a rebuilt store has the second.
 //
+// A new event's record has the references that it is the first to state in a header, so
+// that they are in Kafka when the webhook is answered, and known to whoever reads the event.
+// They are written to webhooks.references, which keeps them without limit, a moment later
+// (behind.go).
+//
 // An event that comes before its reference has the fallback key
 // connector:account:id. Once the reference is known, a correction is published
 // under the merchant's id: a copy of the event, or of its last correction, whose field
