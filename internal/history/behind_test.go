@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,6 +73,11 @@ func TestReferencesBehind(t *testing.T) {
 			if len(a.Events) > 0 && a.Events[0].Subject != "order-1" {
 				t.Errorf("%s has the key %s, want order-1", e.ID, a.Events[0].Subject)
 			}
+		}
+	}
+	for _, id := range []string{"pi_1", "stripe::pi_1", "re_1"} {
+		if p, err := s.Where(id); err != nil || !slices.Contains(p.Keys, "order-1") {
+			t.Errorf("where %s is: %+v, %v, want order-1 among its keys", id, p, err)
 		}
 	}
 	within(t, "writing them fails", func() bool { return producer.failed.Load() > 1 })

@@ -39,9 +39,25 @@ func (h *History) Where(ids ...string) (p Place, err error) {
 		if err != nil {
 			return p, err
 		}
+		if len(one.Events)+len(one.Keys) == 0 {
+			one.Keys = h.unstoredReferences(id)
+		}
 		p.Keys, p.Events = append(p.Keys, one.Keys...), append(p.Events, one.Events...)
 	}
 	return p, nil
+}
+
+// unstoredReferences is [store.referencesByID] for references that the store does not have
+// yet. It also finds one by its whole key.
+func (h *History) unstoredReferences(id string) (keys []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, merchant := range h.local.references {
+		if key == id || strings.HasSuffix(key, ":"+id) {
+			keys = append(keys, key, merchant)
+		}
+	}
+	return keys
 }
 
 func (s *store) where(id string) (p Place, err error) {
