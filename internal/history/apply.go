@@ -205,10 +205,12 @@ func (b *writeBatch) state(e schemas.Event, record consume.Record) error {
 func (b *writeBatch) event(e storedEvent, fields schemas.Fields, at kafka.Receipt, published time.Time) error {
 	b.events = append(b.events, e)
 	row := version{known{"", fields, at}, published.UnixMilli()}
-	b.value = row.append(b.value[:0])
-	err := b.putFiltered(rowEvent, e.ID, b.value)
+	var room idBytes
+	id := string(appendID(room[:0], e.ID))
+	b.value = b.db.topics.appendVersion(b.value[:0], row)
+	err := b.putFiltered(rowEvent, id, b.value)
 	b.value = appendNumber(b.value[:0], published.UnixMilli())
-	err = errors.Join(err, b.batch.Set(b.keyOf(rowKey, e.Subject, "\x00", e.ID), b.value, nil))
+	err = errors.Join(err, b.batch.Set(b.keyOf(rowKey, e.Subject, "\x00", id), b.value, nil))
 	b.value = newest{e.Time, e.ID}.append(b.value[:0])
 	err = errors.Join(err, b.mergeFiltered(rowNewest, e.Subject, b.value))
 	if e.terminalKey != "" {
@@ -219,10 +221,11 @@ func (b *writeBatch) event(e storedEvent, fields schemas.Fields, at kafka.Receip
 	err = errors.Join(err, b.dispute(*e.Event))
 	row.id = e.ID
 	for _, id := range e.Also {
-		exists, failed := b.exists(rowEvent, id) // another replica published it as an event of its own
+		also := string(appendID(room[:0], id))
+		exists, failed := b.exists(rowEvent, also) // another replica published it as an event of its own
 		if err = errors.Join(err, failed); !exists && err == nil {
-			b.value = row.append(b.value[:0])
-			err = b.putFiltered(rowEvent, id, b.value)
+			b.value = b.db.topics.appendVersion(b.value[:0], row)
+			err = b.putFiltered(rowEvent, also, b.value)
 		}
 	}
 	if e.Data.Corrects != "" {
@@ -247,7 +250,7 @@ func (b *writeBatch) corrected(by schemas.Event, row version) error {
 	if newer(by, last, row).id != by.ID {
 		return nil
 	}
-	if err := b.put(rowCorrected+id, row.append(nil)); err != nil {
+	if err := b.put(rowCorrected+id, b.db.topics.appendVersion(nil, row)); err != nil {
 		return err
 	}
 	var drop []string
@@ -284,7 +287,7 @@ func (b *writeBatch) lastCorrection(id string) (v version, err error) {
 		return v, nil
 	}
 	if err == nil {
-		v, err = readVersion(value)
+		v, err = b.db.topics.readVersion(value)
 		err = errors.Join(err, closer.Close())
 	}
 	return v, b.db.readFailed(err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,11 +23,13 @@ import (
 	"github.com/tollbridge/tollbridge/schemas"
 )
 
-// Prefixes of the store's keys, with what follows in the key and the value. Values
-// are encoded as rows.go says; rare ones are JSON. The time of an event is that of
+// Prefixes of the store's keys, with what follows in the key and the value. Values, and
+// the ids of events with rowEvent and rowKey, are encoded as rows.go says; rare values are
+// JSON. The time of an event is that of
 // its Kafka record; for a local event, the time at which it was stored.
 const (
 	rowMeta      = "m"  // -> origin, JSON
+	rowTopics    = "t"  // -> names of the topics in the order of their numbers, JSON
 	rowPosition  = "p/" // topic/partition -> next offset
 	rowEvent     = "e/" // each id of an event -> version; its id is empty if it is that of the key
 	rowKey       = "k/" // merchant_transaction_id, NUL, event id -> time
@@ -48,7 +51,7 @@ type origin struct {
 
 // storeVersion changes when the meaning of a row does. A store of another version
 // is rebuilt.
-const storeVersion = 5
+const storeVersion = 6
 
 // identify returns the origin of a store for a cluster and its topics.
 func identify(ctx context.Context, client *kafkago.Client, names kafka.Names) (origin, error) {
@@ -67,6 +70,7 @@ type store struct {
 	*failure
 	filter       *bloomFilter // has the keys with [filteredPrefixes]
 	origin       origin
+	topics       topics
 	dir          string     // empty for a store without a directory
 	lock         io.Closer  // of the directory; nil without one
 	afterFailure bool       // the store is in memory, because the disk failed
@@ -123,10 +127,33 @@ func openPebble(dir string, disk vfs.FS, from origin) (*store, error) {
 	if err == nil && !found {
 		err = s.writeJSON(rowMeta, from)
 	}
+	if err == nil {
+		err = s.numberTopics()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// numberTopics gives each topic of events a number. Topics that the store has keep
+// theirs, so that the rows stay valid when a later version has further types.
+func (s *store) numberTopics() error {
+	var all []string
+	if _, err := s.readJSON(rowTopics, &all); err != nil {
+		return err
+	}
+	known := len(all)
+	for _, topic := range (kafka.Names{Prefix: s.origin.Prefix}).Events() {
+		if !slices.Contains(all, topic) {
+			all = append(all, topic)
+		}
+	}
+	s.topics = newTopics(all)
+	if len(all) == known {
+		return nil
+	}
+	return s.writeJSON(rowTopics, all)
 }
 
 // closeTimeout is the longest that Close waits for Pebble.
@@ -208,8 +235,9 @@ func (s *store) readFiltered(prefix, key string, decode func([]byte) error) (boo
 // event returns the event that an id belongs to, or false if the store does not have
 // it.
 func (s *store) event(id string) (k known, ok bool, err error) {
-	ok, err = s.readFiltered(rowEvent, id, func(value []byte) error {
-		v, err := readVersion(value)
+	var room idBytes
+	ok, err = s.readFiltered(rowEvent, string(appendID(room[:0], id)), func(value []byte) error {
+		v, err := s.topics.readVersion(value)
 		k = v.known
 		k.id = cmp.Or(k.id, id)
 		return err
@@ -221,7 +249,7 @@ func (s *store) event(id string) (k known, ok bool, err error) {
 // none.
 func (s *store) correction(id string) (v version, err error) {
 	_, err = s.read(rowCorrected+id, func(value []byte) (err error) {
-		v, err = readVersion(value)
+		v, err = s.topics.readVersion(value)
 		return err
 	})
 	return v, err

@@ -91,7 +91,7 @@ func keyRow(merchant string) string { return rowKey + merchant + "\x00" }
 func (s *store) eventsOf(merchant string) (all []Located, err error) {
 	prefix := keyRow(merchant)
 	err = s.each(prefix, func(key, _ []byte) error {
-		id := string(key[len(prefix):])
+		id := unpackID(key[len(prefix):])
 		event, ok, err := s.event(id) // false if the row is of a longer merchant_transaction_id with a NUL
 		if ok {
 			all = append(all, Located{id, event.Receipt})
