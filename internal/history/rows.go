@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,49 +212,45 @@ func readTerminal(from []byte) (states terminalStates, err error) {
 var merger = &pebble.Merger{
 	Name: "tollbridge.history",
 	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
-		var m pebble.ValueMerger = new(newestMerger)
+		m := &rowMerger{slices.Clone(value), mergeNewest}
 		if strings.HasPrefix(string(key), rowTerminal) {
-			m = new(terminalMerger)
+			m.merge = mergeTerminal
 		}
-		return m, m.MergeNewer(value)
+		return m, nil
 	},
 }
 
-// newestMerger keeps the event with the latest time and, of equal times, the one
-// that was written last.
-type newestMerger struct{ newest }
+// rowMerger merges the values of one row. Most rows have one value, which it does not
+// decode.
+type rowMerger struct {
+	row   []byte
+	merge func(older, newer []byte) ([]byte, error) // the result may be one of them
+}
 
-func (m *newestMerger) MergeNewer(value []byte) error {
-	n, err := readNewest(value)
-	if err == nil && !n.Time.Before(m.Time) {
-		m.newest = n
+func (m *rowMerger) set(row []byte, err error) error {
+	m.row = append(m.row[:0], row...)
+	return err
+}
+
+func (m *rowMerger) MergeNewer(value []byte) error { return m.set(m.merge(m.row, value)) }
+func (m *rowMerger) MergeOlder(value []byte) error { return m.set(m.merge(value, m.row)) }
+
+func (m *rowMerger) Finish(bool) ([]byte, io.Closer, error) { return m.row, nil, nil }
+
+// mergeNewest keeps the event with the latest time and, of equal times, the one that was
+// written last.
+func mergeNewest(older, newer []byte) ([]byte, error) {
+	before, _, err := readTime(older)
+	after, _, failed := readTime(newer)
+	if after.Before(before) {
+		return older, errors.Join(err, failed)
 	}
-	return err
+	return newer, errors.Join(err, failed)
 }
 
-func (m *newestMerger) MergeOlder(value []byte) error {
-	n, err := readNewest(value)
-	if err == nil && n.Time.After(m.Time) {
-		m.newest = n
-	}
-	return err
+// mergeTerminal keeps the latest event of each type.
+func mergeTerminal(older, newer []byte) ([]byte, error) {
+	states, err := readTerminal(older)
+	more, failed := readTerminal(newer)
+	return states.with(more.All...).append(nil), errors.Join(err, failed)
 }
-
-func (m *newestMerger) Finish(bool) ([]byte, io.Closer, error) { return m.append(nil), nil, nil }
-
-// terminalMerger keeps the latest event of each type.
-type terminalMerger struct{ terminalStates }
-
-func (m *terminalMerger) MergeNewer(value []byte) error {
-	states, err := readTerminal(value)
-	m.terminalStates = m.with(states.All...)
-	return err
-}
-
-func (m *terminalMerger) MergeOlder(value []byte) error {
-	states, err := readTerminal(value)
-	m.terminalStates = states.with(m.All...)
-	return err
-}
-
-func (m *terminalMerger) Finish(bool) ([]byte, io.Closer, error) { return m.append(nil), nil, nil }
