@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -63,12 +62,6 @@ const tokenTimeout = 10 * time.Second
 // less than the part of a session's lifetime after which a connection is replaced (see
 // [Conn.Expired]), so that the new connection has a new token.
 const tokenRenewal = 0.7
-
-// IsLoopback reports whether a host is this machine: localhost, or a loopback address.
-func IsLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
 
 func (o OAuth) check() error {
 	u, err := url.Parse(o.TokenURL)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/segmentio/kafka-go/sasl"
@@ -53,4 +54,11 @@ func SASL(mechanism, username, password string) (sasl.Mechanism, error) {
 		return scram.Mechanism(scram.SHA512, username, password)
 	}
 	return nil, fmt.Errorf("mechanism: expected PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM, got %q", mechanism)
+}
+
+// IsLoopback reports whether a host is this machine: localhost, or a loopback address.
+// Connections to it need no TLS.
+func IsLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
