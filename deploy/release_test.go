@@ -144,7 +144,8 @@ func TestReleasePrograms(t *testing.T) {
 		what := p[0] + "/" + p[1]
 		files := r.archive(t, p[0], p[1])
 		wants(t, what, func(name string) bool { return len(files[name]) > 0 },
-			"/README.md", "/CHANGELOG.md", "/SECURITY.md", "/docs/operating.md", "/deploy/prometheus/rules.yml",
+			"/README.md", "/CHANGELOG.md", "/SECURITY.md", "/docs/operating.md", "/deploy/prometheus/rules.yml", "/deploy/grafana/tollbridge.json",
+			"/deploy/systemd/tollbridge.service", "/deploy/systemd/tollbridge.yaml",
 			"/man/tollbridge.1", "/man/tollbridge-serve.1", "/completions/tollbridge.bash", "/completions/_tollbridge", "/completions/tollbridge.fish")
 		program := files["/tollbridge"]
 		info, err := buildinfo.Read(bytes.NewReader(program))
@@ -181,7 +182,7 @@ var installed = []string{
 	"/usr/bin/tollbridge", "/usr/lib/systemd/system/tollbridge.service", "/usr/lib/sysusers.d/tollbridge.conf", "/usr/lib/tmpfiles.d/tollbridge.conf",
 	"/usr/share/man/man1/tollbridge.1", "/usr/share/man/man1/tollbridge-serve.1", "/usr/share/bash-completion/completions/tollbridge",
 	"/usr/share/fish/vendor_completions.d/tollbridge.fish", "/usr/share/doc/tollbridge/README.md", "/usr/share/doc/tollbridge/docs/operating.md",
-	"/usr/share/doc/tollbridge/examples/tollbridge.yaml", "/usr/share/doc/tollbridge/examples/rules.yml",
+	"/usr/share/doc/tollbridge/examples/tollbridge.yaml", "/usr/share/doc/tollbridge/examples/rules.yml", "/usr/share/doc/tollbridge/examples/grafana.json",
 }
 
 // checkModes reports files of a package that are not executable by all, for programs, or not
