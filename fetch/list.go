@@ -258,7 +258,7 @@ func (c *Caller) Resend(ctx context.Context, connector string, q ListQuery, i It
 			previous, err = c.call(ctx, connector, q.API, r)
 		}
 		if err != nil {
-			return fmt.Errorf("resending %s: %w", i.ID, err)
+			return fmt.Errorf("resending: %w", err)
 		}
 	}
 	return nil

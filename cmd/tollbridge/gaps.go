@@ -314,6 +314,9 @@ func (q *gapsFlags) summary(c *cobra.Command, run gaps.Config, n gaps.Counts) er
 			fmt.Fprintf(w, "%d\t%s\n", line.n, line.what)
 		}
 	}
+	if n.FirstFailure != "" {
+		fmt.Fprintf(w, "\tthe first that failed: %s\n", oneLine(n.FirstFailure))
+	}
 	for _, t := range slices.Sorted(maps.Keys(n.MissingTypes)) {
 		fmt.Fprintf(w, "%d\tmissing, late or old of the type %s\n", n.MissingTypes[t], oneLine(t))
 	}

@@ -152,6 +152,8 @@ type Counts struct {
 	Published    int            `json:"published"`  // events
 	Resent       int            `json:"resent"`
 	Failed       int            `json:"failed"` // could not be published or resent
+	// FirstFailure is the first item that could not be published or resent, and why.
+	FirstFailure string `json:"first_failure,omitempty"`
 	// MissingTypes has the number of missing, late and old items by the processor's event type.
 	MissingTypes map[string]int `json:"missing_types"`
 	// KnownTypes has the number of known items by the processor's event type.
@@ -398,7 +400,7 @@ func (r *run) act(ctx context.Context, done int) error {
 		case err == nil && r.c.Action == Resend:
 			r.n.Resent++
 		case errors.Is(err, fetch.ErrUnknownObject), errors.Is(err, fetch.ErrRequest): // others may still succeed
-			r.n.Failed++
+			r.fail(i, err.Error())
 		case err != nil:
 			return fmt.Errorf("%d of %d missing items are done; run the same command again: %s: %w", n, len(items), i.ID, err)
 		}
@@ -418,8 +420,15 @@ func (r *run) publish(ctx context.Context, i fetch.Item) error {
 		return err
 	}
 	if v.Has(normalize.OutcomeMalformed) {
-		r.n.Failed++
+		r.fail(i, v.Reasons())
 	}
 	r.n.Published += published
 	return nil
+}
+
+// fail counts an item that could not be published or resent.
+func (r *run) fail(i fetch.Item, why string) {
+	if r.n.Failed++; r.n.Failed == 1 {
+		r.n.FirstFailure = i.ID + ": " + why
+	}
 }

@@ -394,19 +394,20 @@ func TestJournalOfAnotherFile(t *testing.T) {
 	}
 }
 
-// TestResendRefused: an item that the processor does not deliver again is counted, and the others
-// are resent. An error that is not of one item ends the run.
+// TestResendRefused: an item that the processor does not deliver again is counted, the first with
+// its reason, and the others are resent. An error that is not of one item ends the run.
 func TestResendRefused(t *testing.T) {
 	keys, _, _ := sign.Dev("paypal")
 	for name, tt := range map[string]struct {
 		err            error // of every second resend
 		resent, failed int
+		first          string
 	}{
-		"refused":     {fetch.ErrRequest, 2, 2},
-		"unknown":     {fetch.ErrUnknownObject, 2, 2},
-		"no answer":   {fetch.ErrUnavailable, 1, 0},
-		"no error":    {nil, 4, 0},
-		"a wrong key": {fetch.ErrCredentials, 1, 0},
+		"refused":     {fetch.ErrRequest, 2, 2, "WH-2: resending: " + fetch.ErrRequest.Error()},
+		"unknown":     {fetch.ErrUnknownObject, 2, 2, "WH-2: resending: " + fetch.ErrUnknownObject.Error()},
+		"no answer":   {fetch.ErrUnavailable, 1, 0, ""},
+		"no error":    {nil, 4, 0, ""},
+		"a wrong key": {fetch.ErrCredentials, 1, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := 0
@@ -430,7 +431,7 @@ func TestResendRefused(t *testing.T) {
 					return nil
 				},
 			})
-			if c.Resent != tt.resent || c.Failed != tt.failed || (err != nil) != (tt.err != nil && tt.failed == 0) {
+			if c.Resent != tt.resent || c.Failed != tt.failed || c.FirstFailure != tt.first || (err != nil) != (tt.err != nil && tt.failed == 0) {
 				t.Errorf("%+v, %v; want %+v", c, err, tt)
 			}
 		})
