@@ -208,29 +208,32 @@ func loadServeConfig(c *cobra.Command) (config, error) {
 // connects to Kafka. It reads no secret of an endpoint.
 func loadKafkaConfig(c *cobra.Command) (config, error) { return loadChecked(c, config.checkKafka) }
 
+// loadChecked reads the configuration and checks it. With an error it returns as much of the
+// configuration as could be read.
 func loadChecked(c *cobra.Command, check func(config) error) (config, error) {
 	cfg, err := readConfig(c)
 	if err != nil {
-		return config{}, err
+		return cfg, err
 	}
 	if err := check(cfg); err != nil {
-		return config{}, usageError{err}
+		return cfg, usageError{err}
 	}
 	return cfg, nil
 }
 
 // readConfig reads the file that --config names and applies the flags, including
-// those that were set by environment variables. It checks no value.
+// those that were set by environment variables. It checks no value. With an error it
+// returns only the name of the file.
 func readConfig(c *cobra.Command) (config, error) {
 	cfg := defaultConfig()
 	file, _ := c.Flags().GetString("config")
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return config{}, usage("--config: %w", err)
+			return config{file: file}, usage("--config: %w", err)
 		}
 		if err := parseConfig(b, &cfg); err != nil {
-			return config{}, usage("%s: %w", file, err)
+			return config{file: file}, usage("%s: %w", file, err)
 		}
 	}
 	cfg.file = file

@@ -275,3 +275,21 @@ func TestProvision(t *testing.T) {
 		t.Errorf("got %s, want a user with a client certificate", got.out)
 	}
 }
+
+// TestWatchedFiles: the files that are watched are all those that a reload reads, in one
+// order, although the secrets have none.
+func TestWatchedFiles(t *testing.T) {
+	c := config{file: "tollbridge.yaml"}
+	if err := parseConfig([]byte(`{kafka: {tls: {ca: ca.pem, cert: client.pem, key: client.key},
+  sasl: {mechanism: OAUTHBEARER, oauth: {token_url: "https://sso.example.com", client_id: a, client_secret: {file: oauth}, ca: sso.pem}}},
+console: {password: {file: console}},
+endpoints: [{connector: stripe, secrets: {main: {file: s1}, next: {file: s2}, third: {file: s1}}, api: {keys: {main: {file: k1}, next: {file: k2}}}}]}`), &c); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"ca.pem", "client.key", "client.pem", "console", "k1", "k2", "oauth", "s1", "s2", "sso.pem", "tollbridge.yaml"}
+	for range 20 {
+		if got := c.files(); !slices.Equal(got, want) {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -43,7 +43,8 @@ type reloader struct {
 	renewed  *atomic.Pointer[kafka.Security] // of the connections to Kafka
 	log      zerolog.Logger
 
-	seen    [sha256.Size]byte // the content of the files when they were last read
+	files   []string          // of the configuration that was read last, also if it was refused
+	seen    [sha256.Size]byte // their content then
 	results *prometheus.CounterVec
 	last    prometheus.Gauge
 }
@@ -82,7 +83,6 @@ const (
 
 // run reloads until ctx is done.
 func (r *reloader) run(ctx context.Context) {
-	files := r.applied.files()
 	changes, err := fsnotify.NewWatcher()
 	if err != nil {
 		r.log.Warn().Err(err).Dur("every_ms", reloadPoll).Msg("the system does not report changed files; looking at them from time to time")
@@ -94,7 +94,7 @@ func (r *reloader) run(ctx context.Context) {
 	defer poll.Stop()
 	quiet := time.NewTimer(reloadDelay) // a file may have changed before it was watched
 	for {
-		watch(changes, files)
+		watch(changes, r.files)
 		select {
 		case <-ctx.Done():
 			return
@@ -108,17 +108,16 @@ func (r *reloader) run(ctx context.Context) {
 			quiet.Reset(reloadDelay)
 			continue
 		case <-poll.C:
-			r.reloadIfChanged(files)
+			r.reloadIfChanged()
 		case <-quiet.C:
-			r.reloadIfChanged(files)
+			r.reloadIfChanged()
 		}
-		files = r.applied.files()
 	}
 }
 
 // reloadIfChanged reloads if the content of the files is not what was read last.
-func (r *reloader) reloadIfChanged(files []string) {
-	if contentOf(files) != r.seen {
+func (r *reloader) reloadIfChanged() {
+	if contentOf(r.files) != r.seen {
 		r.log.Info().Msg("a file of the configuration changed: reading the configuration again")
 		r.reload()
 	}
@@ -128,10 +127,9 @@ func (r *reloader) reloadIfChanged(files []string) {
 // one stays in use then.
 func (r *reloader) reload() {
 	next, seen, err := readStable(r.read)
-	if r.seen = seen; err == nil {
+	r.files, r.seen = next.files(), seen // no further attempt until one of them changes
+	if err == nil {
 		err = r.apply(next)
-	} else {
-		r.seen = contentOf(r.applied.files()) // no further attempt until a file changes
 	}
 	if err != nil {
 		r.log.Error().Err(err).Msg("the configuration is refused; the former one stays in use")
@@ -144,15 +142,13 @@ func (r *reloader) reload() {
 }
 
 // readStable reads the configuration, and returns a hash of its files that is not newer
-// than it: a change during or after the call is then seen as a change.
+// than it: a change during or after the call is then seen as a change. With an error it
+// returns as much of the configuration as could be read.
 func readStable(read func() (config, error)) (c config, seen [sha256.Size]byte, err error) {
-	if c, err = read(); err != nil {
-		return c, seen, err
-	}
-	for {
+	for c, err = read(); ; {
 		files := c.files()
 		seen = contentOf(files)
-		if c, err = read(); err != nil || slices.Equal(c.files(), files) {
+		if c, err = read(); slices.Equal(c.files(), files) {
 			return c, seen, err
 		}
 	}
@@ -169,9 +165,16 @@ func (r *reloader) apply(next config) error {
 	}
 	restart := needRestart(r.applied, next)
 	applied := r.applied.with(next)
-	producer, err := applied.producer()
+	secured, err := next.producer()
 	if err != nil {
 		return err
+	}
+	security := *r.renewed.Load() // a section that was removed is used until the restart: its files may be gone
+	if r.applied.Kafka.TLS != nil && next.Kafka.TLS != nil {
+		security.TLS = secured.Kafka.TLS
+	}
+	if r.applied.Kafka.SASL != nil && next.Kafka.SASL != nil {
+		security.SASL = secured.Kafka.SASL
 	}
 	login, err := next.Console.login()
 	if err != nil {
@@ -187,7 +190,7 @@ func (r *reloader) apply(next config) error {
 	if r.applied.Console.sameLogins(next.Console) {
 		r.login(login)
 	}
-	r.renewed.Store(&kafka.Security{TLS: producer.Kafka.TLS, SASL: producer.Kafka.SASL})
+	r.renewed.Store(&security)
 	r.applied = applied
 	r.schedule.Set(next.gapsJobs(settings.Endpoints))
 	for _, warning := range next.warnings(settings.Endpoints) {
@@ -276,10 +279,10 @@ func valuesByKey(of reflect.Value, prefix string) map[string]any {
 	return all
 }
 
-// files returns the paths of all files that the configuration is read from.
+// files returns the paths of all files that the configuration is read from, sorted.
 func (c config) files() (files []string) {
 	add := func(path string) {
-		if path != "" && !slices.Contains(files, path) {
+		if path != "" {
 			files = append(files, path)
 		}
 	}
@@ -289,8 +292,12 @@ func (c config) files() (files []string) {
 		add(t.Cert)
 		add(t.Key)
 	}
+	if a := c.Kafka.SASL; a != nil && a.OAuth != nil {
+		add(a.OAuth.CA)
+	}
 	eachSecret(reflect.ValueOf(c), func(s secretConfig) { add(s.File) })
-	return files
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // eachSecret calls f with each secret in a value of the configuration.

@@ -302,6 +302,11 @@ func TestReload(t *testing.T) {
 	if !strings.Contains(s.log.String(), "payment.reversed, payout.reversed; create them with 'tollbridge topics apply' and restart") {
 		t.Errorf("the log does not name the topics: %s", lastLines(s.log.String()))
 	}
+	late := filepath.Join(filepath.Dir(config), "late")
+	writeFile(t, config, file(3, "error", b, fmt.Sprintf("{connector: stripe, name: late, live: false, secrets: {main: {file: %s}}}", late)))
+	until(t, "the refusal for lack of a secret's file", func() bool { return s.metric(`tollbridge_config_reloads_total{result="refused"} 3`) })
+	writeFile(t, late, "whsec_of_late\n")
+	until(t, "the endpoint whose secret came late", func() bool { return send("late", "whsec_of_late", 6) == "200 OK" })
 	n := strings.Count(s.log.String(), "refused")
 	writeFile(t, config, "listen: [")
 	self, err := os.FindProcess(os.Getpid())
@@ -312,7 +317,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the refusal of a file that is not YAML", func() bool { return strings.Count(s.log.String(), "refused") > n })
-	if got := send("eu", "whsec_of_eu", 6); got != "200 OK" {
+	if got := send("eu", "whsec_of_eu", 7); got != "200 OK" {
 		t.Errorf("after a file that is not YAML: %s", got)
 	}
 }
@@ -542,7 +547,9 @@ func (l *cutListener) cut() {
 }
 
 // TestRenewClientCertificate: a broker accepts another certificate authority from now on.
-// After the client's certificate was replaced, the server connects again.
+// After the client's certificate was replaced, the server connects again. If the sections
+// with it and with the password are removed together with their files, the rest of the
+// configuration is applied, and the server goes on with what it read before.
 func TestRenewClientCertificate(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
 	broker, _, _ := before.issue(t, false)
@@ -550,7 +557,7 @@ func TestRenewClientCertificate(t *testing.T) {
 	pool := func(a authority) *x509.CertPool { p := x509.NewCertPool(); p.AddCert(a.cert); return p }
 	accepted.Store(pool(before))
 	var listener *cutListener
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "bridge", "of-bridge"), kfake.ListenFn(func(network, address string) (net.Listener, error) {
 		l, err := net.Listen(network, address)
 		if err != nil {
 			return nil, err
@@ -567,10 +574,14 @@ func TestRenewClientCertificate(t *testing.T) {
 	dir := t.TempDir()
 	config, listen, admin := filepath.Join(dir, "tollbridge.yaml"), freePort(t), freePort(t)
 	writeFile(t, filepath.Join(dir, "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: before.cert.Raw})))
-	cert, key := filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
+	cert, key, password := filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key"), filepath.Join(dir, "password")
 	before.writeClient(t, cert, key)
-	writeFile(t, config, fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], partitions: 3, replication: 1, tls: {ca: %s/ca.pem, cert: %s, key: %s}},
-endpoints: [{connector: stripe, live: false, secrets: {main: {value: whsec_of_default}}}]}`, listen, admin, cluster.ListenAddrs()[0], dir, cert, key))
+	writeFile(t, password, "of-bridge\n")
+	file := func(endpoint, security string) string {
+		return fmt.Sprintf(`{listen: %s, admin: %s, state: "", kafka: {brokers: [%s], partitions: 3, replication: 1%s},
+endpoints: [{connector: stripe, name: %s, live: false, secrets: {main: {value: whsec_of_default}}}]}`, listen, admin, cluster.ListenAddrs()[0], security, endpoint)
+	}
+	writeFile(t, config, file("default", fmt.Sprintf(", tls: {ca: %s/ca.pem, cert: %s, key: %s}, sasl: {mechanism: PLAIN, username: bridge, password: {file: %s}}", dir, cert, key, password)))
 	createTopics(t, config)
 	s := startServe(t, config, listen, admin)
 	until(t, "serve to be ready", s.ready)
@@ -584,4 +595,32 @@ endpoints: [{connector: stripe, live: false, secrets: {main: {value: whsec_of_de
 	until(t, "a webhook", func() bool {
 		return deliver(http.DefaultClient, s.url+"/webhooks/stripe", "whsec_of_default", 1) == "200 OK"
 	})
+
+	for i, endpoint := range []string{"eu", "us"} { // the second reload must not read the files either
+		writeFile(t, config, file(endpoint, ""))
+		if i == 0 {
+			for _, gone := range []string{cert, key, password} {
+				if err := os.Remove(gone); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		listener.cut()
+		until(t, "the endpoint "+endpoint, func() bool {
+			return deliver(http.DefaultClient, s.url+"/webhooks/stripe/"+endpoint, "whsec_of_default", i+2) == "200 OK"
+		})
+	}
+	if log := s.log.String(); !strings.Contains(log, `"keys":["kafka.tls","kafka.sasl"]`) {
+		t.Errorf("the log does not name what needs a restart: %s", lastLines(log))
+	}
+	time.Sleep(2 * reloadDelay)
+	reloads := func() int {
+		log := s.log.String()
+		return strings.Count(log, "a file of the configuration changed")
+	}
+	done := reloads()
+	writeFile(t, filepath.Join(dir, "another"), "not a file of the configuration") // the server sees that its folder changed
+	if time.Sleep(3 * reloadDelay); reloads() != done {
+		t.Errorf("the configuration was read again, and no file of it changed: %s", lastLines(s.log.String()))
+	}
 }

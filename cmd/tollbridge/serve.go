@@ -86,7 +86,7 @@ requests; the admin listener closes.`,
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), cfg, l, log, hooks{}, &reloader{read: read, hangup: hangup, applied: cfg, seen: seen})
+			return serve(c.Context(), cfg, l, log, hooks{}, &reloader{read: read, hangup: hangup, applied: cfg, files: cfg.files(), seen: seen})
 		},
 	}
 	configFlags(c)
@@ -140,6 +140,7 @@ func serve(ctx context.Context, cfg config, l listeners, log zerolog.Logger, dev
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), readBuild().metric())
 	writing.Metrics, writing.Log = metrics, log
 	writing.Kafka.Renewed = new(atomic.Pointer[kafka.Security])
+	writing.Kafka.Renewed.Store(&kafka.Security{TLS: writing.Kafka.TLS, SASL: writing.Kafka.SASL})
 	var admin *httpServer
 	defer func() {
 		_ = admin.end(ctx, adminDrainTime) // aborts a profile in progress
