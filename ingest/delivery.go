@@ -136,7 +136,7 @@ func (d *delivery) refuse(r *http.Request, body []byte, err error) error {
 	}
 	response, reason := policies[d.endpoint.Connector].refusal(err)
 	d.s.Refused(webhook.Refused{
-		Endpoint: d.endpoint.ID(), ReceivedAt: d.start, From: d.from, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
+		Connector: d.endpoint.Connector, Endpoint: d.endpoint.NameOrDefault(), ReceivedAt: d.start, From: d.from, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
 		Header: r.Header, Body: body, Status: response.Status, Reason: reason, Error: err.Error(),
 	})
 	return err

@@ -117,13 +117,17 @@ func (t *tally) addSkipped(now time.Time, k normalize.Skipped) (label, result st
 // EventTypes says which of the processor's event types an endpoint received within the
 // last 24 hours at this replica, and with what results.
 type EventTypes struct {
-	Endpoint string      `json:"endpoint"` // connector/name
-	Since    time.Time   `json:"since"`
-	Types    []EventType `json:"types"` // by name
+	Connector string      `json:"connector"`
+	Endpoint  string      `json:"endpoint"` // its name
+	Since     time.Time   `json:"since"`
+	Types     []EventType `json:"types"` // by name
 	// Advice says what to change at the processor or in the configuration, so that each
 	// fact is reported exactly once.
 	Advice []string `json:"advice"`
 }
+
+// ID returns connector/name of the endpoint, as [webhook.Endpoint.ID] does.
+func (e EventTypes) ID() string { return e.Connector + "/" + e.Endpoint }
 
 // EventType counts the items of webhooks with one of the processor's event types.
 type EventType struct {
@@ -141,7 +145,7 @@ type EventType struct {
 func (t *tally) report(now time.Time) EventTypes {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := EventTypes{Endpoint: t.endpoint.ID(), Since: t.start.UTC(), Types: []EventType{}, Advice: []string{}}
+	r := EventTypes{Connector: t.endpoint.Connector, Endpoint: t.endpoint.NameOrDefault(), Since: t.start.UTC(), Types: []EventType{}, Advice: []string{}}
 	if day := now.Add(-tallyHours * time.Hour); t.start.Before(day) {
 		r.Since = day.UTC()
 	}
@@ -195,7 +199,7 @@ func (t *tally) silent(r EventTypes, types map[string]*EventType, now time.Time)
 		if one.Elsewhere == 0 || told {
 			continue
 		}
-		text := fmt.Sprintf("%s: %s of %s in %s and none of %s: subscribe to it", r.Endpoint, thousands(one.Elsewhere), one.Type, hours(now.Sub(r.Since)), strings.Join(tellers, " or "))
+		text := fmt.Sprintf("%s: %s of %s in %s and none of %s: subscribe to it", r.ID(), thousands(one.Elsewhere), one.Type, hours(now.Sub(r.Since)), strings.Join(tellers, " or "))
 		if value := t.teller(one.Type).Tells; value != "" {
 			text += " or set tells: " + value
 		}
@@ -233,7 +237,7 @@ func (t *tally) twice(r EventTypes, types map[string]*EventType, now time.Time) 
 				continue
 			}
 			seen[pair] = true
-			advice = append(advice, fmt.Sprintf("%s: %s of %s and %s of %s made events in %s: each payment is told twice, set tells: %s", r.Endpoint, thousands(n), a.Type, thousands(m), b.Type, hours(now.Sub(r.Since)), strings.Join(t.tells(), " or ")))
+			advice = append(advice, fmt.Sprintf("%s: %s of %s and %s of %s made events in %s: each payment is told twice, set tells: %s", r.ID(), thousands(n), a.Type, thousands(m), b.Type, hours(now.Sub(r.Since)), strings.Join(t.tells(), " or ")))
 		}
 	}
 	return advice
@@ -268,7 +272,7 @@ func (t *tally) nothing(r EventTypes, now time.Time) []string {
 	if items == 0 || len(t.tellers) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: %s webhooks in %s and no event: subscribe to the event types that tollbridge connectors %s lists", r.Endpoint, thousands(items), hours(now.Sub(r.Since)), t.endpoint.Connector)}
+	return []string{fmt.Sprintf("%s: %s webhooks in %s and no event: subscribe to the event types that tollbridge connectors %s lists", r.ID(), thousands(items), hours(now.Sub(r.Since)), t.endpoint.Connector)}
 }
 
 // teller returns the description of an event type, or the zero value if the type is
@@ -318,7 +322,7 @@ func (s *Server) EventTypes() []EventTypes {
 	for _, r := range s.currentRoutes() {
 		all = append(all, r.tally.report(s.Now()))
 	}
-	slices.SortFunc(all, func(a, b EventTypes) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	slices.SortFunc(all, func(a, b EventTypes) int { return strings.Compare(a.ID(), b.ID()) })
 	return all
 }
 

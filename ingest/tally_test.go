@@ -79,7 +79,7 @@ func TestSilence(t *testing.T) {
 			r.Host = "localhost"
 			s.Admin(prometheus.NewRegistry()).ServeHTTP(rec, r)
 			var all []EventTypes
-			if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil || len(all) != 1 || rec.Code != http.StatusOK {
+			if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil || len(all) != 1 || all[0].ID() != tt.connector+"/default" || rec.Code != http.StatusOK {
 				t.Fatalf("%d %s: %v", rec.Code, rec.Body, err)
 			}
 			if got := strings.Join(all[0].Advice, "\n"); got != strings.Join(tt.want, "\n") {

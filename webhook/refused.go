@@ -9,7 +9,8 @@ import (
 // Refused is a request to an endpoint that was answered with an error before anything was
 // published: it is not verified, or its body could not be read.
 type Refused struct {
-	Endpoint   string      `json:"endpoint"` // connector/name
+	Connector  string      `json:"connector"`
+	Endpoint   string      `json:"endpoint"` // its name
 	ReceivedAt time.Time   `json:"received_at"`
 	From       netip.Addr  `json:"from"`
 	Method     string      `json:"method"`
@@ -21,3 +22,6 @@ type Refused struct {
 	Reason     string      `json:"reason"` // the word of the log and the metrics
 	Error      string      `json:"error"`
 }
+
+// ID returns connector/name of the endpoint, as [Endpoint.ID] does.
+func (r Refused) ID() string { return r.Connector + "/" + r.Endpoint }

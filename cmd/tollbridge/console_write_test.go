@@ -537,12 +537,12 @@ func TestConsoleRefused(t *testing.T) {
 	}
 	a.Body.Close()
 	var all []struct {
-		Number                   int
-		Endpoint, Reason, Method string
-		Status, Bytes            int
+		Number                              int
+		Connector, Endpoint, Reason, Method string
+		Status, Bytes                       int
 	}
 	_, body := get(t, b.console()+"refused", asJSON)
-	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all) != 2 || all[0].Method != "GET" || all[0].Status != 405 || all[1].Endpoint != "stripe/default" || all[1].Status != 401 || all[1].Bytes == 0 {
+	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all) != 2 || all[0].Method != "GET" || all[0].Status != 405 || all[1].Connector != "stripe" || all[1].Endpoint != "default" || all[1].Status != 401 || all[1].Bytes == 0 {
 		t.Fatalf("%v: %s", err, body)
 	}
 	var one struct{ Diagnosis struct{ Mistake, Fix string } }

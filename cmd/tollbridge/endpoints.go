@@ -50,7 +50,7 @@ type endpointInfo struct {
 	Path      string         `json:"path"`
 	Live      bool           `json:"live"`
 	Subscribe []string       `json:"subscribe"`
-	Webhooks  map[string]int `json:"webhooks"`               // by outcome
+	Webhooks  map[string]int `json:"webhooks_by_outcome"`
 	Last      *time.Time     `json:"last_webhook,omitempty"` // nil if none came
 }
 

@@ -197,7 +197,8 @@ func (r *reloader) apply(next config) error {
 		r.log.Warn().Msg(warning)
 	}
 	for _, s := range removed {
-		line := r.log.Warn().Str("endpoint", s.Endpoint).Str("secret", s.Name)
+		connector, name, _ := strings.Cut(s.Endpoint, "/")
+		line := r.log.Warn().Str("connector", connector).Str("endpoint", name).Str("secret", s.Name)
 		if s.LastMatched.IsZero() {
 			line.Msg("a secret was removed; it has matched no webhook since the start")
 			continue

@@ -245,7 +245,7 @@ type endpointCounts struct {
 	Live        bool           `json:"live"`
 	Last        *time.Time     `json:"last_webhook,omitempty"`
 	Webhooks    int            `json:"webhooks"`
-	Refused     map[string]int `json:"refused"` // by reason
+	Refused     map[string]int `json:"refused_by_reason"`
 	Events      int            `json:"events"`
 	DeadLetters int            `json:"dead_letters"`
 	Spark       []bar          `json:"-"`

@@ -67,10 +67,10 @@ func (s *refusedRequests) keep(x webhook.Refused, most int, now time.Time) {
 	if s.by == nil {
 		s.by = map[string]*refusedOf{}
 	}
-	of := s.by[x.Endpoint]
+	of := s.by[x.ID()]
 	if of == nil {
 		of = &refusedOf{limit: rate.NewLimiter(refusedRate, refusedRate)}
-		s.by[x.Endpoint] = of
+		s.by[x.ID()] = of
 	}
 	if !of.limit.AllowN(now, 1) {
 		of.skipped++
@@ -212,10 +212,9 @@ func (h *Handler) refusal(r *http.Request, endpoints []webhook.Endpoint, k *kept
 	v := view{template: "refusal", Here: "refused", Title: "Refused request"}
 	m := h.masker(r, endpoints)
 	shown := m.request(k)
-	connector, name, _ := strings.Cut(k.Endpoint, "/")
-	c, _ := verify.Lookup(connector)
+	c, _ := verify.Lookup(k.Connector)
 	data := refusalPage{keptRequest: shown, URL: withQuery(shown.Path, shown.Query), Signs: c.Signs, Covers: c.Covers, Headers: headersOf(c, shown.Header), Unmask: h.action(r, h.Unmask), Unmasked: m.personal}
-	if e, ok := lookup.EndpointOf(endpoints, connector, name); ok && (len(k.Body) > 0 || k.Bytes == 0) {
+	if e, ok := lookup.EndpointOf(endpoints, k.Connector, k.Endpoint); ok && (len(k.Body) > 0 || k.Bytes == 0) {
 		request := verify.Request{Method: k.Method, URL: e.Address(&url.URL{Path: k.Path, RawQuery: k.Query}), Header: k.Header, Body: k.Body}
 		data.Diagnosis = h.diagnose(m, endpoints, doctor.Case{Endpoint: e, Request: request, Now: k.ReceivedAt})
 	}

@@ -37,8 +37,9 @@ func refusing(t *testing.T, most int) *Handler {
 }
 
 func refusedRequest(endpoint string, body []byte) webhook.Refused {
+	connector, name, _ := strings.Cut(endpoint, "/")
 	return webhook.Refused{
-		Endpoint: endpoint, ReceivedAt: time.Now(), Method: "POST", Path: "/webhooks/stripe", Header: http.Header{"Stripe-Signature": {"t=1,v1=00"}}, Body: body,
+		Connector: connector, Endpoint: name, ReceivedAt: time.Now(), Method: "POST", Path: "/webhooks/stripe", Header: http.Header{"Stripe-Signature": {"t=1,v1=00"}}, Body: body,
 		Status: 401, Reason: "wrong_signature", Error: "the signature is wrong",
 	}
 }
@@ -157,7 +158,7 @@ func TestDiagnosisMasked(t *testing.T) {
 			if err != nil {
 				continue // the signer reads the payload, and does not know these fields
 			}
-			x := webhook.Refused{Endpoint: connector + "/default", ReceivedAt: now, Method: "POST", Path: "/webhooks/" + connector, Header: r.Header, Body: r.Body, Status: 401, Reason: "wrong_signature", Error: "the signature is wrong"}
+			x := webhook.Refused{Connector: connector, Endpoint: "default", ReceivedAt: now, Method: "POST", Path: "/webhooks/" + connector, Header: r.Header, Body: r.Body, Status: 401, Reason: "wrong_signature", Error: "the signature is wrong"}
 			if at, err := url.Parse(r.URL); err == nil {
 				x.Query = at.RawQuery
 			}
@@ -239,7 +240,7 @@ func TestTokenHeaders(t *testing.T) {
 		}
 		return w.Body.String()
 	}
-	if form("/console/refused?number=1", "text/html"); !strings.Contains(log.String(), `"endpoint":"stripe/default"`) || !strings.Contains(log.String(), `"received_at":`) {
+	if form("/console/refused?number=1", "text/html"); !strings.Contains(log.String(), `"connector":"stripe","endpoint":"default"`) || !strings.Contains(log.String(), `"received_at":`) {
 		t.Errorf("the log does not say which request was shown: %s", &log)
 	}
 	for _, accept := range []string{"text/html", "application/json"} {
@@ -292,11 +293,11 @@ func TestRefusedPages(t *testing.T) {
 		}
 	}
 	var one struct {
-		Endpoint  string
-		Diagnosis struct{ Cause, Mistake string }
+		Connector, Endpoint string
+		Diagnosis           struct{ Cause, Mistake string }
 	}
 	w := ask(h, "GET", "/console/refused?number=1", "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": "application/json"})
-	if err := json.Unmarshal(w.Body.Bytes(), &one); err != nil || one.Endpoint != "stripe/default" || one.Diagnosis.Cause == "" {
+	if err := json.Unmarshal(w.Body.Bytes(), &one); err != nil || one.Connector != "stripe" || one.Endpoint != "default" || one.Diagnosis.Cause == "" {
 		t.Errorf("%v: %s", err, w.Body)
 	}
 	for _, number := range []string{"3", "x", "-1", "99999999999999999999"} {

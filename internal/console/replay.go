@@ -21,17 +21,18 @@ import (
 
 // replayForm selects what a replay reads, and how fast it publishes.
 type replayForm struct {
-	From     time.Time    `json:"from,omitzero"`
-	To       time.Time    `json:"to,omitzero"`
-	Offsets  *offsets     `json:"offsets,omitempty"`  // nil: all
-	Endpoint string       `json:"endpoint,omitempty"` // connector/name
-	Type     schemas.Type `json:"type,omitempty"`
-	Outcome  string       `json:"outcome,omitempty"`
-	Reason   string       `json:"reason,omitempty"` // a part of the reason why a webhook was ignored or malformed
-	Key      string       `json:"key,omitempty"`
-	Missing  bool         `json:"missing,omitempty"`
-	Rate     float64      `json:"rate,omitempty"`
-	ToPrefix string       `json:"to_prefix,omitempty"` // of the topics to publish to; empty: the live topics
+	From      time.Time    `json:"from,omitzero"`
+	To        time.Time    `json:"to,omitzero"`
+	Offsets   *offsets     `json:"offsets,omitempty"` // nil: all
+	Connector string       `json:"connector,omitempty"`
+	Endpoint  string       `json:"endpoint,omitempty"` // its name
+	Type      schemas.Type `json:"type,omitempty"`
+	Outcome   string       `json:"outcome,omitempty"`
+	Reason    string       `json:"reason,omitempty"` // a part of the reason why a webhook was ignored or malformed
+	Key       string       `json:"key,omitempty"`
+	Missing   bool         `json:"missing,omitempty"`
+	Rate      float64      `json:"rate,omitempty"`
+	ToPrefix  string       `json:"to_prefix,omitempty"` // of the topics to publish to; empty: the live topics
 }
 
 // offsets are those of the webhooks that a replay reads: from one place up to another,
@@ -64,11 +65,10 @@ var replayOutcomes = []string{string(normalize.OutcomeEvents), string(webhook.Ou
 
 // filter returns the filter of a replay.
 func (f *replayForm) filter() replay.Filter {
-	r := replay.Filter{From: f.From, To: f.To, Outcome: normalize.Outcome(f.Outcome), Reason: f.Reason, Missing: f.Missing}
+	r := replay.Filter{From: f.From, To: f.To, Connector: f.Connector, Endpoint: f.Endpoint, Outcome: normalize.Outcome(f.Outcome), Reason: f.Reason, Missing: f.Missing}
 	if f.Offsets != nil {
 		r.Offsets = f.Offsets.all
 	}
-	r.Connector, r.Endpoint, _ = strings.Cut(f.Endpoint, "/")
 	if f.Type != "" {
 		r.Types = []schemas.Type{f.Type}
 	}
@@ -103,7 +103,9 @@ func (h *Handler) replay(r *http.Request) (view, error) {
 // readReplay reads the form of a plan.
 func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err error) {
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
-	f = &replayForm{Endpoint: field("endpoint"), Type: schemas.Type(field("type")), Outcome: field("outcome"), Reason: field("reason"), Key: field("key"), Missing: field("missing") != "", ToPrefix: field("to_prefix")}
+	f = &replayForm{Type: schemas.Type(field("type")), Outcome: field("outcome"), Reason: field("reason"), Key: field("key"), Missing: field("missing") != "", ToPrefix: field("to_prefix")}
+	endpoint := field("endpoint")
+	f.Connector, f.Endpoint, _ = strings.Cut(endpoint, "/")
 	wrong := func(text string) error {
 		return problem{http.StatusBadRequest, text, "Go back and correct the form."}
 	}
@@ -136,7 +138,7 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		return nil, wrong("The event type is unknown.")
 	case f.Outcome != "" && !slices.Contains(replayOutcomes, f.Outcome):
 		return nil, wrong("The outcome is unknown.")
-	case f.Endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == f.Endpoint }):
+	case endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == endpoint }):
 		return nil, wrong("There is no such endpoint in the configuration.")
 	case !kafka.IsPrefix(f.ToPrefix):
 		return nil, wrong("The prefix cannot be one of topics: they have letters, digits, dots, dashes and underscores.")

@@ -60,7 +60,7 @@ func (h *Handler) unmask(of func(*http.Request) (view, error)) http.HandlerFunc 
 		}
 		line := h.audit(r, userOf(r), "unmask").Str("what", r.URL.RequestURI())
 		if k := h.refusedRequest(r); k != nil { // the number says nothing after a restart
-			line = line.Str("endpoint", k.Endpoint).Time("received_at", k.ReceivedAt)
+			line = line.Str("connector", k.Connector).Str("endpoint", k.Endpoint).Time("received_at", k.ReceivedAt)
 		}
 		line.Msg("somebody saw a webhook with its personal fields")
 		h.page(of)(w, r.WithContext(context.WithValue(r.Context(), unmaskedKey{}, true)))

@@ -260,7 +260,7 @@ func (s *Schedule) compare(ctx context.Context, job Job) (Counts, error) {
 	run := Config{Endpoint: job.Endpoint, Action: Plan, From: now.Add(-job.From), To: now.Add(-DefaultTo)}
 	run.Connect(&s.caller, published, names)
 	if err := run.AskSubscriptions(ctx, &s.caller); err != nil {
-		s.log.Debug().Err(err).Str("endpoint", job.Endpoint.ID()).Msg("gaps: the event types of the endpoint are unknown")
+		s.log.Debug().Err(err).Str("connector", job.Endpoint.Connector).Str("endpoint", job.Endpoint.NameOrDefault()).Msg("gaps: the event types of the endpoint are unknown")
 	}
 	return Run(ctx, run)
 }

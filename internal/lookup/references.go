@@ -14,7 +14,7 @@ import (
 // Reference is a record of webhooks.references: it maps a processor's id to the
 // merchant's id.
 type Reference struct {
-	Key                   string    `json:"key"` // connector:account:id
+	Key                   string    `json:"fallback_key"` // connector:account:id; the key of the record
 	MerchantTransactionID string    `json:"merchant_transaction_id"`
 	Since                 time.Time `json:"since"`    // when the record was written
 	EventID               string    `json:"event_id"` // the event that had both ids
