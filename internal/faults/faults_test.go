@@ -150,6 +150,61 @@ var scenarios = []scenario{
 		g.stopReplica(0, syscall.SIGTERM)
 		g.serve(0, alone)
 	}},
+	{"its state's disk is filled and freed", true, stuffed, func(g *rig) {
+		disk := g.replicas[0].state
+		failed := func(want float64) func() error {
+			return func() error {
+				if got := g.metric("tollbridge_state_disk_failed"); got != want {
+					return fmt.Errorf("tollbridge_state_disk_failed is %v, want %v", got, want)
+				}
+				return nil
+			}
+		}
+		usual := g.cpu(3)
+		if err := kafkatest.Fill(disk); err != nil {
+			g.Fatal(err)
+		}
+		g.await("without its disk", failed(1))
+		g.await("ready, with a warning", func() error {
+			if status, text := g.readyz(0); status != http.StatusOK || !strings.Contains(text, "in memory") || !strings.Contains(text, disk) {
+				return fmt.Errorf("/readyz: %d %q, want 200 and a warning that the state of %s is in memory", status, text, disk)
+			}
+			return nil
+		})
+		checkCPU := func(what string) { // a process that spins uses a whole core, if it gets one
+			if got := g.cpu(3); got > 3*usual+1 {
+				g.Errorf("%s it used %.1f s of CPU in 3 s, and %.1f s before", what, got, usual)
+			} else {
+				g.Logf("%s it used %.2f s of CPU in 3 s, and %.2f s before", what, got, usual)
+			}
+		}
+		checkCPU("without its disk")
+		g.restart(0, stuffed)
+		if err := failed(1)(); err != nil {
+			g.Errorf("started on a full disk: %v", err)
+		}
+		checkCPU("started on a full disk")
+		if err := kafkatest.Free(disk); err != nil {
+			g.Fatal(err)
+		}
+		g.restart(0, stuffed)
+		if err := failed(0)(); err != nil {
+			g.Errorf("started after the disk was freed: %v", err)
+		}
+		if _, text := g.readyz(0); strings.Contains(text, "in memory") {
+			g.Errorf("started after the disk was freed: /readyz warns %q", text)
+		}
+		log, err := os.ReadFile(g.log.Name())
+		if err != nil {
+			g.Fatal(err)
+		}
+		if n := bytes.Count(log, []byte("disk is full or failed")); n != 2 {
+			g.Errorf("the log says %d times that the disk is full, want once for each of two processes", n)
+		}
+		if bytes.Contains(log, []byte("panic:")) {
+			g.Errorf("a replica panicked\n%s", g.logTail())
+		}
+	}},
 	{"a leader is killed", false, alone, func(g *rig) {
 		b := g.leader()
 		g.cluster.Kill(b)
@@ -184,53 +239,6 @@ var scenarios = []scenario{
 		}
 		g.cluster.Stop(1)
 		g.cluster.Restart(1)
-	}},
-	{"its state's disk is filled and freed", false, stuffed, func(g *rig) {
-		disk := g.replicas[0].state
-		failed := func(want float64) func() error {
-			return func() error {
-				if got := g.metric("tollbridge_state_disk_failed"); got != want {
-					return fmt.Errorf("tollbridge_state_disk_failed is %v, want %v", got, want)
-				}
-				return nil
-			}
-		}
-		if err := kafkatest.Fill(disk); err != nil {
-			g.Fatal(err)
-		}
-		g.await("without its disk", failed(1))
-		g.await("ready, with a warning", func() error {
-			if status, text := g.readyz(0); status != http.StatusOK || !strings.Contains(text, "in memory") || !strings.Contains(text, disk) {
-				return fmt.Errorf("/readyz: %d %q, want 200 and a warning that the state of %s is in memory", status, text, disk)
-			}
-			return nil
-		})
-		g.sleep(3)
-		g.restart(0, stuffed)
-		if err := failed(1)(); err != nil {
-			g.Errorf("started on a full disk: %v", err)
-		}
-		g.sleep(2)
-		if err := kafkatest.Free(disk); err != nil {
-			g.Fatal(err)
-		}
-		g.restart(0, stuffed)
-		if err := failed(0)(); err != nil {
-			g.Errorf("started after the disk was freed: %v", err)
-		}
-		if _, text := g.readyz(0); strings.Contains(text, "in memory") {
-			g.Errorf("started after the disk was freed: /readyz warns %q", text)
-		}
-		log, err := os.ReadFile(g.log.Name())
-		if err != nil {
-			g.Fatal(err)
-		}
-		if n := bytes.Count(log, []byte("disk is full or failed")); n != 2 {
-			g.Errorf("the log says %d times that the disk is full, want once for each of two processes", n)
-		}
-		if bytes.Contains(log, []byte("panic:")) {
-			g.Errorf("a replica panicked\n%s", g.logTail())
-		}
 	}},
 	{"its clock jumps by an hour", false, clocked, func(g *rig) {
 		for _, by := range []time.Duration{time.Hour, 0, -time.Hour, time.Hour, 0} {
@@ -860,6 +868,15 @@ func (g *rig) metric(name string) (value float64) {
 	}
 	g.Fatalf("/metrics has no %s", name)
 	return 0
+}
+
+// cpu waits, and returns the seconds of CPU time that the first replica used meanwhile.
+func (g *rig) cpu(seconds int) float64 {
+	g.Helper()
+	const used = "process_cpu_seconds_total"
+	before := g.metric(used)
+	g.sleep(seconds)
+	return g.metric(used) - before
 }
 
 // moveLeaders makes the next replica of every partition its leader.
