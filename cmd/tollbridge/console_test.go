@@ -19,6 +19,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -394,14 +395,18 @@ func (b *bridge) commitOffsets(t *testing.T, group, topic string) {
 }
 
 // watchLive checks that the live page shows payments as they come, each once, also through
-// a reload, and filters them.
+// a reload, and filters them. The page before the reload gets a payment that the server had
+// not read for the page after it.
 func (b *bridge) watchLive(t *testing.T, w *window) {
 	t.Helper()
 	at := b.console()
 	w.do("live", chromedp.Navigate(at+"live?connector=stripe"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
 	b.waitForLive(t, w, "order-live-", 1)
-	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
+	release := w.hold("*/console/live?connector*", `document.body.classList.add("former"); location.reload()`)
 	b.waitForLive(t, w, "order-live-", 2)
+	release()
+	w.do("the page after the reload", chromedp.WaitVisible(chromedp.CSS("body:not(.former) #state.good")))
+	b.waitForLive(t, w, "order-live-", 3)
 	w.do("the filter", chromedp.Navigate(at+"live?type=payment.captured&key=order-live-1"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
 	if keys := value[[]string](w, `[...document.querySelectorAll("#live tbody tr td:nth-child(4)")].map(c => c.textContent)`); !slices.Equal(keys, []string{"order-live-1"}) {
 		t.Errorf("filtered by key, the live page has %q", keys)
@@ -485,6 +490,8 @@ type window struct {
 
 	mu         sync.Mutex
 	complaints []string // errors that the browser reported
+
+	held chan fetch.RequestID // responses that wait: see hold
 }
 
 func openWindow(t *testing.T, path string) *window {
@@ -494,7 +501,7 @@ func openWindow(t *testing.T, path string) *window {
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
-	w := &window{t: t, ctx: ctx}
+	w := &window{t: t, ctx: ctx, held: make(chan fetch.RequestID, 1)}
 	if err := chromedp.Listen(ctx, w.hear); err != nil {
 		t.Fatal(err)
 	}
@@ -515,6 +522,8 @@ func (w *window) hear(event any) {
 		}
 	case *runtime.EventExceptionThrown:
 		w.complaints = append(w.complaints, e.ExceptionDetails.Text)
+	case *fetch.EventRequestPaused:
+		w.held <- e.RequestID
 	case *page.EventJavascriptDialogOpening:
 		w.complaints = append(w.complaints, "a script of a sender ran: "+e.Message)
 	}
@@ -544,6 +553,32 @@ func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		w.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// hold evaluates an expression that requests an address of the pattern, and returns when the
+// server has begun to answer. The browser gets the answer when release is called.
+func (w *window) hold(pattern, expression string) (release func()) {
+	w.t.Helper()
+	wait := fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: pattern, RequestStage: fetch.RequestStageResponse}}}
+	if _, err := chromedp.Call(w.ctx, fetch.Enable, wait); err != nil {
+		w.t.Fatal(err)
+	}
+	w.do(expression, chromedp.Evaluate[chromedp.Void](expression))
+	var id fetch.RequestID
+	select {
+	case id = <-w.held:
+	case <-time.After(30 * time.Second):
+		w.t.Fatalf("%s: no request for %s", expression, pattern)
+	}
+	return func() {
+		w.t.Helper()
+		if _, err := chromedp.Call(w.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: id}); err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err := chromedp.Call(w.ctx, fetch.Disable, cdp.Empty{}); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 

@@ -63,14 +63,27 @@ document.addEventListener("keydown", (event) => {
   rows[Math.min(rows.length - 1, Math.max(0, at + step))].focus();
 });
 
+// earlier returns, for each partition, the smaller offset of two positions, which the
+// stream sends as the ids of its records.
+function earlier(a, b) {
+  const parse = (text) => new Map(text.split(",").map((topic) => topic.split(":")).map(([name, ...offsets]) => [name, offsets]));
+  const smaller = (x, y = "") => (x.length < y.length || x.length === y.length && x < y ? x : y); // to base 36
+  const other = parse(b);
+  return [...parse(a)].filter(([name]) => other.has(name))
+    .map(([name, offsets]) => [name, ...offsets.map((x, n) => smaller(x, other.get(name)[n]))].join(":")).join(",") || "0";
+}
+
 // live adds the records of the stream to the table. The id of the last one is kept for
-// this tab, so that a reload continues there. A hidden page reads nothing.
+// this tab, so that a reload continues there. A reload takes a moment, in which the page
+// before it can get records that the server had not read for the new one: so the stream
+// continues where neither is ahead. A hidden page reads nothing.
 function live(table) {
   const most = 500, body = table.tBodies[0], state = document.getElementById("state"), notice = document.getElementById("notice");
   const kept = `live ${table.dataset.stream}`;
   const ended = "The view ended. Reload the page; you may have to log in again.";
   let source = null, paused = false, came = 0;
-  let after = sessionStorage.getItem(kept) || table.dataset.after;
+  const seen = [sessionStorage.getItem(kept), table.dataset.after].filter(Boolean);
+  let after = seen.length === 2 ? earlier(...seen) : seen[0];
 
   function show(text, tone) {
     if (state.textContent !== text) {
@@ -168,6 +181,7 @@ function live(table) {
     }
   });
   addEventListener("pagehide", stop);
+  addEventListener("pageshow", start); // also of a page that the browser had kept
   setInterval(() => { // not each record, which would drown a screen reader
     if (came > 0) {
       announce.textContent = `${came} new`;
