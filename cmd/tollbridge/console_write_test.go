@@ -267,7 +267,7 @@ func TestConsoleReplay(t *testing.T) {
 	b.writeChanged(t, "4711")
 	p := newPerson(t, b, "")
 	for _, form := range []url.Values{
-		{}, {"action": {"plan"}, "from": {"yesterday"}}, {"action": {"plan"}, "type": {"x"}}, {"action": {"plan"}, "outcome": {"x"}}, {"action": {"plan"}, "endpoint": {"x/y"}}, {"action": {"plan"}, "rate": {"-1"}}, {"action": {"plan"}, "rate": {"NaN"}},
+		{}, {"action": {"plan"}, "from": {"yesterday"}}, {"action": {"plan"}, "type": {string(schemas.PaymentCaptured), "x"}}, {"action": {"plan"}, "key": {strings.Repeat("x\n", 3) + strings.Repeat("y", 1001)}}, {"action": {"plan"}, "outcome": {"x"}}, {"action": {"plan"}, "endpoint": {"x/y"}}, {"action": {"plan"}, "rate": {"-1"}}, {"action": {"plan"}, "rate": {"NaN"}},
 		{"action": {"plan"}, "from": {"shop.webhooks.received[0]@0"}, "to": {"shop.webhooks.received[1]@9"}}, {"action": {"plan"}, "from": {"shop.webhooks.dead[0]@0"}}, {"action": {"plan"}, "to_prefix": {"a b"}},
 	} {
 		if status, body := p.post("replay", form); status != http.StatusBadRequest {
@@ -328,6 +328,13 @@ func TestConsoleReplay(t *testing.T) {
 	}
 	if one := p.job("replay", url.Values{"action": {"plan"}, "from": {"1d"}, "endpoint": {"stripe/default"}, "key": {"buried"}, "type": {string(schemas.PaymentCaptured)}}); one.Error != "" || one.Counts.Same != 1 {
 		t.Errorf("a plan of one payment: %+v", one)
+	}
+	several := p.job("replay", url.Values{"action": {"plan"}, "key": {"buried\r\n4711\r\n", "nobody"}, "type": {string(schemas.PaymentCaptured), string(schemas.RefundFailed)}})
+	if several.Error != "" || several.Counts.Same != 2 || several.Counts != countsOf(t, b.run(t, 0, "replay", "--key", "buried,4711", "--key", "nobody", "--type", "payment.captured,refund.failed", "--json")) {
+		t.Errorf("a plan of several payments and event types: %+v", several)
+	}
+	if _, page := get(t, b.console()+"job?id="+several.ID, asHTML); !strings.Contains(page, "<div>4711</div>") || !strings.Contains(page, "<div>refund.failed</div>") {
+		t.Errorf("the page of the plan does not have what was selected: %s", page)
 	}
 	b.run(t, 0, "topics", "apply", "--prefix", "again.")
 	other := p.job("replay", url.Values{"action": {"plan"}, "to_prefix": {"again."}})

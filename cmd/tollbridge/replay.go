@@ -134,18 +134,16 @@ func (q *replayFlags) filter() (err error) {
 }
 
 // setRange parses --from and --to, which are times or offsets of one partition.
-func (q *replayFlags) setRange(now time.Time) (err error) {
-	if q.Offsets, q.topic, err = replay.OffsetsBetween(q.from, q.to); err != nil {
+func (q *replayFlags) setRange(now time.Time) error {
+	l, err := replay.ParseLimits(q.from, q.to)
+	if err != nil {
 		return usage("--from and --to: %w", err)
 	}
-	if _, place := kafka.ParseReceipt(q.from, ""); !place {
-		if q.From, err = parseTimeOrAge("--from", q.from, now); err != nil {
-			return err
-		}
+	q.Offsets, q.topic = l.Offsets, l.Topic
+	if q.From, err = parseTimeOrAge("--from", l.FromTime, now); err != nil {
+		return err
 	}
-	if _, place := kafka.ParseReceipt(q.to, ""); !place {
-		q.To, err = parseTimeOrAge("--to", q.to, now)
-	}
+	q.To, err = parseTimeOrAge("--to", l.ToTime, now)
 	return err
 }
 

@@ -200,6 +200,14 @@ type problem struct {
 
 func (p problem) Error() string { return p.Text + " " + p.Next }
 
+// unread is a problem that reading whole topics may solve.
+type unread struct {
+	problem
+	Scan string // the URL that reads them
+}
+
+func (u unread) Unwrap() error { return u.problem }
+
 // pageTime is how long a page may read from Kafka.
 const pageTime = 30 * time.Second
 
@@ -220,11 +228,19 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, v view, err error
 		return
 	}
 	var p problem
-	if !errors.As(err, &p) {
+	switch {
+	case errors.As(err, &p):
+	case errors.Is(err, context.DeadlineExceeded):
+		p = problem{http.StatusServiceUnavailable, fmt.Sprintf("This could not be read from Kafka within %s.", pageTime), "Try again. The command that does the same has no such limit: see tollbridge --help."}
+	default:
 		p = problem{http.StatusServiceUnavailable, "This cannot be done now: " + err.Error(), "Try again. If it stays, look at /readyz and at the server's log."}
 		h.Log.Warn().Err(err).Str("path", display.Cut(r.URL.Path, 100)).Msg("a page of the console failed")
 	}
-	v = view{template: "problem", Title: "Not available", Here: v.Here, Query: v.Query, Data: p, JSON: map[string]string{"error": p.Error()}}
+	u, told := unread{problem: p}, map[string]string{"error": p.Error()}
+	if errors.As(err, &u) {
+		told["scan"] = u.Scan
+	}
+	v = view{template: "problem", Title: "Not available", Here: v.Here, Query: v.Query, Data: u, JSON: told}
 	switch p.status {
 	case http.StatusNotFound:
 		v.Title = "Not found"

@@ -36,7 +36,7 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	v := view{template: "payment", Here: "payment", Query: r.URL.Query().Get("id")}
 	id := strings.TrimSpace(v.Query)
 	if id == "" {
-		return v, problem{http.StatusBadRequest, "No id was given.", "Type the merchant's id, or the processor's id of a payment, refund or dispute, into the search field."}
+		return v, errNoID
 	}
 	p, err := h.find(r, id, r.URL.Query().Get("scan") == "1")
 	if err != nil {
@@ -56,6 +56,9 @@ func (h *Handler) payment(r *http.Request) (view, error) {
 	v.Title, v.Data, v.JSON = display.Cut(id, 60), data, p
 	return v, nil
 }
+
+// errNoID is the error of a page without the id of what it shows.
+var errNoID = problem{http.StatusBadRequest, "No id was given.", "Type the merchant's id, or the processor's id of a payment, refund or dispute, into the search field."}
 
 // find finds a payment by an id for a request, with its webhooks masked: see
 // [Handler.finder].
@@ -357,20 +360,26 @@ type eventPage struct {
 	Text string // the event as JSON
 }
 
-// event shows one event and the webhooks that report it.
+// event shows one event and the webhooks that report it. A link can name one that is older
+// than the history remembers: the page then offers to read the topics.
 func (h *Handler) event(r *http.Request) (view, error) {
 	v := view{template: "event", Here: "payment", Query: r.URL.Query().Get("id")}
 	id := strings.TrimSpace(v.Query)
-	p, err := h.find(r, id, r.URL.Query().Get("scan") == "1")
-	if err == nil && len(p.Items) == 0 && !p.Scanned { // a link can name an event that is older than the history remembers
-		p, err = h.find(r, id, true)
+	if id == "" {
+		return v, errNoID
 	}
+	p, err := h.find(r, id, r.URL.Query().Get("scan") == "1")
 	if err != nil {
 		return v, err
 	}
 	d, err := p.Details(id)
 	if err != nil {
-		return v, problem{http.StatusNotFound, fmt.Sprintf("Nothing is known of an event with the id %q.", display.Cut(id, 100)), "Look for the payment by another id of it."}
+		unknown := problem{http.StatusNotFound, fmt.Sprintf("Nothing is known of an event with the id %q.", display.Cut(id, 100)), "Look for the payment by another id of it."}
+		if p.Scanned {
+			return v, unknown
+		}
+		unknown.Next = "The server's history does not know it; the topics may still have it."
+		return v, unread{unknown, "/console/event?" + url.Values{"id": {id}, "scan": {"1"}}.Encode()}
 	}
 	data := eventPage{Details: d, Text: pretty(mustJSON(d.Event.Event))}
 	for _, s := range newSteps(p.Items, 0, len(p.Items)) {

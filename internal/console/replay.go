@@ -21,18 +21,18 @@ import (
 
 // replayForm selects what a replay reads, and how fast it publishes.
 type replayForm struct {
-	From      time.Time    `json:"from,omitzero"`
-	To        time.Time    `json:"to,omitzero"`
-	Offsets   *offsets     `json:"offsets,omitempty"` // nil: all
-	Connector string       `json:"connector,omitempty"`
-	Endpoint  string       `json:"endpoint,omitempty"` // its name
-	Type      schemas.Type `json:"type,omitempty"`
-	Outcome   string       `json:"outcome,omitempty"`
-	Reason    string       `json:"reason,omitempty"` // a part of the reason why a webhook was ignored or malformed
-	Key       string       `json:"key,omitempty"`
-	Missing   bool         `json:"missing,omitempty"`
-	Rate      float64      `json:"rate,omitempty"`
-	ToPrefix  string       `json:"to_prefix,omitempty"` // of the topics to publish to; empty: the live topics
+	From      time.Time      `json:"from,omitzero"`
+	To        time.Time      `json:"to,omitzero"`
+	Offsets   *offsets       `json:"offsets,omitempty"` // nil: all
+	Connector string         `json:"connector,omitempty"`
+	Endpoint  string         `json:"endpoint,omitempty"` // its name
+	Types     []schemas.Type `json:"types,omitempty"`
+	Outcome   string         `json:"outcome,omitempty"`
+	Reason    string         `json:"reason,omitempty"` // a part of the reason why a webhook was ignored or malformed
+	Keys      []string       `json:"keys,omitempty"`
+	Missing   bool           `json:"missing,omitempty"`
+	Rate      float64        `json:"rate,omitempty"`
+	ToPrefix  string         `json:"to_prefix,omitempty"` // of the topics to publish to; empty: the live topics
 }
 
 // offsets are those of the webhooks that a replay reads: from one place up to another,
@@ -43,15 +43,14 @@ type offsets struct {
 	all  *replay.OffsetRange
 }
 
-// newOffsets returns the offsets of a topic between two fields of the form, and nil if
-// neither is a place.
-func newOffsets(from, to, received string) (*offsets, error) {
-	all, topic, err := replay.OffsetsBetween(from, to)
+// newOffsets returns the offsets of a topic within limits, and nil if no place limits them.
+func newOffsets(l replay.Limits, received string) (*offsets, error) {
+	all := l.Offsets
 	switch {
-	case err != nil || all == nil:
-		return nil, err
-	case topic != "" && topic != received:
-		return nil, fmt.Errorf("expected a place in %s, got one in %s", received, display.Cut(topic, 100))
+	case all == nil:
+		return nil, nil
+	case l.Topic != "" && l.Topic != received:
+		return nil, fmt.Errorf("expected a place in %s, got one in %s", received, display.Cut(l.Topic, 100))
 	}
 	o := &offsets{all: all, From: kafka.Receipt{Topic: received, Partition: all.Partition, Offset: all.From}.Text()}
 	if all.To != consume.Forever {
@@ -65,15 +64,9 @@ var replayOutcomes = []string{string(normalize.OutcomeEvents), string(webhook.Ou
 
 // filter returns the filter of a replay.
 func (f *replayForm) filter() replay.Filter {
-	r := replay.Filter{From: f.From, To: f.To, Connector: f.Connector, Endpoint: f.Endpoint, Outcome: normalize.Outcome(f.Outcome), Reason: f.Reason, Missing: f.Missing}
+	r := replay.Filter{From: f.From, To: f.To, Connector: f.Connector, Endpoint: f.Endpoint, Outcome: normalize.Outcome(f.Outcome), Reason: f.Reason, Types: f.Types, Keys: f.Keys, Missing: f.Missing}
 	if f.Offsets != nil {
 		r.Offsets = f.Offsets.all
-	}
-	if f.Type != "" {
-		r.Types = []schemas.Type{f.Type}
-	}
-	if f.Key != "" {
-		r.Keys = []string{f.Key}
 	}
 	return r
 }
@@ -103,9 +96,12 @@ func (h *Handler) replay(r *http.Request) (view, error) {
 // readReplay reads the form of a plan.
 func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err error) {
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
-	f = &replayForm{Type: schemas.Type(field("type")), Outcome: field("outcome"), Reason: field("reason"), Key: field("key"), Missing: field("missing") != "", ToPrefix: field("to_prefix")}
+	f = &replayForm{Outcome: field("outcome"), Reason: field("reason"), Keys: linesOf(r.PostForm["key"]), Missing: field("missing") != "", ToPrefix: field("to_prefix")}
 	endpoint := field("endpoint")
 	f.Connector, f.Endpoint, _ = strings.Cut(endpoint, "/")
+	for _, t := range linesOf(r.PostForm["type"]) {
+		f.Types = append(f.Types, schemas.Type(t))
+	}
 	wrong := func(text string) error {
 		return problem{http.StatusBadRequest, text, "Go back and correct the form."}
 	}
@@ -113,18 +109,20 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 	if err != nil {
 		return nil, notReady(err)
 	}
-	if f.Offsets, err = newOffsets(field("from"), field("to"), names.Received()); err != nil {
+	limits, err := replay.ParseLimits(field("from"), field("to"))
+	if err == nil {
+		f.Offsets, err = newOffsets(limits, names.Received())
+	}
+	if err != nil {
 		return nil, wrong(display.Cut("from and to: "+err.Error(), 300) + ".")
 	}
-	for name, to := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		if _, place := kafka.ParseReceipt(field(name), ""); place {
-			continue
-		}
-		if *to, err = h.ParseTime(name, field(name), now); err != nil {
-			return nil, wrong(display.Cut(err.Error(), 300) + ".")
-		}
-		*to = to.UTC()
+	if f.From, err = h.ParseTime("from", limits.FromTime, now); err == nil {
+		f.To, err = h.ParseTime("to", limits.ToTime, now)
 	}
+	if err != nil {
+		return nil, wrong(display.Cut(err.Error(), 300) + ".")
+	}
+	f.From, f.To = f.From.UTC(), f.To.UTC()
 	if f.To.IsZero() && (f.Offsets == nil || f.Offsets.To == "") {
 		f.To = now.UTC() // a publication of the plan reads the same webhooks
 	}
@@ -134,8 +132,8 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		}
 	}
 	switch {
-	case f.Type != "" && !f.Type.Known():
-		return nil, wrong("The event type is unknown.")
+	case slices.ContainsFunc(f.Types, func(t schemas.Type) bool { return !t.Known() }):
+		return nil, wrong("An event type is unknown.")
 	case f.Outcome != "" && !slices.Contains(replayOutcomes, f.Outcome):
 		return nil, wrong("The outcome is unknown.")
 	case endpoint != "" && !slices.ContainsFunc(h.Endpoints(), func(e webhook.Endpoint) bool { return e.ID() == endpoint }):
@@ -144,10 +142,24 @@ func (h *Handler) readReplay(r *http.Request, now time.Time) (f *replayForm, err
 		return nil, wrong("The prefix cannot be one of topics: they have letters, digits, dots, dashes and underscores.")
 	case len(f.ToPrefix) > 150:
 		return nil, wrong("The prefix is too long.")
-	case len(f.Key) > 1000, len(f.Reason) > 1000:
-		return nil, wrong("The merchant's id or the reason is too long.")
+	case len(f.Keys) > maxReplayKeys, slices.ContainsFunc(f.Keys, func(k string) bool { return len(k) > 1000 }), len(f.Reason) > 1000:
+		return nil, wrong(fmt.Sprintf("A merchant's id or the reason is too long, or there are more than %d ids.", maxReplayKeys))
 	}
 	return f, nil
+}
+
+// maxReplayKeys is how many merchant's ids the form of a replay may have: the audit log has
+// all of them.
+const maxReplayKeys = 100
+
+// linesOf returns the lines of all values of a field that are not empty, each once.
+func linesOf(values []string) (all []string) {
+	for line := range strings.SplitSeq(strings.Join(values, "\n"), "\n") {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(all, line) {
+			all = append(all, line)
+		}
+	}
+	return all
 }
 
 // runReplay makes a plan, or publishes the last one.

@@ -599,26 +599,27 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// TestOffsetsBetween: receipts set the limits of offsets, and other texts set none.
-func TestOffsetsBetween(t *testing.T) {
+// TestLimits: receipts set the limits of offsets, and other texts are times.
+func TestLimits(t *testing.T) {
 	forever := int64(consume.Forever)
 	for _, c := range []struct {
 		from, to, topic string
 		want            *replay.OffsetRange // nil: all
+		times           [2]string
 	}{
-		{"7d", "", "", nil},
-		{"webhooks.received[3]@17", "2026-01-31T12:00:00Z", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: forever}}},
-		{"7d", "webhooks.received[3]@17", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{To: 17}}},
-		{"3-17", "webhooks.received[3]@19", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: 19}}},
-		{"webhooks.received[3]@17", "3-19", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: 19}}},
+		{"7d", "", "", nil, [2]string{"7d", ""}},
+		{"webhooks.received[3]@17", "2026-01-31T12:00:00Z", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: forever}}, [2]string{"", "2026-01-31T12:00:00Z"}},
+		{"7d", "webhooks.received[3]@17", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{To: 17}}, [2]string{"7d", ""}},
+		{"3-17", "webhooks.received[3]@19", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: 19}}, [2]string{}},
+		{"webhooks.received[3]@17", "3-19", "webhooks.received", &replay.OffsetRange{Partition: 3, Range: consume.Range{From: 17, To: 19}}, [2]string{}},
 	} {
-		got, topic, err := replay.OffsetsBetween(c.from, c.to)
-		if err != nil || topic != c.topic || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s to %s: %+v of %q, %v, want %+v of %q", c.from, c.to, got, topic, err, c.want, c.topic)
+		got, err := replay.ParseLimits(c.from, c.to)
+		if want := (replay.Limits{Offsets: c.want, Topic: c.topic, FromTime: c.times[0], ToTime: c.times[1]}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s to %s: %+v, %v, want %+v", c.from, c.to, got, err, want)
 		}
 	}
 	for _, to := range []string{"webhooks.received[2]@19", "webhooks.dead[3]@19"} {
-		if got, _, err := replay.OffsetsBetween("webhooks.received[3]@17", to); err == nil {
+		if got, err := replay.ParseLimits("webhooks.received[3]@17", to); err == nil {
 			t.Errorf("to %s: %+v, want an error", to, got)
 		}
 	}
