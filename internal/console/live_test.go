@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,8 +106,7 @@ func (r *liveRig) write(records ...kafka.Record) {
 }
 
 // TestUnknownID: the page of a payment reads whole topics only if it was asked to or no server
-// can be asked, and then waits for other pages that do. The page of an event reads them for one
-// that the server does not remember.
+// can be asked, and then waits for other pages that do. So does the page of an event.
 func TestUnknownID(t *testing.T) {
 	r := newLiveRig(t)
 	event := r.captured("order-1", 1)
@@ -134,7 +135,9 @@ func TestUnknownID(t *testing.T) {
 	}
 	check("unknown to the server", "/console/payment?id=pi_order-1", 200, "Read the topics for it")
 	check("asked to read", "/console/payment?id=pi_order-1&scan=1", 200, "payment.captured")
-	check("unknown to the server", "/console/event?id="+event, 200, "payment.captured")
+	check("unknown to the server", "/console/event?id="+event, 404, `href="/console/event?id=`+event+`&amp;scan=1"`)
+	check("asked to read", "/console/event?id="+event+"&scan=1", 200, "payment.captured")
+	check("in no topic", "/console/event?id=nothing&scan=1", 404, "Look for the payment")
 	for range maxScans {
 		if _, err := h.scan(t.Context()); err != nil {
 			t.Fatal(err)
@@ -142,11 +145,14 @@ func TestUnknownID(t *testing.T) {
 	}
 	check("while others read", "/console/payment?id=pi_order-1", 200, "Read the topics for it")
 	check("while others read", "/console/payment?id=pi_order-1&scan=1", 503, "Other pages are reading")
-	check("while others read", "/console/event?id="+event, 503, "Other pages are reading")
+	check("while others read", "/console/event?id="+event, 404, "Read the topics for it")
+	check("while others read", "/console/event?id="+event+"&scan=1", 503, "Other pages are reading")
 	where = lookup.ErrNoServer
 	check("without a server, while others read", "/console/payment?id=pi_order-1", 503, "Other pages are reading")
+	check("without a server, while others read", "/console/event?id="+event, 503, "Other pages are reading")
 	<-h.scans
 	check("without a server", "/console/payment?id=pi_order-1", 200, "payment.captured")
+	check("without a server", "/console/event?id="+event, 200, "payment.captured")
 }
 
 // TestManyLetters: a page of 100,000 dead letters has some of them, and the groups of all.
@@ -329,6 +335,74 @@ func TestLiveResumes(t *testing.T) {
 	}
 }
 
+// TestLiveInterrupted: views that are interrupted again and again while records are written to
+// several topics and partitions, and continue at either of two servers, get each record once.
+func TestLiveInterrupted(t *testing.T) {
+	const many, batch, views = 400, 8, 4 // fewer records than a view may show at once
+	r := newLiveRig(t)
+	var servers []*httptest.Server
+	for range 2 {
+		h, _ := r.server()
+		servers = append(servers, httptest.NewServer(h)) // without its short time-outs
+		t.Cleanup(servers[len(servers)-1].Close)
+	}
+	var watching sync.WaitGroup
+	for n := range views {
+		random := rand.New(rand.NewPCG(1, uint64(n)))
+		got, last := map[kafka.Receipt]int{}, ""
+		// look reads some events of a view that continues after the last one.
+		look := func(events int) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			view := openStream(ctx, t, servers[random.IntN(len(servers))].URL+"/console/live/stream", last)
+			for range events {
+				e := next(t, view, "record", "position", "problem")
+				if last = cmp.Or(e.id, last); e.name == "problem" {
+					break // as a browser, which comes back
+				}
+				if e.name == "record" {
+					var i lookup.Item
+					if err := json.Unmarshal([]byte(e.data), &i); err != nil {
+						t.Error(err)
+					}
+					got[i.Receipt]++
+				}
+				if len(got) == many {
+					break
+				}
+			}
+		}
+		for last == "" {
+			look(1)
+		}
+		watching.Go(func() {
+			for len(got) < many && t.Context().Err() == nil {
+				look(1 + random.IntN(40))
+				time.Sleep(time.Duration(random.IntN(50)) * time.Millisecond)
+			}
+			look(1) // nothing is left
+			for at, times := range got {
+				if times != 1 {
+					t.Errorf("view %d got the record %s %d times, want once", n, at.Text(), times)
+				}
+			}
+			if len(got) != many {
+				t.Errorf("view %d got %d records, want %d", n, len(got), many)
+			}
+		})
+	}
+	for from := 0; from < many; from += batch {
+		var records []kafka.Record
+		for n := from; n < from+batch; n++ {
+			a := webhook.Archived{Connector: "stripe", Endpoint: "default", ReceivedAt: time.Now().UTC(), Outcome: "ignored", Body: []byte("{}")}
+			w := a.Record(fmt.Sprintf("order-%d", n%11))
+			records = append(records, kafka.Record{Topic: []string{r.names.Received(), r.names.Dead()}[n%2], ID: fmt.Sprint(n), Key: w.Key, Value: w.Value, Headers: w.Headers})
+		}
+		r.write(records...)
+	}
+	watching.Wait()
+}
+
 // TestLiveFilters: a view has the records that match, and no others; the page shows the
 // same, the newest first.
 func TestLiveFilters(t *testing.T) {
@@ -485,14 +559,20 @@ func TestLiveSession(t *testing.T) {
 	r := newLiveRig(t)
 	h, _ := r.server()
 	h.access.login.Store(&Login{Proxy: &Proxy{Secret: "a secret of the proxy"}})
-	h.access.plain.IdleTimeout = time.Second
-	request := httptest.NewRequest("GET", "/console/live/stream", nil)
-	request.Header.Set(DefaultSecretHeader, "a secret of the proxy")
-	request.Header.Set(DefaultUserHeader, "anna")
-	start, w := time.Now(), httptest.NewRecorder()
-	h.ServeHTTP(w, request) // returns
-	if took := time.Since(start); took > 20*time.Second || !strings.Contains(w.Body.String(), "event: position") || strings.Contains(w.Body.String(), "event: problem") {
-		t.Errorf("after %v: %d %s", took, w.Code, w.Body)
+	for idle := time.Second; ; idle *= 2 {
+		h.access.plain.IdleTimeout = idle
+		request := httptest.NewRequest("GET", "/console/live/stream", nil)
+		request.Header.Set(DefaultSecretHeader, "a secret of the proxy")
+		request.Header.Set(DefaultUserHeader, "anna")
+		start, w := time.Now(), httptest.NewRecorder()
+		h.ServeHTTP(w, request) // returns
+		began := strings.Contains(w.Body.String(), "event: position")
+		if took := time.Since(start); took < idle || took > idle+20*time.Second || strings.Contains(w.Body.String(), "event: problem") || !began && idle > 10*time.Second {
+			t.Errorf("with %v, after %v: %d %s", idle, took, w.Code, w.Body)
+		}
+		if began || t.Failed() { // on a busy machine, a view can take longer to begin
+			return
+		}
 	}
 }
 
