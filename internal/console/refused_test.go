@@ -276,7 +276,7 @@ func TestRefusedPages(t *testing.T) {
 	long := refusedRequest("stripe/second", bytes.Repeat([]byte(hostile), 30_000))
 	h.KeepRefused(long)
 	for path, want := range map[string]string{
-		"/console/refused": "wrong_signature", "/console/refused?endpoint=stripe/second": "stripe/second", "/console/refused?number=1": "secret", "/console/refused?number=2": "signature", "/console/refused?page=9": "stripe",
+		"/console/refused": "wrong_signature", "/console/refused?endpoint=stripe/second": "second", "/console/refused?number=1": "secret", "/console/refused?number=2": "signature", "/console/refused?page=9": "stripe",
 	} {
 		for _, accept := range []string{"text/html", "application/json"} {
 			w := ask(h, "GET", path, "127.0.0.1:5", "127.0.0.1:9090", map[string]string{"Accept": accept})
