@@ -145,7 +145,8 @@ func (r *reloader) reload() {
 // than it: a change during or after the call is then seen as a change. With an error it
 // returns as much of the configuration as could be read.
 func readStable(read func() (config, error)) (c config, seen [sha256.Size]byte, err error) {
-	for c, err = read(); ; {
+	c, _ = read() // only for the names of its files
+	for {
 		files := c.files()
 		seen = contentOf(files)
 		if c, err = read(); slices.Equal(c.files(), files) {
