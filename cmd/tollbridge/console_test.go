@@ -395,18 +395,20 @@ func (b *bridge) commitOffsets(t *testing.T, group, topic string) {
 }
 
 // watchLive checks that the live page shows payments as they come, each once, also through
-// a reload, and filters them. The page before the reload gets a payment that the server had
-// not read for the page after it.
+// reloads, and filters them. The page before the second reload has a payment that the page
+// after it lacks, because the server read the topics for that one before.
 func (b *bridge) watchLive(t *testing.T, w *window) {
 	t.Helper()
 	at := b.console()
 	w.do("live", chromedp.Navigate(at+"live?connector=stripe"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
 	b.waitForLive(t, w, "order-live-", 1)
-	release := w.hold("*/console/live?connector*", `document.body.classList.add("former"); location.reload()`)
+	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
 	b.waitForLive(t, w, "order-live-", 2)
-	release()
-	w.do("the page after the reload", chromedp.WaitVisible(chromedp.CSS("body:not(.former) #state.good")))
+	older := value[string](w, `(() => { const r = new XMLHttpRequest(); r.open("GET", location, false); r.setRequestHeader("Accept", "text/html"); r.send(); return r.responseText })()`)
 	b.waitForLive(t, w, "order-live-", 3)
+	w.reload("*/console/live?connector*", strings.Replace(older, "<body", `<body id="older"`, 1))
+	w.do("the older page", chromedp.WaitVisible(chromedp.CSS("#older #state.good")))
+	b.waitForLive(t, w, "order-live-", 4)
 	w.do("the filter", chromedp.Navigate(at+"live?type=payment.captured&key=order-live-1"), chromedp.WaitVisible(chromedp.CSS("#state.good")))
 	if keys := value[[]string](w, `[...document.querySelectorAll("#live tbody tr td:nth-child(4)")].map(c => c.textContent)`); !slices.Equal(keys, []string{"order-live-1"}) {
 		t.Errorf("filtered by key, the live page has %q", keys)
@@ -491,7 +493,7 @@ type window struct {
 	mu         sync.Mutex
 	complaints []string // errors that the browser reported
 
-	held chan fetch.RequestID // responses that wait: see hold
+	paused chan fetch.RequestID // requests that wait for an answer: see reload
 }
 
 func openWindow(t *testing.T, path string) *window {
@@ -501,7 +503,7 @@ func openWindow(t *testing.T, path string) *window {
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
-	w := &window{t: t, ctx: ctx, held: make(chan fetch.RequestID, 1)}
+	w := &window{t: t, ctx: ctx, paused: make(chan fetch.RequestID, 1)}
 	if err := chromedp.Listen(ctx, w.hear); err != nil {
 		t.Fatal(err)
 	}
@@ -523,7 +525,7 @@ func (w *window) hear(event any) {
 	case *runtime.EventExceptionThrown:
 		w.complaints = append(w.complaints, e.ExceptionDetails.Text)
 	case *fetch.EventRequestPaused:
-		w.held <- e.RequestID
+		w.paused <- e.RequestID
 	case *page.EventJavascriptDialogOpening:
 		w.complaints = append(w.complaints, "a script of a sender ran: "+e.Message)
 	}
@@ -556,29 +558,25 @@ func (w *window) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// hold evaluates an expression that requests an address of the pattern, and returns when the
-// server has begun to answer. The browser gets the answer when release is called.
-func (w *window) hold(pattern, expression string) (release func()) {
+// reload loads the page again. The browser gets an answer from the test in place of the
+// server's, if the address is of the pattern.
+func (w *window) reload(pattern, html string) {
 	w.t.Helper()
-	wait := fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: pattern, RequestStage: fetch.RequestStageResponse}}}
-	if _, err := chromedp.Call(w.ctx, fetch.Enable, wait); err != nil {
+	if _, err := chromedp.Call(w.ctx, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: pattern}}}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.do(expression, chromedp.Evaluate[chromedp.Void](expression))
-	var id fetch.RequestID
+	w.do("a reload", chromedp.Evaluate[chromedp.Void](`location.reload()`))
+	answer := fetch.FulfillRequestParams{ResponseCode: http.StatusOK, ResponseHeaders: []*fetch.HeaderEntry{{Name: "Content-Type", Value: "text/html; charset=utf-8"}}, Body: []byte(html)}
 	select {
-	case id = <-w.held:
+	case answer.RequestID = <-w.paused:
 	case <-time.After(30 * time.Second):
-		w.t.Fatalf("%s: no request for %s", expression, pattern)
+		w.t.Fatalf("no request for %s", pattern)
 	}
-	return func() {
-		w.t.Helper()
-		if _, err := chromedp.Call(w.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: id}); err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := chromedp.Call(w.ctx, fetch.Disable, cdp.Empty{}); err != nil {
-			w.t.Fatal(err)
-		}
+	if _, err := chromedp.Call(w.ctx, fetch.FulfillRequest, answer); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := chromedp.Call(w.ctx, fetch.Disable, cdp.Empty{}); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
