@@ -474,7 +474,7 @@ func (b *bridge) waitForLive(t *testing.T, w *window, prefix string, n int) {
 		}
 	}()
 	until(t, "the live page to show the payment", func() bool {
-		keys = value[[]string](w, `[...document.querySelectorAll("#live tbody tr:not(.aside) td:nth-child(4)")].map(c => c.textContent)`)
+		keys = value[[]string](w, `document.readyState !== "complete" ? [] : [...document.querySelectorAll("#live tbody tr:not(.aside) td:nth-child(4)")].map(c => c.textContent)`)
 		return slices.Contains(keys, fmt.Sprintf("%s%d", prefix, n))
 	})
 	for i := 1; i <= n; i++ {
