@@ -229,8 +229,8 @@ func (o worldlineConnectOutput) amount(value *int64) (*schemas.Amount, error) {
 	return minor(value, o.AmountOfMoney.CurrencyCode, worldlineConnectExponents)
 }
 
-// positive returns value, or nil if it is 0.
-func positive(value *int64) *int64 {
+// worldlineConnectPositive returns value, or nil if it is 0.
+func worldlineConnectPositive(value *int64) *int64 {
 	if value == nil || *value == 0 {
 		return nil
 	}
@@ -324,9 +324,9 @@ func (t worldlineConnectObject) payment(f fact) (_ fact, err error) {
 	amount := o.AmountOfMoney.Amount
 	switch {
 	case f.Type.Family() == "refund": // the payment can be refunded in parts
-		amount = positive(o.AmountRefunded)
+		amount = worldlineConnectPositive(o.AmountRefunded)
 	case f.Type == schemas.PaymentReversed:
-		amount = cmp.Or(positive(o.AmountReversed), amount)
+		amount = cmp.Or(worldlineConnectPositive(o.AmountReversed), amount)
 	}
 	if f.Amount, err = o.amount(amount); err != nil {
 		return f, err
@@ -359,9 +359,9 @@ func (t worldlineConnectObject) payment(f fact) (_ fact, err error) {
 //
 // https://github.com/Worldline-Global-Collect/connect-sdk-dotnet, PaymentOutput
 func (o worldlineConnectOutput) captured(f fact) (_ fact, err error) {
-	taken := cmp.Or(positive(o.AmountPaid), positive(o.AmountCaptured))
+	taken := cmp.Or(worldlineConnectPositive(o.AmountPaid), worldlineConnectPositive(o.AmountCaptured))
 	if f.ConnectorEventType == "payment.captured" {
-		taken = cmp.Or(positive(o.AmountCaptured), positive(o.AmountPaid))
+		taken = cmp.Or(worldlineConnectPositive(o.AmountCaptured), worldlineConnectPositive(o.AmountPaid))
 	}
 	f.CapturedAmount = f.Amount
 	if taken != nil {

@@ -706,7 +706,7 @@ func (g *rig) injectProxyFault(m proxyFault, seconds int) {
 	g.proxies.fault.Store(int32(m))
 	g.sleep(seconds)
 	g.proxies.fault.Store(int32(noFault))
-	if hurt := g.proxies.affected.Load() - before; m != slow && hurt < 20 {
+	if hurt := g.proxies.affected.Load() - before; m != slow && hurt < 10 {
 		g.Errorf("only %d requests were affected", hurt)
 	} else {
 		g.Logf("%d requests were affected", hurt)
