@@ -103,53 +103,9 @@ type scenario struct {
 	does  func(*rig)
 }
 
-var scenarios = []scenario{
-	{"a leader is stopped", false, alone, func(g *rig) {
-		b := g.leader()
-		g.cluster.Stop(b)
-		g.sleep(5)
-		g.cluster.Restart(b)
-	}},
-	{"all brokers are restarted, one after the other", false, alone, func(g *rig) {
-		for b := 1; b <= 3; b++ {
-			g.cluster.Stop(b)
-			g.cluster.Restart(b)
-			g.inSync()
-		}
-	}},
-	{"a leader hangs for 5 s", true, alone, func(g *rig) { g.hang(5) }},
-	{"a leader hangs for 40 s", false, alone, func(g *rig) { g.hang(40) }},
-	{"leaders move", false, alone, func(g *rig) {
-		for range 4 {
-			g.moveLeaders()
-			g.sleep(2)
-		}
-	}},
-	{"all brokers are down for 10 s", false, alone, func(g *rig) {
-		g.cluster.Kill(1, 2, 3)
-		g.sleep(10)
-		g.cluster.Restart(1, 2, 3)
-	}},
-	{"too few replicas are in sync", false, alone, func(g *rig) {
-		g.cluster.Stop(2, 3)
-		g.sleep(8)
-		g.cluster.Restart(2, 3)
-	}},
-	{"a topic is deleted and created anew", false, alone, func(g *rig) { g.recreateTopic(schemas.PaymentCaptured) }},
-	{"replies are lost", true, proxied, func(g *rig) { g.injectProxyFault(noReply, 8) }},
-	{"requests are cut in their middle", false, proxied, func(g *rig) { g.injectProxyFault(halfSent, 8) }},
-	{"the network is slow", false, proxied, func(g *rig) { g.injectProxyFault(slow, 8) }},
-	{"writes are throttled", false, alone, func(g *rig) { g.throttle(10) }},
-	{"tollbridge is killed", true, alone, func(g *rig) {
-		g.sleep(2)
-		g.stopReplica(0, syscall.SIGKILL)
-		g.serve(0, alone)
-	}},
-	{"tollbridge is stopped", false, alone, func(g *rig) {
-		g.sleep(2)
-		g.stopReplica(0, syscall.SIGTERM)
-		g.serve(0, alone)
-	}},
+// diskScenarios come first: the state of all scenarios' events does not fit on the small
+// disk.
+var diskScenarios = []scenario{
 	{"its state's disk is filled and freed", true, stuffed, func(g *rig) {
 		disk := g.replicas[0].state
 		failed := func(want float64) func() error {
@@ -204,6 +160,55 @@ var scenarios = []scenario{
 		if bytes.Contains(log, []byte("panic:")) {
 			g.Errorf("a replica panicked\n%s", g.logTail())
 		}
+	}},
+}
+
+var scenarios = []scenario{
+	{"a leader is stopped", false, alone, func(g *rig) {
+		b := g.leader()
+		g.cluster.Stop(b)
+		g.sleep(5)
+		g.cluster.Restart(b)
+	}},
+	{"all brokers are restarted, one after the other", false, alone, func(g *rig) {
+		for b := 1; b <= 3; b++ {
+			g.cluster.Stop(b)
+			g.cluster.Restart(b)
+			g.inSync()
+		}
+	}},
+	{"a leader hangs for 5 s", true, alone, func(g *rig) { g.hang(5) }},
+	{"a leader hangs for 40 s", false, alone, func(g *rig) { g.hang(40) }},
+	{"leaders move", false, alone, func(g *rig) {
+		for range 4 {
+			g.moveLeaders()
+			g.sleep(2)
+		}
+	}},
+	{"all brokers are down for 10 s", false, alone, func(g *rig) {
+		g.cluster.Kill(1, 2, 3)
+		g.sleep(10)
+		g.cluster.Restart(1, 2, 3)
+	}},
+	{"too few replicas are in sync", false, alone, func(g *rig) {
+		g.cluster.Stop(2, 3)
+		g.sleep(8)
+		g.cluster.Restart(2, 3)
+	}},
+	{"a topic is deleted and created anew", false, alone, func(g *rig) { g.recreateTopic(schemas.PaymentCaptured) }},
+	{"replies are lost", true, proxied, func(g *rig) { g.injectProxyFault(noReply, 8) }},
+	{"requests are cut in their middle", false, proxied, func(g *rig) { g.injectProxyFault(halfSent, 8) }},
+	{"the network is slow", false, proxied, func(g *rig) { g.injectProxyFault(slow, 8) }},
+	{"writes are throttled", false, alone, func(g *rig) { g.throttle(10) }},
+	{"tollbridge is killed", true, alone, func(g *rig) {
+		g.sleep(2)
+		g.stopReplica(0, syscall.SIGKILL)
+		g.serve(0, alone)
+	}},
+	{"tollbridge is stopped", false, alone, func(g *rig) {
+		g.sleep(2)
+		g.stopReplica(0, syscall.SIGTERM)
+		g.serve(0, alone)
 	}},
 	{"a leader is killed", false, alone, func(g *rig) {
 		b := g.leader()
@@ -279,7 +284,7 @@ func TestFaults(t *testing.T) {
 	if full {
 		t.Run("two commands write at once", g.testCommands)
 	}
-	for _, s := range slices.Concat(twinScenarios, scenarios) { // the last of the short selection leaves a broker down
+	for _, s := range slices.Concat(diskScenarios, twinScenarios, scenarios) { // the last of the short selection leaves a broker down
 		if !s.short && !full {
 			continue
 		}

@@ -54,13 +54,13 @@ func Fill(dir string) error {
 // Free frees the space that Fill used.
 func Free(dir string) error { return os.Remove(filepath.Join(dir, filler)) }
 
-// SmallDisk mounts a disk of 128 MB on a folder until the test ends. It needs
+// SmallDisk mounts a disk of 12 MB on a folder until the test ends. It needs
 // Linux, and the permission to mount.
 func SmallDisk(t testing.TB, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=128m", "tollbridge-test", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=12m", "tollbridge-test", dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	t.Cleanup(func() {
