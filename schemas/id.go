@@ -25,13 +25,16 @@ func ID(connector, endpoint, identity string, t Type, item int) string {
 	}
 	id := uuidv5(namespace, name)
 	var text [36]byte
-	hex.Encode(text[0:8], id[0:4])
-	hex.Encode(text[9:13], id[4:6])
-	hex.Encode(text[14:18], id[6:8])
-	hex.Encode(text[19:23], id[8:10])
-	hex.Encode(text[24:36], id[10:16])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
+	return string(AppendUUID(text[:0], id[:]))
+}
+
+// AppendUUID appends the text of a UUID of 16 bytes.
+func AppendUUID(to, id []byte) []byte {
+	to = append(hex.AppendEncode(to, id[:4]), '-')
+	to = append(hex.AppendEncode(to, id[4:6]), '-')
+	to = append(hex.AppendEncode(to, id[6:8]), '-')
+	to = append(hex.AppendEncode(to, id[8:10]), '-')
+	return hex.AppendEncode(to, id[10:])
 }
 
 // uuidv5 returns the UUID of version 5 of a name: see RFC 9562, section 5.5.

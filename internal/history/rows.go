@@ -77,7 +77,7 @@ func appendID(to []byte, id string) []byte {
 	}
 	var packed [16]byte
 	var again idBytes
-	if _, err := hex.Decode(packed[:], digits[:]); err != nil || !isUUID(packed[:]) || string(appendUUID(again[:0], packed[:])) != id {
+	if _, err := hex.Decode(packed[:], digits[:]); err != nil || !isUUID(packed[:]) || string(schemas.AppendUUID(again[:0], packed[:])) != id {
 		return append(to, id...)
 	}
 	return append(to, packed[:]...)
@@ -89,22 +89,13 @@ func unpackID(packed []byte) string {
 		return string(packed)
 	}
 	var id idBytes
-	return string(appendUUID(id[:0], packed))
+	return string(schemas.AppendUUID(id[:0], packed))
 }
 
 // isUUID reports whether a packed id is a UUID of [schemas.ID]: it has the bits of the
 // version 5 and the variant, which no ASCII text of 16 bytes has.
 func isUUID(packed []byte) bool {
 	return len(packed) == 16 && packed[6]>>4 == 5 && packed[8]>>6 == 2
-}
-
-// appendUUID appends the text of a UUID.
-func appendUUID(to, packed []byte) []byte {
-	to = append(hex.AppendEncode(to, packed[:4]), '-')
-	to = append(hex.AppendEncode(to, packed[4:6]), '-')
-	to = append(hex.AppendEncode(to, packed[6:8]), '-')
-	to = append(hex.AppendEncode(to, packed[8:10]), '-')
-	return hex.AppendEncode(to, packed[10:])
 }
 
 // appendIDText appends the id of an event after its length.
