@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -21,7 +20,7 @@ func (h *History) apply(chunks []consume.Chunk, writes []localWrite) error {
 	db := h.currentStore()
 	db.due.Lock()
 	defer db.due.Unlock()
-	b := writeBatch{names: h.Names, adoptAfter: h.adoptAfter, db: db, batch: db.NewIndexedBatch()}
+	b := writeBatch{names: h.Names, db: db, batch: db.NewIndexedBatch()}
 	now := time.Now()
 	for i := range writes {
 		if err := b.localWrite(&writes[i], now); err != nil {
@@ -64,7 +63,6 @@ type storedEvent struct {
 // writeBatch collects the rows that one fetch response and the local writes change.
 type writeBatch struct {
 	names      kafka.Names
-	adoptAfter time.Duration
 	db         *store
 	batch      *pebble.Batch // reads from it include its own writes
 	events     []storedEvent
@@ -195,7 +193,7 @@ func (b *writeBatch) state(e schemas.Event, record consume.Record) error {
 			return err
 		}
 		if !exists {
-			b.stated = append(b.stated, unwritten{key: key, merchant: e.Subject, eventID: e.ID, at: record.Receipt(), due: time.Now().Add(b.adoptAfter + rand.N(b.adoptAfter))})
+			b.stated = append(b.stated, unwritten{key: key, merchant: e.Subject, eventID: e.ID, at: record.Receipt()})
 		}
 	}
 	return nil

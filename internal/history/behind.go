@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/tollbridge/tollbridge/internal/consume"
@@ -105,10 +106,12 @@ func partitionOf(at kafka.Receipt) consume.Partition {
 	return consume.Partition{Topic: at.Topic, Number: at.Partition}
 }
 
-// state adds the references that an event of another process states. They are known from
-// now on, and written to webhooks.references if that process does not do it.
-func (l *local) state(all []unwritten) {
+// state adds the references that events of another process state. They are known from now
+// on, and this process writes them to webhooks.references if the other has not done it by
+// the time due.
+func (l *local) state(all []unwritten, due time.Time) {
 	for _, u := range all {
+		u.due = due
 		if _, known := l.references[u.key]; !known {
 			l.references[u.key] = u.merchant
 			l.unwritten.add(u)
@@ -139,7 +142,7 @@ func (h *History) hold(stated []unwritten, chunks []consume.Chunk) []int64 {
 	positions := make([]int64, len(chunks))
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.local.state(stated)
+	h.local.state(stated, time.Now().Add(h.adoptAfter+rand.N(h.adoptAfter)))
 	for i, c := range chunks {
 		positions[i] = h.local.unwritten.position(c.Partition, c.Next)
 	}

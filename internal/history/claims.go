@@ -548,7 +548,7 @@ func (c *claims) appended(o *ownClaim, at kafka.Receipt, consumer *consume.Consu
 	}
 	c.mu.Unlock()
 	if skip { // otherwise it is fetched
-		consumer.Skip(consume.Partition{Topic: at.Topic, Number: at.Partition}, at.Offset)
+		consumer.Skip(partitionOf(at), at.Offset)
 	}
 }
 

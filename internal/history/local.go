@@ -127,7 +127,7 @@ func (l *local) takeWrites() ([]localWrite, map[consume.Partition][]int64) {
 	l.writes = nil
 	offsets := map[consume.Partition][]int64{}
 	for _, w := range writes {
-		p := consume.Partition{Topic: w.at.Topic, Number: w.at.Partition}
+		p := partitionOf(w.at)
 		offsets[p] = append(offsets[p], w.at.Offset)
 	}
 	return writes, offsets

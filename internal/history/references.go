@@ -101,16 +101,21 @@ func (h *History) missingReferences(e schemas.Event) (missing []string, err erro
 	if hasFallbackKey(e) {
 		return nil, nil
 	}
-	for _, key := range ReferenceKeys(e) {
-		known, err := h.merchantOf(key)
+	return h.unknownReferences(ReferenceKeys(e))
+}
+
+// unknownReferences returns those of the keys that no known reference has.
+func (h *History) unknownReferences(keys []string) (unknown []string, err error) {
+	for _, key := range keys {
+		merchant, err := h.merchantOf(key)
 		if err != nil {
 			return nil, err
 		}
-		if known == "" {
-			missing = append(missing, key)
+		if merchant == "" {
+			unknown = append(unknown, key)
 		}
 	}
-	return missing, nil
+	return unknown, nil
 }
 
 // addReference adds the record of a reference to the admission, unless the admission
@@ -127,15 +132,16 @@ func (h *History) addReference(a *Admission, key, merchant, eventID string) {
 // are not known yet.
 func (h *History) addFurtherReferences(a *Admission, references []schemas.Reference) error {
 	for _, r := range references {
-		for _, id := range r.IDs {
-			key := r.Connector + ":" + r.Account + ":" + id
-			known, err := h.merchantOf(key)
-			if err != nil {
-				return err
-			}
-			if known == "" {
-				h.addReference(a, key, r.MerchantTransactionID, "")
-			}
+		keys := make([]string, len(r.IDs))
+		for i, id := range r.IDs {
+			keys[i] = r.Connector + ":" + r.Account + ":" + id
+		}
+		unknown, err := h.unknownReferences(keys)
+		if err != nil {
+			return err
+		}
+		for _, key := range unknown {
+			h.addReference(a, key, r.MerchantTransactionID, "")
 		}
 	}
 	return nil
