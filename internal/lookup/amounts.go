@@ -116,6 +116,25 @@ func objectOf(e schemas.Event) object {
 // sums are the amounts so far, by currency.
 type sums map[string]*Amounts
 
+// movements are several captures or refunds of one currency.
+type movements struct {
+	n         int
+	sum, most int64 // of their amounts
+}
+
+func (m *movements) add(value int64) {
+	m.n++
+	m.sum, m.most = sum(m.sum, value), max(m.most, value)
+}
+
+// entry returns the value of a currency, which it adds if there is none.
+func entry[T any](m map[string]*T, currency string) *T {
+	if m[currency] == nil {
+		m[currency] = new(T)
+	}
+	return m[currency]
+}
+
 func (s sums) of(currency string) *Amounts {
 	if s[currency] == nil {
 		s[currency] = &Amounts{Currency: currency}
@@ -146,10 +165,9 @@ func sum(all ...int64) (total int64) {
 // addPayment adds the events of one payment of a processor, oldest first.
 func (s sums) addPayment(events []schemas.Event) {
 	type captures struct {
-		n         int
-		sum, most int64 // of the amounts
-		parts     int64 // the sum of the amounts that come without a total
-		total     int64 // the largest: events can come in another order, and a total only grows
+		movements
+		parts int64 // the sum of the amounts that come without a total
+		total int64 // the largest: events can come in another order, and a total only grows
 	}
 	captured, authorized := map[string]*captures{}, map[string]int64{}
 	for _, e := range events {
@@ -175,13 +193,8 @@ func (s sums) addPayment(events []schemas.Event) {
 				s.of(schemas.NoCurrency).unclear("an event payment.captured has no amount")
 				continue
 			}
-			c := captured[a.Currency]
-			if c == nil {
-				c = &captures{}
-				captured[a.Currency] = c
-			}
-			c.n++
-			c.sum, c.most = sum(c.sum, a.Value), max(c.most, a.Value)
+			c := entry(captured, a.Currency)
+			c.add(a.Value)
 			if t := d.CapturedAmount; t != nil && t.Currency == a.Currency {
 				c.total = max(c.total, t.Value)
 			} else {
@@ -245,11 +258,7 @@ func (s sums) addRefund(events []schemas.Event) {
 // addRefundsWithoutID adds the events of the refunds of a payment that have no id. Of
 // these, nothing says which one failed later.
 func (s sums) addRefundsWithoutID(events []schemas.Event) {
-	type refunds struct {
-		n         int
-		sum, most int64
-	}
-	succeeded := map[string]*refunds{}
+	succeeded := map[string]*movements{}
 	for _, e := range events {
 		a := e.Data.Amount
 		switch {
@@ -259,13 +268,7 @@ func (s sums) addRefundsWithoutID(events []schemas.Event) {
 			s.of(schemas.NoCurrency).unclear("a refund has no amount")
 			continue
 		}
-		r := succeeded[a.Currency]
-		if r == nil {
-			r = &refunds{}
-			succeeded[a.Currency] = r
-		}
-		r.n++
-		r.sum, r.most = sum(r.sum, a.Value), max(r.most, a.Value)
+		entry(succeeded, a.Currency).add(a.Value)
 	}
 	name := events[0].Data.Connector
 	connector, _ := normalize.Lookup(name)
