@@ -137,11 +137,7 @@ func TestReferencesCommand(t *testing.T) {
 		}
 		return all
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(get("list", "--json")) < 4; time.Sleep(50 * time.Millisecond) { // they are written behind the response
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain for four references")
-		}
-	}
+	until(t, "the four references to be written", func() bool { return len(get("list", "--json")) == 4 })
 	for _, id := range []string{"stripe::pi_7", "pi_7"} {
 		all := get("get", id, "--json")
 		if len(all) != 1 || all[0].Key != "stripe::pi_7" || all[0].MerchantTransactionID != "7" || all[0].EventID != capture || time.Since(all[0].Since) > time.Hour {

@@ -121,6 +121,12 @@ func (b *bridge) run(t *testing.T, code int, args ...string) string {
 	return got.out
 }
 
+// awaitReference waits until a reference with an id is written, which is after the response.
+func (b *bridge) awaitReference(t *testing.T, id string) {
+	t.Helper()
+	until(t, "the reference to be written", func() bool { return tollbridge(t, "", "references", "get", id, "--config", b.config).code == 0 })
+}
+
 // send sends a payload and returns the id of its first record's receipt.
 func (b *bridge) send(t *testing.T, payload []byte) string {
 	t.Helper()

@@ -32,7 +32,7 @@ func TestToolsNeedNoSecrets(t *testing.T) {
 	if err := os.WriteFile(payload, paid("7", 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the reference to be written", func() bool { return tollbridge(t, "", "references", "get", "7", "--config", config).code == 0 })
+	b.awaitReference(t, "7")
 	for _, args := range [][]string{
 		{"tail", "--exit", "--from", "1h"}, {"timeline", "7"}, {"timeline", "7", "--scan"}, {"show", event},
 		{"topics", "plan"}, {"topics", "apply"}, {"dead", "list"}, {"references", "list"}, {"references", "get", "7"},

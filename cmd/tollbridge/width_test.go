@@ -48,9 +48,7 @@ func TestWidth(t *testing.T) {
 	b := startBridge(t, "public_url: https://pay.example.com,")
 	event := b.send(t, paid("order-43", 0))
 	b.writeLetter(t, paid("a-longer-order-id-2026-0000000043", 0))
-	until(t, "the reference to be written", func() bool {
-		return tollbridge(t, "", "references", "get", "order-43", "--config", b.config).code == 0
-	})
+	b.awaitReference(t, "order-43")
 	b.run(t, 0, "rewind", "fulfilment", "--to", "earliest", "--topics", "payment.captured", "--apply")
 	warned := configFile(t, `{admin: "0.0.0.0:8080", listen: "0.0.0.0:8080", endpoints: [{connector: stripe, secrets: {main: {value: rk_live_Zm9yYmlkZGVu}}}]}`)
 	config := []string{"--config", b.config}
