@@ -28,7 +28,8 @@ func topicsCommand() *cobra.Command {
 
 With --output strimzi or terraform, print all topics as KafkaTopic resources, or
 as kafka_topic resources of the provider Mongey/kafka, for clusters where these
-create the topics; the command does not connect to Kafka then. Neither can say
+create the topics. The command does not connect to Kafka then: set
+kafka.partitions to 6, or to what the existing topics have. Neither can say
 which brokers get a partition. 'topics apply' creates partitions with the same
 number on the same brokers, so that the records of a webhook go to few brokers.`,
 			Example: `  tollbridge topics plan --config tollbridge.yaml
@@ -74,14 +75,16 @@ func topicsSubcommand(c *cobra.Command, apply bool) *cobra.Command {
 		if allTypes {
 			layout.Types = nil
 		}
-		switch output {
-		case "":
-		case "strimzi":
-			return writeStrimziTopics(c.OutOrStdout(), layout, cluster)
-		case "terraform":
-			return writeTerraformTopics(c.OutOrStdout(), layout)
-		default:
+		switch {
+		case output == "":
+		case output != "strimzi" && output != "terraform":
 			return usage("--output: expected strimzi or terraform, got %q", output)
+		case layout.Partitions == 0:
+			return usage("--output %s needs the number of partitions, since it does not ask Kafka: set kafka.partitions or --partitions to %d, or to what the existing topics have", output, kafka.DefaultPartitions)
+		case output == "strimzi":
+			return writeStrimziTopics(c.OutOrStdout(), layout, cluster)
+		default:
+			return writeTerraformTopics(c.OutOrStdout(), layout)
 		}
 		producer, err := cfg.producer()
 		if err != nil {
@@ -101,7 +104,8 @@ func topicsSubcommand(c *cobra.Command, apply bool) *cobra.Command {
 		}
 		return printTopics(c, cfg, topics, asJSON, apply)
 	}
-	configFlags(c)
+	c.Flags().StringP("config", "c", "", "the server's configuration file (YAML)")
+	kafkaFlags(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print each topic as one line of JSON")
 	c.Flags().BoolVar(&allTypes, "all-types", false, "the topics of all event types, not only of those that the configured endpoints can report")
 	if c.Name() == "plan" {

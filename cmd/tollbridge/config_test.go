@@ -236,7 +236,7 @@ func TestProvision(t *testing.T) {
 	topics := kafka.Names{Prefix: "shop."}.All()
 	for _, args := range []string{
 		"topics acls serve --principal User:a", "topics acls tools --principal User:a --output strimzi", "topics acls view --principal User:a --output terraform",
-		"topics plan --output strimzi", "topics plan --output terraform",
+		"topics plan --output strimzi --partitions 6", "topics plan --output terraform --partitions 6",
 	} {
 		got := tollbridge(t, "", append(strings.Fields(args), "--prefix", "shop.")...)
 		if got.code != 0 || got.err != "" {
@@ -259,7 +259,9 @@ func TestProvision(t *testing.T) {
 		"acls serve --principal User:a --output xml":                        "--output",
 		"acls serve --principal User:A_b --output strimzi":                  "Strimzi names its users",
 		"plan --output xml":                                                 "--output",
-		"plan --output strimzi --prefix _a":                                 "kafka.prefix",
+		"plan --output strimzi --partitions 6 --prefix _a":                  "kafka.prefix",
+		"plan --output strimzi":                                             "set kafka.partitions",
+		"plan --output terraform":                                           "set kafka.partitions",
 	} {
 		got := tollbridge(t, "", append([]string{"topics"}, strings.Fields(args)...)...)
 		if got.code != 2 || !strings.Contains(got.err, want) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -266,7 +265,6 @@ func terraformText(s string) string {
 
 // writeStrimziTopics writes a KafkaTopic for each topic of the layout.
 func writeStrimziTopics(w io.Writer, l kafka.Layout, cluster string) error {
-	l.Partitions = cmp.Or(l.Partitions, kafka.DefaultPartitions)
 	for _, topic := range l.All() {
 		name := strings.ToLower(strings.ReplaceAll(topic, "_", "-"))
 		if !resourceName.MatchString(name) {
@@ -287,7 +285,6 @@ func writeStrimziTopics(w io.Writer, l kafka.Layout, cluster string) error {
 
 // writeTerraformTopics writes a kafka_topic resource for each topic of the layout.
 func writeTerraformTopics(w io.Writer, l kafka.Layout) error {
-	l.Partitions = cmp.Or(l.Partitions, kafka.DefaultPartitions)
 	var b strings.Builder
 	writeTerraformProvider(&b)
 	for _, topic := range l.All() {

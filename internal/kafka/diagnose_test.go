@@ -96,7 +96,7 @@ func TestCheck(t *testing.T) {
 	t.Run("too few brokers", func(t *testing.T) {
 		l := Layout{Partitions: 1, Replication: 3}
 		_, err := l.Apply(kafkatest.Within(t, 20*time.Second), Config{Brokers: []string{kafkatest.Fake(t, kfake.NumBrokers(1)).ListenAddrs()[0]}})
-		if err == nil || !strings.Contains(err.Error(), "kafka.replication is 3, and the cluster has 1 brokers: start more brokers, or for a trial set kafka.replication: 1") {
+		if err == nil || !strings.Contains(err.Error(), "kafka.replication is 3, and the number of brokers is 1: start more brokers, or for a trial set kafka.replication: 1") {
 			t.Error(err)
 		}
 	})

@@ -282,7 +282,7 @@ func (l Layout) plan(ctx context.Context, c Config, client *kafkago.Client) ([]T
 		findings[i].Partitions = l.Partitions
 	}
 	if len(findings) > 0 && brokers < l.Replication {
-		return nil, l, fmt.Errorf("topics are missing and cannot be created: kafka.replication is %d, and the cluster has %d brokers: start more brokers, or for a trial set kafka.replication: %[2]d",
+		return nil, l, fmt.Errorf("topics are missing and cannot be created: kafka.replication is %d, and the number of brokers is %d: start more brokers, or for a trial set kafka.replication: %[2]d",
 			l.Replication, brokers)
 	}
 	for _, t := range existing {
