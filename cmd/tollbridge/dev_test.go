@@ -70,7 +70,8 @@ func TestDev(t *testing.T) {
 		before := len(out.String())
 		url := address + "/webhooks/" + connector + "/default"
 		got := tollbridge(t, "", "send", connector, samples.Names(connector)[0], "--to", url)
-		if got.code != 0 || !strings.HasPrefix(got.out, "20") || !strings.Contains(got.out, `";topic="`) {
+		if got.code != 0 || !strings.HasPrefix(got.out, "20") || !strings.Contains(got.out, `";topic="`) ||
+			!strings.HasSuffix(got.out, "\n") || strings.Contains(got.out, "\n\n") {
 			t.Errorf("send %s: exit %d, %s%s", connector, got.code, got.out, got.err)
 		}
 		if shown := out.String()[before:]; !strings.Contains(shown, "webhooks.") || !strings.Contains(shown, "]@") {

@@ -131,7 +131,11 @@ func (f sendFlags) deliver(c *cobra.Command, r verify.Request) error {
 	if f.json {
 		err = writeJSON(c.OutOrStdout(), map[string]any{"status": a.StatusCode, "receipt": receipt, "body": string(body)})
 	} else {
-		_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n%s\n%s", a.Status, receipt, body)
+		for _, line := range []string{a.Status, receipt, strings.TrimRight(string(body), "\n")} {
+			if line != "" && err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), line)
+			}
+		}
 	}
 	if err == nil && a.StatusCode/100 != 2 {
 		return errRefused
