@@ -65,7 +65,7 @@ docs: ## write docs/connectors.md, docs/metrics.md and the table of docs/process
 	mv docs/connectors.md.new docs/connectors.md
 	$(GO) test ./cmd/tollbridge -run 'TestMetricsPage|TestAPIsPage' -count=1 -update
 
-faults: ## every fault, against a real Kafka, and gaps over 10^5 events: half an hour
+faults: ## every fault, against a real Kafka, and gaps over 10^5 events: three quarters of an hour
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/faults -count=1 -v -timeout 60m
 	TOLLBRIDGE_FAULTS=full $(GO) test ./internal/e2e -run '^TestGapsKilled$$' -count=1 -v
 

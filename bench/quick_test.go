@@ -85,6 +85,9 @@ func (b *bench) contestantBefore(t *testing.T) contestant {
 // takeProfiles writes a CPU profile of tollbridge, for as long as it is measured, and a
 // profile of all that it has allocated.
 func takeProfiles(ctx context.Context, p place) error {
+	if err := os.MkdirAll(*profile, 0o755); err != nil {
+		return err
+	}
 	for _, c := range []struct{ file, query string }{
 		{"cpu", fmt.Sprintf("profile?seconds=%.0f", lasting.Seconds())}, {"allocs", "allocs"},
 	} {

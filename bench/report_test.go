@@ -142,8 +142,8 @@ func (w *pageWriter) head(began time.Time) {
 
 The benchmarks run whole programs over HTTP on loopback. Each program receives a Stripe webhook, checks its signature, writes it to all in-sync
 replicas and responds 200. tollbridge also normalises the webhook, checks whether its event was published before, claims the event, and archives
-the webhook. franz-go-equal writes as many records of the webhook to the same topics, and bento-event makes the event; the others copy the bytes to one
-topic.
+the webhook. franz-go-equal copies the bytes to the same two topics, that of the event's type and an archive, and bento-event makes the event; the others
+copy the bytes to one topic.
 
 - %s, %.0f minutes, by `+"`%s`"+`
 - %s
@@ -231,7 +231,8 @@ func (w *pageWriter) tail(faults []string) {
 - CPU and objects (allocations on the heap) are those of the measured program's process, per webhook. The load generator, which signs each
   webhook, is a separate process and not counted. The kernel counts CPU in ticks of 10 ms.
 - Every webhook is new; each payment has three, one after the other. For each webhook tollbridge publishes a claim, the event and the archived webhook,
-  and with the first of a payment two references: 3.7 records per webhook. It also reads its own topics, which counts in its CPU and the brokers'.
+  and up to a quarter of a second after the first response of a payment two references: 3.7 records per webhook. It also reads its own topics, which
+  counts in its CPU and the brokers'.
 - tollbridge's records have the merchant's id as their key. This keeps the records of a payment in order, and spreads them over as many
   batches as there are partitions. The others, except franz-go-keyed, franz-go-equal and bento-event, write records without a key, so that a client can
   fill one partition's batch at a time: less work for client and brokers, but no order within a payment. None of them recognises a redelivery, and those
