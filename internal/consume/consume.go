@@ -83,11 +83,11 @@ type Reader struct {
 	config kafka.Config
 	client *kafkago.Client
 	hangUp func()
-	// PollInterval is the least time between two fetches from a broker when the reader
-	// has caught up; each fetch makes the broker check every partition. 0 means
+	// PollInterval returns the least time between two fetches from a broker when the
+	// reader has caught up; each fetch makes the broker check every partition. nil means
 	// [kafka.MinPollInterval]. A slow broker is polled less often: see
-	// [kafka.PollFactor].
-	PollInterval time.Duration
+	// [kafka.PollFactor]. Several goroutines call it at once.
+	PollInterval func() time.Duration
 	// LongPoll makes the brokers hold every fetch until they have a record for it, so that
 	// records come as soon as they are committed. It is for a topic or two: see
 	// [kafka.FetchMaxWait]. It leaves [Consumer.FreshAsOf] without an answer.
@@ -105,7 +105,7 @@ func New(c kafka.Config) *Reader {
 // Slowed returns a reader with another PollInterval, which uses the same connections.
 func (r *Reader) Slowed(interval time.Duration) *Reader {
 	slowed := *r
-	slowed.PollInterval = interval
+	slowed.PollInterval = func() time.Duration { return interval }
 	return &slowed
 }
 

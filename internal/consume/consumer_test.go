@@ -181,7 +181,7 @@ func TestSkip(t *testing.T) {
 	}
 	r := consume.New(c)
 	defer r.Close()
-	r.PollInterval = time.Hour // the next fetch does not come by itself
+	r = r.Slowed(time.Hour) // the next fetch does not come by itself
 	var mu sync.Mutex
 	var read []string
 	var next int64

@@ -16,7 +16,11 @@ func TestPollInterval(t *testing.T) {
 		{50 * ms, 20 * ms, 80 * ms},
 		{time.Second, 20 * ms, time.Second},
 	} {
-		if got := (&Reader{PollInterval: test.pace}).pollInterval(test.took); got != test.want {
+		reader := &Reader{}
+		if test.pace > 0 {
+			reader = reader.Slowed(test.pace)
+		}
+		if got := reader.pollInterval(test.took); got != test.want {
 			t.Errorf("PollInterval %s, after a fetch that took %s: got %s, want %s", test.pace, test.took, got, test.want)
 		}
 	}

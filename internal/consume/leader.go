@@ -115,9 +115,9 @@ func (l *leader) fetchLoop(ctx context.Context) (err error) {
 // [Reader.PollInterval], or [kafka.PollFactor] times as long as the fetch took, up to
 // [kafka.MaxPollInterval].
 func (r *Reader) pollInterval(took time.Duration) time.Duration {
-	interval := r.PollInterval
-	if interval == 0 {
-		interval = kafka.MinPollInterval
+	interval := kafka.MinPollInterval
+	if r.PollInterval != nil {
+		interval = r.PollInterval()
 	}
 	return max(interval, min(kafka.PollFactor*took, kafka.MaxPollInterval))
 }

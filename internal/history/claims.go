@@ -40,13 +40,14 @@ type claims struct {
 	next    map[consume.Partition]int64 // where to continue; only the consumer's handler uses it
 	prefix  string                      // of the values of this process' records, up to their number
 
-	mu     sync.Mutex
-	others map[uint64]time.Time       // when another process last wrote a claim
-	number uint64                     // of the last claim record of this process
-	read   map[eventKey]*foreign      // by each id of the claimed event, the last read first
-	places map[once.Place]*once.Place // of the claims in read
-	own    map[uint64]*ownClaim       // by number: records of this process that are not read yet
-	acked  map[offset]uint64          // their numbers, once Kafka has them
+	mu         sync.Mutex
+	others     map[uint64]time.Time       // when another process last wrote a claim
+	othersRead time.Time                  // when a claim of another process was last read
+	number     uint64                     // of the last claim record of this process
+	read       map[eventKey]*foreign      // by each id of the claimed event, the last read first
+	places     map[once.Place]*once.Place // of the claims in read
+	own        map[uint64]*ownClaim       // by number: records of this process that are not read yet
+	acked      map[offset]uint64          // their numbers, once Kafka has them
 
 	consumer *consume.Consumer // nil before the first
 }
@@ -115,19 +116,32 @@ func (h held) notAfter(events []schemas.Event, rules once.Rules) (end time.Durat
 	return end
 }
 
-func newClaims(c kafka.Config, rules once.Rules) *claims {
+func newClaims(k kafka.Config, rules once.Rules) *claims {
 	if rules == (once.Rules{}) {
 		rules = once.Rules{SendTime: kafka.ClaimSendTime, Lifetime: kafka.ClaimLifetime}
 	}
-	reader := consume.New(c)
-	reader.LongPoll, reader.PollInterval = true, kafka.ClaimPollInterval
+	reader := consume.New(k)
+	reader.LongPoll = true
 	process := rand.Uint64()
-	return &claims{
+	c := &claims{
 		rules: rules, process: process, reader: reader,
 		prefix: fmt.Sprintf(`{"process":"%016x","number":`, process),
 		read:   map[eventKey]*foreign{}, places: map[once.Place]*once.Place{},
 		others: map[uint64]time.Time{}, own: map[uint64]*ownClaim{}, acked: map[offset]uint64{},
 	}
+	reader.PollInterval = func() time.Duration { return c.pollInterval(kafka.ClaimPollInterval) }
+	return c
+}
+
+// pollInterval returns least, or [kafka.MaxPollInterval] if no claim of another process
+// was read for [kafka.AloneAfter]: then nearly every record is of this process.
+func (c *claims) pollInterval(least time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.othersRead) > kafka.AloneAfter {
+		return kafka.MaxPollInterval
+	}
+	return least
 }
 
 // claimRecord is the value of a record in the topic of claims.
@@ -226,7 +240,7 @@ func (c *claims) apply(chunk consume.Chunk, from int64) {
 		if err != nil {
 			continue
 		}
-		c.others[process] = record.Time
+		c.others[process], c.othersRead = record.Time, now.time
 		for _, e := range r.Events {
 			place := c.sharedPlace(once.Place{Topic: e.Topic, Partition: e.Partition})
 			c.add(e.IDs, foreign{process: process, number: r.Number, place: place, read: now})

@@ -321,6 +321,35 @@ func TestClaimRecord(t *testing.T) {
 	}
 }
 
+// TestPollIntervalAlone: a process reads the topics seldom while it reads no claims but its
+// own, and often from the first claim of another process on.
+func TestPollIntervalAlone(t *testing.T) {
+	c, other := newClaims(kafka.Config{}, shortClaims), newClaims(kafka.Config{}, shortClaims)
+	defer c.reader.Close()
+	defer other.reader.Close()
+	read := func(of *claims) {
+		all := []*claimed{{ids: []string{"a"}, place: once.Place{Topic: "payment.captured"}}}
+		record, err := of.record(kafka.Names{}, "stripe/default", &ownClaim{number: 1, events: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.apply(consume.Chunk{Records: []consume.Record{{Value: record.Value}}}, 0)
+	}
+	check := func(when string, want time.Duration) {
+		t.Helper()
+		if got := c.pollInterval(kafka.MinPollInterval); got != want {
+			t.Errorf("%s: the interval is %s, want %s", when, got, want)
+		}
+	}
+	check("at the start", kafka.MaxPollInterval)
+	read(c)
+	check("after its own claim", kafka.MaxPollInterval)
+	read(other)
+	check("after another's claim", kafka.MinPollInterval)
+	c.othersRead = c.othersRead.Add(-kafka.AloneAfter - time.Millisecond)
+	check("long after another's claim", kafka.MaxPollInterval)
+}
+
 // BenchmarkForeignClaims reads the claims of another replica, and reports the memory that
 // one needs until it is forgotten.
 func BenchmarkForeignClaims(b *testing.B) {

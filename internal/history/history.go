@@ -129,6 +129,7 @@ func Open(ctx context.Context, c Config) (*History, error) {
 	for _, t := range schemas.Types() {
 		h.topics[t] = h.Names.Event(t)
 	}
+	h.reader.PollInterval = func() time.Duration { return h.claims.pollInterval(kafka.MinPollInterval) }
 	h.store.Store(db)
 	h.freeBytes.Store(-1)
 	h.metrics = newMetrics(c.Metrics, h)

@@ -64,6 +64,11 @@ const (
 	// waits for. A replica fetches at once if it lacks a claim before one of its own.
 	ClaimPollInterval = 20 * time.Millisecond
 
+	// AloneAfter is the time without a claim of another replica after which a replica
+	// reads the topics only every MaxPollInterval. What it then still has to read are
+	// mostly its own records, and each fetch costs the brokers as much as a webhook.
+	AloneAfter = 10 * time.Second
+
 	// ClaimForgetInterval is how often claims that have become useless are forgotten.
 	ClaimForgetInterval = time.Second
 )
@@ -113,7 +118,8 @@ const (
 const (
 	// MinPollInterval and MaxPollInterval bound the time between two fetches from one
 	// broker when the consumer has caught up. A broker that takes longer to answer is
-	// polled less often: see PollFactor.
+	// polled less often: see PollFactor. So are all by a replica that is alone: see
+	// AloneAfter.
 	MinPollInterval = 10 * time.Millisecond
 	MaxPollInterval = 100 * time.Millisecond
 	// PollFactor times the duration of the last fetch is the time until the next fetch,
