@@ -76,6 +76,7 @@ func TestConsoleSecretOnlyForConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	signature := "Stripe-Signature: " + signed.Header.Get("Stripe-Signature")
+	b.awaitReference(t, "7")
 	for _, args := range [][]string{
 		{"tail", "--exit", "--from", "1h"}, {"timeline", "7"}, {"show", event}, {"endpoints"},
 		{"topics", "plan"}, {"topics", "apply"}, {"topics", "acls", "serve", "--principal", "User:tollbridge"},
