@@ -65,8 +65,8 @@ const (
 	ClaimPollInterval = 20 * time.Millisecond
 
 	// AloneAfter is the time without a claim of another replica after which a replica
-	// reads the topics only every MaxPollInterval. What it then still has to read are
-	// mostly its own records, and each fetch costs the brokers as much as a webhook.
+	// reads the topics only every MaxPollInterval: then nearly every record is its own,
+	// and each fetch makes the brokers check every partition.
 	AloneAfter = 10 * time.Second
 
 	// ClaimForgetInterval is how often claims that have become useless are forgotten.
